@@ -1,0 +1,113 @@
+"""``hpctrain COMMAND ...``: choose a command, import only that one, and turn errors into exit codes.
+
+Each command is a module ``hpctrain/commands/<command>.py`` with a docstring (its help), ``add_arguments`` and
+``run``. Nothing heavy is imported before the command is known, so a login node answers in a blink.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from hpctrain import __version__
+from hpctrain.errors import EXIT_BUG, HpctrainError
+
+COMMANDS = {
+    "check": "say what is wrong with a profile, before it queues",
+    "render": "print the batch script and the files a submit would write",
+    "submit": "check, render and submit a profile; returns at once (also: hpc-submit)",
+    "status": "where a run stands, and who says so",
+    "logs": "print or follow the logs of a run",
+    "cancel": "stop a run for good; its state is saved",
+    "list": "runs on disk, newest first",
+    "ingest": "read survey files into one HDF5 file on a common wavelength grid",
+    "simulate": "write realistic quasar and galaxy spectra",
+    "encode": "latents, reconstruction error and anomaly score of every spectrum",
+    "report": "write the HTML report of a run",
+    "schema": "write the JSON Schema of profiles, for editors",
+    "platforms": "list the GPUs and boards that profiles can name",
+    "demo": "the whole way on made-up spectra: submit, interrupt, resume, report",
+}
+"""Command to one line of help, in the order of use."""
+
+_EXIT_INTERRUPTED = 130
+
+
+def command_parser(name: str, prog: str | None = None) -> argparse.ArgumentParser:
+    """Return the parser of one command, importing that command's module only."""
+    module = importlib.import_module(f"hpctrain.commands.{name}")
+    parser = argparse.ArgumentParser(
+        prog=prog or f"hpctrain {name}",
+        description=module.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    module.add_arguments(parser)
+    parser.set_defaults(run=module.run)
+    return parser
+
+
+def _overview() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [
+        "usage: hpctrain COMMAND [ARGUMENTS]",
+        "",
+        "Train models of astronomical spectra on a Slurm cluster, from one YAML profile.",
+        "",
+        *(f"  {name:<{width}}  {text}" for name, text in COMMANDS.items()),
+        "",
+        "hpctrain COMMAND --help says more. Exit codes: 0 done, 1 our bug, 2 profile or command line, 3 cluster or site,",
+        "4 data, 5 checkpoint, 6 diverged, 75 saved and to be requeued.",
+    ]
+    return "\n".join(lines)
+
+
+def run_command(name: str, arguments: Sequence[str], prog: str | None = None) -> int:
+    """Run one command and return its exit code; a user's mistake never shows a traceback."""
+    try:
+        options = command_parser(name, prog).parse_args(arguments)
+        code: int = options.run(options)
+        sys.stdout.flush()
+        return code
+    except HpctrainError as error:
+        print(error, file=sys.stderr)
+        if error.exit_code == EXIT_BUG:
+            raise
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return _EXIT_INTERRUPTED
+    except BrokenPipeError:  # the reader (head, less) has left: nothing to tell it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point of ``hpctrain``."""
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(_overview())
+        return 0 if arguments else 2
+    if arguments[0] in ("-V", "--version"):
+        print(f"hpctrain {__version__}")
+        return 0
+    name = arguments[0]
+    if name not in COMMANDS:
+        import difflib
+
+        near = difflib.get_close_matches(name, COMMANDS, n=1)
+        hint = f"; did you mean '{near[0]}'?" if near else f"; there are {', '.join(COMMANDS)}"
+        print(f"hpctrain: no command '{name}'{hint}", file=sys.stderr)
+        return 2
+    return run_command(name, arguments[1:])
+
+
+def submit_main() -> int:
+    """Entry point of ``hpc-submit``: the same as ``hpctrain submit``."""
+    return run_command("submit", sys.argv[1:], prog="hpc-submit")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

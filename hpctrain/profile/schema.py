@@ -1,0 +1,366 @@
+"""What a profile may say: one typed section per station of the way from spectra to report.
+
+A YAML key, the field here, the heading in docs/profile.md and the path in an error message are the same word. Every
+field says its unit and the reason of its default. Rules that need two sections, the machine or the disk live in
+``check.py``; what a single value may be lives here.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+"""Names end up in paths, ``#SBATCH`` lines and shells, so nothing any of them could interpret is allowed."""
+
+SLURM_WORD_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.,:+*=@/&|\[\]()-]{0,254}$"
+"""Values of Slurm options (partitions, constraints, node lists): no blank, quote, dollar or newline."""
+
+_TIME_LIMIT = re.compile(r"^(?:(?P<days>\d{1,3})-)?(?P<hours>\d{1,4}):(?P<minutes>[0-5]\d)(?::(?P<seconds>[0-5]\d))?$")
+
+
+def parse_time_limit_s(value: str | int) -> int:
+    """Return a Slurm time limit in seconds.
+
+    Parameters
+    ----------
+    value : str or int
+        ``HH:MM:SS``, ``HH:MM``, ``D-HH:MM:SS``, or a whole number of minutes. Unlike sbatch, ``HH:MM`` is hours and
+        minutes here: sbatch reads it as minutes and seconds, which nobody expects.
+
+    Raises
+    ------
+    ValueError
+        Not such a time, or zero.
+    """
+    if isinstance(value, int) and not isinstance(value, bool):
+        seconds = value * 60
+    else:
+        match = _TIME_LIMIT.match(str(value))
+        if not match:
+            raise ValueError("is not a time; write HH:MM:SS or D-HH:MM:SS (such as 24:00:00), or minutes")
+        days = int(match["days"] or 0)
+        if days and int(match["hours"]) > 23:
+            raise ValueError("has more than 23 hours after the days; write D-HH:MM:SS")
+        seconds = ((days * 24 + int(match["hours"])) * 60 + int(match["minutes"])) * 60 + int(match["seconds"] or 0)
+    if seconds <= 0:
+        raise ValueError("must be longer than zero")
+    return seconds
+
+
+def _time_limit(value: Any) -> str:
+    seconds = parse_time_limit_s(value)
+    hours, rest = divmod(seconds, 3600)
+    minutes, seconds = divmod(rest, 60)
+    return f"{hours:02d}:{minutes:02d}:{seconds:02d}"
+
+
+def _one_line(value: str) -> str:
+    if any(ord(character) < 32 for character in value):
+        raise ValueError("must be one line without control characters")
+    return value
+
+
+Name = Annotated[str, Field(pattern=NAME_PATTERN)]
+SlurmWord = Annotated[str, Field(pattern=SLURM_WORD_PATTERN)]
+TimeLimit = Annotated[str, BeforeValidator(_time_limit), Field(json_schema_extra={"type": ["string", "integer"]})]
+WavelengthRange = Annotated[
+    tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]], Field(strict=False)  # YAML has lists, no tuples
+]
+PathText = Annotated[str, Field(min_length=1), AfterValidator(_one_line)]
+
+
+class Section(BaseModel):
+    """A part of the profile: unknown keys are errors, values are not converted silently."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
+
+
+class LaunchSection(Section):
+    """Where the job runs and what it asks the queue for."""
+
+    cluster: Literal["auto", "slurm", "local"] = "auto"
+    """``auto`` is Slurm where there is an ``sbatch``, else this machine."""
+    site: Name | None = None
+    """Name of a file in ``slurm/sites/``: partitions, limits, modules, NCCL settings of a cluster."""
+    partition: SlurmWord | None = None
+    """Slurm partition; none takes the site's or the cluster's default."""
+    account: SlurmWord | None = None
+    """Slurm account to charge."""
+    qos: SlurmWord | None = None
+    """Slurm quality of service."""
+    constraint: SlurmWord | None = None
+    """Node features, such as ``a100&hbm80g``."""
+    reservation: SlurmWord | None = None
+    """Slurm reservation."""
+    exclude: list[SlurmWord] = []
+    """Nodes never to use."""
+    nodes: Annotated[int, Field(ge=1, le=4096)] = 1
+    """Number of nodes."""
+    gpus_per_node: Annotated[int, Field(ge=0, le=16)] = 1
+    """GPUs on each node; 0 trains on CPUs."""
+    ranks_per_node: Annotated[int, Field(ge=1, le=256)] | None = None
+    """Processes on each node; none means one per GPU, or one where there is no GPU."""
+    cpus_per_rank: Annotated[int, Field(ge=1, le=512)] = 8
+    """CPU cores of each rank: the step, reader threads and the checkpoint writer share them."""
+    memory_gib_per_node: Annotated[float, Field(gt=0, le=16384)] | None = None
+    """Host memory [GiB]; none takes the partition's default."""
+    time_limit: TimeLimit = "24:00:00"
+    """Of one attempt: HH:MM:SS, D-HH:MM:SS or minutes. The job requeues itself when it is reached."""
+    signal_lead_s: Annotated[int, Field(ge=0, le=65535)] = 180
+    """How long before the time limit the warning signal comes [s]; Slurm may be 30 s late."""
+    requeue: bool = True
+    """Requeue the job when it was stopped before its last step."""
+    max_attempts: Annotated[int, Field(ge=1, le=100000)] = 500
+    """Attempts of one job before it is left alone."""
+    max_attempts_without_progress: Annotated[int, Field(ge=1, le=1000)] = 3
+    """Attempts in a row that may end without a new step before the job is left alone."""
+    sbatch: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*$")], SlurmWord | int | bool] = {}
+    """Any other sbatch option by its long name, such as ``gres-flags: enforce-binding``; true sets a bare flag."""
+    runs_dir: PathText = "runs"
+    """Where run directories are made; relative to the directory the command is called in."""
+
+    @property
+    def ranks_on_each_node(self) -> int:
+        return self.ranks_per_node or max(1, self.gpus_per_node)
+
+    @property
+    def world_size(self) -> int:
+        return self.nodes * self.ranks_on_each_node
+
+
+class ColumnsSection(Section):
+    """Names of the datasets in the HDF5 file; the defaults are what ``hpctrain ingest`` writes."""
+
+    flux: PathText = "flux"
+    """(N, L) flux density [1e-17 erg s-1 cm-2 AA-1]."""
+    ivar: PathText = "ivar"
+    """(N, L) inverse variance of `flux`; 0 masks a pixel."""
+    mask: PathText | None = "mask"
+    """(N, L) integer or bool, other than 0 masks a pixel; may be absent from the file."""
+    wavelength: PathText = "wavelength"
+    """(L,) or (N, L) vacuum wavelength [AA]."""
+    target_id: PathText = "target_id"
+    """(N,) identifier of the object; rows of one object share it."""
+    redshift: PathText = "redshift"
+    """(N,) redshift."""
+
+
+class SimulateSection(Section):
+    """Spectra to make when the files of ``data.files`` are absent."""
+
+    num_spectra: Annotated[int, Field(ge=1)] = 2000
+    """How many."""
+    seed: Annotated[int, Field(ge=0)] = 1
+    """Seed of the simulation."""
+    num_pixels: Annotated[int, Field(ge=64, le=100000)] | None = None
+    """Pixels of the wavelength grid; none is the DESI grid of 7,781 pixels of 0.8 AA."""
+    quasar_fraction: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """Share of quasars; the others are galaxies."""
+    snr_median: Annotated[float, Field(gt=0)] = 4.0
+    """Median signal to noise ratio per 0.8 AA pixel over the set."""
+
+
+class SplitSection(Section):
+    """Who is trained on and who is held out, by a hash of the object id: an object never changes sides."""
+
+    validation: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Share of objects held out for evaluation during training."""
+    test: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of objects nothing but a final test may see."""
+    salt: str = "hpctrain"
+    """Other text, other split."""
+
+
+class NormaliseSection(Section):
+    """Division by the median flux of a rest-frame window that is free of strong lines."""
+
+    windows_aa: Annotated[list[WavelengthRange], Field(min_length=1)] = [
+        (5300.0, 5850.0),
+        (2500.0, 2700.0),
+        (1600.0, 1800.0),
+        (1450.0, 1470.0),
+    ]
+    """Rest-frame windows [AA], the first one wholly inside the observed range is used (SCIENCE: spender, SpenderQ)."""
+    min_snr: Annotated[float, Field(ge=0)] = 2.0
+    """Spectra whose window has a lower signal to noise ratio are not trained on (weight 0), and counted."""
+
+
+class AugmentSection(Section):
+    """Random changes of the training spectra; evaluation never sees them."""
+
+    redshift_shift: Annotated[float, Field(ge=0, le=10)] = 0.0
+    """Largest change of the redshift; pixels that leave the grid get no weight. 0 is off."""
+    noise: Annotated[float, Field(ge=0, le=10)] = 0.0
+    """Extra noise in units of the pixel's own sigma; ivar is lowered to stay honest. 0 is off."""
+    mask_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of pixels hidden from the encoder in contiguous blocks; the loss still sees them. 0 is off."""
+
+
+class DataSection(Section):
+    """Which spectra, and how they are made into batches."""
+
+    files: Annotated[list[PathText], Field(min_length=1)]
+    """HDF5 files or glob patterns; several make one set. Relative to where the command is called."""
+    columns: ColumnsSection = ColumnsSection()
+    simulate: SimulateSection | None = None
+    """Make these spectra when no file of `files` exists."""
+    split: SplitSection = SplitSection()
+    normalise: NormaliseSection = NormaliseSection()
+    augment: AugmentSection = AugmentSection()
+    max_spectra: Annotated[int, Field(ge=1)] | None = None
+    """Use only so many training spectra, chosen by the hash of the object id; none uses all."""
+    reader_threads: Annotated[int, Field(ge=0, le=64)] = 2
+    """Threads that read ahead; 0 reads in the training loop. The batches are the same for any number."""
+    prefetch_batches: Annotated[int, Field(ge=1, le=64)] = 4
+    """Micro-batches kept ready per rank."""
+
+
+class SpectralVAESection(Section):
+    """A variational autoencoder of spectra with the redshift applied between a rest-frame decoder and the data."""
+
+    family: Literal["spectral_vae"] = "spectral_vae"
+    latent_size: Annotated[int, Field(ge=1, le=1024)] = 10
+    """Number of latents S; beyond 6 to 10 nothing is gained on quasars (SpenderQ)."""
+    encoder_channels: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1, max_length=8)] = [128, 256, 512]
+    """Filters of each convolution; half of the last ones become attention weights, so it must be even."""
+    encoder_kernels: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1, max_length=8)] = [5, 11, 21]
+    """Kernel size of each convolution [pixel]; each but the last is followed by a pooling of the same size."""
+    encoder_hidden: list[Annotated[int, Field(ge=1)]] = [128, 64, 32]
+    """Widths of the layers between convolutions and latents."""
+    decoder_hidden: list[Annotated[int, Field(ge=1)]] = [64, 256, 1024]
+    """Widths of the decoder's layers."""
+    rest_wavelength_aa: WavelengthRange | None = None
+    """Range of the decoder's rest-frame grid [AA]; none takes what the data and their redshifts reach."""
+    rest_pixels: Annotated[int, Field(ge=16, le=200000)] | None = None
+    """Pixels of that grid, logarithmic; none takes the finest pixel of the data (in log wavelength)."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Dropout in the fully connected layers."""
+    beta: Annotated[float, Field(ge=0)] = 1.0
+    """Weight of the Kullback-Leibler term; 1 is the evidence lower bound."""
+    beta_warmup_steps: Annotated[int, Field(ge=0)] = 0
+    """Steps over which `beta` rises from 0 to its value."""
+
+
+ModelSection = SpectralVAESection
+"""Later families make this a union that ``family`` tells apart."""
+
+
+class EarlyStoppingSection(Section):
+    """End the run when the validation loss no longer falls."""
+
+    patience: Annotated[int, Field(ge=1)] = 10
+    """Evaluations without an improvement."""
+    min_delta: Annotated[float, Field(ge=0)] = 0.0
+    """How much lower the loss must be to count."""
+
+
+class TrainSection(Section):
+    """The optimisation."""
+
+    batch_size: Annotated[int, Field(ge=1, le=1048576)] = 128
+    """Spectra per rank and micro-batch."""
+    accumulation: Annotated[int, Field(ge=1, le=65536)] = 1
+    """Micro-batches per rank and update. The global batch is batch_size x accumulation x ranks."""
+    epochs: Annotated[int, Field(ge=1)] = 100
+    """Passes over the training spectra."""
+    max_steps: Annotated[int, Field(ge=1)] | None = None
+    """Updates after which the run is finished, if that comes before `epochs`."""
+    learning_rate: Annotated[float, Field(gt=0, lt=10)] = 1e-3
+    """Peak learning rate of AdamW."""
+    warmup_steps: Annotated[int, Field(ge=0)] = 500
+    """Updates of linear warm-up."""
+    final_learning_rate: Annotated[float, Field(ge=0, lt=10)] = 1e-5
+    """Where the cosine ends."""
+    weight_decay: Annotated[float, Field(ge=0, lt=1)] = 0.01
+    """Decoupled weight decay; not applied to biases and normalisation weights."""
+    adam_beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    """Decay of AdamW's mean of gradients."""
+    adam_beta2: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    """Decay of AdamW's mean of squared gradients."""
+    adam_eps: Annotated[float, Field(gt=0, lt=1)] = 1e-8
+    """AdamW's epsilon; with fp16 1e-4 to 1e-6 is safer."""
+    clip_norm: Annotated[float, Field(gt=0)] | None = 1.0
+    """Largest norm of the gradient; none never clips."""
+    precision: Literal["fp32", "fp16", "bf16"] = "fp32"
+    """Arithmetic of the network; weights and optimiser stay fp32. fp16 scales the loss and needs a GPU."""
+    gradient_checkpointing: bool = False
+    """Recompute activations in the backward pass: less memory, about a third more time."""
+    compile: bool = False
+    """torch.compile the network: minutes at the start of each attempt, then faster steps."""
+    ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Keep an exponential moving average of the weights and evaluate and export that."""
+    early_stopping: EarlyStoppingSection | None = None
+    """None trains to the last step."""
+    evaluate_every_steps: Annotated[int, Field(ge=1)] | None = None
+    """Updates between evaluations on the held-out split; none evaluates once per epoch."""
+    log_every_steps: Annotated[int, Field(ge=1)] = 10
+    """Updates between records in metrics.jsonl."""
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 1
+    """Of weights, sample order, dropout, latent noise and augmentation."""
+    init_from: PathText | None = None
+    """A run directory or model.safetensors whose weights to start from."""
+    device: Literal["auto", "cuda", "cpu"] = "auto"
+    """``auto`` is the GPU where there is one."""
+
+
+class CheckpointSection(Section):
+    """How often the state is saved, and what is kept."""
+
+    every_steps: Annotated[int, Field(ge=1)] = 1000
+    """Updates between checkpoints."""
+    keep_last: Annotated[int, Field(ge=1)] = 5
+    """Newest checkpoints kept."""
+    keep_best: bool = True
+    """Keep the checkpoint with the lowest validation loss too."""
+    keep_every_steps: Annotated[int, Field(ge=1)] | None = None
+    """Keep every checkpoint whose step is a multiple of this for good."""
+    asynchronous: bool = True
+    """Write in a thread while training goes on; the last checkpoint of an attempt is always waited for."""
+
+
+class TrackSection(Section):
+    """Who is told about progress besides metrics.jsonl."""
+
+    tensorboard: bool = True
+    """Write TensorBoard event files."""
+    histogram_every_steps: Annotated[int, Field(ge=1)] | None = 500
+    """Updates between histograms of weights and gradients; none writes none."""
+    figure_every_steps: Annotated[int, Field(ge=1)] | None = 500
+    """Updates between figures of reconstructions, made at the next evaluation; none draws none."""
+    num_figures: Annotated[int, Field(ge=1, le=64)] = 4
+    """Held-out spectra in those figures."""
+
+
+class MonitorSection(Section):
+    """Signs of life."""
+
+    heartbeat_s: Annotated[float, Field(gt=0, le=3600)] = 10.0
+    """Each rank writes its step this often [s]."""
+    gpu_interval_s: Annotated[float, Field(gt=0, le=3600)] = 5.0
+    """GPU memory and utilisation are read this often [s]."""
+
+
+class Profile(Section):
+    """One training run."""
+
+    name: Name
+    """Of the run's folder and the Slurm job: letters, digits, dot, dash, underscore."""
+    description: Annotated[str, AfterValidator(_one_line)] = ""
+    """One line for the report."""
+    platform: Name | None = None
+    """The device it runs on, such as ``a100-40``; ``hpctrain platforms`` lists them. Used to check memory."""
+    launch: LaunchSection = LaunchSection()
+    data: DataSection
+    model: ModelSection = SpectralVAESection()
+    train: TrainSection = TrainSection()
+    checkpoint: CheckpointSection = CheckpointSection()
+    track: TrackSection = TrackSection()
+    monitor: MonitorSection = MonitorSection()
+
+    @property
+    def global_batch(self) -> int:
+        """Spectra per update, over all ranks and micro-batches."""
+        return self.train.batch_size * self.train.accumulation * self.launch.world_size
