@@ -1,0 +1,126 @@
+"""What a network must know about the spectra before it can be built: their grid and the redshifts they span.
+
+The shape of every weight is a function of the model section and these facts alone, so a checkpoint, an estimate of
+memory without data and a fine-tuning run agree on it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hpctrain.errors import DataError
+
+if TYPE_CHECKING:
+    from hpctrain.spectra.hdf5 import SpectraSet
+
+LOWEST_REDSHIFT = -0.5
+"""Nothing on the sky is bluer; values below (such as -1 for "no fit") are failed redshifts."""
+
+_PROBE_ROWS = 256
+"""Rows whose own wavelengths are read where a set has no common grid."""
+
+
+@dataclass(frozen=True)
+class DataFacts:
+    """Grid and redshift range of a set of spectra.
+
+    Parameters
+    ----------
+    num_pixels : int
+        Pixels L of the observed grid.
+    wavelength_aa : tuple of float
+        First and last wavelength of that grid [vacuum AA].
+    redshift_min, redshift_max : float
+        Range of the redshifts.
+    wavelength_middle_aa : float, optional
+        Wavelength of pixel ``L // 2``: tells a linear grid from a logarithmic one of the same range.
+    """
+
+    num_pixels: int
+    wavelength_aa: tuple[float, float]
+    redshift_min: float
+    redshift_max: float
+    wavelength_middle_aa: float | None = None
+
+    @property
+    def mean_log_step(self) -> float:
+        """Mean pixel of the observed grid in natural log wavelength."""
+        first, last = self.wavelength_aa
+        return math.log(last / first) / max(1, self.num_pixels - 1)
+
+    @classmethod
+    def from_spectra(cls, spectra: SpectraSet, rows: np.ndarray) -> DataFacts:
+        """Take the facts from a set of spectra.
+
+        Parameters
+        ----------
+        spectra : SpectraSet
+            The opened files.
+        rows : ndarray, shape (M,), int64
+            Rows whose redshifts count: usually all that are trained on.
+
+        Raises
+        ------
+        DataError
+            No row, no usable redshift among them, or no usable wavelength.
+        """
+        redshift = np.asarray(spectra.redshift, dtype=np.float64)[rows]
+        redshift = redshift[np.isfinite(redshift) & (redshift > LOWEST_REDSHIFT)]
+        if redshift.size == 0:
+            raise DataError(
+                f"none of the {len(rows)} spectra has a usable redshift (finite and above {LOWEST_REDSHIFT}); "
+                "set data.columns.redshift to the column that holds it"
+            )
+        first, last, middle = _grid_range(spectra, rows)
+        return cls(
+            num_pixels=int(spectra.num_pixels),
+            wavelength_aa=(first, last),
+            redshift_min=float(redshift.min()),
+            redshift_max=float(redshift.max()),
+            wavelength_middle_aa=middle,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values for a JSON file."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> DataFacts:
+        """Read back what :meth:`to_json` returned."""
+        first, last = values["wavelength_aa"]
+        return cls(**{**values, "wavelength_aa": (float(first), float(last))})
+
+    def grid_difference(self, spectra: SpectraSet) -> str | None:
+        """Say how the grid of `spectra` differs from the one the network was built for; None when it is the same.
+
+        The encoder's filters have the width of a pixel, so spectra on another grid would be read without an error
+        and understood wrongly. Ends and middle must agree to a tenth of a pixel.
+        """
+        if spectra.num_pixels != self.num_pixels:
+            return f"{spectra.num_pixels} pixels, the model has {self.num_pixels}"
+        if spectra.wavelength_aa is None or self.wavelength_middle_aa is None:
+            return None
+        ours = (*self.wavelength_aa, self.wavelength_middle_aa)
+        grid = np.asarray(spectra.wavelength_aa, dtype=np.float64)
+        theirs = (grid[0], grid[-1], grid[len(grid) // 2])
+        for name, mine, other in zip(("first", "last", "middle"), ours, theirs, strict=True):
+            if abs(math.log(other / mine)) > 0.1 * self.mean_log_step:
+                return f"{name} pixel at {other:.2f} AA, the model's is at {mine:.2f} AA"
+        return None
+
+
+def _grid_range(spectra: SpectraSet, rows: np.ndarray) -> tuple[float, float, float | None]:
+    if spectra.wavelength_aa is not None:
+        grid = np.asarray(spectra.wavelength_aa, dtype=np.float64)
+        return float(grid[0]), float(grid[-1]), float(grid[len(grid) // 2])
+    probe = rows[np.linspace(0, len(rows) - 1, min(len(rows), _PROBE_ROWS)).astype(np.int64)]
+    wavelength = spectra.read(np.asarray(probe, dtype=np.int64)).wavelength_aa.numpy().astype(np.float64)
+    usable = wavelength[np.isfinite(wavelength) & (wavelength > 0)]  # rows shorter than L are padded with 0 or -1
+    if usable.size == 0 or usable.min() == usable.max():
+        raise DataError("no row has usable wavelengths; set data.columns.wavelength to the column that holds them")
+    return float(usable.min()), float(usable.max()), None

@@ -1,0 +1,251 @@
+"""A trained model on disk: weights as safetensors and a card of plain JSON; nothing in it can run code.
+
+::
+
+    model/
+      model.safetensors   the weights
+      model.json          format and version, family, section, facts, normalise section, where it came from
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from hpctrain.errors import CheckpointError
+from hpctrain.models import build_model
+from hpctrain.models.facts import DataFacts
+from hpctrain.profile.schema import ModelSection
+from hpctrain.rundir import RunDir, fsync_directory, write_json
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+FORMAT = "hpctrain-model"
+FORMAT_VERSION = 1
+"""Raised when an older reader would misunderstand the file."""
+
+WEIGHTS = "model.safetensors"
+CARD = "model.json"
+
+
+def save_model(
+    folder: str | Path, model: nn.Module, section: ModelSection, facts: DataFacts, extra: Mapping[str, Any]
+) -> None:
+    """Write weights and card, each whole or not at all.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Made when absent; an older model in it is replaced.
+    model : torch.nn.Module
+        On any device.
+    section, facts
+        What it was built from.
+    extra : mapping
+        More entries of the card (the ``normalise`` section, step, metrics, provenance); plain JSON values.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = folder / f".{WEIGHTS}.{os.getpid()}.tmp"
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    try:
+        save_file(weights, temporary, metadata={"format": FORMAT, "version": str(FORMAT_VERSION)})
+        with open(temporary, "rb+") as stream:
+            os.fsync(stream.fileno())
+        os.replace(temporary, folder / WEIGHTS)
+    finally:
+        temporary.unlink(missing_ok=True)
+    fsync_directory(folder)
+    write_card(folder, section, facts, extra)
+
+
+def write_card(folder: str | Path, section: ModelSection, facts: DataFacts, extra: Mapping[str, Any]) -> None:
+    """Write ``model.json`` alone, as the trainer does at its start so that checkpoints can be read as models."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    card = {
+        "format": FORMAT,
+        "version": FORMAT_VERSION,
+        "family": section.family,
+        "section": section.model_dump(mode="json"),
+        "facts": facts.to_json(),
+        **extra,
+    }
+    write_json(folder / CARD, card)
+
+
+def read_card(path: str | Path) -> dict[str, Any]:
+    """Read and check a ``model.json``.
+
+    Raises
+    ------
+    CheckpointError
+        Absent, not JSON, not ours, or of a newer version.
+    """
+    path = Path(path)
+    try:
+        card = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path}: no model here; give a run directory, or a folder with {CARD}") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise CheckpointError(f"{path}: not JSON ({error}); the file is damaged") from error
+    if not isinstance(card, dict) or card.get("format") != FORMAT:
+        raise CheckpointError(f"{path}: not a model of hpctrain (no 'format: {FORMAT}')")
+    if card.get("version") != FORMAT_VERSION:
+        raise CheckpointError(
+            f"{path}: format version {card.get('version')!r}, this hpctrain reads {FORMAT_VERSION}; update hpctrain"
+        )
+    missing = [key for key in ("family", "section", "facts") if key not in card]
+    if missing:
+        raise CheckpointError(f"{path}: lacks {', '.join(missing)}; the file is damaged")
+    return card
+
+
+def find_weights(path: str | Path, checkpoint: str | None = None) -> tuple[Path, Path]:
+    """Find weights and card of a run, a model folder, a checkpoint or a weights file.
+
+    Parameters
+    ----------
+    path : str or Path
+        A run directory, a folder with ``model.safetensors``, or that file.
+    checkpoint : str, optional
+        A checkpoint of the run, such as ``step-00001200`` or ``1200``, instead of its finished model.
+
+    Returns
+    -------
+    weights, card : Path
+        Of a run without a finished model, the weights are those of its newest checkpoint.
+
+    Raises
+    ------
+    CheckpointError
+        Nothing of the kind is there.
+    """
+    path = Path(path)
+    if path.is_file():
+        return path, _card_beside(path.parent)
+    run = RunDir(path)
+    if checkpoint is not None:
+        name = f"step-{int(checkpoint):08d}" if checkpoint.isdigit() else checkpoint
+        weights = run.checkpoints / name / WEIGHTS
+        if not weights.is_file():
+            have = ", ".join(sorted(folder.name for folder in run.checkpoints.glob("step-*"))) or "none"
+            raise CheckpointError(f"{run.path}: no checkpoint {name!r}; there: {have}")
+        return weights, run.model / CARD
+    for folder in (run.path, run.model):
+        if (folder / WEIGHTS).is_file():
+            return folder / WEIGHTS, _card_beside(folder)
+    newest = sorted(folder for folder in run.checkpoints.glob("step-*") if (folder / WEIGHTS).is_file())
+    if newest:
+        return newest[-1] / WEIGHTS, run.model / CARD
+    raise CheckpointError(f"{path}: neither a finished model ({WEIGHTS}) nor a checkpoint; is it a run directory?")
+
+
+def _card_beside(folder: Path) -> Path:
+    """Where the card of weights in `folder` lies: beside them, or in the run's model folder for a checkpoint."""
+    if not (folder / CARD).is_file() and folder.parent.name == "checkpoints":
+        return folder.parent.parent / "model" / CARD
+    return folder / CARD
+
+
+def load_model(
+    path: str | Path, device: str | torch.device = "cpu", checkpoint: str | None = None
+) -> tuple[nn.Module, dict[str, Any]]:
+    """Load a model ready for use.
+
+    Parameters
+    ----------
+    path : str or Path
+        A run directory, a model or checkpoint folder, or a ``model.safetensors``.
+    device : str or torch.device
+        Where to put it.
+    checkpoint : str, optional
+        A checkpoint of the run instead of its finished model.
+
+    Returns
+    -------
+    model : torch.nn.Module
+        In evaluation mode.
+    card : dict
+        What ``model.json`` holds, and ``weights``, the path they came from.
+
+    Raises
+    ------
+    CheckpointError
+        No model, damaged, another format version, or weights of another shape than the card says.
+    """
+    weights, card_path = find_weights(path, checkpoint)
+    card = read_card(card_path)
+    try:
+        section = ModelSection.model_validate_json(json.dumps(card["section"]))
+        model = build_model(section, DataFacts.from_json(card["facts"]))
+    except (ValidationError, KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{card_path}: section or facts cannot be read ({error})") from error
+    _load_into(model, _read_weights(weights), weights)
+    return model.to(device).eval(), {**card, "weights": str(weights)}
+
+
+def load_weights(model: nn.Module, path: str | Path) -> Path:
+    """Start a model from the weights of another run (``train.init_from``).
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Changed in place; its shapes must be those of the weights.
+    path : str or Path
+        A run directory, a model or checkpoint folder, or a ``model.safetensors``.
+
+    Returns
+    -------
+    Path
+        The weights that were read.
+
+    Raises
+    ------
+    CheckpointError
+        Absent, damaged, or other names or shapes; all differences are listed.
+    """
+    weights, _ = find_weights(path)
+    _load_into(model, _read_weights(weights), weights)
+    return weights
+
+
+def _read_weights(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path}: cannot be read as safetensors ({error}); the file is damaged") from error
+
+
+def _load_into(model: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
+    own = model.state_dict()
+    problems = [
+        f"{name}: missing from the file, the model has {tuple(own[name].shape)}" for name in own if name not in weights
+    ]
+    problems += [
+        f"{name}: {tuple(tensor.shape)} in the file, not in the model"
+        for name, tensor in weights.items()
+        if name not in own
+    ]
+    problems += [
+        f"{name}: {tuple(tensor.shape)} in the file, {tuple(own[name].shape)} in the model"
+        for name, tensor in weights.items()
+        if name in own and tensor.shape != own[name].shape
+    ]
+    if problems:
+        lines = "\n".join(f"  {problem}" for problem in problems)
+        raise CheckpointError(
+            f"{path}: {len(problems)} weights do not fit the model; use the model section and the wavelength grid "
+            f"it was trained with (set model.rest_wavelength_aa and model.rest_pixels to pin the rest grid)\n{lines}"
+        )
+    model.load_state_dict(dict(weights))
