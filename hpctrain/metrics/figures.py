@@ -1,0 +1,106 @@
+"""Figures of reconstructions for TensorBoard; the report draws its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hpctrain.metrics.spectral_lines import observed_lines
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+BLUE, GREY, VERMILION = "#0072B2", "#8c8c8c", "#D55E00"
+"""Okabe and Ito's colours, told apart by all kinds of colour vision."""
+
+
+def row_of(arrays: Mapping[str, np.ndarray], row: int) -> dict[str, np.ndarray]:
+    """Return one spectrum of ``results/*.npz``: each array's `row`, the shared wavelength grid as it is."""
+    return {
+        name: values if values.ndim == 0 or (name == "wavelength_aa" and values.ndim == 1) else values[row]
+        for name, values in ((name, np.asarray(value)) for name, value in arrays.items())
+    }
+
+
+def reduced_chi2(spectrum: Mapping[str, np.ndarray]) -> float:
+    """Return chi² per pixel of a reconstruction over the pixels that are measured and covered; NaN if there are none.
+
+    Parameters
+    ----------
+    spectrum : mapping
+        ``flux``, ``ivar``, ``reconstruction``, shape (L,), and ``covered``, shape (L,), bool.
+    """
+    valid = (spectrum["ivar"] > 0) & spectrum["covered"]
+    residual = spectrum["flux"][valid].astype(np.float64) - spectrum["reconstruction"][valid]
+    return float(np.mean(spectrum["ivar"][valid] * residual**2)) if valid.any() else float("nan")
+
+
+def draw_reconstruction(spectrum: Mapping[str, np.ndarray]) -> Figure:
+    """Draw one spectrum with its reconstruction, and the residual in units of sigma below.
+
+    Parameters
+    ----------
+    spectrum : mapping
+        ``wavelength_aa``, ``flux``, ``ivar``, ``reconstruction``, shape (L,), flux in units of its normalisation;
+        ``covered``, shape (L,), bool; ``target_id`` and ``redshift``.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Made without pyplot, so nothing global is left behind.
+    """
+    from matplotlib.figure import Figure
+
+    wavelength_aa, valid = spectrum["wavelength_aa"], spectrum["ivar"] > 0
+    covered = spectrum["covered"].astype(bool)
+    sigma = np.where(valid, 1.0 / np.sqrt(np.where(valid, spectrum["ivar"], 1.0)), np.nan)
+    flux = np.where(valid, spectrum["flux"], np.nan)
+    reconstruction = np.where(covered, spectrum["reconstruction"], np.nan)
+
+    figure = Figure(figsize=(10, 5), dpi=90, layout="constrained")
+    top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    top.fill_between(wavelength_aa, flux - sigma, flux + sigma, color=GREY, alpha=0.35, linewidth=0, label="±σ")
+    top.plot(wavelength_aa, flux, color=GREY, linewidth=0.6, label="spectrum")
+    top.plot(wavelength_aa, reconstruction, color=VERMILION, linewidth=1.2, label="reconstruction")
+    top.set_ylim(*flux_limits(flux, reconstruction))
+    top.set_ylabel("flux (normalised)")
+    top.legend(loc="upper right", frameon=False, ncols=3, fontsize=8)
+    redshift = float(spectrum["redshift"])
+    top.set_title(
+        f"object {spectrum['target_id']}    z = {redshift:.4f}    χ² per pixel = {reduced_chi2(spectrum):.3f}",
+        fontsize=10,
+    )
+    bottom.axhspan(-1, 1, color=GREY, alpha=0.2, linewidth=0)
+    bottom.plot(wavelength_aa, np.clip((flux - reconstruction) / sigma, -6, 6), color=BLUE, linewidth=0.5)
+    bottom.set_ylim(-6, 6)
+    bottom.set_ylabel("residual / σ")
+    bottom.set_xlabel("observed wavelength [Å, vacuum]")
+    _label_lines(top, redshift, float(np.min(wavelength_aa)), float(np.max(wavelength_aa)))
+    for axes in (top, bottom):
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.margins(x=0)
+    return figure
+
+
+def flux_limits(flux: np.ndarray, reconstruction: np.ndarray) -> tuple[float, float]:
+    """Return limits of the flux axis: all of the reconstruction, and the flux but for its wildest pixels."""
+    pieces = [np.nanpercentile(flux, (0.5, 99.5)) if np.isfinite(flux).any() else np.array([0.0, 1.0])]
+    if np.isfinite(reconstruction).any():
+        pieces.append(np.array([np.nanmin(reconstruction), np.nanmax(reconstruction)]))
+    low, high = float(min(piece[0] for piece in pieces)), float(max(piece[1] for piece in pieces))
+    margin = 0.12 * (high - low) or 1.0
+    return low - margin, high + margin
+
+
+def _label_lines(axes, redshift: float, low_aa: float, high_aa: float) -> None:
+    previous = -np.inf
+    for name, wavelength_aa in observed_lines(redshift, low_aa, high_aa):
+        axes.axvline(wavelength_aa, color=GREY, linewidth=0.5, linestyle=(0, (2, 3)), zorder=0)
+        if wavelength_aa - previous > 0.025 * (high_aa - low_aa):  # else the two names would overlap
+            axes.text(
+                wavelength_aa, 0.98, f" {name}", transform=axes.get_xaxis_transform(), rotation=90,
+                va="top", ha="left", fontsize=7, color="#555555",
+            )  # fmt: skip
+            previous = wavelength_aa

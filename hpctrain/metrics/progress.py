@@ -1,0 +1,263 @@
+"""Progress for the eye: one live line on a terminal, plain lines in a log file."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any, TextIO
+
+LIVE_INTERVAL_S = 0.25
+LOG_INTERVAL_S = 10.0
+RATE_WINDOW_S = 120.0
+MAX_BAR_WIDTH = 24
+
+
+def format_duration(seconds: float) -> str:
+    """Return a duration with its two largest units: ``42 s``, ``3 min 20 s``, ``5 h 07 min``, ``2 d 03 h``."""
+    seconds = max(0, round(seconds))
+    if seconds < 60:
+        return f"{seconds} s"
+    if seconds < 3600:
+        return f"{seconds // 60} min {seconds % 60:02d} s"
+    if seconds < 86400:
+        return f"{seconds // 3600} h {seconds % 3600 // 60:02d} min"
+    return f"{seconds // 86400} d {seconds % 86400 // 3600:02d} h"
+
+
+def format_count(value: float) -> str:
+    """Return a rate or count with three digits: ``7.25``, ``842``, ``12.3k``, ``4.1M``."""
+    number, suffix = _scaled(value)
+    return f"{number}{suffix}"
+
+
+def format_bytes(size: float) -> str:
+    """Return a size in decimal units, as disks are sold: ``162 MB``."""
+    number, suffix = _scaled(size)
+    return f"{number} {suffix}B"
+
+
+def _scaled(value: float) -> tuple[str, str]:
+    for limit, suffix in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= limit * 0.9995:
+            return f"{value / limit:.3g}", suffix
+    return f"{value:.3g}", ""
+
+
+class ProgressLine:
+    """Show progress; an exporter of :class:`~hpctrain.metrics.record.MetricsWriter`.
+
+    On a terminal there is one line, redrawn at most four times a second and made to fit the width; events are
+    printed above it. Anywhere else a line is written every ten seconds and at each evaluation and event.
+
+    Parameters
+    ----------
+    total_steps : int
+        The update after which the run is finished.
+    stream : TextIO
+        Where to write, such as ``sys.stderr``.
+    clock : callable, optional
+        Seconds; decides when to redraw.
+    """
+
+    def __init__(self, total_steps: int, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
+        self.total_steps = total_steps
+        self._stream = stream
+        self._clock = clock
+        self._live = stream.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+        self._color = self._live and not os.environ.get("NO_COLOR")
+        self._step = 0
+        self._values: dict[str, Any] = {}
+        self._validation_loss: float | None = None
+        self._marks: deque[tuple[float, int]] = deque()
+        self._last_shown = -float("inf")
+        self._drawn = False
+
+    def __call__(self, record: dict[str, Any]) -> None:
+        """Take one record of ``metrics.jsonl``."""
+        if record["kind"] == "event":
+            self.message(describe_event(record))
+        elif record["kind"] == "eval":
+            self._validation_loss = record.get("loss")
+            self.message(self._evaluation_text(record))
+        else:
+            self._values = record
+            self.tick(record["step"])
+
+    def tick(self, step: int) -> None:
+        """Say that update `step` is done; cheap enough for every step."""
+        now = self._clock()
+        if step < self._step:
+            self._marks.clear()
+        self._step = step
+        self._marks.append((now, step))
+        while len(self._marks) > 2 and now - self._marks[0][0] > RATE_WINDOW_S:
+            self._marks.popleft()
+        interval = LIVE_INTERVAL_S if self._live else LOG_INTERVAL_S
+        if now - self._last_shown >= interval or (self._values and step == self.total_steps):
+            self._last_shown = now
+            self._show()
+
+    def message(self, text: str) -> None:
+        """Write a line that stays, above the live one."""
+        if not text:
+            return
+        if self._live:
+            self._stream.write(f"\r\x1b[K{self._stamp()}  {text}\n")
+            self._drawn = False
+            self._show()
+        else:
+            self._stream.write(f"{self._stamp()}  {text}\n")
+            self._stream.flush()
+
+    def close(self) -> None:
+        """Leave the cursor on a new line."""
+        if self._drawn:
+            self._show()
+            self._stream.write("\n")
+            self._stream.flush()
+            self._drawn = False
+
+    def _stamp(self) -> str:
+        text = time.strftime("%H:%M:%S" if self._live else "%Y-%m-%d %H:%M:%S")
+        return f"\x1b[2m{text}\x1b[0m" if self._color else text
+
+    def _evaluation_text(self, record: dict[str, Any]) -> str:
+        parts = [f"validation at step {record['step']}"]
+        for name, label in (("loss", "loss"), ("chi2", "chi²"), ("kl", "KL")):
+            if name in record:
+                parts.append(f"{label} {_number(record[name])}")
+        if record.get("num_spectra"):
+            spectra = f"{format_count(record['num_spectra'])} spectra"
+            parts.append(f"{spectra} in {record['seconds']:.3g} s" if "seconds" in record else spectra)
+        return "  ".join(parts)
+
+    def _seconds_left(self) -> float | None:
+        if len(self._marks) < 2:
+            return None
+        (first_time, first_step), (last_time, last_step) = self._marks[0], self._marks[-1]
+        if last_step <= first_step or last_time <= first_time:
+            return None
+        return (self.total_steps - last_step) * (last_time - first_time) / (last_step - first_step)
+
+    def _fields(self) -> list[tuple[int, str]]:
+        """Return (rank of importance, text) in the order of reading; what does not fit goes by rank."""
+        values, width = self._values, len(str(self.total_steps))
+        fields = [(0, f"step {self._step:>{width}}/{self.total_steps}")]
+        if values.get("epoch") is not None:
+            fields.append((5, f"epoch {values['epoch']:.2f}"))
+        if "loss" in values:
+            fields.append((1, f"loss {_number(values['loss'])}"))
+        if self._validation_loss is not None:
+            fields.append((3, f"val {_number(self._validation_loss)}"))
+        if values.get("lr") is not None:
+            fields.append((7, f"lr {values['lr']:.2e}"))
+        if "grad_norm" in values:
+            fields.append((8, f"grad {_number(values['grad_norm'])}"))
+        if values.get("samples_per_s") is not None:
+            fields.append((4, f"{format_count(values['samples_per_s'])} spectra/s"))
+        if values.get("memory_gib"):
+            fields.append((9, f"{values['memory_gib']:.1f} GiB"))
+        seconds_left = self._seconds_left()
+        if seconds_left is not None and self._step < self.total_steps:
+            fields.append((2, f"{format_duration(seconds_left)} left"))
+        return fields
+
+    def _show(self) -> None:
+        if not self._live:
+            share = f"({100 * self._step / max(1, self.total_steps):.1f} %)"
+            first, *others = [text for _, text in self._fields()]
+            self._stream.write("  ".join([self._stamp(), f"{first} {share}", *others]) + "\n")
+        elif self._step or self._values:
+            self._stream.write(f"\r{self._live_line(self._columns())}\x1b[K")
+            self._drawn = True
+        self._stream.flush()
+
+    def _columns(self) -> int:
+        try:
+            return max(20, os.get_terminal_size(self._stream.fileno()).columns)
+        except (OSError, ValueError):  # not every stream that says it is a terminal has a size
+            return 80
+
+    def _live_line(self, columns: int) -> str:
+        room = columns - 1  # the last column would wrap on some terminals
+        fields = self._fields()
+        while len(fields) > 1 and sum(len(text) + 2 for _, text in fields) - 2 > room:
+            fields.remove(max(fields))
+        text = "  ".join(text for _, text in fields)[:room]
+        width = min(MAX_BAR_WIDTH, room - len(text) - 7)  # two blanks before, " 100 %" behind
+        if width < 6:
+            return text
+        share = min(1.0, self._step / max(1, self.total_steps))
+        done = int(share * width)
+        bar, rest = "━" * done, "─" * (width - done)
+        if self._color:
+            bar, rest = f"\x1b[36m{bar}", f"\x1b[2m{rest}\x1b[0m"
+        return f"{bar}{rest}{100 * share:4.0f} % {text}"
+
+
+def _number(value: float | None) -> str:
+    return "not finite" if value is None else f"{value:.4g}"
+
+
+def describe_event(record: dict[str, Any]) -> str:
+    """Return an event in words, one line; an unknown one with its fields."""
+    name = record.get("event", "event")
+    text = _EVENT_TEXTS.get(name)
+    fields = {key: value for key, value in record.items() if key not in ("kind", "event", "step", "time", "attempt")}
+    if text:
+        return text(record, fields)
+    values = ", ".join(f"{key} {value}" for key, value in fields.items())
+    return f"{name.replace('_', ' ')} at step {record['step']}" + (f": {values}" if values else "")
+
+
+def _started(record: dict[str, Any], fields: dict[str, Any]) -> str:
+    hosts = fields.get("hosts") or []
+    where = f" on {', '.join(hosts[:4])}{' …' if len(hosts) > 4 else ''}" if hosts else ""
+    ranks = f"{fields.get('world_size', 1)} × {fields.get('device', 'device unknown')}"
+    steps = f"step {fields.get('start_step', record['step'])} of {fields.get('total_steps', '?')}"
+    return f"attempt {record.get('attempt', 1)} started at {steps}: {ranks}{where}"
+
+
+def _checkpoint(record: dict[str, Any], fields: dict[str, Any]) -> str:
+    size = f", {format_bytes(fields['bytes'])}" if fields.get("bytes") else ""
+    seconds = f" in {fields['seconds']:.2g} s" if fields.get("seconds") is not None else ""
+    return f"checkpoint at step {record['step']}{size}{seconds}"
+
+
+def _resumed(record: dict[str, Any], fields: dict[str, Any]) -> str:
+    lost = fields.get("steps_lost") or 0
+    return f"resumed from {fields.get('checkpoint', 'a checkpoint')}" + (f", {lost} steps to be redone" if lost else "")
+
+
+def _data(record: dict[str, Any], fields: dict[str, Any]) -> str:
+    text = (
+        f"{fields.get('num_spectra', '?')} spectra: {fields.get('num_train', '?')} to train on, "
+        f"{fields.get('num_validation', '?')} held out"
+    )
+    return text + (f", {fields['num_rejected']} rejected" if fields.get("num_rejected") else "")
+
+
+_EVENT_TEXTS: dict[str, Callable[[dict[str, Any], dict[str, Any]], str]] = {
+    "started": _started,
+    "data": _data,
+    "resumed": _resumed,
+    "checkpoint": _checkpoint,
+    "checkpoint_failed": lambda record, f: f"checkpoint at step {record['step']} FAILED: {f.get('error', f)}",
+    "checkpoint_rejected": lambda record, f: f"checkpoint {f.get('path')} rejected: {f.get('reason')}",
+    "best": lambda record, f: f"best validation loss so far: {_number(f.get('loss'))}",
+    "stop_requested": lambda record, f: f"asked to stop ({f.get('cause', 'unknown cause')}) at step {record['step']}",
+    "stopped": lambda record, f: (
+        f"stopped at step {record['step']} ({f.get('cause', 'unknown cause')}), exit code {f.get('exit_code')}"
+    ),
+    "early_stopped": lambda record, f: f"stopped early at step {record['step']}: no better validation loss",
+    "diverged": lambda record, f: f"DIVERGED at step {record['step']}; objects in the batch: {f.get('objects')}",
+    "finished": lambda record, f: (
+        f"finished at step {record['step']}"
+        + (f" after {format_duration(f['seconds'])}" if f.get("seconds") is not None else "")
+    ),
+    "failed": lambda record, f: f"FAILED at step {record['step']}: {f.get('error')} (exit code {f.get('exit_code')})",
+    "exporter_failed": lambda record, f: f"{f.get('exporter')} failed and is off: {f.get('error')}",
+    "records_lost": lambda record, f: f"{f.get('records')} records could not be written",
+}

@@ -1,0 +1,139 @@
+"""TensorBoard event files: scalars, histograms of weights and gradients, figures of reconstructions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from hpctrain.rundir import RunDir
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+FLUSH_S = 30
+NUM_BINS = 64
+NO_SCALARS = frozenset({"kind", "step", "time", "attempt", "event", "nonfinite", "seconds", "samples_seen"})
+
+
+class TensorBoardExporter:
+    """Write what a run measures as TensorBoard event files.
+
+    An exporter of :class:`~hpctrain.metrics.record.MetricsWriter`. Scalars are numbers that are on the host already,
+    so nothing here waits for a GPU but :meth:`histograms`, which reads one small table for all parameters.
+
+    Parameters
+    ----------
+    run : RunDir
+        Event files go to its ``tensorboard`` folder.
+    purge_step : int, optional
+        First update this attempt makes: TensorBoard hides what earlier attempts had written from there on.
+    num_figures : int
+        Spectra drawn by :meth:`reconstructions`.
+
+    Notes
+    -----
+    A failure in :meth:`histograms` or :meth:`reconstructions` is kept and raised at the next record, where the
+    metrics writer logs it, records ``exporter_failed``, and drops this exporter.
+    """
+
+    def __init__(self, run: RunDir, purge_step: int | None = None, num_figures: int = 4) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._num_figures = num_figures
+        self._failure: Exception | None = None
+        self._writer = SummaryWriter(
+            log_dir=str(run.tensorboard), purge_step=purge_step, flush_secs=FLUSH_S, max_queue=100
+        )
+
+    def __call__(self, record: Mapping[str, Any]) -> None:
+        """Write the numbers of a ``train`` or ``eval`` record, and events as text."""
+        if self._failure is not None:
+            raise self._failure
+        if record["kind"] == "event":
+            self._event(record)
+            return
+        for name, value in record.items():
+            if name not in NO_SCALARS and isinstance(value, int | float) and not isinstance(value, bool):
+                self._writer.add_scalar(f"{record['kind']}/{name}", value, record["step"], walltime=record["time"])
+
+    def histograms(self, step: int, named_parameters: Iterable[tuple[str, torch.nn.Parameter]]) -> None:
+        """Write histograms of weights and, where there are any, gradients.
+
+        The counting happens where the parameters are; only 64 numbers each come to the host.
+
+        Parameters
+        ----------
+        step : int
+            The update just made.
+        named_parameters : iterable of (str, Parameter)
+            Such as ``model.named_parameters()``.
+        """
+        if self._failure is not None:
+            return
+        try:
+            for name, parameter in named_parameters:
+                label = name.removeprefix("module.").removeprefix("_orig_mod.")
+                self._histogram(f"weights/{label}", parameter.detach(), step)
+                if parameter.grad is not None:
+                    self._histogram(f"gradients/{label}", parameter.grad.detach(), step)
+        except Exception as error:
+            self._failure = error
+
+    def reconstructions(self, step: int, arrays: Mapping[str, np.ndarray]) -> None:
+        """Draw the first few spectra of an evaluation with their reconstructions.
+
+        Parameters
+        ----------
+        step : int
+            The update evaluated.
+        arrays : mapping
+            As in ``results/reconstructions.npz``: ``wavelength_aa`` (L,) or (n, L), ``flux``, ``ivar``,
+            ``reconstruction``, ``covered`` (n, L), ``target_id``, ``redshift`` (n,).
+        """
+        if self._failure is not None:
+            return
+        try:
+            for row in range(min(self._num_figures, len(arrays["flux"]))):
+                self._figure(f"reconstruction/{row}", arrays, row, step)
+        except Exception as error:
+            self._failure = error
+
+    def close(self) -> None:
+        """Write what is pending and close the files."""
+        self._writer.close()
+
+    def _event(self, record: Mapping[str, Any]) -> None:
+        from hpctrain.metrics.progress import describe_event
+
+        self._writer.add_text("events", describe_event(dict(record)), record["step"], walltime=record["time"])
+
+    def _histogram(self, tag: str, values: torch.Tensor, step: int) -> None:
+        import torch
+
+        values = values.float().flatten()
+        values = values[torch.isfinite(values)]
+        if not values.numel():
+            return
+        low, high = torch.aminmax(values)
+        # one copy to the host instead of four; float64, since float32 has no room for a sum of squares
+        table = torch.stack([low, high, values.sum(dtype=torch.float64), values.square().sum(dtype=torch.float64)])
+        low, high, total, total_squares = table.tolist()
+        if low == high:  # constant: TensorBoard shows nothing for bins of width zero
+            low, high = low - 1e-12 - abs(low) * 1e-6, high + 1e-12 + abs(high) * 1e-6
+        counts = torch.histc(values, bins=NUM_BINS, min=low, max=high).cpu()
+        edges = torch.linspace(low, high, NUM_BINS + 1, dtype=torch.float64)[1:]
+        self._writer.add_histogram_raw(
+            tag, min=low, max=high, num=values.numel(), sum=total, sum_squares=total_squares,
+            bucket_limits=edges.tolist(), bucket_counts=counts.tolist(), global_step=step,
+        )  # fmt: skip
+
+    def _figure(self, tag: str, arrays: Mapping[str, np.ndarray], row: int, step: int) -> None:
+        import numpy as np
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+        from hpctrain.metrics.figures import draw_reconstruction, row_of
+
+        canvas = FigureCanvasAgg(draw_reconstruction(row_of(arrays, row)))
+        canvas.draw()
+        self._writer.add_image(tag, np.asarray(canvas.buffer_rgba())[..., :3], step, dataformats="HWC")
