@@ -14,6 +14,7 @@
       tensorboard/        event files
       checkpoints/        step-00001200/ ...
       model/              the finished model: model.safetensors, model.json
+      results/            reconstructions.npz, latents.h5, anomalies.npz of held-out spectra
       report.html
 
 It can be read, moved and resumed without the launcher and without a database.
@@ -116,6 +117,7 @@ class RunDir:
         self.tensorboard = self.path / "tensorboard"
         self.checkpoints = self.path / "checkpoints"
         self.model = self.path / "model"
+        self.results = self.path / "results"
         self.report = self.path / "report.html"
 
     def __repr__(self) -> str:

@@ -1,0 +1,131 @@
+"""Saving while training goes on: copy the state to host buffers the writer owns, return, write in a thread.
+
+One write is in flight at most. The copy is what the training loop waits for; the bytes on disk are those of the step
+boundary, whatever the optimizer does meanwhile.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+
+from hpctrain.checkpoint.store import prune, write_checkpoint
+from hpctrain.errors import CheckpointError
+from hpctrain.profile.schema import CheckpointSection
+from hpctrain.rundir import RunDir
+
+Tensors = Mapping[str, Mapping[str, torch.Tensor]]
+
+
+class CheckpointWriter:
+    """Write the checkpoints of one attempt.
+
+    Parameters
+    ----------
+    run : RunDir
+    section : CheckpointSection
+        Retention, and whether to write in a thread.
+    attempt : int
+        Number of this attempt, the fence against older ones.
+    report : callable
+        Called with (event name, step, fields) as metrics events, from the training thread only.
+    """
+
+    def __init__(
+        self, run: RunDir, section: CheckpointSection, attempt: int, report: Callable[[str, int, dict[str, Any]], None]
+    ) -> None:
+        self._run, self._section, self._attempt, self._report = run, section, attempt, report
+        self._buffers: dict[tuple[str, str], torch.Tensor] = {}
+        self._thread: threading.Thread | None = None
+        self._outcome: tuple[str, int, dict[str, Any]] | None = None
+        self._error: BaseException | None = None
+
+    def save(self, step: int, tensors: Tensors, state: Mapping[str, Any], best_step: int | None, wait: bool) -> None:
+        """Save the state of a step boundary.
+
+        Parameters
+        ----------
+        step : int
+        tensors : mapping
+            Live tensors of the model and the optimizer, on any device.
+        state : mapping
+            JSON values.
+        best_step : int or None
+            Checkpoint that retention must keep.
+        wait : bool
+            Return only when it is on disk, as the last save of an attempt must be.
+
+        Raises
+        ------
+        CheckpointError
+            A newer attempt owns the run, or (with `wait`) the state could not be written.
+        """
+        started = time.perf_counter()
+        self.finish()  # the buffers belong to the write in flight until it ends
+        copies = self._copy_to_host(tensors)
+        blocked_s = time.perf_counter() - started
+        arguments = (step, copies, dict(state), best_step, blocked_s)
+        if wait or not self._section.asynchronous:
+            self._write(*arguments)
+            self._settle(must_be_saved=wait)
+        else:
+            self._thread = threading.Thread(target=self._write, args=arguments, name="checkpoint-writer")
+            self._thread.start()
+
+    def finish(self) -> None:
+        """Wait for the write in flight and report how it went."""
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+            self._settle(must_be_saved=False)
+
+    def _copy_to_host(self, tensors: Tensors) -> dict[str, dict[str, torch.Tensor]]:
+        copies: dict[str, dict[str, torch.Tensor]] = {}
+        on_gpu = False
+        for file, named in tensors.items():
+            copies[file] = {}
+            for name, tensor in named.items():
+                buffer = self._buffers.get((file, name))
+                if buffer is None or buffer.shape != tensor.shape or buffer.dtype != tensor.dtype:
+                    buffer = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=tensor.is_cuda)
+                    self._buffers[file, name] = buffer
+                buffer.copy_(tensor.detach(), non_blocking=True)
+                on_gpu |= tensor.is_cuda
+                copies[file][name] = buffer
+        if on_gpu:
+            torch.cuda.current_stream().synchronize()
+        return copies
+
+    def _write(
+        self, step: int, tensors: Tensors, state: dict[str, Any], best_step: int | None, blocked_s: float
+    ) -> None:
+        started = time.perf_counter()
+        try:
+            size = write_checkpoint(self._run, step, tensors, state, self._attempt)
+            for _ in prune(self._run, self._section.keep_last, self._section.keep_every_steps, best_step):
+                pass
+            fields = {
+                "path": f"checkpoints/step-{step:08d}",
+                "seconds": round(time.perf_counter() - started, 4),
+                "blocked_s": round(blocked_s, 4),
+                "bytes": size,
+            }
+            self._outcome = ("checkpoint", step, fields)
+        except OSError as error:  # a full disk costs this checkpoint, never the older ones and never the run
+            self._outcome = ("checkpoint_failed", step, {"error": f"{type(error).__name__}: {error}"})
+        except BaseException as error:  # a thread's error must reach the training loop, whatever it is
+            self._error = error
+
+    def _settle(self, must_be_saved: bool) -> None:
+        if self._error is not None:
+            error, self._error = self._error, None
+            raise error
+        if self._outcome is not None:
+            (name, step, fields), self._outcome = self._outcome, None
+            self._report(name, step, fields)
+            if name == "checkpoint_failed" and must_be_saved:
+                raise CheckpointError(f"{self._run.checkpoints}: step {step} could not be saved: {fields['error']}")

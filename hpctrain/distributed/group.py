@@ -1,0 +1,145 @@
+"""The process group: NCCL between GPUs, Gloo between CPUs, none where a rank is alone.
+
+Rank 0 binds a free port and publishes it in the run directory, which all ranks share anyway. A port computed from the
+job id, as most launchers do it, is taken sooner or later by somebody else on a shared node.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+import sys
+import time
+from collections.abc import Mapping
+
+import torch
+import torch.distributed as dist
+
+from hpctrain.distributed.world import World, main_address
+from hpctrain.errors import SiteError
+from hpctrain.rundir import RunDir, read_json, write_json
+
+RENDEZVOUS_TIMEOUT_S = 300.0
+"""How long ranks wait for each other at the start: a node with a cold file system imports torch for minutes."""
+
+
+def choose_device(world: World, wish: str) -> torch.device:
+    """Return this rank's device, and make it the current one.
+
+    Parameters
+    ----------
+    world : World
+        The local rank chooses among the GPUs this process can see.
+    wish : str
+        ``train.device`` of the profile: ``auto``, ``cuda`` or ``cpu``.
+
+    Raises
+    ------
+    SiteError
+        A GPU is wished for and there is none, or fewer are visible than ranks are on the node.
+    """
+    visible = 0 if wish == "cpu" else torch.cuda.device_count()
+    if visible == 0:
+        if wish == "cuda":
+            raise SiteError(
+                "train.device: 'cuda', but this process sees no GPU "
+                f"(CUDA_VISIBLE_DEVICES={os.environ.get('CUDA_VISIBLE_DEVICES', 'unset')}, torch {torch.__version__}); "
+                "ask for GPUs with launch.gpus_per_node, or install a CUDA build of torch"
+            )
+        return torch.device("cpu")
+    # With --gpus-per-task each task sees only its own GPU, and it is number 0 whatever the local rank.
+    index = 0 if visible == 1 and world.local_world_size > 1 and _one_gpu_per_task() else world.local_rank
+    if index >= visible:
+        raise SiteError(
+            f"rank {world.rank}: local rank {world.local_rank} of {world.local_world_size}, but only {visible} GPU(s) "
+            "are visible; launch.ranks_per_node must not be above launch.gpus_per_node"
+        )
+    torch.cuda.set_device(index)
+    return torch.device("cuda", index)
+
+
+def _one_gpu_per_task() -> bool:
+    return "SLURM_GPUS_PER_TASK" in os.environ or "SLURM_TRES_PER_TASK" in os.environ
+
+
+def _token(world: World, environment: Mapping[str, str]) -> str:
+    """Name this start of the job: the ranks of an earlier one must not find this one's port, nor we theirs."""
+    return f"{world.job_id}.{environment.get('SLURM_STEP_ID', '0')}.{world.restart_count}"
+
+
+def open_group(world: World, device: torch.device, run: RunDir) -> None:
+    """Join the process group of the job; does nothing for a rank that is alone.
+
+    Raises
+    ------
+    SiteError
+        The other ranks do not answer in time.
+    """
+    if world.world_size == 1:
+        return
+    timeout = datetime.timedelta(seconds=RENDEZVOUS_TIMEOUT_S)
+    backend = "cuda:nccl,cpu:gloo" if device.type == "cuda" else "gloo"
+    try:
+        store = _open_store(world, run, timeout)
+        dist.init_process_group(
+            backend, store=store, rank=world.rank, world_size=world.world_size, timeout=datetime.timedelta(minutes=30)
+        )
+    except (RuntimeError, TimeoutError, OSError) as error:
+        raise SiteError(
+            f"rank {world.rank} of {world.world_size}: no process group within {RENDEZVOUS_TIMEOUT_S:.0f} s: {error}\n"
+            "  check that every node reaches rank 0's node, and NCCL_SOCKET_IFNAME / GLOO_SOCKET_IFNAME of the site"
+        ) from error
+
+
+def _open_store(world: World, run: RunDir, timeout: datetime.timedelta) -> dist.Store:
+    if "MASTER_ADDR" in os.environ and "MASTER_PORT" in os.environ and world.launcher == "torchrun":
+        address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+        # torchrun's agent holds the store itself; a plain launcher leaves it to rank 0.
+        is_host = world.is_main and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
+        store = dist.TCPStore(address, port, is_master=is_host, timeout=timeout)
+        return dist.PrefixStore(f"hpctrain/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+    path = run.attempts / f"rendezvous-{_token(world, os.environ)}.json"
+    if world.is_main:
+        address = main_address()
+        store = dist.TCPStore(address, 0, is_master=True, timeout=timeout, wait_for_workers=False)
+        write_json(path, {"address": address, "port": store.port, "pid": os.getpid()})
+        return store
+    deadline = time.monotonic() + timeout.total_seconds()
+    while (found := read_json(path)) is None:
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"rank 0 has not written {path}")
+        time.sleep(0.05)
+    return dist.TCPStore(found["address"], found["port"], is_master=False, timeout=timeout)
+
+
+def barrier(world: World) -> None:
+    """Wait for all ranks, on the CPU side; does nothing for a rank that is alone."""
+    if world.world_size > 1:
+        dist.all_reduce(torch.zeros(1))  # CPU tensor: Gloo, so no GPU stream is touched
+
+
+def broadcast_number(world: World, value: int) -> int:
+    """Return rank 0's `value` on every rank."""
+    if world.world_size == 1:
+        return value
+    number = torch.tensor([value], dtype=torch.int64)
+    dist.broadcast(number, src=0)
+    return int(number.item())
+
+
+def close_group(world: World) -> None:
+    """Leave together; a rank that goes early would tear the store away from the others."""
+    if world.world_size > 1 and dist.is_initialized():
+        barrier(world)
+        dist.destroy_process_group()
+
+
+def leave(exit_code: int) -> None:
+    """End this process without the interpreter's own tear-down.
+
+    With Gloo, torch 2.13 aborts in about one of three normal exits after ``destroy_process_group`` ("terminate called
+    without an active exception"), which turns a finished job into a failed one under ``--kill-on-bad-exit``.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(exit_code)

@@ -1,0 +1,77 @@
+"""A sign of life of each rank, in a file that `status` reads when no Slurm command knows the job."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import threading
+import time
+
+from hpctrain.distributed.world import World
+from hpctrain.rundir import RunDir
+
+
+class Heartbeat:
+    """Write ``heartbeat/rank-NNNN.json`` every few seconds from a thread of its own.
+
+    Parameters
+    ----------
+    run : RunDir
+    world : World
+    attempt : int
+        Number of this attempt.
+    interval_s : float
+        Seconds between two beats.
+    """
+
+    def __init__(self, run: RunDir, world: World, attempt: int, interval_s: float) -> None:
+        self.step = 0
+        self.total_steps = 0
+        self.state = "starting"
+        self._path = run.heartbeat(world.rank)
+        self._fixed = {
+            "rank": world.rank,
+            "world_size": world.world_size,
+            "attempt": attempt,
+            "job_id": world.job_id,
+            "pid": os.getpid(),
+            "host": os.environ.get("SLURMD_NODENAME") or socket.gethostname(),
+            "interval_s": interval_s,
+        }
+        self._interval_s = interval_s
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._beat_until_ended, name="heartbeat", daemon=True)
+
+    def start(self) -> Heartbeat:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self.beat()
+        self._thread.start()
+        return self
+
+    def beat(self) -> None:
+        """Write one beat; a full disk must not end a run that is otherwise well."""
+        record = {
+            **self._fixed,
+            "step": self.step,
+            "total_steps": self.total_steps,
+            "state": self.state,
+            "time": time.time(),
+        }
+        temporary = self._path.with_suffix(".tmp")
+        with contextlib.suppress(OSError):
+            temporary.write_text(json.dumps(record) + "\n")
+            os.replace(temporary, self._path)
+
+    def end(self, state: str) -> None:
+        """Write a last beat that says how this rank left."""
+        self.state = state
+        self._ended.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout=5)
+        self.beat()
+
+    def _beat_until_ended(self) -> None:
+        while not self._ended.wait(self._interval_s):
+            self.beat()

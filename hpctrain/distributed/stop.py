@@ -1,0 +1,70 @@
+"""The agreed stop: a handler sets a flag, the flag rides on the step's own reduction, all ranks leave together.
+
+Nothing is saved in a handler and no rank acts alone: the flag of any rank is summed with the loss over all ranks, so
+every rank sees it at the same step boundary, saves, and leaves.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from types import FrameType
+
+SAME_EVENT_S = 2.0
+"""Slurm sends TERM, CONT, TERM at a time limit: signals this close together are one event, not an impatient user."""
+
+EXIT_TERMINATED = 143
+
+
+class StopRequest:
+    """Why and whether this rank wants to stop.
+
+    Parameters
+    ----------
+    deadline_s : float or None
+        Epoch seconds at which the job is ended, and `lead_s` before which it must save. A save before the time limit
+        does not depend on a signal arriving.
+    lead_s : float
+        ``launch.signal_lead_s`` of the profile.
+    clock : callable
+        Returns epoch seconds; another one in tests.
+    """
+
+    def __init__(
+        self, deadline_s: float | None = None, lead_s: float = 0.0, clock: Callable[[], float] = time.time
+    ) -> None:
+        self.cause: str | None = None
+        self.saving = False
+        self._since_s = 0.0
+        self._stop_at_s = None if deadline_s is None else deadline_s - lead_s
+        self._clock = clock
+
+    @classmethod
+    def from_environment(cls, lead_s: float) -> StopRequest:
+        """Take the deadline the batch script found out (``HPCTRAIN_DEADLINE``, epoch seconds)."""
+        text = os.environ.get("HPCTRAIN_DEADLINE", "")
+        deadline_s = float(text) if text.replace(".", "", 1).isdigit() else None
+        return cls(deadline_s, lead_s)
+
+    def install(self) -> None:
+        """Handle USR2 (Slurm's warning), TERM (pre-emption, scancel) and INT (Ctrl-C) from now on."""
+        for number in (signal.SIGUSR2, signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+        # A launcher may have blocked them until somebody listens.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR2, signal.SIGTERM, signal.SIGINT})
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        name = signal.Signals(number).name.removeprefix("SIG")
+        now = self._clock()
+        if self.cause is None:
+            self.cause, self._since_s = name, now
+        elif name in ("TERM", "INT") and now - self._since_s > SAME_EVENT_S and not self.saving:
+            os._exit(EXIT_TERMINATED)
+
+    def flags(self) -> tuple[float, float]:
+        """Return (stop and requeue, stop for good) as numbers that can be summed over ranks."""
+        if self.cause is None and self._stop_at_s is not None and self._clock() >= self._stop_at_s:
+            self.cause = "deadline"
+        return float(self.cause is not None), float(self.cause == "INT")

@@ -1,0 +1,1 @@
+"""In: drivers and /proc. Out: numbers about the machine; what cannot be read is absent, never 0."""

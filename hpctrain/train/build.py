@@ -1,0 +1,271 @@
+"""All parts of a training run, built from the run directory's profile; the only place that sees the whole profile."""
+
+from __future__ import annotations
+
+import os
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.nn.parallel import DistributedDataParallel
+
+from hpctrain.checkpoint.writer import CheckpointWriter
+from hpctrain.distributed.group import barrier
+from hpctrain.distributed.heartbeat import Heartbeat
+from hpctrain.distributed.stop import StopRequest
+from hpctrain.distributed.world import World
+from hpctrain.errors import DataError
+from hpctrain.metrics.progress import ProgressLine
+from hpctrain.metrics.record import MetricsWriter
+from hpctrain.metrics.tensorboard import TensorBoardExporter
+from hpctrain.models import build_model
+from hpctrain.models.facts import DataFacts
+from hpctrain.models.store import CARD, load_weights, read_card, write_card
+from hpctrain.profile.schema import DataSection, Profile, TrainSection
+from hpctrain.rundir import RunDir
+from hpctrain.spectra.hdf5 import SpectraSet, open_spectra
+from hpctrain.spectra.split import TRAIN, VALIDATION, assign_split
+from hpctrain.train.scaling import LossScale
+from hpctrain.train.schedule import Schedule, mix
+from hpctrain.train.state import Progress
+from hpctrain.train.step import UpdateStep
+
+
+@dataclass(frozen=True)
+class Spectra:
+    """The open files and who is on which side of the split.
+
+    Parameters
+    ----------
+    source : SpectraSet
+    train_rows, validation_rows : ndarray of int64
+        Global rows, sorted.
+    facts : DataFacts
+        What the network's geometry is computed from; fixed at the first attempt.
+    """
+
+    source: SpectraSet
+    train_rows: np.ndarray
+    validation_rows: np.ndarray
+    facts: DataFacts
+
+
+@dataclass
+class Run:
+    """Everything the loop works with.
+
+    Parameters
+    ----------
+    model : Module
+        The network itself: what is saved, evaluated and exported.
+    averaged : dict of str to Tensor, or None
+        Moving averages of its parameters by name.
+    metrics, tensorboard : only on rank 0, else None
+    """
+
+    directory: RunDir
+    profile: Profile
+    world: World
+    device: torch.device
+    attempt: int
+    spectra: Spectra
+    schedule: Schedule
+    model: torch.nn.Module
+    optimizer: torch.optim.AdamW
+    loss_scale: LossScale
+    averaged: dict[str, torch.Tensor] | None
+    update: UpdateStep
+    progress: Progress
+    stop: StopRequest
+    heartbeat: Heartbeat
+    checkpoints: CheckpointWriter | None
+    metrics: MetricsWriter | None
+    tensorboard: TensorBoardExporter | None
+
+
+def open_data(profile: Profile, run: RunDir, world: World) -> Spectra:
+    """Open the spectra, making simulated ones first where the profile says so and the file is absent.
+
+    Raises
+    ------
+    DataError
+        A file is missing or unfit, or a side of the split is empty.
+    """
+    if profile.data.simulate is not None and world.is_main:
+        _simulate_if_absent(profile.data)
+    barrier(world)
+    source = open_spectra(profile.data)
+    side = assign_split(source.target_id, profile.data.split)
+    train_rows = np.flatnonzero(side == TRAIN).astype(np.int64)
+    validation_rows = np.flatnonzero(side == VALIDATION).astype(np.int64)
+    if profile.data.max_spectra is not None:
+        train_rows = _smallest_hashes(source.target_id, train_rows, profile.data.max_spectra)
+    for name, rows in (("training", train_rows), ("validation", validation_rows)):
+        if len(rows) == 0 and (name == "training" or profile.data.split.validation > 0):
+            raise DataError(
+                f"{', '.join(profile.data.files)}: no {name} spectra among {len(source)} rows; "
+                "use more spectra or another data.split"
+            )
+    return Spectra(source, train_rows, validation_rows, _facts(run, world, profile, source, train_rows))
+
+
+def _simulate_if_absent(data: DataSection) -> None:
+    if any(Path(pattern).exists() for pattern in data.files):
+        return
+    from hpctrain.ingest.simulate import simulate
+
+    section = data.simulate
+    assert section is not None
+    simulate(Path(data.files[0]), section)
+
+
+def _smallest_hashes(target_id: np.ndarray, rows: np.ndarray, count: int) -> np.ndarray:
+    """Choose `count` rows by a hash of their object, so that the choice does not depend on the order of the file."""
+    keys = np.array([mix(int(target), 0x5EED) for target in target_id[rows]], dtype=np.int64)
+    return np.sort(rows[np.argsort(keys, kind="stable")[:count]])
+
+
+def _facts(run: RunDir, world: World, profile: Profile, source: SpectraSet, train_rows: np.ndarray) -> DataFacts:
+    """Compute what sizes the network once, at the first attempt: later ones must build the same network.
+
+    The model's card is written here already, so that any checkpoint of the run can be read as a model.
+    """
+    if world.is_main and not (run.model / CARD).exists():
+        facts = DataFacts.from_spectra(source, train_rows)
+        write_card(run.model, profile.model, facts, card_entries(profile))
+    barrier(world)
+    return DataFacts.from_json(read_card(run.model / CARD)["facts"])
+
+
+def card_entries(profile: Profile) -> dict[str, object]:
+    """Return what the model's card says besides its shape: whoever uses the model must prepare spectra the same way."""
+    return {
+        "name": profile.name,
+        "normalise": profile.data.normalise.model_dump(mode="json"),
+        "split": profile.data.split.model_dump(mode="json"),
+        "seed": profile.train.seed,
+    }
+
+
+def build_network(profile: Profile, facts: DataFacts, device: torch.device) -> torch.nn.Module:
+    """Build the network with weights that are a function of ``train.seed``, or those of ``train.init_from``."""
+    torch.manual_seed(mix(profile.train.seed, 0x1417))
+    model = build_model(profile.model, facts)
+    if profile.train.init_from is not None:
+        load_weights(model, Path(profile.train.init_from))
+    if profile.train.gradient_checkpointing:
+        model.enable_gradient_checkpointing()
+    model.to(device)
+    if profile.train.compile:
+        model.compile()
+    return model
+
+
+def build_optimizer(model: torch.nn.Module, train: TrainSection) -> torch.optim.AdamW:
+    """Build AdamW; biases, norms and other vectors are not decayed.
+
+    References
+    ----------
+    .. [1] Loshchilov & Hutter 2019, "Decoupled weight decay regularization", arXiv:1711.05101.
+    """
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": train.weight_decay},
+        {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
+    ]
+    # Fused also because it is the one that can skip a step on the device when a gradient is not finite.
+    return torch.optim.AdamW(
+        [group for group in groups if group["params"]],
+        lr=train.learning_rate,
+        betas=(train.adam_beta1, train.adam_beta2),
+        eps=train.adam_eps,
+        fused=True,
+    )
+
+
+def distribute(model: torch.nn.Module, world: World, device: torch.device) -> torch.nn.Module:
+    """Wrap the network so that its gradients are summed over ranks while the backward pass still runs."""
+    if world.world_size == 1:
+        return model
+    return DistributedDataParallel(
+        model,
+        device_ids=[device.index] if device.type == "cuda" else None,
+        broadcast_buffers=False,  # buffers are constants; ranks have built the same ones from the same seed
+        gradient_as_bucket_view=True,
+    )
+
+
+def build_run(
+    directory: RunDir, profile: Profile, world: World, device: torch.device, attempt: int, stop: StopRequest
+) -> Run:
+    """Build every part of this rank's share of the run, at step 0."""
+    spectra = open_data(profile, directory, world)
+    schedule = Schedule(profile, len(spectra.train_rows))
+    model = build_network(profile, spectra.facts, device)
+    optimizer = build_optimizer(model, profile.train)
+    averaged = None
+    if profile.train.ema_decay is not None:
+        averaged = {name: p.detach().clone() for name, p in model.named_parameters() if p.requires_grad}
+    loss_scale = LossScale(profile.train.precision, device)
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    in_order = [p for group in optimizer.param_groups for p in group["params"]]
+    update = UpdateStep(
+        world,
+        schedule,
+        spectra.source.num_pixels,
+        profile.data,
+        profile.train,
+        distribute(model, world, device),
+        optimizer,
+        loss_scale,
+        None if averaged is None else [averaged[names[p]] for p in in_order],
+        stop,
+    )
+    heartbeat = Heartbeat(directory, world, attempt, profile.monitor.heartbeat_s)
+    heartbeat.total_steps = schedule.total_steps
+    metrics = MetricsWriter(directory, attempt) if world.is_main else None
+    checkpoints = None
+    if metrics is not None:
+        checkpoints = CheckpointWriter(
+            directory, profile.checkpoint, attempt, lambda name, step, fields: metrics.event(name, step, **fields)
+        )
+    return Run(
+        directory=directory,
+        profile=profile,
+        world=world,
+        device=device,
+        attempt=attempt,
+        spectra=spectra,
+        schedule=schedule,
+        model=model,
+        optimizer=optimizer,
+        loss_scale=loss_scale,
+        averaged=averaged,
+        update=update,
+        progress=Progress(),
+        stop=stop,
+        heartbeat=heartbeat,
+        checkpoints=checkpoints,
+        metrics=metrics,
+        tensorboard=None,
+    )
+
+
+def subscribe_exporters(run: Run) -> None:
+    """Let TensorBoard and the progress line follow the metrics, once it is known where this attempt starts."""
+    if run.metrics is None:
+        return
+    run.metrics.subscribe(ProgressLine(run.schedule.total_steps))
+    if run.profile.track.tensorboard:
+        run.tensorboard = TensorBoardExporter(run.directory, purge_step=run.progress.step + 1)
+        run.metrics.subscribe(run.tensorboard)
+
+
+def device_facts(device: torch.device) -> dict[str, object]:
+    """Return what is worth knowing later about the device a run was trained on."""
+    if device.type == "cuda":
+        properties = torch.cuda.get_device_properties(device)
+        return {"device": properties.name, "device_memory_gib": round(properties.total_memory / 2**30, 1)}
+    return {"device": f"cpu ({platform.machine()}, {len(os.sched_getaffinity(0))} cores)"}

@@ -1,0 +1,102 @@
+"""After the last step, on rank 0 alone: the model, its check, and what it says about the held-out spectra."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import h5py
+import numpy as np
+import torch
+
+from hpctrain.checkpoint.store import checkpoint_path
+from hpctrain.checkpoint.tensorfile import file_digest, read_tensors
+from hpctrain.errors import CheckpointError
+from hpctrain.models.store import WEIGHTS, load_model, save_model
+from hpctrain.science.encode import encode_to_file
+from hpctrain.train.build import card_entries
+from hpctrain.train.evaluate import evaluated_weights, reconstructions, write_arrays
+
+if TYPE_CHECKING:
+    from hpctrain.train.build import Run
+
+NUM_ANOMALIES = 6
+"""Most anomalous spectra whose reconstructions go into the report."""
+
+
+def finish(run: Run) -> dict[str, Any]:
+    """Write the finished model and its results, and return what the last event says about them.
+
+    Raises
+    ------
+    CheckpointError
+        The model that was written does not compute the same as the one in memory.
+    """
+    _use_best(run)
+    path = run.directory.model
+    extra = {
+        **card_entries(run.profile),
+        "step": run.progress.step,
+        "best_step": run.progress.best_step,
+        "validation_loss": run.progress.best_loss,
+        "moving_average": run.averaged is not None,
+    }
+    with evaluated_weights(run) as model:
+        save_model(path, model, run.profile.model, run.spectra.facts, extra)
+    difference = _check(run)
+    if len(run.spectra.validation_rows):
+        _describe_held_out(run)
+    return {
+        "sha256": file_digest(path / WEIGHTS),
+        "check_max_difference": difference,
+        "best_step": run.progress.best_step,
+    }
+
+
+def _use_best(run: Run) -> None:
+    """Go back to the best checkpoint where training was stopped early; otherwise the last weights are the model."""
+    best = run.progress.best_step
+    if not run.progress.stopped_early or not run.profile.checkpoint.keep_best or best is None:
+        return
+    folder = checkpoint_path(run.directory, best)
+    if run.averaged is not None:
+        for name, value in read_tensors(folder / "ema.safetensors").items():
+            run.averaged[name].copy_(value)
+    run.model.load_state_dict(read_tensors(folder / WEIGHTS))
+
+
+@torch.no_grad()
+def _check(run: Run) -> float:
+    """Read the model back as a user would and compare what it makes of some spectra; return the largest difference."""
+    rows = run.spectra.validation_rows if len(run.spectra.validation_rows) else run.spectra.train_rows
+    rows = rows[: min(len(rows), run.schedule.micro_batch)]
+    here = reconstructions(run, rows)["reconstruction"]
+    live = run.model
+    run.model = load_model(run.directory.model, run.device)[0]
+    averaged, run.averaged = run.averaged, None
+    try:
+        there = reconstructions(run, rows)["reconstruction"]
+    finally:
+        run.model, run.averaged = live, averaged
+    scale = float(np.abs(here).max()) or 1.0
+    difference = float(np.abs(here - there).max()) / scale
+    if not difference <= 1e-4:  # NaN is not either
+        raise CheckpointError(
+            f"{run.directory.model}: the model read back differs from the trained one by {difference:.3g} of its "
+            "largest value; the file system may have lost data. Start the run again: it repeats only this check"
+        )
+    return difference
+
+
+def _describe_held_out(run: Run) -> None:
+    """Encode the held-out spectra and keep the most anomalous ones with their reconstructions."""
+    path = run.directory.results / "latents.h5"
+    run.directory.results.mkdir(exist_ok=True)
+    model, card = load_model(run.directory.model, run.device)
+    rows = run.spectra.validation_rows
+    encode_to_file(model, card, run.spectra.source, rows, path, batch_size=run.schedule.micro_batch, device=run.device)
+    with h5py.File(path, "r") as file:
+        score = file["ANOMALY_SCORE"][:]
+    usable = np.flatnonzero(np.isfinite(score))
+    worst = usable[np.argsort(score[usable])[:NUM_ANOMALIES]]
+    if len(worst):
+        write_arrays(run, "anomalies", reconstructions(run, rows[worst]) | {"anomaly_score": score[worst]})

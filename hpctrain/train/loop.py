@@ -1,0 +1,208 @@
+"""The loop: updates, and at their boundaries records, evaluations, checkpoints and the agreed stop."""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hpctrain.monitor.memory import used_memory_gib
+from hpctrain.spectra.loader import read_ahead
+from hpctrain.train.diverged import raise_diverged
+from hpctrain.train.evaluate import evaluate, reconstructions, write_arrays
+from hpctrain.train.scaling import SMALLEST_SCALE
+from hpctrain.train.state import capture
+
+if TYPE_CHECKING:
+    from hpctrain.train.build import Run
+    from hpctrain.train.step import StepResult
+
+
+class Outcome(enum.Enum):
+    """How an attempt ended."""
+
+    FINISHED = "finished"
+    STOPPED = "stopped"
+    INTERRUPTED = "interrupted"
+
+
+def train(run: Run) -> Outcome:
+    """Train from the run's step to its last one, or to the step all ranks agree to stop at.
+
+    Returns
+    -------
+    Outcome
+        With anything but FINISHED the state is saved and the run can go on from it.
+    """
+    boundary = Boundary(run)
+    outcome = boundary.catch_up()
+    with contextlib.closing(_read_batches(run)) as batches:
+        while outcome is None:
+            result = run.update(run.progress.step, batches)
+            run.progress.step = result.step
+            outcome = boundary.pass_through(result)
+    if run.checkpoints is not None:
+        run.checkpoints.finish()
+    return outcome
+
+
+def _read_batches(run: Run) -> Iterator:
+    """Read this rank's micro-batches from the run's step on; which they are is a function of the step."""
+    schedule, world, train_rows = run.schedule, run.world, run.spectra.train_rows
+    accumulation = schedule.accumulation(world.world_size)
+
+    def requests() -> Iterator[np.ndarray]:
+        for step in range(run.progress.step, schedule.total_steps):
+            for index in range(accumulation):
+                samples = schedule.samples(step, index * world.world_size + world.rank)
+                yield np.where(samples >= 0, train_rows[samples], -1)
+
+    data = run.profile.data
+    return read_ahead(
+        run.spectra.source, requests(), data.reader_threads, data.prefetch_batches, pin=run.device.type == "cuda"
+    )
+
+
+class Boundary:
+    """What happens between two updates.
+
+    On a GPU the numbers of an update are read one update later, when they have long arrived, so the loop never waits
+    for the device; before anything is saved or evaluated it does wait. All ranks read the same sums at the same
+    boundaries, so all of them decide the same.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._pending: StepResult | None = None
+        self._stop: Outcome | None = None
+        self._clock_s = time.perf_counter()
+        self._clock_step = run.progress.step
+
+    def catch_up(self) -> Outcome | None:
+        """Do what was due after the step the run starts from and was cut off; return an outcome if all is done."""
+        run = self._run
+        if run.progress.evaluated_step < run.progress.step and run.schedule.evaluation_due(run.progress.step):
+            if self._evaluate():
+                self._save(wait=False)
+        return self._finished()
+
+    def pass_through(self, result: StepResult) -> Outcome | None:
+        """Handle the boundary after an update; return an outcome when training is over."""
+        run, step = self._run, result.step
+        run.heartbeat.step = step
+        previous, self._pending = self._pending, result
+        if previous is not None:
+            self._read(previous)
+        save = run.schedule.checkpoint_due(step)
+        if save or run.schedule.evaluation_due(step) or result.arrived is None:
+            self._settle()
+        if self._stop is None and run.schedule.evaluation_due(step):
+            save |= self._evaluate()
+        outcome = self._stop or self._finished()
+        if outcome is not None:
+            self._settle()
+        if save or outcome is not None:
+            self._save(wait=outcome is not None)
+        self._histograms(step)
+        return outcome
+
+    def _finished(self) -> Outcome | None:
+        run = self._run
+        done = run.progress.step >= run.schedule.total_steps or run.progress.stopped_early
+        return Outcome.FINISHED if done else None
+
+    def _settle(self) -> None:
+        """Read the numbers of the last update now, whether or not that means waiting for them."""
+        if self._pending is not None:
+            result, self._pending = self._pending, None
+            self._read(result)
+
+    def _read(self, result: StepResult) -> None:
+        run = self._run
+        result.wait()
+        loss_is_finite = np.isfinite(result.sums["loss_sum"])
+        if not loss_is_finite or (
+            result.skipped and (not run.loss_scale.enabled or result.loss_scale < SMALLEST_SCALE)
+        ):
+            raise_diverged(run, result)
+        if result.stop and self._stop is None:
+            self._stop = Outcome.INTERRUPTED if result.interrupted else Outcome.STOPPED
+            if run.metrics is not None:
+                run.metrics.event("stop_requested", result.step, cause=run.stop.cause or "another rank")
+        if run.metrics is not None and self._is_logged(result.step):
+            self._log(result)
+
+    def _is_logged(self, step: int) -> bool:
+        return (
+            step % self._run.profile.train.log_every_steps == 0 or step == 1 or step == self._run.schedule.total_steps
+        )
+
+    def _log(self, result: StepResult) -> None:
+        run, schedule = self._run, self._run.schedule
+        now_s = time.perf_counter()
+        samples = schedule.samples_seen(result.step) - schedule.samples_seen(self._clock_step)
+        fields = {
+            **run.model.metrics(result.sums),
+            "lr": schedule.learning_rate(result.step - 1),
+            "grad_norm": result.gradient_norm,
+            "samples_seen": schedule.samples_seen(result.step),
+            "samples_per_s": samples / max(now_s - self._clock_s, 1e-9),
+            "epoch": result.step / schedule.steps_per_epoch,
+            "memory_gib": used_memory_gib(run.device),
+        }
+        if run.loss_scale.enabled:
+            fields |= {"loss_scale": result.loss_scale, "skipped": result.skipped}
+        run.metrics.train(result.step, **fields)
+        self._clock_s, self._clock_step = now_s, result.step
+
+    def _evaluate(self) -> bool:
+        """Evaluate; return whether this is the best so far and is to be kept."""
+        run, progress = self._run, self._run.progress
+        paused_s = time.perf_counter()
+        progress.evaluated_step = progress.step
+        if len(run.spectra.validation_rows) == 0:
+            return False
+        found = evaluate(run)
+        limit = run.profile.train.early_stopping
+        better = progress.best_loss is None or found["loss"] < progress.best_loss - (limit.min_delta if limit else 0.0)
+        progress.evaluations_without_progress = 0 if better else progress.evaluations_without_progress + 1
+        if better:
+            progress.best_loss, progress.best_step = found["loss"], progress.step
+        progress.stopped_early = limit is not None and progress.evaluations_without_progress >= limit.patience
+        if run.metrics is not None:
+            run.metrics.evaluation(progress.step, **found)
+            if better:
+                run.metrics.event("best", progress.step, loss=found["loss"])
+            if progress.stopped_early:
+                run.metrics.event("early_stopped", progress.step, best_step=progress.best_step)
+            self._figures()
+        self._clock_s += time.perf_counter() - paused_s  # throughput is that of training alone
+        return better and run.profile.checkpoint.keep_best
+
+    def _figures(self) -> None:
+        run = self._run
+        if not run.schedule.figure_due(run.progress.step):
+            return
+        arrays = reconstructions(run, run.spectra.validation_rows[: run.profile.track.num_figures])
+        write_arrays(run.directory, "reconstructions", arrays)
+        if run.tensorboard is not None:
+            run.tensorboard.reconstructions(run.progress.step, arrays)
+
+    def _histograms(self, step: int) -> None:
+        run, every = self._run, self._run.profile.track.histogram_every_steps
+        if run.tensorboard is not None and every is not None and step % every == 0:
+            run.tensorboard.histograms(step, run.model.named_parameters())
+
+    def _save(self, wait: bool) -> None:
+        run = self._run
+        if run.checkpoints is None:
+            return
+        run.stop.saving = True
+        tensors, state = capture(run)
+        best = run.progress.best_step if run.profile.checkpoint.keep_best else None
+        run.checkpoints.save(run.progress.step, tensors, state, best, wait)
+        run.stop.saving = False

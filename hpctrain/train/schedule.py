@@ -1,0 +1,153 @@
+"""Everything about a run that is a function of the step: which spectra, which random numbers, which learning rate.
+
+A step is an update of the weights; step k means that k updates are done. Nothing here has state, so a resume is exact
+and costs nothing, and the world size decides only which rank computes a micro-batch, never what is in it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from hpctrain.errors import Problem, ProfileError
+from hpctrain.profile.schema import Profile
+from hpctrain.spectra.order import sample_order
+
+_MASK = (1 << 64) - 1
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """What happens at each step of a run.
+
+    Parameters
+    ----------
+    profile : Profile
+    num_train : int
+        Training spectra.
+    """
+
+    profile: Profile
+    num_train: int
+
+    @property
+    def micro_batch(self) -> int:
+        """Spectra in one forward pass."""
+        return self.profile.train.batch_size
+
+    @property
+    def global_batch(self) -> int:
+        """Spectra in one update; fixed by the profile, whatever the world size of this attempt."""
+        return self.profile.global_batch
+
+    @property
+    def num_micro_batches(self) -> int:
+        """Micro-batches of one update, over all ranks."""
+        return self.global_batch // self.micro_batch
+
+    @property
+    def num_samples(self) -> int:
+        """Spectra the whole run sees, counted with repetition over epochs."""
+        return self.profile.train.epochs * self.num_train
+
+    @property
+    def total_steps(self) -> int:
+        """Updates of the whole run; the last one may be short of spectra, none is left out or seen twice."""
+        steps = math.ceil(self.num_samples / self.global_batch)
+        return min(steps, self.profile.train.max_steps or steps)
+
+    @property
+    def steps_per_epoch(self) -> float:
+        """Updates in which every training spectrum is seen once."""
+        return self.num_train / self.global_batch
+
+    def samples_seen(self, step: int) -> int:
+        """Spectra seen after `step` updates."""
+        return min(step * self.global_batch, self.num_samples)
+
+    def accumulation(self, world_size: int) -> int:
+        """Micro-batches each rank computes per update.
+
+        Raises
+        ------
+        ProfileError
+            The micro-batches of an update cannot be shared out evenly.
+        """
+        if self.num_micro_batches % world_size:
+            fitting = [str(n) for n in range(1, self.num_micro_batches + 1) if self.num_micro_batches % n == 0]
+            message = (
+                f"an update is {self.num_micro_batches} micro-batches of {self.micro_batch} spectra, which "
+                f"{world_size} ranks cannot share evenly; start {', '.join(fitting[:12])} ranks, or change the profile"
+            )
+            raise ProfileError("launch", [Problem("train.accumulation", message)])
+        return self.num_micro_batches // world_size
+
+    def positions(self, step: int, micro: int) -> np.ndarray:
+        """Return where in the endless sample order micro-batch `micro` of update ``step + 1`` lies; -1 past the end."""
+        first = step * self.global_batch + micro * self.micro_batch
+        positions = np.arange(first, first + self.micro_batch, dtype=np.int64)
+        positions[positions >= self.num_samples] = -1
+        return positions
+
+    def samples(self, step: int, micro: int) -> np.ndarray:
+        """Return indices into the training set for a micro-batch, shape (B,), int64; -1 pads the end of the run."""
+        positions = self.positions(step, micro)
+        samples = np.full_like(positions, -1)
+        inside = positions >= 0
+        if inside.any():
+            samples[inside] = sample_order(self.profile.train.seed, self.num_train, positions[inside])
+        return samples
+
+    def learning_rate(self, step: int) -> float:
+        """Return the learning rate of update ``step + 1``: linear warm-up, then a cosine."""
+        train = self.profile.train
+        if step < train.warmup_steps:
+            return train.learning_rate * (step + 1) / train.warmup_steps
+        span = max(1, self.total_steps - train.warmup_steps)
+        share = min(1.0, (step - train.warmup_steps) / span)
+        floor = train.final_learning_rate
+        return floor + (train.learning_rate - floor) * 0.5 * (1.0 + math.cos(math.pi * share))
+
+    def evaluation_due(self, step: int) -> bool:
+        """Whether the held-out spectra are evaluated after `step` updates; always after the last."""
+        if step == 0:
+            return False
+        if step == self.total_steps:
+            return True
+        every = self.profile.train.evaluate_every_steps
+        if every is not None:
+            return step % every == 0
+        return int(step / self.steps_per_epoch) > int((step - 1) / self.steps_per_epoch)
+
+    def figure_due(self, step: int) -> bool:
+        """Whether reconstructions are drawn at the evaluation after `step` updates."""
+        every = self.profile.track.figure_every_steps
+        if every is None or not self.evaluation_due(step):
+            return False
+        previous = step - 1
+        while previous > 0 and not self.evaluation_due(previous):
+            previous -= 1
+        return step == self.total_steps or step // every > previous // every
+
+    def checkpoint_due(self, step: int) -> bool:
+        """Whether the state is saved after `step` updates; always after the last."""
+        return step > 0 and (step % self.profile.checkpoint.every_steps == 0 or step == self.total_steps)
+
+
+def mix(*numbers: int) -> int:
+    """Hash integers to one of 63 bits (splitmix64), for seeds that do not resemble each other.
+
+    References
+    ----------
+    .. [1] Steele, Lea, Flood 2014, "Fast splittable pseudorandom number generators", OOPSLA.
+    """
+    state = 0x9E3779B97F4A7C15
+    for number in numbers:
+        state = (state ^ (number & _MASK)) & _MASK
+        state = (state + 0x9E3779B97F4A7C15) & _MASK
+        state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+        state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & _MASK
+        state ^= state >> 31
+    return state >> 1

@@ -1,0 +1,106 @@
+"""The state of a run: weights, moments, loss scale, one integer, and what evaluations have found so far."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from hpctrain.errors import CheckpointError, DataError
+
+if TYPE_CHECKING:
+    from hpctrain.train.build import Run
+
+
+@dataclass
+class Progress:
+    """The numbers of the state.
+
+    Parameters
+    ----------
+    step : int
+        Completed updates.
+    evaluated_step : int
+        Step of the last evaluation; a stop may come between an update and the evaluation that was due after it.
+    best_step : int or None
+        Step with the lowest validation loss.
+    best_loss : float or None
+    evaluations_without_progress : int
+        For early stopping.
+    stopped_early : bool
+        Training is over although steps are left.
+    """
+
+    step: int = 0
+    evaluated_step: int = 0
+    best_step: int | None = None
+    best_loss: float | None = None
+    evaluations_without_progress: int = 0
+    stopped_early: bool = False
+
+
+def capture(run: Run) -> tuple[dict[str, dict[str, torch.Tensor]], dict[str, Any]]:
+    """Return the live tensors of the state, by file and name, and the rest as JSON values."""
+    optimizer: dict[str, torch.Tensor] = dict(run.loss_scale.state())
+    for name, parameter in run.model.named_parameters():
+        for key, value in run.optimizer.state.get(parameter, {}).items():
+            optimizer[f"{key}/{name}"] = value
+    tensors = {"model": dict(run.model.state_dict()), "optimizer": optimizer}
+    if run.averaged is not None:
+        tensors["ema"] = run.averaged
+    return tensors, {"progress": asdict(run.progress), "data": _data_facts(run)}
+
+
+def restore(run: Run, tensors: Mapping[str, Mapping[str, torch.Tensor]], state: Mapping[str, Any]) -> None:
+    """Put a captured state into a freshly built run.
+
+    Raises
+    ------
+    DataError
+        The training set is not the one the checkpoint was made with.
+    CheckpointError
+        The tensors do not fit the network of the profile.
+    """
+    _refuse_other_data(run, state["data"])
+    try:
+        run.model.load_state_dict(dict(tensors["model"]))
+    except RuntimeError as error:
+        raise CheckpointError(f"{run.directory.checkpoints}: does not fit the profile's network: {error}") from error
+    for name, parameter in run.model.named_parameters():
+        moments = {
+            key.split("/", 1)[0]: value.clone()
+            for key, value in tensors["optimizer"].items()
+            if key.partition("/")[2] == name
+        }
+        # AdamW keeps its step counter where the fused kernel reads it.
+        run.optimizer.state[parameter] = {key: value.to(run.device) for key, value in moments.items()}
+    run.loss_scale.load({key: value for key, value in tensors["optimizer"].items() if "/" not in key})
+    if run.averaged is not None:
+        if "ema" not in tensors:
+            raise CheckpointError(f"{run.directory.checkpoints}: holds no moving average, but train.ema_decay is set")
+        for name, value in run.averaged.items():
+            value.copy_(tensors["ema"][name])
+    for name, value in state["progress"].items():
+        setattr(run.progress, name, value)
+
+
+def _data_facts(run: Run) -> dict[str, int]:
+    return {
+        "num_train": len(run.spectra.train_rows),
+        "num_validation": len(run.spectra.validation_rows),
+        "num_pixels": run.spectra.source.num_pixels,
+        "global_batch": run.schedule.global_batch,
+    }
+
+
+def _refuse_other_data(run: Run, then: Mapping[str, int]) -> None:
+    now = _data_facts(run)
+    changed = [f"{name} was {then[name]}, is {now[name]}" for name in then if then[name] != now[name]]
+    if changed:
+        raise DataError(
+            f"{run.directory.path}: cannot go on exactly, because the data or the profile changed since its "
+            f"checkpoint: {'; '.join(changed)}. Put the files back, or start a new run with train.init_from: "
+            f"{run.directory.path}"
+        )

@@ -1,0 +1,186 @@
+"""One update of the weights: micro-batches in, reduced sums out, no wait for the device in between."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch.nn.parallel import DistributedDataParallel
+
+from hpctrain.distributed.reduce import start_sum
+from hpctrain.distributed.stop import StopRequest
+from hpctrain.distributed.world import World
+from hpctrain.profile.schema import DataSection, TrainSection
+from hpctrain.spectra.batch import SpectraBatch
+from hpctrain.spectra.transform import augment, normalise
+from hpctrain.train.scaling import LossScale, scale_and_clip
+from hpctrain.train.schedule import Schedule, mix
+
+_AUTOCAST = {"fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+@dataclass
+class StepResult:
+    """What one update says about itself, still on its way from the device.
+
+    Parameters
+    ----------
+    step : int
+        Updates done, this one included.
+    names : list of str
+        Names of the sums in `values`.
+    values : Tensor, shape (len(names) + 5,), float64, CPU
+        The sums over the global batch, then: ranks that ask to stop, ranks interrupted by hand, gradient norm,
+        loss scale, whether the gradient was not finite.
+    arrived : torch.cuda.Event or None
+        When `values` may be read.
+    """
+
+    step: int
+    names: list[str]
+    values: torch.Tensor
+    arrived: torch.cuda.Event | None
+
+    def wait(self) -> None:
+        if self.arrived is not None:
+            self.arrived.synchronize()
+
+    @property
+    def sums(self) -> dict[str, float]:
+        return dict(zip(self.names, self.values.tolist(), strict=False))
+
+    @property
+    def stop(self) -> bool:
+        return bool(self.values[-5] > 0)
+
+    @property
+    def interrupted(self) -> bool:
+        return bool(self.values[-4] > 0)
+
+    @property
+    def gradient_norm(self) -> float:
+        return float(self.values[-3])
+
+    @property
+    def loss_scale(self) -> float:
+        return float(self.values[-2])
+
+    @property
+    def skipped(self) -> bool:
+        """The gradient was not finite and the weights were left as they are."""
+        return bool(self.values[-1] > 0)
+
+
+class UpdateStep:
+    """Compute the gradient of a global batch and apply it.
+
+    Parameters
+    ----------
+    world : World
+    schedule : Schedule
+    num_pixels : int
+        Pixels L of a spectrum.
+    data : DataSection
+        Normalisation and augmentation.
+    train : TrainSection
+    model : Module
+        The network, wrapped in DistributedDataParallel where there are several ranks.
+    optimizer : Optimizer
+        A fused AdamW: it leaves the weights alone, without asking the host, where the gradient is not finite.
+    loss_scale : LossScale
+    ema : list of Tensor or None
+        Moving averages of the parameters, in their order.
+    stop : StopRequest
+        Its flags ride on the reduction of the sums.
+    """
+
+    def __init__(
+        self,
+        world: World,
+        schedule: Schedule,
+        num_pixels: int,
+        data: DataSection,
+        train: TrainSection,
+        model: torch.nn.Module,
+        optimizer: torch.optim.Optimizer,
+        loss_scale: LossScale,
+        ema: list[torch.Tensor] | None,
+        stop: StopRequest,
+    ) -> None:
+        self._world, self._schedule, self._data, self._train = world, schedule, data, train
+        self._model, self._optimizer, self._loss_scale, self._ema, self._stop = model, optimizer, loss_scale, ema, stop
+        self._parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        self._accumulation = schedule.accumulation(world.world_size)
+        self._device = self._parameters[0].device
+        # A sum over pixels would overflow fp16: it is divided by about their number, which `_apply` undoes.
+        self._presum = 1.0 / (schedule.micro_batch * num_pixels)
+        self._names: list[str] = []
+
+    def __call__(self, step: int, batches: Iterator[SpectraBatch]) -> StepResult:
+        """Do update ``step + 1`` with the next micro-batches of this rank."""
+        self._optimizer.zero_grad(set_to_none=True)
+        totals: torch.Tensor | None = None
+        work = None
+        for index in range(self._accumulation):
+            is_last = index + 1 == self._accumulation
+            micro = index * self._world.world_size + self._world.rank
+            batch = self._prepare(next(batches), step, micro)
+            # Gradients travel once per update, in the backward pass of the last micro-batch.
+            with contextlib.nullcontext() if is_last else self._no_sync():
+                sums, loss = self._forward(batch, step)
+                totals = sums if totals is None else totals + sums
+                if is_last:
+                    totals = torch.cat([totals, totals.new_tensor(self._stop.flags())])
+                    work = start_sum(self._world, totals)
+                loss.backward()
+        if work is not None:
+            work.wait()
+        return self._apply(step, totals)
+
+    def _prepare(self, batch: SpectraBatch, step: int, micro: int) -> SpectraBatch:
+        # One seed per micro-batch: noise, dropout and latents do not depend on which rank computes it.
+        torch.manual_seed(mix(self._train.seed, step, micro))
+        batch = normalise(batch.to(self._device), self._data.normalise)
+        return augment(batch, self._data.augment)
+
+    def _forward(self, batch: SpectraBatch, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        dtype = _AUTOCAST.get(self._train.precision)
+        with torch.autocast(self._device.type, dtype=dtype, enabled=dtype is not None):
+            sums = self._model(batch, step)
+        self._names = list(sums)
+        packed = torch.stack([value.detach().double() for value in sums.values()])
+        return packed, sums["loss_sum"] * (self._presum * self._loss_scale.value)
+
+    def _no_sync(self) -> contextlib.AbstractContextManager[None]:
+        if isinstance(self._model, DistributedDataParallel):
+            return self._model.no_sync()
+        return contextlib.nullcontext()
+
+    def _apply(self, step: int, totals: torch.Tensor) -> StepResult:
+        weight = totals[self._names.index("weight_sum")].clamp(min=1.0)
+        # DistributedDataParallel has divided by the world size.
+        factor = (self._world.world_size / self._presum / weight).float() / self._loss_scale.value
+        gradients = [p.grad for p in self._parameters if p.grad is not None]
+        norm, nonfinite = scale_and_clip(gradients, factor, self._train.clip_norm)
+        for group in self._optimizer.param_groups:
+            group["lr"] = self._schedule.learning_rate(step)
+        self._optimizer.found_inf = nonfinite
+        self._optimizer.step()
+        used_scale = self._loss_scale.value.clone()
+        self._loss_scale.update(nonfinite)
+        if self._ema is not None:
+            torch._foreach_lerp_(self._ema, self._parameters, 1.0 - self._train.ema_decay)
+        tail = torch.stack([norm.double(), used_scale.double(), nonfinite.double()])
+        return self._send(step + 1, self._names, torch.cat([totals, tail]))
+
+    @staticmethod
+    def _send(step: int, names: list[str], values: torch.Tensor) -> StepResult:
+        if not values.is_cuda:
+            return StepResult(step, names, values, None)
+        host = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
+        host.copy_(values, non_blocking=True)
+        arrived = torch.cuda.Event()
+        arrived.record()
+        return StepResult(step, names, host, arrived)
