@@ -12,7 +12,7 @@ from hpctrain.metrics.spectral_lines import observed_lines
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-BLUE, GREY, VERMILION = "#0072B2", "#8c8c8c", "#D55E00"
+BLUE, GREY, INK, VERMILION = "#0072B2", "#b4b4b4", "#4a4a4a", "#D55E00"
 """Okabe and Ito's colours, told apart by all kinds of colour vision."""
 
 
@@ -37,6 +37,22 @@ def reduced_chi2(spectrum: Mapping[str, np.ndarray]) -> float:
     return float(np.mean(spectrum["ivar"][valid] * residual**2)) if valid.any() else float("nan")
 
 
+def smooth(flux: np.ndarray, ivar: np.ndarray, num_pixels: int) -> np.ndarray:
+    """Return the running mean of a spectrum, weighted by inverse variance; NaN where nothing is measured.
+
+    Parameters
+    ----------
+    flux, ivar : ndarray, shape (L,)
+        Flux and its inverse variance; 0 masks a pixel.
+    num_pixels : int
+        Width of the window [pixel].
+    """
+    kernel = np.ones(min(num_pixels, len(flux)))
+    weight = np.convolve(ivar, kernel, mode="same")
+    total = np.convolve(np.where(ivar > 0, ivar * flux, 0.0), kernel, mode="same")
+    return np.divide(total, weight, out=np.full(len(flux), np.nan), where=(weight > 0) & (ivar > 0))
+
+
 def draw_reconstruction(spectrum: Mapping[str, np.ndarray]) -> Figure:
     """Draw one spectrum with its reconstruction, and the residual in units of sigma below.
 
@@ -54,26 +70,26 @@ def draw_reconstruction(spectrum: Mapping[str, np.ndarray]) -> Figure:
     from matplotlib.figure import Figure
 
     wavelength_aa, valid = spectrum["wavelength_aa"], spectrum["ivar"] > 0
-    covered = spectrum["covered"].astype(bool)
     sigma = np.where(valid, 1.0 / np.sqrt(np.where(valid, spectrum["ivar"], 1.0)), np.nan)
     flux = np.where(valid, spectrum["flux"], np.nan)
-    reconstruction = np.where(covered, spectrum["reconstruction"], np.nan)
+    reconstruction = np.where(spectrum["covered"].astype(bool), spectrum["reconstruction"], np.nan)
+    smoothed = smooth(spectrum["flux"], spectrum["ivar"], max(1, len(flux) // 700))
+    redshift = float(spectrum["redshift"])
 
-    figure = Figure(figsize=(10, 5), dpi=90, layout="constrained")
+    figure = Figure(figsize=(10, 5), dpi=90)
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-    top.fill_between(wavelength_aa, flux - sigma, flux + sigma, color=GREY, alpha=0.35, linewidth=0, label="±σ")
-    top.plot(wavelength_aa, flux, color=GREY, linewidth=0.6, label="spectrum")
-    top.plot(wavelength_aa, reconstruction, color=VERMILION, linewidth=1.2, label="reconstruction")
+    figure.subplots_adjust(left=0.07, right=0.985, bottom=0.1, top=0.92, hspace=0.06)
+    top.fill_between(wavelength_aa, smoothed - sigma, smoothed + sigma, color=GREY, alpha=0.5, linewidth=0, label="±σ")
+    top.plot(wavelength_aa, flux, color=GREY, linewidth=0.4, label="spectrum")
+    top.plot(wavelength_aa, smoothed, color=INK, linewidth=0.6, label="smoothed")
+    top.plot(wavelength_aa, reconstruction, color=VERMILION, linewidth=1.3, label="reconstruction")
     top.set_ylim(*flux_limits(flux, reconstruction))
     top.set_ylabel("flux (normalised)")
-    top.legend(loc="upper right", frameon=False, ncols=3, fontsize=8)
-    redshift = float(spectrum["redshift"])
-    top.set_title(
-        f"object {spectrum['target_id']}    z = {redshift:.4f}    χ² per pixel = {reduced_chi2(spectrum):.3f}",
-        fontsize=10,
-    )
-    bottom.axhspan(-1, 1, color=GREY, alpha=0.2, linewidth=0)
-    bottom.plot(wavelength_aa, np.clip((flux - reconstruction) / sigma, -6, 6), color=BLUE, linewidth=0.5)
+    top.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), frameon=False, ncols=4, fontsize=8, borderaxespad=0)
+    title = f"object {spectrum['target_id']}   z = {redshift:.4f}   χ² per pixel = {reduced_chi2(spectrum):.3f}"
+    top.set_title(title, loc="left", fontsize=10)
+    bottom.axhspan(-1, 1, color=GREY, alpha=0.4, linewidth=0)
+    bottom.plot(wavelength_aa, np.clip((flux - reconstruction) / sigma, -6, 6), color=BLUE, linewidth=0.4)
     bottom.set_ylim(-6, 6)
     bottom.set_ylabel("residual / σ")
     bottom.set_xlabel("observed wavelength [Å, vacuum]")
@@ -97,10 +113,10 @@ def flux_limits(flux: np.ndarray, reconstruction: np.ndarray) -> tuple[float, fl
 def _label_lines(axes, redshift: float, low_aa: float, high_aa: float) -> None:
     previous = -np.inf
     for name, wavelength_aa in observed_lines(redshift, low_aa, high_aa):
-        axes.axvline(wavelength_aa, color=GREY, linewidth=0.5, linestyle=(0, (2, 3)), zorder=0)
+        axes.axvline(wavelength_aa, color=INK, alpha=0.5, linewidth=0.6, linestyle=(0, (2, 3)))
         if wavelength_aa - previous > 0.025 * (high_aa - low_aa):  # else the two names would overlap
             axes.text(
                 wavelength_aa, 0.98, f" {name}", transform=axes.get_xaxis_transform(), rotation=90,
-                va="top", ha="left", fontsize=7, color="#555555",
+                va="top", ha="left", fontsize=7, color=INK,
             )  # fmt: skip
             previous = wavelength_aa

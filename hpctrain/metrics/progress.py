@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections import deque
 from collections.abc import Callable
@@ -55,14 +56,17 @@ class ProgressLine:
     ----------
     total_steps : int
         The update after which the run is finished.
-    stream : TextIO
-        Where to write, such as ``sys.stderr``.
+    stream : TextIO, optional
+        Where to write; none is ``sys.stderr``.
     clock : callable, optional
         Seconds; decides when to redraw.
     """
 
-    def __init__(self, total_steps: int, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, total_steps: int, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self.total_steps = total_steps
+        stream = stream or sys.stderr
         self._stream = stream
         self._clock = clock
         self._live = stream.isatty() and os.environ.get("TERM", "dumb") != "dumb"

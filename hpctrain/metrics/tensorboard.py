@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 from hpctrain.rundir import RunDir
@@ -54,8 +55,10 @@ class TensorBoardExporter:
             self._event(record)
             return
         for name, value in record.items():
-            if name not in NO_SCALARS and isinstance(value, int | float) and not isinstance(value, bool):
-                self._writer.add_scalar(f"{record['kind']}/{name}", value, record["step"], walltime=record["time"])
+            if name not in NO_SCALARS and isinstance(value, Real) and not isinstance(value, bool):
+                self._writer.add_scalar(
+                    f"{record['kind']}/{name}", float(value), record["step"], walltime=record["time"]
+                )
 
     def histograms(self, step: int, named_parameters: Iterable[tuple[str, torch.nn.Parameter]]) -> None:
         """Write histograms of weights and, where there are any, gradients.
