@@ -1,0 +1,86 @@
+"""A batch of spectra as the model sees it. N spectra, L pixels.
+
+One rule holds from file to loss: **ivar is the weight of a pixel, and 0 means the pixel does not exist.** Whatever was
+wrong with a pixel (mask bit, NaN, negative variance, padding) is written as flux 0 and ivar 0 by the reader, so nobody
+further down needs to know why.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+
+import torch
+from torch import Tensor
+
+REJECTED = -1
+"""Value of `SpectraBatch.window` where no window gave a usable normalisation."""
+
+PADDING_ROW = -1
+"""Value of `SpectraBatch.row` of a row that only fills the batch up."""
+
+
+@dataclass(frozen=True)
+class SpectraBatch:
+    """Some spectra and what is known about them; transforms return a new batch.
+
+    Parameters
+    ----------
+    flux : Tensor, shape (N, L), float32
+        Flux density, unit of the file (1e-17 erg s-1 cm-2 AA-1 by convention); in units of `norm` after
+        :func:`~hpctrain.spectra.transform.normalise`. 0 where `ivar` is 0.
+    ivar : Tensor, shape (N, L), float32
+        Inverse variance of `flux`; 0 masks the pixel. Never NaN, never negative.
+    wavelength_aa : Tensor, shape (L,) or (N, L), float32
+        Observed vacuum wavelength [AA], strictly increasing.
+    redshift : Tensor, shape (N,), float32
+        Finite. A row whose catalogue redshift was not has `ivar` 0 everywhere.
+    target_id : Tensor, shape (N,), int64
+        Identifier of the object; -1 in padding rows.
+    row : Tensor, shape (N,), int64
+        Row in the whole set; -1 is a padding row, which has `ivar` 0 everywhere.
+    norm : Tensor, shape (N,), float32, optional
+        What the flux was divided by; 1 where the spectrum was rejected.
+    window : Tensor, shape (N,), int8, optional
+        Index of the normalisation window; -1 where the spectrum was rejected.
+    visible : Tensor, shape (N, L), bool, optional
+        Pixels the encoder may see; none means all.
+    """
+
+    flux: Tensor
+    ivar: Tensor
+    wavelength_aa: Tensor
+    redshift: Tensor
+    target_id: Tensor
+    row: Tensor
+    norm: Tensor | None = None
+    window: Tensor | None = None
+    visible: Tensor | None = None
+
+    def __len__(self) -> int:
+        return self.flux.shape[0]
+
+    @property
+    def num_pixels(self) -> int:
+        """L."""
+        return self.flux.shape[1]
+
+    @property
+    def used(self) -> Tensor:
+        """Rows with at least one valid pixel, shape (N,), bool."""
+        return (self.ivar > 0).any(dim=1)
+
+    def replace(self, **changes: Tensor | None) -> SpectraBatch:
+        """Return a batch with other tensors in the named places."""
+        return replace(self, **changes)
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> SpectraBatch:
+        """Return the batch on `device`; a copy from pinned memory may overlap with computing."""
+        return self._each(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self) -> SpectraBatch:
+        """Return the batch in page-locked host memory."""
+        return self._each(lambda tensor: tensor.pin_memory())
+
+    def _each(self, change) -> SpectraBatch:
+        tensors = {field.name: getattr(self, field.name) for field in fields(self)}
+        return SpectraBatch(**{name: tensor if tensor is None else change(tensor) for name, tensor in tensors.items()})

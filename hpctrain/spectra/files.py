@@ -1,0 +1,233 @@
+"""One HDF5 file of spectra: which of its datasets is what, and whether they fit together."""
+
+from __future__ import annotations
+
+import difflib
+import glob
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import h5py
+import numpy as np
+
+from hpctrain.errors import DataError
+from hpctrain.spectra.columns import LibraryFile, RowReader, open_library_file
+from hpctrain.spectra.wavelength import fill_padding, is_wavelength, read_common_grid
+
+if TYPE_CHECKING:
+    from hpctrain.profile.schema import ColumnsSection
+
+_OTHER_NAMES = {
+    "flux": ("spectrum_flux", "spectra", "FLUX"),
+    "ivar": ("spectrum_ivar", "IVAR", "inverse_variance", "weights"),
+    "mask": ("spectrum_mask", "MASK", "mask_array"),
+    "wavelength": ("spectrum_lambda", "WAVELENGTH", "lambda", "wave", "wavelength_aa"),
+    "target_id": ("TARGETID", "object_id", "targetid", "id"),
+    "redshift": ("Z", "z", "ZBEST", "Z_HP"),
+}
+"""What others call our columns; the first ones are those of the Multimodal Universe."""
+
+
+@dataclass
+class SpectraFile:
+    """An opened file: arrays of one number per spectrum in memory, readers for the rest."""
+
+    path: Path
+    library_file: LibraryFile
+    flux: RowReader
+    ivar: RowReader
+    mask: RowReader | None
+    grid: np.ndarray | None
+    """Wavelength of all rows, shape (L,), float64, padding as it is in the file; None where rows differ."""
+    wavelength_rows: RowReader | None
+    """The wavelength column where it has one row per spectrum."""
+    target_id: np.ndarray
+    redshift: np.ndarray
+    notes: list[str] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return self.flux.shape[0]
+
+    @property
+    def num_pixels(self) -> int:
+        """L."""
+        return self.flux.shape[1]
+
+    def read_grid(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return wavelengths of rows, shape (n, L), float32, padding filled; and which pixels were padding.
+
+        Raises
+        ------
+        DataError
+            The wavelength of a row runs backwards.
+        """
+        assert self.wavelength_rows is not None, "only asked for where grids differ"
+        grids = np.empty((len(rows), self.num_pixels), np.float32)
+        self.wavelength_rows.take(rows, grids)
+        padding = ~is_wavelength(grids)
+        for index in np.flatnonzero(padding.any(axis=1)):
+            grids[index] = fill_padding(grids[index])
+        backwards = np.flatnonzero((np.diff(grids, axis=1) <= 0).any(axis=1))
+        if backwards.size:
+            raise DataError(f"{self.path}: the wavelength of row {rows[backwards[0]]} does not increase")
+        return grids, padding
+
+    def close(self) -> None:
+        """Close the handle of libhdf5, if there is one."""
+        self.library_file.close()
+
+    def fingerprint(self) -> dict:
+        """Return name, size and time of change."""
+        status = self.path.stat()
+        return {
+            "path": str(self.path.resolve()),
+            "bytes": status.st_size,
+            "modified_ns": status.st_mtime_ns,
+            "num_spectra": len(self),
+        }
+
+
+def find_files(patterns: list[str], base: Path) -> list[Path]:
+    """Return the files that names and glob patterns mean, each once, sorted within a pattern.
+
+    Raises
+    ------
+    DataError
+        A pattern that matches nothing; all of them are named.
+    """
+    found: dict[Path, Path] = {}
+    problems = []
+    for pattern in patterns:
+        whole = str(base / Path(pattern).expanduser())
+        matches = sorted(glob.glob(whole, recursive=True)) if glob.has_magic(whole) else [whole]
+        matches = matches if not Path(whole).exists() else [whole]  # a name with brackets in it is still a name
+        if not matches:
+            problems.append(f"{whole}: no file matches (data.files)")
+        for match in matches:
+            if not Path(match).exists():
+                problems.append(f"{match}: no such file (data.files)")
+            found.setdefault(Path(match).resolve(), Path(match))
+    if problems:
+        raise DataError("\n".join(problems))
+    return list(found.values())
+
+
+def open_file(path: Path, columns: ColumnsSection) -> SpectraFile:
+    """Open one file and check that its datasets are spectra.
+
+    Raises
+    ------
+    DataError
+        All that is wrong with the file, naming the datasets.
+    """
+    with open_library_file(path) as library:
+        found = _find_columns(library, columns)
+        _check_shapes(library, found)
+        library_file = LibraryFile(path)
+        readers = {name: RowReader(library_file, found[name]) for name in ("flux", "ivar", "mask") if found.get(name)}
+        wavelength = found["wavelength"]
+        has_rows = wavelength.ndim == 2 and wavelength.shape[0] == found["flux"].shape[0]
+        is_empty = found["flux"].shape[0] == 0
+        grid = None if is_empty and has_rows else read_common_grid(wavelength)
+        target_id, notes = _read_target_id(found["target_id"])
+        return SpectraFile(
+            path=path,
+            library_file=library_file,
+            flux=readers["flux"],
+            ivar=readers["ivar"],
+            mask=readers.get("mask"),
+            grid=grid,
+            wavelength_rows=RowReader(library_file, wavelength) if has_rows else None,
+            target_id=target_id,
+            redshift=_read_numbers(found["redshift"]),
+            notes=notes,
+        )
+
+
+def _find_columns(library: h5py.File, columns: ColumnsSection) -> dict[str, h5py.Dataset]:
+    """Return the datasets by what they are; `mask` may be missing."""
+    found: dict[str, h5py.Dataset] = {}
+    missing = []
+    for role, name in columns:
+        if name is None:
+            continue
+        item = library.get(name)
+        if isinstance(item, h5py.Dataset):
+            found[role] = item
+        elif role != "mask" or "mask" in columns.model_fields_set:
+            missing.append((role, name))
+    if missing:
+        names = _dataset_names(library)
+        lines = [_missing_column(library, role, name, names) for role, name in missing]
+        listed = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
+        raise DataError("\n".join([*lines, f"  the file has: {listed or 'no datasets'}"]))
+    return found
+
+
+def _missing_column(library: h5py.File, role: str, name: str, names: list[str]) -> str:
+    known = [other for other in names if other.rsplit("/", 1)[-1] in _OTHER_NAMES[role]]
+    near = known or difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    advice = f"; set data.columns.{role}: {near[0]}" if near else ""
+    what = "is a group, not a dataset" if name in library else "is not in the file"
+    why = " (without redshifts there is no rest frame to model)" if role == "redshift" else ""
+    return f"{library.filename}: {name}: {what}{why}{advice}"
+
+
+def _dataset_names(library: h5py.File) -> list[str]:
+    names: list[str] = []
+    library.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
+    return names
+
+
+def _check_shapes(library: h5py.File, found: dict[str, h5py.Dataset]) -> None:
+    flux = found["flux"]
+    if flux.ndim != 2 or flux.shape[1] == 0:
+        raise DataError(f"{library.filename}: {_name(flux)}: has shape {flux.shape}; (spectra, pixels) is needed")
+    num_spectra, num_pixels = flux.shape
+    allowed = {
+        "flux": [(num_spectra, num_pixels)],
+        "ivar": [(num_spectra, num_pixels)],
+        "mask": [(num_spectra, num_pixels)],
+        "wavelength": [(num_pixels,), (num_spectra, num_pixels), (1, num_pixels)],
+        "target_id": [(num_spectra,)],
+        "redshift": [(num_spectra,)],
+    }
+    problems = []
+    for role, dataset in found.items():
+        where = f"{library.filename}: {_name(dataset)}"
+        if dataset.shape not in allowed[role]:
+            wanted = " or ".join(str(shape) for shape in allowed[role][:2])
+            problems.append(f"{where}: has shape {dataset.shape}, but {_name(flux)} {flux.shape} asks for {wanted}")
+        elif role != "target_id" and dataset.dtype.kind not in "fiub":
+            problems.append(f"{where}: holds {dataset.dtype}, not numbers")
+    if problems:
+        raise DataError("\n".join(problems))
+
+
+def _read_target_id(dataset: h5py.Dataset) -> tuple[np.ndarray, list[str]]:
+    """Return ids as int64, and a note where they had to be made from text."""
+    values = dataset[...]
+    where = f"{dataset.file.filename}: {_name(dataset)}"
+    if values.dtype.kind in "iu":
+        return values.astype(np.uint64).view(np.int64) if values.dtype.kind == "u" else values.astype(np.int64), []
+    if values.dtype.kind == "f":
+        if not np.array_equal(values, np.floor(values)) or np.abs(values).max(initial=0) > 2**53:
+            raise DataError(f"{where}: holds fractions or numbers float cannot tell apart; ids are integers or text")
+        return values.astype(np.int64), []
+    if values.dtype.kind in "SUO":
+        texts = [value if isinstance(value, bytes) else str(value).encode() for value in values.tolist()]
+        hashed = [int.from_bytes(hashlib.blake2b(text.strip(), digest_size=8).digest(), "little") for text in texts]
+        note = f"{_name(dataset)} is text; target_id is its 64-bit BLAKE2b hash"
+        return np.array(hashed, dtype=np.uint64).view(np.int64), [note]
+    raise DataError(f"{where}: holds {values.dtype}; ids are integers or text")
+
+
+def _read_numbers(dataset: h5py.Dataset) -> np.ndarray:
+    with np.errstate(over="ignore", invalid="ignore"):
+        return dataset[...].astype(np.float32)
+
+
+def _name(dataset: h5py.Dataset) -> str:
+    return dataset.name.lstrip("/")

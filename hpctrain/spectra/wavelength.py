@@ -1,0 +1,107 @@
+"""The wavelength grid of a file: one for all rows, or one per row, in vacuum Angstrom and increasing."""
+
+from __future__ import annotations
+
+import h5py
+import numpy as np
+
+from hpctrain.errors import DataError
+
+MAX_SCANNED_BYTES = 4 * 2**30
+"""A wavelength column per row is compared row by row up to this size; beyond, it is read with each batch instead."""
+
+PLAUSIBLE_AA = (10.0, 1e7)
+"""X-ray to far infrared; values outside are logarithms or another unit."""
+
+_SAME_GRID = 1e-6
+"""Relative; what float32 makes of a float64 grid is 6e-8."""
+
+
+def read_common_grid(dataset: h5py.Dataset) -> np.ndarray | None:
+    """Return the grid that all rows share, shape (L,), float64, or None where each row has its own.
+
+    Raises
+    ------
+    DataError
+        The grid is no increasing wavelength in Angstrom.
+    """
+    _check_unit(dataset)
+    if dataset.ndim == 1 or dataset.shape[0] == 1:
+        grid = np.asarray(dataset[...], dtype=np.float64).reshape(-1)
+        check_grid(grid, dataset)
+        return grid
+    num_rows = dataset.shape[0]
+    first = dataset[0]
+    check_grid(first.astype(np.float64), dataset)
+    # A few rows tell most files apart at once; only a full look proves that all are alike.
+    probes = np.unique(np.linspace(0, num_rows - 1, 32).astype(np.int64))
+    if any(not np.array_equal(dataset[row], first) for row in probes):
+        return None
+    if dataset.size * dataset.dtype.itemsize > MAX_SCANNED_BYTES:
+        return None
+    rows_at_once = max(1, 2**24 // (first.nbytes or 1))
+    for start in range(0, num_rows, rows_at_once):
+        if not (dataset[start : start + rows_at_once] == first).all():
+            return None
+    return first.astype(np.float64)
+
+
+def check_grid(grid: np.ndarray, dataset: h5py.Dataset) -> None:
+    """Refuse what is no increasing wavelength in Angstrom; padding (<= 0 or NaN) does not count."""
+    where = f"{dataset.file.filename}: {dataset.name.lstrip('/')}"
+    valid = grid[is_wavelength(grid)]
+    if valid.size < 2:
+        raise DataError(f"{where}: holds {valid.size} positive values in its first row; a spectrum needs more")
+    low, high = float(valid.min()), float(valid.max())
+    if not (PLAUSIBLE_AA[0] <= low and high <= PLAUSIBLE_AA[1]):
+        guess = "; this looks like log10 of it" if high < PLAUSIBLE_AA[0] else ""
+        raise DataError(f"{where}: {low:g} to {high:g} is no wavelength in Angstrom{guess}. {_INGEST}")
+    step = np.diff(valid)
+    backwards = np.flatnonzero(step <= 0)
+    if backwards.size:
+        pixel = int(backwards[0])
+        raise DataError(
+            f"{where}: runs backwards after pixel {pixel} ({valid[pixel]:.2f} to {valid[pixel + 1]:.2f} AA), like the "
+            f"arms of a spectrograph one after the other. {_INGEST}"
+        )
+
+
+def same_grid(one: np.ndarray, other: np.ndarray) -> bool:
+    """Whether two grids of the same length are one grid up to the rounding of float32."""
+    return bool(np.allclose(one, other, rtol=_SAME_GRID, atol=0.0, equal_nan=True))
+
+
+def is_wavelength(grid: np.ndarray) -> np.ndarray:
+    """Return which pixels have a wavelength: padding is written as -1, 0 or NaN."""
+    return np.isfinite(grid) & (grid > 0)
+
+
+def fill_padding(grid: np.ndarray) -> np.ndarray:
+    """Return a grid, shape (L,), that also increases through its padding, at the step of its nearest pixels.
+
+    The padded pixels have no weight; but a network that interpolates needs a grid it can search in.
+    """
+    valid = np.flatnonzero(is_wavelength(grid))
+    pixel = np.arange(len(grid))
+    if valid.size < 2:
+        return (pixel + 1.0).astype(grid.dtype)
+    filled = np.interp(pixel, valid, grid[valid])
+    first, last = valid[0], valid[-1]
+    filled[last + 1 :] = grid[last] + (grid[last] - grid[valid[-2]]) * np.arange(1, len(grid) - last)
+    # Backwards in logarithm, so that it stays positive.
+    filled[:first] = grid[first] * (grid[first] / grid[valid[1]]) ** np.arange(first, 0, -1)
+    return filled.astype(grid.dtype)
+
+
+def _check_unit(dataset: h5py.Dataset) -> None:
+    for name in ("unit", "units", "UNIT", "UNITS"):
+        unit = dataset.attrs.get(name)
+        unit = unit.decode() if isinstance(unit, bytes) else unit
+        if isinstance(unit, str) and unit.strip() and unit.strip().lower() not in _ANGSTROM:
+            raise DataError(
+                f"{dataset.file.filename}: {dataset.name.lstrip('/')}: is in {unit!r}, not in Angstrom. {_INGEST}"
+            )
+
+
+_ANGSTROM = {"a", "aa", "angstrom", "angstroms", "ang", "0.1 nm", "å", "ångström", "1e-10 m", "1e-10m"}
+_INGEST = "Run `hpctrain ingest` to write spectra on one grid in vacuum Angstrom."
