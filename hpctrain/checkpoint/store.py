@@ -59,16 +59,19 @@ def list_checkpoints(run: RunDir) -> list[tuple[int, Path]]:
 def verify(path: Path) -> str | None:
     """Return what is wrong with a checkpoint directory, or None when every byte is as it was written."""
     try:
-        manifest = json.loads((path / MANIFEST).read_bytes())
+        text = (path / MANIFEST).read_text(encoding="ascii")
+        manifest = json.loads(text)
         files = manifest["files"]
+        # The manifest vouches for itself too: for its values by a checksum, for its every byte by having one spelling.
+        if text != _manifest_text(manifest["format"], manifest["step"], files):
+            return f"{MANIFEST} is damaged"
         if manifest["format"] != FORMAT:
             return f"format {manifest['format']}, this version reads {FORMAT}"
-        # The manifest vouches for itself too: a flipped bit in it must not pass for a flipped bit elsewhere.
-        if manifest["sha256"] != _manifest_digest(files):
-            return f"{MANIFEST} is damaged"
         present = {entry.name for entry in path.iterdir()} - {MANIFEST}
-        if present != set(files):
-            return f"holds {sorted(present)}, its manifest lists {sorted(files)}"
+        if missing := sorted(set(files) - present):
+            return f"{', '.join(missing)} is missing"
+        if extra := sorted(present - set(files)):
+            return f"holds {', '.join(extra)}, which its manifest does not list"
         for name, facts in files.items():
             size = (path / name).stat().st_size
             if size != facts["size"]:
@@ -82,8 +85,11 @@ def verify(path: Path) -> str | None:
     return None
 
 
-def _manifest_digest(files: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
+def _manifest_text(version: int, step: int, files: Mapping[str, Any]) -> str:
+    """Return the one way to write a manifest, its checksum included."""
+    facts = {"format": version, "step": step, "files": files}
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+    return json.dumps({**facts, "sha256": digest}, indent=1, sort_keys=True) + "\n"
 
 
 def newest_whole(run: RunDir) -> tuple[int | None, list[Rejected]]:
@@ -147,8 +153,7 @@ def write_checkpoint(
         text = json.dumps({"format": FORMAT, "step": step, "attempt": attempt, **state}, indent=1) + "\n"
         write_atomic(temporary / "state.json", text)
         files["state.json"] = {"size": len(text.encode()), "sha256": hashlib.sha256(text.encode()).hexdigest()}
-        manifest = {"format": FORMAT, "step": step, "files": files, "sha256": _manifest_digest(files)}
-        write_atomic(temporary / MANIFEST, json.dumps(manifest, indent=1) + "\n")
+        write_atomic(temporary / MANIFEST, _manifest_text(FORMAT, step, files))
         fsync_directory(temporary)
         refuse_if_replaced(run, attempt)
         _publish(temporary, final)

@@ -15,10 +15,9 @@ from hpctrain.checkpoint.store import checkpoint_path, clear_leftovers, newest_w
 from hpctrain.distributed.group import barrier, broadcast_number, choose_device, close_group, open_group
 from hpctrain.distributed.stop import StopRequest
 from hpctrain.distributed.world import World
-from hpctrain.errors import EXIT_FINISHED, EXIT_REQUEUE, CheckpointError, HpctrainError, ProfileError
+from hpctrain.errors import EXIT_FINISHED, EXIT_REQUEUE, CheckpointError, HpctrainError, Problem, ProfileError
 from hpctrain.metrics.record import supersede_after
 from hpctrain.profile.load import load_profile
-from hpctrain.profile.schema import Profile
 from hpctrain.rundir import RunDir
 from hpctrain.train.build import Run, build_run, device_facts, subscribe_exporters
 from hpctrain.train.finish import finish
@@ -56,7 +55,8 @@ def run_attempt(path: str | Path) -> int:
     directory.make_folders()
     device = choose_device(world, profile.train.device)
     if profile.train.precision == "fp16" and device.type == "cpu":
-        raise ProfileError(str(directory.profile), [_fp16_problem()])
+        problem = Problem("train.precision", "fp16 needs a GPU, and this process sees none; use bf16 or fp32")
+        raise ProfileError(str(directory.profile), [problem])
     open_group(world, device, directory)
     attempt = _begin_attempt(directory, world)
     run = build_run(directory, profile, world, device, attempt, stop)
@@ -69,12 +69,6 @@ def run_attempt(path: str | Path) -> int:
     except BaseException:
         run.heartbeat.end("failed")
         raise
-
-
-def _fp16_problem():
-    from hpctrain.errors import Problem
-
-    return Problem("train.precision", "fp16 needs a GPU, and this process sees none; use bf16 or fp32")
 
 
 def _begin_attempt(directory: RunDir, world: World) -> int:

@@ -85,9 +85,9 @@ class Boundary:
     def catch_up(self) -> Outcome | None:
         """Do what was due after the step the run starts from and was cut off; return an outcome if all is done."""
         run = self._run
-        if run.progress.evaluated_step < run.progress.step and run.schedule.evaluation_due(run.progress.step):
-            if self._evaluate():
-                self._save(wait=False)
+        cut_off = run.progress.evaluated_step < run.progress.step and run.schedule.evaluation_due(run.progress.step)
+        if cut_off and self._evaluate():
+            self._save(wait=False)
         return self._finished()
 
     def pass_through(self, result: StepResult) -> Outcome | None:

@@ -1,0 +1,210 @@
+"""A checkpoint is whole or not there, and only a whole one is ever believed."""
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+import textwrap
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from hpctrain.checkpoint.lease import take_lease
+from hpctrain.checkpoint.store import (
+    MANIFEST,
+    checkpoint_path,
+    clear_leftovers,
+    list_checkpoints,
+    newest_whole,
+    prune,
+    read_checkpoint,
+    verify,
+    write_checkpoint,
+)
+from hpctrain.checkpoint.tensorfile import write_tensors
+from hpctrain.checkpoint.writer import CheckpointWriter
+from hpctrain.errors import CheckpointError
+from hpctrain.profile.schema import CheckpointSection
+from hpctrain.rundir import RunDir, write_json
+
+
+@pytest.fixture
+def run(tmp_path):
+    return RunDir.create(tmp_path, "test", "run")
+
+
+def tensors(value=1.0):
+    return {
+        "model": {"weight": torch.full((3, 5), value), "bias": torch.arange(4.0)},
+        "optimizer": {"step/weight": torch.tensor(7.0), "empty": torch.zeros(0), "half": torch.ones(3).half()},
+    }
+
+
+def save(run, step, value=1.0, attempt=1):
+    return write_checkpoint(run, step, tensors(value), {"progress": {"step": step}}, attempt)
+
+
+def test_what_is_written_is_read_back(run):
+    size = save(run, 12)
+    path = checkpoint_path(run, 12)
+    found, state = read_checkpoint(path)
+    assert verify(path) is None
+    assert state["progress"] == {"step": 12}
+    assert size == sum(file.stat().st_size for file in path.iterdir() if file.name != MANIFEST)
+    for file, named in tensors().items():
+        assert set(found[file]) == set(named)
+        for name, tensor in named.items():
+            assert torch.equal(found[file][name], tensor)
+            assert found[file][name].dtype == tensor.dtype
+
+
+def test_the_file_is_one_that_the_safetensors_library_reads(tmp_path):
+    written = {"a": torch.randn(7, 3), "b": torch.randint(0, 9, (5,)), "c": torch.tensor(True)}
+    write_tensors(tmp_path / "x.safetensors", written)
+    read = load_file(tmp_path / "x.safetensors")
+    assert all(torch.equal(read[name], written[name]) for name in written)
+
+
+def test_every_flipped_byte_of_every_file_is_noticed(run):
+    save(run, 1)
+    path = checkpoint_path(run, 1)
+    for file in sorted(path.iterdir()):
+        whole = file.read_bytes()
+        for index in range(len(whole)):
+            damaged = bytearray(whole)
+            damaged[index] ^= 1 << (index % 8)
+            file.write_bytes(damaged)
+            assert verify(path) is not None, (file.name, index)
+        file.write_bytes(whole)
+    assert verify(path) is None
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.safetensors", "state.json", MANIFEST])
+def test_a_missing_or_short_file_is_noticed(run, name):
+    save(run, 1)
+    file = checkpoint_path(run, 1) / name
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-1])
+    assert verify(file.parent) is not None
+    file.unlink()
+    assert name in verify(file.parent)
+
+
+def test_loading_walks_back_to_the_newest_whole_checkpoint_and_says_what_it_passed(run):
+    for step in (10, 20, 30):
+        save(run, step)
+    (checkpoint_path(run, 30) / "state.json").unlink()
+    (checkpoint_path(run, 20) / "model.safetensors").write_bytes(b"torn")
+    step, rejected = newest_whole(run)
+    assert step == 10
+    assert [item.path.name for item in rejected] == ["step-00000030", "step-00000020"]
+    assert "state.json is missing" in rejected[0].reason
+    assert "bytes" in rejected[1].reason
+
+
+def test_a_damaged_checkpoint_is_replaced_when_its_step_is_reached_again(run):
+    save(run, 5, value=1.0)
+    (checkpoint_path(run, 5) / "model.safetensors").write_bytes(b"torn")
+    save(run, 5, value=2.0)
+    assert verify(checkpoint_path(run, 5)) is None
+    assert read_checkpoint(checkpoint_path(run, 5))[0]["model"]["weight"][0, 0] == 2.0
+    assert [path.name for path in run.checkpoints.iterdir()] == ["step-00000005"]
+
+
+def test_leftovers_of_a_killed_writer_are_cleared(run):
+    save(run, 5)
+    (run.checkpoints / ".step-00000006.0001.99").mkdir()
+    assert [path.name for path in clear_leftovers(run)] == [".step-00000006.0001.99"]
+    assert list_checkpoints(run) == [(5, checkpoint_path(run, 5))]
+
+
+def test_an_attempt_that_was_replaced_may_not_publish(run):
+    for number in (1, 2):
+        write_json(run.attempts / f"{number:04d}.json", {})
+    with pytest.raises(CheckpointError, match="attempt 1 was replaced by attempt 2"):
+        save(run, 5, attempt=1)
+    assert list(run.checkpoints.iterdir()) == []
+    save(run, 5, attempt=2)
+
+
+def test_retention_keeps_the_newest_the_best_and_every_mth(run):
+    for step in range(10, 110, 10):
+        save(run, step)
+    removed = [path.name for path in prune(run, keep_last=2, keep_every_steps=40, best_step=30)]
+    assert [step for step, _ in list_checkpoints(run)] == [100, 90, 80, 40, 30]
+    assert removed == [f"step-{step:08d}" for step in (10, 20, 50, 60, 70)]
+
+
+def test_a_disk_that_is_full_costs_the_new_checkpoint_only(run):
+    save(run, 5)
+    events = []
+    writer = CheckpointWriter(run, CheckpointSection(), 1, lambda *event: events.append(event))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    previous = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # writes beyond the limit fail instead of killing
+    resource.setrlimit(resource.RLIMIT_FSIZE, (64, hard))
+    try:
+        writer.save(6, tensors(), {}, None, wait=False)
+        writer.finish()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, previous)
+    assert [event[0] for event in events] == ["checkpoint_failed"]
+    assert newest_whole(run) == (5, [])
+    assert [path.name for path in run.checkpoints.iterdir()] == ["step-00000005"]
+
+
+def test_a_save_in_a_thread_has_the_values_of_its_step_not_later_ones(run):
+    live = tensors(1.0)
+    writer = CheckpointWriter(run, CheckpointSection(), 1, lambda *event: None)
+    writer.save(1, live, {}, None, wait=False)
+    live["model"]["weight"].fill_(9.0)
+    writer.finish()
+    assert read_checkpoint(checkpoint_path(run, 1))[0]["model"]["weight"].eq(1.0).all()
+
+
+def test_a_writer_killed_at_any_moment_leaves_the_old_checkpoint_whole(run):
+    """SIGKILL at growing delays into an endless sequence of saves; whatever stands afterwards verifies."""
+    program = textwrap.dedent(
+        """
+        import sys, torch
+        from hpctrain.checkpoint.store import write_checkpoint, prune
+        from hpctrain.rundir import RunDir
+        run = RunDir(sys.argv[1])
+        tensors = {"model": {"w": torch.randn(1 << 18)}}
+        for step in range(int(sys.argv[2]), 10**6):
+            write_checkpoint(run, step, tensors, {}, 1)
+            list(prune(run, 2, None, None))
+            print(step, flush=True)
+        """
+    )
+    step = 1
+    for trial in range(6):
+        process = subprocess.Popen(
+            [sys.executable, "-c", program, str(run.path), str(step)], stdout=subprocess.PIPE, text=True
+        )
+        for _ in range(2 + trial):
+            done = int(process.stdout.readline())
+        os.kill(process.pid, signal.SIGKILL)
+        process.communicate()
+        newest, rejected = newest_whole(run)
+        assert rejected == []
+        assert newest >= done
+        step = newest + 1
+
+
+def test_two_starters_never_get_the_same_attempt_number(run):
+    assert [take_lease(run, {}) for _ in range(3)] == [1, 2, 3]
+
+
+def test_a_run_directory_that_another_job_works_in_is_refused(run):
+    import time
+
+    beat = {"rank": 0, "state": "training", "job_id": "7", "host": "elsewhere", "time": time.time(), "interval_s": 10}
+    write_json(run.heartbeat(0), beat)
+    with pytest.raises(CheckpointError, match="in use by job 7"):
+        take_lease(run, {"job_id": "8"})
+    assert take_lease(run, {"job_id": "7"}) == 1, "the same job, requeued, goes on"
+    write_json(run.heartbeat(0), {**beat, "time": time.time() - 60})
+    assert take_lease(run, {"job_id": "8"}) == 2, "a job without a sign of life for a minute is gone"
