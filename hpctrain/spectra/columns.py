@@ -22,7 +22,7 @@ import numpy as np
 from hpctrain.errors import DataError
 
 CHUNK_CACHE_BYTES = 16 * 2**20
-"""Per dataset: a few chunks of 64 DESI spectra (2 MB each); libhdf5's own 1 MiB holds none, and decodes for each row."""
+"""Per dataset: a few chunks of 64 DESI spectra (2 MB each); libhdf5's own 1 MiB decodes one for each row."""
 
 
 class LibraryFile:
