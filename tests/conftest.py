@@ -1,0 +1,85 @@
+"""What all tests share: a clean environment, a real Slurm, survey files and a small simulated file."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import hypothesis
+import pytest
+from slurm_cluster import PACKAGES, SlurmCluster, missing_commands
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+LEAKING = ("SLURM_", "SBATCH_", "SUBMITIT_", "HPCTRAIN_", "MASTER_", "TORCHELASTIC_", "CUDA_VISIBLE_DEVICES")
+"""Beginnings of variables that would make a test see the job or the settings it was started from."""
+
+LEAKING_NAMES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "OMP_NUM_THREADS")
+
+_SHARED = pytest.StashKey[Path]()
+_CACHE = pytest.StashKey[str]()
+_CLUSTER = pytest.StashKey[SlurmCluster]()
+
+hypothesis.settings.register_profile("hpctrain", deadline=None, derandomize=True)  # same cases on a slow, busy machine
+hypothesis.settings.load_profile("hpctrain")
+
+
+def _is_leaking(name: str) -> bool:
+    return name.startswith(LEAKING) or name in LEAKING_NAMES
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Clean the environment before test modules are imported: torch reads OMP_NUM_THREADS when it is."""
+    shared = os.environ.get("HPCTRAIN_SHARED")
+    config.stash[_SHARED] = Path(shared) if shared else REPOSITORY.parent / "shared"
+    for name in [name for name in os.environ if _is_leaking(name)]:
+        del os.environ[name]
+    os.environ["OMP_NUM_THREADS"] = "1"
+    os.environ["XDG_CACHE_HOME"] = config.stash[_CACHE] = tempfile.mkdtemp(prefix="hpctrain-cache-")
+    # Matplotlib's list of fonts takes seconds to make; it holds nothing a test could depend on.
+    os.environ.setdefault("MPLCONFIGDIR", str(Path(tempfile.gettempdir()) / f"hpctrain-matplotlib-{os.getuid()}"))
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    shutil.rmtree(config.stash[_CACHE], ignore_errors=True)
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take away what an earlier test may have left in the environment without monkeypatch."""
+    for name in [name for name in os.environ if _is_leaking(name) and name != "OMP_NUM_THREADS"]:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def shared_data(pytestconfig: pytest.Config) -> Path:
+    """Real survey files (``sdss_spec``, ``desi_coadd`` ...), beside the project or below $HPCTRAIN_SHARED."""
+    path = pytestconfig.stash[_SHARED] / "data"
+    if not path.is_dir():
+        pytest.skip(f"no survey files in {path}; HPCTRAIN_SHARED names the directory that holds data/")
+    return path
+
+
+@pytest.fixture(scope="session")
+def slurm(request: pytest.FixtureRequest) -> Iterator[SlurmCluster]:
+    """A real Slurm of four pretend nodes, brought up by the first test that asks for it."""
+    missing = missing_commands()
+    if missing:
+        pytest.skip(f"Slurm is not installed ({', '.join(missing)}): apt-get install {PACKAGES}")
+    cluster = SlurmCluster()
+    request.session.stash[_CLUSTER] = cluster
+    yield cluster
+    del request.session.stash[_CLUSTER]
+    cluster.close()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _no_jobs_left(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Cancel what the tests of a module left in the queue, so that no module waits for another's jobs."""
+    yield
+    cluster = request.session.stash.get(_CLUSTER, None)
+    if cluster is not None:
+        cluster.cancel_all()
