@@ -1,6 +1,6 @@
 """The networks: a normalised :class:`~hpctrain.spectra.batch.SpectraBatch` comes in, sums of loss terms go out.
 
-A new family is one file with a module class (``forward``, ``metrics``, ``encode``, ``reconstruct`` as in
+A new family is one file with a module class (``forward``, ``metrics``, ``encode``, ``reconstruct``, ``describe`` as in
 :class:`~hpctrain.models.spectral_vae.SpectralVAE`), a section in the profile's schema, and a line in `FAMILIES`.
 """
 

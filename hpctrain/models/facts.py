@@ -103,8 +103,10 @@ class DataFacts:
         """
         if spectra.num_pixels != self.num_pixels:
             return f"{spectra.num_pixels} pixels, the model has {self.num_pixels}"
-        if spectra.wavelength_aa is None or self.wavelength_middle_aa is None:
-            return None
+        if self.wavelength_middle_aa is None:
+            return None  # the model was trained on rows with grids of their own
+        if spectra.wavelength_aa is None:
+            return "every row has a grid of its own, the model has one for all"
         ours = (*self.wavelength_aa, self.wavelength_middle_aa)
         grid = np.asarray(spectra.wavelength_aa, dtype=np.float64)
         theirs = (grid[0], grid[-1], grid[len(grid) // 2])

@@ -56,6 +56,7 @@ class SpectralVAE(nn.Module):
     def __init__(self, section: SpectralVAESection, facts: DataFacts) -> None:
         super().__init__()
         _check_section(section)
+        self.facts = facts
         self.beta = float(section.beta)
         self.beta_warmup_steps = int(section.beta_warmup_steps)
         self.grid = RestGrid.for_data(facts, section.rest_wavelength_aa, section.rest_pixels)
@@ -153,9 +154,13 @@ class SpectralVAE(nn.Module):
         covered : Tensor, shape (N, L), bool
             Pixels on the rest grid; elsewhere the reconstruction means nothing.
         """
+        return self.describe(batch)[1:]
+
+    def describe(self, batch: SpectraBatch) -> tuple[Tensor, Tensor, Tensor]:
+        """Return latent mean (N, S), reconstruction (N, L) and where the rest grid reaches (N, L), encoding once."""
         position = self.grid.position(batch.wavelength_aa, batch.redshift)
         mean, _ = self._encode(batch, position)
-        return self._decode(mean, position), self.grid.covers(position)
+        return mean, self._decode(mean, position), self.grid.covers(position)
 
     def _encode(self, batch: SpectraBatch, position: Tensor) -> tuple[Tensor, Tensor]:
         visible = batch.ivar > 0

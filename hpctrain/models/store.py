@@ -36,6 +36,8 @@ FORMAT_VERSION = 1
 
 WEIGHTS = "model.safetensors"
 CARD = "model.json"
+AVERAGED = "ema.safetensors"
+"""Beside the weights of a checkpoint: moving averages of the parameters, which are what a finished model holds."""
 
 
 def save_model(
@@ -191,7 +193,7 @@ def load_model(
         model = build_model(section, DataFacts.from_json(card["facts"]))
     except (ValidationError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{card_path}: section or facts cannot be read ({error})") from error
-    _load_into(model, _read_weights(weights), weights)
+    _load_into(model, _read_model(weights), weights)
     return model.to(device).eval(), {**card, "weights": str(weights)}
 
 
@@ -216,8 +218,15 @@ def load_weights(model: nn.Module, path: str | Path) -> Path:
         Absent, damaged, or other names or shapes; all differences are listed.
     """
     weights, _ = find_weights(path)
-    _load_into(model, _read_weights(weights), weights)
+    _load_into(model, _read_model(weights), weights)
     return weights
+
+
+def _read_model(path: Path) -> dict[str, Tensor]:
+    """Read weights and, from a checkpoint that keeps moving averages, put those in their place."""
+    weights = _read_weights(path)
+    averaged = path.with_name(AVERAGED)
+    return {**weights, **_read_weights(averaged)} if averaged.is_file() else weights
 
 
 def _read_weights(path: Path) -> dict[str, Tensor]:

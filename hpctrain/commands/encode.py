@@ -1,0 +1,161 @@
+"""Encode spectra with a trained model into a catalogue: latents, reconstruction error, anomaly score.
+
+The catalogue is HDF5 with one row per spectrum, in the order of the input: target_id, redshift, LATENT_VEC (float16),
+RECON_MSE (reduced chi-square over valid pixels), ANOMALY_SCORE (Isolation Forest on the latents of this file; negative
+means anomalous), NORM, WINDOW, NUM_PIXELS, STATUS (0: encoded; otherwise why not, and the numbers are NaN), and every
+other column with one value per spectrum that the input has, such as ra and dec. Spectra are streamed: files may be
+larger than memory.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hpctrain.errors import Problem, ProfileError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from hpctrain.profile.schema import ColumnsSection
+    from hpctrain.spectra.hdf5 import SpectraSet
+
+SOURCE = "hpctrain encode"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of ``hpctrain encode``."""
+    parser.add_argument("run", type=Path, metavar="RUN", help="run directory, or a folder with model.safetensors")
+    parser.add_argument("files", nargs="+", metavar="FILE.h5", help="spectra on the grid the model was trained on")
+    parser.add_argument("--out", type=Path, required=True, metavar="LATENTS.h5", help="catalogue to write")
+    parser.add_argument("--checkpoint", metavar="STEP", help="a checkpoint (1200 or step-00001200), not the last model")
+    parser.add_argument(
+        "--split",
+        choices=("all", "train", "validation", "test"),
+        default="all",
+        help="only objects on this side of the run's own split (default: all)",
+    )
+    parser.add_argument(
+        "--column",
+        action="append",
+        default=[],
+        metavar="NAME=DATASET",
+        help="name of a dataset in the files, such as flux=spectrum_flux; otherwise as in the run's profile",
+    )
+    parser.add_argument("--batch-size", type=_positive, default=256, metavar="N", help="spectra per batch (256)")
+    parser.add_argument("--device", choices=("auto", "cuda", "cpu"), default="auto", help="auto: GPU if there is one")
+    parser.add_argument("--reader-threads", type=int, default=2, metavar="N", help="threads that read ahead (2)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Encode and print what became of the spectra."""
+    import numpy as np
+
+    from hpctrain.models.store import load_model
+    from hpctrain.profile.schema import DataSection
+    from hpctrain.science.encode import encode_to_file
+    from hpctrain.spectra.hdf5 import open_spectra
+
+    if args.out.resolve() in {Path(name).resolve() for name in args.files}:
+        problem = Problem("--out", f"{args.out} is one of the input files; choose another name")
+        raise ProfileError(SOURCE, [problem])
+    if not args.out.absolute().parent.is_dir():
+        raise ProfileError(SOURCE, [Problem("--out", f"{args.out.absolute().parent} is no directory; make it first")])
+    device = choose_device(args.device)
+    model, card = load_model(args.run, device, args.checkpoint)
+    spectra = open_spectra(DataSection(files=args.files, columns=_columns(args.run, args.column)))
+    for note in spectra.notes:
+        print(f"note: {note}")
+    rows = np.arange(len(spectra), dtype=np.int64) if args.split == "all" else _side(spectra, card, args.split)
+    with _progress(len(rows)) as on_batch:
+        summary = encode_to_file(
+            model,
+            card,
+            spectra,
+            rows,
+            args.out,
+            batch_size=args.batch_size,
+            device=device,
+            reader_threads=max(0, args.reader_threads),
+            on_batch=on_batch,
+        )
+    print(summary)
+    return 0
+
+
+def choose_device(name: str) -> str:
+    """Return the torch device meant by ``auto``, ``cuda`` or ``cpu``.
+
+    Raises
+    ------
+    ProfileError
+        ``cuda`` without a GPU.
+    """
+    import torch
+
+    available = torch.cuda.is_available()
+    if name == "cuda" and not available:
+        raise ProfileError(SOURCE, [Problem("--device", "cuda asked for, but torch sees no GPU; use auto or cpu")])
+    return "cuda" if available and name != "cpu" else "cpu"
+
+
+def _columns(run: Path, overrides: list[str]) -> ColumnsSection:
+    """Names of datasets: those of the run's profile, where there is one, changed by ``--column``."""
+    from hpctrain.profile.load import load_profile
+    from hpctrain.profile.schema import ColumnsSection
+
+    profile = run / "profile.yaml"
+    columns = load_profile(profile).data.columns if profile.is_file() else ColumnsSection()
+    known = list(ColumnsSection.model_fields)
+    changes, problems = {}, []
+    for text in overrides:
+        name, sign, dataset = text.partition("=")
+        if not sign or not dataset or name not in known:
+            problems.append(Problem("--column", f"{text!r} is not NAME=DATASET with NAME one of {', '.join(known)}"))
+        changes[name] = dataset
+    if problems:
+        raise ProfileError(SOURCE, problems)
+    return columns.model_copy(update=changes)
+
+
+def _side(spectra: SpectraSet, card: dict[str, Any], side: str) -> np.ndarray:
+    """Rows of the objects that the run trained on or held out, by the split its model card keeps."""
+    import json
+
+    import numpy as np
+
+    from hpctrain.errors import CheckpointError, DataError
+    from hpctrain.profile.schema import SplitSection
+    from hpctrain.spectra import split
+
+    if "split" not in card:
+        raise CheckpointError(f"{card['weights']}: its model.json does not say how objects were split; use --split all")
+    section = SplitSection.model_validate_json(json.dumps(card["split"]))
+    wanted = {"train": split.TRAIN, "validation": split.VALIDATION, "test": split.TEST}[side]
+    rows = np.flatnonzero(split.assign_split(spectra.target_id, section) == wanted).astype(np.int64)
+    if not len(rows):
+        raise DataError(f"none of the {len(spectra)} spectra is on the {side} side of the run's split")
+    return rows
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[Any]:
+    """Show a bar on a terminal and nothing elsewhere; yields a function of the number of spectra done."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("encoding"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
+        task = bar.add_task("encoding", total=total)
+        yield lambda done: bar.update(task, completed=done)
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("must be 1 or more")
+    return value

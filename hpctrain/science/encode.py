@@ -1,0 +1,285 @@
+"""From spectra to a catalogue: latents, goodness of reconstruction and anomaly score of every object.
+
+N spectra, L pixels, S latents. Spectra are streamed: only latents and a few numbers per object are kept in memory.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import h5py
+import numpy as np
+import torch
+
+from hpctrain import __version__
+from hpctrain.errors import DataError
+from hpctrain.profile.schema import NormaliseSection
+from hpctrain.rundir import fsync_directory
+from hpctrain.science.anomaly import isolation_scores
+from hpctrain.science.chi2 import reduced_chi2
+from hpctrain.spectra.batch import PADDING_ROW
+from hpctrain.spectra.loader import read_ahead
+from hpctrain.spectra.transform import normalise
+
+if TYPE_CHECKING:
+    from hpctrain.spectra.batch import SpectraBatch
+    from hpctrain.spectra.hdf5 import SpectraSet
+
+FORMAT = "hpctrain-latents"
+FORMAT_VERSION = 1
+
+ENCODED, NO_DATA, REJECTED, OUTSIDE = range(4)
+STATUS = {
+    ENCODED: "encoded",
+    NO_DATA: "no valid pixel or no redshift",
+    REJECTED: "no normalisation window with enough signal",
+    OUTSIDE: "no valid pixel within the model's rest-frame range",
+}
+"""Why an object has latents, or has none: values of the column STATUS."""
+
+COLUMNS = {
+    "target_id": ("int64", "", "identifier of the object"),
+    "redshift": ("float32", "", "redshift the spectrum was encoded with"),
+    "LATENT_VEC": ("float16", "", "mean of the latent distribution; NaN where STATUS is not 0"),
+    "RECON_MSE": ("float32", "", "mean squared residual in units of the variance (reduced chi-square), valid pixels"),
+    "ANOMALY_SCORE": ("float32", "", "Isolation Forest on LATENT_VEC, all objects of this file; negative: anomalous"),
+    "NORM": ("float32", "unit of the input flux", "median flux of the normalisation window the flux was divided by"),
+    "WINDOW": ("int8", "", "index of that window in the attribute 'normalise'; -1: none"),
+    "NUM_PIXELS": ("int32", "pixel", "valid pixels of the reconstruction"),
+    "STATUS": ("uint8", "", "; ".join(f"{value}: {text}" for value, text in STATUS.items())),
+}
+"""Name to dtype, unit, meaning; the upper-case names are those of the ARD data dictionary."""
+
+
+@dataclass(frozen=True)
+class EncodeSummary:
+    """What became of the spectra.
+
+    Parameters
+    ----------
+    path : Path
+        The catalogue.
+    counts : dict of str to int
+        Objects of each `STATUS`.
+    median_chi2 : float
+        Median RECON_MSE; NaN when nothing was encoded.
+    num_anomalous : int
+        Objects with a negative ANOMALY_SCORE.
+    columns : list of str
+        Columns copied from the input.
+    """
+
+    path: Path
+    counts: dict[str, int]
+    median_chi2: float
+    num_anomalous: int
+    columns: list[str]
+
+    def __str__(self) -> str:
+        total = sum(self.counts.values())
+        lines = [f"{self.path}: {total} objects"]
+        lines += [f"  {count:>9}  {text}" for text, count in self.counts.items() if count or text == STATUS[ENCODED]]
+        lines.append(f"  median reduced chi-square {self.median_chi2:.3f}; {self.num_anomalous} with a negative score")
+        if self.columns:
+            lines.append(f"  columns copied from the input: {', '.join(self.columns)}")
+        return "\n".join(lines)
+
+
+def encode_to_file(
+    model: torch.nn.Module,
+    card: Mapping[str, Any],
+    spectra: SpectraSet,
+    rows: np.ndarray | None,
+    out: str | Path,
+    *,
+    batch_size: int = 256,
+    device: str | torch.device = "cpu",
+    reader_threads: int = 2,
+    on_batch: Any = None,
+) -> EncodeSummary:
+    """Encode spectra into an HDF5 catalogue, whole or not at all.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        On `device`, in evaluation mode, as :func:`hpctrain.models.store.load_model` returns it.
+    card : mapping
+        The model's card; its ``normalise`` section is applied.
+    spectra : SpectraSet
+        On the wavelength grid the model was trained on.
+    rows : ndarray, shape (N,), int64, optional
+        Rows of the set, in the order of the catalogue; none means all.
+    out : str or Path
+        An existing file is replaced.
+    batch_size : int
+        Spectra per batch; bounds the memory.
+    device : str or torch.device
+        Where the model is.
+    reader_threads : int
+        Threads that read ahead.
+    on_batch : callable, optional
+        Called with the number of objects done so far.
+
+    Returns
+    -------
+    EncodeSummary
+
+    Raises
+    ------
+    DataError
+        The spectra are on another grid, or `out` cannot be written.
+    """
+    difference = model.facts.grid_difference(spectra)
+    if difference:
+        raise DataError(
+            f"the spectra are not on the wavelength grid of the model: {difference}; "
+            "run `hpctrain ingest` with the grid the model was trained on"
+        )
+    normalise_section = NormaliseSection.model_validate_json(json.dumps(card["normalise"]))
+    rows = np.arange(len(spectra), dtype=np.int64) if rows is None else np.asarray(rows, dtype=np.int64)
+    table = _empty_table(spectra, rows)
+    start = 0
+    for batch in read_ahead(spectra, _requests(rows, batch_size), reader_threads, depth=2 * max(1, reader_threads)):
+        values = _encode_batch(model, batch.to(device), normalise_section)
+        if start == 0:
+            table["LATENT_VEC"] = np.full((len(rows), values["LATENT_VEC"].shape[1]), np.nan, dtype=np.float16)
+        stop = min(start + batch_size, len(rows))
+        for name, value in values.items():
+            table[name][start:stop] = value[: stop - start]
+        start = stop
+        if on_batch is not None:
+            on_batch(start)
+    table.setdefault("LATENT_VEC", np.empty((0, 0), dtype=np.float16))
+    seed = int(card.get("seed", 0))
+    # From the stored half precision, so that whoever reads the file can compute the same scores.
+    table["ANOMALY_SCORE"] = isolation_scores(table["LATENT_VEC"].astype(np.float32), seed)
+    attributes = _attributes(card, spectra, seed)
+    copied = _write(Path(out), table, attributes, _other_columns(spectra, rows, set(table)))
+    return _summary(Path(out), table, copied)
+
+
+def _requests(rows: np.ndarray, batch_size: int) -> Iterator[np.ndarray]:
+    """Cut rows into batches of one size, the last one filled up with padding."""
+    for start in range(0, len(rows), batch_size):
+        request = np.full(batch_size, PADDING_ROW, dtype=np.int64)
+        piece = rows[start : start + batch_size]
+        request[: len(piece)] = piece
+        yield request
+
+
+def _empty_table(spectra: SpectraSet, rows: np.ndarray) -> dict[str, np.ndarray]:
+    names = [name for name in COLUMNS if name not in ("target_id", "redshift", "LATENT_VEC")]
+    table = {name: np.zeros(len(rows), dtype=COLUMNS[name][0]) for name in names}
+    return {"target_id": spectra.target_id[rows], "redshift": spectra.redshift[rows], **table}
+
+
+@torch.no_grad()
+def _encode_batch(model: torch.nn.Module, raw: SpectraBatch, section: NormaliseSection) -> dict[str, np.ndarray]:
+    batch = normalise(raw, section)
+    mean, reconstruction, covered = model.describe(batch)
+    valid = (batch.ivar > 0) & covered
+    chi2 = reduced_chi2(batch.flux, reconstruction, batch.ivar, covered)
+    status = torch.full(chi2.shape, ENCODED, dtype=torch.uint8, device=chi2.device)
+    status[~valid.any(dim=1)] = OUTSIDE
+    status[batch.window < 0] = REJECTED
+    status[~raw.used] = NO_DATA
+    unused = status != ENCODED
+    values = {
+        "LATENT_VEC": mean.masked_fill(unused[:, None], torch.nan).half(),
+        "RECON_MSE": chi2.masked_fill(unused, torch.nan),
+        "NORM": batch.norm.masked_fill(batch.window < 0, torch.nan),
+        "WINDOW": batch.window,
+        "NUM_PIXELS": valid.sum(dim=1),
+        "STATUS": status,
+    }
+    return {name: value.cpu().numpy() for name, value in values.items()}
+
+
+def _attributes(card: Mapping[str, Any], spectra: SpectraSet, seed: int) -> dict[str, Any]:
+    sources = [str(file["path"]) for file in spectra.fingerprint()["files"]]
+    return {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "hpctrain_version": __version__,
+        "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "model_name": str(card.get("name", "")),
+        "model_weights": str(card.get("weights", "")),
+        "model_step": int(card.get("step") or -1),
+        "model_section": json.dumps(card["section"]),
+        "normalise": json.dumps(card["normalise"]),
+        "source_files": sources,
+        "isolation_forest_seed": seed,
+    }
+
+
+def _other_columns(spectra: SpectraSet, rows: np.ndarray, taken: set[str]) -> Iterator[tuple[str, np.ndarray, dict]]:
+    """Yield every other column with one value per spectrum (ra, dec, class, ...) that all input files have."""
+    files = spectra.fingerprint()["files"]
+    starts = np.cumsum([0, *(file["num_spectra"] for file in files)])
+    handles = [h5py.File(file["path"], "r") for file in files]
+    try:
+        lengths = [file["num_spectra"] for file in files]
+        for name in handles[0]:
+            columns = [handle.get(name) for handle in handles]
+            if name in taken or not all(map(_is_column, columns, lengths)):
+                continue
+            values = np.concatenate([column[()] for column in columns])
+            assert len(values) == starts[-1]
+            yield name, values[rows], dict(columns[0].attrs)
+    finally:
+        for handle in handles:
+            handle.close()
+
+
+def _is_column(dataset: Any, length: int) -> bool:
+    """Tell one value per spectrum, of a kind that a catalogue can hold, from anything else in the file."""
+    if not isinstance(dataset, h5py.Dataset) or dataset.shape != (length,):
+        return False
+    return dataset.dtype.kind in "biufS" or h5py.check_string_dtype(dataset.dtype) is not None
+
+
+def _write(
+    out: Path,
+    table: Mapping[str, np.ndarray],
+    attributes: Mapping[str, Any],
+    others: Iterator[tuple[str, np.ndarray, dict]],
+) -> list[str]:
+    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
+    copied = []
+    try:
+        with h5py.File(temporary, "w") as file:
+            file.attrs.update(attributes)
+            for name, (dtype, unit, meaning) in COLUMNS.items():
+                dataset = file.create_dataset(name, data=table[name].astype(dtype, copy=False))
+                dataset.attrs.update({"unit": unit, "description": meaning})
+            for name, values, column_attributes in others:
+                dtype = h5py.string_dtype() if values.dtype.kind == "O" else None
+                file.create_dataset(name, data=values, dtype=dtype).attrs.update(column_attributes)
+                copied.append(name)
+        with open(temporary, "rb+") as stream:
+            os.fsync(stream.fileno())
+        os.replace(temporary, out)
+    except OSError as error:
+        raise DataError(f"{out}: cannot be written ({error})") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    fsync_directory(out.parent)
+    return copied
+
+
+def _summary(path: Path, table: Mapping[str, np.ndarray], copied: list[str]) -> EncodeSummary:
+    status, chi2 = table["STATUS"], table["RECON_MSE"]
+    finite = chi2[np.isfinite(chi2)]
+    return EncodeSummary(
+        path=path,
+        counts={text: int((status == value).sum()) for value, text in STATUS.items()},
+        median_chi2=float(np.median(finite)) if finite.size else float("nan"),
+        num_anomalous=int((table["ANOMALY_SCORE"] < 0).sum()),
+        columns=copied,
+    )
