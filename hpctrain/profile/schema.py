@@ -18,6 +18,9 @@ NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 SLURM_WORD_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.,:+*=@/&|\[\]()-]{0,254}$"
 """Values of Slurm options (partitions, constraints, node lists): no blank, quote, dollar or newline."""
 
+MAX_TIME_LIMIT_S = 10_000 * 3600
+"""More than a year: no queue grants it, and four digits of hours are what HH:MM:SS shows."""
+
 _TIME_LIMIT = re.compile(r"^(?:(?P<days>\d{1,3})-)?(?P<hours>\d{1,4}):(?P<minutes>[0-5]\d)(?::(?P<seconds>[0-5]\d))?$")
 
 
@@ -45,8 +48,8 @@ def parse_time_limit_s(value: str | int) -> int:
         if days and int(match["hours"]) > 23:
             raise ValueError("has more than 23 hours after the days; write D-HH:MM:SS")
         seconds = ((days * 24 + int(match["hours"])) * 60 + int(match["minutes"])) * 60 + int(match["seconds"] or 0)
-    if seconds <= 0:
-        raise ValueError("must be longer than zero")
+    if not 0 < seconds < MAX_TIME_LIMIT_S:
+        raise ValueError("must be longer than zero and shorter than 10000 hours")
     return seconds
 
 
@@ -63,19 +66,42 @@ def _one_line(value: str) -> str:
     return value
 
 
+def _path(value: str) -> str:
+    if value.startswith("~"):
+        raise ValueError("starts with ~, which only a shell expands; write ${HOME} instead")
+    return _one_line(value)
+
+
+def _rising(value: tuple[float, float]) -> tuple[float, float]:
+    if not value[0] < value[1]:
+        raise ValueError("must rise from the shorter to the longer wavelength")
+    return value
+
+
+def _switch(value: Any) -> Any:
+    """Take the yes, no, on, off of YAML 1.1 where a switch is meant, and nowhere else."""
+    words = {"yes": True, "on": True, "no": False, "off": False}
+    return words.get(value.lower(), value) if isinstance(value, str) else value
+
+
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 SlurmWord = Annotated[str, Field(pattern=SLURM_WORD_PATTERN)]
 TimeLimit = Annotated[str, BeforeValidator(_time_limit), Field(json_schema_extra={"type": ["string", "integer"]})]
 WavelengthRange = Annotated[
-    tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]], Field(strict=False)  # YAML has lists, no tuples
+    tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]],
+    Field(strict=False),  # YAML has lists, no tuples
+    AfterValidator(_rising),
 ]
-PathText = Annotated[str, Field(min_length=1), AfterValidator(_one_line)]
+PathText = Annotated[str, Field(min_length=1), AfterValidator(_path)]
+Switch = Annotated[bool, BeforeValidator(_switch)]
 
 
 class Section(BaseModel):
     """A part of the profile: unknown keys are errors, values are not converted silently."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="forbid", strict=True, frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
 
 class LaunchSection(Section):
@@ -111,7 +137,7 @@ class LaunchSection(Section):
     """Of one attempt: HH:MM:SS, D-HH:MM:SS or minutes. The job requeues itself when it is reached."""
     signal_lead_s: Annotated[int, Field(ge=0, le=65535)] = 180
     """How long before the time limit the warning signal comes [s]; Slurm may be 30 s late."""
-    requeue: bool = True
+    requeue: Switch = True
     """Requeue the job when it was stopped before its last step."""
     max_attempts: Annotated[int, Field(ge=1, le=100000)] = 500
     """Attempts of one job before it is left alone."""
@@ -286,9 +312,9 @@ class TrainSection(Section):
     """Largest norm of the gradient; none never clips."""
     precision: Literal["fp32", "fp16", "bf16"] = "fp32"
     """Arithmetic of the network; weights and optimiser stay fp32. fp16 scales the loss and needs a GPU."""
-    gradient_checkpointing: bool = False
+    gradient_checkpointing: Switch = False
     """Recompute activations in the backward pass: less memory, about a third more time."""
-    compile: bool = False
+    compile: Switch = False
     """torch.compile the network: minutes at the start of each attempt, then faster steps."""
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Keep an exponential moving average of the weights and evaluate and export that."""
@@ -313,18 +339,18 @@ class CheckpointSection(Section):
     """Updates between checkpoints."""
     keep_last: Annotated[int, Field(ge=1)] = 5
     """Newest checkpoints kept."""
-    keep_best: bool = True
+    keep_best: Switch = True
     """Keep the checkpoint with the lowest validation loss too."""
     keep_every_steps: Annotated[int, Field(ge=1)] | None = None
     """Keep every checkpoint whose step is a multiple of this for good."""
-    asynchronous: bool = True
+    asynchronous: Switch = True
     """Write in a thread while training goes on; the last checkpoint of an attempt is always waited for."""
 
 
 class TrackSection(Section):
     """Who is told about progress besides metrics.jsonl."""
 
-    tensorboard: bool = True
+    tensorboard: Switch = True
     """Write TensorBoard event files."""
     histogram_every_steps: Annotated[int, Field(ge=1)] | None = 500
     """Updates between histograms of weights and gradients; none writes none."""

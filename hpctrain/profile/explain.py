@@ -1,0 +1,185 @@
+"""Pydantic's complaints as problems an astronomer can act on: found, allowed, what to do, the near name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from pydantic import ValidationError
+
+from hpctrain.errors import Problem
+from hpctrain.profile.credentials import HIDDEN, is_secret_key, is_secret_value
+from hpctrain.profile.document import Document, KeyPath
+from hpctrain.profile.near import nearest
+from hpctrain.profile.wording import Schema, allowed, schema_at, sections
+
+MEANT = {
+    "lr": "train.learning_rate",
+    "min_lr": "train.final_learning_rate",
+    "max_epochs": "train.epochs",
+    "steps": "train.max_steps",
+    "amp": "train.precision",
+    "fp16": "train.precision",
+    "bf16": "train.precision",
+    "mixed_precision": "train.precision",
+    "grad_clip": "train.clip_norm",
+    "gradient_clip": "train.clip_norm",
+    "grad_accum": "train.accumulation",
+    "gradient_accumulation_steps": "train.accumulation",
+    "warmup": "train.warmup_steps",
+    "patience": "train.early_stopping.patience",
+    "workers": "data.reader_threads",
+    "num_workers": "data.reader_threads",
+    "file": "data.files",
+    "path": "data.files",
+    "dataset": "data.files",
+    "gpus": "launch.gpus_per_node",
+    "gres": "launch.gpus_per_node",
+    "ntasks_per_node": "launch.ranks_per_node",
+    "tasks_per_node": "launch.ranks_per_node",
+    "ranks": "launch.ranks_per_node",
+    "cpus": "launch.cpus_per_rank",
+    "cpus_per_task": "launch.cpus_per_rank",
+    "time": "launch.time_limit",
+    "walltime": "launch.time_limit",
+    "timeout": "launch.time_limit",
+    "mem": "launch.memory_gib_per_node",
+    "memory": "launch.memory_gib_per_node",
+    "queue": "launch.partition",
+    "job_name": "name",
+    "keep": "checkpoint.keep_last",
+    "save_every": "checkpoint.every_steps",
+    "output_dir": "launch.runs_dir",
+    "latent_dim": "model.latent_size",
+    "kl_weight": "model.beta",
+    "optimizer": "train (AdamW is the only optimiser)",
+}
+"""Names other tools use, and ours."""
+
+
+def show(value: Any) -> str:
+    """Return a value as it may stand in a message: short, and never a secret."""
+    if value is None:
+        return "nothing (null)"
+    if isinstance(value, dict):
+        return "a mapping"
+    if holds_secret(value):
+        return HIDDEN
+    if isinstance(value, bool):
+        return str(value).lower()
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:56]}...{text[-1]}"
+
+
+def holds_secret(value: Any) -> bool:
+    """Tell whether a value, or any entry of a list, looks like a credential."""
+    if isinstance(value, list):
+        return any(holds_secret(entry) for entry in value)
+    return isinstance(value, str) and is_secret_value(value)
+
+
+def explain(error: ValidationError, document: Document) -> tuple[list[Problem], set[KeyPath]]:
+    """Translate every complaint of a validation.
+
+    Returns
+    -------
+    problems : list of Problem
+        One per key path, in the order of the schema.
+    paths : set of tuple
+        Key paths at fault.
+    """
+    problems: dict[KeyPath, Problem] = {}
+    for item in error.errors(include_url=False):
+        path = _path_in_data(item["loc"], document.data)
+        if path not in problems and not (item["type"] == "extra_forbidden" and is_secret_key(str(path[-1]))):
+            problems[path] = document.problem(path, _message(item, path, document.data))
+    faulty = {_path_in_data(item["loc"], document.data) for item in error.errors(include_url=False)}
+    return list(problems.values()), faulty
+
+
+def _path_in_data(loc: tuple[str | int, ...], data: Any) -> KeyPath:
+    """Cut off what pydantic adds behind the keys: the branch of a union, ``[key]``."""
+    path: list[str | int] = []
+    for depth, key in enumerate(loc):
+        if isinstance(data, dict) and (key in data or depth == len(loc) - 1):
+            data = data.get(key)
+        elif isinstance(data, list) and isinstance(key, int) and key < len(data):
+            data = data[key]
+        else:
+            break
+        path.append(key)
+    return tuple(path)
+
+
+def _message(item: Any, path: KeyPath, data: dict[str, Any]) -> str:
+    kind, value = item["type"], item["input"]
+    if kind == "missing":
+        return _missing(path)
+    if kind == "extra_forbidden":
+        return unknown_key(path)
+    if kind == "value_error":
+        return f"{show(value)} {item['ctx']['error']}"
+    node = schema_at(path)
+    if node is None or item["loc"][-1] == "[key]":
+        return f"'{path[-1]}' is not {allowed({'type': 'string', **item.get('ctx', {})})}"
+    return f"found {show(value)}; must be {allowed(node)}{_hint(kind, value, node)}"
+
+
+def _missing(path: KeyPath) -> str:
+    examples = {"name": "name: my-run", "data": "data: {files: [spectra.h5]}", "data.files": "files: [spectra.h5]"}
+    dotted = ".".join(map(str, path))
+    return "is missing" + (f"; write for example '{examples[dotted]}'" if dotted in examples else "")
+
+
+def unknown_key(path: KeyPath) -> str:
+    """Return the message for a key the profile does not know, with the nearest one, if need be of another section."""
+    *around, key = (str(part) for part in path)
+    section = schema_at(tuple(around)) or {}
+    here = list(section.get("properties", {}))
+    near = nearest(key, here)
+    if near is not None:
+        return f"unknown key; did you mean '{near}'?"
+    elsewhere = _elsewhere(key)
+    if elsewhere:
+        return f"unknown key; did you mean {elsewhere}?"
+    title = f"section '{'.'.join(around)}'" if around else "a profile"
+    return f"unknown key; {title} has {', '.join(here)}"
+
+
+def _elsewhere(key: str) -> str | None:
+    if key.lower().replace("-", "_") in MEANT:
+        return MEANT[key.lower().replace("-", "_")]
+    owners = {name: path for path, node in reversed(list(sections())) for name in node["properties"]}
+    near = key if key in owners else nearest(key, owners)
+    return None if near is None else ".".join((*map(str, owners[near]), near))
+
+
+def _hint(kind: str, value: Any, node: Schema) -> str:
+    return next((f"; {hint}" for hint in _hints(kind, value, node)), "")
+
+
+def _hints(kind: str, value: Any, node: Schema) -> Iterator[str]:
+    if kind == "string_type" and isinstance(value, (int, float)):
+        yield f"put quotes around it: '{value}'"
+    if kind == "int_from_float" or (kind == "int_type" and isinstance(value, float) and value.is_integer()):
+        yield f"write {value:.0f}" if value.is_integer() else "round it"
+    if kind in ("list_type", "tuple_type") and isinstance(value, (str, int, float)) and not isinstance(value, bool):
+        yield f"write [{show(value).strip(chr(39))}]"
+    if isinstance(value, str) and value.lower() in ("none", "nil", "nan"):
+        yield "for nothing write null"
+    if kind in ("int_type", "float_type") and isinstance(value, str):
+        plain = value.strip().replace(",", ".") if value.count(",") == 1 else value.strip().replace(",", "")
+        if _is_number(plain):
+            yield f"write {plain}" if plain != value else "remove the quotes"
+    if kind == "literal_error":
+        near = nearest(str(value), node.get("enum", []))
+        if near is not None:
+            yield f"did you mean '{near}'?"
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

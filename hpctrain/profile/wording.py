@@ -1,0 +1,112 @@
+"""What a field allows, in words: one wording for error messages and for docs/profile.md.
+
+Reads the JSON Schema that pydantic makes of :class:`~hpctrain.profile.schema.Profile`.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from typing import Any
+
+from hpctrain.profile.document import KeyPath
+from hpctrain.profile.schema import NAME_PATTERN, SLURM_WORD_PATTERN, Profile
+
+Schema = dict[str, Any]
+
+PATTERNS_IN_WORDS = {
+    NAME_PATTERN: "a name of letters, digits, dots, dashes and underscores (at most 64, the first a letter or digit)",
+    SLURM_WORD_PATTERN: "one word without blanks, quotes, dollar or semicolon",
+    r"^[a-z][a-z0-9-]*$": "an sbatch option by its long name in lower case, such as mail-type",
+}
+
+
+@functools.cache
+def profile_schema() -> Schema:
+    """Return the JSON Schema of a whole profile."""
+    return Profile.model_json_schema()
+
+
+def resolve(node: Schema) -> Schema:
+    """Follow a ``$ref`` and leave out the null branch of an optional value; keep what stands beside them."""
+    beside = {key: value for key, value in node.items() if key not in ("$ref", "anyOf")}
+    if "$ref" in node:
+        target = profile_schema()["$defs"][node["$ref"].rsplit("/", 1)[1]]
+        return {**target, **beside}
+    branches = [branch for branch in node.get("anyOf", []) if branch.get("type") != "null"]
+    if len(branches) == 1:
+        return {**resolve(branches[0]), **beside}
+    return node
+
+
+def schema_at(path: KeyPath) -> Schema | None:
+    """Return the schema of the value at a key path, or None where the profile has no such key."""
+    node = resolve(profile_schema())
+    for key in path:
+        if isinstance(key, int):
+            items = node.get("prefixItems", [])
+            child = items[key] if key < len(items) else node.get("items")
+        else:
+            child = node.get("properties", {}).get(key) or next(iter(node.get("patternProperties", {}).values()), None)
+        if not isinstance(child, dict):
+            return None
+        node = resolve(child)
+    return node
+
+
+def sections(node: Schema | None = None, path: KeyPath = ()) -> Iterator[tuple[KeyPath, Schema]]:
+    """Yield every section of the profile with its key path, from the top down."""
+    node = resolve(profile_schema() if node is None else node)
+    yield path, node
+    for key, child in node["properties"].items():
+        if "properties" in resolve(child):
+            yield from sections(child, (*path, key))
+
+
+def allowed(node: Schema) -> str:
+    """Return what a schema allows, such as ``a whole number from 1 to 4096``."""
+    node = resolve(node)
+    if "enum" in node:
+        return "one of " + ", ".join(str(value) for value in node["enum"])
+    if "const" in node:
+        return str(node["const"])
+    if "anyOf" in node:
+        return " or ".join(allowed(branch) for branch in node["anyOf"])
+    kind = node.get("type")
+    if kind in ("integer", "number"):
+        return ("a whole number" if kind == "integer" else "a number") + _range(node)
+    if kind == "boolean":
+        return "true or false"
+    if kind == "string":
+        return PATTERNS_IN_WORDS.get(node.get("pattern", ""), "text")
+    if kind == "array":
+        return _array(node)
+    if kind == "object":
+        return "a section of keys" if "properties" in node else "a mapping"
+    return "a time such as 24:00:00, or minutes"  # the one field of two types, launch.time_limit
+
+
+def _range(node: Schema) -> str:
+    low, high = node.get("minimum"), node.get("maximum")
+    above, below = node.get("exclusiveMinimum"), node.get("exclusiveMaximum")
+    if low is not None and high is not None:
+        return f" from {low:.15g} to {high:.15g}"
+    parts = [
+        f"{low:.15g} or more" if low is not None else f"above {above:.15g}" if above is not None else "",
+        f"at most {high:.15g}" if high is not None else f"below {_short(below)}" if below is not None else "",
+    ]
+    text = " and ".join(part for part in parts if part)
+    return f", {text}" if text else ""
+
+
+def _short(bound: float) -> str:
+    return "2^63" if bound == 2**63 else f"{bound:.15g}"
+
+
+def _array(node: Schema) -> str:
+    if "prefixItems" in node:
+        return "a list of 2 numbers, such as [4000, 5000]"
+    items = resolve(node.get("items", {}))
+    of = {"string": "texts", "integer": "whole numbers", "number": "numbers", "array": "pairs of numbers"}
+    lengths = {(1, None): "one or more ", (1, 8): "1 to 8 "}
+    return f"a list of {lengths.get((node.get('minItems'), node.get('maxItems')), '')}{of[items['type']]}"
