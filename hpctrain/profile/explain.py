@@ -11,6 +11,7 @@ from hpctrain.errors import Problem
 from hpctrain.profile.credentials import HIDDEN, is_secret_key, is_secret_value
 from hpctrain.profile.document import Document, KeyPath
 from hpctrain.profile.near import nearest
+from hpctrain.profile.schema import Profile, Section
 from hpctrain.profile.wording import Schema, allowed, schema_at, sections
 
 MEANT = {
@@ -78,7 +79,9 @@ def holds_secret(value: Any) -> bool:
     return isinstance(value, str) and is_secret_value(value)
 
 
-def explain(error: ValidationError, document: Document) -> tuple[list[Problem], set[KeyPath]]:
+def explain(
+    error: ValidationError, document: Document, model: type[Section] = Profile
+) -> tuple[list[Problem], set[KeyPath]]:
     """Translate every complaint of a validation.
 
     Returns
@@ -89,19 +92,22 @@ def explain(error: ValidationError, document: Document) -> tuple[list[Problem], 
         Key paths at fault.
     """
     problems: dict[KeyPath, Problem] = {}
+    faulty: set[KeyPath] = set()
     for item in error.errors(include_url=False):
-        path = _path_in_data(item["loc"], document.data)
-        if path not in problems and not (item["type"] == "extra_forbidden" and is_secret_key(str(path[-1]))):
-            problems[path] = document.problem(path, _message(item, path, document.data))
-    faulty = {_path_in_data(item["loc"], document.data) for item in error.errors(include_url=False)}
+        path = _path_in_data(item, document.data)
+        told_as_secret = item["type"] == "extra_forbidden" and is_secret_key(str(path[-1]))
+        if path not in faulty and not told_as_secret:
+            problems[path] = document.problem(path, _message(item, path, model))
+        faulty.add(path)
     return list(problems.values()), faulty
 
 
-def _path_in_data(loc: tuple[str | int, ...], data: Any) -> KeyPath:
+def _path_in_data(item: Any, data: Any) -> KeyPath:
     """Cut off what pydantic adds behind the keys: the branch of a union, ``[key]``."""
     path: list[str | int] = []
-    for depth, key in enumerate(loc):
-        if isinstance(data, dict) and (key in data or depth == len(loc) - 1):
+    for depth, key in enumerate(item["loc"]):
+        is_missing = item["type"] == "missing" and depth == len(item["loc"]) - 1
+        if isinstance(data, dict) and (key in data or is_missing):
             data = data.get(key)
         elif isinstance(data, list) and isinstance(key, int) and key < len(data):
             data = data[key]
@@ -111,15 +117,15 @@ def _path_in_data(loc: tuple[str | int, ...], data: Any) -> KeyPath:
     return tuple(path)
 
 
-def _message(item: Any, path: KeyPath, data: dict[str, Any]) -> str:
+def _message(item: Any, path: KeyPath, model: type[Section]) -> str:
     kind, value = item["type"], item["input"]
     if kind == "missing":
         return _missing(path)
     if kind == "extra_forbidden":
-        return unknown_key(path)
+        return unknown_key(path, model)
     if kind == "value_error":
         return f"{show(value)} {item['ctx']['error']}"
-    node = schema_at(path)
+    node = schema_at(path, model)
     if node is None or item["loc"][-1] == "[key]":
         return f"'{path[-1]}' is not {allowed({'type': 'string', **item.get('ctx', {})})}"
     return f"found {show(value)}; must be {allowed(node)}{_hint(kind, value, node)}"
@@ -131,25 +137,25 @@ def _missing(path: KeyPath) -> str:
     return "is missing" + (f"; write for example '{examples[dotted]}'" if dotted in examples else "")
 
 
-def unknown_key(path: KeyPath) -> str:
+def unknown_key(path: KeyPath, model: type[Section] = Profile) -> str:
     """Return the message for a key the profile does not know, with the nearest one, if need be of another section."""
     *around, key = (str(part) for part in path)
-    section = schema_at(tuple(around)) or {}
+    section = schema_at(tuple(around), model) or {}
     here = list(section.get("properties", {}))
     near = nearest(key, here)
     if near is not None:
         return f"unknown key; did you mean '{near}'?"
-    elsewhere = _elsewhere(key)
+    elsewhere = _elsewhere(key, model)
     if elsewhere:
         return f"unknown key; did you mean {elsewhere}?"
-    title = f"section '{'.'.join(around)}'" if around else "a profile"
+    title = f"section '{'.'.join(around)}'" if around else f"a {model.__name__.lower()}"
     return f"unknown key; {title} has {', '.join(here)}"
 
 
-def _elsewhere(key: str) -> str | None:
-    if key.lower().replace("-", "_") in MEANT:
+def _elsewhere(key: str, model: type[Section]) -> str | None:
+    if model is Profile and key.lower().replace("-", "_") in MEANT:
         return MEANT[key.lower().replace("-", "_")]
-    owners = {name: path for path, node in reversed(list(sections())) for name in node["properties"]}
+    owners = {name: path for path, node in reversed(list(sections(model))) for name in node["properties"]}
     near = key if key in owners else nearest(key, owners)
     return None if near is None else ".".join((*map(str, owners[near]), near))
 

@@ -86,6 +86,21 @@ def read_document(path: str | Path, overrides: Sequence[str] = ()) -> Document:
     return document
 
 
+def read_plain(path: str | Path) -> Document:
+    """Return the plain data of one YAML file without bases, overrides or environment, credentials refused.
+
+    Raises
+    ------
+    ProfileError
+        The file cannot be read or is not YAML.
+    """
+    document = parse_yaml(_read_text(Path(path), str(path)), str(path))
+    if document.problems and not document.data:
+        raise ProfileError(document.source, document.problems)
+    document.problems += find_credentials(document)
+    return document
+
+
 def validate(document: Document) -> tuple[Profile | None, set[KeyPath]]:
     """Validate the data, adding what is wrong to ``document.problems``.
 

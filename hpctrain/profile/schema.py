@@ -93,6 +93,8 @@ WavelengthRange = Annotated[
     AfterValidator(_rising),
 ]
 PathText = Annotated[str, Field(min_length=1), AfterValidator(_path)]
+SbatchOptions = dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*$")], SlurmWord | int | bool]
+Line = Annotated[str, AfterValidator(_one_line)]
 Switch = Annotated[bool, BeforeValidator(_switch)]
 
 
@@ -143,7 +145,7 @@ class LaunchSection(Section):
     """Attempts of one job before it is left alone."""
     max_attempts_without_progress: Annotated[int, Field(ge=1, le=1000)] = 3
     """Attempts in a row that may end without a new step before the job is left alone."""
-    sbatch: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*$")], SlurmWord | int | bool] = {}
+    sbatch: SbatchOptions = {}
     """Any other sbatch option by its long name, such as ``gres-flags: enforce-binding``; true sets a bare flag."""
     runs_dir: PathText = "runs"
     """Where run directories are made; relative to the directory the command is called in."""
@@ -374,7 +376,7 @@ class Profile(Section):
 
     name: Name
     """Of the run's folder and the Slurm job: letters, digits, dot, dash, underscore."""
-    description: Annotated[str, AfterValidator(_one_line)] = ""
+    description: Line = ""
     """One line for the report."""
     platform: Name | None = None
     """The device it runs on, such as ``a100-40``; ``hpctrain platforms`` lists them. Used to check memory."""

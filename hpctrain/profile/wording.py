@@ -1,6 +1,6 @@
 """What a field allows, in words: one wording for error messages and for docs/profile.md.
 
-Reads the JSON Schema that pydantic makes of :class:`~hpctrain.profile.schema.Profile`.
+Reads the JSON Schema that pydantic makes of :class:`~hpctrain.profile.schema.Profile` or another section.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from hpctrain.profile.document import KeyPath
-from hpctrain.profile.schema import NAME_PATTERN, SLURM_WORD_PATTERN, Profile
+from hpctrain.profile.schema import NAME_PATTERN, SLURM_WORD_PATTERN, Profile, Section
 
 Schema = dict[str, Any]
 
@@ -22,50 +22,57 @@ PATTERNS_IN_WORDS = {
 
 
 @functools.cache
-def profile_schema() -> Schema:
-    """Return the JSON Schema of a whole profile."""
-    return Profile.model_json_schema()
+def schema_of(model: type[Section]) -> Schema:
+    """Return the JSON Schema of a section with all references put in place."""
+    schema = model.model_json_schema()
+    return _inline(schema, schema.get("$defs", {}))
 
 
-def resolve(node: Schema) -> Schema:
-    """Follow a ``$ref`` and leave out the null branch of an optional value; keep what stands beside them."""
-    beside = {key: value for key, value in node.items() if key not in ("$ref", "anyOf")}
+def _inline(node: Any, definitions: dict[str, Schema]) -> Any:
+    """Replace references by what they mean, and the choice between null and one thing by that thing."""
+    if isinstance(node, list):
+        return [_inline(child, definitions) for child in node]
+    if not isinstance(node, dict):
+        return node
+    beside = {key: _inline(value, definitions) for key, value in node.items() if key not in ("$ref", "anyOf", "$defs")}
     if "$ref" in node:
-        target = profile_schema()["$defs"][node["$ref"].rsplit("/", 1)[1]]
-        return {**target, **beside}
-    branches = [branch for branch in node.get("anyOf", []) if branch.get("type") != "null"]
-    if len(branches) == 1:
-        return {**resolve(branches[0]), **beside}
-    return node
+        return {**_inline(definitions[node["$ref"].rsplit("/", 1)[1]], definitions), **beside}
+    if "anyOf" in node:
+        branches = [_inline(branch, definitions) for branch in node["anyOf"] if branch.get("type") != "null"]
+        optional = {"optional": True} if len(branches) < len(node["anyOf"]) else {}
+        return {**(branches[0] if len(branches) == 1 else {"anyOf": branches}), **beside, **optional}
+    return beside
 
 
-def schema_at(path: KeyPath) -> Schema | None:
-    """Return the schema of the value at a key path, or None where the profile has no such key."""
-    node = resolve(profile_schema())
+def schema_at(path: KeyPath, model: type[Section] = Profile) -> Schema | None:
+    """Return the schema of the value at a key path, or None where there is no such key."""
+    node: Any = schema_of(model)
     for key in path:
         if isinstance(key, int):
             items = node.get("prefixItems", [])
-            child = items[key] if key < len(items) else node.get("items")
+            node = items[key] if key < len(items) else node.get("items")
         else:
-            child = node.get("properties", {}).get(key) or next(iter(node.get("patternProperties", {}).values()), None)
-        if not isinstance(child, dict):
+            free = [*node.get("patternProperties", {}).values(), node.get("additionalProperties")]
+            node = node.get("properties", {}).get(key) or free[0]
+        if not isinstance(node, dict):
             return None
-        node = resolve(child)
     return node
 
 
-def sections(node: Schema | None = None, path: KeyPath = ()) -> Iterator[tuple[KeyPath, Schema]]:
-    """Yield every section of the profile with its key path, from the top down."""
-    node = resolve(profile_schema() if node is None else node)
+def sections(model: type[Section] = Profile) -> Iterator[tuple[KeyPath, Schema]]:
+    """Yield every section with its key path, from the top down."""
+    yield from _sections(schema_of(model), ())
+
+
+def _sections(node: Schema, path: KeyPath) -> Iterator[tuple[KeyPath, Schema]]:
     yield path, node
     for key, child in node["properties"].items():
-        if "properties" in resolve(child):
-            yield from sections(child, (*path, key))
+        if "properties" in child:
+            yield from _sections(child, (*path, key))
 
 
 def allowed(node: Schema) -> str:
     """Return what a schema allows, such as ``a whole number from 1 to 4096``."""
-    node = resolve(node)
     if "enum" in node:
         return "one of " + ", ".join(str(value) for value in node["enum"])
     if "const" in node:
@@ -106,7 +113,7 @@ def _short(bound: float) -> str:
 def _array(node: Schema) -> str:
     if "prefixItems" in node:
         return "a list of 2 numbers, such as [4000, 5000]"
-    items = resolve(node.get("items", {}))
+    items = node.get("items", {})
     of = {"string": "texts", "integer": "whole numbers", "number": "numbers", "array": "pairs of numbers"}
     lengths = {(1, None): "one or more ", (1, 8): "1 to 8 "}
     return f"a list of {lengths.get((node.get('minItems'), node.get('maxItems')), '')}{of[items['type']]}"

@@ -1,0 +1,124 @@
+"""The devices a profile can name, and what of them decides whether a job fits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+CUDA_CONTEXT_GIB = 0.5
+"""What a process costs on a GPU before the first tensor: context, kernels, cuBLAS and cuDNN handles [GiB]."""
+
+
+@dataclass(frozen=True)
+class Platform:
+    """One kind of device.
+
+    Parameters
+    ----------
+    name : str
+        As in ``platform:`` of a profile.
+    title : str
+        As its maker writes it.
+    memory_gib : float
+        What a process can use [GiB]; less than the nominal size, which the driver shares.
+    compute_capability : str
+        CUDA architecture; empty for CPUs.
+    has_fp16, has_bf16 : bool
+        Whether the hardware computes in this precision at speed.
+    is_unified : bool
+        Memory is shared with the host: the operating system and the data take from the same.
+    batch_size, accumulation : tuple of int
+        Rule of thumb for large networks (transformers, 256 x 256 images), lowest and highest.
+    aliases : tuple of str
+        Other names people use.
+    """
+
+    name: str
+    title: str
+    memory_gib: float
+    compute_capability: str
+    has_fp16: bool = True
+    has_bf16: bool = True
+    is_unified: bool = False
+    batch_size: tuple[int, int] = (64, 128)
+    accumulation: tuple[int, int] = (2, 8)
+    aliases: tuple[str, ...] = ()
+
+    @property
+    def is_gpu(self) -> bool:
+        return bool(self.compute_capability)
+
+
+_ALL = (
+    # memory: what nvidia-smi shows as total, in GiB, less what the driver keeps
+    Platform(
+        "a100-40",
+        "NVIDIA A100 40 GB",
+        39.4,
+        "8.0",
+        accumulation=(4, 8),
+        aliases=("a100", "a100-40gb", "a100-sxm4-40gb"),
+    ),
+    Platform(
+        "a100-80", "NVIDIA A100 80 GB", 79.1, "8.0", batch_size=(128, 256), accumulation=(2, 4), aliases=("a100-80gb",)
+    ),
+    Platform(
+        "h100", "NVIDIA H100 80 GB", 79.1, "9.0", batch_size=(128, 256), accumulation=(2, 4), aliases=("h100-80",)
+    ),
+    Platform("h200", "NVIDIA H200 141 GB", 139.8, "9.0", batch_size=(256, 512), accumulation=(1, 2)),
+    Platform(
+        "rtx-4090", "NVIDIA GeForce RTX 4090", 23.5, "8.9", batch_size=(32, 64), accumulation=(8, 16), aliases=("4090",)
+    ),
+    Platform(
+        "a4000", "NVIDIA RTX A4000", 15.7, "8.6", batch_size=(16, 32), accumulation=(16, 32), aliases=("rtx-a4000",)
+    ),
+    Platform("v100-32", "NVIDIA V100 32 GB", 31.7, "7.0", has_bf16=False, batch_size=(32, 64), accumulation=(8, 16)),
+    Platform(
+        "v100",
+        "NVIDIA V100 16 GB",
+        15.8,
+        "7.0",
+        has_bf16=False,
+        batch_size=(16, 32),
+        accumulation=(16, 32),
+        aliases=("v100-16",),
+    ),
+    Platform("t4", "NVIDIA T4 16 GB", 14.6, "7.5", has_bf16=False, batch_size=(16, 32), accumulation=(16, 32)),
+    Platform(
+        "agx-orin",
+        "NVIDIA Jetson AGX Orin 64 GB",
+        61.3,
+        "8.7",
+        is_unified=True,
+        batch_size=(8, 16),
+        accumulation=(16, 32),
+        aliases=("orin", "agx-orin-64", "jetson", "jetson-agx-orin"),
+    ),
+    Platform(
+        "agx-orin-32",
+        "NVIDIA Jetson AGX Orin 32 GB",
+        29.8,
+        "8.7",
+        is_unified=True,
+        batch_size=(8, 16),
+        accumulation=(16, 32),
+    ),
+    Platform(
+        "cpu", "CPU, host memory", 0.0, "", has_fp16=False, is_unified=True, batch_size=(16, 64), accumulation=(1, 8)
+    ),
+)
+
+PLATFORMS: dict[str, Platform] = {platform.name: platform for platform in _ALL}
+"""Platform of each canonical name."""
+
+_BY_ALIAS = {alias: platform for platform in _ALL for alias in platform.aliases}
+
+
+def find_platform(name: str) -> Platform | None:
+    """Return the platform of a name or alias, in any case; None for an unknown one."""
+    key = name.lower().replace("_", "-")
+    return PLATFORMS.get(key) or _BY_ALIAS.get(key)
+
+
+def platform_names() -> list[str]:
+    """Return every name and alias."""
+    return [*PLATFORMS, *_BY_ALIAS]

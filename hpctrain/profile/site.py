@@ -1,0 +1,146 @@
+"""Facts of a cluster: partitions and their limits, modules, environment. One YAML file per site, shared by all runs.
+
+A profile says what one run wants and names its site; who looks after the site file need not know the run.
+"""
+
+# ruff: noqa: RUF012  (pydantic copies the defaults of its fields)
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, PrivateAttr, ValidationError
+
+from hpctrain.errors import Problem, ProfileError, SiteError
+from hpctrain.profile.explain import explain
+from hpctrain.profile.load import read_plain, sort_problems
+from hpctrain.profile.near import did_you_mean
+from hpctrain.profile.schema import Line, Name, SbatchOptions, Section, SlurmWord, TimeLimit
+
+
+class Partition(Section):
+    """Limits of one partition; what is left out is not checked."""
+
+    max_time: TimeLimit | None = None
+    """Longest time limit: HH:MM:SS, D-HH:MM:SS or minutes."""
+    max_nodes: Annotated[int, Field(ge=1)] | None = None
+    """Nodes one job may have."""
+    gpus_per_node: Annotated[int, Field(ge=0)] | None = None
+    """GPUs in each node."""
+    gpu_type: SlurmWord | None = None
+    """Type of these GPUs as Slurm names it, such as ``a100``."""
+    platform: Name | None = None
+    """The same as ``hpctrain platforms`` names it; used to check memory where the profile names none."""
+    memory_gib: Annotated[float, Field(gt=0)] | None = None
+    """Host memory of each node that jobs can ask for [GiB]."""
+    cores: Annotated[int, Field(ge=1)] | None = None
+    """CPU cores of each node that jobs can ask for, as Slurm counts them."""
+
+
+class Site(Section):
+    """One cluster."""
+
+    description: Line = ""
+    """What and where it is."""
+    partitions: dict[SlurmWord, Partition] = {}
+    """The partitions and their limits."""
+    default_partition: SlurmWord | None = None
+    """Taken where a profile names none; none is the cluster's own default."""
+    gpu_option: Literal["gpus-per-node", "gres"] = "gpus-per-node"
+    """How GPUs are asked for: ``--gpus-per-node=4`` or ``--gres=gpu:4``."""
+    gpu_type: SlurmWord | None = None
+    """Type in that option (``gpu:a100:4``), for clusters that insist on one."""
+    modules: list[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+/-]*$")]] = []
+    """Modules to load before training."""
+    environment: dict[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")], Line | int | float] = {}
+    """Variables of every rank, such as ``NCCL_SOCKET_IFNAME``."""
+    setup: list[Line] = []
+    """Shell lines run before the ranks start, on the first node; they are not checked."""
+    container: Line | None = None
+    """Command in front of the trainer, such as ``apptainer exec --nv image.sif``."""
+    sbatch: SbatchOptions = {}
+    """sbatch options by their long names, for all jobs; a profile's own win."""
+
+    _source: str = PrivateAttr("")
+
+    @property
+    def source(self) -> str:
+        """The file these facts came from."""
+        return self._source
+
+    def partition_for(self, name: str | None) -> Partition | None:
+        """Return the limits of a partition, or of the default one; None where the site does not know it."""
+        chosen = name or self.default_partition
+        return None if chosen is None else self.partitions.get(chosen)
+
+
+def site_folders() -> list[Path]:
+    """Return the folders that may hold site files, the first one wins."""
+    folders = [
+        Path.home() / ".config" / "hpctrain" / "sites",
+        Path(__file__).resolve().parents[2] / "slurm" / "sites",
+        Path(sys.prefix) / "share" / "hpctrain" / "sites",
+    ]
+    own = os.environ.get("HPCTRAIN_SITES")
+    return [Path(own), *folders] if own else folders
+
+
+def list_sites() -> dict[str, Path]:
+    """Return every site there is a file for."""
+    found: dict[str, Path] = {}
+    for folder in site_folders():
+        for path in sorted(folder.glob("*.yaml")):
+            found.setdefault(path.stem, path)
+    return found
+
+
+def load_site(name: str) -> Site:
+    """Return the facts of a site.
+
+    Parameters
+    ----------
+    name : str
+        Name of the file, without ``.yaml``.
+
+    Raises
+    ------
+    SiteError
+        There is no such site, or its file is wrong; with lines.
+    """
+    sites = list_sites()
+    if name not in sites:
+        folders = ", ".join(str(folder) for folder in site_folders())
+        raise SiteError(f"there is no site '{name}'{did_you_mean(name, sites)} (looked in {folders})")
+    try:
+        document = read_plain(sites[name])
+        site = Site.model_validate(document.data)
+    except ProfileError as error:
+        raise SiteError(str(error)) from None
+    except ValidationError as error:
+        document.problems += explain(error, document, Site)[0]
+    else:
+        document.problems += _inconsistencies(site)
+    if document.problems:
+        raise SiteError(str(ProfileError(document.source, sort_problems(document.problems))))
+    site._source = _short(sites[name])
+    return site
+
+
+def _inconsistencies(site: Site) -> list[Problem]:
+    default = site.default_partition
+    if default is None or not site.partitions or default in site.partitions:
+        return []
+    return [
+        Problem("default_partition", f"'{default}' is not one of partitions{did_you_mean(default, site.partitions)}")
+    ]
+
+
+def _short(path: Path) -> str:
+    """Return the path as one would type it from here."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
