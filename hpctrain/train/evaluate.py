@@ -1,4 +1,4 @@
-"""The loss on the held-out spectra, without noise, dropout or augmentation, the same for any number of ranks."""
+"""The loss on the held-out spectra, without dropout or augmentation, the same for any number of ranks."""
 
 from __future__ import annotations
 
@@ -14,11 +14,15 @@ from hpctrain.distributed.reduce import sum_over_ranks
 from hpctrain.rundir import RunDir
 from hpctrain.spectra.loader import read_ahead
 from hpctrain.spectra.transform import normalise
+from hpctrain.train.schedule import mix
 
 if TYPE_CHECKING:
     from hpctrain.train.build import Run
 
 _AUTOCAST = {"fp16": torch.float16, "bf16": torch.bfloat16}
+
+_DRAWS = 0xE7A1
+"""Sets the random numbers of evaluations apart from those of updates."""
 
 
 @contextlib.contextmanager
@@ -63,7 +67,9 @@ def evaluate(run: Run) -> dict[str, Any]:
         data = run.profile.data
         batches = read_ahead(run.spectra.source, requests, data.reader_threads, data.prefetch_batches)
         with contextlib.closing(batches):
-            for batch in batches:
+            for index, batch in enumerate(batches):
+                # The latents are drawn as in training, so the losses compare; what is drawn depends on the chunk alone.
+                torch.manual_seed(mix(run.profile.train.seed, _DRAWS, world.rank + index * world.world_size))
                 batch = normalise(batch.to(run.device), data.normalise)
                 with torch.autocast(run.device.type, dtype=dtype, enabled=dtype is not None):
                     sums = model(batch, run.schedule.total_steps)

@@ -99,4 +99,4 @@ def _describe_held_out(run: Run) -> None:
     usable = np.flatnonzero(np.isfinite(score))
     worst = usable[np.argsort(score[usable])[:NUM_ANOMALIES]]
     if len(worst):
-        write_arrays(run, "anomalies", reconstructions(run, rows[worst]) | {"anomaly_score": score[worst]})
+        write_arrays(run.directory, "anomalies", reconstructions(run, rows[worst]) | {"anomaly_score": score[worst]})

@@ -1,0 +1,155 @@
+"""A small data set, and runs of the real trainer in processes of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+import yaml
+
+from hpctrain.rundir import RunDir
+
+NUM_PIXELS = 200
+
+
+@pytest.fixture(scope="session")
+def spectra_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """300 smooth spectra of a two-parameter family with honest noise, some pixels masked."""
+    path = tmp_path_factory.mktemp("spectra") / "spectra.h5"
+    rng = np.random.default_rng(1)
+    wavelength = np.linspace(3600.0, 9824.0, NUM_PIXELS)
+    redshift = rng.uniform(0.1, 0.5, 300)
+    slope, line = rng.uniform(-1, 1, 300), rng.uniform(0, 3, 300)
+    rest = wavelength / (1 + redshift[:, None])
+    flux = (rest / 5500.0) ** slope[:, None] + line[:, None] * np.exp(-0.5 * ((rest - 5007.0) / 40.0) ** 2)
+    sigma = np.full_like(flux, 0.05)
+    flux = 10.0 * (flux + sigma * rng.normal(size=flux.shape))
+    ivar = (10.0 * sigma) ** -2.0
+    ivar[rng.random(ivar.shape) < 0.02] = 0.0
+    with h5py.File(path, "w") as file:
+        file["flux"] = flux.astype(np.float32)
+        file["ivar"] = ivar.astype(np.float32)
+        file["wavelength"] = wavelength
+        file["target_id"] = np.arange(1000, 1300)
+        file["redshift"] = redshift.astype(np.float32)
+    return path
+
+
+def _merge(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in change.items():
+        merged[key] = _merge(merged[key], value) if isinstance(value, dict) and key in merged else value
+    return merged
+
+
+@pytest.fixture
+def make_run(tmp_path: Path, spectra_file: Path) -> Callable[..., RunDir]:
+    """Return a function that makes a run directory with a small profile, changed by keyword."""
+
+    def make(name: str = "run", **changes: Any) -> RunDir:
+        profile = {
+            "name": "flow",
+            "launch": {"gpus_per_node": 0, "ranks_per_node": 1, "cpus_per_rank": 1, "signal_lead_s": 5},
+            "data": {"files": [str(spectra_file)], "reader_threads": 1, "split": {"validation": 0.2}},
+            "model": {
+                "latent_size": 3,
+                "encoder_channels": [4, 8],
+                "encoder_kernels": [5, 5],
+                "encoder_hidden": [16],
+                "decoder_hidden": [16],
+                "dropout": 0.1,
+            },
+            "train": {
+                "batch_size": 16,
+                "accumulation": 2,
+                "epochs": 4,
+                "warmup_steps": 5,
+                "log_every_steps": 1,
+                "device": "cpu",
+            },
+            "checkpoint": {"every_steps": 5},
+            "track": {"tensorboard": False},
+        }
+        run = RunDir.create(tmp_path, "flow", name)
+        run.profile.write_text(yaml.safe_dump(_merge(profile, changes)))
+        return run
+
+    return make
+
+
+class Ranks:
+    """The processes of one attempt, started as torchrun starts them."""
+
+    def __init__(self, run: RunDir, world_size: int, **environment: str) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        self.run = run
+        self.processes = []
+        for rank in range(world_size):
+            place = {"RANK": rank, "WORLD_SIZE": world_size, "LOCAL_RANK": rank, "LOCAL_WORLD_SIZE": world_size}
+            place |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+            self.processes.append(
+                subprocess.Popen(
+                    [sys.executable, "-m", "hpctrain.train", str(run.path)],
+                    env={**os.environ, **{k: str(v) for k, v in place.items()}, **environment},
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    text=True,
+                )
+            )
+
+    def wait(self, timeout_s: float = 120) -> list[int]:
+        """Wait for all ranks and return their exit codes."""
+        outputs = [process.communicate(timeout=timeout_s) for process in self.processes]
+        self.stdout = "".join(out for out, _ in outputs)
+        self.stderr = "".join(err for _, err in outputs)
+        return [process.returncode for process in self.processes]
+
+    def wait_for_step(self, step: int, timeout_s: float = 90) -> None:
+        """Return when a training record of at least `step` is on disk."""
+        deadline = time.monotonic() + timeout_s
+        while max((record["step"] for record in self.run.read_metrics("train")), default=0) < step:
+            assert time.monotonic() < deadline, "no such step in time"
+            assert self.processes[0].poll() is None, self.processes[0].communicate()
+            time.sleep(0.02)
+
+    def signal(self, number: int, ranks: list[int] | None = None) -> None:
+        for rank in ranks if ranks is not None else range(len(self.processes)):
+            self.processes[rank].send_signal(number)
+
+    def kill(self) -> None:
+        self.signal(signal.SIGKILL)
+        self.wait()
+
+
+@pytest.fixture
+def start() -> Any:
+    """Return a function that starts the ranks of an attempt; none survives the test."""
+    started: list[Ranks] = []
+
+    def begin(run: RunDir, world_size: int = 1, **environment: str) -> Ranks:
+        started.append(Ranks(run, world_size, **environment))
+        return started[-1]
+
+    yield begin
+    for ranks in started:
+        for process in ranks.processes:
+            if process.poll() is None:
+                process.kill()
+                process.communicate()
+
+
+def losses(run: RunDir, kind: str = "train") -> dict[int, float]:
+    """Return the logged loss of each step."""
+    return {record["step"]: record["loss"] for record in run.read_metrics(kind)}
