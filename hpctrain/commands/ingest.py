@@ -1,0 +1,282 @@
+"""Turn survey files into one HDF5 file of spectra to train on.
+
+Reads SDSS/BOSS/eBOSS spec FITS, DESI coadd and spectra FITS, Multimodal Universe HDF5 and Parquet tables; brings the
+spectra to one wavelength grid with their variances, and says what was kept, what was dropped and why. Broken files are
+reported and skipped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hpctrain.ingest.run import IngestPlan, IngestResult
+
+SURVEYS = {
+    "sdss": "SDSS, BOSS, eBOSS: spec-PLATE-MJD-FIBER.fits (spec or spec-lite, plain or .gz)",
+    "desi": "DESI: coadd-*.fits and spectra-*.fits (plain or .gz), arms merged, redrock redshifts joined",
+    "multimodal": "Multimodal Universe: <config>/healpix=*/*.hdf5",
+    "parquet": "Parquet tables with list columns (pip install 'hpctrain[parquet]')",
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add one subcommand per survey, each with its own options and the common ones."""
+    subparsers = parser.add_subparsers(dest="survey", metavar="SURVEY", required=True)
+    for survey, text in SURVEYS.items():
+        sub = subparsers.add_parser(survey, help=text, description=text)
+        _add_common(sub, survey)
+        if survey == "sdss":
+            sub.add_argument(
+                "--mask-bits",
+                default="default",
+                metavar="NAMES",
+                help="bits of and_mask that mask a pixel: default, any, none, or names such as BRIGHTSKY,NODATA; "
+                "default is the set docs/ingest.md argues for; + adds to it: +BRIGHTSKY",
+            )
+        if survey == "desi":
+            sub.add_argument(
+                "--redshifts",
+                nargs="+",
+                default=[],
+                metavar="FITS",
+                help="redrock, zall, zcat or QSO_cat tables, joined by TARGETID; they come before redrock-* files",
+            )
+            sub.add_argument(
+                "--exposures",
+                choices=("coadd", "rows"),
+                default="coadd",
+                help="several rows of one target in a file: one coadd (default), or a row each",
+            )
+        if survey in ("multimodal", "parquet"):
+            sub.add_argument(
+                "--column",
+                action="append",
+                default=[],
+                metavar="OURS=THEIRS",
+                help="a column with an unusual name; OURS is flux, ivar, wavelength, mask, target_id, redshift, ...",
+            )
+
+
+def _add_common(parser: argparse.ArgumentParser, survey: str) -> None:
+    grid = {"sdss": "sdss", "desi": "desi"}.get(survey, "auto")
+    parser.add_argument("sources", nargs="+", metavar="SRC", help="files, folders (searched to any depth) or globs")
+    parser.add_argument("--out", required=True, metavar="FILE.h5", help="the HDF5 file to make")
+    parser.add_argument("--overwrite", action="store_true", help="replace FILE.h5 if it exists")
+    parser.add_argument(
+        "--grid",
+        default=grid,
+        help=f"wavelength grid: desi, sdss, native (of the first spectrum), auto, log:MIN:MAX:DLOG or "
+        f"linear:MIN:MAX:STEP [AA] (default {grid})",
+    )
+    parser.add_argument(
+        "--ivar",
+        choices=("per_pixel", "conserve"),
+        default="per_pixel",
+        help="resampled ivar: true variance of each pixel, or the sum of ivar conserved (default per_pixel)",
+    )
+    parser.add_argument("--limit", type=_count, metavar="N", help="stop after N spectra")
+    parser.add_argument("--keep-sky", action="store_true", help="keep sky fibres (class SKY, redshift NaN)")
+    parser.add_argument(
+        "--zwarn", choices=("any", "good"), default="any", help="good keeps only redshifts without a warning"
+    )
+    parser.add_argument("--need-redshift", action="store_true", help="drop spectra without a redshift")
+    parser.add_argument("--spectype", default="", metavar="NAMES", help="keep only these classes, such as QSO,GALAXY")
+    parser.add_argument(
+        "--min-good-fraction",
+        type=_fraction,
+        default=0.1,
+        metavar="F",
+        help="drop spectra with a smaller part of good pixels in their range (default 0.1)",
+    )
+    parser.add_argument(
+        "--workers",
+        type=_count,
+        metavar="N",
+        help="reading processes, each of which holds a whole file; the output is the same for any number (default: 1; "
+        "sdss with 2,000 files or more: all cores up to 8)",
+    )
+    parser.add_argument("--summary", metavar="FILE.json", help="write the summary as JSON too")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Ingest, print the summary, return 0."""
+    from pathlib import Path
+
+    from hpctrain.ingest.run import run_ingest
+    from hpctrain.rundir import write_json
+
+    plan, passed_over = _plan(args)
+    result = _run_with_progress(plan, run_ingest)
+    _print_summary(plan, result, passed_over)
+    if args.summary:
+        Path(args.summary).parent.mkdir(parents=True, exist_ok=True)
+        write_json(Path(args.summary), {"out": str(plan.out), "passed_over": passed_over, **result.as_dict()})
+    return 0
+
+
+def _plan(args: argparse.Namespace) -> tuple[IngestPlan, dict[str, str]]:
+    from pathlib import Path
+
+    from hpctrain.ingest.grid import parse_grid
+    from hpctrain.ingest.run import IngestPlan
+    from hpctrain.ingest.selection import Selection
+    from hpctrain.ingest.sources import find_sources
+    from hpctrain.ingest.writer import require_free
+
+    out = Path(args.out).expanduser()
+    require_free(out, args.overwrite)
+    grid = parse_grid(args.grid)
+    reader, patterns, not_spectra = _reader(args)
+    sources = find_sources(args.sources, patterns, not_spectra)
+    if args.survey == "desi":
+        _prefer_coadds(sources)
+    many = min(len(os.sched_getaffinity(0)), 8) if args.survey == "sdss" and len(sources.paths) >= 2000 else 1
+    plan = IngestPlan(
+        survey=args.survey,
+        reader=reader,
+        paths=[path for path in sources.paths if path.resolve() != out.resolve()],
+        out=out,
+        grid=grid,
+        ivar_convention=args.ivar,
+        selection=Selection(
+            keep_sky=args.keep_sky,
+            only_good_zwarn=args.zwarn == "good",
+            need_redshift=args.need_redshift,
+            spectypes=tuple(name.strip().upper() for name in args.spectype.split(",") if name.strip()),
+            min_good_fraction=args.min_good_fraction,
+        ),
+        limit=args.limit,
+        workers=args.workers or many,
+        ids_by_position=args.survey == "sdss",
+        overwrite=args.overwrite,
+    )
+    return plan, sources.passed_over
+
+
+def _reader(args: argparse.Namespace) -> tuple[Any, tuple[str, ...], tuple[str, ...]]:
+    """Return the survey's reader, the names of its files, and names that globs catch but that hold no spectra."""
+    if args.survey == "sdss":
+        from hpctrain.ingest import sdss
+        from hpctrain.ingest.bitmasks import SDSS_BAD_BITS, combine_bits
+
+        names = [name for name in args.mask_bits.split(",") if name.strip()]
+        if names == ["default"]:
+            names = list(SDSS_BAD_BITS)
+        elif names and all(name.strip().startswith("+") for name in names):
+            names = [*SDSS_BAD_BITS, *(name.strip()[1:] for name in names)]
+        return sdss.SdssReader(combine_bits(names)), sdss.FILE_NAMES, ("spPlate*", "spZ*", "photoPosPlate*", "specObj*")
+    if args.survey == "desi":
+        from hpctrain.ingest import desi
+        from hpctrain.ingest.redshifts import read_redshifts
+        from hpctrain.ingest.sources import find_sources
+
+        tables = find_sources(args.redshifts, ("redrock-*.fits*", "zbest-*.fits*")).paths if args.redshifts else []
+        table = read_redshifts(tables) if tables else None
+        return desi.DesiReader(args.exposures, table), desi.FILE_NAMES, desi.NOT_SPECTRA
+    columns = _columns(args.column)
+    if args.survey == "multimodal":
+        from hpctrain.ingest import multimodal_universe
+
+        return multimodal_universe.MultimodalReader(columns), multimodal_universe.FILE_NAMES, ()
+    from hpctrain.ingest import parquet
+
+    return parquet.ParquetReader(columns), parquet.FILE_NAMES, ()
+
+
+def _columns(pairs: list[str]) -> dict[str, str]:
+    from hpctrain.errors import DataError
+    from hpctrain.ingest.table_columns import KNOWN_NAMES
+
+    allowed = {"flux", "ivar", "wavelength", "mask", *KNOWN_NAMES}
+    columns = dict(pair.partition("=")[::2] for pair in pairs)
+    wrong = [f"{ours}={theirs}" for ours, theirs in columns.items() if ours not in allowed or not theirs]
+    if wrong:
+        raise DataError(f"--column {' '.join(wrong)}: write OURS=THEIRS, with OURS one of {', '.join(sorted(allowed))}")
+    return columns
+
+
+def _prefer_coadds(sources: Any) -> None:
+    """Leave out spectra-X where coadd-X of the same folder is there: they hold the same photons."""
+    coadds = {path.with_name(path.name.removeprefix("coadd-").removesuffix(".gz")) for path in sources.paths}
+    for path in list(sources.paths):
+        unit = path.with_name(path.name.removeprefix("spectra-").removesuffix(".gz"))
+        if path.name.startswith("spectra-") and unit in coadds:
+            sources.paths.remove(path)
+            sources.passed_over[str(path)] = "the coadd of the same exposures is read instead"
+
+
+def _run_with_progress(plan: IngestPlan, run_ingest: Any) -> IngestResult:
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        return run_ingest(plan)
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TextColumn("files"), TimeRemainingColumn())
+    counts = TextColumn(
+        "[green]{task.fields[kept]} kept[/] [yellow]{task.fields[dropped]} dropped[/] {task.fields[failed]}"
+    )
+    with Progress(*columns, counts, console=console, transient=True) as progress:
+        task = progress.add_task(f"ingest {plan.survey}", total=len(plan.paths), kept=0, dropped=0, failed="")
+
+        def show(_: Any, tally: Any) -> None:
+            failed = f"[red]{len(tally.failed_files)} unreadable[/]" if tally.failed_files else ""
+            progress.update(
+                task, completed=tally.num_files, kept=tally.num_kept, dropped=tally.num_dropped, failed=failed
+            )
+
+        return run_ingest(plan, show)
+
+
+def _print_summary(plan: IngestPlan, result: IngestResult, passed_over: dict[str, str]) -> None:
+    tally = result.tally
+    wavelength = result.wavelength_aa
+    rate = tally.num_files / max(result.seconds, 1e-9)
+    print(f"{plan.out}: {tally.num_kept} spectra of {result.num_objects} objects")
+    print(
+        f"  grid     {result.grid_name}: {len(wavelength)} pixels, {wavelength[0]:.1f} to {wavelength[-1]:.1f} AA; "
+        f"ivar {plan.ivar_convention}"
+    )
+    print(
+        f"  read     {tally.num_read} spectra in {tally.num_files} files, {result.seconds:.1f} s ({rate:.0f} files/s)"
+    )
+    print(f"  kept     {tally.num_kept}")
+    if tally.num_merged:
+        print(f"  merged   {tally.num_merged} exposures into the coadd of their target")
+    print(f"  dropped  {tally.num_dropped}")
+    for reason, count in tally.dropped.most_common():
+        print(f"    {count:6d}  {reason}")
+    for remark, count in tally.remarks.most_common():
+        print(f"  note     {count}: {remark}")
+    if passed_over:
+        print(f"  passed over {len(passed_over)} files:")
+        for path, reason in list(passed_over.items())[:10]:
+            print(f"    {path}: {reason}")
+    for remark in result.warnings:
+        print(f"warning: {remark}", file=sys.stderr)
+    if tally.failed_files:
+        print(f"{len(tally.failed_files)} files could not be read (to their end):", file=sys.stderr)
+        for path, reason in tally.failed_files:
+            print(f"  {path}: {reason}", file=sys.stderr)
+
+
+def _count(text: str) -> int:
+    number = int(text) if text.isdecimal() else 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number above 0")
+    return number
+
+
+def _fraction(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number <= 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number from 0 to 1")
+    return number

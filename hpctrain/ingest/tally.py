@@ -1,0 +1,62 @@
+"""What was kept, dropped and why: every row and every file that was looked at is in one of these counts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass
+class Tally:
+    """Counts of one file or of many.
+
+    Parameters
+    ----------
+    num_read : int
+        Rows looked at: spectra, or single exposures where these are coadded.
+    num_kept : int
+        Spectra written.
+    num_merged : int
+        Exposures that went into the coadd of another row.
+    dropped : Counter of str
+        Rows left out, by reason.
+    remarks : Counter of str
+        Things worth knowing about rows that were kept.
+    failed_files : list of (str, str)
+        Files that could not be read (to their end), and why.
+    """
+
+    num_files: int = 0
+    num_read: int = 0
+    num_kept: int = 0
+    num_merged: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)
+    remarks: Counter[str] = field(default_factory=Counter)
+    failed_files: list[tuple[str, str]] = field(default_factory=list)
+
+    @property
+    def num_dropped(self) -> int:
+        return sum(self.dropped.values())
+
+    def add(self, other: Tally) -> None:
+        """Add the counts of another tally to these."""
+        self.num_files += other.num_files
+        self.num_read += other.num_read
+        self.num_kept += other.num_kept
+        self.num_merged += other.num_merged
+        self.dropped.update(other.dropped)
+        self.remarks.update(other.remarks)
+        self.failed_files.extend(other.failed_files)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the counts as plain values for JSON."""
+        return {
+            "files": self.num_files,
+            "read": self.num_read,
+            "kept": self.num_kept,
+            "merged": self.num_merged,
+            "dropped": dict(self.dropped.most_common()),
+            "remarks": dict(self.remarks.most_common()),
+            "failed_files": [{"file": path, "reason": reason} for path, reason in self.failed_files],
+        }

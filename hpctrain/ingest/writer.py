@@ -1,0 +1,186 @@
+"""Writes the output file in bounded memory, contiguous, and only under its name when it is whole.
+
+Contiguous datasets are what the loader reads fastest, but they cannot grow. So rows go to two plain files beside the
+output as they come, and are copied into datasets of the final size at the end; columns of single numbers wait in
+memory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from hpctrain.errors import DataError
+from hpctrain.ingest.block import ALWAYS_WRITTEN, COLUMNS, FLUX_UNIT, IVAR_UNIT
+from hpctrain.rundir import fsync_directory
+
+FORMAT = "hpctrain spectra"
+FORMAT_VERSION = 1
+COPY_BYTES = 32 << 20
+
+
+class SpectraWriter:
+    """Collects rows and writes them as one HDF5 file; a context manager that leaves nothing behind when it fails.
+
+    Parameters
+    ----------
+    out : Path
+        The file to make; its folder is made when it is missing.
+    wavelength_aa : ndarray, shape (L,), float64
+        The common grid [AA].
+    overwrite : bool
+        Replace an existing file, at the very end.
+
+    Raises
+    ------
+    DataError
+        `out` exists and `overwrite` is false, or the folder cannot be written to.
+    """
+
+    def __init__(self, out: Path, wavelength_aa: np.ndarray, overwrite: bool = False) -> None:
+        self.out = out
+        self.wavelength_aa = wavelength_aa
+        self.overwrite = overwrite
+        self.num_rows = 0
+        self._columns: dict[str, list[np.ndarray]] = {name: [] for name in COLUMNS}
+        require_free(out, overwrite)
+        base = f".{out.name}.{os.getpid()}"
+        self._temporary = out.with_name(f"{base}.tmp")
+        self._spools = {name: out.with_name(f"{base}.{name}.spool") for name in ("flux", "ivar")}
+        self._streams: dict[str, BinaryIO] = {}
+
+    def __enter__(self) -> SpectraWriter:
+        with _disk_errors(self.out):
+            self.out.parent.mkdir(parents=True, exist_ok=True)
+            for name, path in self._spools.items():
+                self._streams[name] = open(path, "wb")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for stream in self._streams.values():
+            with contextlib.suppress(OSError):
+                stream.close()
+        for path in (self._temporary, *self._spools.values()):
+            path.unlink(missing_ok=True)
+
+    def append(self, flux: np.ndarray, ivar: np.ndarray, columns: dict[str, np.ndarray]) -> None:
+        """Add rows.
+
+        Parameters
+        ----------
+        flux, ivar : ndarray, shape (n, L), float32
+            On the common grid.
+        columns : dict of ndarray, shape (n,)
+            Any of :data:`hpctrain.ingest.block.COLUMNS`; what is missing gets the value that says so.
+        """
+        with _disk_errors(self.out):
+            self._streams["flux"].write(np.ascontiguousarray(flux, dtype=np.float32).data)
+            self._streams["ivar"].write(np.ascontiguousarray(ivar, dtype=np.float32).data)
+        for name, column in COLUMNS.items():
+            values = columns.get(name)
+            filled = np.full(len(flux), column.missing, column.dtype) if values is None else values.astype(column.dtype)
+            self._columns[name].append(filled)
+        self.num_rows += len(flux)
+
+    def column(self, name: str) -> np.ndarray:
+        """Return a column of all rows so far."""
+        return np.concatenate(self._columns[name]) if self._columns[name] else np.empty(0, COLUMNS[name].dtype)
+
+    def replace_column(self, name: str, values: np.ndarray) -> None:
+        """Set a column of all rows at once."""
+        self._columns[name] = [values.astype(COLUMNS[name].dtype)]
+
+    def finish(self, attributes: dict[str, Any], source_files: list[str]) -> None:
+        """Write the file and give it its name.
+
+        Parameters
+        ----------
+        attributes : dict
+            Root attributes; what is not a string or number is written as JSON.
+        source_files : list of str
+            The files that column ``source_file`` counts.
+        """
+        import h5py
+
+        with _disk_errors(self.out):
+            for stream in self._streams.values():
+                stream.close()
+            with h5py.File(self._temporary, "w") as file:
+                self._write_spectra(file)
+                self._write_columns(file)
+                names = file.create_dataset(
+                    "provenance/source_files", data=np.array(source_files, dtype=object), dtype=h5py.string_dtype()
+                )
+                names.attrs["description"] = "files that the column source_file counts"
+                for name, value in attributes.items():
+                    plain = isinstance(value, (str, int, float, np.number))
+                    file.attrs[name] = value if plain else json.dumps(value)
+            with open(self._temporary, "rb+") as stream:
+                os.fsync(stream.fileno())
+            require_free(self.out, self.overwrite)
+            os.replace(self._temporary, self.out)
+            fsync_directory(self.out.parent)
+
+    def _write_spectra(self, file: Any) -> None:
+        num_pixels = len(self.wavelength_aa)
+        wavelength = file.create_dataset("wavelength", data=self.wavelength_aa)
+        wavelength.attrs["unit"], wavelength.attrs["description"] = "AA", "vacuum wavelength of the pixel centres"
+        described = {
+            "flux": (FLUX_UNIT, "flux density; 0 where ivar is 0"),
+            "ivar": (IVAR_UNIT, "inverse variance of flux; 0 masks a pixel"),
+        }
+        rows_at_once = max(1, COPY_BYTES // (4 * num_pixels))
+        for name, (unit, description) in described.items():
+            dataset = file.create_dataset(name, shape=(self.num_rows, num_pixels), dtype="f4")
+            dataset.attrs["unit"], dataset.attrs["description"] = unit, description
+            with open(self._spools[name], "rb") as spool:
+                for begin in range(0, self.num_rows, rows_at_once):
+                    end = min(begin + rows_at_once, self.num_rows)
+                    rows = np.fromfile(spool, dtype=np.float32, count=(end - begin) * num_pixels)
+                    dataset[begin:end] = rows.reshape(end - begin, num_pixels)
+            # Not both copies of both arrays at once: the disk may be small.
+            self._spools[name].unlink()
+
+    def _write_columns(self, file: Any) -> None:
+        for name, column in COLUMNS.items():
+            values = self.column(name)
+            if name not in ALWAYS_WRITTEN and _is_missing(values, column.missing):
+                continue
+            dataset = file.create_dataset(name, data=values)
+            dataset.attrs["description"] = column.description
+            if column.unit:
+                dataset.attrs["unit"] = column.unit
+
+
+def require_free(out: Path, overwrite: bool) -> None:
+    """Refuse to write over an existing file that the user did not give up.
+
+    Raises
+    ------
+    DataError
+        `out` is a folder, or a file while `overwrite` is false.
+    """
+    if out.is_dir():
+        raise DataError(f"{out}: is a folder; --out names a file such as {out / 'spectra.h5'}")
+    if out.exists() and not overwrite:
+        raise DataError(f"{out}: exists already; give another name or --overwrite")
+
+
+def _is_missing(values: np.ndarray, missing: Any) -> bool:
+    return bool(np.all(np.isnan(values))) if missing is np.nan else bool(np.all(values == missing))
+
+
+@contextlib.contextmanager
+def _disk_errors(out: Path) -> Any:
+    try:
+        yield
+    except OSError as error:
+        raise DataError(f"{out}: cannot be written: {error.strerror or error}; nothing was left there") from error
