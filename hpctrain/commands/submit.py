@@ -1,0 +1,207 @@
+"""Check a profile, make its run directory and submit it; returns at once with the run directory and the job id.
+
+hpc-submit profiles/hpc.yaml                           check, render, submit
+hpc-submit profiles/hpc.yaml --dry-run                 print script and files; touch nothing
+hpc-submit profiles/hpc.yaml --set train.seed=7        change a value
+hpc-submit profiles/hpc.yaml --array train.seed=1,2,3  one run per value, as one Slurm array
+hpc-submit --resume RUN --set launch.gpus_per_node=2   go on with a run, elsewhere or with other ranks
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import sys
+from pathlib import Path
+
+from hpctrain.errors import Problem, ProfileError, SiteError
+from hpctrain.launch.submit import Submission, choose_cluster, prepare, submit, with_absolute_paths
+from hpctrain.profile.load import load_profile
+from hpctrain.profile.schema import Profile
+from hpctrain.profile.site import Site
+from hpctrain.rundir import RunDir
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``hpctrain submit``."""
+    add_profile_arguments(parser)
+    parser.add_argument("--dry-run", action="store_true", help="print the script and the files; touch nothing")
+    parser.add_argument("--check", action="store_true", help="only say what is wrong; ask the cluster too")
+    parser.add_argument("--wait", action="store_true", help="stay, show progress, leave with the run's exit code")
+    parser.add_argument("--inside-job", action="store_true", help=argparse.SUPPRESS)  # slurm/train_hpc.sh
+
+
+def add_profile_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what says which job is meant; ``render`` has the same."""
+    parser.add_argument("profile", nargs="?", help="YAML profile")
+    parser.add_argument(
+        "--set", dest="overrides", action="append", nargs="+", default=[], metavar="KEY=VALUE", help="change a value"
+    )
+    parser.add_argument("--cluster", choices=("auto", "slurm", "local"), help="instead of launch.cluster")
+    parser.add_argument(
+        "--array",
+        action="append",
+        default=[],
+        metavar="KEY=V1,V2,...",
+        help="one run per value; given again, one run per combination",
+    )
+    parser.add_argument("--resume", metavar="RUN", help="go on with this run instead of beginning one")
+    parser.add_argument("--runs-dir", help="instead of launch.runs_dir")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Submit."""
+    if arguments.inside_job:
+        return _inside_job(arguments)
+    submission = submission_from(arguments)
+    if arguments.dry_run:
+        print(describe_dry_run(submission))
+        return 0
+    _check(submission)
+    if arguments.check:
+        print(f"{arguments.profile or arguments.resume}: no problems")
+        return 0
+    job_ids = submit(submission, Path.cwd())
+    for run_dir, job_id in zip(submission.runs, job_ids, strict=True):
+        print(f"run directory  {_short(run_dir.path)}")
+        print(f"job id         {job_id}")
+    print(_what_next(submission))
+    if not arguments.wait:
+        return 0
+    from hpctrain.launch.wait import wait_for
+
+    return wait_for(submission.runs)
+
+
+def submission_from(arguments: argparse.Namespace) -> Submission:
+    """Work out what the command line asks for, touching nothing.
+
+    Raises
+    ------
+    ProfileError
+        The profile or the command line is wrong.
+    SiteError
+        The site file is.
+    """
+    overrides = [text for group in arguments.overrides for text in group]
+    if arguments.runs_dir:
+        overrides.append(f"launch.runs_dir={arguments.runs_dir}")
+    resume = _run_to_resume(arguments)
+    source = resume.profile if resume else arguments.profile
+    base = Path.cwd()
+    profiles = [
+        with_absolute_paths(load_profile(source, [*overrides, *task]), base) for task in _array_tasks(arguments.array)
+    ]
+    cluster = choose_cluster(arguments.cluster or profiles[0].launch.cluster)
+    return prepare(profiles, cluster, _site(profiles[0]), resume=resume)
+
+
+def describe_dry_run(submission: Submission) -> str:
+    """Return the script, the command of every rank and the files that would be written."""
+    first = submission.runs[0]
+    lines = [submission.script.rstrip(), ""] if submission.script else []
+    command = " ".join([*submission.plan.trainer, submission.plan.run_dir])
+    ranks = f"{submission.plan.num_nodes} nodes x {submission.plan.ranks_per_node} ranks"
+    lines += [f"# nothing was written or submitted; on {submission.cluster}, {ranks} would run: {command}"]
+    lines += ["# these files would be written:"]
+    lines += [f"#   {path}  ({len(text.encode())} bytes)" for path, text in submission.files().items()]
+    lines += [f"#   {run_dir.provenance}" for run_dir in submission.runs]
+    if submission.is_resumed:
+        lines += [f"# {first.run_id} exists and would go on"]
+    return "\n".join(lines)
+
+
+def _array_tasks(texts: list[str]) -> list[list[str]]:
+    """``["train.seed=1,2", "train.learning_rate=1e-3,1e-4"]`` to the overrides of each of four tasks."""
+    axes = []
+    for text in texts:
+        key, equals, values = text.partition("=")
+        choices = _split_outside_brackets(values)
+        if not equals or not key or not all(choices):
+            message = f"'{text}' is not KEY=VALUE,VALUE,...; such as train.seed=1,2,3"
+            raise ProfileError("command line", [Problem("--array", message)])
+        if key == "name" or key.startswith("launch."):
+            message = f"'{key}' belongs to the array as a whole; change it with --set"
+            raise ProfileError("command line", [Problem("--array", message)])
+        axes.append([f"{key}={choice}" for choice in choices])
+    return [list(task) for task in itertools.product(*axes)]
+
+
+def _split_outside_brackets(text: str) -> list[str]:
+    parts, depth = [""], 0
+    for character in text:
+        depth += (character in "[{") - (character in "]}")
+        if character == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += character
+    return [part.strip() for part in parts]
+
+
+def _run_to_resume(arguments: argparse.Namespace) -> RunDir | None:
+    if bool(arguments.profile) == bool(arguments.resume):
+        message = "give a profile, or --resume with a run, not both" if arguments.profile else "which profile?"
+        raise ProfileError("command line", [Problem("", f"{message} (hpc-submit profiles/quickstart.yaml)")])
+    if not arguments.resume:
+        return None
+    from hpctrain.launch.runs import DEFAULT_RUNS_DIR, find_run
+    from hpctrain.launch.status import describe
+
+    if arguments.array:
+        raise ProfileError("command line", [Problem("--array", "begins new runs; it cannot resume one")])
+    run_dir = find_run(arguments.resume, Path(arguments.runs_dir or DEFAULT_RUNS_DIR))
+    status = describe(run_dir)
+    if status.is_active:
+        message = f"{run_dir.path} is {status.state} (says {status.source}); `hpctrain cancel` it first"
+        raise ProfileError("command line", [Problem("--resume", message)])
+    return run_dir
+
+
+def _site(profile: Profile) -> Site | None:
+    if profile.launch.site is None:
+        return None
+    from hpctrain.profile.site import load_site
+
+    return load_site(profile.launch.site)
+
+
+def _check(submission: Submission) -> None:
+    """Refuse what cannot work, before anything is written: our own rules, then the cluster's."""
+    from hpctrain.profile.check import check_profile
+
+    for profile in submission.profiles[:1]:
+        findings = check_profile(profile)
+        for warning in findings.warnings:
+            print(f"warning: {warning}", file=sys.stderr)
+        if findings.problems:
+            raise ProfileError(profile.name, findings.problems)
+    if submission.cluster == "slurm":
+        from hpctrain.launch import slurm
+
+        slurm.test_only(submission.plan, submission.script)
+
+
+def _inside_job(arguments: argparse.Namespace) -> int:
+    """Make (or on a requeue find again) the run directory of the Slurm job we are in; print what its script needs."""
+    from hpctrain.launch.byhand import run_of_this_job
+
+    if not arguments.profile:
+        raise SiteError("usage: sbatch slurm/train_hpc.sh PROFILE [--set KEY=VALUE ...]")
+    overrides = [text for group in arguments.overrides for text in group]
+    run_dir, launch = run_of_this_job(arguments.profile, overrides)
+    print(run_dir.path, "yes" if launch.requeue else "no", sep="\n")
+    print(launch.max_attempts, launch.max_attempts_without_progress, sep="\n")
+    return 0
+
+
+def _what_next(submission: Submission) -> str:
+    run_dir = _short(submission.runs[0].path)
+    return "\n".join(f"  hpctrain {verb:<7}{run_dir}" for verb in ("status", "logs -f", "cancel", "report"))
+
+
+def _short(path: Path) -> str:
+    """The path as a user would type it from here."""
+    import shlex
+
+    inside = path.is_relative_to(Path.cwd())
+    return shlex.quote(str(path.relative_to(Path.cwd()) if inside else path))

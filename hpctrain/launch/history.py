@@ -1,0 +1,139 @@
+"""How each attempt ended and what followed: ``attempts/ended.tsv``, and the rule that decides.
+
+The same rule stands in ``attempt.sh`` for Slurm, in shell because it runs outside any container, where there may be no
+Python of ours. ``tests/unit/launch/test_requeue_rule.py`` holds both to one table.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from hpctrain.errors import EXIT_FINISHED
+from hpctrain.rundir import RunDir
+
+USER_ERRORS = range(1, 7)
+"""Exit codes whose cause another attempt would only meet again."""
+
+
+@dataclass(frozen=True)
+class EndedAttempt:
+    """One line of ``attempts/ended.tsv``.
+
+    Parameters
+    ----------
+    time : float
+        When it ended, seconds since 1970.
+    job_id : str
+    restart : int
+        How often this job had been requeued before.
+    exit_code : int
+    before, after : str
+        Newest checkpoint when the attempt began and ended, ``none`` where there was none.
+    followed : str
+        ``finished``, ``requeued``, ``failed``, ``terminated`` (by scancel, an admin or the time limit),
+        ``requeue-is-off``, ``too-many-attempts`` or ``no-progress``.
+    """
+
+    time: float
+    job_id: str
+    restart: int
+    exit_code: int
+    before: str
+    after: str
+    followed: str
+
+
+def history_path(run: RunDir) -> Path:
+    """Return the path of the table of ended attempts."""
+    return run.attempts / "ended.tsv"
+
+
+def read_history(run: RunDir) -> list[EndedAttempt]:
+    """Return the ended attempts, oldest first; a line torn by a crash is left out."""
+    path = history_path(run)
+    if not path.exists():
+        return []
+    rows = [line.split("\t") for line in path.read_text(encoding="utf-8").splitlines()]
+    return [
+        EndedAttempt(float(row[0]), row[1], int(row[2]), int(row[3]), row[4], row[5], row[6])
+        for row in rows
+        if len(row) == 7
+    ]
+
+
+def append_history(run: RunDir, ended: EndedAttempt) -> None:
+    """Add one line."""
+    fields = (int(ended.time), ended.job_id, ended.restart, ended.exit_code, ended.before, ended.after, ended.followed)
+    with open(history_path(run), "a", encoding="utf-8") as stream:
+        stream.write("\t".join(map(str, fields)) + "\n")
+
+
+def newest_checkpoint(run: RunDir) -> str:
+    """Return the name of the newest checkpoint that has its manifest, or ``none``."""
+    manifests = sorted(run.checkpoints.glob("step-*/MANIFEST.json"))
+    return manifests[-1].parent.name if manifests else "none"
+
+
+def what_follows(
+    run: RunDir,
+    job_id: str,
+    restart: int,
+    exit_code: int,
+    before: str,
+    *,
+    terminated: bool,
+    requeue: bool,
+    max_attempts: int,
+    max_attempts_without_progress: int,
+) -> EndedAttempt:
+    """Decide what follows an attempt that has just ended.
+
+    Parameters
+    ----------
+    run : RunDir
+    job_id : str
+    restart : int
+        How often this job had been requeued before this attempt.
+    exit_code : int
+        The ranks' agreed code, or that of the rank that failed first.
+    before : str
+        :func:`newest_checkpoint` when the attempt began.
+    terminated : bool
+        The job itself was told to stop, so nothing may follow.
+    requeue, max_attempts, max_attempts_without_progress
+        As in the profile's ``launch``.
+
+    Returns
+    -------
+    EndedAttempt
+        To be appended to the history; ``followed == "requeued"`` asks for another attempt.
+    """
+    after = newest_checkpoint(run)
+    if terminated:
+        followed = "terminated"
+    elif exit_code == EXIT_FINISHED:
+        followed = "finished"
+    elif exit_code in USER_ERRORS:
+        followed = "failed"
+    elif not requeue:
+        followed = "requeue-is-off"
+    elif restart + 1 >= max_attempts:
+        followed = "too-many-attempts"
+    elif _without_progress(run, job_id, before, after) >= max_attempts_without_progress:
+        followed = "no-progress"
+    else:
+        followed = "requeued"
+    return EndedAttempt(time.time(), job_id, restart, exit_code, before, after, followed)
+
+
+def _without_progress(run: RunDir, job_id: str, before: str, after: str) -> int:
+    """Attempts in a row, this one included, that ended at the checkpoint they began with."""
+    if before != after:
+        return 0
+    count = 0
+    for ended in read_history(run):
+        if ended.job_id == job_id and ended.followed != "terminated":
+            count = count + 1 if ended.before == ended.after else 0
+    return count + 1

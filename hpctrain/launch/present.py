@@ -1,0 +1,111 @@
+"""A run's status as text: one line, a block, a table. rich draws tables on a terminal; a pipe gets plain columns."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from hpctrain.launch.status import RunStatus
+
+
+def duration(seconds: float) -> str:
+    """``95`` to ``1m35s``, ``200000`` to ``2d07h``."""
+    seconds = round(seconds)
+    for unit, name, smaller, smaller_name in ((86400, "d", 3600, "h"), (3600, "h", 60, "m"), (60, "m", 1, "s")):
+        if seconds >= unit:
+            return f"{seconds // unit}{name}{seconds % unit // smaller:02d}{smaller_name}"
+    return f"{seconds}s"
+
+
+def steps(status: RunStatus) -> str:
+    """``1,200/40,000 (3 %)``."""
+    if not status.total_steps:
+        return f"{status.step:,}" if status.step else "-"
+    return f"{status.step:,}/{status.total_steps:,} ({100 * status.step / status.total_steps:.0f} %)"
+
+
+def progress_line(status: RunStatus) -> str:
+    """Return the status in one line."""
+    parts = [f"{status.run.name}/{status.run.run_id}: {status.state}"]
+    if status.detail and status.state != "running":
+        parts[0] += f" ({status.detail})"
+    if status.step:
+        parts.append(f"step {steps(status)}")
+    if status.loss is not None:
+        parts.append(f"loss {status.loss:.4g}")
+    if status.state == "running" and status.samples_per_s:
+        parts.append(f"{status.samples_per_s:,.0f} spectra/s")
+    if status.num_attempts > 1:
+        parts.append(f"attempt {status.num_attempts}")
+    return ", ".join(parts)
+
+
+def block(status: RunStatus) -> str:
+    """Return everything known about one run, a line each."""
+    rows = [
+        ("run", str(status.run.path)),
+        ("state", status.state + (f" ({status.detail})" if status.detail else "")),
+        ("says", status.source),
+        ("job id", status.job_id or "-"),
+        ("step", steps(status)),
+        ("loss", _number(status.loss)),
+        ("validation loss", _number(status.validation_loss)),
+        ("speed", f"{status.samples_per_s:,.0f} spectra/s" if status.samples_per_s else "-"),
+        ("time left", duration(status.eta_s) if status.eta_s is not None else "-"),
+        ("attempts", str(status.num_attempts)),
+        ("checkpoint", status.checkpoint),
+        ("heartbeat", f"{duration(status.heartbeat_age_s)} ago" if status.heartbeat_age_s is not None else "-"),
+    ]
+    if status.exit_code is not None:
+        rows.append(("exit code", str(status.exit_code)))
+    rows += [("asked in vain", reason) for reason in status.silent]
+    return "\n".join(f"{name:<16}{value}" for name, value in rows)
+
+
+def as_json(status: RunStatus) -> dict[str, Any]:
+    """Return the status with the path of the run, ready for JSON."""
+    fields = {field.name: getattr(status, field.name) for field in dataclasses.fields(status)}
+    return {**fields, "run": str(status.run.path), "name": status.run.name, "run_id": status.run.run_id}
+
+
+_COLUMNS = ("name", "run id", "state", "job id", "step", "loss", "left", "attempts", "says")
+_STYLES = {"running": "green", "finished": "bold green", "failed": "red", "lost": "red", "pending": "yellow"}
+
+
+def print_table(statuses: Sequence[RunStatus]) -> None:
+    """Print one run a line."""
+    rows = [_row(status) for status in statuses]
+    if sys.stdout.isatty():
+        from rich.console import Console
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(*_COLUMNS, box=None, pad_edge=False)
+        for row in rows:
+            table.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in row))
+        Console().print(table)
+        return
+    lines = [_COLUMNS, *rows]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(_COLUMNS))]
+    for line in lines:
+        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def _row(status: RunStatus) -> tuple[str, ...]:
+    return (
+        status.run.name,
+        status.run.run_id,
+        status.state,
+        status.job_id or "-",
+        steps(status),
+        _number(status.loss),
+        duration(status.eta_s) if status.eta_s is not None else "-",
+        str(status.num_attempts),
+        status.source,
+    )
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"

@@ -1,0 +1,97 @@
+"""What a run was made from: code, packages, host, data. Written beside every run, read by the report."""
+
+from __future__ import annotations
+
+import getpass
+import glob
+import importlib.metadata
+import os
+import platform
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from hpctrain import __version__
+from hpctrain.profile.schema import Profile
+
+_PACKAGES = ("torch", "numpy", "h5py", "astropy", "safetensors", "submitit", "pydantic", "scikit-learn")
+_LONGEST_DIFF = 1_000_000
+"""Characters; a longer diff is cut and says so."""
+
+
+def collect(profile: Profile, project: Path) -> dict[str, Any]:
+    """Gather the provenance of a run that is about to be submitted, importing nothing heavy.
+
+    Parameters
+    ----------
+    profile : Profile
+        With absolute paths.
+    project : Path
+        Where the command was called; its git state is recorded, and that of hpctrain where it is a checkout.
+
+    Returns
+    -------
+    dict
+        Ready for ``provenance.json``.
+    """
+    return {
+        "time": time.time(),
+        "command": sys.argv,
+        "user": getpass.getuser(),
+        "host": socket.gethostname(),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "hpctrain": __version__,
+        "packages": {name: version for name in _PACKAGES if (version := _version(name))},
+        "project": {"path": str(project), "git": git_state(project)},
+        "code": {"path": (root := str(Path(__file__).parents[2])), "git": git_state(Path(root))},
+        "data": [fingerprint(path) for path in data_files(profile)],
+    }
+
+
+def git_state(folder: Path) -> dict[str, Any] | None:
+    """Return commit, branch and uncommitted changes of the checkout that `folder` lies in, or None."""
+    commit = _git(folder, "rev-parse", "HEAD")
+    if commit is None:
+        return None
+    diff = _git(folder, "diff", "HEAD") or ""
+    if len(diff) > _LONGEST_DIFF:
+        diff = diff[:_LONGEST_DIFF] + f"\n... cut: {len(diff)} characters in all\n"
+    untracked = (_git(folder, "ls-files", "--others", "--exclude-standard") or "").splitlines()
+    return {
+        "commit": commit,
+        "branch": _git(folder, "rev-parse", "--abbrev-ref", "HEAD"),
+        "dirty": bool(diff.strip()),
+        "diff": diff,
+        "untracked": untracked[:200],
+    }
+
+
+def data_files(profile: Profile) -> list[Path]:
+    """Return the files that the patterns of ``data.files`` match now; they need not exist yet."""
+    return [Path(name) for pattern in profile.data.files for name in sorted(glob.glob(pattern))]
+
+
+def fingerprint(path: Path) -> dict[str, Any]:
+    """Return what identifies a file without reading it: path, size, time of its last change."""
+    facts = os.stat(path)
+    return {"path": str(path), "bytes": facts.st_size, "modified": facts.st_mtime}
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    command = ["git", "-C", str(folder), *arguments]
+    try:
+        done = subprocess.run(command, capture_output=True, timeout=30, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None  # no git here, or a file system too slow to ask: provenance is worth less than the run
+    return done.stdout.decode("utf-8", "replace").rstrip("\n") if done.returncode == 0 else None

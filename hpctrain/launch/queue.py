@@ -1,0 +1,124 @@
+"""Ask Slurm about a job: squeue, then scontrol, then sacct.
+
+Each may be missing, switched off, or have forgotten the job, and an empty answer means "unknown", never "gone". Only
+formats that have kept their meaning over the versions are read (``-o``, ``key=value``, ``--parsable2``), no JSON.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+
+_TIMEOUT_S = 20.0  # a client gives up on a dead controller after 9 s
+_NO_VALUE = ("", "None", "N/A", "Unknown", "(null)", "NONE", "Invalid")
+
+
+@dataclass(frozen=True)
+class QueueAnswer:
+    """What Slurm says about one job.
+
+    Parameters
+    ----------
+    source : str
+        ``squeue``, ``scontrol`` or ``sacct``.
+    state : str
+        Slurm's word, such as ``RUNNING`` or ``PENDING``.
+    reason : str
+        Why it waits; empty if it does not.
+    start : str
+        When it started, or is expected to; empty if nobody knows.
+    end : str
+        Its time limit, as a moment.
+    nodes : str
+        Node list.
+    exit_code : str
+        ``code:signal`` of a job that has ended, where known.
+    name : str
+        Of the job.
+    """
+
+    source: str
+    state: str
+    reason: str = ""
+    start: str = ""
+    end: str = ""
+    nodes: str = ""
+    exit_code: str = ""
+    name: str = ""
+
+
+def ask(job_id: str, name: str) -> tuple[QueueAnswer | None, list[str]]:
+    """Ask the three in turn.
+
+    Parameters
+    ----------
+    job_id : str
+        ``123`` or ``123_4``.
+    name : str
+        What the job was called when it was submitted; an id that now belongs to another job is no answer.
+
+    Returns
+    -------
+    answer : QueueAnswer or None
+        None if nobody knows the job.
+    silent : list of str
+        Why those that were asked before had nothing to say.
+    """
+    silent: list[str] = []
+    for source, question in (("squeue", _squeue), ("scontrol", _scontrol), ("sacct", _sacct)):
+        if shutil.which(source) is None:
+            silent.append(f"{source}: not on this host")
+            continue
+        answer, why = question(job_id)
+        if answer is not None and answer.name and name and answer.name != name:
+            answer, why = None, f"job {job_id} is now '{answer.name}', another job"
+        if answer is not None:
+            return answer, silent
+        silent.append(f"{source}: {why}")
+    return None, silent
+
+
+def _squeue(job_id: str) -> tuple[QueueAnswer | None, str]:
+    output, why = _run(["squeue", "-h", "-a", "-t", "all", "-j", job_id, "-o", "%T|%r|%S|%e|%N|%j"])
+    line = output.split("\n", 1)[0] if output else ""
+    if line.count("|") < 5:
+        return None, why or "does not list the job"
+    state, reason, start, end, nodes, name = (_known(text) for text in line.split("|", 5))
+    return QueueAnswer("squeue", state, reason, start, end, nodes, name=name), ""
+
+
+def _scontrol(job_id: str) -> tuple[QueueAnswer | None, str]:
+    output, why = _run(["scontrol", "show", "job", "-o", job_id])
+    line = output.split("\n", 1)[0] if output else ""
+    facts = dict(re.findall(r"(\w+)=(\S*)", line))
+    if "JobState" not in facts:
+        return None, why or "does not know the job"
+    keys = ("Reason", "StartTime", "EndTime", "NodeList", "ExitCode", "JobName")
+    return QueueAnswer("scontrol", facts["JobState"], *(_known(facts.get(key, "")) for key in keys)), ""
+
+
+def _sacct(job_id: str) -> tuple[QueueAnswer | None, str]:
+    fields = "State,Start,End,NodeList,ExitCode,JobName"
+    output, why = _run(["sacct", "-n", "-X", "--parsable2", "-j", job_id, "-o", fields])
+    lines = [line for line in output.splitlines() if line.count("|") >= 5] if output else []
+    if not lines:
+        return None, why or "has no record of the job"
+    state, start, end, nodes, exit_code, name = (_known(text) for text in lines[-1].split("|", 5))
+    return QueueAnswer("sacct", state.split(" ")[0], "", start, end, nodes, exit_code, name), ""  # "CANCELLED by 0"
+
+
+def _run(command: list[str]) -> tuple[str, str]:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
+    except subprocess.TimeoutExpired:
+        return "", f"no answer within {_TIMEOUT_S:.0f} s"
+    if done.returncode != 0:
+        words = (done.stderr or done.stdout).strip().splitlines()
+        return "", words[0] if words else f"exit code {done.returncode}"
+    return done.stdout.strip(), ""
+
+
+def _known(text: str) -> str:
+    return "" if text.strip() in _NO_VALUE else text.strip()

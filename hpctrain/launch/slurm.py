@@ -1,0 +1,182 @@
+"""JobPlan to batch script to job in the queue, by submitit.
+
+submitit renders the ``#SBATCH`` lines, calls sbatch and reads the job id. Its own way of running things is left out on
+purpose: it pickles a callable, ignores TERM, saves on one rank inside a signal handler and requeues from there, so a
+pre-emption loses work (docs/cluster.md). What runs is :func:`~hpctrain.launch.plan.attempt_script` and, on every rank,
+the plain trainer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+from submitit.core.utils import CommandFunction, FailedJobError, FailedSubmissionError
+from submitit.slurm.slurm import SlurmExecutor, _get_default_parameters
+
+from hpctrain.errors import SiteError
+from hpctrain.launch.plan import JobPlan, attempt_script, setup_script
+
+_INHERITED_FROM_A_JOB = re.compile(
+    r"^(SLURM_(?!(CONF|JWT|CLUSTERS)$)|SLURMD_|SRUN_|PMI|(LOCAL_)?RANK$|(LOCAL_)?WORLD_SIZE$|MASTER_|HPCTRAIN_DEADLINE$)"
+)
+"""Variables of a surrounding job or launcher, which would misplace the new job's ranks."""
+
+
+class TrainerExecutor(SlurmExecutor):
+    """submitit's executor for a job whose script is ours from the first line after ``#SBATCH`` to the last."""
+
+    @classmethod
+    def affinity(cls) -> int:
+        """Rendering needs no srun, so that ``--dry-run`` works on a laptop; submitting says what is missing."""
+        return 2
+
+    @classmethod
+    def for_plan(cls, plan: JobPlan) -> TrainerExecutor:
+        """Return an executor that renders `plan`."""
+        executor = cls(folder=Path(plan.run_dir) / "logs")
+        known = set(_get_default_parameters())
+        given = {"time": plan.sbatch["time"], "nodes": plan.num_nodes, "job_name": plan.name}
+        others = {name: value for name, value in plan.sbatch.items() if name.replace("-", "_") not in given}
+        assert not known & {"output", "open_mode"}, "submitit has learned options that we pass as additional ones"
+        executor.parameters = {
+            **given,
+            "wckey": None,  # submitit's default; clusters that track keys refuse an unknown one
+            "use_srun": False,  # the srun line is part of the attempt script
+            "stderr_to_stdout": True,
+            "setup": setup_script(plan),
+            "additional_parameters": others,
+            "map_count": plan.array_size,
+            "array_parallelism": plan.array_size or 1,
+        }
+        return executor
+
+    def render(self) -> str:
+        """Return the whole batch script."""
+        return self._make_submission_file_text(attempt_script(), uid="")
+
+    def submit_script(self, script: Path, environment: Mapping[str, str]) -> str:
+        """Hand a rendered script to sbatch and return the job id; submitit runs sbatch and reads its answer."""
+        command = self._make_submission_command(script)
+        with contextlib.redirect_stderr(io.StringIO()):  # it prints what it also raises
+            answer = CommandFunction(command, verbose=False, env=dict(environment))()
+        return self._get_job_id_from_submission_command(answer.splitlines()[-1] if answer else "")
+
+
+def render(plan: JobPlan) -> str:
+    """Return the batch script of `plan`.
+
+    Returns
+    -------
+    str
+        The text of ``job.sh``.
+    """
+    return TrainerExecutor.for_plan(plan).render()
+
+
+def clean_environment(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Return the environment a job is submitted with: the user's, less what a surrounding job left in it."""
+    return {name: value for name, value in environment.items() if not _INHERITED_FROM_A_JOB.match(name)}
+
+
+def has_slurm() -> bool:
+    """Say whether jobs can be submitted from here."""
+    return shutil.which("sbatch") is not None
+
+
+def submit(plan: JobPlan, script: Path) -> str:
+    """Submit the rendered script of `plan`.
+
+    Parameters
+    ----------
+    plan : JobPlan
+    script : Path
+        File that holds :func:`render` of the plan.
+
+    Returns
+    -------
+    str
+        Job id; an array's tasks are ``<job id>_0``, ``<job id>_1`` ...
+
+    Raises
+    ------
+    SiteError
+        There is no sbatch, or it refuses; with its own words.
+    """
+    _need_sbatch()
+    try:
+        return TrainerExecutor.for_plan(plan).submit_script(script, clean_environment())
+    except FailedJobError as error:
+        raise SiteError(explain_refusal(str(error), plan)) from error
+    except FailedSubmissionError as error:
+        raise SiteError(f"sbatch answered something that is no job id: {error}") from error
+
+
+def test_only(plan: JobPlan, script_text: str) -> str:
+    """Ask the cluster whether it would take the job, without submitting it.
+
+    Returns
+    -------
+    str
+        What ``sbatch --test-only`` says, such as when the job would start.
+
+    Raises
+    ------
+    SiteError
+        The cluster would refuse the job, or cannot be reached.
+    """
+    _need_sbatch()
+    command = ["sbatch", "--test-only"]
+    environment = clean_environment()
+    done = subprocess.run(command, input=script_text, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise SiteError(explain_refusal(done.stderr.strip(), plan))
+    return done.stderr.strip().removeprefix("sbatch: ")
+
+
+test_only.__test__ = False  # type: ignore[attr-defined]  # pytest would collect the name
+
+
+_ADVICE = (
+    ("invalid partition", "there is no such partition (launch.partition); `sinfo -s` lists them"),
+    ("invalid account", "no such account, or you may not charge it (launch.account)"),
+    ("invalid qos", "no such quality of service, or it is not yours (launch.qos)"),
+    ("invalid feature", "no node has this feature (launch.constraint); `sinfo -o '%N %f'` lists them"),
+    ("time limit", "lower launch.time_limit: the job requeues itself and goes on where it stopped"),
+    ("more processors", "ask for fewer ranks_per_node x cpus_per_rank; `sinfo -o '%P %c'` shows the cores of a node"),
+    ("memory", "lower launch.memory_gib_per_node; `sinfo -o '%P %m'` shows the memory of a node [MB]"),
+    (
+        "node configuration is not available",
+        "no node has so many GPUs or cores or memory; `sinfo -o '%P %c %m %G'`",
+    ),
+    ("unable to contact", "the Slurm controller does not answer; try again, or ask the admins"),
+    ("configuration source", "this host is not configured as a Slurm client (SLURM_CONF)"),
+)
+
+
+def explain_refusal(words: str, plan: JobPlan) -> str:
+    """Return sbatch's own words with what to change in the profile.
+
+    Parameters
+    ----------
+    words : str
+        What sbatch wrote.
+    plan : JobPlan
+        What it was asked for.
+    """
+    asked = ", ".join(f"{name}={plan.sbatch[name]}" for name in ("partition", "nodes", "time") if name in plan.sbatch)
+    lines = [f"sbatch refuses job '{plan.name}' ({asked}):"]
+    lines += [f"  {line}" for line in words.splitlines() if line.strip()]
+    advice = [text for key, text in _ADVICE if key in words.lower()]
+    return "\n".join([*lines, *(f"  -> {text}" for text in advice[:1])])
+
+
+def _need_sbatch() -> None:
+    if not has_slurm():
+        raise SiteError("there is no sbatch on this host; call from a login node, or use --cluster local")

@@ -1,0 +1,216 @@
+"""Where a run stands: Slurm if it knows the job, else the run's own words, and always who said so."""
+
+from __future__ import annotations
+
+import socket
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from hpctrain.launch.history import EndedAttempt, newest_checkpoint, read_history
+from hpctrain.launch.lastwords import LastWords, read_last_words
+from hpctrain.launch.queue import QueueAnswer, ask
+from hpctrain.launch.runs import job_ids, read_job
+from hpctrain.launch.supervisor import is_supervised, supervisor_path
+from hpctrain.rundir import RunDir, read_json
+
+ACTIVE = ("pending", "requeued", "running")
+"""States in which the job still holds, or waits for, its place."""
+_SILENT_BEATS = 12
+"""Heartbeats that may be missed before a run counts as lost: a node busy with a checkpoint is slow, not dead."""
+_SLURM_STATES = {
+    "PENDING": "pending",
+    "CONFIGURING": "running",
+    "RUNNING": "running",
+    "SUSPENDED": "running",
+    "SIGNALING": "running",
+    "STOPPED": "running",
+    "STAGE_OUT": "running",
+    "RESIZING": "running",
+    "REQUEUED": "requeued",
+    "REQUEUE_HOLD": "requeued",
+    "SPECIAL_EXIT": "requeued",
+    "COMPLETED": "finished",
+    "CANCELLED": "cancelled",
+}
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """Where a run stands.
+
+    Parameters
+    ----------
+    run : RunDir
+    state : str
+        ``pending``, ``running``, ``requeued``, ``finished``, ``stopped`` (saved, can be resumed), ``cancelled``,
+        ``failed``, ``lost`` (no sign of life) or ``unknown``.
+    source : str
+        Who said so: ``squeue``, ``scontrol``, ``sacct``, ``supervisor``, ``heartbeat`` or ``run directory``.
+    detail : str
+        Why it waits, when it is expected to start, how it ended.
+    job_id : str
+        Of the newest submission; empty if it never was submitted.
+    step, total_steps : int
+        Updates done, and of the whole run; 0 where unknown.
+    loss, validation_loss, samples_per_s : float or None
+        As last recorded.
+    eta_s : float or None
+        Seconds to the last step at the present rate; None if it does not run.
+    num_attempts : int
+    checkpoint : str
+        Newest whole checkpoint, ``none`` if there is none.
+    heartbeat_age_s : float or None
+        Since the last sign of life of any rank.
+    exit_code : int or None
+        Of the last attempt, once it has ended.
+    silent : list of str
+        Why those who were asked first had nothing to say.
+    """
+
+    run: RunDir
+    state: str
+    source: str
+    detail: str = ""
+    job_id: str = ""
+    step: int = 0
+    total_steps: int = 0
+    loss: float | None = None
+    validation_loss: float | None = None
+    samples_per_s: float | None = None
+    eta_s: float | None = None
+    num_attempts: int = 0
+    checkpoint: str = "none"
+    heartbeat_age_s: float | None = None
+    exit_code: int | None = None
+    silent: list[str] = field(default_factory=list)
+
+    @property
+    def is_active(self) -> bool:
+        return self.state in ACTIVE
+
+
+def describe(run: RunDir, now: float | None = None) -> RunStatus:
+    """Say where a run stands.
+
+    Parameters
+    ----------
+    run : RunDir
+    now : float, optional
+        Seconds since 1970; none is now.
+
+    Returns
+    -------
+    RunStatus
+    """
+    now = time.time() if now is None else now
+    job = read_job(run)
+    ids = job_ids(run)
+    words = read_last_words(run)
+    beats = _heartbeats(run)
+    history = read_history(run)
+    answer, silent = None, []
+    if ids and job.get("cluster") == "slurm":
+        answer, silent = ask(ids[-1], job.get("name", ""))
+    if answer is not None:
+        state, detail = _from_slurm(answer, words, history, len(run.read_attempts()))
+        source = answer.source
+    elif job.get("cluster") == "local" and is_supervised(run):
+        state, detail, source = "running", f"supervisor {read_json(supervisor_path(run), {}).get('pid')}", "supervisor"
+    else:
+        state, detail, source = _from_run(run, words, beats, history, now)
+    step = max([words.step, *(beat.get("step", 0) for beat in beats)])
+    total_steps = max([words.total_steps, *(beat.get("total_steps", 0) for beat in beats)])
+    return RunStatus(
+        run,
+        state,
+        source,
+        detail,
+        job_id=ids[-1] if ids else "",
+        step=step,
+        total_steps=total_steps,
+        loss=words.loss,
+        validation_loss=words.validation_loss,
+        samples_per_s=words.samples_per_s,
+        eta_s=_eta_s(words, step, total_steps) if state == "running" else None,
+        num_attempts=len(run.read_attempts()),
+        checkpoint=newest_checkpoint(run),
+        heartbeat_age_s=min((now - beat["time"] for beat in beats if "time" in beat), default=None),
+        exit_code=history[-1].exit_code if history else words.exit_code,
+        silent=silent,
+    )
+
+
+def _from_slurm(
+    answer: QueueAnswer, words: LastWords, history: list[EndedAttempt], num_attempts: int
+) -> tuple[str, str]:
+    state = _SLURM_STATES.get(answer.state, "")
+    if answer.state == "COMPLETING":  # on its way out: what follows was decided before
+        state = "requeued" if history and history[-1].followed == "requeued" else _ended(words, history)[0] or "running"
+        return state, "completing"
+    if state == "pending":
+        waits = ", ".join(filter(None, [answer.reason, f"expected to start {answer.start}" if answer.start else ""]))
+        return ("requeued" if num_attempts or history else "pending"), waits
+    if state in ("running", "requeued"):
+        return state, ", ".join(filter(None, [answer.nodes, f"until {answer.end}" if answer.end else ""]))
+    if state == "finished" and words.finished:
+        return "finished", ""
+    if state == "cancelled":
+        return "cancelled", "saved, can be resumed" if words.stopped else ""
+    ended, detail = _ended(words, history)
+    slurm_says = answer.state + (f" ({answer.exit_code})" if answer.exit_code else "")
+    return ended or "failed", "; ".join(filter(None, [slurm_says, detail]))
+
+
+def _from_run(
+    run: RunDir, words: LastWords, beats: list[dict[str, Any]], history: list[EndedAttempt], now: float
+) -> tuple[str, str, str]:
+    """Nobody else knows: read the run's own record, and the ranks' last signs of life."""
+    alive = [
+        beat
+        for beat in beats
+        if beat.get("state") not in ("finished", "stopped", "failed")
+        and now - beat.get("time", 0) < _SILENT_BEATS * beat.get("interval_s", 10)
+    ]
+    if alive and not (words.finished or words.exit_code in range(1, 7)):
+        hosts = ", ".join(sorted({str(beat.get("host")) for beat in alive}))
+        return "running", f"{len(alive)} ranks alive on {hosts}", "heartbeat"
+    state, detail = _ended(words, history)
+    if state:
+        return state, detail, "run directory"
+    if beats:
+        age_s = now - max(beat.get("time", 0) for beat in beats)
+        here = "" if any(beat.get("host") == socket.gethostname() for beat in beats) else "; not seen from this host"
+        return "lost", f"no sign of life for {age_s:.0f} s{here}", "heartbeat"
+    if read_job(run).get("submissions"):
+        return "unknown", "submitted, and nothing has been heard of it", "run directory"
+    return "unknown", "never submitted", "run directory"
+
+
+def _ended(words: LastWords, history: list[EndedAttempt]) -> tuple[str, str]:
+    """How the newest attempt ended by its own record; an empty state if it does not say."""
+    if words.finished:
+        return "finished", ""
+    last = history[-1] if history and history[-1].time >= words.started_at else None
+    if last is not None and last.followed == "terminated":
+        return "cancelled", "saved, can be resumed" if words.stopped else "can be resumed from its newest checkpoint"
+    if words.error:
+        return "failed", f"exit code {words.exit_code}: {words.error}"
+    if last is not None and last.followed != "requeued":
+        state = {"finished": "finished", "failed": "failed"}.get(last.followed, "stopped")
+        return state, f"exit code {last.exit_code}, {last.followed}"
+    if words.stopped:
+        return "stopped", f"{words.stopped}; saved, can be resumed"
+    return "", ""
+
+
+def _heartbeats(run: RunDir) -> list[dict[str, Any]]:
+    beats = [read_json(path, {}) for path in sorted(run.heartbeats.glob("rank-*.json"))]
+    newest = max((beat.get("attempt", 0) for beat in beats), default=0)
+    return [beat for beat in beats if beat.get("attempt", 0) == newest]
+
+
+def _eta_s(words: LastWords, step: int, total_steps: int) -> float | None:
+    if not words.steps_per_s or not total_steps:
+        return None
+    return max(0, total_steps - step) / words.steps_per_s

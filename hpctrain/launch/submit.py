@@ -1,0 +1,255 @@
+"""Profile to run directory to job: what ``hpc-submit`` does, in two halves.
+
+:func:`prepare` works everything out and touches nothing, which is all that ``--dry-run`` needs; :func:`submit` writes
+and hands over.
+"""
+
+from __future__ import annotations
+
+import glob
+import json
+import os
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hpctrain.errors import HpctrainError, Problem, ProfileError, SiteError
+from hpctrain.launch.plan import ARRAY_TASK, JobPlan, plan_job
+from hpctrain.profile.load import dump_profile
+from hpctrain.profile.schema import Profile
+from hpctrain.profile.site import Site
+from hpctrain.rundir import RunDir, new_run_id, read_json, write_atomic, write_json
+
+
+@dataclass(frozen=True)
+class Submission:
+    """All that will be written and submitted, worked out.
+
+    Parameters
+    ----------
+    cluster : str
+        ``slurm`` or ``local``.
+    runs : tuple of RunDir
+        One, or one per task of an array.
+    profiles : tuple of Profile
+        One per run, with absolute paths.
+    plan : JobPlan
+    script : str
+        The batch script; empty for a local run.
+    is_resumed : bool
+        The run directory exists and goes on.
+    """
+
+    cluster: str
+    runs: tuple[RunDir, ...]
+    profiles: tuple[Profile, ...]
+    plan: JobPlan
+    script: str
+    is_resumed: bool = False
+
+    def files(self) -> dict[Path, str]:
+        """Return the text of every file that :func:`submit` writes before it hands over, but for provenance."""
+        texts: dict[Path, str] = {}
+        for index, (run, profile) in enumerate(zip(self.runs, self.profiles, strict=True)):
+            texts[run.profile] = dump_profile(profile)
+            texts[run.job] = _json(self._job_record(index))
+            if self.script:
+                texts[run.script] = self.script
+        return texts
+
+    def _job_record(self, index: int) -> dict[str, Any]:
+        run, plan = self.runs[index], self.plan
+        earlier = read_json(run.job, {}) if self.is_resumed else {}
+        return {
+            "run_id": run.run_id,
+            "name": plan.name,
+            "cluster": self.cluster,
+            "submitted_at": time.time(),
+            "command": [*plan.trainer, str(run.path)],
+            "trainer": list(plan.trainer),
+            "environment": plan.environment,
+            "world_size": plan.world_size,
+            "requeue": plan.requeue,
+            "max_attempts": plan.max_attempts,
+            "max_attempts_without_progress": plan.max_attempts_without_progress,
+            "submissions": earlier.get("submissions", []),
+        }
+
+
+def with_absolute_paths(profile: Profile, base: Path) -> Profile:
+    """Return the profile with the paths that are relative to `base` made absolute, so that any host can read it."""
+
+    def absolute(text: str, folder: str = str(base)) -> str:
+        return os.path.normpath(os.path.join(folder, os.path.expanduser(text)))
+
+    def absolute_pattern(text: str) -> str:
+        is_pattern = glob.has_magic(text) and not os.path.exists(absolute(text))
+        return absolute(text, glob.escape(str(base))) if is_pattern else absolute(text)
+
+    data = profile.data.model_copy(update={"files": [absolute_pattern(path) for path in profile.data.files]})
+    launch = profile.launch.model_copy(update={"runs_dir": absolute(profile.launch.runs_dir)})
+    train = profile.train
+    if train.init_from is not None:
+        train = train.model_copy(update={"init_from": absolute(train.init_from)})
+    return profile.model_copy(update={"data": data, "launch": launch, "train": train})
+
+
+def choose_cluster(wanted: str) -> str:
+    """Return ``slurm`` or ``local`` for ``auto``, ``slurm`` or ``local``.
+
+    Raises
+    ------
+    SiteError
+        Slurm is wanted and not here.
+    """
+    has_sbatch = shutil.which("sbatch") is not None
+    return ("slurm" if has_sbatch else "local") if wanted == "auto" else wanted
+
+
+def prepare(
+    profiles: Sequence[Profile], cluster: str, site: Site | None, *, resume: RunDir | None = None
+) -> Submission:
+    """Work out a submission without touching anything.
+
+    Parameters
+    ----------
+    profiles : sequence of Profile
+        Checked, with absolute paths; several make an array.
+    cluster : str
+        ``slurm`` or ``local``.
+    site : Site, optional
+    resume : RunDir, optional
+        Go on in this run directory instead of a new one.
+
+    Raises
+    ------
+    ProfileError
+        The tasks of an array differ in what only the whole job can have, or the array cannot run here.
+    """
+    first = profiles[0]
+    parent = Path(first.launch.runs_dir) / first.name
+    run_id = new_run_id()
+    if resume is not None:
+        runs = (resume,)
+        plan = plan_job(first, resume.path, site)
+    elif len(profiles) == 1:
+        runs = (RunDir(parent / run_id),)
+        plan = plan_job(first, runs[0].path, site)
+    else:
+        _refuse_unequal_tasks(profiles, cluster)
+        runs = tuple(RunDir(parent / f"{run_id}-{index}") for index in range(len(profiles)))
+        plan = plan_job(first, parent / f"{run_id}-{ARRAY_TASK}", site, array_size=len(profiles))
+    if cluster == "local" and plan.num_nodes > 1:
+        problem = Problem("launch.nodes", f"{plan.num_nodes} nodes, and a local run has one; --set launch.nodes=1")
+        raise ProfileError(first.name, [problem])
+    return Submission(cluster, runs, tuple(profiles), plan, _script(cluster, plan), resume is not None)
+
+
+def submit(submission: Submission, project: Path) -> list[str]:
+    """Write the run directories, submit the job and return the job id of every run.
+
+    Parameters
+    ----------
+    submission : Submission
+    project : Path
+        Where the command was called, for the provenance.
+
+    Raises
+    ------
+    SiteError
+        The cluster refuses; fresh run directories are removed again.
+    """
+    from hpctrain.launch import provenance
+
+    made: list[Path] = []
+    try:
+        for run, profile in zip(submission.runs, submission.profiles, strict=True):
+            if not submission.is_resumed:
+                made += _make(run)
+            run.make_folders()
+            write_json(_provenance_path(run), provenance.collect(profile, project))
+        for path, text in submission.files().items():
+            write_atomic(path, text)
+        job_ids = _hand_over(submission)
+    except (HpctrainError, OSError, KeyboardInterrupt) as error:
+        for path in reversed(made):
+            _remove(path)
+        if isinstance(error, OSError):
+            raise SiteError(f"cannot write the run directory: {error}") from error
+        raise
+    for index, (run, job_id) in enumerate(zip(submission.runs, job_ids, strict=True)):
+        record_job(run, job_id, index if submission.plan.array_size else None)
+    return job_ids
+
+
+def record_job(run: RunDir, job_id: str, array_index: int | None = None, cluster_name: str | None = None) -> None:
+    """Add a job to the submissions in ``job.json``."""
+    job = read_json(run.job)
+    entry = {"job_id": job_id, "array_index": array_index, "submitted_at": time.time()}
+    if cluster_name:
+        entry["cluster_name"] = cluster_name
+    job["submissions"].append(entry)
+    write_json(run.job, job)
+
+
+def _script(cluster: str, plan: JobPlan) -> str:
+    if cluster == "local":
+        return ""
+    from hpctrain.launch import slurm
+
+    return slurm.render(plan)
+
+
+def _hand_over(submission: Submission) -> list[str]:
+    first = submission.runs[0]
+    if submission.cluster == "slurm":
+        from hpctrain.launch import slurm
+
+        job_id = slurm.submit(submission.plan, first.script)
+        size = submission.plan.array_size
+        return [f"{job_id}_{index}" for index in range(size)] if size else [job_id]
+    from hpctrain.launch import local
+
+    return [local.start_local(run) for run in submission.runs]
+
+
+def _refuse_unequal_tasks(profiles: Sequence[Profile], cluster: str) -> None:
+    first = profiles[0]
+    problems = []
+    if any(profile.launch != first.launch or profile.name != first.name for profile in profiles):
+        problems.append(Problem("--array", "launch.* and name belong to the array as a whole and cannot differ"))
+    if cluster == "local":
+        problems.append(Problem("--array", "needs Slurm; on this machine submit the runs one after the other"))
+    if problems:
+        raise ProfileError("command line", problems)
+
+
+def _make(run: RunDir) -> list[Path]:
+    """Make the run directory; return it and the parents that had to be made, outermost first."""
+    missing = [path for path in reversed(run.path.parents) if not path.exists()]
+    RunDir.create(run.path.parent.parent, run.name, run.run_id)
+    return [*missing, run.path]
+
+
+def _remove(path: Path) -> None:
+    if any(path.glob("attempts/*")) or path.is_symlink():
+        return  # a job has begun here after all
+    if (path / "profile.yaml").exists() or (path / "logs").exists():
+        shutil.rmtree(path)
+    elif not any(path.iterdir()):
+        path.rmdir()
+
+
+def _provenance_path(run: RunDir) -> Path:
+    """A run that goes on keeps what it began with, and says beside it what it goes on with."""
+    if not run.provenance.exists():
+        return run.provenance
+    number = len(glob.glob(f"{glob.escape(str(run.path))}/provenance*.json")) + 1
+    return run.provenance.with_name(f"provenance-{number}.json")
+
+
+def _json(value: Mapping[str, Any]) -> str:
+    return json.dumps(value, indent=2) + "\n"

@@ -1,0 +1,53 @@
+"""``hpc-submit --wait``: show how runs get on, and leave with their exit code."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+
+from hpctrain.launch.history import read_history
+from hpctrain.launch.present import progress_line
+from hpctrain.launch.status import RunStatus, describe
+from hpctrain.rundir import RunDir
+
+_POLL_S = 2.0
+_QUIET_POLLS = 3
+"""How often in a row a run must look ended: one strange answer of the queue is not the end."""
+_FAILED_WITHOUT_CODE = 1
+
+
+def wait_for(runs: Sequence[RunDir], poll_s: float = _POLL_S) -> int:
+    """Wait until every run has ended, with a line whenever something has changed.
+
+    Returns
+    -------
+    int
+        0 if all finished, else the exit code of the first that did not.
+    """
+    codes = [_wait_for_one(run, poll_s) for run in runs]
+    return next((code for code in codes if code != 0), 0)
+
+
+def _wait_for_one(run: RunDir, poll_s: float) -> int:
+    shown = ""
+    ended = 0
+    while True:
+        status = describe(run)
+        line = progress_line(status)
+        if line != shown:
+            print(line, file=sys.stderr, flush=True)
+            shown = line
+        ended = 0 if status.is_active else ended + 1
+        if ended >= (1 if status.state == "finished" else _QUIET_POLLS):
+            return exit_code(status)
+        time.sleep(poll_s)
+
+
+def exit_code(status: RunStatus) -> int:
+    """Return the code that says how a run that has ended did."""
+    if status.state == "finished":
+        return 0
+    history = read_history(status.run)
+    code = history[-1].exit_code if history else status.exit_code
+    return code or _FAILED_WITHOUT_CODE

@@ -1,0 +1,143 @@
+#!/bin/bash
+#
+# Train by hand:   sbatch slurm/train_hpc.sh profiles/hpc.yaml [--set train.seed=7 ...]
+#
+# Does what `hpc-submit profiles/hpc.yaml` does, and is here to be read: the job script that hpc-submit writes ends with
+# the same text. Options for one job go on sbatch's command line, before this file:
+#
+#   sbatch --nodes=2 --time=12:00:00 --partition=gpu slurm/train_hpc.sh profiles/hpc.yaml
+#
+#SBATCH --job-name=hpctrain
+#SBATCH --nodes=1
+#SBATCH --ntasks-per-node=4        # one rank per GPU
+#SBATCH --gpus-per-node=4          # all ranks of a node see all its GPUs; each takes the one of its local rank
+#SBATCH --cpus-per-task=8
+#SBATCH --time=24:00:00            # of one attempt; the job requeues itself and goes on
+#SBATCH --signal=USR2@180          # ranks are warned three minutes before: save, leave with code 75
+#SBATCH --requeue                  # allow `scontrol requeue`, after a pre-emption and below
+#SBATCH --open-mode=append         # the default truncates the log of the earlier attempts
+#SBATCH --output=hpctrain-%j.log
+
+# Modules, conda or NCCL settings of your cluster go here, such as:
+# module load cuda/12.4
+# export NCCL_SOCKET_IFNAME=ib0
+
+# The Python that has hpctrain's packages: $HPCTRAIN_PYTHON, the .venv of this checkout, or the one on PATH.
+checkout=$SLURM_SUBMIT_DIR
+python=${HPCTRAIN_PYTHON:-}
+if [ -z "$python" ] && [ -x "$checkout/.venv/bin/python" ]; then python=$checkout/.venv/bin/python; fi
+python=${python:-python3}
+if [ -d "$checkout/hpctrain" ]; then export PYTHONPATH=$checkout${PYTHONPATH:+:$PYTHONPATH}; fi
+
+# The run directory: made from the profile at the first start, found again by the job id after a requeue.
+mapfile -t answer < <("$python" -m hpctrain submit --inside-job "$@")
+run_dir=${answer[0]:-}
+requeue=${answer[1]:-}
+max_attempts=${answer[2]:-}
+max_attempts_without_progress=${answer[3]:-}
+if [ -z "$run_dir" ]; then exit 2; fi # it has said why
+echo "hpctrain: the run directory is $run_dir; the ranks write to its logs/"
+trainer=("$python" -u -m hpctrain.train)
+
+# ---- one attempt, and what follows it: the same text in every job script (hpctrain/launch/attempt.sh) ----------------
+# Set above:  run_dir   trainer=(command of every rank)   requeue=yes|no   max_attempts   max_attempts_without_progress
+
+# scancel, an admin's requeue and the time limit send TERM to this shell. It then keeps its hands off: Slurm or a person
+# has decided already. The trap is one assignment, because a TERM that hits all processes of the job kills a bash that
+# is running a command inside a trap.
+terminated=no
+trap 'terminated=yes' TERM
+
+job=$SLURM_JOB_ID
+if [ -n "${SLURM_ARRAY_JOB_ID:-}" ]; then
+    job=${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID # the last task's plain id means the whole array to scontrol
+fi
+restart=${SLURM_RESTART_COUNT:-0}
+mkdir -p "$run_dir/logs" "$run_dir/attempts" "$run_dir/checkpoints"
+
+newest_checkpoint() {
+    local manifests=("$run_dir"/checkpoints/step-*/MANIFEST.json)
+    local checkpoint=${manifests[-1]%/MANIFEST.json}
+    if [ -e "${manifests[-1]}" ]; then echo "${checkpoint##*/}"; else echo none; fi
+}
+
+# The ranks save before this moment even if Slurm's warning signal comes late, which it may by half a minute.
+ends=$(SLURM_TIME_FORMAT=standard squeue -h -j "$job" -o %e 2>/dev/null)
+if [[ $ends == [0-9]*T* ]]; then
+    HPCTRAIN_DEADLINE=$(date -d "$ends" +%s) && export HPCTRAIN_DEADLINE
+fi
+
+# Where the ranks meet. Node names need not resolve, but Slurm knows an address; a port is free if nobody answers there.
+first_node=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+MASTER_ADDR=$(sinfo -h -n "$first_node" -o %o | head -n 1)
+MASTER_PORT=$((20000 + (SLURM_JOB_ID * 17 + restart) % 10000))
+while (exec 3<>"/dev/tcp/127.0.0.1/$MASTER_PORT") 2>/dev/null; do
+    MASTER_PORT=$((20000 + (MASTER_PORT + 7) % 10000))
+done
+export MASTER_ADDR=${MASTER_ADDR:-$first_node} MASTER_PORT
+
+# srun forgets --cpus-per-task unless told again, lets the other ranks wait for a dead one unless told not to, and must
+# not bind GPUs to tasks: a rank picks its device by its local rank, and NCCL needs to see its peers.
+before=$(newest_checkpoint)
+srun_log=$run_dir/logs/job-$job.$restart-srun.log
+echo "hpctrain: job $job, restart $restart, $SLURM_NTASKS ranks on $SLURM_JOB_NODELIST, newest checkpoint: $before"
+srun --cpus-per-task="${SLURM_CPUS_PER_TASK:-1}" --kill-on-bad-exit=1 --unbuffered --open-mode=append \
+    --output="${run_dir//%/%%}/logs/job-$job.$restart-rank-%4t.log" \
+    "${trainer[@]}" "$run_dir" 2>>"$srun_log" &
+srun_pid=$!
+wait "$srun_pid"
+code=$?
+while kill -0 "$srun_pid" 2>/dev/null; do # a TERM ends `wait` early; the ranks may still be saving
+    wait "$srun_pid"
+    code=$?
+done
+cat "$srun_log" >&2
+
+# srun returns the highest code of all ranks, so one that was taken down with the culprit hides it: 2 to 6 count
+# wherever they stand, and 1 (a bug) counts if it came first.
+failed_with=$(sed -n 's/.*task.*: Exited with exit code \([2-6]\)$/\1/p' "$srun_log" | head -n 1)
+if [ -z "$failed_with" ]; then
+    failed_with=$(grep -m 1 'srun: error: .* tasks\{0,1\} ' "$srun_log" | sed -n 's/.*: Exited with exit code 1$/1/p')
+fi
+after=$(newest_checkpoint)
+history=$run_dir/attempts/ended.tsv # time, job, restart, exit code, newest checkpoint before and after, what followed
+
+attempts_without_progress() {
+    local count=0 ended of_job of_restart its_code its_before its_after followed
+    while IFS=$'\t' read -r ended of_job of_restart its_code its_before its_after followed; do
+        if [ "$of_job" != "$job" ] || [ "$followed" = terminated ]; then continue; fi
+        if [ "$its_before" = "$its_after" ]; then count=$((count + 1)); else count=0; fi
+    done < <(cat "$history" 2>/dev/null)
+    if [ "$before" = "$after" ]; then echo $((count + 1)); else echo 0; fi
+}
+
+if [ "$terminated" = yes ]; then
+    followed=terminated
+elif [ "$code" = 0 ]; then
+    followed=finished
+elif [ -n "$failed_with" ]; then
+    followed=failed code=$failed_with
+elif [ "$requeue" != yes ]; then
+    followed=requeue-is-off
+elif [ $((restart + 1)) -ge "$max_attempts" ]; then
+    followed=too-many-attempts
+elif [ "$(attempts_without_progress)" -ge "$max_attempts_without_progress" ]; then
+    followed=no-progress
+else
+    followed=requeued # 75: saved and asks for it; anything else: a rank, its node or srun died
+fi
+printf '%s\t%s\t%s\t%s\t%s\t%s\t%s\n' "$(date +%s)" "$job" "$restart" "$code" "$before" "$after" "$followed" >>"$history"
+echo "hpctrain: job $job, restart $restart ended with code $code, newest checkpoint: $after; $followed"
+
+if [ "$followed" = requeued ]; then
+    for pause_s in 5 20 60 120 0; do
+        if scontrol requeue "$job"; then
+            # A requeued job waits two minutes for old credentials to expire, unless it is given a start time while
+            # the ended attempt is still being cleaned up.
+            scontrol update JobId="$job" StartTime=now+10
+            break
+        fi
+        sleep "$pause_s"
+    done
+fi
+exit "$code"
