@@ -61,7 +61,8 @@ def save_model(
     temporary = folder / f".{WEIGHTS}.{os.getpid()}.tmp"
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     try:
-        save_file(weights, temporary, metadata={"format": FORMAT, "version": str(FORMAT_VERSION)})
+        # One entry only: the library writes several in random order, and equal models must be equal files.
+        save_file(weights, temporary, metadata={"format": f"{FORMAT} {FORMAT_VERSION}"})
         with open(temporary, "rb+") as stream:
             os.fsync(stream.fileno())
         os.replace(temporary, folder / WEIGHTS)

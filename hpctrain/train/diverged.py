@@ -37,8 +37,9 @@ def raise_diverged(run: Run, result: StepResult) -> NoReturn:
     write_json(run.directory.logs / f"diverged-rank-{world.rank:04d}.json", {"culprits": culprits, "others": others})
     barrier(world)
     found = [read_json(run.directory.logs / f"diverged-rank-{rank:04d}.json") for rank in range(world.world_size)]
-    culprits = [target for part in found for target in part["culprits"]]
-    others = [target for part in found for target in part["others"]]
+    # A batch that spans two epochs may hold an object twice.
+    culprits = sorted({target for part in found for target in part["culprits"]})
+    others = sorted({target for part in found for target in part["others"]} - set(culprits))
     what = "loss" if not math.isfinite(result.sums["loss_sum"]) else "gradient"
     if run.metrics is not None:
         run.metrics.event("diverged", step, quantity=what, objects=culprits, batch=culprits + others)

@@ -149,7 +149,3 @@ def start() -> Any:
                 process.kill()
                 process.communicate()
 
-
-def losses(run: RunDir, kind: str = "train") -> dict[int, float]:
-    """Return the logged loss of each step."""
-    return {record["step"]: record["loss"] for record in run.read_metrics(kind)}

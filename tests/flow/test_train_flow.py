@@ -15,6 +15,7 @@ from hpctrain.checkpoint.store import list_checkpoints, verify
 
 
 def losses(run, kind="train"):
+    """Return the logged loss of each step."""
     return {record["step"]: record["loss"] for record in run.read_metrics(kind)}
 
 
@@ -194,8 +195,8 @@ def test_other_arithmetic_trains_too(make_run, start, change):
     run = make_run(train=change)
     ranks = start(run)
     assert ranks.wait() == [0], ranks.stderr
-    curve = losses(run)
-    assert curve[max(curve)] < curve[1]
+    evaluations = losses(run, "eval")
+    assert evaluations[max(evaluations)] < evaluations[min(evaluations)]
 
 
 def test_fp16_on_a_cpu_is_refused_in_one_line(make_run, start):
