@@ -1,0 +1,238 @@
+"""``python -m hpctrain.train.memory``: how much memory an update takes, without a GPU and without the data.
+
+The real network and the real update run on fake tensors, which have shapes and sizes but no bytes, while every storage
+that is born or dies is counted. So the answer holds weights, gradients, AdamW's moments, the moving average, what the
+backward pass keeps, and temporaries, at any batch size and precision, in about a second.
+
+In: a resolved profile as JSON on stdin. Out: one line of JSON, a :class:`MemoryModel`. What only a real device has
+(context, workspaces, fragmentation) is added by :mod:`hpctrain.profile.memory`, which runs this as a subprocess.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import weakref
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from hpctrain.distributed.stop import StopRequest
+from hpctrain.distributed.world import World
+from hpctrain.errors import HpctrainError
+from hpctrain.models import build_model
+from hpctrain.models.facts import DataFacts
+from hpctrain.profile.schema import DataSection, Profile
+from hpctrain.spectra.batch import SpectraBatch
+from hpctrain.spectra.hdf5 import open_spectra
+from hpctrain.spectra.transform import augment
+from hpctrain.train.scaling import LossScale
+from hpctrain.train.schedule import Schedule
+from hpctrain.train.step import UpdateStep
+
+GIB = 2.0**30
+
+DESI_GRID = DataFacts(7781, (3600.0, 9824.0), 0.0, 4.0, 6712.0)
+"""Assumed where there are no data yet: the DESI grid, and quasars up to redshift 4."""
+
+_BATCH_SIZES = (64, 512)
+"""Where the line is measured; with fake tensors a large batch costs no more than a small one."""
+
+
+@dataclass(frozen=True)
+class MemoryModel:
+    """Peak memory of one rank as a function of its batch size.
+
+    Parameters
+    ----------
+    fixed_gib, per_spectrum_gib : float
+        Peak is ``fixed_gib + per_spectrum_gib * batch_size`` [GiB] ...
+    floor_gib : float
+        ... and never less than this, the peak with a single spectrum.
+    weights_gib : float
+        Weights alone [GiB], float32.
+    num_parameters : int
+    num_pixels : int
+        Pixels L assumed.
+    facts_from : str
+        Where the grid and redshifts come from.
+    """
+
+    fixed_gib: float
+    per_spectrum_gib: float
+    floor_gib: float
+    weights_gib: float
+    num_parameters: int
+    num_pixels: int
+    facts_from: str
+
+
+class PeakMemory(TorchDispatchMode):
+    """Counts the bytes of all storages alive, fake or real, that were made while it is active.
+
+    Unlike ``torch.distributed._tools.mem_tracker`` it needs no hooks in modules and optimisers, and one public class
+    of torch instead of a private one; the two agree to a per cent (tests/unit/train/test_memory.py).
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.alive_bytes = 0
+        self.peak_bytes = 0
+        self._known: set[int] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        for leaf in tree_leaves(result):
+            if isinstance(leaf, torch.Tensor):
+                self._count(leaf.untyped_storage())
+        return result
+
+    def _count(self, storage: torch.UntypedStorage) -> None:
+        key = storage._cdata
+        if key in self._known:
+            return
+        size = storage.nbytes()
+        self._known.add(key)
+        self.alive_bytes += size
+        self.peak_bytes = max(self.peak_bytes, self.alive_bytes)
+        weakref.finalize(storage, self._forget, key, size)
+
+    def _forget(self, key: int, size: int) -> None:
+        self._known.discard(key)
+        self.alive_bytes -= size
+
+
+class _Moments:
+    """Stands for fused AdamW, which keeps two moments per weight and makes no temporaries."""
+
+    def __init__(self, parameters: list[torch.nn.Parameter]) -> None:
+        self.param_groups = [{"params": parameters, "lr": 0.0}]
+        self.state = [torch.zeros_like(p) for p in parameters for _ in range(2)]
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        for parameter in self.param_groups[0]["params"]:
+            parameter.grad = None
+
+    def step(self) -> None:
+        pass
+
+
+class _FakeUpdate(UpdateStep):
+    """The update on batches that are normalised already: the width of a window cannot be read off fake numbers."""
+
+    def _prepare(self, batch: SpectraBatch, step: int, micro: int) -> SpectraBatch:
+        return augment(batch, self._data.augment)
+
+
+def measure_peak_bytes(profile: Profile, facts: DataFacts, batch_size: int) -> tuple[int, int]:
+    """Run two updates on fake tensors.
+
+    Parameters
+    ----------
+    profile : Profile
+    facts : DataFacts
+        Sizes the network and the batch.
+    batch_size : int
+        Spectra of a micro-batch, instead of the profile's.
+
+    Returns
+    -------
+    peak : int
+        Largest number of bytes alive at a time.
+    num_parameters : int
+    """
+    train = profile.train.model_copy(
+        update={"batch_size": batch_size, "accumulation": min(2, profile.train.accumulation), "compile": False}
+    )
+    launch = profile.launch.model_copy(update={"nodes": 1, "gpus_per_node": 0, "ranks_per_node": 1})
+    alone = profile.model_copy(update={"train": train, "launch": launch})
+    with FakeTensorMode(), PeakMemory() as memory:
+        model = build_model(alone.model, facts)
+        if train.gradient_checkpointing:
+            model.enable_gradient_checkpointing()
+        parameters = [p for p in model.parameters() if p.requires_grad]
+        averaged = None if train.ema_decay is None else [p.detach().clone() for p in parameters]
+        update = _FakeUpdate(
+            World(),
+            Schedule(alone, 1_000_000),
+            facts.num_pixels,
+            alone.data,
+            train,
+            model,
+            _Moments(parameters),
+            LossScale(train.precision, torch.device("cpu")),
+            averaged,
+            StopRequest(),
+        )
+        for step in range(2):
+            update(step, _fake_batches(facts, batch_size))
+    return memory.peak_bytes, sum(p.numel() for p in parameters)
+
+
+def _fake_batches(facts: DataFacts, batch_size: int) -> Iterator[SpectraBatch]:
+    shape = (batch_size, facts.num_pixels)
+    while True:
+        yield SpectraBatch(
+            flux=torch.ones(shape),
+            ivar=torch.ones(shape),
+            wavelength_aa=torch.linspace(*facts.wavelength_aa, facts.num_pixels),
+            redshift=torch.zeros(batch_size),
+            target_id=torch.zeros(batch_size, dtype=torch.int64),
+            row=torch.zeros(batch_size, dtype=torch.int64),
+            norm=torch.ones(batch_size),
+            window=torch.zeros(batch_size, dtype=torch.int8),
+        )
+
+
+def estimate_memory(profile: Profile) -> MemoryModel:
+    """Return the memory model of a profile, its grid and redshifts taken from the data where they exist."""
+    facts, facts_from = find_facts(profile.data)
+    small, large = (measure_peak_bytes(profile, facts, size)[0] for size in _BATCH_SIZES)
+    floor, num_parameters = measure_peak_bytes(profile, facts, 1)
+    slope = (large - small) / (_BATCH_SIZES[1] - _BATCH_SIZES[0])
+    return MemoryModel(
+        fixed_gib=(small - slope * _BATCH_SIZES[0]) / GIB,
+        per_spectrum_gib=slope / GIB,
+        floor_gib=floor / GIB,
+        weights_gib=4 * num_parameters / GIB,
+        num_parameters=num_parameters,
+        num_pixels=facts.num_pixels,
+        facts_from=facts_from,
+    )
+
+
+def find_facts(data: DataSection) -> tuple[DataFacts, str]:
+    """Return what sizes the network, and where it comes from: the data, or what they are assumed to be."""
+    try:
+        spectra = open_spectra(data)
+    except (HpctrainError, OSError):  # absent or damaged: `check` reports that, the estimate goes on
+        return _assumed_facts(data)
+    try:
+        return DataFacts.from_spectra(spectra, torch.arange(len(spectra)).numpy()), "the data"
+    finally:
+        spectra.close()
+
+
+def _assumed_facts(data: DataSection) -> tuple[DataFacts, str]:
+    num_pixels = data.simulate.num_pixels if data.simulate is not None else None
+    if num_pixels is None:
+        return DESI_GRID, "the DESI grid and redshifts up to 4"
+    facts = DataFacts(num_pixels, DESI_GRID.wavelength_aa, 0.0, 4.0, math.fsum(DESI_GRID.wavelength_aa) / 2)
+    return facts, f"{num_pixels} simulated pixels and redshifts up to 4"
+
+
+def main() -> None:
+    """Read a profile from stdin, write its memory model to stdout."""
+    torch.set_num_threads(1)
+    profile = Profile.model_validate_json(sys.stdin.read())
+    print(json.dumps(asdict(estimate_memory(profile))))
+
+
+if __name__ == "__main__":
+    main()
