@@ -35,6 +35,10 @@ class SpectrumDecoder(nn.Module):
             width = next_width
         self.hidden = nn.Sequential(*layers)
         self.output = nn.Linear(width, num_pixels)
+        for layer in self.hidden:
+            if isinstance(layer, nn.Linear):
+                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+        nn.init.normal_(self.output.weight, std=0.1 / width**0.5)
         # Spectra are divided by their own median, so the featureless spectrum 1 is the right place to start; from 0
         # the first steps are spent on the level alone, at a chi-square of the signal to noise ratio squared.
         nn.init.ones_(self.output.bias)

@@ -128,6 +128,10 @@ class SpectrumEncoder(nn.Module):
         self.perceptron = nn.Sequential(*layers)
         self.mean = nn.Linear(width, latent_size)
         self.log_variance = nn.Linear(width, latent_size)
+        for layer in self.perceptron:
+            if isinstance(layer, nn.Linear):
+                nn.init.kaiming_normal_(layer.weight, a=0.25)
+        nn.init.zeros_(self.log_variance.weight)
         nn.init.constant_(self.log_variance.bias, INITIAL_LOG_VARIANCE)
 
     def forward(self, flux: Tensor, ivar: Tensor, visible: Tensor, phase: Tensor, redshift: Tensor) -> tuple:
