@@ -12,6 +12,7 @@ from hpctrain.distributed.group import barrier
 from hpctrain.errors import DivergedError
 from hpctrain.rundir import read_json, write_json
 from hpctrain.spectra.transform import augment, normalise
+from hpctrain.train.randomness import seed_random_numbers
 from hpctrain.train.schedule import mix
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def _search(run: Run, step: int) -> tuple[list[int], list[int]]:
 
 
 def _is_finite(run: Run, step: int, micro: int, row: int) -> bool:
-    torch.manual_seed(mix(run.profile.train.seed, step, micro))
+    seed_random_numbers(run.device, mix(run.profile.train.seed, step, micro))
     batch = normalise(run.spectra.source.read(np.array([row])).to(run.device), run.profile.data.normalise)
     batch = augment(batch, run.profile.data.augment)
     run.model.zero_grad(set_to_none=True)

@@ -14,6 +14,7 @@ from hpctrain.distributed.reduce import sum_over_ranks
 from hpctrain.rundir import RunDir
 from hpctrain.spectra.loader import read_ahead
 from hpctrain.spectra.transform import normalise
+from hpctrain.train.randomness import seed_random_numbers
 from hpctrain.train.schedule import mix
 
 if TYPE_CHECKING:
@@ -69,7 +70,8 @@ def evaluate(run: Run) -> dict[str, Any]:
         with contextlib.closing(batches):
             for index, batch in enumerate(batches):
                 # The latents are drawn as in training, so the losses compare; what is drawn depends on the chunk alone.
-                torch.manual_seed(mix(run.profile.train.seed, _DRAWS, world.rank + index * world.world_size))
+                seed = mix(run.profile.train.seed, _DRAWS, world.rank + index * world.world_size)
+                seed_random_numbers(run.device, seed)
                 batch = normalise(batch.to(run.device), data.normalise)
                 with torch.autocast(run.device.type, dtype=dtype, enabled=dtype is not None):
                     sums = model(batch, run.schedule.total_steps)

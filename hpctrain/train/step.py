@@ -15,6 +15,7 @@ from hpctrain.distributed.world import World
 from hpctrain.profile.schema import DataSection, TrainSection
 from hpctrain.spectra.batch import SpectraBatch
 from hpctrain.spectra.transform import augment, normalise
+from hpctrain.train.randomness import seed_random_numbers
 from hpctrain.train.scaling import LossScale, scale_and_clip
 from hpctrain.train.schedule import Schedule, mix
 
@@ -141,7 +142,7 @@ class UpdateStep:
 
     def _prepare(self, batch: SpectraBatch, step: int, micro: int) -> SpectraBatch:
         # One seed per micro-batch: noise, dropout and latents do not depend on which rank computes it.
-        torch.manual_seed(mix(self._train.seed, step, micro))
+        seed_random_numbers(self._device, mix(self._train.seed, step, micro))
         batch = normalise(batch.to(self._device), self._data.normalise)
         return augment(batch, self._data.augment)
 

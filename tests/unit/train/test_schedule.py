@@ -1,5 +1,7 @@
 """Which spectra, seeds and learning rates a step uses are functions of the step, whatever the world size."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -50,8 +52,8 @@ def test_warm_up_rises_to_the_peak_and_the_cosine_ends_low():
     assert rates[9] == pytest.approx(1e-3)
     assert max(rates) == pytest.approx(1e-3)
     assert rates[-1] == pytest.approx(1e-5, abs=2e-7)
-    assert all(a <= b for a, b in zip(rates[:9], rates[1:10], strict=True))
-    assert all(a >= b for a, b in zip(rates[10:-1], rates[11:], strict=True))
+    assert all(a <= b for a, b in itertools.pairwise(rates[:10]))
+    assert all(a >= b for a, b in itertools.pairwise(rates[10:]))
 
 
 def test_evaluations_come_once_an_epoch_or_every_so_many_steps_and_after_the_last():

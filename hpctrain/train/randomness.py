@@ -1,0 +1,23 @@
+"""Seeding the random numbers of one micro-batch on the devices it uses, and on no other."""
+
+from __future__ import annotations
+
+import torch
+
+
+def seed_random_numbers(device: torch.device, seed: int) -> None:
+    """Seed torch's global generators of the CPU and of `device`.
+
+    ``torch.manual_seed`` would also queue a seed, with a formatted stack trace, for every kind of accelerator that is
+    not initialised: 0.3 ms for each micro-batch on a CPU.
+
+    Parameters
+    ----------
+    device : torch.device
+        Where the network runs.
+    seed : int
+        63 bits.
+    """
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.default_generators[device.index].manual_seed(seed)
