@@ -93,11 +93,12 @@ while kill -0 "$srun_pid" 2>/dev/null; do # a TERM ends `wait` early; the ranks 
 done
 cat "$srun_log" >&2
 
-# srun returns the highest code of all ranks, so one that was taken down with the culprit hides it: 2 to 6 count
-# wherever they stand, and 1 (a bug) counts if it came first.
+# srun returns the highest code of all ranks, so one that was taken down with the culprit hides it. Codes 2 to 6 count
+# wherever they stand: that rank knew what was wrong. 1 (a bug) counts if no rank was killed, for a rank that loses its
+# peer leaves with 1 too.
 failed_with=$(sed -n 's/.*task.*: Exited with exit code \([2-6]\)$/\1/p' "$srun_log" | head -n 1)
-if [ -z "$failed_with" ]; then
-    failed_with=$(grep -m 1 'srun: error: .* tasks\{0,1\} ' "$srun_log" | sed -n 's/.*: Exited with exit code 1$/1/p')
+if [ -z "$failed_with" ] && ! grep -qE 'task.*: (Killed|Aborted|Segmentation|Bus error|Out Of Memory)' "$srun_log"; then
+    failed_with=$(sed -n 's/.*task.*: Exited with exit code 1$/1/p' "$srun_log" | head -n 1)
 fi
 after=$(newest_checkpoint)
 history=$run_dir/attempts/ended.tsv # time, job, restart, exit code, newest checkpoint before and after, what followed
