@@ -1,0 +1,195 @@
+"""The whole way on made-up spectra: simulate, check, submit, be interrupted, resume, report.
+
+Every step is a command you could have typed, and is printed before it runs. The run goes to Slurm where one answers,
+else it starts on this machine; `slurm/lab run -- make demo` brings a Slurm of pretend nodes for it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+from hpctrain.errors import EXIT_FINISHED, HpctrainError, Problem, ProfileError
+from hpctrain.launch.runs import all_runs, job_ids
+from hpctrain.launch.status import RunStatus, describe
+from hpctrain.metrics.read import read_history
+from hpctrain.rundir import RunDir, read_json
+
+INTERRUPT_AT = 0.4
+"""Share of the run after which it is interrupted."""
+_POLL_S = 0.5
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``hpctrain demo``."""
+    parser.add_argument("--directory", default="demo", help="where spectra and runs go (default: ./%(default)s)")
+    parser.add_argument("--profile", help="another profile than profiles/quickstart.yaml")
+    parser.add_argument("--num-spectra", type=int, default=2000, help="how many to simulate (default: %(default)s)")
+    parser.add_argument("--cluster", choices=("auto", "slurm", "local"), default="auto", help="where to run")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Walk the whole way; returns the run's exit code."""
+    began = time.monotonic()
+    directory = Path(arguments.directory)
+    runs_dir, spectra = directory / "runs", directory / f"spectra-{arguments.num_spectra}.h5"
+    profile = _find_profile(arguments.profile)
+    cluster = _choose_cluster(arguments.cluster)
+
+    _heading("1  This machine")
+    print(_describe_machine(cluster))
+
+    _heading("2  Spectra: quasars and galaxies on the DESI grid, with sky lines and honest noise")
+    directory.mkdir(parents=True, exist_ok=True)
+    if spectra.exists():
+        print(f"{spectra} is there from before")
+    else:
+        _call("hpctrain", "simulate", "--num-spectra", str(arguments.num_spectra), "--out", str(spectra))
+
+    _heading("3  Check the profile, and submit it")
+    changes = ["--set", f"data.files=[{spectra}]", f"launch.runs_dir={runs_dir}"]
+    _call("hpctrain", "check", profile, *changes)
+    _call("hpc-submit", profile, *changes, "--cluster", cluster)
+    run_dir = all_runs(runs_dir)[0]
+    shown = os.path.relpath(run_dir.path)
+
+    _heading(f"4  Watch it; at {INTERRUPT_AT:.0%} it is interrupted as a queue would, saves, and goes on")
+    interruption = threading.Thread(target=_interrupt, args=(run_dir, cluster), daemon=True)
+    interruption.start()
+    _call("hpctrain", "logs", "-f", shown)
+    status = _wait_for_end(run_dir)
+
+    _heading("5  How it went")
+    _call("hpctrain", "status", shown)
+    if status.state != "finished":
+        print(
+            f"\nThe run is {status.state}, not finished. These say why:\n"
+            f"  hpctrain logs {shown}\n  hpctrain logs --batch {shown}"
+        )
+        return status.exit_code or 1
+    _call("hpctrain", "report", shown)
+
+    _heading("6  What came out")
+    print(_describe_result(run_dir))
+    print(f"\nThe whole way took {time.monotonic() - began:.0f} s.")
+    return EXIT_FINISHED
+
+
+def _find_profile(wanted: str | None) -> str:
+    """Return the profile's path as one would type it."""
+    if wanted:
+        return wanted
+    checkout = Path(__file__).resolve().parents[2]
+    path = checkout / "profiles" / "quickstart.yaml"
+    if not path.exists():
+        message = "profiles/quickstart.yaml comes with the source; run this in a checkout, or name one with --profile"
+        raise ProfileError("hpctrain demo", [Problem("--profile", message)])
+    return os.path.relpath(path)
+
+
+def _choose_cluster(wanted: str) -> str:
+    """Return ``slurm`` where a controller answers, else ``local``: an sbatch alone makes no cluster."""
+    if wanted != "auto":
+        return wanted
+    if not shutil.which("sbatch") or not shutil.which("sinfo"):
+        return "local"
+    try:
+        answer = subprocess.run(["sinfo", "-h", "-o", "%D"], capture_output=True, text=True, timeout=15)
+    except subprocess.TimeoutExpired:
+        return "local"
+    return "slurm" if answer.returncode == 0 and answer.stdout.strip() else "local"
+
+
+def _describe_machine(cluster: str) -> str:
+    from importlib.metadata import version
+
+    memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    gpus = "an NVIDIA GPU" if shutil.which("nvidia-smi") else "no NVIDIA GPU"
+    where = "Slurm answers: the run goes there" if cluster == "slurm" else "no Slurm answers: the run starts right here"
+    return (
+        f"Python {platform.python_version()}, torch {version('torch')}, {len(os.sched_getaffinity(0))} cores, "
+        f"{memory_gib:.0f} GiB of memory, {gpus}\n{where}"
+    )
+
+
+def _heading(text: str) -> None:
+    line = f"── {text} "
+    print(f"\n{line}{'─' * max(4, 100 - len(line))}", flush=True)
+
+
+def _call(*command: str) -> None:
+    """Print a command of ours as one would type it, and run it.
+
+    Raises
+    ------
+    HpctrainError
+        It failed; it has said why itself.
+    """
+    print(f"$ {shlex.join(command)}", flush=True)
+    if command[0] == "hpc-submit":
+        words = [sys.executable, "-m", "hpctrain", "submit", *command[1:]]
+    else:
+        words = [sys.executable, "-m", *command]
+    done = subprocess.run(words, stdin=subprocess.DEVNULL)
+    if done.returncode:
+        error = HpctrainError(f"`{shlex.join(command)}` ended with exit code {done.returncode}")
+        error.exit_code = done.returncode if done.returncode > 1 else 3
+        raise error
+
+
+def _interrupt(run_dir: RunDir, cluster: str) -> None:
+    """Send the warning a queue sends before it takes a job off its nodes, once the run has come far enough."""
+    while True:
+        time.sleep(_POLL_S)
+        steps = [(record["step"], record) for record in run_dir.read_metrics("train")]
+        started = next(run_dir.read_metrics("event"), None)
+        if steps and started and steps[-1][0] >= INTERRUPT_AT * started["total_steps"]:
+            break
+    if cluster == "slurm":
+        command = ["scancel", "--signal=USR2", job_ids(run_dir)[-1]]
+    else:
+        ranks = [read_json(path, {}) for path in sorted(run_dir.heartbeats.glob("rank-*.json"))]
+        command = ["kill", "-USR2", *(str(rank["pid"]) for rank in ranks)]
+    print(f"$ {shlex.join(command)}     # the queue's warning: save and leave", flush=True)
+    if cluster == "slurm":
+        subprocess.run(command)
+    else:
+        for pid in command[2:]:
+            os.kill(int(pid), signal.SIGUSR2)
+
+
+def _wait_for_end(run_dir: RunDir) -> RunStatus:
+    status = describe(run_dir)
+    while status.is_active:
+        time.sleep(_POLL_S)
+        status = describe(run_dir)
+    return status
+
+
+def _describe_result(run_dir: RunDir) -> str:
+    """Return the result in a few lines: losses, attempts, and where to look."""
+    history = read_history(run_dir)
+    first, best = history.evaluations[0], history.best_evaluation()
+    attempts = len(run_dir.read_attempts())
+    resumed = history.last("resumed")
+    lost = resumed.get("steps_lost", 0) if resumed else 0
+    trained = [record["samples_per_s"] for record in history.train if record.get("samples_per_s")]
+    rows = [
+        ("validation loss", f"{first['loss']:.4g} at step {first['step']}, {best['loss']:.4g} at step {best['step']}"),
+        ("reduced chi²", f"{first['chi2']:.4g} to {best['chi2']:.4g} on spectra the training never saw (1 is noise)"),
+        ("speed", f"{sorted(trained)[len(trained) // 2]:,.0f} spectra a second"),
+        ("interrupted", f"{attempts - 1} time, {lost} steps lost, {attempts} attempts"),
+        ("model", os.path.relpath(run_dir.model)),
+        ("report", f"{os.path.relpath(run_dir.report)}  (one file, opens in any browser)"),
+        ("TensorBoard", f"tensorboard --logdir {os.path.relpath(run_dir.tensorboard)}"),
+    ]
+    return "\n".join(f"{name:<16}{text}" for name, text in rows)

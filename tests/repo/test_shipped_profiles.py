@@ -1,0 +1,58 @@
+"""Every profile in profiles/ loads, renders and survives a round trip."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hpctrain.profile.load import dump_profile, load_profile
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+PROFILES = sorted((REPOSITORY / "profiles").glob("*.yaml"))
+
+
+def test_the_promised_profiles_are_there():
+    assert {"hpc", "jetson", "workstation", "quickstart"} <= {path.stem for path in PROFILES}
+
+
+@pytest.mark.parametrize("path", PROFILES, ids=lambda path: path.name)
+def test_a_shipped_profile_survives_dump_and_load(path, tmp_path):
+    profile = load_profile(path)
+    copy = tmp_path / "profile.yaml"
+    copy.write_text(dump_profile(profile))
+    assert load_profile(copy) == profile
+
+
+@pytest.mark.parametrize("path", PROFILES, ids=lambda path: path.name)
+@pytest.mark.parametrize("cluster", ["slurm", "local"])
+def test_a_shipped_profile_renders(path, cluster, tmp_path):
+    if cluster == "local" and load_profile(path).launch.nodes > 1:
+        pytest.skip("a local run has one node")
+    command = [sys.executable, "-m", "hpctrain", "submit", str(path), "--dry-run", "--cluster", cluster]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    if cluster == "slurm":
+        assert done.stdout.startswith("#!/bin/bash\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("path", PROFILES, ids=lambda path: path.name)
+def test_a_shipped_profile_names_its_schema_for_editors(path):
+    text = path.read_text()
+    assert "# yaml-language-server: $schema=" in text
+    name = text.partition("$schema=")[2].split()[0]
+    assert json.loads((path.parent / name).read_text())["title"] == "Profile"
+
+
+def test_the_schema_file_is_what_the_code_says(tmp_path):
+    """An old schema makes editors complete keys that are gone."""
+    out = tmp_path / "schema.json"
+    done = subprocess.run(
+        [sys.executable, "-m", "hpctrain", "schema", "--out", str(out)], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(out.read_text()) == json.loads((REPOSITORY / "profiles" / "schema.json").read_text())
