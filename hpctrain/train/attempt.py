@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from hpctrain.checkpoint.lease import take_lease
@@ -100,6 +101,8 @@ def _work(run: Run) -> int:
     subscribe_exporters(run)
     _announce(run)
     run.heartbeat.state = "training"
+    if run.world.world_size > 1:
+        run.update.warm_up(run.spectra.source.read(np.full(run.schedule.micro_batch, -1, dtype=np.int64)))
     outcome = train(run)
     if outcome is not Outcome.FINISHED:
         return _leave_stopped(run, outcome)

@@ -119,6 +119,17 @@ class UpdateStep:
         self._presum = 1.0 / (schedule.micro_batch * num_pixels)
         self._names: list[str] = []
 
+    def warm_up(self, empty: SpectraBatch) -> None:
+        """Run a batch of padding rows through forward, backward and reduction, and forget the result.
+
+        DistributedDataParallel regroups its gradients after its first backward pass, and with three ranks or more the
+        grouping decides the order of summation. The first update of a resumed attempt would differ in the last bit
+        from the same update of an attempt that never stopped; so no update is ever the first pass.
+        """
+        _, loss = self._forward(normalise(empty.to(self._device), self._data.normalise), 0)
+        loss.backward()
+        self._optimizer.zero_grad(set_to_none=True)
+
     def __call__(self, step: int, batches: Iterator[SpectraBatch]) -> StepResult:
         """Do update ``step + 1`` with the next micro-batches of this rank."""
         self._optimizer.zero_grad(set_to_none=True)
