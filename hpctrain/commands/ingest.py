@@ -32,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         if survey == "sdss":
             sub.add_argument(
                 "--mask-bits",
+                type=_mask_bits,
                 default="default",
                 metavar="NAMES",
                 help="bits of and_mask that mask a pixel: default, any, none, or names such as BRIGHTSKY,NODATA; "
@@ -55,6 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             sub.add_argument(
                 "--column",
                 action="append",
+                type=_column,
                 default=[],
                 metavar="OURS=THEIRS",
                 help="a column with an unusual name; OURS is flux, ivar, wavelength, mask, target_id, redshift, ...",
@@ -68,6 +70,7 @@ def _add_common(parser: argparse.ArgumentParser, survey: str) -> None:
     parser.add_argument("--overwrite", action="store_true", help="replace FILE.h5 if it exists")
     parser.add_argument(
         "--grid",
+        type=_grid,
         default=grid,
         help=f"wavelength grid: desi, sdss, native (of the first spectrum), auto, log:MIN:MAX:DLOG or "
         f"linear:MIN:MAX:STEP [AA] (default {grid})",
@@ -121,7 +124,6 @@ def run(args: argparse.Namespace) -> int:
 def _plan(args: argparse.Namespace) -> tuple[IngestPlan, dict[str, str]]:
     from pathlib import Path
 
-    from hpctrain.ingest.grid import parse_grid
     from hpctrain.ingest.run import IngestPlan
     from hpctrain.ingest.selection import Selection
     from hpctrain.ingest.sources import find_sources
@@ -129,7 +131,6 @@ def _plan(args: argparse.Namespace) -> tuple[IngestPlan, dict[str, str]]:
 
     out = Path(args.out).expanduser()
     require_free(out, args.overwrite)
-    grid = parse_grid(args.grid)
     reader, patterns, not_spectra = _reader(args)
     sources = find_sources(args.sources, patterns, not_spectra)
     if args.survey == "desi":
@@ -140,7 +141,7 @@ def _plan(args: argparse.Namespace) -> tuple[IngestPlan, dict[str, str]]:
         reader=reader,
         paths=[path for path in sources.paths if path.resolve() != out.resolve()],
         out=out,
-        grid=grid,
+        grid=args.grid,
         ivar_convention=args.ivar,
         selection=Selection(
             keep_sky=args.keep_sky,
@@ -161,14 +162,8 @@ def _reader(args: argparse.Namespace) -> tuple[Any, tuple[str, ...], tuple[str, 
     """Return the survey's reader, the names of its files, and names that globs catch but that hold no spectra."""
     if args.survey == "sdss":
         from hpctrain.ingest import sdss
-        from hpctrain.ingest.bitmasks import SDSS_BAD_BITS, combine_bits
 
-        names = [name for name in args.mask_bits.split(",") if name.strip()]
-        if names == ["default"]:
-            names = list(SDSS_BAD_BITS)
-        elif names and all(name.strip().startswith("+") for name in names):
-            names = [*SDSS_BAD_BITS, *(name.strip()[1:] for name in names)]
-        return sdss.SdssReader(combine_bits(names)), sdss.FILE_NAMES, ("spPlate*", "spZ*", "photoPosPlate*", "specObj*")
+        return sdss.SdssReader(args.mask_bits), sdss.FILE_NAMES, ("spPlate*", "spZ*", "photoPosPlate*", "specObj*")
     if args.survey == "desi":
         from hpctrain.ingest import desi
         from hpctrain.ingest.redshifts import read_redshifts
@@ -177,7 +172,7 @@ def _reader(args: argparse.Namespace) -> tuple[Any, tuple[str, ...], tuple[str, 
         tables = find_sources(args.redshifts, ("redrock-*.fits*", "zbest-*.fits*")).paths if args.redshifts else []
         table = read_redshifts(tables) if tables else None
         return desi.DesiReader(args.exposures, table), desi.FILE_NAMES, desi.NOT_SPECTRA
-    columns = _columns(args.column)
+    columns = dict(args.column)
     if args.survey == "multimodal":
         from hpctrain.ingest import multimodal_universe
 
@@ -185,18 +180,6 @@ def _reader(args: argparse.Namespace) -> tuple[Any, tuple[str, ...], tuple[str, 
     from hpctrain.ingest import parquet
 
     return parquet.ParquetReader(columns), parquet.FILE_NAMES, ()
-
-
-def _columns(pairs: list[str]) -> dict[str, str]:
-    from hpctrain.errors import DataError
-    from hpctrain.ingest.table_columns import KNOWN_NAMES
-
-    allowed = {"flux", "ivar", "wavelength", "mask", *KNOWN_NAMES}
-    columns = dict(pair.partition("=")[::2] for pair in pairs)
-    wrong = [f"{ours}={theirs}" for ours, theirs in columns.items() if ours not in allowed or not theirs]
-    if wrong:
-        raise DataError(f"--column {' '.join(wrong)}: write OURS=THEIRS, with OURS one of {', '.join(sorted(allowed))}")
-    return columns
 
 
 def _prefer_coadds(sources: Any) -> None:
@@ -263,6 +246,41 @@ def _print_summary(plan: IngestPlan, result: IngestResult, passed_over: dict[str
         print(f"{len(tally.failed_files)} files could not be read (to their end):", file=sys.stderr)
         for path, reason in tally.failed_files:
             print(f"  {path}: {reason}", file=sys.stderr)
+
+
+def _grid(text: str) -> Any:
+    from hpctrain.errors import DataError
+    from hpctrain.ingest.grid import parse_grid
+
+    try:
+        return parse_grid(text)
+    except DataError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _mask_bits(text: str) -> int:
+    from hpctrain.errors import DataError
+    from hpctrain.ingest.bitmasks import SDSS_BAD_BITS, combine_bits
+
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if names == ["default"]:
+        names = list(SDSS_BAD_BITS)
+    elif names and all(name.startswith("+") for name in names):
+        names = [*SDSS_BAD_BITS, *(name[1:] for name in names)]
+    try:
+        return combine_bits(names)
+    except DataError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _column(text: str) -> tuple[str, str]:
+    from hpctrain.ingest.table_columns import KNOWN_NAMES
+
+    allowed = sorted({"flux", "ivar", "wavelength", "mask", *KNOWN_NAMES})
+    ours, _, theirs = text.partition("=")
+    if ours not in allowed or not theirs:
+        raise argparse.ArgumentTypeError(f"'{text}': write OURS=THEIRS, with OURS one of {', '.join(allowed)}")
+    return ours, theirs
 
 
 def _count(text: str) -> int:

@@ -175,7 +175,7 @@ def read_hdus(raw: bytes, limit: int) -> list[FitsTable]:
 
 def _read_header(raw: bytes, position: int) -> tuple[Header, int]:
     cards: dict[str, str] = {}
-    while position < len(raw):
+    while position + BLOCK <= len(raw):
         block = raw[position : position + BLOCK].decode("ascii", errors="replace")
         position += BLOCK
         for begin in range(0, len(block), CARD):
