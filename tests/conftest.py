@@ -10,14 +10,10 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+from leaking_variables import leaking
 from slurm_cluster import PACKAGES, SlurmCluster, missing_commands
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-
-LEAKING = ("SLURM_", "SBATCH_", "SUBMITIT_", "HPCTRAIN_", "MASTER_", "TORCHELASTIC_", "CUDA_VISIBLE_DEVICES")
-"""Beginnings of variables that would make a test see the job or the settings it was started from."""
-
-LEAKING_NAMES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "OMP_NUM_THREADS")
 
 _SHARED = pytest.StashKey[Path]()
 _CACHE = pytest.StashKey[str]()
@@ -27,15 +23,11 @@ hypothesis.settings.register_profile("hpctrain", deadline=None, derandomize=True
 hypothesis.settings.load_profile("hpctrain")
 
 
-def _is_leaking(name: str) -> bool:
-    return name.startswith(LEAKING) or name in LEAKING_NAMES
-
-
 def pytest_configure(config: pytest.Config) -> None:
     """Clean the environment before test modules are imported: torch reads OMP_NUM_THREADS when it is."""
     shared = os.environ.get("HPCTRAIN_SHARED")
     config.stash[_SHARED] = Path(shared) if shared else REPOSITORY.parent / "shared"
-    for name in [name for name in os.environ if _is_leaking(name)]:
+    for name in leaking():
         del os.environ[name]
     os.environ["OMP_NUM_THREADS"] = "1"
     os.environ["XDG_CACHE_HOME"] = config.stash[_CACHE] = tempfile.mkdtemp(prefix="hpctrain-cache-")
@@ -50,7 +42,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take away what an earlier test may have left in the environment without monkeypatch."""
-    for name in [name for name in os.environ if _is_leaking(name) and name != "OMP_NUM_THREADS"]:
+    for name in leaking():
         monkeypatch.delenv(name)
 
 
@@ -60,6 +52,17 @@ def shared_data(pytestconfig: pytest.Config) -> Path:
     path = pytestconfig.stash[_SHARED] / "data"
     if not path.is_dir():
         pytest.skip(f"no survey files in {path}; HPCTRAIN_SHARED names the directory that holds data/")
+    return path
+
+
+@pytest.fixture(scope="session")
+def simulated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """400 simulated quasars and galaxies on 500 pixels, as ``hpctrain simulate`` writes them."""
+    from hpctrain.ingest.simulate import simulate
+    from hpctrain.profile.schema import SimulateSection
+
+    path = tmp_path_factory.mktemp("simulated") / "spectra.h5"
+    simulate(path, SimulateSection(num_spectra=400, num_pixels=500, snr_median=8.0))
     return path
 
 

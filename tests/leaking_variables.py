@@ -1,0 +1,13 @@
+"""Variables that would make a test see the job, or the settings, it was started from."""
+
+from __future__ import annotations
+
+import os
+
+BEGINNINGS = ("SLURM_", "SBATCH_", "SUBMITIT_", "HPCTRAIN_", "MASTER_", "TORCHELASTIC_", "CUDA_VISIBLE_DEVICES")
+NAMES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK")
+
+
+def leaking() -> list[str]:
+    """Return the names of those that are set."""
+    return [name for name in os.environ if name.startswith(BEGINNINGS) or name in NAMES]
