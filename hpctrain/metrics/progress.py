@@ -217,8 +217,8 @@ def describe_event(record: dict[str, Any]) -> str:
 
 
 def _started(record: dict[str, Any], fields: dict[str, Any]) -> str:
-    hosts = fields.get("hosts") or []
-    where = f" on {', '.join(hosts[:4])}{' …' if len(hosts) > 4 else ''}" if hosts else ""
+    hosts = fields.get("hosts") or ""
+    where = f" on {hosts if isinstance(hosts, str) else ', '.join(hosts)}" if hosts else ""
     ranks = f"{fields.get('world_size', 1)} × {fields.get('device', 'device unknown')}"
     steps = f"step {fields.get('start_step', record['step'])} of {fields.get('total_steps', '?')}"
     return f"attempt {record.get('attempt', 1)} started at {steps}: {ranks}{where}"

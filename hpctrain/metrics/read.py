@@ -34,8 +34,13 @@ class History:
 
     @property
     def step(self) -> int:
-        """The last update on record; 0 where there is none."""
-        return max((record["step"] for record in self.records), default=0)
+        """The last update that is done and not taken back; 0 where there is none.
+
+        Events of older attempts do not count: what they had reached may have been lost.
+        """
+        newest = max((record.get("attempt") or 0 for record in self.events), default=0)
+        events = [record for record in self.events if (record.get("attempt") or 0) == newest]
+        return max((record["step"] for record in [*self.train, *self.evaluations, *events]), default=0)
 
     def named(self, event: str) -> list[Record]:
         """Return the events of one name, oldest first."""

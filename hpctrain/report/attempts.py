@@ -1,0 +1,162 @@
+"""The attempts of a run on a time line: when each began and ended, why, and what was lost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from hpctrain.metrics.read import History
+
+STALE_BEATS = 6.0
+"""Heartbeats missed after which a run that has not said goodbye counts as gone."""
+
+_ENDINGS = ("finished", "stopped", "failed", "diverged")
+
+
+@dataclass
+class Attempt:
+    """One start of the trainer.
+
+    Parameters
+    ----------
+    number : int
+        From 1; the highest owns the run.
+    started_at, ended_at : float
+        Seconds since 1970; the end of one that was killed is its last sign of life.
+    outcome : str
+        ``finished``, ``stopped``, ``failed``, ``diverged``, ``killed`` (no goodbye) or ``running``.
+    cause : str
+        Why it ended, in words.
+    progress : list of (float, int)
+        Time [s since 1970] and step of its records, superseded ones too.
+    """
+
+    number: int
+    started_at: float
+    ended_at: float
+    outcome: str = "killed"
+    cause: str = "no goodbye on record"
+    exit_code: int | None = None
+    world_size: int = 1
+    device: str = ""
+    hosts: str = ""
+    job_id: str = ""
+    first_step: int = 0
+    last_step: int = 0
+    steps_lost: int = 0
+    resumed_from: str = ""
+    progress: list[tuple[float, int]] = field(default_factory=list)
+    checkpoints: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def seconds(self) -> float:
+        return max(0.0, self.ended_at - self.started_at)
+
+
+def list_attempts(
+    history: History, leases: list[dict[str, Any]], heartbeats: list[dict[str, Any]], now: float
+) -> list[Attempt]:
+    """Put leases, records and heartbeats together, oldest attempt first.
+
+    Parameters
+    ----------
+    history : History
+        From ``metrics.jsonl``.
+    leases : list of dict
+        Contents of ``attempts/*.json``.
+    heartbeats : list of dict
+        Contents of ``heartbeat/*.json``.
+    now : float
+        Seconds since 1970; tells a running attempt from one that is gone.
+    """
+    records: dict[int, list[dict[str, Any]]] = {}
+    for record in [*history.records, *history.superseded]:
+        records.setdefault(record.get("attempt") or 1, []).append(record)
+    numbered = {int(lease.get("attempt") or index): lease for index, lease in enumerate(leases, 1)}
+    attempts = []
+    for number in sorted(records.keys() | numbered.keys()):
+        beats = [beat for beat in heartbeats if beat.get("attempt") == number]
+        own = sorted(records.get(number, []), key=lambda record: record["time"])
+        attempts.append(_attempt(number, numbered.get(number, {}), own, beats))
+    if attempts and attempts[-1].outcome == "killed":
+        _mark_if_running(attempts[-1], heartbeats, now)
+    _hand_over_losses(attempts)
+    return attempts
+
+
+def _attempt(number: int, lease: dict[str, Any], records: list[dict[str, Any]], beats: list[dict[str, Any]]) -> Attempt:
+    signs = [record["time"] for record in records] + [float(beat.get("time") or 0) for beat in beats]
+    started_at = float(lease.get("started_at") or min(signs, default=0.0))
+    attempt = Attempt(number, started_at, max([started_at, *signs]))
+    attempt.job_id = str(lease.get("job_id") or "")
+    attempt.world_size = int(lease.get("world_size") or 1)
+    attempt.hosts = _host_text(lease.get("hosts"))
+    for record in records:
+        if record["kind"] in ("train", "eval"):
+            attempt.progress.append((record["time"], record["step"]))
+        elif record.get("event") in ("checkpoint", "started"):
+            _note_step(attempt, record)
+        elif record.get("event") == "resumed":
+            attempt.resumed_from = str(record.get("checkpoint") or "")
+            attempt.steps_lost = int(record.get("steps_lost") or 0)
+            attempt.first_step = record["step"]
+        elif record.get("event") in _ENDINGS and attempt.outcome != "diverged":
+            _note_ending(attempt, record)
+    steps = [step for _, step in attempt.progress]
+    attempt.last_step = max([attempt.first_step, *steps, *(c["step"] for c in attempt.checkpoints)])
+    return attempt
+
+
+def _note_step(attempt: Attempt, record: dict[str, Any]) -> None:
+    if record["event"] == "checkpoint":
+        attempt.checkpoints.append(record)
+        return
+    attempt.world_size = int(record.get("world_size") or attempt.world_size)
+    attempt.device = str(record.get("device_name") or record.get("device") or "")
+    attempt.hosts = _host_text(record.get("hosts")) or attempt.hosts
+    attempt.job_id = str(record.get("job_id") or attempt.job_id)
+    attempt.first_step = int(record.get("start_step") or record["step"])
+    attempt.progress.append((record["time"], attempt.first_step))
+
+
+def _note_ending(attempt: Attempt, record: dict[str, Any]) -> None:
+    attempt.outcome = record["event"]
+    attempt.ended_at = max(attempt.started_at, record["time"])
+    attempt.exit_code = record.get("exit_code")
+    if attempt.outcome == "stopped":
+        attempt.cause = str(record.get("cause") or "asked to stop")
+    elif attempt.outcome == "failed":
+        attempt.cause = str(record.get("error") or "failed")
+    elif attempt.outcome == "diverged":
+        attempt.cause = "the loss or a gradient was not finite"
+    else:
+        attempt.cause = "last step done"
+
+
+def _mark_if_running(attempt: Attempt, heartbeats: list[dict[str, Any]], now: float) -> None:
+    for beat in heartbeats:
+        age_s = now - float(beat.get("time") or 0)
+        alive = age_s < STALE_BEATS * float(beat.get("interval_s") or 10.0)
+        if (
+            alive
+            and beat.get("state") not in ("finished", "stopped", "failed")
+            and beat.get("attempt")
+            in (
+                None,
+                attempt.number,
+            )
+        ):
+            attempt.outcome, attempt.cause = "running", "running now"
+            attempt.ended_at = now
+            attempt.last_step = max(attempt.last_step, int(beat.get("step") or 0))
+
+
+def _hand_over_losses(attempts: list[Attempt]) -> None:
+    """Say the steps an attempt lost with the one that lost them, not with the one that noticed."""
+    noticed = [attempt.steps_lost for attempt in attempts]
+    for attempt, lost in zip(attempts, [*noticed[1:], 0], strict=True):
+        attempt.steps_lost = lost
+
+
+def _host_text(hosts: Any) -> str:
+    return ", ".join(map(str, hosts)) if isinstance(hosts, list) else str(hosts or "")

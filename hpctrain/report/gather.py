@@ -1,0 +1,145 @@
+"""Reading all a report needs from a run directory; what is missing or damaged is said, not fatal."""
+
+from __future__ import annotations
+
+import time
+import zipfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hpctrain.metrics.read import History, read_history
+from hpctrain.report.attempts import Attempt, list_attempts
+from hpctrain.rundir import RunDir, read_json
+
+Arrays = dict[str, np.ndarray]
+
+_SPECTRA_KEYS = ("wavelength_aa", "flux", "ivar", "reconstruction", "covered", "target_id", "redshift")
+
+
+@dataclass
+class RunFacts:
+    """All that is known of a run, read once.
+
+    Parameters
+    ----------
+    run : RunDir
+    now : float
+        When it was read, seconds since 1970.
+    history : History
+    attempts : list of Attempt
+    job, provenance : dict
+    profile_text, script_text : str
+        Empty where the file is absent.
+    reconstructions, anomalies : dict of ndarray, optional
+        ``results/*.npz``.
+    latents : dict of ndarray, optional
+        ``LATENT_VEC`` (N, S), ``redshift``, ``RECON_MSE``, ``ANOMALY_SCORE``, ``target_id`` (N,).
+    unreadable : list of str
+        What could not be read, and why.
+    """
+
+    run: RunDir
+    now: float
+    history: History
+    attempts: list[Attempt]
+    job: dict[str, Any]
+    provenance: dict[str, Any]
+    profile_text: str
+    script_text: str
+    reconstructions: Arrays | None = None
+    anomalies: Arrays | None = None
+    latents: Arrays | None = None
+    unreadable: list[str] = field(default_factory=list)
+
+    @property
+    def total_steps(self) -> int:
+        """The update after which the run is finished; 0 while no attempt has said so."""
+        started = self.history.last("started") or {}
+        return int(started.get("total_steps") or 0)
+
+    @property
+    def step(self) -> int:
+        """The last update known to be done and not taken back."""
+        return max([self.history.step, *(a.last_step for a in self.attempts[-1:])], default=0)
+
+    @property
+    def submitted_at(self) -> float | None:
+        """When the run was submitted, seconds since 1970; None where nobody wrote it down."""
+        value = self.job.get("submitted_at")
+        return float(value) if isinstance(value, int | float) else None
+
+
+def gather_facts(run: RunDir, now: float | None = None) -> RunFacts:
+    """Read a run directory.
+
+    Parameters
+    ----------
+    run : RunDir
+        A run that has been submitted, is at work or is over.
+    now : float, optional
+        Seconds since 1970; none is the clock.
+    """
+    now = time.time() if now is None else now
+    history = read_history(run)
+    heartbeats = [_dictionary(path) for path in sorted(run.heartbeats.glob("rank-*.json"))]
+    leases = [_dictionary(path) for path in sorted(run.attempts.glob("[0-9]*.json"))]
+    facts = RunFacts(
+        run=run,
+        now=now,
+        history=history,
+        attempts=list_attempts(history, leases, heartbeats, now),
+        job=_dictionary(run.job),
+        provenance=_dictionary(run.provenance),
+        profile_text=_text(run.profile),
+        script_text=_text(run.script),
+    )
+    facts.reconstructions = _read_spectra(run.results / "reconstructions.npz", facts.unreadable)
+    facts.anomalies = _read_spectra(run.results / "anomalies.npz", facts.unreadable)
+    facts.latents = _read_latents(run.results / "latents.h5", facts.unreadable)
+    return facts
+
+
+def _dictionary(path: Path) -> dict[str, Any]:
+    value = read_json(path, {})
+    return value if isinstance(value, dict) else {}
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+
+
+def _read_spectra(path: Path, unreadable: list[str]) -> Arrays | None:
+    if not path.exists():
+        return None
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            arrays = {name: stored[name] for name in stored.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        unreadable.append(f"results/{path.name} cannot be read: {error}")
+        return None
+    missing = [name for name in _SPECTRA_KEYS if name not in arrays]
+    if missing:
+        unreadable.append(f"results/{path.name} lacks {', '.join(missing)}")
+        return None
+    return arrays
+
+
+def _read_latents(path: Path, unreadable: list[str]) -> Arrays | None:
+    if not path.exists():
+        return None
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            names = ("LATENT_VEC", "redshift", "RECON_MSE", "ANOMALY_SCORE", "target_id")
+            arrays = {name: file[name][()] for name in names if name in file}
+    except OSError as error:
+        unreadable.append(f"results/{path.name} cannot be read: {error}")
+        return None
+    if "LATENT_VEC" not in arrays or arrays["LATENT_VEC"].ndim != 2:
+        unreadable.append(f"results/{path.name} has no LATENT_VEC of shape (N, S)")
+        return None
+    return arrays

@@ -1,0 +1,107 @@
+"""The latent space in its two widest directions, and how well the held-out spectra are reconstructed."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hpctrain.report.curves import NARROW
+from hpctrain.report.gather import Arrays
+from hpctrain.report.scale import padded
+from hpctrain.report.svg import Axes, drawing
+
+NUM_COLORS = 8
+MOST_POINTS = 4000
+_LEFT, _RIGHT = 48, 14
+
+
+def latent_figure(latents: Arrays) -> str:
+    """Draw the first two principal components of the latents, coloured by redshift; empty for fewer than three."""
+    vectors = latents["LATENT_VEC"].astype(np.float64)
+    redshift = np.asarray(latents.get("redshift", np.full(len(vectors), np.nan)), dtype=np.float64)
+    good = np.isfinite(vectors).all(axis=1)
+    vectors, redshift = vectors[good], redshift[good]
+    if len(vectors) < 3:
+        return ""
+    components, shares = principal_components(vectors)
+    score = np.asarray(latents.get("ANOMALY_SCORE", np.zeros(len(good))), dtype=np.float64)[good]
+    chosen = np.linspace(0, len(vectors) - 1, min(len(vectors), MOST_POINTS)).astype(np.int64)
+    axes = Axes(_LEFT, 30, NARROW - _LEFT - _RIGHT, 330, _limits(components[:, 0]), _limits(components[:, 1]))
+    axes.add_grid(f"first principal component ({shares[0]:.0%} of the variance)", f"second ({shares[1]:.0%})", 6, 6)
+    edges = (
+        np.unique(np.nanquantile(redshift, np.linspace(0, 1, NUM_COLORS + 1))) if np.isfinite(redshift).any() else []
+    )
+    color = np.clip(np.searchsorted(edges, redshift, side="right") - 1, 0, NUM_COLORS - 1) if len(edges) > 1 else None
+    for number in range(NUM_COLORS):
+        part = chosen[color[chosen] == number] if color is not None else chosen[:0]
+        axes.dots(components[part, 0], components[part, 1], f"z{number}", 2.2)
+    if color is None:
+        axes.dots(components[chosen, 0], components[chosen, 1], "z3", 2.2)
+    for row in np.argsort(score)[:6]:
+        if score[row] < 0:
+            axes.ring(components[row, 0], components[row, 1], "ink", f"anomaly score {score[row]:.3f}")
+    return drawing(NARROW, 412, [axes], "Latents of the held-out spectra, first two principal components") + _scale(
+        edges
+    )
+
+
+def principal_components(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the vectors in their first two principal directions, and the share of the variance of each.
+
+    Parameters
+    ----------
+    vectors : ndarray, shape (N, S)
+
+    Returns
+    -------
+    components : ndarray, shape (N, 2)
+        The second is zero where S is one.
+    shares : ndarray, shape (2,)
+    """
+    centred = vectors - vectors.mean(axis=0)
+    values, directions = np.linalg.eigh(centred.T @ centred)
+    order = np.argsort(values)[::-1][:2]
+    components = centred @ directions[:, order]
+    components *= np.sign(components[np.abs(components).argmax(axis=0), np.arange(len(order))])  # one sign of two
+    shares = values[order] / max(values.sum(), 1e-30)
+    if len(order) < 2:
+        return np.column_stack([components, np.zeros(len(components))]), np.array([shares[0], 0.0])
+    return components, shares
+
+
+def chi2_histogram(latents: Arrays) -> str:
+    """Draw the distribution of chi-square per pixel of the held-out spectra; empty for fewer than eight."""
+    chi2 = np.asarray(latents.get("RECON_MSE", []), dtype=np.float64)
+    chi2 = chi2[np.isfinite(chi2)]
+    if len(chi2) < 8:
+        return ""
+    low, high = np.quantile(chi2, (0.0, 0.99))
+    low, high = min(float(low), 0.9), max(float(high) * 1.03, 1.1)
+    counts, edges = np.histogram(chi2, bins=min(44, max(10, len(chi2) // 6)), range=(low, high))
+    beyond = int((chi2 > high).sum())
+    axes = Axes(_LEFT, 30, NARROW - _LEFT - _RIGHT, 330, (low, high), (0.0, float(counts.max()) * 1.1))
+    axes.add_grid("χ² per pixel", "held-out spectra", 6, 6)
+    axes.vertical(1.0, "reference", "1: the noise")
+    for count, left, right in zip(counts, edges[:-1], edges[1:], strict=True):
+        if count:
+            axes.bar(left, right, 0, count, "fill c2", f"{count} spectra between {left:.3g} and {right:.3g}")
+    median = float(np.median(chi2))
+    axes.vertical(median, "median", f"median {median:.3f}")
+    note = f'<p class="note">{beyond} spectra lie beyond the right edge.</p>' if beyond else ""
+    return drawing(NARROW, 412, [axes], "Distribution of chi-square per pixel of the held-out spectra") + note
+
+
+def _limits(values: np.ndarray) -> tuple[float, float]:
+    low, high = np.quantile(values, (0.002, 0.998))
+    return padded(float(low), float(high), 0.12)
+
+
+def _scale(edges: np.ndarray) -> str:
+    if len(edges) < 2:
+        return ""
+    boxes = "".join(f'<i class="z{number}"></i>' for number in range(len(edges) - 1))
+    middle = f"{edges[len(edges) // 2]:.2f}"
+    return (
+        '<div class="colorbar"><span>redshift</span>'
+        f"<span>{edges[0]:.2f}</span><b>{boxes}</b><span>{edges[-1]:.2f}</span>"
+        f"<span>median {middle}, equal numbers in each colour</span></div>"
+    )

@@ -1,0 +1,260 @@
+"""The page: sections in the order a reader asks for them, put into one file that needs nothing else."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+import string
+import time
+from html import escape
+from importlib.resources import files
+from typing import Any
+
+from hpctrain import __version__
+from hpctrain.metrics.progress import format_bytes, format_duration
+from hpctrain.report.attempts import Attempt
+from hpctrain.report.curves import loss_figure, small_figures
+from hpctrain.report.gather import RunFacts
+from hpctrain.report.highlight import highlight_shell, highlight_yaml
+from hpctrain.report.latents import chi2_histogram, latent_figure
+from hpctrain.report.scale import grouped
+from hpctrain.report.spectra import LEGEND, MOST_SPECTRA, spectrum_figures
+from hpctrain.report.summary import (
+    DASH,
+    checkpoint_summary,
+    first_line,
+    key_numbers,
+    sentence,
+    state_of,
+    warnings_of,
+)
+from hpctrain.report.timeline import OUTCOME_CSS, timeline_figure
+
+MOST_ATTEMPTS = 60
+"""Rows of the table of attempts; of more, the first and the last are shown."""
+
+
+def render_page(facts: RunFacts) -> str:
+    """Return the report of a run as one HTML document.
+
+    The document loads nothing: styles, figures and the small script of the pointer's read-out are inside, and a
+    content security policy forbids the rest, whatever a profile or a log line may contain.
+    """
+    template = files("hpctrain.report").joinpath("page.html").read_text(encoding="utf-8")
+    style = files("hpctrain.report").joinpath("style.css").read_text(encoding="utf-8")
+    script = re.search(r"<script>(.*)</script>", template, re.DOTALL)[1]
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    sections = [
+        ("training", "Training", _training(facts)),
+        ("attempts", "Attempts", _attempts(facts)),
+        ("reconstructions", "Reconstructions", _reconstructions(facts)),
+        ("anomalies", "Most anomalous spectra", _anomalies(facts)),
+        ("latents", "Latent space", _latents(facts)),
+        ("profile", "Profile", _profile(facts)),
+        ("provenance", "Provenance", _provenance(facts)),
+    ]
+    state = state_of(facts)
+    name = str(facts.job.get("name") or facts.run.name)
+    return string.Template(template).substitute(
+        script_digest=digest,
+        style=style,
+        name=escape(name),
+        run_id=escape(facts.run.run_id),
+        state=state,
+        description=_description(facts),
+        sentence=escape(sentence(facts)),
+        navigation="".join(f'<a href="#{key}">{escape(title)}</a>' for key, title, body in sections if body),
+        warnings=_warnings(facts),
+        numbers="".join(
+            f"<div><dt>{escape(n.label)}</dt><dd>{escape(n.value)}</dd><dd>{escape(n.remark)}</dd></div>"
+            for n in key_numbers(facts)
+        ),
+        sections="".join(
+            f'<section id="{key}"><h2>{escape(title)}</h2>{body}</section>' for key, title, body in sections if body
+        ),
+        footer=escape(f"hpctrain {__version__} · {_when(facts.now)} · {facts.run.path}"),
+    )
+
+
+def _description(facts: RunFacts) -> str:
+    match = re.search(r"^description:[ \t]*(\S.*)$", facts.profile_text, re.MULTILINE)
+    text = match[1].strip().strip("'\"") if match else ""
+    return f'<p class="description">{escape(text)}</p>' if text else ""
+
+
+def _warnings(facts: RunFacts) -> str:
+    found = warnings_of(facts)
+    if not found:
+        return ""
+    shown = "".join(f"<li>{escape(text)}</li>" for text in found[:12])
+    more = f"<li>and {len(found) - 12} more, in metrics.jsonl</li>" if len(found) > 12 else ""
+    title = "One thing to know" if len(found) == 1 else f"{len(found)} things to know"
+    return f'<aside class="warnings"><h2>{title}</h2><ul>{shown}{more}</ul></aside>'
+
+
+def _training(facts: RunFacts) -> str:
+    loss = loss_figure(facts.history, facts.attempts)
+    if not loss:
+        return '<p class="empty">Nothing has been recorded yet.</p>'
+    small = "".join(
+        f"<figure><figcaption><b>{escape(title)}</b></figcaption>{_scroll(svg)}</figure>"
+        for title, svg in small_figures(facts.history, facts.attempts)
+    )
+    return (
+        f"<figure><figcaption><b>Loss</b> Half the χ² of the valid pixels plus the divergence of the latents, per "
+        f'valid pixel of the global batch.</figcaption>{_scroll(loss)}</figure><div class="pair">{small}</div>'
+    )
+
+
+def _attempts(facts: RunFacts) -> str:
+    if not facts.attempts:
+        return ""
+    rows = facts.attempts
+    cut = len(rows) > MOST_ATTEMPTS
+    shown = [*rows[: MOST_ATTEMPTS // 2], *rows[-MOST_ATTEMPTS // 2 :]] if cut else rows
+    heads = ("", "Began", "Lasted", "Where", "Steps", "Ended by", "Lost")
+    body = "".join(_attempt_row(attempt) for attempt in shown)
+    note = f'<p class="note">{len(rows) - len(shown)} attempts in between are left out.</p>' if cut else ""
+    table = (
+        f'<div class="scroll"><table><thead><tr>{"".join(f"<th>{head}</th>" for head in heads)}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div>{note}"
+    )
+    caption = f"<b>Time line</b> {escape(checkpoint_summary(facts))}"
+    return f"<figure><figcaption>{caption}</figcaption>{_scroll(timeline_figure(facts))}</figure>{table}"
+
+
+def _attempt_row(attempt: Attempt) -> str:
+    job = f"job {attempt.job_id}" if attempt.job_id else "no job"
+    where = f"{attempt.world_size} × {attempt.device or 'rank'}"
+    cells = [
+        f'<td><span class="pill {OUTCOME_CSS[attempt.outcome]}">{attempt.number}</span></td>',
+        f"<td>{escape(_when(attempt.started_at))}<small>{escape(job)}</small></td>",
+        f"<td>{escape(format_duration(attempt.seconds))}</td>",
+        f"<td>{escape(where)}<small>{escape(first_line(attempt.hosts))}</small></td>",
+        f"<td>{grouped(attempt.first_step)} – {grouped(attempt.last_step)}</td>",
+        f"<td>{escape(_ending(attempt))}<small>{escape(_exit_text(attempt))}</small></td>",
+        f"<td>{grouped(attempt.steps_lost) if attempt.steps_lost else DASH}</td>",
+    ]
+    return f"<tr>{''.join(cells)}</tr>"
+
+
+def _ending(attempt: Attempt) -> str:
+    return first_line(attempt.cause)
+
+
+def _exit_text(attempt: Attempt) -> str:
+    if attempt.exit_code is None:
+        return "" if attempt.outcome == "running" else attempt.outcome
+    return f"exit code {attempt.exit_code}" + (", requeued" if attempt.exit_code == 75 else "")
+
+
+def _reconstructions(facts: RunFacts) -> str:
+    if facts.reconstructions is None:
+        return ""
+    step = facts.reconstructions.get("step")
+    when = f" as the network saw them at step {grouped(int(step))}" if step is not None else ""
+    more = len(facts.reconstructions["flux"]) - MOST_SPECTRA
+    rest = f" {more} more are in results/reconstructions.npz." if more > 0 else ""
+    return f'<p class="lead">Held-out spectra{when}.{rest}</p>{LEGEND}{_spectra(facts.reconstructions)}'
+
+
+def _anomalies(facts: RunFacts) -> str:
+    if facts.anomalies is None:
+        return ""
+    lead = (
+        "The held-out spectra that an Isolation Forest tells most easily from the others in latent space, the most "
+        "anomalous first. A negative score is anomalous; a large χ² beside it says that the network could not draw it."
+    )
+    return f'<p class="lead">{lead}</p>{LEGEND}{_spectra(facts.anomalies)}'
+
+
+def _spectra(arrays: dict[str, Any]) -> str:
+    return "".join(
+        f'<figure class="spectrum"><figcaption><b>{escape(name)}</b> {escape(text)}</figcaption>{_scroll(svg)}</figure>'
+        for name, text, svg in spectrum_figures(arrays)
+    )
+
+
+def _latents(facts: RunFacts) -> str:
+    if facts.latents is None:
+        return ""
+    parts = [
+        (f"<b>{grouped(len(facts.latents['LATENT_VEC']))} held-out spectra</b> Rings: the most anomalous.",
+         latent_figure(facts.latents)),
+        ("<b>Goodness of reconstruction</b>", chi2_histogram(facts.latents)),
+    ]  # fmt: skip
+    figures = "".join(
+        f"<figure><figcaption>{caption}</figcaption>{_scroll(svg)}</figure>" for caption, svg in parts if svg
+    )
+    return f'<div class="pair">{figures}</div>' if figures else ""
+
+
+def _profile(facts: RunFacts) -> str:
+    parts = []
+    if facts.profile_text:
+        parts.append(
+            "<details open><summary>profile.yaml, resolved: the only configuration the trainer read</summary>"
+            f"<pre>{highlight_yaml(facts.profile_text)}</pre></details>"
+        )
+    if facts.script_text:
+        parts.append(
+            f"<details><summary>job.sh, the batch script</summary><pre>{highlight_shell(facts.script_text)}</pre>"
+            "</details>"
+        )
+    return "".join(parts)
+
+
+def _provenance(facts: RunFacts) -> str:
+    known = dict(facts.provenance)
+    if not known and not facts.job:
+        return ""
+    rows, folded = [], []
+    submitted = facts.submitted_at
+    rows.append(("Submitted", _when(submitted) if submitted else DASH))
+    rows.append(("Cluster", str(facts.job.get("cluster") or DASH)))
+    for key in ("command", "user", "host", "system", "python", "hpctrain"):
+        if known.get(key):
+            rows.append((key.capitalize() if key != "hpctrain" else key, _words(known[key])))
+    for key, title in (("code", "Code"), ("project", "Project")):
+        git = (known.get(key) or {}).get("git") if isinstance(known.get(key), dict) else None
+        if isinstance(git, dict):
+            rows.append((title, _git_text(git)))
+            if git.get("diff"):
+                folded.append((f"Uncommitted changes, {title.lower()}", str(git["diff"])))
+    if isinstance(known.get("packages"), dict):
+        rows.append(("Packages", ", ".join(f"{name} {version}" for name, version in known["packages"].items())))
+    for data in known.get("data") or []:
+        if isinstance(data, dict) and data.get("path"):
+            size = f", {format_bytes(data['bytes'])}" if data.get("bytes") else ""
+            rows.append(("Data", f"{data['path']}{size}"))
+    started = facts.history.last("started") or {}
+    if started.get("num_parameters"):
+        rows.append(("Parameters", grouped(started["num_parameters"])))
+    finished = facts.history.last("finished") or {}
+    if finished.get("sha256"):
+        rows.append(("Model, SHA-256", str(finished["sha256"])))
+    folded.append(("provenance.json", json.dumps(known, indent=2, ensure_ascii=False)))
+    table = "".join(f"<tr><th>{escape(key)}</th><td>{escape(text)}</td></tr>" for key, text in rows)
+    details = "".join(
+        f"<details><summary>{escape(title)}</summary><pre>{escape(text)}</pre></details>" for title, text in folded
+    )
+    return f'<div class="scroll"><table class="facts"><tbody>{table}</tbody></table></div>{details}'
+
+
+def _git_text(git: dict[str, Any]) -> str:
+    changed = ", with uncommitted changes" if git.get("dirty") else ""
+    return f"{git.get('commit', '?')} on {git.get('branch', '?')}{changed}"
+
+
+def _words(value: Any) -> str:
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _when(moment: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S %Z", time.localtime(moment)).strip()
+
+
+def _scroll(svg: str) -> str:
+    return f'<div class="scroll">{svg}</div>'

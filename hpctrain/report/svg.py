@@ -1,0 +1,208 @@
+"""Drawing on the page: axes, lines, bands and labels as inline SVG that takes its colours from the style sheet."""
+
+from __future__ import annotations
+
+import itertools
+from html import escape
+
+import numpy as np
+
+from hpctrain.report.decimate import decimate
+from hpctrain.report.scale import Scale
+
+_numbers = itertools.count(1)
+
+
+def number(value: float) -> str:
+    """Return a coordinate with one decimal, as short as can be."""
+    text = f"{value:.1f}"
+    return text[:-2] if text.endswith(".0") else text
+
+
+def path_of(x: np.ndarray, y: np.ndarray) -> str:
+    """Return the ``d`` of a path through points; a NaN interrupts it."""
+    parts, pen_down = [], False
+    for a, b in zip(x, y, strict=True):
+        if np.isnan(a) or np.isnan(b):
+            pen_down = False
+            continue
+        parts.append(f"{'L' if pen_down else 'M'}{number(a)} {number(b)}")
+        pen_down = True
+    return "".join(parts)
+
+
+class Axes:
+    """A frame with two scales, to draw in.
+
+    Parameters
+    ----------
+    left, top, width, height : float
+        The frame, in units of the drawing (about CSS pixels).
+    x_limits, y_limits : (float, float)
+        Values at the edges.
+    x_kind, y_kind : str
+        ``linear``, ``log`` or ``time``.
+    """
+
+    def __init__(
+        self,
+        left: float,
+        top: float,
+        width: float,
+        height: float,
+        x_limits: tuple[float, float],
+        y_limits: tuple[float, float],
+        x_kind: str = "linear",
+        y_kind: str = "linear",
+    ) -> None:
+        self.left, self.top, self.width, self.height = left, top, width, height
+        self.x = Scale(*x_limits, left, left + width, x_kind)
+        self.y = Scale(*y_limits, top + height, top, y_kind)
+        self._below: list[str] = []
+        self._inside: list[str] = []
+        self._above: list[str] = []
+        self._x_label = ""
+
+    def add_grid(self, x_label: str = "", y_label: str = "", x_ticks: int = 8, y_ticks: int = 5) -> Axes:
+        """Draw grid lines, tick labels and axis labels; no tick labels on x where it has no label."""
+        bottom, right = self.top + self.height, self.left + self.width
+        self._x_label = x_label
+        for value, label in self.y.ticks(y_ticks):
+            y = number(float(self.y.place(value)))
+            self._below.append(f'<path class="grid" d="M{number(self.left)} {y}H{number(right)}"/>')
+            self._above.append(
+                f'<text class="tick" x="{number(self.left - 8)}" y="{y}" dy=".32em" text-anchor="end">{label}</text>'
+            )
+        for value, label in self.x.ticks(x_ticks):
+            x = number(float(self.x.place(value)))
+            self._below.append(f'<path class="axis" d="M{x} {number(bottom)}v4"/>')
+            if x_label:
+                self._above.append(
+                    f'<text class="tick" x="{x}" y="{number(bottom + 17)}" text-anchor="middle">{label}</text>'
+                )
+        self._below.append(f'<path class="axis" d="M{number(self.left)} {number(bottom)}H{number(right)}"/>')
+        if x_label:
+            self._above.append(
+                f'<text class="label" x="{number(right)}" y="{number(bottom + 35)}" text-anchor="end">'
+                f"{escape(x_label)}</text>"
+            )
+        if y_label:
+            self._above.append(
+                f'<text class="label" x="{number(self.left)}" y="{number(self.top - 9)}">{escape(y_label)}</text>'
+            )
+        return self
+
+    def line(self, x: np.ndarray, y: np.ndarray, css: str, name: str = "") -> None:
+        """Draw a line through (x, y), with no more points than the page can show.
+
+        Parameters
+        ----------
+        x, y : ndarray, shape (n,)
+            Values; NaN interrupts the line.
+        css : str
+            Class of the line.
+        name : str
+            For the read-out under the pointer; a line without name has none.
+        """
+        places = decimate(self.x.place(x), self.y.place(y), int(self.width))
+        self._path(*places, css, name)
+
+    def _path(self, x: np.ndarray, y: np.ndarray, css: str, name: str = "") -> None:
+        data = f' data-name="{escape(name)}"' if name else ""
+        y = np.clip(y, self.top - 4 * self.height, self.top + 5 * self.height)
+        self._inside.append(f'<path class="line {css}"{data} d="{path_of(x, y)}"/>')
+
+    def band(self, x: np.ndarray, low: np.ndarray, high: np.ndarray, css: str) -> None:
+        """Fill between two lines, interrupted where either is NaN; as many points as given."""
+        finite = np.isfinite(low) & np.isfinite(high)
+        edges = np.flatnonzero(np.diff(finite.astype(np.int8), prepend=0, append=0))
+        far = (self.top - 4 * self.height, self.top + 5 * self.height)
+        px, py_low, py_high = self.x.place(x), self.y.place(low).clip(*far), self.y.place(high).clip(*far)
+        pieces = []
+        for start, end in zip(edges[::2], edges[1::2], strict=True):
+            part = slice(start, end)
+            pieces.append(
+                path_of(np.concatenate([px[part], px[part][::-1]]), np.concatenate([py_low[part], py_high[part][::-1]]))
+                + "Z"
+            )
+        self._inside.append(f'<path class="band {css}" d="{"".join(pieces)}"/>')
+
+    def dots(self, x: np.ndarray, y: np.ndarray, css: str, radius: float = 2.5) -> None:
+        """Draw points as one path of round dots, a dozen bytes each."""
+        px, py = self.x.place(x), self.y.place(y)
+        good = np.isfinite(px) & np.isfinite(py)
+        d = "".join(f"M{number(a)} {number(b)}h0" for a, b in zip(px[good], py[good], strict=True))
+        self._inside.append(f'<path class="dots {css}" stroke-width="{2 * radius:g}" d="{d}"/>')
+
+    def ring(self, x: float, y: float, css: str, title: str = "") -> None:
+        """Draw a circle around a point."""
+        px, py = number(float(self.x.place(x))), number(float(self.y.place(y)))
+        told = f"<title>{escape(title)}</title>" if title else ""
+        self._above.append(f'<circle class="ring {css}" cx="{px}" cy="{py}" r="5.5">{told}</circle>')
+
+    def bar(self, low: float, high: float, bottom: float, top: float, css: str, title: str = "") -> None:
+        """Draw a rectangle between values; at least one unit wide, so that it is seen."""
+        x0, x1 = float(self.x.place(low)), float(self.x.place(high))
+        y0, y1 = sorted((float(self.y.place(bottom)), float(self.y.place(top))))
+        told = f"<title>{escape(title)}</title>" if title else ""
+        self._inside.append(
+            f'<rect class="{css}" x="{number(x0)}" y="{number(y0)}" width="{number(max(1.0, x1 - x0))}" '
+            f'height="{number(y1 - y0)}">{told}</rect>'
+        )
+
+    def vertical(self, x: float, css: str, label: str = "", title: str = "") -> None:
+        """Draw a line from bottom to top, with a label along its upper end."""
+        px = float(self.x.place(x))
+        told = f"<title>{escape(title)}</title>" if title else ""
+        self._below.append(
+            f'<path class="{css}" d="M{number(px)} {number(self.top)}v{number(self.height)}">{told}</path>'
+        )
+        if label:
+            self._above.append(
+                f'<text class="mark" transform="translate({number(px)} {number(self.top + 3)}) rotate(-90)" '
+                f'text-anchor="end" dy="-.35em">{escape(label)}</text>'
+            )
+
+    def horizontal(self, y: float, css: str, label: str = "") -> None:
+        """Draw a line from left to right, with a label above its right end."""
+        py = float(self.y.place(y))
+        self._below.append(f'<path class="{css}" d="M{number(self.left)} {number(py)}h{number(self.width)}"/>')
+        if label:
+            self.text(self.left + self.width, py - 5, label, "mark", "end")
+
+    def text(self, left: float, top: float, text: str, css: str = "label", anchor: str = "start") -> None:
+        """Write at a place of the drawing (not at values)."""
+        self._above.append(
+            f'<text class="{css}" x="{number(left)}" y="{number(top)}" text-anchor="{anchor}">{escape(text)}</text>'
+        )
+
+    def render(self) -> str:
+        """Return the SVG of these axes; what is drawn inside is clipped to the frame."""
+        clip = f"clip{next(_numbers)}"
+        box = (
+            f'x="{number(self.left)}" y="{number(self.top)}" width="{number(self.width)}" '
+            f'height="{number(self.height)}"'
+        )
+        scales = (
+            f'data-x="{self.x.low:.10g} {self.x.high:.10g} {self.x.kind}" '
+            f'data-y="{self.y.low:.10g} {self.y.high:.10g} {self.y.kind}" data-label="{escape(self._x_label)}"'
+        )
+        frame = " ".join(number(value) for value in (self.left, self.top, self.width, self.height))
+        return (
+            f'<g class="axes" data-frame="{frame}" {scales}><clipPath id="{clip}"><rect {box}/></clipPath>'
+            f'{"".join(self._below)}<g clip-path="url(#{clip})">{"".join(self._inside)}</g>{"".join(self._above)}</g>'
+        )
+
+
+def drawing(width: int, height: int, axes: list[Axes], description: str) -> str:
+    """Return a whole ``<svg>`` that scales with the page and tells a screen reader what it shows."""
+    return (
+        f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(description)}">'
+        f"{''.join(part.render() for part in axes)}</svg>"
+    )
+
+
+def legend(entries: list[tuple[str, str]]) -> str:
+    """Return a legend in HTML: (class of the sign, text) pairs."""
+    items = "".join(f'<span class="key {css}">{escape(text)}</span>' for css, text in entries)
+    return f'<div class="legend">{items}</div>'
