@@ -151,7 +151,7 @@ class Boundary:
             "grad_norm": result.gradient_norm,
             "samples_seen": schedule.samples_seen(result.step),
             "samples_per_s": samples / max(now_s - self._clock_s, 1e-9),
-            "epoch": result.step / schedule.steps_per_epoch,
+            "epoch": schedule.samples_seen(result.step) / schedule.num_train,
             "memory_gib": used_memory_gib(run.device),
         }
         if run.loss_scale.enabled:
