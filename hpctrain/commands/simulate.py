@@ -1,8 +1,8 @@
 """Write realistic quasar and galaxy spectra.
 
-The file has the layout that ``hpctrain ingest`` writes (DESI's grid of 7,781 pixels unless told otherwise), with columns
-of the truth: true redshift, signal to noise ratio, and which spectra are unusual. The same seed gives the same spectra,
-and a larger file begins with those of a smaller one. It is streamed: any size fits in memory.
+The file has the layout that ``hpctrain ingest`` writes, on DESI's grid of 7,781 pixels unless told otherwise, with
+columns of the truth: true redshift, signal to noise ratio, and which spectra are unusual. The same seed gives the same
+spectra, and a larger file begins with those of a smaller one. It is streamed: any size fits in memory.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ LYMAN_LIMIT_AA = 911.75
 _METALS = [(2796.35, 1.0), (2803.53, 0.6), (2600.17, 0.5), (2586.65, 0.25), (2382.76, 0.6), (2344.21, 0.35)]
 """Mg II doublet and Fe II: wavelength [AA] and optical depth relative to the strongest."""
 
-_FOREST_SIGMA = 1.7
+_FOREST_SIGMA = 1.3
 """Scatter of ln(optical depth) between pixels; makes the variance of the flux that of the forest at z = 2.5."""
 
 

@@ -149,9 +149,15 @@ def _populations() -> np.ndarray:
         profile = 1.0 / (1.0 + ((GRID_AA - center) / 9.0) ** 2) + np.exp(-0.5 * ((GRID_AA - center) / 5.0) ** 2)
         middle *= 1 - 0.33 * fading * profile
         young *= 1 - 0.10 * fading * profile
-    for center, depth, sigma in ((1260, 0.3, 4), (1302, 0.3, 5), (1335, 0.3, 4), (1397, 0.3, 6), (1549, 0.35, 7)):
+    for center, depth, sigma in ((1260, 0.4, 1.6), (1302, 0.4, 2.0), (1335, 0.4, 1.6), (1397, 0.3, 3), (1549, 0.35, 4)):
         young *= 1 - depth * np.exp(-0.5 * ((GRID_AA - center) / sigma) ** 2)
-    for center, depth, sigma in ((2344, 0.3, 4), (2378, 0.35, 6), (2593, 0.4, 7), (2799, 0.35, 6), (3934.8, 0.15, 3)):
+    for center, depth, sigma in (
+        (2344.2, 0.3, 1.8),
+        (2382.8, 0.3, 1.8),
+        (2600.2, 0.35, 2),
+        (2796.4, 0.3, 2),
+        (2803.5, 0.25, 2),
+    ):
         young *= 1 - depth * np.exp(-0.5 * ((GRID_AA - center) / sigma) ** 2)
     populations = np.stack([_broaden(spectrum) for spectrum in (old, middle, young)])
     return (populations / populations[:, [pixel_of(5500)]]).astype(np.float32)

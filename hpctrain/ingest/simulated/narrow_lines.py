@@ -56,23 +56,25 @@ def add_narrow_lines(
     """
     step = edges_aa[1] - edges_aa[0]
     num_pixels = len(edges_aa) - 1
-    rows = np.arange(len(flux))[:, None]
     for name, area in areas.items():
         center = NARROW_LINES_AA[name] * (1.0 + redshift)
         sigma = np.hypot(center * sigma_km_s / LIGHT_KM_S, RESOLUTION_AA)
-        if not len(center) or center.min() > edges_aa[-1] or center.max() < edges_aa[0]:
+        margin = 4.5 * sigma + step
+        seen = np.flatnonzero((center > edges_aa[0] - margin) & (center < edges_aa[-1] + margin))
+        if not seen.size:
             continue
-        reach = int(4.5 * sigma.max() / step) + 2
-        first = ((center - edges_aa[0]) / step).astype(np.int64) - reach
-        edge = first[:, None] + np.arange(2 * reach + 2)
-        share = np.diff(_normal_cdf((edges_aa[0] + edge * step - center[:, None]) / sigma[:, None]), axis=1)
+        center, sigma = center[seen], sigma[seen]
+        reach = int(margin[seen].max() / step) + 1
+        edge = ((center - edges_aa[0]) / step).astype(np.int64)[:, None] + np.arange(-reach, reach + 2)
+        offset = ((edges_aa[0] + edge * step - center[:, None]) / sigma[:, None]).astype(np.float32)
+        height = (area[seen] * (1.0 + redshift[seen]) / step).astype(np.float32)
+        added = np.diff(_normal_cdf(offset), axis=1) * height[:, None]
         pixel = edge[:, :-1]
         inside = (pixel >= 0) & (pixel < num_pixels)
-        added = share * inside * (area * (1.0 + redshift) / step)[:, None]
-        # Outside pixels are sent to the ends with nothing to add.
-        np.add.at(flux, (rows, pixel.clip(0, num_pixels - 1)), added)
+        # Each pixel of a row occurs once, so adding by index is safe, and much faster than ufunc.at.
+        flux.reshape(-1)[(seen[:, None] * num_pixels + pixel)[inside]] += added[inside]
 
 
 def _normal_cdf(x: np.ndarray) -> np.ndarray:
     """Cumulative normal distribution to 3e-4 (Page 1977), without scipy."""
-    return 0.5 * (1.0 + np.tanh(np.sqrt(2.0 / np.pi) * (x + 0.044715 * x**3)))
+    return 0.5 + 0.5 * np.tanh(np.float32(np.sqrt(2.0 / np.pi)) * (x + np.float32(0.044715) * x * x * x))

@@ -18,7 +18,7 @@ from hpctrain.ingest.simulated.rest_frame import (
 BROAD_LINES = [
     # rest wavelength [AA], equivalent width [AA], width and blueshift in units of the object's
     (1033.8, 9.0, 1.3, 0.5),  # Ly-beta and O VI
-    (1215.67, 55.0, 0.95, 0.3),
+    (1215.67, 46.0, 1.1, 0.3),
     (1240.81, 15.0, 1.1, 0.5),  # N V
     (1262.6, 1.5, 1.2, 0.2),
     (1304.4, 2.2, 1.0, 0.2),  # O I and Si II
