@@ -28,7 +28,7 @@ SOURCE = "hpctrain encode"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``hpctrain encode``."""
-    parser.add_argument("run", type=Path, metavar="RUN", help="run directory, or a folder with model.safetensors")
+    parser.add_argument("run_dir", type=Path, metavar="RUN", help="run directory, or a folder with model.safetensors")
     parser.add_argument("files", nargs="+", metavar="FILE.h5", help="spectra on the grid the model was trained on")
     parser.add_argument("--out", type=Path, required=True, metavar="LATENTS.h5", help="catalogue to write")
     parser.add_argument("--checkpoint", metavar="STEP", help="a checkpoint (1200 or step-00001200), not the last model")
@@ -65,8 +65,8 @@ def run(args: argparse.Namespace) -> int:
     if not args.out.absolute().parent.is_dir():
         raise ProfileError(SOURCE, [Problem("--out", f"{args.out.absolute().parent} is no directory; make it first")])
     device = choose_device(args.device)
-    model, card = load_model(args.run, device, args.checkpoint)
-    spectra = open_spectra(DataSection(files=args.files, columns=_columns(args.run, args.column)))
+    model, card = load_model(args.run_dir, device, args.checkpoint)
+    spectra = open_spectra(DataSection(files=args.files, columns=_columns(args.run_dir, args.column)))
     for note in spectra.notes:
         print(f"note: {note}")
     rows = np.arange(len(spectra), dtype=np.int64) if args.split == "all" else _side(spectra, card, args.split)

@@ -94,7 +94,9 @@ class WeightedPCA:
         model = cls(grid, flux.new_ones(grid.num_pixels), flux.new_zeros(num_components, grid.num_pixels))
         for _ in range(num_iterations if num_components else 1):
             model._maximise(flux, weight, scores, 1 / smoothness**2)
-            scores = model._solve_scores(flux, weight, model.mean.expand_as(flux), model.basis.expand(len(flux), -1, -1))
+            scores = model._solve_scores(
+                flux, weight, model.mean.expand_as(flux), model.basis.expand(len(flux), -1, -1)
+            )
             scores = _whiten(scores)
         if num_components:
             model._maximise(flux, weight, scores, 1 / smoothness**2)
