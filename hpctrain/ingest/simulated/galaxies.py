@@ -12,6 +12,7 @@ from hpctrain.ingest.simulated.rest_frame import (
     GRID_PIXELS,
     LIGHT_KM_S,
     STEP,
+    combine,
     dim,
     pixel_of,
     starburst_dust,
@@ -77,8 +78,8 @@ def galaxy_spectra(draws: Draws, is_quiescent: np.ndarray, extreme: np.ndarray):
     middle = np.where(is_quiescent, 0.12 * draws.uniform(), 0.1 + 0.35 * draws.uniform())
     dust = np.where(is_quiescent, 0.05 * draws.uniform(), 0.05 + 0.3 * draws.uniform())
     young, dust = np.where(extreme, 0.9, young), np.where(extreme, 0.03, dust)
-    shares = np.stack([(1 - young) * (1 - middle), (1 - young) * middle, young], axis=1).astype(np.float32)
-    spectra = shares @ _populations()
+    shares = np.stack([(1 - young) * (1 - middle), (1 - young) * middle, young], axis=1)
+    spectra = combine(shares, _populations())
     reddening = dim(starburst_dust(GRID_AA), dust)
     spectra *= reddening
     at_halpha = spectra[:, pixel_of(6564.61)]

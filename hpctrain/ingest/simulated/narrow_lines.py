@@ -9,6 +9,9 @@ from hpctrain.ingest.simulated.rest_frame import LIGHT_KM_S
 RESOLUTION_AA = 1.8 / 2.355
 """Dispersion of the spectrograph's line spread [AA]: DESI has a nearly constant width of 1.8 AA FWHM."""
 
+_NUM_SIGMA = 4.5
+"""Where profiles are cut off."""
+
 NARROW_LINES_AA = {
     "[NeV] 3427": 3426.85,
     "[OII] 3727": 3727.09,
@@ -59,7 +62,7 @@ def add_narrow_lines(
     for name, area in areas.items():
         center = NARROW_LINES_AA[name] * (1.0 + redshift)
         sigma = np.hypot(center * sigma_km_s / LIGHT_KM_S, RESOLUTION_AA)
-        margin = 4.5 * sigma + step
+        margin = _NUM_SIGMA * sigma + step
         seen = np.flatnonzero((center > edges_aa[0] - margin) & (center < edges_aa[-1] + margin))
         if not seen.size:
             continue
@@ -68,7 +71,8 @@ def add_narrow_lines(
         edge = ((center - edges_aa[0]) / step).astype(np.int64)[:, None] + np.arange(-reach, reach + 2)
         offset = ((edges_aa[0] + edge * step - center[:, None]) / sigma[:, None]).astype(np.float32)
         height = (area[seen] * (1.0 + redshift[seen]) / step).astype(np.float32)
-        added = np.diff(_normal_cdf(offset), axis=1) * height[:, None]
+        # Cut at its own width, as the window is that of the broadest of the block.
+        added = np.diff(_normal_cdf(offset.clip(-_NUM_SIGMA, _NUM_SIGMA)), axis=1) * height[:, None]
         pixel = edge[:, :-1]
         inside = (pixel >= 0) & (pixel < num_pixels)
         # Each pixel of a row occurs once, so adding by index is safe, and much faster than ufunc.at.

@@ -10,6 +10,7 @@ from hpctrain.ingest.simulated.rest_frame import (
     LN_GRID,
     absorb_line,
     add_line,
+    combine,
     gaussian_bumps,
     pixel_of,
     smc_dust,
@@ -117,14 +118,14 @@ def quasar_spectra(draws: Draws, reddened: np.ndarray, absorbed: np.ndarray, ext
     brightness = draws.normal()
     dust = np.where(reddened, draws.uniform(0.35, 0.6), -0.035 * np.log1p(-draws.uniform(0, 0.99)))
     slopes = np.stack([draws.normal(-1.6, 0.2), draws.normal(-0.1, 0.25), draws.normal(0.9, 0.3), dust], axis=1)
-    spectra = np.exp(slopes.astype(np.float32) @ _CONTINUUM_BASIS)
+    spectra = np.exp(combine(slopes, _CONTINUUM_BASIS))
     continuum_at = {line: spectra[:, _clipped_pixel(line)].copy() for line, *_ in BROAD_LINES}
     narrow_at = {name: spectra[:, _clipped_pixel(_narrow_wavelength(name))] for name in NARROW_WIDTHS_AA}
 
     iron_uv, iron_optical = draws.around(0.17, 0.2), draws.around(0.13, 0.25)
     balmer = draws.around(0.09, 0.2)
     bumps = np.stack([iron_uv, balmer], axis=1) * continuum_at[2798.75][:, None]
-    spectra += bumps.astype(np.float32) @ np.stack([_IRON_UV, _BALMER_CONTINUUM]).astype(np.float32)
+    spectra += combine(bumps, np.stack([_IRON_UV, _BALMER_CONTINUUM]))
     spectra += (iron_optical * continuum_at[4862.68]).astype(np.float32)[:, None] * _IRON_OPTICAL
 
     # Baldwin effect: the brighter, the weaker the lines.

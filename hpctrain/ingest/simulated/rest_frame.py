@@ -50,7 +50,9 @@ def line_profile(
     pixels = slice(start, stop)
     velocity = (LIGHT_KM_S * (LN_GRID[pixels] - np.log(center_aa))).astype(np.float32)
     offset = (velocity - shift_km_s[:, None].astype(np.float32)) / sigma_km_s[:, None].astype(np.float32)
-    return pixels, np.exp(-0.5 * np.square(offset))
+    offset2 = np.square(offset, out=offset)
+    # Cut at its own reach: the array reaches as far as the broadest of the block, and no object may depend on others.
+    return pixels, np.exp(-0.5 * offset2) * (offset2 < num_sigma**2)
 
 
 def add_line(
@@ -70,6 +72,17 @@ def absorb_line(
     profile = line_profile(center_aa, shift_km_s, sigma_km_s)
     if profile is not None:
         spectra[:, profile[0]] *= np.exp(-depth[:, None].astype(np.float32) * profile[1])
+
+
+def combine(coefficients: np.ndarray, basis: np.ndarray) -> np.ndarray:
+    """Return ``coefficients @ basis``, shape (n, P), float32; each row to the last bit the same in any company.
+
+    A matrix product of a BLAS library sums in an order that depends on the number of rows.
+    """
+    total = np.zeros((len(coefficients), basis.shape[1]), np.float32)
+    for column, row in zip(coefficients.astype(np.float32).T, basis.astype(np.float32), strict=True):
+        total += column[:, None] * row
+    return total
 
 
 def gaussian_bumps(bumps: list[tuple[float, float, float]]) -> np.ndarray:
