@@ -94,7 +94,7 @@ class Document:
         where = ".".join(str(key) for key in path)
         for depth in range(len(path), 0, -1):
             place = self.places.get(path[:depth])
-            if place is not None:
+            if place is not None and (place.line is not None or depth == len(path)):
                 source = None if place.source == self.source else place.source
                 return PlacedProblem(where, message, place.line, source)
         return Problem(where, message)

@@ -21,6 +21,9 @@ SLURM_WORD_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.,:+*=@/&|\[\]()-]{0,254}$"
 MAX_TIME_LIMIT_S = 10_000 * 3600
 """More than a year: no queue grants it, and four digits of hours are what HH:MM:SS shows."""
 
+MAX_BATCH_SIZE = 1 << 20
+"""Spectra of a micro-batch; a slip of the finger above this, not a wish."""
+
 _TIME_LIMIT = re.compile(r"^(?:(?P<days>\d{1,3})-)?(?P<hours>\d{1,4}):(?P<minutes>[0-5]\d)(?::(?P<seconds>[0-5]\d))?$")
 
 
@@ -101,9 +104,7 @@ Switch = Annotated[bool, BeforeValidator(_switch)]
 class Section(BaseModel):
     """A part of the profile: unknown keys are errors, values are not converted silently."""
 
-    model_config = ConfigDict(
-        extra="forbid", strict=True, frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
-    )
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
 class LaunchSection(Section):
@@ -211,7 +212,7 @@ class NormaliseSection(Section):
         (1600.0, 1800.0),
         (1450.0, 1470.0),
     ]
-    """Rest-frame windows [AA], the first one wholly inside the observed range is used (SCIENCE: spender, SpenderQ)."""
+    """Rest-frame windows [AA], the first one wholly inside the observed range is used (spender, SpenderQ)."""
     min_snr: Annotated[float, Field(ge=0)] = 2.0
     """Spectra whose window has a lower signal to noise ratio are not trained on (weight 0), and counted."""
 
@@ -250,6 +251,7 @@ class SpectralVAESection(Section):
     """A variational autoencoder of spectra with the redshift applied between a rest-frame decoder and the data."""
 
     family: Literal["spectral_vae"] = "spectral_vae"
+    """Which network."""
     latent_size: Annotated[int, Field(ge=1, le=1024)] = 10
     """Number of latents S; beyond 6 to 10 nothing is gained on quasars (SpenderQ)."""
     encoder_channels: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1, max_length=8)] = [128, 256, 512]
@@ -288,7 +290,7 @@ class EarlyStoppingSection(Section):
 class TrainSection(Section):
     """The optimisation."""
 
-    batch_size: Annotated[int, Field(ge=1, le=1048576)] = 128
+    batch_size: Annotated[int, Field(ge=1, le=MAX_BATCH_SIZE)] = 128
     """Spectra per rank and micro-batch."""
     accumulation: Annotated[int, Field(ge=1, le=65536)] = 1
     """Micro-batches per rank and update. The global batch is batch_size x accumulation x ranks."""

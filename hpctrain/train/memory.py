@@ -4,20 +4,21 @@ The real network and the real update run on fake tensors, which have shapes and 
 that is born or dies is counted. So the answer holds weights, gradients, AdamW's moments, the moving average, what the
 backward pass keeps, and temporaries, at any batch size and precision, in about a second.
 
-In: a resolved profile as JSON on stdin. Out: one line of JSON, a :class:`MemoryModel`. What only a real device has
-(context, workspaces, fragmentation) is added by :mod:`hpctrain.profile.memory`, which runs this as a subprocess.
+In: a resolved profile as JSON on stdin. Out: one line of JSON, a
+:class:`~hpctrain.profile.memory.Measurement`. What only a real device has (context, workspaces, fragmentation) is added
+by :mod:`hpctrain.profile.memory`, which runs this as a subprocess.
 """
 
 from __future__ import annotations
 
 import json
-import math
 import sys
 import weakref
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -25,12 +26,15 @@ from torch.utils._pytree import tree_leaves
 
 from hpctrain.distributed.stop import StopRequest
 from hpctrain.distributed.world import World
-from hpctrain.errors import HpctrainError
+from hpctrain.errors import DataError
 from hpctrain.models import build_model
 from hpctrain.models.facts import DataFacts
+from hpctrain.profile.memory import Measurement
+from hpctrain.profile.rules_data import find_files
 from hpctrain.profile.schema import DataSection, Profile
 from hpctrain.spectra.batch import SpectraBatch
 from hpctrain.spectra.hdf5 import open_spectra
+from hpctrain.spectra.split import TRAIN, assign_split
 from hpctrain.spectra.transform import augment
 from hpctrain.train.scaling import LossScale
 from hpctrain.train.schedule import Schedule
@@ -43,34 +47,6 @@ DESI_GRID = DataFacts(7781, (3600.0, 9824.0), 0.0, 4.0, 6712.0)
 
 _BATCH_SIZES = (64, 512)
 """Where the line is measured; with fake tensors a large batch costs no more than a small one."""
-
-
-@dataclass(frozen=True)
-class MemoryModel:
-    """Peak memory of one rank as a function of its batch size.
-
-    Parameters
-    ----------
-    fixed_gib, per_spectrum_gib : float
-        Peak is ``fixed_gib + per_spectrum_gib * batch_size`` [GiB] ...
-    floor_gib : float
-        ... and never less than this, the peak with a single spectrum.
-    weights_gib : float
-        Weights alone [GiB], float32.
-    num_parameters : int
-    num_pixels : int
-        Pixels L assumed.
-    facts_from : str
-        Where the grid and redshifts come from.
-    """
-
-    fixed_gib: float
-    per_spectrum_gib: float
-    floor_gib: float
-    weights_gib: float
-    num_parameters: int
-    num_pixels: int
-    facts_from: str
 
 
 class PeakMemory(TorchDispatchMode):
@@ -190,48 +166,80 @@ def _fake_batches(facts: DataFacts, batch_size: int) -> Iterator[SpectraBatch]:
         )
 
 
-def estimate_memory(profile: Profile) -> MemoryModel:
+def measure(profile: Profile) -> Measurement:
     """Return the memory model of a profile, its grid and redshifts taken from the data where they exist."""
-    facts, facts_from = find_facts(profile.data)
-    small, large = (measure_peak_bytes(profile, facts, size)[0] for size in _BATCH_SIZES)
-    floor, num_parameters = measure_peak_bytes(profile, facts, 1)
+    data = look_at_data(profile.data)
+    small, large = (measure_peak_bytes(profile, data.facts, size)[0] for size in _BATCH_SIZES)
+    floor, num_parameters = measure_peak_bytes(profile, data.facts, 1)
     slope = (large - small) / (_BATCH_SIZES[1] - _BATCH_SIZES[0])
-    return MemoryModel(
+    return Measurement(
         fixed_gib=(small - slope * _BATCH_SIZES[0]) / GIB,
         per_spectrum_gib=slope / GIB,
         floor_gib=floor / GIB,
         weights_gib=4 * num_parameters / GIB,
         num_parameters=num_parameters,
-        num_pixels=facts.num_pixels,
-        facts_from=facts_from,
+        num_pixels=data.facts.num_pixels,
+        facts_from=data.facts_from,
+        num_spectra=data.num_spectra,
+        num_train=data.num_train,
+        data_problem=data.problem,
     )
 
 
-def find_facts(data: DataSection) -> tuple[DataFacts, str]:
-    """Return what sizes the network, and where it comes from: the data, or what they are assumed to be."""
+@dataclass(frozen=True)
+class DataLook:
+    """What a look at the data shows, or what is assumed where there are none.
+
+    Parameters
+    ----------
+    facts : DataFacts
+    facts_from : str
+        Where they come from.
+    num_spectra, num_train : int or None
+        Spectra in all, and on the training side of the split.
+    problem : str or None
+        Why the data cannot be used.
+    """
+
+    facts: DataFacts
+    facts_from: str
+    num_spectra: int | None = None
+    num_train: int | None = None
+    problem: str | None = None
+
+
+def look_at_data(data: DataSection) -> DataLook:
+    """Look at the files of ``data.files``; assume DESI's grid where there are none yet."""
+    assumed = _assumed(data)
+    if not any(find_files(pattern) for pattern in data.files):
+        return assumed
     try:
         spectra = open_spectra(data)
-    except (HpctrainError, OSError):  # absent or damaged: `check` reports that, the estimate goes on
-        return _assumed_facts(data)
-    try:
-        return DataFacts.from_spectra(spectra, torch.arange(len(spectra)).numpy()), "the data"
-    finally:
-        spectra.close()
+        try:
+            num_train = int((assign_split(spectra.target_id, data.split) == TRAIN).sum())
+            facts = DataFacts.from_spectra(spectra, np.arange(len(spectra)))
+            return DataLook(facts, "the data", len(spectra), min(num_train, data.max_spectra or num_train))
+        finally:
+            spectra.close()
+    except DataError as error:
+        return replace(assumed, num_spectra=None, num_train=None, problem=str(error))
 
 
-def _assumed_facts(data: DataSection) -> tuple[DataFacts, str]:
-    num_pixels = data.simulate.num_pixels if data.simulate is not None else None
-    if num_pixels is None:
-        return DESI_GRID, "the DESI grid and redshifts up to 4"
-    facts = DataFacts(num_pixels, DESI_GRID.wavelength_aa, 0.0, 4.0, math.fsum(DESI_GRID.wavelength_aa) / 2)
-    return facts, f"{num_pixels} simulated pixels and redshifts up to 4"
+def _assumed(data: DataSection) -> DataLook:
+    if data.simulate is None:
+        return DataLook(DESI_GRID, "the DESI grid and redshifts up to 4")
+    num_spectra, split = data.simulate.num_spectra, data.split
+    num_train = round(num_spectra * (1 - split.validation - split.test))
+    num_train = min(num_train, data.max_spectra or num_train)
+    facts = replace(DESI_GRID, num_pixels=data.simulate.num_pixels or DESI_GRID.num_pixels)
+    return DataLook(facts, f"{facts.num_pixels} simulated pixels and redshifts up to 4", num_spectra, num_train)
 
 
 def main() -> None:
-    """Read a profile from stdin, write its memory model to stdout."""
+    """Read a profile from stdin, write its measurement to stdout."""
     torch.set_num_threads(1)
     profile = Profile.model_validate_json(sys.stdin.read())
-    print(json.dumps(asdict(estimate_memory(profile))))
+    print(json.dumps(asdict(measure(profile))))
 
 
 if __name__ == "__main__":

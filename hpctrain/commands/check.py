@@ -1,0 +1,158 @@
+"""Say everything that is wrong with a profile, before it queues.
+
+All problems at once, each with file, line and what to do; exit code 2. Warnings are things that will work but are
+probably not meant. The memory an update needs is estimated without a GPU (about three seconds, then remembered).
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+from hpctrain.errors import Problem, ProfileError
+
+if TYPE_CHECKING:
+    from hpctrain.profile.check import Findings
+
+_GREEN, _YELLOW, _PLAIN = "\x1b[32m", "\x1b[33m", "\x1b[0m"
+_EXIT_WRONG = ProfileError.exit_code
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of ``hpctrain check``."""
+    parser.add_argument("profile", metavar="PROFILE", help="YAML file")
+    parser.add_argument(
+        "--set",
+        dest="overrides",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="override a value, such as train.batch_size=64",
+    )
+    parser.add_argument("--no-memory", action="store_true", help="do not estimate memory nor look at the data's size")
+    parser.add_argument("--strict", action="store_true", help="warnings count as problems")
+    parser.add_argument("--json", action="store_true", help="print the findings as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Check and print."""
+    from hpctrain.profile.check import Findings, check_profile
+
+    try:
+        findings = check_profile(args.profile, args.overrides, memory=not args.no_memory)
+    except ProfileError as error:
+        if not args.json:
+            raise
+        findings = Findings(error.source, problems=error.problems)
+    wrong = findings.profile is None or bool(findings.problems) or (args.strict and bool(findings.warnings))
+    if args.json:
+        print(json.dumps(_as_json(findings, not wrong), indent=2))
+    else:
+        print_findings(findings, args.strict)
+    return _EXIT_WRONG if wrong else 0
+
+
+def print_findings(findings: Findings, strict: bool = False) -> None:
+    """Print problems and warnings to stderr, and to stdout what the run will be if there is no problem."""
+    if findings.problems:
+        print(ProfileError(findings.source, findings.problems), file=sys.stderr)
+    if findings.warnings:
+        count = "1 warning" if len(findings.warnings) == 1 else f"{len(findings.warnings)} warnings"
+        print(_coloured(f"{findings.source}: {count}", _YELLOW, sys.stderr), file=sys.stderr)
+        for warning in findings.warnings:
+            print(f"  {warning}", file=sys.stderr)
+    if findings.profile is not None and not findings.problems and not (strict and findings.warnings):
+        print(_coloured(f"{findings.source}: good", _GREEN, sys.stdout))
+        for line in summary(findings):
+            print(f"  {line}")
+
+
+def summary(findings: Findings) -> list[str]:
+    """Return in a few lines what the run will be: where, batches, length, memory."""
+    from hpctrain.profile.judge import plural
+
+    profile = findings.profile
+    assert profile is not None
+    launch, train = profile.launch, profile.train
+    where = profile.platform or (f"site {launch.site}" if launch.site else f"cluster {launch.cluster}")
+    device = f"{launch.gpus_per_node * launch.nodes} GPUs" if launch.gpus_per_node else "CPU"
+    if launch.gpus_per_node * launch.nodes == 1:
+        device = "1 GPU"
+    lines = [
+        f"{profile.name}: {plural(launch.world_size, 'rank')} on {plural(launch.nodes, 'node')} ({device}, {where}), "
+        f"at most {launch.time_limit} per attempt",
+        f"global batch {profile.global_batch:,} = {train.batch_size} x accumulation {train.accumulation} x "
+        f"{plural(launch.world_size, 'rank')}, {train.precision}",
+    ]
+    return [*lines, *_length(findings), *_memory(findings)]
+
+
+def _length(findings: Findings) -> list[str]:
+    profile, found = findings.profile, findings.measurement
+    if profile is None or found is None or not found.num_train:
+        return []
+    train = profile.train
+    steps = -(-train.epochs * found.num_train // profile.global_batch)
+    steps = min(steps, train.max_steps or steps)
+    kind = "" if found.facts_from == "the data" else " (to be simulated)"
+    spectra = f"{found.num_train:,} of {found.num_spectra:,} spectra to train on{kind}"
+    return [f"{spectra}: {steps:,} steps in {train.epochs} epochs"]
+
+
+def _memory(findings: Findings) -> list[str]:
+    from hpctrain.profile.check import memory_need
+
+    found, need = findings.measurement, memory_need(findings)
+    if found is None or findings.profile is None:
+        return []
+    size = f"{found.num_parameters / 1e6:.1f} million weights"
+    assumed = "" if found.facts_from == "the data" else f"; assumed: {found.facts_from}"
+    if need is None:
+        peak = max(found.floor_gib, found.fixed_gib + found.per_spectrum_gib * findings.profile.train.batch_size)
+        return [f"memory about {peak:.1f} GiB per rank ({size}{assumed}); name a platform to have it checked"]
+    needed = need.needed_gib(findings.profile.train.batch_size)
+    title = need.platform.title
+    return [f"memory {needed:.1f} of {need.available_gib:.1f} GiB ({need.share:.0%}) of {title} ({size}{assumed})"]
+
+
+def _as_json(findings: Findings, good: bool) -> dict[str, Any]:
+    from hpctrain.profile.check import memory_need
+
+    need = memory_need(findings)
+    profile = findings.profile
+    memory = None
+    if need is not None and profile is not None:
+        memory = {
+            "needed_gib": round(need.needed_gib(profile.train.batch_size), 3),
+            "available_gib": need.available_gib,
+            "platform": need.platform.name,
+            "fits": need.fits,
+        }
+    return {
+        "profile": findings.source,
+        "good": good,
+        "problems": [_problem_as_json(problem, findings.source) for problem in findings.problems],
+        "warnings": [_problem_as_json(warning, findings.source) for warning in findings.warnings],
+        "world_size": None if profile is None else profile.launch.world_size,
+        "global_batch": None if profile is None else profile.global_batch,
+        "memory": memory,
+        "measurement": None if findings.measurement is None else dataclasses.asdict(findings.measurement),
+    }
+
+
+def _problem_as_json(problem: Problem, source: str) -> dict[str, Any]:
+    return {
+        "file": getattr(problem, "source", None) or source,
+        "line": problem.line,
+        "key": problem.where,
+        "message": problem.message,
+    }
+
+
+def _coloured(text: str, colour: str, stream: Any) -> str:
+    plain = "NO_COLOR" in os.environ or not stream.isatty()
+    return text if plain else f"{colour}{text}{_PLAIN}"

@@ -1,0 +1,55 @@
+"""List the GPUs and boards a profile can name with ``platform:``.
+
+Memory is what a process can use. The batch sizes are a rule of thumb for large networks; ``hpctrain check`` computes
+what the network of a profile really needs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of ``hpctrain platforms``."""
+    parser.add_argument("--json", action="store_true", help="print the platforms as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the table."""
+    from hpctrain.profile.platforms import PLATFORMS, Platform
+
+    if args.json:
+        print(json.dumps([dataclasses.asdict(platform) for platform in PLATFORMS.values()], indent=2))
+        return 0
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=SIMPLE_HEAD)
+    for title in ("platform", "device", "also named"):
+        table.add_column(title, no_wrap=title == "platform")
+    for title in ("memory GiB", "CUDA", "precision", "batch", "accumulation"):
+        table.add_column(title, justify="right")
+
+    def precision(platform: Platform) -> str:
+        supported = {"fp32": True, "fp16": platform.has_fp16, "bf16": platform.has_bf16}
+        return " ".join(name for name, is_supported in supported.items() if is_supported)
+
+    for platform in PLATFORMS.values():
+        memory = f"{platform.memory_gib:.1f}" if platform.is_gpu else "the host's"
+        shared = " (shared with the CPU)" if platform.is_gpu and platform.is_unified else ""
+        table.add_row(
+            platform.name,
+            platform.title + shared,
+            ", ".join(platform.aliases),
+            memory,
+            platform.compute_capability or "none",
+            precision(platform),
+            "{}-{}".format(*platform.batch_size),
+            "{}-{}".format(*platform.accumulation),
+        )
+    console = Console()
+    console.print(table) if console.is_terminal else Console(width=160).print(table)
+    return 0

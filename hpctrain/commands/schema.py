@@ -1,0 +1,35 @@
+"""Write the JSON Schema of profiles, from which editors complete keys and show what they mean.
+
+The shipped profiles name it in their first line; write it beside your own to have the same:
+``hpctrain schema --out schema.json``.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from hpctrain.errors import Problem, ProfileError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of ``hpctrain schema``."""
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write to this file instead of standard output")
+    parser.add_argument("--markdown", action="store_true", help="the same as a page to read (docs/profile.md)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write the schema."""
+    from hpctrain.profile.describe import profile_json_schema_text, profile_markdown
+
+    text = profile_markdown() if args.markdown else profile_json_schema_text()
+    if args.out is None:
+        print(text, end="")
+        return 0
+    try:
+        args.out.write_text(text, encoding="utf-8")
+    except OSError as error:
+        message = f"cannot be written: {error.strerror}"
+        raise ProfileError("command line", [Problem(f"--out {args.out}", message)]) from error
+    print(f"wrote {args.out}")
+    return 0

@@ -1,0 +1,150 @@
+"""Everything that can be known to go wrong before a job queues, all at once.
+
+Without torch and without reading spectra: the schema, credentials, rules between fields, files, the limits of the site.
+The memory of the device and the size of the data are looked at by a subprocess (:mod:`hpctrain.profile.memory`).
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from hpctrain.errors import HpctrainError, Problem
+from hpctrain.profile.document import Document, KeyPath
+from hpctrain.profile.judge import Findings, Judge, as_path
+from hpctrain.profile.load import read_document, sort_problems, validate
+from hpctrain.profile.memory import MemoryNeed, measure
+from hpctrain.profile.near import did_you_mean
+from hpctrain.profile.platforms import Platform, find_platform
+from hpctrain.profile.rules_data import check_data
+from hpctrain.profile.rules_launch import check_launch
+from hpctrain.profile.rules_train import check_length, check_train
+from hpctrain.profile.schema import Profile
+from hpctrain.profile.site import Site, list_sites, load_site
+
+__all__ = ["Findings", "check_profile", "memory_need"]
+
+_STAND_INS: dict[KeyPath, Any] = {("name",): "unnamed", ("data",): {"files": ["x.h5"]}, ("data", "files"): ["x.h5"]}
+"""What a required key that is wrong counts as while the rules look at the others."""
+
+
+def check_profile(path: str | Path | Profile, overrides: Sequence[str] = (), memory: bool = True) -> Findings:
+    """Find all that is wrong with a profile.
+
+    Parameters
+    ----------
+    path : str, Path or Profile
+        The YAML file; or a profile that has been loaded already, whose problems then have no lines.
+    overrides : sequence of str
+        ``a.b=value`` each.
+    memory : bool
+        Also estimate the memory it needs and look at the size of the data: about three seconds, then remembered.
+
+    Returns
+    -------
+    Findings
+        Problems and warnings; :meth:`~Findings.raise_problems` makes an error of them.
+
+    Raises
+    ------
+    ProfileError
+        The file cannot be read or is not YAML.
+    SiteError
+        The site's own file is wrong.
+    """
+    if isinstance(path, Profile):
+        document = Document(path.name, path.model_dump(mode="json"))
+    else:
+        document = read_document(path, overrides)
+    profile, faulty = validate(document)
+    findings = Findings(document.source, profile)
+    understood = profile or _without(document.data, faulty)
+    if understood is None:
+        findings.problems = sort_problems(document.problems)
+        return findings
+    judge = Judge(document, understood, faulty)
+    site = findings.site = _find_site(judge)
+    check_launch(judge, site)
+    check_data(judge)
+    check_train(judge)
+    if memory and profile is not None and not any(problem.where.startswith("model") for problem in judge.problems):
+        _check_memory(judge, findings)
+    judge.problems += document.problems
+    findings.problems, findings.warnings = judge.sorted_notes()
+    return findings
+
+
+def memory_need(findings: Findings) -> MemoryNeed | None:
+    """Return what the profile needs of its device; None where the device or the need is not known."""
+    profile, measurement = findings.profile, findings.measurement
+    if profile is None or measurement is None:
+        return None
+    platform = _platform_of(profile, findings.site)
+    if platform is None:
+        return None
+    launch = profile.launch
+    if platform.is_gpu and launch.gpus_per_node:
+        shared_by = -(-launch.ranks_on_each_node // launch.gpus_per_node)
+        return MemoryNeed(measurement, profile, platform, platform.memory_gib, shared_by)
+    partition = findings.site.partition_for(launch.partition) if findings.site else None
+    available = launch.memory_gib_per_node or (partition.memory_gib if partition else None) or platform.memory_gib
+    return MemoryNeed(measurement, profile, platform, available, launch.ranks_on_each_node) if available else None
+
+
+def _without(data: dict[str, Any], faulty: set[KeyPath]) -> Profile | None:
+    """Return the profile with defaults for all that is wrong, so that the rules can look at the rest."""
+    data = copy.deepcopy(data)
+    for path in sorted(faulty, key=len, reverse=True):
+        keys = path[: next((depth for depth, key in enumerate(path) if isinstance(key, int)), len(path))]
+        *around, last = keys
+        target: Any = data
+        for key in around:
+            target = target.get(key) if isinstance(target, dict) else None
+        if isinstance(target, dict):
+            target.pop(last, None)
+            if keys in _STAND_INS:
+                target[last] = _STAND_INS[keys]
+    try:
+        return Profile.model_validate(data)
+    except ValidationError:
+        return None
+
+
+def _find_site(judge: Judge) -> Site | None:
+    name = judge.profile.launch.site
+    if name is None or judge.is_faulty("launch.site"):
+        return None
+    sites = list_sites()
+    if name not in sites:
+        judge.problem(f"there is no site '{name}'{did_you_mean(name, sites)}", "launch.site")
+        return None
+    return load_site(name)
+
+
+def _platform_of(profile: Profile, site: Site | None) -> Platform | None:
+    partition = site.partition_for(profile.launch.partition) if site else None
+    name = profile.platform or (partition.platform if partition else None)
+    return None if name is None else find_platform(name)
+
+
+def _check_memory(judge: Judge, findings: Findings) -> None:
+    try:
+        measurement = findings.measurement = measure(judge.profile)
+    except HpctrainError as error:
+        judge.warnings.append(Problem("", f"{error}; --no-memory leaves it out"))
+        return
+    if measurement.data_problem and not any(as_path(problem.where)[:1] == ("data",) for problem in judge.problems):
+        judge.problem(measurement.data_problem, "data.files")
+    if measurement.num_train is not None:
+        check_length(judge, measurement.num_train)
+    need = memory_need(findings)
+    if need is None:
+        return
+    if not need.fits:
+        judge.problem(str(need.complaint()), "train.batch_size")
+    elif need.remark():
+        judge.warn(str(need.remark()), "train.batch_size")

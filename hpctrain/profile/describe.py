@@ -1,0 +1,159 @@
+"""The schema for people and editors: ``profiles/schema.json`` and ``docs/profile.md``, both made from ``schema.py``."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import json
+from typing import Any
+
+from hpctrain.profile.document import KeyPath
+from hpctrain.profile.load import ENVIRONMENT_FIELDS
+from hpctrain.profile.schema import Profile, Section
+from hpctrain.profile.wording import Schema, allowed, sections
+
+_EXTENDS = "Another profile this one is laid over: relative to this file; mappings are merged, all else is replaced."
+
+_PREFACE = """\
+# The profile
+
+One YAML file is one training run. `hpctrain check PROFILE` says everything that is wrong with it at once;
+`hpctrain submit PROFILE` runs it. Only `name` and `data.files` are needed, all else has a default.
+
+    name: my-run
+    data:
+      files: [spectra.h5]
+
+- **Another file as a base**: `extends: base.yaml`, relative to the file that says so. Sections are merged key by key;
+  lists and single values are replaced.
+- **For once**: `--set train.batch_size=64`, as often as needed; the value is YAML (`--set data.files=[a.h5,b.h5]`).
+- **Environment**: `${{SCRATCH}}` is replaced in {environment}, and nowhere else. `$$` is a dollar sign.
+- **YAML without surprises**: `24:00:00` is a time, `1e-3` a number, `no` is false only where a switch is meant; a key
+  given twice is an error.
+- **Editors** complete keys and show these texts when the file begins with
+  `# yaml-language-server: $schema=schema.json` (as the shipped profiles do).
+- **No credentials**: they come from the environment; a profile that holds one is refused.
+
+This page is made from `hpctrain/profile/schema.py` by `hpctrain schema --markdown --out docs/profile.md`.
+"""
+
+
+def profile_json_schema() -> Schema:
+    """Return the JSON Schema of a profile file, with descriptions, for editors."""
+    schema = _described(Profile.model_json_schema(), Profile)
+    for name, model in _section_models(Profile).items():
+        schema["$defs"][name] = _described(schema["$defs"][name], model)
+    for definition in (schema, *schema["$defs"].values()):
+        for key, value in definition["properties"].items():
+            value.pop("title", None)
+            if isinstance(value.get("default"), dict) and value["default"]:
+                value.pop("default")  # a section's defaults stand at its keys
+            if _takes_nothing_for_a_section(value, schema["$defs"]):
+                definition["properties"][key] = {"anyOf": [{"$ref": value.pop("$ref")}, {"type": "null"}], **value}
+    schema["properties"]["extends"] = {"type": "string", "minLength": 1, "description": _EXTENDS}
+    # A file with a base may leave to it what every run needs.
+    schema["if"] = {"not": {"required": ["extends"]}}
+    needed_in_data = schema["$defs"]["DataSection"].pop("required")
+    schema["then"] = {"required": schema.pop("required"), "properties": {"data": {"required": needed_in_data}}}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "hpctrain profile", **schema}
+
+
+def profile_json_schema_text() -> str:
+    """Return the text of ``profiles/schema.json``."""
+    return json.dumps(profile_json_schema(), indent=2, ensure_ascii=False) + "\n"
+
+
+def profile_markdown() -> str:
+    """Return the text of ``docs/profile.md``."""
+    environment = ", ".join(f"`{'.'.join(path)}`" for path in ENVIRONMENT_FIELDS)
+    parts = [_PREFACE.format(environment=environment)]
+    models = {(): Profile, **dict(_models_by_path(Profile, ()))}
+    for path, node in sections():
+        model = models[path]
+        title = ".".join(map(str, path)) if path else "At the top"
+        parts.append(f"## {title}\n\n{_first_words(model)}\n")
+        parts.append("| key | default | what it is | allowed |\n|---|---|---|---|")
+        texts = attribute_docstrings(model)
+        for key, child in node["properties"].items():
+            if "properties" in child and not child.get("optional"):
+                continue  # has a chapter of its own
+            default = _default(key, child, node)
+            parts.append(f"| `{key}` | {default} | {_cell(texts[key])} | {_cell(_allowed_here(key, child))} |")
+        parts.append("")
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def attribute_docstrings(model: type[Section]) -> dict[str, str]:
+    """Return the text under each field of a section.
+
+    Read from the source when asked for, not when the class is made: that would cost every start 30 ms.
+    """
+    texts: dict[str, str] = {}
+    for parent in reversed(model.__mro__):
+        if not (issubclass(parent, Section) and parent is not Section):
+            continue
+        (definition,) = ast.parse(inspect.getsource(parent)).body
+        assert isinstance(definition, ast.ClassDef)
+        for field, text in zip(definition.body, definition.body[1:], strict=False):
+            if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant):
+                assert isinstance(field.target, ast.Name)
+                texts[field.target.id] = inspect.cleandoc(str(text.value.value))
+    return texts
+
+
+def _described(node: Schema, model: type[Section]) -> Schema:
+    texts = attribute_docstrings(model)
+    sections_here = {path[0]: _first_words(section) for path, section in _models_by_path(model, ()) if len(path) == 1}
+    properties = {
+        key: {**child, "description": _plain(texts.get(key) or sections_here[key])}
+        for key, child in node["properties"].items()
+    }
+    return {**node, "properties": properties}
+
+
+def _section_models(model: type[Section]) -> dict[str, type[Section]]:
+    return {found.__name__: found for _, found in _models_by_path(model, ())}
+
+
+def _models_by_path(model: type[Section], path: KeyPath) -> list[tuple[KeyPath, type[Section]]]:
+    found: list[tuple[KeyPath, type[Section]]] = []
+    for key, field in model.model_fields.items():
+        options = [field.annotation, *getattr(field.annotation, "__args__", ())]
+        for option in options:
+            if isinstance(option, type) and issubclass(option, Section):
+                found += [((*path, key), option), *_models_by_path(option, (*path, key))]
+    return found
+
+
+def _takes_nothing_for_a_section(node: Schema, definitions: dict[str, Schema]) -> bool:
+    return "$ref" in node and "properties" in definitions[node["$ref"].rsplit("/", 1)[1]]
+
+
+def _first_words(model: type[Section]) -> str:
+    return inspect.cleandoc(model.__doc__ or "").split("\n\n")[0]
+
+
+def _default(key: str, node: Schema, section: Schema) -> str:
+    if key in section.get("required", []):
+        return "**needed**"
+    value: Any = node.get("default")
+    if value is None:
+        return "none"
+    return f"`{json.dumps(value)}`" if not isinstance(value, str) else f"`{value}`" if value else "empty"
+
+
+def _allowed_here(key: str, node: Schema) -> str:
+    text = allowed(node)
+    if "properties" in node:
+        text = "a section (below), or null"
+    elif node.get("optional"):
+        text += ", or null"
+    return text
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.replace("``", "`").replace("|", "\\|").split())
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.replace("``", "").replace("`", "").split())

@@ -1,0 +1,113 @@
+"""Rules of ``data``: files that are not there, splits that do not add up. Files are looked at, never read."""
+
+from __future__ import annotations
+
+import glob
+from pathlib import Path
+
+from hpctrain.profile.judge import Judge
+from hpctrain.profile.near import nearest
+
+_HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+_INGEST = {
+    ".fits": "spectra in FITS are read by 'hpctrain ingest sdss' or 'hpctrain ingest desi'",
+    ".fit": "spectra in FITS are read by 'hpctrain ingest sdss' or 'hpctrain ingest desi'",
+    ".parquet": "Parquet tables are read by 'hpctrain ingest parquet'",
+    ".csv": "tables of text are not read; see 'hpctrain ingest --help'",
+}
+
+
+def check_data(judge: Judge) -> None:
+    """Judge ``data``."""
+    _check_files(judge)
+    _check_split(judge)
+    _check_columns(judge)
+
+
+def find_files(pattern: str) -> list[Path]:
+    """Return the files a name or glob pattern of ``data.files`` stands for, sorted."""
+    if Path(pattern).exists():
+        return [Path(pattern)]
+    return sorted(Path(name) for name in glob.glob(pattern, recursive=True))
+
+
+def _check_files(judge: Judge) -> None:
+    data = judge.profile.data
+    seen: dict[Path, str] = {}
+    found = {pattern: find_files(pattern) for pattern in data.files}
+    makes_its_own = data.simulate is not None and not any(found.values())
+    for index, pattern in enumerate(data.files):
+        where = f"data.files.{index}"
+        if not found[pattern] and not makes_its_own:
+            judge.problem(_missing(pattern, judge.document.source), where)
+        for path in found[pattern]:
+            what = _what_is_wrong(path)
+            if what:
+                judge.problem(what, where)
+            elif path.resolve() in seen:
+                message = f"'{path}' is given twice (also by '{seen[path.resolve()]}'); its spectra would count double"
+                judge.problem(message, where)
+            seen[path.resolve()] = pattern
+    if makes_its_own and (len(data.files) > 1 or glob.has_magic(data.files[0])):
+        message = "the simulation writes one file; name one, without wildcards, or remove data.simulate"
+        judge.problem(message, "data.files", "data.simulate")
+
+
+def _missing(pattern: str, source: str) -> str:
+    if _has_wildcard(pattern):
+        return f"no file matches '{pattern}' in {Path.cwd()}"
+    path = Path(pattern)
+    suffixes = (".h5", ".hdf5", ".hdf")
+    beside = Path(source).parent / pattern
+    if not path.is_absolute() and beside.exists():
+        return (
+            f"'{pattern}' does not exist here; paths count from the folder the command is called in: write '{beside}'"
+        )
+    if not path.parent.is_dir():
+        return f"'{pattern}' does not exist, nor does the folder '{path.parent}'"
+    near = nearest(path.name, [entry.name for entry in path.parent.iterdir() if entry.suffix in suffixes])
+    if near is not None:
+        return f"'{pattern}' does not exist; did you mean '{path.parent / near}'?"
+    return f"'{pattern}' does not exist; 'hpctrain ingest' or 'hpctrain simulate' makes such a file"
+
+
+def _has_wildcard(pattern: str) -> bool:
+    return glob.has_magic(pattern)
+
+
+def _what_is_wrong(path: Path) -> str | None:
+    if path.is_dir():
+        return f"'{path}' is a folder; name files, such as '{path / '*.h5'}'"
+    try:
+        with open(path, "rb") as stream:
+            # A user block may come first; HDF5 then starts at a power of two.
+            for offset in (0, 512, 1024, 2048, 4096):
+                stream.seek(offset)
+                if stream.read(8) == _HDF5_SIGNATURE:
+                    return None
+    except OSError as error:
+        return f"'{path}' cannot be read: {error.strerror}"
+    suffix = Path(path.name.removesuffix(".gz")).suffix.lower()
+    return f"'{path}' is not an HDF5 file" + (f"; {_INGEST[suffix]}" if suffix in _INGEST else "")
+
+
+def _check_split(judge: Judge) -> None:
+    split, train = judge.profile.data.split, judge.profile.train
+    held_out = split.validation + split.test
+    if held_out >= 1:
+        message = (
+            f"validation {split.validation:g} + test {split.test:g} leave nothing to train on; keep the sum below 1"
+        )
+        judge.problem(message, "data.split", "data.split.validation", "data.split.test")
+    if split.validation == 0 and train.early_stopping is not None:
+        message = "needs spectra to evaluate on, but data.split.validation is 0; hold some out, such as 0.1"
+        judge.problem(message, "train.early_stopping", "data.split.validation")
+
+
+def _check_columns(judge: Judge) -> None:
+    owner: dict[str, str] = {}
+    for field, column in judge.profile.data.columns.model_dump().items():
+        if column in owner and column is not None:
+            message = f"'{column}' is named for {owner[column]} too; each needs a dataset of its own"
+            judge.problem(message, f"data.columns.{field}", f"data.columns.{owner[column]}")
+        owner.setdefault(column, field)

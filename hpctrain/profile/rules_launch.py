@@ -1,0 +1,215 @@
+"""Rules of ``launch`` and ``platform``: what the queue, the site or the device would refuse, before it queues."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from hpctrain.profile.judge import Judge, plural
+from hpctrain.profile.near import did_you_mean
+from hpctrain.profile.platforms import PLATFORMS, find_platform, platform_names
+from hpctrain.profile.schema import parse_time_limit_s
+from hpctrain.profile.site import Partition, Site
+
+SIGNAL_SWEEP_S = 60
+"""Slurm looks for jobs to warn every 30 s, and a save takes its time too."""
+
+OWN_KEYS = {
+    "job-name": "name",
+    "partition": "launch.partition",
+    "account": "launch.account",
+    "qos": "launch.qos",
+    "constraint": "launch.constraint",
+    "reservation": "launch.reservation",
+    "exclude": "launch.exclude",
+    "nodes": "launch.nodes",
+    "time": "launch.time_limit",
+    "signal": "launch.signal_lead_s",
+    "requeue": "launch.requeue",
+    "no-requeue": "launch.requeue",
+    "mem": "launch.memory_gib_per_node",
+    "mem-per-cpu": "launch.memory_gib_per_node",
+    "mem-per-gpu": "launch.memory_gib_per_node",
+    "ntasks": "launch.ranks_per_node",
+    "ntasks-per-node": "launch.ranks_per_node",
+    "ntasks-per-gpu": "launch.ranks_per_node",
+    "cpus-per-task": "launch.cpus_per_rank",
+    "cpus-per-gpu": "launch.cpus_per_rank",
+    "gpus": "launch.gpus_per_node",
+    "gpus-per-node": "launch.gpus_per_node",
+    "gpus-per-task": "launch.gpus_per_node",
+    "gres": "launch.gpus_per_node",
+}
+"""sbatch options that have a key of their own; given twice, one would silently win."""
+
+OURS_ALONE = {
+    "output": "logs go to the run directory",
+    "error": "logs go to the run directory",
+    "open-mode": "logs of earlier attempts must be kept",
+    "array": "all its tasks would train in one run directory",
+    "wrap": "the job runs the trainer",
+    "wait": "use hpc-submit --wait",
+    "parsable": "the launcher reads sbatch's answer",
+    "test-only": "use hpc-submit --dry-run",
+    "export": "the ranks need the launcher's variables",
+    "chdir": "paths count from the folder the command is called in",
+}
+
+
+def check_launch(judge: Judge, site: Site | None) -> None:
+    """Judge ``launch`` and ``platform``."""
+    _check_sbatch(judge)
+    _check_ranks(judge)
+    _check_times(judge)
+    _check_runs_dir(judge)
+    _check_platform(judge)
+    if site is not None and judge.profile.launch.cluster != "local":
+        _check_site(judge, site)
+
+
+def _check_sbatch(judge: Judge) -> None:
+    for option in judge.profile.launch.sbatch:
+        where = f"launch.sbatch.{option}"
+        if option in OWN_KEYS:
+            judge.problem(f"set {OWN_KEYS[option]} instead; the launcher writes this option itself", where)
+        elif option in OURS_ALONE:
+            judge.problem(f"cannot be set here: {OURS_ALONE[option]}", where)
+
+
+def _check_ranks(judge: Judge) -> None:
+    launch, data = judge.profile.launch, judge.profile.data
+    ranks, gpus = launch.ranks_on_each_node, launch.gpus_per_node
+    if gpus and ranks > gpus:
+        message = (
+            f"{plural(ranks, 'rank')} on {plural(gpus, 'GPU')}; NCCL takes one rank per GPU: remove ranks_per_node"
+        )
+        judge.problem(message, "launch.ranks_per_node", "launch.gpus_per_node")
+    elif ranks < gpus:
+        message = (
+            f"{plural(ranks, 'rank')} leaves {plural(gpus - ranks, 'GPU')} of each node idle; remove ranks_per_node"
+        )
+        judge.warn(message, "launch.ranks_per_node", "launch.gpus_per_node")
+    if data.reader_threads > launch.cpus_per_rank:
+        message = (
+            f"{data.reader_threads} threads on {plural(launch.cpus_per_rank, 'core')} (launch.cpus_per_rank); "
+            f"use {max(1, launch.cpus_per_rank - 1)}, or ask for {data.reader_threads + 1} cores"
+        )
+        judge.problem(message, "data.reader_threads", "launch.cpus_per_rank")
+    if launch.cluster == "local":
+        _check_local(judge)
+
+
+def _check_local(judge: Judge) -> None:
+    launch = judge.profile.launch
+    if launch.nodes > 1:
+        message = f"{launch.nodes} nodes, but cluster: local is one machine; use nodes: 1, or cluster: slurm"
+        judge.problem(message, "launch.nodes", "launch.cluster")
+    wanted, cores = launch.ranks_on_each_node * launch.cpus_per_rank, len(os.sched_getaffinity(0))
+    if wanted > cores and launch.nodes == 1:
+        message = (
+            f"{plural(launch.ranks_on_each_node, 'rank')} x {launch.cpus_per_rank} = {wanted} cores, "
+            f"this machine has {cores}; threads will wait for each other"
+        )
+        judge.warn(message, "launch.cpus_per_rank", "launch.ranks_per_node", "launch.cluster")
+
+
+def _check_times(judge: Judge) -> None:
+    launch = judge.profile.launch
+    limit_s, lead_s = parse_time_limit_s(launch.time_limit), launch.signal_lead_s
+    where = ("launch.signal_lead_s", "launch.time_limit")
+    if lead_s >= limit_s:
+        message = (
+            f"{lead_s} s is not shorter than the time limit, {limit_s} s ({launch.time_limit}); no step would be done"
+        )
+        judge.problem(message, *where)
+    elif lead_s > limit_s / 2:
+        judge.warn(
+            f"{lead_s} s is more than half of the time limit ({launch.time_limit}); less is trained than lost", *where
+        )
+    elif launch.requeue and lead_s < SIGNAL_SWEEP_S:
+        message = (
+            f"{lead_s} s is short: Slurm may warn 30 s late, and the save must fit too; use {SIGNAL_SWEEP_S} or more"
+        )
+        judge.warn(message, "launch.signal_lead_s")
+    if launch.max_attempts_without_progress > launch.max_attempts:
+        message = f"{launch.max_attempts_without_progress} can never be reached: max_attempts is {launch.max_attempts}"
+        judge.problem(message, "launch.max_attempts_without_progress", "launch.max_attempts")
+
+
+def _check_runs_dir(judge: Judge) -> None:
+    folder = Path(judge.profile.launch.runs_dir).absolute()
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    if not existing.is_dir():
+        judge.problem(f"'{existing}' is a file; name a folder", "launch.runs_dir")
+    elif not os.access(existing, os.W_OK | os.X_OK):
+        judge.problem(f"'{existing}' cannot be written to; name a folder of yours", "launch.runs_dir")
+
+
+def _check_platform(judge: Judge) -> None:
+    name, launch, train = judge.profile.platform, judge.profile.launch, judge.profile.train
+    if launch.gpus_per_node == 0 and train.device == "cuda":
+        message = "device: cuda, but launch.gpus_per_node is 0; ask for GPUs, or use device: auto"
+        judge.problem(message, "train.device", "launch.gpus_per_node")
+    if launch.gpus_per_node and train.device == "cpu":
+        message = f"device: cpu leaves {plural(launch.gpus_per_node, 'GPU')} per node idle; set launch.gpus_per_node: 0"
+        judge.warn(message, "train.device", "launch.gpus_per_node")
+    if name is None:
+        return
+    platform = find_platform(name)
+    if platform is None:
+        near = did_you_mean(name, PLATFORMS) if not did_you_mean(name, platform_names()).endswith("?") else ""
+        judge.problem(f"there is no platform '{name}'{near or did_you_mean(name, platform_names())}", "platform")
+    elif not platform.is_gpu and launch.gpus_per_node:
+        message = (
+            f"platform: cpu, but launch asks for {plural(launch.gpus_per_node, 'GPU')} per node; set gpus_per_node: 0"
+        )
+        judge.problem(message, "launch.gpus_per_node", "platform")
+    elif platform.is_gpu and not launch.gpus_per_node:
+        judge.warn(
+            f"{platform.title}, but launch.gpus_per_node is 0: the CPUs would train", "platform", "launch.gpus_per_node"
+        )
+
+
+def _check_site(judge: Judge, site: Site) -> None:
+    launch = judge.profile.launch
+    if launch.partition is not None and site.partitions and launch.partition not in site.partitions:
+        message = (
+            f"{site.source} has no partition '{launch.partition}'{did_you_mean(launch.partition, site.partitions)}"
+        )
+        judge.problem(message, "launch.partition", "launch.site")
+        return
+    partition = site.partition_for(launch.partition)
+    if partition is not None:
+        name = launch.partition or site.default_partition
+        _check_partition(judge, partition, f"partition '{name}'", site.source)
+
+
+def _check_partition(judge: Judge, partition: Partition, name: str, source: str) -> None:
+    launch = judge.profile.launch
+    also = ("launch.partition", "launch.site")
+    cores = launch.ranks_on_each_node * launch.cpus_per_rank
+    if partition.max_time and parse_time_limit_s(launch.time_limit) > parse_time_limit_s(partition.max_time):
+        message = (
+            f"{launch.time_limit} is above the limit of {name} ({partition.max_time}, {source}); lower it, "
+            "the job requeues itself when it is reached"
+        )
+        judge.problem(message, "launch.time_limit", *also)
+    limits = (
+        ("launch.nodes", launch.nodes, partition.max_nodes, "nodes"),
+        ("launch.gpus_per_node", launch.gpus_per_node, partition.gpus_per_node, "GPUs per node"),
+        ("launch.memory_gib_per_node", launch.memory_gib_per_node or 0, partition.memory_gib, "GiB per node"),
+    )
+    for where, wanted, limit, unit in limits:
+        if limit is not None and wanted > limit:
+            judge.problem(
+                f"{wanted:g} is above the limit of {name} ({limit:g} {unit}, {source}); lower it", where, *also
+            )
+    if partition.cores is not None and cores > partition.cores:
+        message = (
+            f"{plural(launch.ranks_on_each_node, 'rank')} x {launch.cpus_per_rank} = {cores} cores, a node of {name} "
+            f"has {partition.cores} ({source}); use {max(1, partition.cores // launch.ranks_on_each_node)}"
+        )
+        judge.problem(message, "launch.cpus_per_rank", "launch.ranks_per_node", "launch.gpus_per_node", *also)
+    named, there = find_platform(judge.profile.platform or ""), find_platform(partition.platform or "")
+    if named is not None and there is not None and named != there:
+        judge.problem(f"{named.name}, but {name} has {there.name} ({source}); name that one", "platform", *also)

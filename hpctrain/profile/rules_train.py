@@ -1,0 +1,135 @@
+"""Rules of ``model``, ``train`` and ``checkpoint``: values that are fine alone and do not fit together."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+from hpctrain.profile.judge import Judge
+from hpctrain.profile.near import nearest
+from hpctrain.profile.platforms import find_platform
+
+HIGH_LEARNING_RATE = 0.03
+"""AdamW moves each weight by about the learning rate per update; beyond this it diverges or forgets."""
+
+
+def check_train(judge: Judge) -> None:
+    """Judge ``model``, ``train`` and ``checkpoint``."""
+    _check_model(judge)
+    _check_learning_rate(judge)
+    _check_precision(judge)
+    _check_init_from(judge)
+    _check_checkpoints(judge)
+
+
+def check_length(judge: Judge, num_train: int) -> int:
+    """Judge what depends on the number of training spectra, and return the number of updates of the run."""
+    train = judge.profile.train
+    global_batch = judge.profile.global_batch
+    if num_train == 0:
+        judge.problem(
+            "no spectrum is left to train on; use more spectra or a smaller data.split", "data.files", "data.split"
+        )
+        return 0
+    steps = math.ceil(train.epochs * num_train / global_batch)
+    if num_train < global_batch:
+        message = (
+            f"the global batch is {global_batch} (batch_size x accumulation x ranks), but there are only {num_train} "
+            "training spectra: every update sees some of them twice; use smaller batches or fewer ranks"
+        )
+        judge.warn(message, "train.batch_size", "train.accumulation", "launch.nodes", "launch.gpus_per_node")
+    total = min(steps, train.max_steps or steps)
+    if train.warmup_steps >= total and train.max_steps is None:
+        message = (
+            f"{train.warmup_steps} is not less than the {total} steps of the whole run ({train.epochs} epochs of "
+            f"{num_train} spectra in batches of {global_batch}); the learning rate would never reach its peak"
+        )
+        judge.problem(message, "train.warmup_steps", "train.epochs", "train.batch_size", "train.accumulation")
+    if judge.profile.checkpoint.every_steps > total:
+        message = (
+            f"{judge.profile.checkpoint.every_steps} is beyond the {total} steps of the run: only the last is saved"
+        )
+        judge.warn(message, "checkpoint.every_steps", "train.epochs")
+    return total
+
+
+def _check_model(judge: Judge) -> None:
+    model = judge.profile.model
+    channels, kernels = model.encoder_channels, model.encoder_kernels
+    if len(channels) != len(kernels):
+        message = f"has {len(kernels)} values, encoder_channels has {len(channels)}; each convolution needs one of both"
+        where = "model.encoder_kernels" if judge.is_written("model.encoder_kernels") else "model.encoder_channels"
+        if where == "model.encoder_channels":
+            message = (
+                f"has {len(channels)} values, encoder_kernels has {len(kernels)}; each convolution needs one of both"
+            )
+        judge.problem(message, where, "model.encoder_channels", "model.encoder_kernels")
+    if channels[-1] % 2:
+        message = f"ends with {channels[-1]}, which is odd; half of the last ones become attention weights"
+        judge.problem(message, "model.encoder_channels")
+    pooled, pixels = math.prod(kernels[:-1]), _num_pixels(judge)
+    if pixels is not None and pooled > pixels:
+        message = f"{kernels} pool {pooled} pixels into one, but a spectrum has {pixels}; use smaller or fewer kernels"
+        judge.problem(message, "model.encoder_kernels", "data.simulate")
+
+
+def _num_pixels(judge: Judge) -> int | None:
+    simulate = judge.profile.data.simulate
+    return None if simulate is None else simulate.num_pixels
+
+
+def _check_learning_rate(judge: Judge) -> None:
+    train = judge.profile.train
+    if train.final_learning_rate > train.learning_rate:
+        message = (
+            f"{train.final_learning_rate:g} is above learning_rate ({train.learning_rate:g}), where the cosine starts"
+        )
+        judge.problem(message, "train.final_learning_rate", "train.learning_rate")
+    if train.learning_rate > HIGH_LEARNING_RATE:
+        judge.warn(
+            f"{train.learning_rate:g} is very high for AdamW; 1e-3 is usual, 1e-4 to fine-tune", "train.learning_rate"
+        )
+    if train.max_steps is not None and train.warmup_steps >= train.max_steps:
+        message = (
+            f"{train.warmup_steps} is not less than max_steps ({train.max_steps}); the peak would never be reached"
+        )
+        judge.problem(message, "train.warmup_steps", "train.max_steps")
+    if train.max_steps is not None and (train.evaluate_every_steps or 0) > train.max_steps:
+        message = f"{train.evaluate_every_steps} is beyond max_steps ({train.max_steps}): evaluated only at the end"
+        judge.warn(message, "train.evaluate_every_steps", "train.max_steps")
+
+
+def _check_precision(judge: Judge) -> None:
+    train, launch = judge.profile.train, judge.profile.launch
+    platform = find_platform(judge.profile.platform or "")
+    on_cpu = launch.gpus_per_node == 0 or train.device == "cpu" or (platform is not None and not platform.is_gpu)
+    if train.precision == "fp16" and on_cpu:
+        message = "fp16 needs a GPU, and this run has none; use fp32, or bf16"
+        judge.problem(message, "train.precision", "launch.gpus_per_node", "train.device", "platform")
+    elif train.precision == "bf16" and not on_cpu and platform is not None and not platform.has_bf16:
+        judge.problem(f"{platform.title} cannot compute in bf16; use fp16 or fp32", "train.precision", "platform")
+
+
+def _check_init_from(judge: Judge) -> None:
+    name = judge.profile.train.init_from
+    if name is None:
+        return
+    path = Path(name)
+    if not path.exists():
+        names = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+        near = nearest(path.name, names)
+        hint = f"; did you mean '{path.parent / near}'?" if near else "; name a run directory or a model.safetensors"
+        judge.problem(f"'{name}' does not exist{hint}", "train.init_from")
+    elif path.is_dir() and not any((path / part).exists() for part in ("model", "checkpoints", "model.safetensors")):
+        judge.problem(f"'{name}' is no run directory: it has no model and no checkpoints", "train.init_from")
+
+
+def _check_checkpoints(judge: Judge) -> None:
+    checkpoint, train = judge.profile.checkpoint, judge.profile.train
+    kept, every = checkpoint.keep_every_steps, checkpoint.every_steps
+    if kept is not None and kept % every:
+        message = f"{kept} is not a multiple of every_steps ({every}); use {-(-kept // every) * every}"
+        judge.problem(message, "checkpoint.keep_every_steps", "checkpoint.every_steps")
+    if train.max_steps is not None and checkpoint.every_steps > train.max_steps:
+        message = f"{checkpoint.every_steps} is beyond max_steps ({train.max_steps}): only the last step is saved"
+        judge.warn(message, "checkpoint.every_steps", "train.max_steps")
