@@ -22,6 +22,12 @@ SURVEYS = {
     "parquet": "Parquet tables with list columns (pip install 'hpctrain[parquet]')",
 }
 
+MOST_NAMED = 10
+"""Files passed over that the summary names."""
+
+MANY_FILES = 2000
+"""SDSS files from which on starting processes (1 to 2 s) pays."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add one subcommand per survey, each with its own options and the common ones."""
@@ -135,7 +141,7 @@ def _plan(args: argparse.Namespace) -> tuple[IngestPlan, dict[str, str]]:
     sources = find_sources(args.sources, patterns, not_spectra)
     if args.survey == "desi":
         _prefer_coadds(sources)
-    many = min(len(os.sched_getaffinity(0)), 8) if args.survey == "sdss" and len(sources.paths) >= 2000 else 1
+    is_many = args.survey == "sdss" and len(sources.paths) >= MANY_FILES
     plan = IngestPlan(
         survey=args.survey,
         reader=reader,
@@ -151,7 +157,7 @@ def _plan(args: argparse.Namespace) -> tuple[IngestPlan, dict[str, str]]:
             min_good_fraction=args.min_good_fraction,
         ),
         limit=args.limit,
-        workers=args.workers or many,
+        workers=args.workers or (_num_cores() if is_many else 1),
         ids_by_position=args.survey == "sdss",
         overwrite=args.overwrite,
     )
@@ -217,35 +223,45 @@ def _run_with_progress(plan: IngestPlan, run_ingest: Any) -> IngestResult:
 
 
 def _print_summary(plan: IngestPlan, result: IngestResult, passed_over: dict[str, str]) -> None:
-    tally = result.tally
-    wavelength = result.wavelength_aa
-    rate = tally.num_files / max(result.seconds, 1e-9)
-    print(f"{plan.out}: {tally.num_kept} spectra of {result.num_objects} objects")
+    tally, wavelength = result.tally, result.wavelength_aa
+    span = f"{len(wavelength)} pixels from {wavelength[0]:.1f} to {wavelength[-1]:.1f} AA"
+    seconds = max(result.seconds, 1e-9)
+    speed = f"{result.seconds:.1f} s, {tally.num_files / seconds:.0f} files/s, {tally.num_read / seconds:.0f} spectra/s"
+    print(f"{plan.out}: {_number(tally.num_kept, 'spectra', 'spectrum')} of {_number(result.num_objects, 'objects')}")
+    print(f"  grid     {result.grid_name}; {span}; ivar {plan.ivar_convention}")
     print(
-        f"  grid     {result.grid_name}: {len(wavelength)} pixels, {wavelength[0]:.1f} to {wavelength[-1]:.1f} AA; "
-        f"ivar {plan.ivar_convention}"
-    )
-    print(
-        f"  read     {tally.num_read} spectra in {tally.num_files} files, {result.seconds:.1f} s ({rate:.0f} files/s)"
+        f"  read     {_number(tally.num_read, 'spectra', 'spectrum')} in {_number(tally.num_files, 'files')} ({speed})"
     )
     print(f"  kept     {tally.num_kept}")
     if tally.num_merged:
-        print(f"  merged   {tally.num_merged} exposures into the coadd of their target")
+        print(f"  merged   {_number(tally.num_merged, 'exposures')} into the coadd of their target")
     print(f"  dropped  {tally.num_dropped}")
     for reason, count in tally.dropped.most_common():
         print(f"    {count:6d}  {reason}")
     for remark, count in tally.remarks.most_common():
         print(f"  note     {count}: {remark}")
     if passed_over:
-        print(f"  passed over {len(passed_over)} files:")
-        for path, reason in list(passed_over.items())[:10]:
+        print(f"  passed over {_number(len(passed_over), 'files')}")
+        for path, reason in list(passed_over.items())[:MOST_NAMED]:
             print(f"    {path}: {reason}")
+        if len(passed_over) > MOST_NAMED:
+            print(f"    and {len(passed_over) - MOST_NAMED} more (--summary has all)")
     for remark in result.warnings:
         print(f"warning: {remark}", file=sys.stderr)
     if tally.failed_files:
-        print(f"{len(tally.failed_files)} files could not be read (to their end):", file=sys.stderr)
+        print(f"could not be read (to the end): {_number(len(tally.failed_files), 'files')}", file=sys.stderr)
         for path, reason in tally.failed_files:
             print(f"  {path}: {reason}", file=sys.stderr)
+
+
+def _number(count: int, plural: str, singular: str = "") -> str:
+    return f"{count} {(singular or plural.removesuffix('s')) if count == 1 else plural}"
+
+
+def _num_cores() -> int:
+    # What Slurm or taskset gave us, not what the machine has; macOS does not know the difference.
+    given = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
+    return min(len(given), 8)
 
 
 def _grid(text: str) -> Any:

@@ -206,23 +206,32 @@ def _grid_name(grid: np.ndarray) -> str:
     for name, known in (("desi", desi_grid()), ("sdss", sdss_grid())):
         if len(grid) == len(known) and np.array_equal(grid, known):
             return name
-    return f"{len(grid)} pixels, {grid[0]:.6g} to {grid[-1]:.6g} AA"
+    steps = np.diff(grid)
+    return f"linear, {steps[0]:.6g} AA" if np.allclose(steps, steps[0]) else f"log10, {np.log10(grid[1] / grid[0]):.6g}"
 
 
 def _read_guarded(reader: Reader, path: Path, tally: Tally) -> Iterator[SpectraBlock]:
     """Yield a file's blocks; note, instead of raising, what a damaged or foreign file makes the libraries say."""
-    try:
-        with warnings.catch_warnings():
-            # astropy remarks on headers by the thousand, and only warns of a file that was cut off.
-            warnings.simplefilter("ignore")
-            warnings.filterwarnings("error", message=".*truncated.*")
-            yield from reader.read(path, tally)
-    except DataError as error:
-        tally.failed_files.append((str(path), str(error)))
-    except (OSError, EOFError, zlib.error, Warning) as error:
-        tally.failed_files.append((str(path), f"cannot be read: {str(error).strip() or type(error).__name__}"))
-    except (ValueError, TypeError, LookupError, ArithmeticError, NotImplementedError) as error:
-        tally.failed_files.append((str(path), f"is not as expected: {type(error).__name__}: {error}"))
+    blocks = reader.read(path, tally)
+    while True:
+        try:
+            with warnings.catch_warnings():
+                # astropy remarks on headers by the thousand, and only warns of a file that was cut off.
+                warnings.simplefilter("ignore")
+                warnings.filterwarnings("error", message=".*truncated.*")
+                block = next(blocks, None)
+        except DataError as error:
+            tally.failed_files.append((str(path), str(error)))
+            return
+        except (OSError, EOFError, zlib.error, Warning) as error:
+            tally.failed_files.append((str(path), f"cannot be read: {str(error).strip() or type(error).__name__}"))
+            return
+        except (ValueError, TypeError, LookupError, ArithmeticError, NotImplementedError) as error:
+            tally.failed_files.append((str(path), f"is not as expected: {type(error).__name__}: {error}"))
+            return
+        if block is None:
+            return
+        yield block
 
 
 class _FileProcessor:

@@ -236,6 +236,38 @@ def test_a_folder_of_desi_files_reads_coadds_and_leaves_their_spectra(
     assert "2 of 4 spectra have no redshift" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("survey", ["desi", "multimodal", "parquet"])
+def test_broken_files_of_every_survey_are_reported_and_the_others_are_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture, survey: str
+) -> None:
+    name = {"desi": "coadd-{}.fits", "multimodal": "{}.hdf5", "parquet": "{}.parquet"}[survey]
+    good = tmp_path / name.format("good")
+    if survey == "desi":
+        make_desi(good, [1, 2])
+        cut_gzip(tmp_path / "coadd-gz.fits.gz", good)
+    elif survey == "multimodal":
+        with h5py.File(good, "w") as file:
+            for key, values in {"flux": np.ones((2, 5000)), "ivar": np.ones((2, 5000))}.items():
+                file[f"spectrum_{key}"] = values
+            file["spectrum_lambda"] = np.tile(4000.0 + np.arange(5000), (2, 1))
+            file["object_id"] = [1, 2]
+    else:
+        pa = pytest.importorskip("pyarrow")
+        vectors = [np.linspace(4000, 5000, 3000).tolist()] * 2
+        pq = pytest.importorskip("pyarrow.parquet")
+        pq.write_table(pa.table({"target_id": [1, 2], "wavelength": vectors, "flux": vectors, "ivar": vectors}), good)
+    (tmp_path / name.format("cut")).write_bytes(good.read_bytes()[: good.stat().st_size // 2])
+    (tmp_path / name.format("empty")).touch()
+    (tmp_path / name.format("text")).write_text("<html>404 not found</html>")
+    assert ingest(survey, tmp_path, "--out", tmp_path / "out" / "a.h5", "--summary", tmp_path / "s.json") == 0
+    summary = read_json(tmp_path / "s.json")
+    assert summary["kept"] == 2
+    failed = {Path(entry["file"]).name for entry in summary["failed_files"]}
+    expected = {name.format(kind) for kind in ("cut", "empty", "text")}
+    assert failed == expected | ({"coadd-gz.fits.gz"} if survey == "desi" else set())
+    assert "could not be read" in capsys.readouterr().err
+
+
 def test_the_first_spectrum_decides_an_automatic_grid(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "a.hdf5", "w") as file:
         file["spectrum_lambda"] = np.tile(5000.0 + np.arange(60) * 1.3, (2, 1)).astype(np.float32)
