@@ -35,9 +35,9 @@ class World:
     launcher : str
         ``torchrun``, ``slurm`` or ``alone``: whose variables were believed.
     job_id : str or None
-        Slurm job id, ``<array job>_<task>`` for an element of an array.
+        Slurm job id, ``<array job>_<task>`` for an element of an array; ``local-<pid>`` under the local launcher.
     restart_count : int
-        How often Slurm has requeued this job.
+        How often Slurm, or the local launcher, has started this job again.
     """
 
     rank: int = 0
@@ -63,10 +63,11 @@ class World:
         SiteError
             A variable is missing, is no number, or ranks do not fit the world size.
         """
-        job_id = environment.get("SLURM_JOB_ID")
+        job_id = environment.get("SLURM_JOB_ID") or environment.get("HPCTRAIN_JOB_ID")
         if "SLURM_ARRAY_JOB_ID" in environment:
             job_id = f"{environment['SLURM_ARRAY_JOB_ID']}_{environment.get('SLURM_ARRAY_TASK_ID', '0')}"
-        shared = {"job_id": job_id, "restart_count": _number(environment, "SLURM_RESTART_COUNT", 0)}
+        restarts = _number(environment, "HPCTRAIN_RESTART_COUNT", 0)
+        shared = {"job_id": job_id, "restart_count": _number(environment, "SLURM_RESTART_COUNT", restarts)}
         if "RANK" in environment or "WORLD_SIZE" in environment:
             world_size = _number(environment, "WORLD_SIZE")
             local_world_size = _number(environment, "LOCAL_WORLD_SIZE", world_size)
