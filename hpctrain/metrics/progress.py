@@ -180,9 +180,10 @@ class ProgressLine:
 
     def _columns(self) -> int:
         try:
-            return max(20, os.get_terminal_size(self._stream.fileno()).columns)
+            columns = os.get_terminal_size(self._stream.fileno()).columns
         except (OSError, ValueError):  # not every stream that says it is a terminal has a size
-            return 80
+            columns = 0
+        return max(20, columns) if columns else 80
 
     def _live_line(self, columns: int) -> str:
         room = columns - 1  # the last column would wrap on some terminals

@@ -117,7 +117,7 @@ class MetricsWriter:
         with self._lock:
             if self._num_lost and self._append(self._lost_record(record)):
                 self._num_lost = 0
-            self._append(record)
+            self._num_lost += not self._append(record)
             for exporter in list(self._exporters):
                 self._guarded(exporter, exporter, record)
         return record
@@ -140,7 +140,6 @@ class MetricsWriter:
         except OSError as error:
             if not self._num_lost:
                 log.warning("a record was lost: %s", error)
-            self._num_lost += 1
             return False
         return True
 

@@ -13,7 +13,8 @@ from hpctrain.report.scale import padded
 from hpctrain.report.svg import Axes, drawing, legend
 
 WIDE, NARROW = 1040, 508
-_LEFT, _RIGHT = 62, 14
+LATE, FIT = "Loss, without the first fifth", "Goodness of fit"
+_LEFT, _RIGHT = 62, 26
 
 
 def series(records: list[dict[str, Any]], name: str) -> tuple[np.ndarray, np.ndarray]:
@@ -24,12 +25,12 @@ def series(records: list[dict[str, Any]], name: str) -> tuple[np.ndarray, np.nda
 
 
 def y_axis(values: list[np.ndarray], always_linear: bool = False) -> tuple[tuple[float, float], str]:
-    """Return limits and kind of an axis: logarithmic where positive values span more than a factor of 20."""
+    """Return limits and kind of an axis: logarithmic where positive values span more than a factor of four."""
     together = np.concatenate([v[np.isfinite(v)] for v in values]) if values else np.empty(0)
     if not len(together):
         return (0.0, 1.0), "linear"
     low, high = float(together.min()), float(together.max())
-    if low > 0 and high / low > 20 and not always_linear:
+    if low > 0 and high / low > 4 and not always_linear:
         return (low / 1.15, high * 1.15), "log"
     return padded(low, high), "linear"
 
@@ -71,30 +72,38 @@ def loss_figure(history: History, attempts: list[Attempt]) -> str:
 def small_figures(history: History, attempts: list[Attempt]) -> list[tuple[str, str]]:
     """Return (title, SVG) of the smaller curves, those that there are records of."""
     train = history.train
+    late = (
+        [r for r in train if r["step"] > 0.2 * history.step],
+        [r for r in history.evaluations if r["step"] > 0.2 * history.step],
+    )
     wanted = [
-        ("Goodness of fit", [(history.evaluations, "chi2", "c2", "validation")], "χ² per pixel", False),
+        (LATE, [(late[0], "loss", "c1", "training"), (late[1], "loss", "c2", "validation")], "loss per pixel", False),
+        (FIT, [(history.evaluations, "chi2", "c2", "validation")], "χ² per pixel", False),
         ("Throughput", [(train, "samples_per_s", "c3", "spectra/s")], "spectra per second, all ranks", True),
         ("Gradient norm", [(train, "grad_norm", "c4", "gradient norm")], "before clipping", False),
-        ("Learning rate", [(train, "lr", "c1", "learning rate")], "AdamW", True),
+        ("Learning rate", [(train, "lr", "c1", "learning rate")], "of AdamW", True),
         ("Kullback–Leibler divergence", [(history.evaluations, "kl", "c2", "validation")], "nat per spectrum", False),
-        ("Memory", [(train, "memory_gib", "c5", "memory")], "GiB, rank 0", True),
     ]
     figures = []
     for title, lines, unit, linear in wanted:
         data = [(series(records, name), css, label) for records, name, css, label in lines]
         if any(np.isfinite(values).sum() > 1 for (_, values), _, _ in data):
             figures.append((title, _small_figure(title, data, unit, linear, history, attempts)))
-    return figures[:4] if len(figures) % 2 else figures
+    return figures
 
 
 def _small_figure(title: str, data: list, unit: str, linear: bool, history: History, attempts: list[Attempt]) -> str:
     limits, kind = y_axis([values for (_, values), _, _ in data], linear)
     if linear:
         limits = (0.0, limits[1])
-    axes = Axes(_LEFT, 30, NARROW - _LEFT - _RIGHT, 150, _step_limits(history), limits, y_kind=kind)
+    if title == FIT and 1 < limits[0] < 1.5:
+        limits = (0.98, limits[1])
+    steps = _step_limits(history)
+    steps = (0.2 * steps[1], steps[1]) if title == LATE else steps
+    axes = Axes(_LEFT, 30, NARROW - _LEFT - _RIGHT, 150, steps, limits, y_kind=kind)
     axes.add_grid("update", unit + (" (logarithmic)" if kind == "log" else ""), 5, 4)
     _mark_resumptions(axes, attempts)
-    if title == "Goodness of fit" and limits[0] < 1 < limits[1]:
+    if title == FIT and limits[0] < 1 < limits[1]:
         axes.horizontal(1.0, "reference", "1: the noise")
     for (steps, values), css, label in data:
         width = len(values) // 100 if title != "Learning rate" else 0
@@ -112,7 +121,7 @@ def _step_limits(history: History) -> tuple[float, float]:
 
 def _mark_resumptions(axes: Axes, attempts: list[Attempt]) -> None:
     for attempt in attempts[1:]:
-        if 0 < attempt.first_step <= axes.x.high:
+        if axes.x.low < attempt.first_step <= axes.x.high:
             axes.vertical(
                 attempt.first_step, "resume", title=f"attempt {attempt.number} resumed at step {attempt.first_step}"
             )

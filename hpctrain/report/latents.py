@@ -11,7 +11,7 @@ from hpctrain.report.svg import Axes, drawing
 
 NUM_COLORS = 8
 MOST_POINTS = 4000
-_LEFT, _RIGHT = 48, 14
+_LEFT, _RIGHT = 52, 20
 
 
 def latent_figure(latents: Arrays) -> str:
@@ -24,9 +24,16 @@ def latent_figure(latents: Arrays) -> str:
         return ""
     components, shares = principal_components(vectors)
     score = np.asarray(latents.get("ANOMALY_SCORE", np.zeros(len(good))), dtype=np.float64)[good]
+    ringed = [row for row in np.argsort(score)[:6] if score[row] < 0]
     chosen = np.linspace(0, len(vectors) - 1, min(len(vectors), MOST_POINTS)).astype(np.int64)
-    axes = Axes(_LEFT, 30, NARROW - _LEFT - _RIGHT, 330, _limits(components[:, 0]), _limits(components[:, 1]))
-    axes.add_grid(f"first principal component ({shares[0]:.0%} of the variance)", f"second ({shares[1]:.0%})", 6, 6)
+    chosen = np.union1d(chosen, np.array(ringed, dtype=np.int64))
+    axes = Axes(_LEFT, 30, NARROW - _LEFT - _RIGHT, 330, *_frame(components, ringed))
+    axes.add_grid(
+        f"first principal component ({100 * shares[0]:.0f} % of the variance)",
+        f"second principal component ({100 * shares[1]:.0f} %)",
+        6,
+        6,
+    )
     edges = (
         np.unique(np.nanquantile(redshift, np.linspace(0, 1, NUM_COLORS + 1))) if np.isfinite(redshift).any() else []
     )
@@ -36,9 +43,8 @@ def latent_figure(latents: Arrays) -> str:
         axes.dots(components[part, 0], components[part, 1], f"z{number}", 2.2)
     if color is None:
         axes.dots(components[chosen, 0], components[chosen, 1], "z3", 2.2)
-    for row in np.argsort(score)[:6]:
-        if score[row] < 0:
-            axes.ring(components[row, 0], components[row, 1], "ink", f"anomaly score {score[row]:.3f}")
+    for row in ringed:
+        axes.ring(components[row, 0], components[row, 1], "ink", f"anomaly score {score[row]:.3f}")
     return drawing(NARROW, 412, [axes], "Latents of the held-out spectra, first two principal components") + _scale(
         edges
     )
@@ -85,14 +91,20 @@ def chi2_histogram(latents: Arrays) -> str:
         if count:
             axes.bar(left, right, 0, count, "fill c2", f"{count} spectra between {left:.3g} and {right:.3g}")
     median = float(np.median(chi2))
-    axes.vertical(median, "median", f"median {median:.3f}")
-    note = f'<p class="note">{beyond} spectra lie beyond the right edge.</p>' if beyond else ""
+    axes.vertical(median, "median", title=f"median {median:.3f}")
+    note = f'<p class="note">Solid line: the median, {median:.3f}.'
+    note += f" {beyond} spectra lie beyond the right edge.</p>" if beyond else "</p>"
     return drawing(NARROW, 412, [axes], "Distribution of chi-square per pixel of the held-out spectra") + note
 
 
-def _limits(values: np.ndarray) -> tuple[float, float]:
+def _frame(components: np.ndarray, ringed: list[int]) -> list[tuple[float, float]]:
+    return [_limits(components[:, axis], components[ringed, axis]) for axis in (0, 1)]
+
+
+def _limits(values: np.ndarray, always: np.ndarray) -> tuple[float, float]:
     low, high = np.quantile(values, (0.002, 0.998))
-    return padded(float(low), float(high), 0.12)
+    low, high = min(low, *always), max(high, *always)
+    return padded(float(low), float(high), 0.06)
 
 
 def _scale(edges: np.ndarray) -> str:

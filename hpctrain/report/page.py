@@ -103,8 +103,8 @@ def _training(facts: RunFacts) -> str:
         for title, svg in small_figures(facts.history, facts.attempts)
     )
     return (
-        f"<figure><figcaption><b>Loss</b> Half the χ² of the valid pixels plus the divergence of the latents, per "
-        f'valid pixel of the global batch.</figcaption>{_scroll(loss)}</figure><div class="pair">{small}</div>'
+        f"<figure><figcaption><b>Loss</b> Half the χ² of the valid pixels plus beta times the divergence of latents, "
+        f'per valid pixel of the global batch.</figcaption>{_scroll(loss)}</figure><div class="pair">{small}</div>'
     )
 
 

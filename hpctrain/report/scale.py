@@ -118,9 +118,13 @@ def _time_ticks(low: float, high: float, about: int) -> list[tuple[float, str]]:
     step = next((step for step in _TIME_STEPS_S if step >= rough), _TIME_STEPS_S[-1])
     first, last = math.ceil(low / step), math.floor(high / step)
     unit, name = next(((u, n) for u, n in ((DAY, "d"), (HOUR, "h"), (MINUTE, "min")) if step >= u), (1, "s"))
-    if unit == 1 and high > 2 * MINUTE:
-        unit, name = MINUTE, "min"
-    return [(number * step, f"{number * step / unit:g} {name}" if number else "0") for number in range(first, last + 1)]
+    if unit == MINUTE and high > 2 * HOUR:
+        return [(n * step, _clock(n * step)) for n in range(first, last + 1)]
+    return [(n * step, f"{n * step / unit:g} {name}" if n else "0") for n in range(first, last + 1)]
+
+
+def _clock(seconds: int) -> str:
+    return f"{seconds // HOUR}:{seconds % HOUR // MINUTE:02d} h" if seconds else "0"
 
 
 def padded(low: float, high: float, share: float = 0.05) -> tuple[float, float]:

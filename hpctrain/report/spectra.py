@@ -15,7 +15,7 @@ from hpctrain.report.svg import Axes, drawing, legend
 MOST_SPECTRA = 8
 """More would make the page heavy; all are in ``results/*.npz``."""
 
-_LEFT, _RIGHT = 62, 14
+_LEFT, _RIGHT = 62, 26
 _LABEL_GAP = 13.0
 LEGEND = legend(
     [
@@ -53,7 +53,7 @@ def _figure(spectrum: Arrays, name: str) -> str:
     limits = (float(np.nanmin(wavelength_aa)), float(np.nanmax(wavelength_aa)))
     width = WIDE - _LEFT - _RIGHT
 
-    top = Axes(_LEFT, 26, width, 190, limits, flux_limits(flux, reconstruction))
+    top = Axes(_LEFT, 26, width, 190, limits, _flux_limits(flux, reconstruction))
     top.add_grid("", "flux (normalised)", 10, 5)
     _label_lines(top, float(spectrum["redshift"]), limits)
     x, (middle, spread) = column_means(wavelength_aa, [smoothed, sigma], width // 2)
@@ -62,11 +62,16 @@ def _figure(spectrum: Arrays, name: str) -> str:
     top.line(wavelength_aa, smoothed, "ink", "flux")
     top.line(wavelength_aa, reconstruction, "c2", "reconstruction")
 
-    bottom = Axes(_LEFT, 236, width, 66, limits, (-5.5, 5.5))
+    bottom = Axes(_LEFT, 250, width, 66, limits, (-5.5, 5.5))
     bottom.add_grid("observed wavelength [Å, vacuum]", "residual / σ", 10, 3)
     bottom.bar(*limits, -1, 1, "band")
     bottom.line(wavelength_aa, (flux - reconstruction) / sigma, "c1 thin", "residual / σ")
-    return drawing(WIDE, 350, [top, bottom], f"Spectrum of object {name}, its reconstruction and the residual")
+    return drawing(WIDE, 362, [top, bottom], f"Spectrum of object {name}, its reconstruction and the residual")
+
+
+def _flux_limits(flux: np.ndarray, reconstruction: np.ndarray) -> tuple[float, float]:
+    low, high = flux_limits(flux, reconstruction)
+    return low, high + 0.12 * (high - low)  # room for the names of lines
 
 
 def _label_lines(axes: Axes, redshift: float, limits: tuple[float, float]) -> None:

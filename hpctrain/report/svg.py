@@ -164,11 +164,11 @@ class Axes:
             )
 
     def horizontal(self, y: float, css: str, label: str = "") -> None:
-        """Draw a line from left to right, with a label above its right end."""
+        """Draw a line from left to right, with a label below its left end."""
         py = float(self.y.place(y))
         self._below.append(f'<path class="{css}" d="M{number(self.left)} {number(py)}h{number(self.width)}"/>')
         if label:
-            self.text(self.left + self.width, py - 5, label, "mark", "end")
+            self.text(self.left + 8, py + (13 if py + 16 < self.top + self.height else -5), label, "mark")
 
     def text(self, left: float, top: float, text: str, css: str = "label", anchor: str = "start") -> None:
         """Write at a place of the drawing (not at values)."""

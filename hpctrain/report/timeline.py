@@ -21,7 +21,7 @@ OUTCOME_CSS = {
     "diverged": "bad",
     "killed": "bad",
 }
-_LEFT, _RIGHT = 62, 14
+_LEFT, _RIGHT = 62, 26
 _LEAST_LABEL = 22.0
 
 

@@ -1,0 +1,49 @@
+import numpy as np
+import pytest
+
+from hpctrain.metrics.figures import flux_limits, reduced_chi2, row_of, smooth
+from hpctrain.metrics.spectral_lines import observed_lines
+
+
+def test_chi2_counts_only_pixels_that_are_measured_and_covered():
+    spectrum = {
+        "flux": np.array([1.0, 3.0, 9.0, 9.0]),
+        "ivar": np.array([1.0, 4.0, 0.0, 1.0]),
+        "reconstruction": np.array([0.0, 1.0, 0.0, 0.0]),
+        "covered": np.array([True, True, True, False]),
+    }
+    assert reduced_chi2(spectrum) == pytest.approx((1 + 16) / 2)
+
+
+def test_smoothing_weights_by_ivar_and_leaves_masked_pixels_empty():
+    flux, ivar = np.array([1.0, 100.0, 3.0]), np.array([1.0, 0.0, 3.0])
+    smoothed = smooth(flux, ivar, 3)
+    assert smoothed[0] == 1.0
+    assert np.isnan(smoothed[1])
+    assert smoothed[2] == 3.0
+
+
+def test_a_row_keeps_the_shared_grid_and_scalars():
+    arrays = {"wavelength_aa": np.arange(5.0), "flux": np.arange(10.0).reshape(2, 5), "step": np.int64(7)}
+    row = row_of(arrays, 1)
+    assert row["wavelength_aa"].shape == (5,)
+    assert row["flux"].tolist() == [5, 6, 7, 8, 9]
+    assert int(row["step"]) == 7
+
+
+def test_limits_hold_the_reconstruction_and_ignore_a_wild_pixel():
+    flux = np.ones(2000)
+    flux[5] = 1e6
+    low, high = flux_limits(flux, np.linspace(0, 4, 2000))
+    assert low < 0 < 4 < high < 100
+
+
+@pytest.mark.parametrize(("redshift", "expected"), [(2.0, "C IV"), (0.0, "Hα")])
+def test_lines_are_where_the_redshift_puts_them(redshift, expected):
+    lines = dict(observed_lines(redshift, 3600, 9824))
+    assert expected in lines
+    assert all(3600 < wavelength_aa < 9824 for wavelength_aa in lines.values())
+
+
+def test_an_unknown_redshift_has_no_lines():
+    assert observed_lines(float("nan"), 3600, 9824) == []

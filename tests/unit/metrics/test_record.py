@@ -1,0 +1,174 @@
+import json
+import math
+import os
+import resource
+import signal
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+
+from hpctrain.metrics.read import read_history
+from hpctrain.metrics.record import MetricsWriter, supersede_after
+from hpctrain.rundir import RunDir
+
+
+@pytest.fixture
+def run(tmp_path):
+    return RunDir.create(tmp_path, "a_run")
+
+
+def lines_of(run):
+    return [json.loads(line) for line in run.metrics.read_text().splitlines()]
+
+
+def test_each_record_is_one_whole_line_with_kind_step_time_and_attempt(run):
+    writer = MetricsWriter(run, attempt=2)
+    writer.train(7, loss=0.5, lr=1e-3)
+    writer.evaluation(7, loss=0.6)
+    writer.event("started", 7, hosts=["n1"])
+    writer.close()
+    train, evaluation, event = lines_of(run)
+    assert (train["kind"], train["step"], train["attempt"], train["loss"]) == ("train", 7, 2, 0.5)
+    assert train["time"] == pytest.approx(os.stat(run.metrics).st_mtime, abs=5)
+    assert (evaluation["kind"], evaluation["loss"]) == ("eval", 0.6)
+    assert (event["kind"], event["event"], event["hosts"]) == ("event", "started", ["n1"])
+
+
+def test_a_number_that_is_not_finite_becomes_null_and_is_named(run):
+    """NaN is no JSON: a reader in another language would stop at the first diverged step."""
+    writer = MetricsWriter(run, attempt=1)
+    writer.train(1, loss=math.nan, grad_norm=np.float32(np.inf), parts={"kl": -math.inf}, lr=np.float64(0.25))
+    (record,) = lines_of(run)
+    assert (record["loss"], record["grad_norm"], record["parts"], record["lr"]) == (None, None, {"kl": None}, 0.25)
+    assert record["nonfinite"] == ["loss", "grad_norm", "parts.kl"]
+    assert "NaN" not in run.metrics.read_text()
+
+
+def test_a_record_is_on_disk_when_the_call_returns(run):
+    """kill -9 right after a record must not lose it."""
+    code = (
+        "import os, signal, sys\n"
+        "from hpctrain.metrics.record import MetricsWriter\n"
+        "from hpctrain.rundir import RunDir\n"
+        "writer = MetricsWriter(RunDir(sys.argv[1]), 1)\n"
+        "writer.train(41, loss=1.0)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", code, str(run.path)], check=False)
+    assert ended.returncode == -signal.SIGKILL
+    assert [record["step"] for record in lines_of(run)] == [41]
+
+
+def test_threads_never_interleave_their_lines(run):
+    writer = MetricsWriter(run, attempt=1)
+    filler = "x" * 5000
+
+    def write(first):
+        for step in range(first, first + 200):
+            writer.event("noise", step, filler=filler)
+
+    threads = [threading.Thread(target=write, args=(1000 * number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(lines_of(run)) == 800
+
+
+def test_a_torn_last_line_of_a_killed_writer_does_not_swallow_the_next_record(run):
+    run.metrics.write_text('{"kind":"train","step":1,"time":1.0}\n{"kind":"train","ste')
+    MetricsWriter(run, attempt=2).train(2, loss=0.1)
+    assert [record["step"] for record in run.read_metrics()] == [1, 2]
+
+
+def test_an_exporter_that_fails_is_dropped_and_the_run_goes_on(run, caplog):
+    seen = []
+
+    class Fragile:
+        def __call__(self, record):
+            raise OSError("no space left")
+
+    writer = MetricsWriter(run, attempt=1)
+    writer.subscribe(Fragile())
+    writer.subscribe(seen.append)
+    writer.train(1, loss=1.0)
+    writer.train(2, loss=0.9)
+    writer.close()
+    events = [record for record in lines_of(run) if record["kind"] == "event"]
+    assert [(event["event"], event["exporter"]) for event in events] == [("exporter_failed", "Fragile")]
+    assert [record["step"] for record in seen if record["kind"] == "train"] == [1, 2]
+    assert caplog.text.count("Fragile failed") == 1
+
+
+def test_a_full_disk_costs_records_never_the_run(run, caplog):
+    """The limit on file size plays the full disk: a write comes back short, then fails."""
+    writer = MetricsWriter(run, attempt=1)
+    writer.train(1, loss=1.0)
+    old_handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (run.metrics.stat().st_size + 20, hard))
+        writer.train(2, loss=0.9)
+        writer.train(3, loss=0.8)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, old_handler)
+    writer.train(4, loss=0.7)
+    records = list(run.read_metrics())
+    assert [record["step"] for record in records if record["kind"] == "train"] == [1, 4]
+    assert [record["records"] for record in records if record.get("event") == "records_lost"] == [2]
+    assert caplog.text.count("a record was lost") == 1
+
+
+def test_superseded_records_move_away_and_events_stay(run):
+    writer = MetricsWriter(run, attempt=1)
+    for step in (10, 20, 30):
+        writer.train(step, loss=1.0)
+    writer.evaluation(30, loss=1.0)
+    writer.event("checkpoint", 30)
+    writer.close()
+    with open(run.metrics, "a") as stream:
+        stream.write('{"kind":"tra')
+    assert supersede_after(run, 20) == 2
+    assert [(r["kind"], r["step"]) for r in lines_of(run)] == [("train", 10), ("train", 20), ("event", 30)]
+    history = read_history(run)
+    assert [(r["kind"], r["step"]) for r in history.superseded] == [("train", 30), ("eval", 30)]
+    assert supersede_after(run, 20) == 0
+
+
+def test_a_writer_of_an_older_attempt_cannot_reach_the_file_after_a_resume(run):
+    """A node that was cut off may live on and write; its records must not stand among the new ones."""
+    old = MetricsWriter(run, attempt=1)
+    old.train(10, loss=1.0)
+    supersede_after(run, 10)
+    MetricsWriter(run, attempt=2).train(20, loss=0.5)
+    old.train(20, loss=9.0)
+    assert [(r["step"], r["loss"]) for r in lines_of(run)] == [(10, 1.0), (20, 0.5)]
+
+
+def test_superseding_an_absent_file_is_nothing(run):
+    assert supersede_after(run, 5) == 0
+    assert not run.metrics.exists()
+
+
+def test_history_puts_records_of_an_outdated_attempt_aside(run):
+    MetricsWriter(run, attempt=2).train(20, loss=0.5)
+    MetricsWriter(run, attempt=1).train(25, loss=9.0)
+    history = read_history(run)
+    assert [r["step"] for r in history.train] == [20]
+    assert [r["step"] for r in history.superseded] == [25]
+
+
+def test_history_of_nothing_is_empty(run):
+    history = read_history(run)
+    assert (history.step, history.records, history.best_evaluation(), history.last("started")) == (0, [], None, None)
+
+
+def test_best_evaluation_passes_over_losses_that_are_not_finite(run):
+    writer = MetricsWriter(run, attempt=1)
+    for step, loss in ((1, 0.7), (2, math.nan), (3, 0.4), (4, 0.5)):
+        writer.evaluation(step, loss=loss)
+    assert read_history(run).best_evaluation()["step"] == 3
