@@ -13,7 +13,8 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hpctrain.ingest.run import IngestPlan, IngestResult
+    from hpctrain.ingest.process import IngestPlan
+    from hpctrain.ingest.run import IngestResult
 
 SURVEYS = {
     "sdss": "SDSS, BOSS, eBOSS: spec-PLATE-MJD-FIBER.fits (spec or spec-lite, plain or .gz)",
@@ -130,7 +131,7 @@ def run(args: argparse.Namespace) -> int:
 def _plan(args: argparse.Namespace) -> tuple[IngestPlan, dict[str, str]]:
     from pathlib import Path
 
-    from hpctrain.ingest.run import IngestPlan
+    from hpctrain.ingest.process import IngestPlan
     from hpctrain.ingest.selection import Selection
     from hpctrain.ingest.sources import find_sources
     from hpctrain.ingest.writer import require_free

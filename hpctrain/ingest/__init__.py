@@ -8,7 +8,8 @@ The way of the data::
     selection.py which of them are wanted, and why not
     resample.py  overlap matrix of a pair of grids   ─▶ flux and ivar on the common grid (grid.py)
     writer.py    rows                                ─▶ FILE.h5, written beside and renamed when it is whole
-    run.py       all of it, over many files and processes; tally.py counts what was kept, dropped and why
+    process.py   the above for many files, guarded, in one process or several
+    run.py       all of it; tally.py counts what was kept, dropped and why
 
 astropy lives here and nowhere else.
 """
