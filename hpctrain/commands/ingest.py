@@ -173,10 +173,10 @@ def _reader(args: argparse.Namespace) -> tuple[Any, tuple[str, ...], tuple[str, 
         return sdss.SdssReader(args.mask_bits), sdss.FILE_NAMES, ("spPlate*", "spZ*", "photoPosPlate*", "specObj*")
     if args.survey == "desi":
         from hpctrain.ingest import desi
-        from hpctrain.ingest.redshifts import read_redshifts
+        from hpctrain.ingest.redshifts import FILE_NAMES, read_redshifts
         from hpctrain.ingest.sources import find_sources
 
-        tables = find_sources(args.redshifts, ("redrock-*.fits*", "zbest-*.fits*")).paths if args.redshifts else []
+        tables = find_sources(args.redshifts, FILE_NAMES).paths if args.redshifts else []
         table = read_redshifts(tables) if tables else None
         return desi.DesiReader(args.exposures, table), desi.FILE_NAMES, desi.NOT_SPECTRA
     columns = dict(args.column)

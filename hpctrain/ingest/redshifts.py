@@ -15,6 +15,13 @@ import numpy as np
 from hpctrain.errors import DataError
 
 TABLE_NAMES = ("REDSHIFTS", "ZBEST", "ZCATALOG", "QSO_CAT")
+FILE_NAMES = tuple(
+    f"{stem}{end}"
+    for stem in ("redrock-*", "zbest-*", "zall-*", "zpix-*", "zcat*", "QSO_cat*")
+    for end in (".fits", ".fits.gz")
+)
+"""Names that a folder given as ``--redshifts`` is searched for."""
+
 LOWEST_REDSHIFT = -0.5
 """Nothing falls towards us so fast: values below are the -1 and -9999 that catalogues hold for 'none'."""
 

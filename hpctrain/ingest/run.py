@@ -174,10 +174,9 @@ def _warnings(writer: SpectraWriter, total: Tally, upsampling: float, plan: Inge
     if without:
         remarks.append(f"{without} of {writer.num_rows} spectra have no redshift (NaN); training leaves them out")
     if upsampling > 1.01:
-        remarks.append(
-            f"the grid is up to {upsampling:.1f}x finer than the data: neighbouring pixels are correlated, and with "
-            f"--ivar per_pixel the sum of ivar counts their information several times"
-        )
+        text = f"the grid is up to {upsampling:.1f}x finer than the data: neighbouring pixels are correlated"
+        overcounted = ", and the sum of ivar counts their information several times (--ivar conserve does not)"
+        remarks.append(text + (overcounted if plan.ivar_convention == "per_pixel" else ""))
     if plan.ids_by_position and np.isnan(writer.column("ra")).any():
         remarks.append("spectra without a position: target id made of plate, mjd, fibre; repeats not recognised")
     return remarks
