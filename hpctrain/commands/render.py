@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from hpctrain.commands.submit import add_profile_arguments, describe_dry_run, submission_from
+from hpctrain.commands.submit import add_profile_arguments, render
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -15,5 +15,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Render for Slurm, unless told otherwise: what a laptop would do by itself is of no interest here."""
     arguments.cluster = arguments.cluster or "slurm"
-    print(describe_dry_run(submission_from(arguments)))
+    print(render(arguments))
     return 0

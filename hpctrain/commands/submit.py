@@ -11,15 +11,20 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import json
+import shlex
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hpctrain.errors import Problem, ProfileError, SiteError
 from hpctrain.launch.submit import Submission, choose_cluster, prepare, submit, with_absolute_paths
 from hpctrain.profile.load import load_profile
-from hpctrain.profile.schema import Profile
-from hpctrain.profile.site import Site
 from hpctrain.rundir import RunDir
+
+if TYPE_CHECKING:
+    from hpctrain.profile.check import Findings
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_profile_arguments(parser)
     parser.add_argument("--dry-run", action="store_true", help="print the script and the files; touch nothing")
     parser.add_argument("--check", action="store_true", help="only say what is wrong; ask the cluster too")
+    parser.add_argument("--no-memory", action="store_true", help="do not estimate memory nor look at the data's size")
     parser.add_argument("--wait", action="store_true", help="stay, show progress, leave with the run's exit code")
     parser.add_argument("--inside-job", action="store_true", help=argparse.SUPPRESS)  # slurm/train_hpc.sh
 
@@ -53,13 +59,17 @@ def run(arguments: argparse.Namespace) -> int:
     """Submit."""
     if arguments.inside_job:
         return _inside_job(arguments)
-    submission = submission_from(arguments)
+    wanted = _wanted(arguments)
     if arguments.dry_run:
-        print(describe_dry_run(submission))
+        print(describe_dry_run(submission_from(wanted)))
         return 0
-    _check(submission)
+    findings = _check(wanted, memory=not arguments.no_memory)
+    submission = submission_from(wanted)
+    said = _ask_the_cluster(submission)
     if arguments.check:
-        print(f"{arguments.profile or arguments.resume}: no problems")
+        from hpctrain.commands.check import summary
+
+        print(f"{findings.source}: good", *(f"  {line}" for line in [*summary(findings), *said]), sep="\n")
         return 0
     job_ids = submit(submission, Path.cwd())
     for run_dir, job_id in zip(submission.runs, job_ids, strict=True):
@@ -73,8 +83,26 @@ def run(arguments: argparse.Namespace) -> int:
     return wait_for(submission.runs)
 
 
-def submission_from(arguments: argparse.Namespace) -> Submission:
-    """Work out what the command line asks for, touching nothing.
+@dataclass(frozen=True)
+class Wanted:
+    """What the command line asks for: which profile, changed how, for each task."""
+
+    source: Path | str
+    tasks: list[list[str]]
+    resume: RunDir | None
+
+
+def _wanted(arguments: argparse.Namespace) -> Wanted:
+    overrides = [text for group in arguments.overrides for text in group]
+    overrides += [f"launch.cluster={arguments.cluster}"] if arguments.cluster else []
+    overrides += [f"launch.runs_dir={json.dumps(arguments.runs_dir)}"] if arguments.runs_dir else []
+    resume = _run_to_resume(arguments)
+    source = resume.profile if resume else arguments.profile
+    return Wanted(source, [[*overrides, *task] for task in _array_tasks(arguments.array)], resume)
+
+
+def submission_from(wanted: Wanted) -> Submission:
+    """Work out the submission, touching nothing.
 
     Raises
     ------
@@ -83,24 +111,26 @@ def submission_from(arguments: argparse.Namespace) -> Submission:
     SiteError
         The site file is.
     """
-    overrides = [text for group in arguments.overrides for text in group]
-    if arguments.runs_dir:
-        overrides.append(f"launch.runs_dir={arguments.runs_dir}")
-    resume = _run_to_resume(arguments)
-    source = resume.profile if resume else arguments.profile
-    base = Path.cwd()
-    profiles = [
-        with_absolute_paths(load_profile(source, [*overrides, *task]), base) for task in _array_tasks(arguments.array)
-    ]
-    cluster = choose_cluster(arguments.cluster or profiles[0].launch.cluster)
-    return prepare(profiles, cluster, _site(profiles[0]), resume=resume)
+    profiles = [with_absolute_paths(load_profile(wanted.source, task), Path.cwd()) for task in wanted.tasks]
+    launch = profiles[0].launch
+    site = None
+    if launch.site is not None:
+        from hpctrain.profile.site import load_site
+
+        site = load_site(launch.site)
+    return prepare(profiles, choose_cluster(launch.cluster), site, resume=wanted.resume)
+
+
+def render(arguments: argparse.Namespace) -> str:
+    """Return what ``hpctrain render`` prints."""
+    return describe_dry_run(submission_from(_wanted(arguments)))
 
 
 def describe_dry_run(submission: Submission) -> str:
     """Return the script, the command of every rank and the files that would be written."""
     first = submission.runs[0]
     lines = [submission.script.rstrip(), ""] if submission.script else []
-    command = " ".join([*submission.plan.trainer, submission.plan.run_dir])
+    command = shlex.join([*submission.plan.trainer, submission.plan.run_dir])
     ranks = f"{submission.plan.num_nodes} nodes x {submission.plan.ranks_per_node} ranks"
     lines += [f"# nothing was written or submitted; on {submission.cluster}, {ranks} would run: {command}"]
     lines += ["# these files would be written:"]
@@ -157,28 +187,26 @@ def _run_to_resume(arguments: argparse.Namespace) -> RunDir | None:
     return run_dir
 
 
-def _site(profile: Profile) -> Site | None:
-    if profile.launch.site is None:
-        return None
-    from hpctrain.profile.site import load_site
-
-    return load_site(profile.launch.site)
-
-
-def _check(submission: Submission) -> None:
-    """Refuse what cannot work, before anything is written: our own rules, then the cluster's."""
+def _check(wanted: Wanted, memory: bool) -> Findings:
+    """Refuse what cannot work, before anything is written; of an array, every task is looked at."""
     from hpctrain.profile.check import check_profile
 
-    for profile in submission.profiles[:1]:
-        findings = check_profile(profile)
-        for warning in findings.warnings:
-            print(f"warning: {warning}", file=sys.stderr)
-        if findings.problems:
-            raise ProfileError(profile.name, findings.problems)
-    if submission.cluster == "slurm":
-        from hpctrain.launch import slurm
+    findings = [check_profile(wanted.source, task, memory=memory) for task in wanted.tasks]
+    for warning in dict.fromkeys(str(warning) for found in findings for warning in found.warnings):
+        print(f"warning: {warning}", file=sys.stderr)
+    for found in findings:
+        if found.problems:
+            raise ProfileError(found.source, found.problems)
+    return findings[0]
 
-        slurm.test_only(submission.plan, submission.script)
+
+def _ask_the_cluster(submission: Submission) -> list[str]:
+    """Let Slurm itself judge the job, so that nothing is written for one that it would refuse."""
+    if submission.cluster != "slurm":
+        return []
+    from hpctrain.launch import slurm
+
+    return [f"sbatch: {slurm.test_only(submission.plan, submission.script)}"]
 
 
 def _inside_job(arguments: argparse.Namespace) -> int:
@@ -201,7 +229,5 @@ def _what_next(submission: Submission) -> str:
 
 def _short(path: Path) -> str:
     """The path as a user would type it from here."""
-    import shlex
-
     inside = path.is_relative_to(Path.cwd())
     return shlex.quote(str(path.relative_to(Path.cwd()) if inside else path))

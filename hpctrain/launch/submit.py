@@ -14,14 +14,16 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hpctrain.errors import HpctrainError, Problem, ProfileError, SiteError
 from hpctrain.launch.plan import ARRAY_TASK, JobPlan, plan_job
 from hpctrain.profile.load import dump_profile
 from hpctrain.profile.schema import Profile
-from hpctrain.profile.site import Site
 from hpctrain.rundir import RunDir, new_run_id, read_json, write_atomic, write_json
+
+if TYPE_CHECKING:
+    from hpctrain.profile.site import Site
 
 
 @dataclass(frozen=True)

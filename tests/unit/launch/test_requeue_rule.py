@@ -1,0 +1,227 @@
+"""What follows an attempt: one table, held against the batch script's shell and the local supervisor's Python."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from hpctrain.launch.history import EndedAttempt, append_history, newest_checkpoint, read_history, what_follows
+from hpctrain.launch.plan import attempt_script
+from hpctrain.rundir import RunDir
+
+FAKE_COMMANDS = {
+    "squeue": "echo 2030-01-02T03:04:05",
+    "sinfo": "echo 10.0.0.7",
+    "scontrol": 'echo "$@" >> "$FAKE/scontrol.log"; [ "$1" != show ] || echo node1',
+    "srun": """echo "$@" > "$FAKE/srun.log"
+        env > "$FAKE/environment"
+        cat "$FAKE/says" >&2
+        BATCH=$PPID sh "$FAKE/acts"
+        exit $CODE""",
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """An attempt of job 7 as it ended, and what must follow."""
+
+    followed: str
+    code: int = 75
+    says: str = ""
+    acts: str = ":"
+    restart: int = 0
+    requeue: bool = True
+    max_attempts: int = 10
+    without_progress: int = 3
+    earlier: tuple[tuple[str, str, str], ...] = ()  # job id, followed, newest checkpoint after
+    exits_with: int | None = None
+
+
+ADVANCE = 'd="$run_dir/checkpoints/step-00000009"; mkdir -p "$d" && touch "$d/MANIFEST.json"'
+STUCK = ("7", "requeued", "none")
+
+CASES = {
+    "finished": Case("finished", code=0),
+    "saved and asks for more": Case("requeued"),
+    "a rank was killed": Case("requeued", code=137, says="srun: error: n1: task 1: Killed"),
+    "a rank was killed and its peer lost it": Case(
+        "requeued",
+        code=137,
+        says="srun: error: n1: task 0: Exited with exit code 1\nsrun: error: n1: task 1: Killed",
+    ),
+    "srun itself failed": Case("requeued", code=1, says="srun: error: Task launch failed: Invalid job credential"),
+    "a bug": Case("failed", code=1, says="srun: error: n1: tasks 0-3: Exited with exit code 1"),
+    "a bug, and the others were told to go": Case(
+        "failed",
+        code=143,
+        says="srun: error: n1: task 2: Exited with exit code 1\nsrun: error: n1: tasks 0-1,3: Terminated",
+        exits_with=1,
+    ),
+    "a wrong profile": Case("failed", code=2, says="srun: error: n1: tasks 0-3: Exited with exit code 2"),
+    "diverged, and the others saved": Case(
+        "failed",
+        code=75,
+        says="srun: error: n2: task 3: Exited with exit code 75\nsrun: error: n1: task 0: Exited with exit code 6",
+        exits_with=6,
+    ),
+    "requeue is off": Case("requeue-is-off", requeue=False),
+    "the last attempt allowed": Case("too-many-attempts", restart=9),
+    "the last but one": Case("requeued", restart=8, acts=ADVANCE),
+    "third without progress": Case("no-progress", restart=2, earlier=(STUCK, STUCK)),
+    "third, with progress": Case("requeued", restart=2, earlier=(STUCK, STUCK), acts=ADVANCE),
+    "the others were another job's": Case(
+        "requeued", restart=2, earlier=(("5", "requeued", "none"), ("5", "requeued", "none"))
+    ),
+    "one of the others was taken off the node": Case(
+        "requeued", restart=2, earlier=(STUCK, ("7", "terminated", "none"))
+    ),
+    "told to stop": Case("terminated", code=75, acts="kill -TERM $BATCH; sleep 0.3"),
+    "told to stop, and killed": Case("terminated", code=137, acts="kill -TERM $BATCH; sleep 0.3"),
+    "told to stop in the last moment": Case("terminated", code=0, acts="kill -TERM $BATCH; sleep 0.3"),
+}
+
+
+@pytest.fixture(params=[pytest.param(case, id=name) for name, case in CASES.items()])
+def case(request) -> Case:
+    return request.param
+
+
+def write_earlier(run: RunDir, case: Case) -> None:
+    run.make_folders()
+    for restart, (job_id, followed, checkpoint) in enumerate(case.earlier):
+        append_history(run, EndedAttempt(1.0, job_id, restart, 75, "none", checkpoint, followed))
+
+
+def run_script(folder: Path, case: Case, **environment: str) -> tuple[RunDir, int, Path]:
+    """Run the attempt script with commands of our own in front of PATH."""
+    run = RunDir(folder / "it's a run, 100 % [new]" / "1")
+    write_earlier(run, case)
+    fake = folder / "fake"
+    fake.mkdir()
+    for name, body in FAKE_COMMANDS.items():
+        (fake / name).write_text(f"#!/bin/bash\n{body}\n")
+        (fake / name).chmod(0o755)
+    (fake / "says").write_text(case.says + "\n")
+    (fake / "acts").write_text(case.acts)
+    head = f"""
+        run_dir=$RUN trainer=(python -m trainer) requeue={"yes" if case.requeue else "no"}
+        max_attempts={case.max_attempts} max_attempts_without_progress={case.without_progress}
+    """
+    (folder / "job.sh").write_text(head + attempt_script())
+    done = subprocess.run(
+        ["bash", str(folder / "job.sh")],
+        env={
+            "PATH": f"{fake}{os.pathsep}{os.environ['PATH']}",
+            "FAKE": str(fake),
+            "RUN": str(run.path),
+            "run_dir": str(run.path),  # exported to the fakes
+            "CODE": str(case.code),
+            "SLURM_JOB_ID": "7",
+            "SLURM_JOB_NODELIST": "node[1-2]",
+            "SLURM_NTASKS": "4",
+            "SLURM_CPUS_PER_TASK": "3",
+            **({"SLURM_RESTART_COUNT": str(case.restart)} if case.restart else {}),
+            **environment,
+        },
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert "syntax" not in done.stderr, done.stderr
+    return run, done.returncode, fake
+
+
+def test_the_batch_script_decides_as_the_table_says(tmp_path, case):
+    run, code, fake = run_script(tmp_path, case)
+    ended = read_history(run)[-1]
+    assert (ended.followed, ended.job_id, ended.restart) == (case.followed, "7", case.restart)
+    expected = case.exits_with if case.exits_with is not None else case.code
+    assert (code, ended.exit_code) == (expected, expected)
+    asked = (fake / "scontrol.log").read_text()
+    assert ("requeue 7" in asked) == (case.followed == "requeued")
+    if case.followed == "requeued":
+        assert "update JobId=7 StartTime=now+10" in asked
+
+
+def test_the_local_supervisor_decides_alike(tmp_path, case):
+    run = RunDir(tmp_path / "run")
+    write_earlier(run, case)
+    before = newest_checkpoint(run)
+    if case.acts == ADVANCE:
+        (run.checkpoints / "step-00000009").mkdir()
+        (run.checkpoints / "step-00000009/MANIFEST.json").touch()
+    code = case.exits_with if case.exits_with is not None else case.code
+    if code == 1 and case.followed == "requeued":
+        pytest.skip("there is no srun that could fail by itself")
+    ended = what_follows(
+        run,
+        "7",
+        case.restart,
+        code,
+        before,
+        terminated=case.followed == "terminated",
+        requeue=case.requeue,
+        max_attempts=case.max_attempts,
+        max_attempts_without_progress=case.without_progress,
+    )
+    assert ended.followed == case.followed
+
+
+def test_ranks_are_started_as_slurm_and_nccl_need_it(tmp_path):
+    run, _, fake = run_script(tmp_path, replace(CASES["finished"], restart=2))
+    asked = (fake / "srun.log").read_text()
+    assert "--cpus-per-task=3 --kill-on-bad-exit=1" in asked
+    assert "gpu-bind" not in asked
+    logs = str(run.logs).replace("%", "%%")  # srun reads % as the beginning of a pattern
+    assert f"--output={logs}/job-7.2-rank-%4t.log python -m trainer {run.path}" in asked
+    environment = dict(line.split("=", 1) for line in (fake / "environment").read_text().splitlines() if "=" in line)
+    assert environment["MASTER_ADDR"] == "10.0.0.7"
+    assert 20000 <= int(environment["MASTER_PORT"]) < 30000
+    deadline = subprocess.check_output(["date", "-d", "2030-01-02T03:04:05", "+%s"], text=True).strip()
+    assert environment["HPCTRAIN_DEADLINE"] == deadline
+
+
+@pytest.mark.parametrize("answer", ["", "NONE", "N/A", "UNLIMITED", "slurm_load_jobs error: Invalid job id"])
+def test_no_deadline_is_made_up_where_squeue_knows_none(tmp_path, answer, monkeypatch):
+    """``date -d ''`` is this midnight, which would stop every run at its first step."""
+    monkeypatch.setitem(FAKE_COMMANDS, "squeue", f"echo '{answer}'")
+    _, _, fake = run_script(tmp_path, CASES["finished"])
+    assert "HPCTRAIN_DEADLINE" not in (fake / "environment").read_text()
+
+
+def test_the_task_of_an_array_asks_for_itself_only(tmp_path):
+    """The last task of an array has the array's own id, and to requeue that would requeue its finished siblings."""
+    run, _, fake = run_script(
+        tmp_path, CASES["saved and asks for more"], SLURM_ARRAY_JOB_ID="7", SLURM_ARRAY_TASK_ID="3"
+    )
+    assert "requeue 7_3" in (fake / "scontrol.log").read_text().splitlines()
+    assert read_history(run)[-1].job_id == "7_3"
+
+
+def test_a_port_where_somebody_answers_is_passed_over(tmp_path):
+    import socket
+
+    with socket.create_server(("127.0.0.1", 20000 + 7 * 17)):
+        _, _, fake = run_script(tmp_path, CASES["finished"])
+    assert f"MASTER_PORT={20000 + 7 * 17 + 7}\n" in (fake / "environment").read_text()
+
+
+def test_the_script_for_sbatch_by_hand_ends_with_the_same_text():
+    by_hand = (Path(__file__).parents[3] / "slurm/train_hpc.sh").read_text()
+    assert by_hand.endswith("\n" + attempt_script())
+    assert shutil.which("bash")
+    assert subprocess.run(["bash", "-n"], input=by_hand, text=True, check=False).returncode == 0
+
+
+def test_a_torn_line_of_the_history_is_left_out(tmp_path):
+    run = RunDir(tmp_path)
+    run.make_folders()
+    append_history(run, EndedAttempt(5.0, "7", 0, 75, "none", "none", "requeued"))
+    with open(run.attempts / "ended.tsv", "a") as stream:
+        stream.write("1700000\t7\t1")
+    assert [ended.restart for ended in read_history(run)] == [0]
