@@ -1,8 +1,8 @@
 """A batch of spectra as the model sees it. N spectra, L pixels.
 
 One rule holds from file to loss: **ivar is the weight of a pixel, and 0 means the pixel does not exist.** Whatever was
-wrong with a pixel (mask bit, NaN, negative variance, padding) is written as flux 0 and ivar 0 by the reader, so nobody
-further down needs to know why.
+wrong with a pixel (mask bit, NaN, negative variance, padding) is written as ivar 0 by the reader, so nobody further
+down needs to know why.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ class SpectraBatch:
     ----------
     flux : Tensor, shape (N, L), float32
         Flux density, unit of the file (1e-17 erg s-1 cm-2 AA-1 by convention); in units of `norm` after
-        :func:`~hpctrain.spectra.transform.normalise`. 0 where `ivar` is 0.
+        :func:`~hpctrain.spectra.transform.normalise`. Always finite; without meaning where `ivar` is 0 (a cosmic ray
+        may be left there), and 0 there once it is normalised.
     ivar : Tensor, shape (N, L), float32
         Inverse variance of `flux`; 0 masks the pixel. Never NaN, never negative.
     wavelength_aa : Tensor, shape (L,) or (N, L), float32

@@ -226,35 +226,27 @@ class SpectraSet:
             target = slice(where[0], where[-1] + 1) if adjacent else where
             flux_piece = flux[target] if adjacent else np.empty((len(where), self.num_pixels), np.float32)
             ivar_piece = ivar[target] if adjacent else np.empty((len(where), self.num_pixels), np.float32)
-            bad = self._read_piece(file, rows[piece], flux_piece, ivar_piece)
+            file.flux.take(rows[piece], flux_piece)
+            file.ivar.take(rows[piece], ivar_piece)
+            _clean(flux_piece, ivar_piece)
+            if file.mask is not None:
+                ivar_piece[file.mask.take_stored(rows[piece]) != 0] = 0.0
+            if self._padding is not None:
+                ivar_piece[:, self._padding] = 0.0
             if grid is not None:
                 grid[target], no_wavelength = file.read_grid(rows[piece])
-                bad |= no_wavelength
-            _clean(flux_piece, ivar_piece, bad)
+                ivar_piece[no_wavelength] = 0.0
             if not adjacent:
                 flux[target], ivar[target] = flux_piece, ivar_piece
 
-    def _read_piece(self, file: SpectraFile, rows: np.ndarray, flux: np.ndarray, ivar: np.ndarray) -> np.ndarray:
-        """Read rows, and return which pixels have no weight as far as ivar, mask and padding say."""
-        file.flux.take(rows, flux)
-        file.ivar.take(rows, ivar)
-        bad = np.less_equal(ivar, 0.0)
-        if file.mask is not None:
-            bad |= file.mask.take_stored(rows) != 0
-        if self._padding is not None:
-            bad |= self._padding
-        return bad
 
-
-def _clean(flux: np.ndarray, ivar: np.ndarray, bad: np.ndarray) -> None:
-    """Set flux and ivar to 0 in bad pixels and wherever one of them is not finite, in place."""
-    marked = np.flatnonzero(bad)
-    flux.reshape(-1)[marked] = 0.0
-    ivar.reshape(-1)[marked] = 0.0
-    # A sum is finite unless a term is not (or it overflows, which the closer look puts right): fast in most cases.
+def _clean(flux: np.ndarray, ivar: np.ndarray) -> None:
+    """Make flux finite and ivar a weight, in place: ivar is 0 where it was negative or one of the two not finite."""
+    # Nearly all pieces of a file need nothing. One pass over each tells: a product of anything with NaN or infinity is
+    # not finite, and neither is a sum with such a term. What overflows by being large is put right by the closer look.
     with np.errstate(over="ignore", invalid="ignore"):
-        if np.isfinite(flux.sum()) and np.isfinite(ivar.sum()):
+        if np.isfinite(np.einsum("ij,ij->", flux, ivar)) and ivar.min(initial=0.0) >= 0.0:
             return
-    wrong = ~(np.isfinite(flux) & np.isfinite(ivar))
-    flux[wrong] = 0.0
-    ivar[wrong] = 0.0
+    finite = np.isfinite(flux)
+    flux[~finite] = 0.0
+    ivar[~(finite & np.isfinite(ivar) & (ivar > 0.0))] = 0.0
