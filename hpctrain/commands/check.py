@@ -113,7 +113,8 @@ def _memory(findings: Findings) -> list[str]:
     assumed = "" if found.facts_from == "the data" else f"; assumed: {found.facts_from}"
     if need is None:
         peak = max(found.floor_gib, found.fixed_gib + found.per_spectrum_gib * findings.profile.train.batch_size)
-        return [f"memory about {peak:.1f} GiB per rank ({size}{assumed}); name a platform to have it checked"]
+        missing = "launch.memory_gib_per_node" if findings.profile.platform else "platform"
+        return [f"memory about {peak:.2g} GiB per rank ({size}{assumed}); set {missing} to have it checked"]
     needed = need.needed_gib(findings.profile.train.batch_size)
     title = need.platform.title
     return [f"memory {needed:.1f} of {need.available_gib:.1f} GiB ({need.share:.0%}) of {title} ({size}{assumed})"]

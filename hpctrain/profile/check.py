@@ -7,6 +7,8 @@ The memory of the device and the size of the data are looked at by a subprocess 
 from __future__ import annotations
 
 import copy
+import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -91,7 +93,9 @@ def memory_need(findings: Findings) -> MemoryNeed | None:
         shared_by = -(-launch.ranks_on_each_node // launch.gpus_per_node)
         return MemoryNeed(measurement, profile, platform, platform.memory_gib, shared_by)
     partition = findings.site.partition_for(launch.partition) if findings.site else None
-    available = launch.memory_gib_per_node or (partition.memory_gib if partition else None) or platform.memory_gib
+    available = launch.memory_gib_per_node or (partition.memory_gib if partition else None)
+    if available is None and (launch.cluster == "local" or (launch.cluster == "auto" and not shutil.which("sbatch"))):
+        available = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30  # it would run here
     return MemoryNeed(measurement, profile, platform, available, launch.ranks_on_each_node) if available else None
 
 

@@ -82,12 +82,15 @@ class Document:
         Place of each key path.
     problems : list of Problem
         Found so far; later stations add theirs.
+    unknown : set of tuple
+        Key paths whose values could not be worked out, such as a variable that is not set.
     """
 
     source: str
     data: dict[str, Any] = field(default_factory=dict)
     places: dict[KeyPath, Place] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
+    unknown: set[KeyPath] = field(default_factory=set)
 
     def problem(self, path: KeyPath, message: str) -> Problem:
         """Return a problem at `path`, with the line of the value or of the nearest section around it."""

@@ -65,6 +65,8 @@ def load_profile(path: str | Path, overrides: Sequence[str] = ()) -> Profile:
 def dump_profile(profile: Profile) -> str:
     """Return the resolved profile as YAML that :func:`load_profile` reads back equal, on any machine."""
     data = profile.model_dump(mode="json")
+    if "mask" not in profile.data.columns.model_fields_set:
+        del data["data"]["columns"]["mask"]  # written out, it would demand a dataset that may be absent
     for path in ENVIRONMENT_FIELDS:
         _replace_texts(data, path, lambda text, _: text.replace("$", "$$"))
     return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
@@ -114,11 +116,11 @@ def validate(document: Document) -> tuple[Profile | None, set[KeyPath]]:
     document.problems += find_credentials(document)
     _fill_empty_sections(document.data, Profile)
     try:
-        return Profile.model_validate(document.data), set()
+        return Profile.model_validate(document.data), document.unknown
     except ValidationError as error:
         problems, faulty = explain(error, document)
         document.problems += problems
-        return None, faulty
+        return None, faulty | document.unknown
 
 
 def _read_with_bases(name: str, chain: list[Path]) -> Document:
@@ -278,15 +280,15 @@ def _expand(text: str, path: KeyPath, document: Document) -> str:
         name = match["name"]
         if match["escaped"]:
             return "$"
+        if name is not None and os.environ.get(name):
+            return os.environ[name]
         if name is None:
-            bare = match["bare"] or "NAME"
-            document.problems.append(document.problem(path, f"'$' alone; write ${{{bare}}}, or $$ for a dollar sign"))
-        elif not os.environ.get(name):
+            message = f"'$' alone; write ${{{match['bare'] or 'NAME'}}}, or $$ for a dollar sign"
+        else:
             state = "empty" if name in os.environ else "not set"
             message = f"${{{name}}} is {state} in the environment; export {name}, or write the path out"
-            document.problems.append(document.problem(path, message))
-        else:
-            return os.environ[name]
+        document.problems.append(document.problem(path, message))
+        document.unknown.add(path)
         return match[0]
 
     return _VARIABLE.sub(value_of, text)

@@ -143,8 +143,8 @@ class MemoryNeed:
 
     def remark(self) -> str | None:
         """Say that the card is nearly empty and what would use it better; None where it is not."""
-        if self.share >= NEARLY_EMPTY or not self.platform.is_gpu or self.profile.launch.gpus_per_node == 0:
-            return None
+        if self.share >= NEARLY_EMPTY or self.platform.is_unified or self.profile.launch.gpus_per_node == 0:
+            return None  # on a board, memory that is left is no waste: the system and the cameras live there too
         train = self.profile.train
         found = f"{train.batch_size} uses {self.share:.0%} of {self.platform.title} (memory)"
         best = self.best_batch()
@@ -184,7 +184,7 @@ def _run(profile: Profile) -> Measurement:
     try:
         done = subprocess.run(
             [sys.executable, "-m", "hpctrain.train.memory"],
-            input=profile.model_dump_json(),
+            input=profile.model_dump_json(exclude_unset=True),
             env=environment,
             capture_output=True,
             text=True,

@@ -105,12 +105,19 @@ def _check_local(judge: Judge) -> None:
         message = f"{launch.nodes} nodes, but cluster: local is one machine; use nodes: 1, or cluster: slurm"
         judge.problem(message, "launch.nodes", "launch.cluster")
     wanted, cores = launch.ranks_on_each_node * launch.cpus_per_rank, len(os.sched_getaffinity(0))
-    if wanted > cores and launch.nodes == 1:
+    if wanted > cores and launch.nodes == 1 and _may_be_this_machine(judge.profile.platform):
         message = (
             f"{plural(launch.ranks_on_each_node, 'rank')} x {launch.cpus_per_rank} = {wanted} cores, "
             f"this machine has {cores}; threads will wait for each other"
         )
         judge.warn(message, "launch.cpus_per_rank", "launch.ranks_per_node", "launch.cluster")
+
+
+def _may_be_this_machine(platform: str | None) -> bool:
+    """Tell whether a local run would be here: a profile for a Jetson may be checked on a laptop."""
+    known = find_platform(platform or "")
+    has_gpu = any(Path("/dev").glob("nvidia[0-9]*")) or Path("/dev/nvmap").exists()
+    return known is None or not known.is_gpu or has_gpu
 
 
 def _check_times(judge: Judge) -> None:
