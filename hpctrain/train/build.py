@@ -26,7 +26,7 @@ from hpctrain.models.store import CARD, load_weights, read_card, write_card
 from hpctrain.profile.schema import DataSection, Profile, TrainSection
 from hpctrain.rundir import RunDir
 from hpctrain.spectra.hdf5 import SpectraSet, open_spectra
-from hpctrain.spectra.split import TRAIN, VALIDATION, assign_split
+from hpctrain.spectra.split import TRAIN, VALIDATION, assign_split, choose_rows
 from hpctrain.train.scaling import LossScale
 from hpctrain.train.schedule import Schedule, mix
 from hpctrain.train.state import Progress
@@ -100,8 +100,7 @@ def open_data(profile: Profile, run: RunDir, world: World) -> Spectra:
     side = assign_split(source.target_id, profile.data.split)
     train_rows = np.flatnonzero(side == TRAIN).astype(np.int64)
     validation_rows = np.flatnonzero(side == VALIDATION).astype(np.int64)
-    if profile.data.max_spectra is not None:
-        train_rows = _smallest_hashes(source.target_id, train_rows, profile.data.max_spectra)
+    train_rows = choose_rows(source.target_id, train_rows, profile.data.max_spectra, profile.data.split.salt)
     for name, rows in (("training", train_rows), ("validation", validation_rows)):
         if len(rows) == 0 and (name == "training" or profile.data.split.validation > 0):
             raise DataError(
@@ -119,12 +118,6 @@ def _simulate_if_absent(data: DataSection) -> None:
     section = data.simulate
     assert section is not None
     simulate(Path(data.files[0]), section)
-
-
-def _smallest_hashes(target_id: np.ndarray, rows: np.ndarray, count: int) -> np.ndarray:
-    """Choose `count` rows by a hash of their object, so that the choice does not depend on the order of the file."""
-    keys = np.array([mix(int(target), 0x5EED) for target in target_id[rows]], dtype=np.int64)
-    return np.sort(rows[np.argsort(keys, kind="stable")[:count]])
 
 
 def _facts(run: RunDir, world: World, profile: Profile, source: SpectraSet, train_rows: np.ndarray) -> DataFacts:

@@ -148,4 +148,3 @@ def start() -> Any:
             if process.poll() is None:
                 process.kill()
                 process.communicate()
-

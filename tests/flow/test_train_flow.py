@@ -154,7 +154,9 @@ def test_a_finished_run_that_is_started_again_ends_at_once(make_run, start):
     assert len(events(run, "finished")) == 2
 
 
-def test_a_spectrum_that_makes_the_loss_infinite_is_named_with_its_step_and_exits_6(make_run, start, spectra_file, tmp_path):
+def test_a_spectrum_that_makes_the_loss_infinite_is_named_with_its_step_and_exits_6(
+    make_run, start, spectra_file, tmp_path
+):
     broken = tmp_path / "broken.h5"
     shutil.copy(spectra_file, broken)
     with h5py.File(broken, "r+") as file:
