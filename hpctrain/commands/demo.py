@@ -22,10 +22,14 @@ from hpctrain.errors import EXIT_FINISHED, HpctrainError, Problem, ProfileError
 from hpctrain.launch.runs import all_runs, job_ids
 from hpctrain.launch.status import RunStatus, describe
 from hpctrain.metrics.read import read_history
+from hpctrain.profile.load import load_profile
+from hpctrain.profile.schema import SimulateSection
 from hpctrain.rundir import RunDir, read_json
 
 INTERRUPT_AT = 0.4
 """Share of the run after which it is interrupted."""
+DESI_PIXELS = 7781
+NUM_WORST = 20
 _POLL_S = 0.5
 
 
@@ -33,7 +37,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``hpctrain demo``."""
     parser.add_argument("--directory", default="demo", help="where spectra and runs go (default: ./%(default)s)")
     parser.add_argument("--profile", help="another profile than profiles/quickstart.yaml")
-    parser.add_argument("--num-spectra", type=int, default=2000, help="how many to simulate (default: %(default)s)")
     parser.add_argument("--cluster", choices=("auto", "slurm", "local"), default="auto", help="where to run")
 
 
@@ -41,22 +44,26 @@ def run(arguments: argparse.Namespace) -> int:
     """Walk the whole way; returns the run's exit code."""
     began = time.monotonic()
     directory = Path(arguments.directory)
-    runs_dir, spectra = directory / "runs", directory / f"spectra-{arguments.num_spectra}.h5"
+    runs_dir = directory / "runs"
     profile = _find_profile(arguments.profile)
+    simulation = load_profile(profile).data.simulate or SimulateSection()
+    num_pixels = simulation.num_pixels or DESI_PIXELS
+    spectra = directory / f"spectra-{simulation.num_spectra}x{num_pixels}-seed{simulation.seed}.h5"
     cluster = _choose_cluster(arguments.cluster)
 
     _heading("1  This machine")
     print(_describe_machine(cluster))
 
-    _heading("2  Spectra: quasars and galaxies on the DESI grid, with sky lines and honest noise")
+    _heading("2  Spectra: quasars and galaxies as DESI sees them, with sky lines and honest noise")
     directory.mkdir(parents=True, exist_ok=True)
     if spectra.exists():
         print(f"{spectra} is there from before")
     else:
-        _call("hpctrain", "simulate", "--num-spectra", str(arguments.num_spectra), "--out", str(spectra))
+        size = ["--num-spectra", str(simulation.num_spectra), "--num-pixels", str(num_pixels)]
+        _call("hpctrain", "simulate", *size, "--seed", str(simulation.seed), "--out", str(spectra))
 
     _heading("3  Check the profile, and submit it")
-    changes = ["--set", f"data.files=[{spectra}]", f"launch.runs_dir={runs_dir}"]
+    changes = ["--set", f"data.files=[{spectra}]", "--set", f"launch.runs_dir={runs_dir}"]
     _call("hpctrain", "check", profile, *changes)
     _call("hpc-submit", profile, *changes, "--cluster", cluster)
     run_dir = all_runs(runs_dir)[0]
@@ -77,9 +84,12 @@ def run(arguments: argparse.Namespace) -> int:
         )
         return status.exit_code or 1
     _call("hpctrain", "report", shown)
+    catalogue = directory / "latents.h5"
+    catalogue.unlink(missing_ok=True)
+    _call("hpctrain", "encode", shown, str(spectra), "--out", str(catalogue))
 
     _heading("6  What came out")
-    print(_describe_result(run_dir))
+    print(_describe_result(run_dir, catalogue))
     print(f"\nThe whole way took {time.monotonic() - began:.0f} s.")
     return EXIT_FINISHED
 
@@ -175,7 +185,7 @@ def _wait_for_end(run_dir: RunDir) -> RunStatus:
     return status
 
 
-def _describe_result(run_dir: RunDir) -> str:
+def _describe_result(run_dir: RunDir, catalogue: Path) -> str:
     """Return the result in a few lines: losses, attempts, and where to look."""
     history = read_history(run_dir)
     first, best = history.evaluations[0], history.best_evaluation()
@@ -188,8 +198,24 @@ def _describe_result(run_dir: RunDir) -> str:
         ("reduced chi²", f"{first['chi2']:.4g} to {best['chi2']:.4g} on spectra the training never saw (1 is noise)"),
         ("speed", f"{sorted(trained)[len(trained) // 2]:,.0f} spectra a second"),
         ("interrupted", f"{attempts - 1} time, {lost} steps lost, {attempts} attempts"),
+        ("odd spectra", _describe_oddities(catalogue)),
         ("model", os.path.relpath(run_dir.model)),
+        ("catalogue", f"{os.path.relpath(catalogue)}  (latents, reduced chi² and anomaly score of every spectrum)"),
         ("report", f"{os.path.relpath(run_dir.report)}  (one file, opens in any browser)"),
         ("TensorBoard", f"tensorboard --logdir {os.path.relpath(run_dir.tensorboard)}"),
     ]
     return "\n".join(f"{name:<16}{text}" for name, text in rows)
+
+
+def _describe_oddities(catalogue: Path) -> str:
+    """Say how many of the spectra that were simulated as unusual are among those the model fits worst."""
+    import h5py
+    import numpy as np
+
+    with h5py.File(catalogue) as file:
+        chi2, is_unusual = np.nan_to_num(file["RECON_MSE"][:]), file["is_unusual"][:].astype(bool)
+    worst = np.argsort(-chi2)[:NUM_WORST]
+    return (
+        f"{is_unusual[worst].sum()} of the {is_unusual.sum()} unusual ones among {len(chi2):,} are among the "
+        f"{NUM_WORST} that the model fits worst"
+    )
