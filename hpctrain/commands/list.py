@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 from hpctrain.launch.present import as_json, print_table
+from hpctrain.launch.queue import Queue
 from hpctrain.launch.runs import DEFAULT_RUNS_DIR, all_runs
 from hpctrain.launch.status import describe
 
@@ -20,7 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print a line per run."""
-    statuses = [describe(run_dir) for run_dir in all_runs(arguments.runs_dir)[: arguments.last]]
+    queue = Queue()
+    statuses = [describe(run_dir, queue=queue) for run_dir in all_runs(arguments.runs_dir)[: arguments.last]]
     if arguments.json:
         print(json.dumps([as_json(status) for status in statuses], indent=2))
     elif statuses:

@@ -224,7 +224,7 @@ def _inside_job(arguments: argparse.Namespace) -> int:
 
 def _what_next(submission: Submission) -> str:
     run_dir = _short(submission.runs[0].path)
-    return "\n".join(f"  hpctrain {verb:<7}{run_dir}" for verb in ("status", "logs -f", "cancel", "report"))
+    return "\n".join(f"  hpctrain {verb:<8}{run_dir}" for verb in ("status", "logs -f", "cancel", "report"))
 
 
 def _short(path: Path) -> str:

@@ -48,7 +48,8 @@ def run_of_this_job(
         for run in all_runs(runs_dir):
             if job_id in job_ids(run) and read_job(run)["submissions"][-1].get("cluster_name") == cluster_name:
                 return run, profile.launch
-    return _new_run(profile, runs_dir, job_id, cluster_name), profile.launch
+    facts = {"cluster_name": cluster_name, "job_name": environment.get("SLURM_JOB_NAME", "")}
+    return _new_run(profile, runs_dir, job_id, facts), profile.launch
 
 
 def as_allocated(launch: LaunchSection, environment: Mapping[str, str]) -> LaunchSection:
@@ -65,7 +66,7 @@ def as_allocated(launch: LaunchSection, environment: Mapping[str, str]) -> Launc
     return launch.model_copy(update=shape)
 
 
-def _new_run(profile: Profile, runs_dir: Path, job_id: str, cluster_name: str) -> RunDir:
+def _new_run(profile: Profile, runs_dir: Path, job_id: str, facts: dict[str, str]) -> RunDir:
     from hpctrain.launch import provenance
 
     run = RunDir.create(runs_dir, profile.name, f"{new_run_id()}-job{job_id}")
@@ -73,5 +74,5 @@ def _new_run(profile: Profile, runs_dir: Path, job_id: str, cluster_name: str) -
     write_json(run.provenance, provenance.collect(profile, Path.cwd()))
     for path, text in submission.files().items():
         write_atomic(path, text)
-    record_job(run, job_id, cluster_name=cluster_name)
+    record_job(run, job_id, **facts)
     return run

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import time
 from dataclasses import dataclass
 
 _TIMEOUT_S = 20.0  # a client gives up on a dead controller after 9 s
@@ -49,35 +50,50 @@ class QueueAnswer:
     name: str = ""
 
 
-def ask(job_id: str, name: str) -> tuple[QueueAnswer | None, list[str]]:
-    """Ask the three in turn.
+_UNREACHABLE = "Unable to contact slurm controller"
+_LEAVE_ALONE_S = 30.0
 
-    Parameters
-    ----------
-    job_id : str
-        ``123`` or ``123_4``.
-    name : str
-        What the job was called when it was submitted; an id that now belongs to another job is no answer.
 
-    Returns
-    -------
-    answer : QueueAnswer or None
-        None if nobody knows the job.
-    silent : list of str
-        Why those that were asked before had nothing to say.
-    """
-    silent: list[str] = []
-    for source, question in (("squeue", _squeue), ("scontrol", _scontrol), ("sacct", _sacct)):
-        if shutil.which(source) is None:
-            silent.append(f"{source}: not on this host")
-            continue
-        answer, why = question(job_id)
-        if answer is not None and answer.name and name and answer.name != name:
-            answer, why = None, f"job {job_id} is now '{answer.name}', another job"
-        if answer is not None:
-            return answer, silent
-        silent.append(f"{source}: {why}")
-    return None, silent
+class Queue:
+    """The three to ask, remembering for a while that the controller does not answer: each try costs nine seconds."""
+
+    def __init__(self) -> None:
+        self._ask_again_at = 0.0
+
+    def ask(self, job_id: str, name: str) -> tuple[QueueAnswer | None, list[str]]:
+        """Ask the three in turn.
+
+        Parameters
+        ----------
+        job_id : str
+            ``123`` or ``123_4``.
+        name : str
+            What the job was called when it was submitted; an id that now belongs to another job is no answer.
+
+        Returns
+        -------
+        answer : QueueAnswer or None
+            None if nobody knows the job.
+        silent : list of str
+            Why those that were asked before had nothing to say.
+        """
+        silent: list[str] = []
+        for source, question in (("squeue", _squeue), ("scontrol", _scontrol), ("sacct", _sacct)):
+            if shutil.which(source) is None:
+                silent.append(f"{source}: not on this host")
+                continue
+            if source != "sacct" and time.monotonic() < self._ask_again_at:
+                silent.append(f"{source}: the Slurm controller does not answer")
+                continue
+            answer, why = question(job_id)
+            if answer is not None and answer.name and name and answer.name != name:
+                answer, why = None, f"job {job_id} is now '{answer.name}', another job"
+            if answer is not None:
+                return answer, silent
+            if _UNREACHABLE.lower() in why.lower():
+                self._ask_again_at = time.monotonic() + _LEAVE_ALONE_S
+            silent.append(f"{source}: {why}")
+        return None, silent
 
 
 def _squeue(job_id: str) -> tuple[QueueAnswer | None, str]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from hpctrain.launch.history import EndedAttempt, newest_checkpoint, read_history
 from hpctrain.launch.lastwords import LastWords, read_last_words
-from hpctrain.launch.queue import QueueAnswer, ask
+from hpctrain.launch.queue import Queue, QueueAnswer
 from hpctrain.launch.runs import job_ids, read_job
 from hpctrain.launch.supervisor import is_supervised, supervisor_path
 from hpctrain.rundir import RunDir, read_json
@@ -90,7 +90,7 @@ class RunStatus:
         return self.state in ACTIVE
 
 
-def describe(run: RunDir, now: float | None = None) -> RunStatus:
+def describe(run: RunDir, now: float | None = None, queue: Queue | None = None) -> RunStatus:
     """Say where a run stands.
 
     Parameters
@@ -98,6 +98,8 @@ def describe(run: RunDir, now: float | None = None) -> RunStatus:
     run : RunDir
     now : float, optional
         Seconds since 1970; none is now.
+    queue : Queue, optional
+        Whom to ask; one for many runs spares them a controller that does not answer.
 
     Returns
     -------
@@ -111,7 +113,8 @@ def describe(run: RunDir, now: float | None = None) -> RunStatus:
     history = read_history(run)
     answer, silent = None, []
     if ids and job.get("cluster") == "slurm":
-        answer, silent = ask(ids[-1], job.get("name", ""))
+        job_name = job["submissions"][-1].get("job_name", job.get("name", ""))
+        answer, silent = (queue or Queue()).ask(ids[-1], job_name)
     if answer is not None:
         state, detail = _from_slurm(answer, words, history, len(run.read_attempts()))
         source = answer.source
@@ -191,7 +194,8 @@ def _ended(words: LastWords, history: list[EndedAttempt]) -> tuple[str, str]:
     """How the newest attempt ended by its own record; an empty state if it does not say."""
     if words.finished:
         return "finished", ""
-    last = history[-1] if history and history[-1].time >= words.started_at else None
+    # The history counts whole seconds; an end that is older than the newest start belongs to an earlier attempt.
+    last = history[-1] if history and history[-1].time >= int(words.started_at) else None
     if last is not None and last.followed == "terminated":
         return "cancelled", "saved, can be resumed" if words.stopped else "can be resumed from its newest checkpoint"
     if words.error:

@@ -112,7 +112,12 @@ def choose_cluster(wanted: str) -> str:
 
 
 def prepare(
-    profiles: Sequence[Profile], cluster: str, site: Site | None, *, resume: RunDir | None = None
+    profiles: Sequence[Profile],
+    cluster: str,
+    site: Site | None,
+    *,
+    resume: RunDir | None = None,
+    trainer: tuple[str, ...] | None = None,
 ) -> Submission:
     """Work out a submission without touching anything.
 
@@ -125,6 +130,8 @@ def prepare(
     site : Site, optional
     resume : RunDir, optional
         Go on in this run directory instead of a new one.
+    trainer : tuple of str, optional
+        Command of every rank, if it is not to be the trainer.
 
     Raises
     ------
@@ -136,14 +143,14 @@ def prepare(
     run_id = new_run_id()
     if resume is not None:
         runs = (resume,)
-        plan = plan_job(first, resume.path, site)
+        plan = plan_job(first, resume.path, site, trainer=trainer)
     elif len(profiles) == 1:
         runs = (RunDir(parent / run_id),)
-        plan = plan_job(first, runs[0].path, site)
+        plan = plan_job(first, runs[0].path, site, trainer=trainer)
     else:
         _refuse_unequal_tasks(profiles, cluster)
         runs = tuple(RunDir(parent / f"{run_id}-{index}") for index in range(len(profiles)))
-        plan = plan_job(first, parent / f"{run_id}-{ARRAY_TASK}", site, array_size=len(profiles))
+        plan = plan_job(first, parent / f"{run_id}-{ARRAY_TASK}", site, len(profiles), trainer)
     if cluster == "local" and plan.num_nodes > 1:
         problem = Problem("launch.nodes", f"{plan.num_nodes} nodes, and a local run has one; --set launch.nodes=1")
         raise ProfileError(first.name, [problem])
@@ -187,12 +194,10 @@ def submit(submission: Submission, project: Path) -> list[str]:
     return job_ids
 
 
-def record_job(run: RunDir, job_id: str, array_index: int | None = None, cluster_name: str | None = None) -> None:
-    """Add a job to the submissions in ``job.json``."""
+def record_job(run: RunDir, job_id: str, array_index: int | None = None, **facts: str) -> None:
+    """Add a job, and what else is known about it, to the submissions in ``job.json``."""
     job = read_json(run.job)
-    entry = {"job_id": job_id, "array_index": array_index, "submitted_at": time.time()}
-    if cluster_name:
-        entry["cluster_name"] = cluster_name
+    entry = {"job_id": job_id, "array_index": array_index, "submitted_at": time.time(), **facts}
     job["submissions"].append(entry)
     write_json(run.job, job)
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from hpctrain.launch.history import read_history
 from hpctrain.launch.present import progress_line
+from hpctrain.launch.queue import Queue
 from hpctrain.launch.status import RunStatus, describe
 from hpctrain.rundir import RunDir
 
@@ -31,9 +32,10 @@ def wait_for(runs: Sequence[RunDir], poll_s: float = _POLL_S) -> int:
 
 def _wait_for_one(run: RunDir, poll_s: float) -> int:
     shown = ""
+    queue = Queue()
     ended = 0
     while True:
-        status = describe(run)
+        status = describe(run, queue=queue)
         line = progress_line(status)
         if line != shown:
             print(line, file=sys.stderr, flush=True)
