@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -153,9 +154,10 @@ def _mark_if_running(attempt: Attempt, heartbeats: list[dict[str, Any]], now: fl
 
 def _hand_over_losses(attempts: list[Attempt]) -> None:
     """Say the steps an attempt lost with the one that lost them, not with the one that noticed."""
-    noticed = [attempt.steps_lost for attempt in attempts]
-    for attempt, lost in zip(attempts, [*noticed[1:], 0], strict=True):
-        attempt.steps_lost = lost
+    for attempt, following in itertools.pairwise(attempts):
+        attempt.steps_lost = following.steps_lost
+    if attempts:
+        attempts[-1].steps_lost = 0
 
 
 def _host_text(hosts: Any) -> str:

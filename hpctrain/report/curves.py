@@ -30,7 +30,7 @@ def y_axis(values: list[np.ndarray], always_linear: bool = False) -> tuple[tuple
     if not len(together):
         return (0.0, 1.0), "linear"
     low, high = float(together.min()), float(together.max())
-    if low > 0 and high / low > 4 and not always_linear:
+    if low > 0 and high > 4 * low and not always_linear:
         return (low / 1.15, high * 1.15), "log"
     return padded(low, high), "linear"
 

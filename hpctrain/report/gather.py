@@ -115,7 +115,7 @@ def _read_spectra(path: Path, unreadable: list[str]) -> Arrays | None:
     if not path.exists():
         return None
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         unreadable.append(f"results/{path.name} cannot be read: {error}")

@@ -93,7 +93,7 @@ def scientific(value: float, digits: int = 1) -> str:
 
 
 def _log_ticks(low: float, high: float, about: int) -> list[tuple[float, str]]:
-    decades = math.log10(high / low)
+    decades = math.log10(high) - math.log10(low)
     if decades < 0.7:  # a fraction of a decade reads better with even steps
         return [(value, label) for value, label in linear_ticks(low, high, about) if value > 0]
     factors = (1, 2, 5) if decades <= about / 2.5 else (1, 3) if decades <= about / 2 else (1,)
