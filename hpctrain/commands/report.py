@@ -16,19 +16,19 @@ from hpctrain.rundir import RunDir
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``hpctrain report``."""
-    parser.add_argument("run", metavar="RUN", help="run directory, such as runs/desi_vae/20261121-143000-7f3a")
+    parser.add_argument("run_dir", metavar="RUN", help="run directory, such as runs/desi_vae/20261121-143000-7f3a")
     parser.add_argument("--out", metavar="FILE", help="where to write (default: report.html in the run directory)")
     parser.add_argument("--open", action="store_true", help="open it in a browser afterwards")
 
 
 def run(args: argparse.Namespace) -> int:
     """Write the report and say where it is."""
-    directory = RunDir(args.run)
+    directory = RunDir(args.run_dir)
     if not directory.path.is_dir() or not any(
         path.exists() for path in (directory.profile, directory.job, directory.metrics)
     ):
         problem = Problem("RUN", "is no run directory: it has no profile.yaml, job.json or metrics.jsonl")
-        raise ProfileError(str(args.run), [problem])
+        raise ProfileError(str(args.run_dir), [problem])
     from hpctrain.report.write import write_report
 
     path = write_report(directory, Path(args.out) if args.out else None)
