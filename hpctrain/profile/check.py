@@ -16,9 +16,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from hpctrain.errors import HpctrainError, Problem
-from hpctrain.profile.document import Document, KeyPath
+from hpctrain.profile.document import Document, KeyPath, sort_problems
 from hpctrain.profile.judge import Findings, Judge, as_path
-from hpctrain.profile.load import read_document, sort_problems, validate
+from hpctrain.profile.load import read_document, validate
 from hpctrain.profile.memory import MemoryNeed, measure
 from hpctrain.profile.near import did_you_mean
 from hpctrain.profile.platforms import Platform, find_platform

@@ -51,7 +51,10 @@ def what_secret(value: str) -> str | None:
 
 
 def find_credentials(document: Document) -> Iterator[Problem]:
-    """Yield a problem for each key or value of a document that looks like a credential; values are not shown."""
+    """Yield a problem for each key or value of a document that looks like a credential.
+
+    Values are not shown, and marked as known to be wrong, so that no other message shows them.
+    """
     for path, value in _walk(document.data, ()):
         if path and isinstance(path[-1], str) and is_secret_key(path[-1]) and not isinstance(value, dict):
             found = "names a credential"
@@ -59,6 +62,7 @@ def find_credentials(document: Document) -> Iterator[Problem]:
             found = f"holds what looks like {what_secret(value)}"
         else:
             continue
+        document.unknown.add(path)
         advice = "remove it; credentials come from the environment, and this file is copied into every run directory"
         yield document.problem(path, f"{found}; {advice}")
 

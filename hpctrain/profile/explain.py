@@ -96,7 +96,8 @@ def explain(
     for item in error.errors(include_url=False):
         path = _path_in_data(item, document.data)
         told_as_secret = item["type"] == "extra_forbidden" and is_secret_key(str(path[-1]))
-        if path not in faulty and not told_as_secret:
+        is_known = any(path[: len(known)] == known for known in document.unknown)
+        if path not in faulty and not told_as_secret and not is_known:
             problems[path] = document.problem(path, _message(item, path, model))
         faulty.add(path)
     return list(problems.values()), faulty

@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from hpctrain.errors import Problem, ProfileError
-from hpctrain.profile.document import Document, KeyPath
-from hpctrain.profile.load import sort_problems
+from hpctrain.profile.document import Document, KeyPath, sort_problems
 from hpctrain.profile.schema import Profile
 
 if TYPE_CHECKING:

@@ -8,31 +8,20 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import ValidationError
 
-from hpctrain.errors import Problem, ProfileError
+from hpctrain.errors import ProfileError
 from hpctrain.profile.credentials import find_credentials
-from hpctrain.profile.document import (
-    Document,
-    KeyPath,
-    Place,
-    PlacedProblem,
-    kind_of,
-    parse_value,
-    parse_yaml,
-    read_scalar,
-)
+from hpctrain.profile.document import Document, KeyPath, Place, PlacedProblem, sort_problems
 from hpctrain.profile.explain import explain
-from hpctrain.profile.near import nearest
-from hpctrain.profile.schema import Profile, Section
-
-MAX_BYTES = 1 << 20
-"""A profile is a few kilobytes; more is another file, such as the spectra themselves."""
+from hpctrain.profile.reading import fill_empty_sections, read_with_bases
+from hpctrain.profile.schema import Profile
+from hpctrain.profile.yaml_text import parse_value, read_scalar
 
 ENVIRONMENT_FIELDS = (("data", "files"), ("launch", "runs_dir"), ("train", "init_from"))
 """Where ``${NAME}`` is replaced; paths differ between machines, the science must not."""
@@ -80,26 +69,11 @@ def read_document(path: str | Path, overrides: Sequence[str] = ()) -> Document:
     ProfileError
         A file cannot be read, is not YAML, or extends itself; later stations would only repeat that.
     """
-    document = _read_with_bases(str(path), [])
+    document = read_with_bases(str(path), [])
     for override in overrides:
         _override(document, override)
     for path_in_data in ENVIRONMENT_FIELDS:
         _replace_texts(document.data, path_in_data, lambda text, at: _expand(text, at, document))
-    return document
-
-
-def read_plain(path: str | Path) -> Document:
-    """Return the plain data of one YAML file without bases, overrides or environment, credentials refused.
-
-    Raises
-    ------
-    ProfileError
-        The file cannot be read or is not YAML.
-    """
-    document = parse_yaml(_read_text(Path(path), str(path)), str(path))
-    if document.problems and not document.data:
-        raise ProfileError(document.source, document.problems)
-    document.problems += find_credentials(document)
     return document
 
 
@@ -114,106 +88,13 @@ def validate(document: Document) -> tuple[Profile | None, set[KeyPath]]:
         Key paths at fault.
     """
     document.problems += find_credentials(document)
-    _fill_empty_sections(document.data, Profile)
+    fill_empty_sections(document.data, Profile)
     try:
         return Profile.model_validate(document.data), document.unknown
     except ValidationError as error:
         problems, faulty = explain(error, document)
         document.problems += problems
         return None, faulty | document.unknown
-
-
-def _read_with_bases(name: str, chain: list[Path]) -> Document:
-    """Read a file and lay it over the file it extends, which may extend another."""
-    path = Path(name)
-    document = parse_yaml(_read_text(path, name), name)
-    if document.problems and not document.data:
-        raise ProfileError(name, document.problems)
-    if "extends" not in document.data:
-        return document
-    base_name = document.data.pop("extends")
-    where = document.problem(("extends",), "")
-    document.forget(("extends",))
-    if not isinstance(base_name, str) or not base_name:
-        message = f"found {kind_of(base_name)}; must be the name of one YAML file, relative to this one"
-        raise ProfileError(name, [*document.problems, Problem("extends", message, where.line)])
-    chain = [*chain, path.resolve()]
-    base_path = os.path.normpath(path.parent / base_name)
-    if Path(base_path).resolve() in chain:
-        message = f"'{base_name}' extends this file in turn; a file cannot be its own base"
-        raise ProfileError(name, [Problem("extends", message, where.line)])
-    try:
-        base = _read_with_bases(base_path, chain)
-    except ProfileError as error:
-        raise _as_seen_from(error, name, where.line) from error
-    for section in (base.data, document.data):
-        _fill_empty_sections(section, Profile)
-    # The problems of the base are told from here on, under the name of the file the user gave.
-    problems = [*document.problems, *(_in_file(problem, base.source) for problem in base.problems)]
-    merged = Document(document.source, base.data, base.places, problems)
-    merged.lay_over(document)
-    return merged
-
-
-def _in_file(problem: Problem, source: str) -> Problem:
-    if isinstance(problem, PlacedProblem) and problem.source is not None:
-        return problem
-    return PlacedProblem(problem.where, problem.message, problem.line, source)
-
-
-def _as_seen_from(error: ProfileError, name: str, line: int | None) -> ProfileError:
-    """Tell the problems of a base under the name of the file that extends it."""
-    if len(error.problems) == 1 and error.problems[0].message.startswith(_CANNOT_READ):
-        return ProfileError(name, [Problem("extends", f"'{error.source}' {error.problems[0].message}", line)])
-    return ProfileError(name, [_in_file(problem, error.source) for problem in error.problems])
-
-
-_CANNOT_READ = ("does not exist", "is a folder", "cannot be read", "is larger", "is not text", "is not UTF-8")
-
-
-def _read_text(path: Path, name: str) -> str:
-    """Return the text of a file, or say what the user gave instead of a profile."""
-    try:
-        with open(path, "rb") as stream:
-            content = stream.read(MAX_BYTES + 1)
-    except FileNotFoundError:
-        raise ProfileError(name, [Problem("", f"does not exist{_near_files(path)}")]) from None
-    except IsADirectoryError:
-        found = sorted(entry.name for entry in path.iterdir() if entry.suffix in (".yaml", ".yml"))
-        inside = f"; it holds {', '.join(found[:8])}" if found else ""
-        raise ProfileError(name, [Problem("", f"is a folder, not a profile{inside}")]) from None
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise ProfileError(name, [Problem("", f"cannot be read: {reason}")]) from None
-    if len(content) > MAX_BYTES:
-        raise ProfileError(name, [Problem("", "is larger than 1 MiB; a profile is a short YAML text")])
-    if b"\0" in content:
-        raise ProfileError(name, [Problem("", "is not text; a profile is a short YAML text in UTF-8")])
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content[: error.start].count(b"\n") + 1
-        message = "is not UTF-8 text; save it as UTF-8 (iconv -f latin1 -t utf-8)"
-        raise ProfileError(name, [Problem("", message, line)]) from None
-
-
-def _near_files(path: Path) -> str:
-    """Name the most similar file beside a missing one, or the folder that is missing."""
-    if not path.parent.is_dir():
-        return f"; there is no folder '{path.parent}'"
-    near = nearest(path.name, [entry.name for entry in path.parent.iterdir() if entry.suffix in (".yaml", ".yml")])
-    return "" if near is None else f"; did you mean '{path.parent / near}'?"
-
-
-def _fill_empty_sections(data: dict[str, Any], model: type[Section]) -> None:
-    """Read ``train:`` with nothing below it as a section whose keys are all left at their defaults."""
-    for key, field in model.model_fields.items():
-        if not (isinstance(field.annotation, type) and issubclass(field.annotation, Section)) or key not in data:
-            continue
-        if data[key] is None:
-            data[key] = {}
-        if isinstance(data[key], dict):
-            _fill_empty_sections(data[key], field.annotation)
 
 
 def _override(document: Document, override: str) -> None:
@@ -242,7 +123,7 @@ def _override(document: Document, override: str) -> None:
         here = path[:depth]
         if isinstance(target, list):
             if not (isinstance(key, str) and key.isdecimal() and int(key) < len(target)):
-                complain(f"'{key}' is not a position in {'.'.join(map(str, here))}, which has 0 to {len(target) - 1}")
+                complain(f"there is no entry {key}; {'.'.join(map(str, here))} has {len(target)}, counted from 0")
                 return
             key = int(key)
             path = (*here, key, *path[depth + 1 :])
@@ -283,7 +164,7 @@ def _expand(text: str, path: KeyPath, document: Document) -> str:
         if name is not None and os.environ.get(name):
             return os.environ[name]
         if name is None:
-            message = f"'$' alone; write ${{{match['bare'] or 'NAME'}}}, or $$ for a dollar sign"
+            message = f"'$' without braces; write ${{{match['bare'] or 'NAME'}}}, or $$ for a dollar sign"
         else:
             state = "empty" if name in os.environ else "not set"
             message = f"${{{name}}} is {state} in the environment; export {name}, or write the path out"
@@ -304,18 +185,3 @@ def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
 
 
 _Dumper.add_representer(str, _represent_text)
-
-
-def sort_problems(problems: list[Problem]) -> list[Problem]:
-    """Return the problems of the file itself by line, then those of its bases, then those of ``--set``."""
-
-    def key(problem: Problem) -> tuple[str, int]:
-        return getattr(problem, "source", None) or "", problem.line or 0
-
-    ordered = sorted(problems, key=key)
-    return [p for p in ordered if key(p)[0] != "--set"] + [p for p in ordered if key(p)[0] == "--set"]
-
-
-def iterate_bases(document: Document) -> Iterator[str]:
-    """Yield the files a document was read from, the named one first."""
-    yield from dict.fromkeys([document.source, *(place.source for place in document.places.values())])

@@ -155,10 +155,10 @@ def _check_runs_dir(judge: Judge) -> None:
 def _check_platform(judge: Judge) -> None:
     name, launch, train = judge.profile.platform, judge.profile.launch, judge.profile.train
     if launch.gpus_per_node == 0 and train.device == "cuda":
-        message = "device: cuda, but launch.gpus_per_node is 0; ask for GPUs, or use device: auto"
+        message = "cuda, but launch.gpus_per_node is 0; ask for GPUs, or use auto"
         judge.problem(message, "train.device", "launch.gpus_per_node")
     if launch.gpus_per_node and train.device == "cpu":
-        message = f"device: cpu leaves {plural(launch.gpus_per_node, 'GPU')} per node idle; set launch.gpus_per_node: 0"
+        message = f"cpu leaves {plural(launch.gpus_per_node, 'GPU')} per node idle; set launch.gpus_per_node: 0"
         judge.warn(message, "train.device", "launch.gpus_per_node")
     if name is None:
         return
@@ -167,10 +167,12 @@ def _check_platform(judge: Judge) -> None:
         near = did_you_mean(name, PLATFORMS) if not did_you_mean(name, platform_names()).endswith("?") else ""
         judge.problem(f"there is no platform '{name}'{near or did_you_mean(name, platform_names())}", "platform")
     elif not platform.is_gpu and launch.gpus_per_node:
-        message = (
-            f"platform: cpu, but launch asks for {plural(launch.gpus_per_node, 'GPU')} per node; set gpus_per_node: 0"
+        asked = plural(launch.gpus_per_node, "GPU")
+        judge.problem(
+            f"cpu, but launch asks for {asked} per node; set launch.gpus_per_node: 0",
+            "platform",
+            "launch.gpus_per_node",
         )
-        judge.problem(message, "launch.gpus_per_node", "platform")
     elif platform.is_gpu and not launch.gpus_per_node:
         judge.warn(
             f"{platform.title}, but launch.gpus_per_node is 0: the CPUs would train", "platform", "launch.gpus_per_node"

@@ -15,9 +15,10 @@ from typing import Annotated, Literal
 from pydantic import Field, PrivateAttr, ValidationError
 
 from hpctrain.errors import Problem, ProfileError, SiteError
+from hpctrain.profile.document import sort_problems
 from hpctrain.profile.explain import explain
-from hpctrain.profile.load import read_plain, sort_problems
 from hpctrain.profile.near import did_you_mean
+from hpctrain.profile.reading import read_plain
 from hpctrain.profile.schema import Line, Name, SbatchOptions, Section, SlurmWord, TimeLimit
 
 
