@@ -18,7 +18,7 @@ DOCUMENTS = [REPOSITORY / "README.md", REPOSITORY / "CHANGELOG.md", *sorted((REP
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 SOURCE = re.compile(r"(?:src|href)=\"([^\"]+)\"")
 NAMED_FILE = re.compile(r"`((?:hpctrain|docs|profiles|slurm|bin|benchmarks|tests|\.ci)/[\w./-]*[\w/])`")
-COMMAND = re.compile(r"(?<![\w./-])hpctrain ([a-z]+)\b")
+COMMAND = re.compile(r"(?<![\w./-])hpctrain ([a-z]+(?:-[a-z]+)*)\b")
 
 
 def ids(path: Path) -> str:
@@ -72,7 +72,9 @@ def test_every_command_and_option_shown_exists(path):
         for command in COMMAND.findall(line):
             if command not in COMMANDS:
                 wrong.append(f"hpctrain {command}")
-        shown = re.search(r"(?<![\w./-])(?:(?:bin/)?hpctrain ([a-z]+)|(?:bin/)?(hpc-submit))\b([^|;&#]*)", line)
+        shown = re.search(
+            r"(?<![\w./-])(?:(?:bin/)?hpctrain ([a-z]+(?:-[a-z]+)*)|(?:bin/)?(hpc-submit))\b([^|;&#]*)", line
+        )
         command = shown and (shown[1] or "submit")
         if command in COMMANDS:
             options = re.findall(r"(?<=\s)(--[a-z][a-z-]*)", shown[3])
