@@ -297,7 +297,7 @@ def test_a_directory_that_is_no_run_is_refused(tmp_path, make):
     if make:
         path.mkdir()
     with pytest.raises(ProfileError, match="is no run directory"):
-        command.run(argparse.Namespace(run=str(path), out=None, open=False))
+        command.run(argparse.Namespace(run_dir=str(path), out=None, open=False))
     assert not (path / "report.html").exists()
 
 
