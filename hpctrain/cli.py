@@ -29,6 +29,7 @@ COMMANDS = {
     "report": "write the HTML report of a run",
     "schema": "write the JSON Schema of profiles, for editors",
     "platforms": "list the GPUs and boards that profiles can name",
+    "verify-resume": "prove that runs of a profile survive being killed, bit by bit",
     "demo": "the whole way on made-up spectra: submit, interrupt, resume, report",
 }
 """Command to one line of help, in the order of use."""
@@ -38,7 +39,7 @@ _EXIT_INTERRUPTED = 130
 
 def command_parser(name: str, prog: str | None = None) -> argparse.ArgumentParser:
     """Return the parser of one command, importing that command's module only."""
-    module = importlib.import_module(f"hpctrain.commands.{name}")
+    module = importlib.import_module(f"hpctrain.commands.{name.replace('-', '_')}")
     parser = argparse.ArgumentParser(
         prog=prog or f"hpctrain {name}",
         description=module.__doc__,
