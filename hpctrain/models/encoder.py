@@ -16,6 +16,9 @@ from torch.utils.checkpoint import checkpoint
 NUM_FREQUENCIES = 4
 """Sine and cosine pairs that tell the filters where in the rest frame a pixel lies."""
 
+NUM_BINS = 128
+"""Rest-frame bins whose means the perceptron sees beside the features of the convolutions."""
+
 LOG_VARIANCE_LIMIT = 15.0
 """Latent log variances are bounded softly to this; posteriors of bright objects are narrow, never this narrow."""
 
@@ -121,7 +124,7 @@ class SpectrumEncoder(nn.Module):
             ConvBlock(widths[i], widths[i + 1], kernel, pools[i]) for i, kernel in enumerate(kernels)
         )
         layers: list[nn.Module] = []
-        width = channels[-1] // 2 + 1
+        width = channels[-1] // 2 + 2 * NUM_BINS + 1
         for next_width in hidden:
             layers += [nn.Linear(width, next_width), nn.PReLU(next_width), nn.Dropout(dropout)]
             width = next_width
@@ -134,7 +137,9 @@ class SpectrumEncoder(nn.Module):
         nn.init.zeros_(self.log_variance.weight)
         nn.init.constant_(self.log_variance.bias, INITIAL_LOG_VARIANCE)
 
-    def forward(self, flux: Tensor, ivar: Tensor, visible: Tensor, phase: Tensor, redshift: Tensor) -> tuple:
+    def forward(
+        self, flux: Tensor, ivar: Tensor, visible: Tensor, phase: Tensor, bins: Tensor, redshift: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Encode normalised spectra.
 
         Parameters
@@ -145,6 +150,8 @@ class SpectrumEncoder(nn.Module):
             Pixels the network may see.
         phase : Tensor, shape (N, L), float32
             Rest-frame wavelength, 0 to 1 over the rest grid in log wavelength.
+        bins : Tensor, shape (N, 2 * NUM_BINS), float32
+            From :func:`bin_channels`.
         redshift : Tensor, shape (N,), float32
             Redshift.
 
@@ -163,7 +170,7 @@ class SpectrumEncoder(nn.Module):
         value, attention = x.chunk(2, dim=1)
         attention = attention.float().masked_fill(~mask, torch.finfo(torch.float32).min)
         features = (value.float() * attention.softmax(dim=-1)).sum(dim=-1)
-        features = torch.cat([features, torch.log1p(redshift.float().clamp(min=-0.9))[:, None]], dim=1)
+        features = torch.cat([features, bins, torch.log1p(redshift.float().clamp(min=-0.9))[:, None]], dim=1)
         hidden = self.perceptron(features)
         limit = LOG_VARIANCE_LIMIT
         log_variance = limit * torch.tanh(self.log_variance(hidden).float() / limit)
@@ -191,9 +198,16 @@ def spectrum_channels(flux: Tensor, ivar: Tensor, visible: Tensor) -> Tensor:
     """
     ivar = torch.where(visible, ivar, 0).float()
     excess = torch.where(visible, flux, 1).float() - 1
-    signal = torch.asinh(excess * (ivar / (ivar + 1)))
-    weight = 0.2 * torch.asinh(torch.sqrt(ivar))
-    return torch.stack([signal, weight, visible.to(signal.dtype)], dim=1)
+    return torch.stack([*_compressed(excess, ivar), visible.float()], dim=1)
+
+
+def bin_channels(excess: Tensor, ivar: Tensor) -> Tensor:
+    """Compress binned flux less 1 and its weight, each (N, B), into (N, 2 B) features."""
+    return torch.cat(_compressed(excess, ivar), dim=1)
+
+
+def _compressed(excess: Tensor, ivar: Tensor) -> tuple[Tensor, Tensor]:
+    return torch.asinh(excess * (ivar / (ivar + 1))), 0.2 * torch.asinh(torch.sqrt(ivar))
 
 
 def position_channels(phase: Tensor) -> Tensor:

@@ -81,8 +81,7 @@ class RestGrid:
             Fractional index into the rest grid. Double precision, as float32 is wrong by a hundredth of a pixel
             (about 0.3 km/s) at index 20,000.
         """
-        usable = torch.isfinite(redshift) & (redshift > -0.9)
-        log_shift = torch.log1p(torch.where(usable, redshift, 0).double())
+        log_shift = torch.log1p(_usable(redshift))
         log_wavelength = torch.log(wavelength_aa.double().clamp(min=1e-3))
         if log_wavelength.ndim == 1:
             log_wavelength = log_wavelength[None, :]
@@ -117,3 +116,44 @@ class RestGrid:
         index = lower.long()
         left = rest.gather(1, index)
         return left + fraction * (rest.gather(1, index + 1) - left)
+
+    def bin_spectra(
+        self, flux: Tensor, ivar: Tensor, wavelength_aa: Tensor, redshift: Tensor, num_bins: int
+    ) -> tuple[Tensor, Tensor]:
+        """Average spectra in broad rest-frame bins.
+
+        Each rest-frame pixel takes the observed pixel it falls into, and a bin the weighted mean of its pixels: reads
+        only, so the result does not depend on the order of parallel additions, unlike a scatter.
+
+        Parameters
+        ----------
+        flux, ivar : Tensor, shape (N, L)
+            Flux and its inverse variance; flux must be finite, also where `ivar` is 0.
+        wavelength_aa : Tensor, shape (L,) or (N, L)
+            Observed wavelengths [AA], rising.
+        redshift : Tensor, shape (N,)
+            Redshifts.
+        num_bins : int
+            Bins B, equal in log wavelength.
+
+        Returns
+        -------
+        mean, ivar : Tensor, shape (N, B), float32
+            Weighted mean flux and its inverse variance; both 0 where no valid pixel falls into a bin.
+        """
+        pixels = math.ceil(self.num_pixels / num_bins) * num_bins
+        rest = torch.linspace(0, self.num_pixels - 1, pixels, dtype=torch.float64, device=flux.device)
+        observed = torch.exp(self.log_start + self.log_step * rest) * (1.0 + _usable(redshift))[:, None]
+        grid = wavelength_aa.double()
+        middle = 0.5 * (grid[..., 1:] + grid[..., :-1])
+        index = torch.searchsorted(middle.contiguous(), observed)
+        inside = (observed >= grid[..., :1]) & (observed <= grid[..., -1:])
+        weight = torch.where(inside, ivar.gather(1, index), 0).float()
+        weighted = (weight * flux.gather(1, index)).view(len(flux), num_bins, -1).sum(-1)
+        weight = weight.view(len(flux), num_bins, -1).sum(-1)
+        return weighted / weight.clamp(min=torch.finfo(torch.float32).tiny), weight
+
+
+def _usable(redshift: Tensor) -> Tensor:
+    """Return redshifts in float64, 0 for one that is not usable: such rows carry no weight anyway."""
+    return torch.where(torch.isfinite(redshift) & (redshift > -0.9), redshift, 0).double()

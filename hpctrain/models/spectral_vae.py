@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from hpctrain.errors import Problem, ProfileError
 from hpctrain.models.decoder import SpectrumDecoder
-from hpctrain.models.encoder import SpectrumEncoder
+from hpctrain.models.encoder import NUM_BINS, SpectrumEncoder, bin_channels
 from hpctrain.models.facts import DataFacts
 from hpctrain.models.grid import RestGrid
 
@@ -168,7 +168,10 @@ class SpectralVAE(nn.Module):
             visible = visible & batch.visible
         phase = (position / (self.grid.num_pixels - 1)).clamp(-1, 2).float()
         redshift = torch.where(torch.isfinite(batch.redshift), batch.redshift, 0)
-        return self.encoder(batch.flux, batch.ivar, visible, phase, redshift)
+        excess = torch.where(visible, batch.flux - 1, 0)
+        weight = torch.where(visible, batch.ivar, 0)
+        bins = bin_channels(*self.grid.bin_spectra(excess, weight, batch.wavelength_aa, redshift, NUM_BINS))
+        return self.encoder(batch.flux, batch.ivar, visible, phase, bins, redshift)
 
     def _decode(self, latents: Tensor, position: Tensor) -> Tensor:
         rest = self.decoder(latents).float()
