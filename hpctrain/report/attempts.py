@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import signal
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from hpctrain.metrics.read import History
 
 STALE_BEATS = 6.0
 """Heartbeats missed after which a run that has not said goodbye counts as gone."""
+
+
+@dataclass(frozen=True)
+class Ending:
+    """One line of ``attempts/ended.tsv``: what the batch script, outside the trainer, saw of an attempt."""
+
+    time: float
+    job_id: str
+    restart: int
+    exit_code: int
+    followed: str
+
 
 _ENDINGS = ("finished", "stopped", "failed", "diverged")
 
@@ -28,6 +44,8 @@ class Attempt:
         ``finished``, ``stopped``, ``failed``, ``diverged``, ``killed`` (no goodbye) or ``running``.
     cause : str
         Why it ended, in words.
+    followed : str
+        What the batch script did next, as in ``attempts/ended.tsv``; empty where it has not said so.
     progress : list of (float, int)
         Time [s since 1970] and step of its records, superseded ones too.
     """
@@ -38,6 +56,8 @@ class Attempt:
     outcome: str = "killed"
     cause: str = "no goodbye on record"
     exit_code: int | None = None
+    followed: str = ""
+    restart: int = 0
     world_size: int = 1
     device: str = ""
     hosts: str = ""
@@ -54,8 +74,21 @@ class Attempt:
         return max(0.0, self.ended_at - self.started_at)
 
 
+def read_endings(path: Path) -> Iterator[Ending]:
+    """Yield the lines of ``attempts/ended.tsv``; one torn by a crash is passed over."""
+    with contextlib.suppress(FileNotFoundError), open(path, encoding="utf-8", errors="replace") as stream:
+        for line in stream:
+            fields = line.rstrip("\n").split("\t")
+            with contextlib.suppress(ValueError, IndexError):
+                yield Ending(float(fields[0]), fields[1], int(fields[2]), int(fields[3]), fields[6])
+
+
 def list_attempts(
-    history: History, leases: list[dict[str, Any]], heartbeats: list[dict[str, Any]], now: float
+    history: History,
+    leases: list[dict[str, Any]],
+    heartbeats: list[dict[str, Any]],
+    endings: list[Ending],
+    now: float,
 ) -> list[Attempt]:
     """Put leases, records and heartbeats together, oldest attempt first.
 
@@ -67,6 +100,8 @@ def list_attempts(
         Contents of ``attempts/*.json``.
     heartbeats : list of dict
         Contents of ``heartbeat/*.json``.
+    endings : list of Ending
+        From ``attempts/ended.tsv``; there are none where somebody started the trainer by hand.
     now : float
         Seconds since 1970; tells a running attempt from one that is gone.
     """
@@ -79,7 +114,9 @@ def list_attempts(
         beats = [beat for beat in heartbeats if beat.get("attempt") == number]
         own = sorted(records.get(number, []), key=lambda record: record["time"])
         attempts.append(_attempt(number, numbered.get(number, {}), own, beats))
-    if attempts and attempts[-1].outcome == "killed":
+    for attempt in attempts:
+        _note_what_followed(attempt, endings)
+    if attempts and attempts[-1].outcome == "killed" and not attempts[-1].followed:
         _mark_if_running(attempts[-1], heartbeats, now)
     _hand_over_losses(attempts)
     return attempts
@@ -90,6 +127,7 @@ def _attempt(number: int, lease: dict[str, Any], records: list[dict[str, Any]], 
     started_at = float(lease.get("started_at") or min(signs, default=0.0))
     attempt = Attempt(number, started_at, max([started_at, *signs]))
     attempt.job_id = str(lease.get("job_id") or "")
+    attempt.restart = int(lease.get("restart_count") or 0)
     attempt.world_size = int(lease.get("world_size") or 1)
     attempt.hosts = _host_text(lease.get("hosts"))
     for record in records:
@@ -132,6 +170,30 @@ def _note_ending(attempt: Attempt, record: dict[str, Any]) -> None:
         attempt.cause = "the loss or a gradient was not finite"
     else:
         attempt.cause = "last step done"
+
+
+def _note_what_followed(attempt: Attempt, endings: list[Ending]) -> None:
+    for ending in endings:
+        if (
+            attempt.job_id == ending.job_id
+            and attempt.restart == ending.restart
+            and ending.time >= attempt.started_at - 1
+        ):
+            attempt.followed = ending.followed
+            if attempt.exit_code is None:
+                attempt.exit_code = ending.exit_code
+            if attempt.outcome == "killed":
+                attempt.ended_at = max(attempt.ended_at, ending.time)
+                attempt.cause = _signal_text(ending.exit_code)
+            return
+
+
+def _signal_text(exit_code: int) -> str:
+    """Return what a shell's exit code says about the end of a process that said nothing itself."""
+    if exit_code > 128:
+        with contextlib.suppress(ValueError):
+            return f"killed by {signal.Signals(exit_code - 128).name}"
+    return "ended without a goodbye"
 
 
 def _mark_if_running(attempt: Attempt, heartbeats: list[dict[str, Any]], now: float) -> None:

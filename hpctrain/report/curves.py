@@ -13,6 +13,7 @@ from hpctrain.report.scale import padded
 from hpctrain.report.svg import Axes, drawing, legend
 
 WIDE, NARROW = 1040, 508
+LATE_FROM = 0.2
 LATE, FIT = "Loss, without the first fifth", "Goodness of fit"
 _LEFT, _RIGHT = 62, 26
 
@@ -72,10 +73,8 @@ def loss_figure(history: History, attempts: list[Attempt]) -> str:
 def small_figures(history: History, attempts: list[Attempt]) -> list[tuple[str, str]]:
     """Return (title, SVG) of the smaller curves, those that there are records of."""
     train = history.train
-    late = (
-        [r for r in train if r["step"] > 0.2 * history.step],
-        [r for r in history.evaluations if r["step"] > 0.2 * history.step],
-    )
+    first = LATE_FROM * history.step
+    late = [[r for r in records if r["step"] > first] for records in (train, history.evaluations)]
     wanted = [
         (LATE, [(late[0], "loss", "c1", "training"), (late[1], "loss", "c2", "validation")], "loss per pixel", False),
         (FIT, [(history.evaluations, "chi2", "c2", "validation")], "χ² per pixel", False),
@@ -99,7 +98,7 @@ def _small_figure(title: str, data: list, unit: str, linear: bool, history: Hist
     if title == FIT and 1 < limits[0] < 1.5:
         limits = (0.98, limits[1])
     steps = _step_limits(history)
-    steps = (0.2 * steps[1], steps[1]) if title == LATE else steps
+    steps = (LATE_FROM * steps[1], steps[1]) if title == LATE else steps
     axes = Axes(_LEFT, 30, NARROW - _LEFT - _RIGHT, 150, steps, limits, y_kind=kind)
     axes.add_grid("update", unit + (" (logarithmic)" if kind == "log" else ""), 5, 4)
     _mark_resumptions(axes, attempts)
@@ -110,7 +109,7 @@ def _small_figure(title: str, data: list, unit: str, linear: bool, history: Hist
         if width:
             axes.line(steps, values, f"{css} faint")
         axes.line(steps, running_mean(values, width), css, label)
-        if 0 < len(values) <= 40:
+        if len(values) <= 40 and css == "c2":  # evaluations are few and far between
             axes.dots(steps, values, css, 2.0)
     return drawing(NARROW, 222, [axes], f"{title}: {unit} against the number of updates")
 

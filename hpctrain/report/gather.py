@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from hpctrain.metrics.read import History, read_history
-from hpctrain.report.attempts import Attempt, list_attempts
+from hpctrain.report.attempts import Attempt, list_attempts, read_endings
 from hpctrain.rundir import RunDir, read_json
 
 Arrays = dict[str, np.ndarray]
@@ -86,11 +86,12 @@ def gather_facts(run: RunDir, now: float | None = None) -> RunFacts:
     history = read_history(run)
     heartbeats = [_dictionary(path) for path in sorted(run.heartbeats.glob("rank-*.json"))]
     leases = [_dictionary(path) for path in sorted(run.attempts.glob("[0-9]*.json"))]
+    endings = list(read_endings(run.attempts / "ended.tsv"))
     facts = RunFacts(
         run=run,
         now=now,
         history=history,
-        attempts=list_attempts(history, leases, heartbeats, now),
+        attempts=list_attempts(history, leases, heartbeats, endings, now),
         job=_dictionary(run.job),
         provenance=_dictionary(run.provenance),
         profile_text=_text(run.profile),

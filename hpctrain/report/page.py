@@ -23,6 +23,8 @@ from hpctrain.report.scale import grouped
 from hpctrain.report.spectra import LEGEND, MOST_SPECTRA, spectrum_figures
 from hpctrain.report.summary import (
     DASH,
+    EXIT_REQUEUE,
+    FOLLOWED,
     checkpoint_summary,
     first_line,
     key_numbers,
@@ -147,7 +149,9 @@ def _ending(attempt: Attempt) -> str:
 def _exit_text(attempt: Attempt) -> str:
     if attempt.exit_code is None:
         return "" if attempt.outcome == "running" else attempt.outcome
-    return f"exit code {attempt.exit_code}" + (", requeued" if attempt.exit_code == 75 else "")
+    guess = "requeued" if attempt.exit_code == EXIT_REQUEUE else ""
+    followed = FOLLOWED.get(attempt.followed, guess if not attempt.followed else "")
+    return f"exit code {attempt.exit_code}" + (f", {followed}" if followed else "")
 
 
 def _reconstructions(facts: RunFacts) -> str:

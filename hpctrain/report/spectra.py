@@ -62,16 +62,25 @@ def _figure(spectrum: Arrays, name: str) -> str:
     top.line(wavelength_aa, smoothed, "ink", "flux")
     top.line(wavelength_aa, reconstruction, "c2", "reconstruction")
 
-    bottom = Axes(_LEFT, 250, width, 66, limits, (-5.5, 5.5))
+    residual = (flux - reconstruction) / sigma
+    reach = _residual_reach(residual)
+    bottom = Axes(_LEFT, 250, width, 66, limits, (-reach, reach))
     bottom.add_grid("observed wavelength [Å, vacuum]", "residual / σ", 10, 3)
     bottom.bar(*limits, -1, 1, "band")
-    bottom.line(wavelength_aa, (flux - reconstruction) / sigma, "c1 thin", "residual / σ")
+    bottom.line(wavelength_aa, residual, "c1 thin", "residual / σ")
     return drawing(WIDE, 362, [top, bottom], f"Spectrum of object {name}, its reconstruction and the residual")
 
 
 def _flux_limits(flux: np.ndarray, reconstruction: np.ndarray) -> tuple[float, float]:
     low, high = flux_limits(flux, reconstruction)
     return low, high + 0.12 * (high - low)  # room for the names of lines
+
+
+def _residual_reach(residual: np.ndarray) -> float:
+    """Return the end of the residual's axis: the same for all good fits, wider where the fit is bad."""
+    finite = np.abs(residual[np.isfinite(residual)])
+    most = float(np.quantile(finite, 0.99)) if len(finite) else 0.0
+    return next((reach for reach in (5.5, 11.0, 22.0, 55.0) if reach >= most), 110.0)
 
 
 def _label_lines(axes: Axes, redshift: float, limits: tuple[float, float]) -> None:

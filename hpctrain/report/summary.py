@@ -13,6 +13,16 @@ from hpctrain.report.scale import grouped
 EXIT_REQUEUE = 75
 DASH = "–"
 
+FOLLOWED = {
+    "requeued": "requeued",
+    "terminated": "by scancel, an administrator or the time limit",
+    "failed": "not requeued",
+    "requeue-is-off": "not requeued: launch.requeue is off",
+    "too-many-attempts": "not requeued: the attempts are used up",
+    "no-progress": "not requeued: the last attempts made no progress",
+}
+"""What the batch script did after an attempt, in words."""
+
 _WARNING_EVENTS = ("checkpoint_rejected", "checkpoint_failed", "exporter_failed", "records_lost", "diverged", "failed")
 
 
@@ -30,9 +40,13 @@ def state_of(facts: RunFacts) -> str:
     if not facts.attempts:
         return "submitted"
     last = facts.attempts[-1]
+    if last.outcome in ("stopped", "killed") and last.followed == "requeued":
+        return "waiting"
     if last.outcome == "stopped":
-        return "waiting" if last.exit_code == EXIT_REQUEUE else "stopped"
-    return "lost" if last.outcome == "killed" else last.outcome
+        return "waiting" if last.exit_code == EXIT_REQUEUE and not last.followed else "stopped"
+    if last.outcome == "killed":
+        return "stopped" if last.followed else "lost"
+    return last.outcome
 
 
 def sentence(facts: RunFacts) -> str:
@@ -50,9 +64,10 @@ def sentence(facts: RunFacts) -> str:
     if state == "running":
         return f"At {of}{_time_left(facts)}. {_fit(facts)}".strip()
     if state == "waiting":
-        return f"Stopped at {of} ({last.cause}), saved, and waiting for the queue. {_fit(facts)}".strip()
+        saved = ", saved," if last.outcome == "stopped" else ""
+        return f"Stopped at {of} ({last.cause}){saved} and waiting for the queue. {_fit(facts)}".strip()
     if state == "stopped":
-        return f"Stopped at {of} ({last.cause}) and not requeued; it can be resumed."
+        return f"Stopped at {of} ({last.cause}), {FOLLOWED.get(last.followed, 'not requeued')}; it can be resumed."
     if state == "lost":
         return f"No sign of life since {of}: the last attempt ended without a goodbye. It can be resumed."
     if state == "diverged":
@@ -165,9 +180,10 @@ def warnings_of(facts: RunFacts) -> list[str]:
         found.append(f"{len(nonfinite)} records have numbers that are not finite ({names}), {steps}.")
     for attempt in facts.attempts:
         if attempt.outcome == "killed":
+            code = f" (exit code {attempt.exit_code})" if attempt.exit_code else ""
             found.append(
-                f"Attempt {attempt.number} ended without a goodbye at step {grouped(attempt.last_step)}: killed, or "
-                "its node was lost. Its logs may say more."
+                f"Attempt {attempt.number} ended without a goodbye at step {grouped(attempt.last_step)}{code}: killed, "
+                "or its node was lost. Its logs may say more."
             )
     rejected = (facts.history.last("data") or {}).get("num_rejected")
     if rejected:

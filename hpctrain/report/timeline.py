@@ -78,11 +78,13 @@ def _draw_attempt(steps: Axes, bars: Axes, attempt: Attempt, origin: float) -> N
     if attempt.progress:
         times = np.array([time for time, _ in attempt.progress]) - origin
         steps.line(times, np.array([step for _, step in attempt.progress], dtype=np.float64), "c1", "update")
-    if attempt.checkpoints:
-        times = np.array([checkpoint["time"] for checkpoint in attempt.checkpoints]) - origin
+    if attempt.checkpoints and attempt.progress:
         done = np.array([checkpoint["step"] for checkpoint in attempt.checkpoints], dtype=np.float64)
-        every = max(1, len(done) // 200)  # more would be a solid line
-        steps.dots(times[::every], done[::every], "c3", 2.6)
+        done = done[:: max(1, len(done) // 200)]  # more would be a solid line
+        # an asynchronous checkpoint is recorded when it is found to be done; it holds the state of its step's time
+        marks = sorted((step, time) for time, step in attempt.progress)
+        times = np.interp(done, [step for step, _ in marks], [time - origin for _, time in marks])
+        steps.dots(times, done, "c3", 2.6)
 
 
 def _draw_losses(steps: Axes, attempts: list[Attempt], origin: float) -> None:

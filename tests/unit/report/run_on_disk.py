@@ -36,8 +36,9 @@ class Recorder:
 
     def __init__(self, run: RunDir, attempt: int, started_at: float) -> None:
         self.run, self.attempt, self.time = run, attempt, started_at
-        lease = {"attempt": attempt, "started_at": started_at, "job_id": str(4711 + attempt // 3), "world_size": 4}
-        write_json(run.attempts / f"{attempt:04d}.json", lease | {"hosts": ["gpu-node-07"]})
+        lease = {"attempt": attempt, "started_at": started_at, "job_id": "4711", "world_size": 4}
+        lease |= {"restart_count": attempt - 1, "hosts": ["gpu-node-07"]}
+        write_json(run.attempts / f"{attempt:04d}.json", lease)
 
     def write(self, kind: str, step: int, **fields: object) -> None:
         record = {"kind": kind, "step": step, "time": self.time, "attempt": self.attempt, **fields}
@@ -195,6 +196,9 @@ def write_run(folder: Path, results: bool = True, every: int = 10) -> RunDir:
         "checkpoint_rejected", 12_000, path="checkpoints/step-00012400", reason="model.safetensors: SHA-256 differs"
     )
     record_training(third, 12_000, TOTAL_STEPS, every, resumed=12_000, lost=400)
+    with open(run.attempts / "ended.tsv", "w", encoding="ascii") as stream:
+        stream.write(f"{first.time + 2:.0f}\t4711\t0\t75\tnone\tstep-00007200\trequeued\n")
+        stream.write(f"{second.time + 2:.0f}\t4711\t1\t137\tstep-00007200\tstep-00012000\trequeued\n")
     third.time += 20
     third.event("finished", TOTAL_STEPS, seconds=1900.0, sha256="9f" * 32)
     if results:

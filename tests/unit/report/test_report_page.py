@@ -127,7 +127,7 @@ def test_nothing_anybody_wrote_becomes_markup(run, nasty):
 def test_attempts_say_why_they_ended_and_what_was_lost(finished):
     text = page_of(finished).text
     assert "SIGUSR2, the time limit exit code 75, requeued" in text
-    assert "no goodbye on record killed" in text
+    assert "killed by SIGKILL exit code 137, requeued" in text
     assert "400 steps lost" in text
 
 
@@ -200,6 +200,30 @@ def test_a_run_that_waits_for_the_queue_says_so(run):
     record_training(recorder, 0, 900)
     recorder.event("stopped", 900, cause="SIGTERM", exit_code=75)
     assert "Stopped at step 900 of 18 000 (SIGTERM), saved, and waiting for the queue." in page_of(run).text
+
+
+@pytest.mark.parametrize(
+    ("code", "followed", "told"),
+    [
+        (75, "requeued", "Stopped at step 900 of 18 000 (SIGTERM), saved, and waiting for the queue."),
+        (75, "terminated", "(SIGTERM), by scancel, an administrator or the time limit; it can be resumed."),
+        (75, "no-progress", "(SIGTERM), not requeued: the last attempts made no progress; it can be resumed."),
+    ],
+)
+def test_what_the_batch_script_did_next_is_told(run, code, followed, told):
+    recorder = Recorder(run, 1, START)
+    record_training(recorder, 0, 900)
+    recorder.event("stopped", 900, cause="SIGTERM", exit_code=code)
+    line = f"{recorder.time:.0f}\t4711\t0\t{code}\tnone\tstep-00000900\t{followed}\n"
+    (run.attempts / "ended.tsv").write_text(f"torn\t4711\n{line}")
+    assert told in page_of(run).text
+
+
+def test_a_killed_attempt_that_was_requeued_waits(run):
+    recorder = Recorder(run, 1, START)
+    record_training(recorder, 0, 900)
+    (run.attempts / "ended.tsv").write_text(f"{recorder.time:.0f}\t4711\t0\t137\tnone\tnone\trequeued\n")
+    assert "Stopped at step 900 of 18 000 (killed by SIGKILL) and waiting for the queue." in page_of(run).text
 
 
 def test_a_failed_run_says_with_what(run):
