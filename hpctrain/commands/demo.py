@@ -91,6 +91,9 @@ def run(arguments: argparse.Namespace) -> int:
     _heading("6  What came out")
     print(_describe_result(run_dir, catalogue))
     print(f"\nThe whole way took {time.monotonic() - began:.0f} s.")
+    scripts = os.path.dirname(sys.executable)
+    if scripts not in os.environ.get("PATH", "").split(os.pathsep):
+        print(f"hpctrain, hpc-submit and tensorboard are in {os.path.relpath(scripts)}; put it on your PATH.")
     return EXIT_FINISHED
 
 
