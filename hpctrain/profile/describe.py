@@ -55,7 +55,7 @@ def profile_json_schema() -> Schema:
     schema["if"] = {"not": {"required": ["extends"]}}
     needed_in_data = schema["$defs"]["DataSection"].pop("required")
     schema["then"] = {"required": schema.pop("required"), "properties": {"data": {"required": needed_in_data}}}
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "hpctrain profile", **schema}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "hpctrain profile"}
 
 
 def profile_json_schema_text() -> str:

@@ -104,13 +104,20 @@ def _check_local(judge: Judge) -> None:
     if launch.nodes > 1:
         message = f"{launch.nodes} nodes, but cluster: local is one machine; use nodes: 1, or cluster: slurm"
         judge.problem(message, "launch.nodes", "launch.cluster")
-    wanted, cores = launch.ranks_on_each_node * launch.cpus_per_rank, len(os.sched_getaffinity(0))
+    wanted, cores = launch.ranks_on_each_node * launch.cpus_per_rank, _cores_here()
     if wanted > cores and launch.nodes == 1 and _may_be_this_machine(judge.profile.platform):
         message = (
             f"{plural(launch.ranks_on_each_node, 'rank')} x {launch.cpus_per_rank} = {wanted} cores, "
             f"this machine has {cores}; threads will wait for each other"
         )
         judge.warn(message, "launch.cpus_per_rank", "launch.ranks_per_node", "launch.cluster")
+
+
+def _cores_here() -> int:
+    """Count the cores this process may use, where the system tells (macOS does not)."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _may_be_this_machine(platform: str | None) -> bool:

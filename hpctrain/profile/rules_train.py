@@ -45,7 +45,7 @@ def check_length(judge: Judge, num_train: int) -> int:
             f"{num_train} spectra in batches of {global_batch}); the learning rate would never reach its peak"
         )
         judge.problem(message, "train.warmup_steps", "train.epochs", "train.batch_size", "train.accumulation")
-    if judge.profile.checkpoint.every_steps > total:
+    if total < judge.profile.checkpoint.every_steps <= (train.max_steps or math.inf):
         message = (
             f"{judge.profile.checkpoint.every_steps} is beyond the {total} steps of the run: only the last is saved"
         )

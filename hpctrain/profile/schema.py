@@ -265,7 +265,7 @@ class SpectralVAESection(Section):
     rest_wavelength_aa: WavelengthRange | None = None
     """Range of the decoder's rest-frame grid [AA]; none takes what the data and their redshifts reach."""
     rest_pixels: Annotated[int, Field(ge=16, le=200000)] | None = None
-    """Pixels of that grid, logarithmic; none takes the finest pixel of the data (in log wavelength)."""
+    """Pixels of that grid, logarithmic; none takes as many per unit of log wavelength as the data have on average."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Dropout in the fully connected layers."""
     beta: Annotated[float, Field(ge=0)] = 1.0

@@ -52,9 +52,11 @@ def read_scalar(text: str) -> Any:
     """
     if text in _SPECIAL:
         return _SPECIAL[text]
-    if _INTEGER.fullmatch(text) and len(text) < 40:
+    if len(text) > 40:
+        return text  # no number a profile could mean; Python takes long ones for infinity, or refuses them
+    if _INTEGER.fullmatch(text):
         return int(text)
-    if _BASED_INTEGER.fullmatch(text) and len(text) < 40:
+    if _BASED_INTEGER.fullmatch(text):
         return int(text, 0)
     if _FLOAT.fullmatch(text):
         return float(text)

@@ -1,0 +1,126 @@
+"""The memory estimate against what training really takes, and against torch's own tracker."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.distributed._tools.mem_tracker import MemTracker
+
+from hpctrain.models import DataFacts, build_model
+from hpctrain.profile.schema import Profile
+from hpctrain.train.memory import DESI_GRID, GIB, _fake_batches, measure, measure_peak_bytes
+
+FACTS = DataFacts(2000, (3600.0, 9824.0), 0.0, 3.0, 6712.0)
+
+REAL_RUN = """
+import sys
+import torch
+from hpctrain.distributed.stop import StopRequest
+from hpctrain.distributed.world import World
+from hpctrain.profile.schema import Profile
+from hpctrain.train.build import build_network, build_optimizer
+from hpctrain.train.memory import DataFacts, _fake_batches
+from hpctrain.train.scaling import LossScale
+from hpctrain.train.schedule import Schedule
+from hpctrain.train.step import UpdateStep
+
+torch.set_num_threads(1)
+device = torch.device("cpu")
+facts = DataFacts(2000, (3600.0, 9824.0), 0.0, 3.0, 6712.0)
+profile = Profile.model_validate_json(sys.argv[1])
+
+def memory(key):
+    with open("/proc/self/status") as status:
+        return 1024 * int(next(line for line in status if line.startswith(key)).split()[1])
+
+def train(batch_size):
+    section = profile.train.model_copy(update={"batch_size": batch_size})
+    one = profile.model_copy(update={"train": section})
+    model = build_network(one, facts, device)
+    update = UpdateStep(World(), Schedule(one, 100_000), 2000, one.data, section, model,
+                        build_optimizer(model, section), LossScale("fp32", device), None, StopRequest())
+    for step in range(2):
+        update(step, _fake_batches(facts, batch_size))
+
+train(2)  # libraries, thread pools, compiled kernels
+before = memory("VmRSS")
+with open("/proc/self/clear_refs", "w") as peak:
+    peak.write("5")
+train(profile.train.batch_size)
+print(memory("VmHWM") - before)
+"""
+
+
+def profile_of(**train: Any) -> Profile:
+    return Profile.model_validate(
+        {
+            "name": "x",
+            "data": {"files": ["absent.h5"]},
+            "launch": {"gpus_per_node": 0},
+            "model": {"encoder_channels": [32, 64, 128]},
+            "train": train,
+        }
+    )
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_the_estimate_is_within_10_per_cent_of_what_training_really_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The growth of a real process over two real updates of the real network."""
+    profile = profile_of(batch_size=96, accumulation=2)
+    # Every tensor of 64 kB and more in pages of its own, which go back to the system when it is freed.
+    monkeypatch.setenv("MALLOC_MMAP_THRESHOLD_", "65536")
+    done = subprocess.run(
+        [sys.executable, "-c", REAL_RUN, profile.model_dump_json()], capture_output=True, text=True, check=True
+    )
+    real = int(done.stdout)
+    estimated, _ = measure_peak_bytes(profile, FACTS, 96)
+    assert estimated == pytest.approx(real, rel=0.1), f"{estimated / GIB:.3f} of {real / GIB:.3f} GiB"
+
+
+def test_the_estimate_agrees_with_torchs_own_tracker() -> None:
+    """Forward, backward and two moments, without the temporaries of clipping, which both see alike."""
+    profile = profile_of(batch_size=64)
+    ours, _ = measure_peak_bytes(profile, FACTS, 64)
+    with FakeTensorMode():
+        model = build_model(profile.model, FACTS)
+        optimizer = torch.optim.Adam(model.parameters(), foreach=False)
+        batch = next(_fake_batches(FACTS, 64))
+        tracker = MemTracker()
+        tracker.track_external(model, optimizer)
+        with tracker:
+            for iteration in range(2):
+                model(batch)["loss_sum"].backward()
+                optimizer.step()
+                optimizer.zero_grad()
+                if iteration == 0:
+                    tracker.reset_mod_stats()
+    theirs = tracker.get_tracker_snapshot("peak")[torch.device("cpu")]["Total"]
+    assert ours == pytest.approx(theirs, rel=0.03)
+
+
+def test_the_line_holds_at_other_batch_sizes() -> None:
+    """Two points and a floor stand for all sizes."""
+    found = measure(profile_of(batch_size=128))
+    for batch_size in (1, 16, 200, 2000):
+        peak = measure_peak_bytes(profile_of(), DESI_GRID, batch_size)[0] / GIB
+        model = max(found.floor_gib, found.fixed_gib + found.per_spectrum_gib * batch_size)
+        assert model == pytest.approx(peak, rel=0.05)
+
+
+def test_what_should_cost_memory_does() -> None:
+    """Half precision and checkpointing save, averages and accumulation cost what they hold."""
+
+    def peak(**train: Any) -> int:
+        return measure_peak_bytes(profile_of(**train), FACTS, 64)[0]
+
+    plain, weights = measure_peak_bytes(profile_of(), FACTS, 64)
+    assert peak(precision="bf16") < 0.8 * plain
+    assert peak(gradient_checkpointing=True) < plain
+    assert peak(ema_decay=0.99) == pytest.approx(plain + 4 * weights, rel=0.01)
+    assert plain < peak(accumulation=4) < plain + 8 * weights
+    assert peak(compile=True) == plain
