@@ -116,7 +116,8 @@ def describe(run: RunDir, now: float | None = None, queue: Queue | None = None) 
         job_name = job["submissions"][-1].get("job_name", job.get("name", ""))
         answer, silent = (queue or Queue()).ask(ids[-1], job_name)
     if answer is not None:
-        state, detail = _from_slurm(answer, words, history, len(run.read_attempts()))
+        begun = sum(attempt.get("job_id") == ids[-1] for attempt in run.read_attempts())
+        state, detail = _from_slurm(answer, words, history, begun)
         source = answer.source
     elif job.get("cluster") == "local" and is_supervised(run):
         state, detail, source = "running", f"supervisor {read_json(supervisor_path(run), {}).get('pid')}", "supervisor"
@@ -144,16 +145,14 @@ def describe(run: RunDir, now: float | None = None, queue: Queue | None = None) 
     )
 
 
-def _from_slurm(
-    answer: QueueAnswer, words: LastWords, history: list[EndedAttempt], num_attempts: int
-) -> tuple[str, str]:
+def _from_slurm(answer: QueueAnswer, words: LastWords, history: list[EndedAttempt], begun: int) -> tuple[str, str]:
     state = _SLURM_STATES.get(answer.state, "")
     if answer.state == "COMPLETING":  # on its way out: what follows was decided before
         state = "requeued" if history and history[-1].followed == "requeued" else _ended(words, history)[0] or "running"
         return state, "completing"
     if state == "pending":
         waits = ", ".join(filter(None, [answer.reason, f"expected to start {answer.start}" if answer.start else ""]))
-        return ("requeued" if num_attempts or history else "pending"), waits
+        return ("requeued" if begun else "pending"), waits
     if state in ("running", "requeued"):
         return state, ", ".join(filter(None, [answer.nodes, f"until {answer.end}" if answer.end else ""]))
     if state == "finished" and words.finished:

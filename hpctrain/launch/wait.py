@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from hpctrain.launch.status import RunStatus, describe
 from hpctrain.rundir import RunDir
 
 _POLL_S = 2.0
+_PLAIN_LINE_EVERY_S = 30.0
 _QUIET_POLLS = 3
 """How often in a row a run must look ended: one strange answer of the queue is not the end."""
 _FAILED_WITHOUT_CODE = 1
@@ -31,19 +33,39 @@ def wait_for(runs: Sequence[RunDir], poll_s: float = _POLL_S) -> int:
 
 
 def _wait_for_one(run: RunDir, poll_s: float) -> int:
-    shown = ""
+    shown = _Shown()
     queue = Queue()
     ended = 0
     while True:
         status = describe(run, queue=queue)
-        line = progress_line(status)
-        if line != shown:
-            print(line, file=sys.stderr, flush=True)
-            shown = line
         ended = 0 if status.is_active else ended + 1
-        if ended >= (1 if status.state == "finished" else _QUIET_POLLS):
+        over = ended >= (1 if status.state == "finished" else _QUIET_POLLS)
+        shown.show(status, over)
+        if over:
             return exit_code(status)
         time.sleep(poll_s)
+
+
+class _Shown:
+    """A line that renews itself on a terminal; elsewhere a new line for a new state, and one every half minute."""
+
+    def __init__(self) -> None:
+        self._is_terminal = sys.stderr.isatty()
+        self._line = ""
+        self._state = ("", 0)
+        self._at_s = -_PLAIN_LINE_EVERY_S
+
+    def show(self, status: RunStatus, over: bool) -> None:
+        line = progress_line(status)
+        state = (status.state, status.num_attempts)
+        if self._is_terminal:
+            print("\r\033[K" + line[: shutil.get_terminal_size().columns - 1], end="", file=sys.stderr, flush=True)
+            if over or (state != self._state and self._line):
+                print(file=sys.stderr)
+        elif state != self._state or (line != self._line and time.monotonic() > self._at_s + _PLAIN_LINE_EVERY_S):
+            print(line, file=sys.stderr, flush=True)
+            self._at_s = time.monotonic()
+        self._line, self._state = line, state
 
 
 def exit_code(status: RunStatus) -> int:

@@ -25,7 +25,9 @@ data: {files: [tiny.h5], reader_threads: 0, columns: {mask: null}}
 model:
   {latent_size: 2, encoder_channels: [8, 8], encoder_kernels: [3, 5], encoder_hidden: [8], decoder_hidden: [8],
    rest_pixels: 300}
-train: {batch_size: 4, max_steps: 200, accumulation: 8, log_every_steps: 1, warmup_steps: 2, device: cpu}
+train:
+  {batch_size: 4, epochs: 10000, max_steps: 120, accumulation: 4, log_every_steps: 1, warmup_steps: 2, device: cpu,
+   evaluate_every_steps: 1000}
 checkpoint: {every_steps: 1000}
 track: {tensorboard: false}
 monitor: {heartbeat_s: 1}
@@ -88,18 +90,18 @@ def test_submit_watch_warn_requeue_finish(user):
 
     user.wait_for_step(5)
     status = user.status(job)
-    assert (status["state"], status["source"], status["total_steps"]) == ("running", "squeue", 200)
+    assert (status["state"], status["source"], status["total_steps"]) == ("running", "squeue", 120)
     user.cluster.run(["scancel", "--signal=USR2", job])
     wait_until(lambda: len(read_history(run)) == 1, 60, "the first attempt to end")
     assert user.status()["state"] in ("requeued", "running")
     status = user.wait_for_state("finished")
     assert [ended.followed for ended in read_history(run)] == ["requeued", "finished"]
-    assert (status["num_attempts"], status["step"], status["checkpoint"]) == (2, 200, "step-00000200")
+    assert (status["num_attempts"], status["step"], status["checkpoint"]) == (2, 120, "step-00000120")
     starts = [record["start_step"] for record in run.read_metrics("event") if record["event"] == "started"]
     assert starts[0] == 0
     assert starts[1] >= 5
     steps = [record["step"] for record in run.read_metrics("train")]
-    assert steps == list(range(1, 201))
+    assert steps == list(range(1, 121))
     assert (run.model / "model.safetensors").exists()
 
     assert "finished" in user.types("hpctrain logs --attempt 2").stdout
@@ -135,7 +137,7 @@ def test_sbatch_by_hand_finds_its_run_again_after_a_requeue(user):
     script = REPOSITORY / "slurm/train_hpc.sh"
     python = REPOSITORY / ".venv/bin/python"
     said = user.types(
-        f"sbatch {options} {script} tiny.yaml --set train.max_steps=150",
+        f"sbatch {options} {script} tiny.yaml --set train.max_steps=100",
         HPCTRAIN_PYTHON=str(python),
         PYTHONPATH=str(REPOSITORY),
     ).stdout
