@@ -252,7 +252,9 @@ def subscribe_exporters(run: Run) -> None:
         return
     run.metrics.subscribe(ProgressLine(run.schedule.total_steps))
     if run.profile.track.tensorboard:
-        run.tensorboard = TensorBoardExporter(run.directory, purge_step=run.progress.step + 1)
+        run.tensorboard = TensorBoardExporter(
+            run.directory, purge_step=run.progress.step + 1, num_figures=run.profile.track.num_figures
+        )
         run.metrics.subscribe(run.tensorboard)
 
 

@@ -154,6 +154,10 @@ class Boundary:
             "epoch": schedule.samples_seen(result.step) / schedule.num_train,
             "memory_gib": used_memory_gib(run.device),
         }
+        num_rejected = schedule.samples_seen(result.step) - schedule.samples_seen(result.step - 1)
+        num_rejected -= round(result.sums.get("num_spectra", num_rejected))
+        if num_rejected:  # spectra of this update without a usable normalisation window or valid pixel
+            fields["num_rejected"] = num_rejected
         if run.loss_scale.enabled:
             fields |= {"loss_scale": result.loss_scale, "skipped": result.skipped}
         run.metrics.train(result.step, **fields)
