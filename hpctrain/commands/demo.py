@@ -48,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
     profile = _find_profile(arguments.profile)
     simulation = load_profile(profile).data.simulate or SimulateSection()
     num_pixels = simulation.num_pixels or DESI_PIXELS
-    spectra = directory / f"spectra-{simulation.num_spectra}x{num_pixels}-seed{simulation.seed}.h5"
+    spectra = directory / f"spectra-{simulation.num_spectra}x{num_pixels}.h5"
     cluster = _choose_cluster(arguments.cluster)
 
     _heading("1  This machine")
@@ -60,12 +60,12 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"{spectra} is there from before")
     else:
         size = ["--num-spectra", str(simulation.num_spectra), "--num-pixels", str(num_pixels)]
-        _call("hpctrain", "simulate", *size, "--seed", str(simulation.seed), "--out", str(spectra))
+        _call("hpctrain", "simulate", *size, "--out", str(spectra))
 
     _heading("3  Check the profile, and submit it")
-    changes = ["--set", f"data.files=[{spectra}]", "--set", f"launch.runs_dir={runs_dir}"]
-    _call("hpctrain", "check", profile, *changes)
-    _call("hpc-submit", profile, *changes, "--cluster", cluster)
+    our_spectra = ["--set", f"data.files=[{spectra}]"]
+    _call("hpctrain", "check", profile, *our_spectra)
+    _call("hpc-submit", profile, *our_spectra, "--runs-dir", str(runs_dir), "--cluster", cluster)
     run_dir = all_runs(runs_dir)[0]
     shown = os.path.relpath(run_dir.path)
 
