@@ -147,7 +147,11 @@ class RestGrid:
         grid = wavelength_aa.double()
         middle = 0.5 * (grid[..., 1:] + grid[..., :-1])
         index = torch.searchsorted(middle.contiguous(), observed)
-        inside = (observed >= grid[..., :1]) & (observed <= grid[..., -1:])
+        first, last = (
+            2 * grid[..., :1] - middle[..., :1],
+            2 * grid[..., -1:] - middle[..., -1:],
+        )  # edges of the end pixels
+        inside = (observed >= first) & (observed <= last)
         weight = torch.where(inside, ivar.gather(1, index), 0).float()
         weighted = (weight * flux.gather(1, index)).view(len(flux), num_bins, -1).sum(-1)
         weight = weight.view(len(flux), num_bins, -1).sum(-1)

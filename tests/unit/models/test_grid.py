@@ -84,3 +84,25 @@ def test_rows_may_have_wavelengths_of_their_own():
     position = grid.position(own, redshift)
     torch.testing.assert_close(position[0], grid.position(OBSERVED, redshift)[0])
     torch.testing.assert_close(position[1], grid.position(OBSERVED + 10.0, redshift)[1])
+
+
+def test_bins_are_the_weighted_means_of_what_falls_into_them():
+    grid = RestGrid(math.log(2000.0), math.log(2.0) / 400, 401)  # 2000 to 4000 AA
+    generator = torch.Generator().manual_seed(0)
+    wavelength = torch.tensor(4000.0 * np.exp(math.log(2.0) / 400 * np.arange(401)))  # the same pixels at z = 1
+    flux, ivar = torch.randn(1, 401, generator=generator), torch.rand(1, 401, generator=generator)
+    ivar[0, 100:110] = 0
+    mean, weight = grid.bin_spectra(flux, ivar, wavelength, torch.tensor([1.0]), 401)
+    torch.testing.assert_close(mean, torch.where(ivar > 0, flux, 0))
+    torch.testing.assert_close(weight, ivar)
+    constant, _ = grid.bin_spectra(torch.full((1, 401), 3.0), ivar, wavelength, torch.tensor([1.0]), 8)
+    torch.testing.assert_close(constant, torch.full((1, 8), 3.0))
+
+
+def test_bins_nothing_falls_into_are_zero():
+    grid = RestGrid.for_data(FACTS)
+    flux = torch.ones(2, 500)
+    mean, weight = grid.bin_spectra(flux, flux, OBSERVED, torch.tensor([2.0, float("nan")]), 16)
+    assert float(mean[0, -1]) == float(weight[0, -1]) == 0.0
+    assert float(mean[0, 0]) == 1.0
+    assert bool(torch.isfinite(mean).all())
