@@ -116,8 +116,8 @@ class Supervisor:
         """Wait for all ranks; the first one that fails, or a stop, takes the others down. Return that one's code."""
         first_failure: int | None = None
         kill_at: float | None = None
-        while any(rank.poll() is None for rank in self._ranks):
-            failures = [rank.returncode for rank in self._ranks if rank.returncode not in (None, EXIT_FINISHED)]
+        while None in (codes := [rank.poll() for rank in self._ranks]):
+            failures = [code for code in codes if code not in (None, EXIT_FINISHED)]
             if failures and first_failure is None:
                 first_failure = failures[0]
             if kill_at is None and (first_failure is not None or self.terminated):
@@ -128,7 +128,6 @@ class Supervisor:
                 self._signal(signal.SIGKILL)
                 kill_at = float("inf")
             time.sleep(_POLL_S)
-        codes = [rank.returncode for rank in self._ranks]
         told = [code for code in codes if 2 <= code <= 6]  # wherever they stand: a rank that knows what is wrong
         code = told[0] if told else first_failure if first_failure is not None else max(codes, key=abs)
         return 128 - code if code < 0 else code

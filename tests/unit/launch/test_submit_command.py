@@ -1,0 +1,211 @@
+"""What a user types and what then stands on disk; no job is started here."""
+
+from __future__ import annotations
+
+import os
+import re
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hpctrain.commands.submit import _array_tasks, _split_outside_brackets
+from hpctrain.errors import ProfileError, SiteError
+from hpctrain.launch.byhand import as_allocated, run_of_this_job
+from hpctrain.launch.submit import prepare, with_absolute_paths
+from hpctrain.profile.load import load_profile
+from hpctrain.profile.schema import LaunchSection
+from hpctrain.rundir import read_json
+
+ROOT = Path(__file__).resolve().parents[3]
+PROFILE = """\
+name: tiny
+launch: {gpus_per_node: 0, cpus_per_rank: 1}
+data: {files: [spectra/*.h5], reader_threads: 0, simulate: {num_spectra: 100}}
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch) -> Path:
+    (tmp_path / "tiny.yaml").write_text(PROFILE)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def types(*words: str, python: tuple[str, ...] = (), **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, *python, "-m", "hpctrain", *words]
+    env = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_a_dry_run_prints_script_and_files_and_touches_nothing(folder):
+    done = types("submit", "tiny.yaml", "--dry-run", "--cluster", "slurm", "--set", "train.seed=7")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("#!/bin/bash\n")
+    for name in ("profile.yaml", "job.json", "job.sh", "provenance.json"):
+        assert re.search(rf"#   {folder}/runs/tiny/\S+/{name}", done.stdout)
+    assert os.listdir(folder) == ["tiny.yaml"]
+
+
+def test_render_prints_the_same_without_any_slurm(folder):
+    done = types("render", "tiny.yaml", PATH="/nowhere")
+    assert done.returncode == 0, done.stderr
+    assert "#SBATCH --job-name=tiny" in done.stdout
+    assert os.listdir(folder) == ["tiny.yaml"]
+
+
+def test_a_dry_run_imports_nothing_heavy(folder):
+    done = types("submit", "tiny.yaml", "--dry-run", "--cluster", "slurm", python=("-X", "importtime"))
+    imported = {line.rsplit("|", 1)[-1].strip() for line in done.stderr.splitlines() if line.startswith("import time")}
+    assert "submitit" in imported
+    assert not imported & {"torch", "numpy", "h5py", "astropy", "matplotlib", "rich", "sklearn"}
+
+
+def test_a_dry_run_answers_in_a_blink(folder):
+    """CPU seconds of the best of three, for the machine may be busy; about 0.25 on an idle core."""
+
+    def cpu_s() -> float:
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        assert types("submit", "tiny.yaml", "--dry-run", "--cluster", "slurm").returncode == 0
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+    assert min(cpu_s() for _ in range(3)) < 0.5
+
+
+@pytest.mark.parametrize("name", ["hpctrain", "hpc-submit"])
+def test_the_scripts_of_the_checkout_are_the_installed_commands(folder, name):
+    arguments = ["--help"]
+    script = subprocess.run([ROOT / "bin" / name, *arguments], capture_output=True, text=True, check=True)
+    entry = {"hpctrain": "main", "hpc-submit": "submit_main"}[name]
+    code = f"import sys; from hpctrain.cli import {entry}; sys.argv[0] = '{name}'; sys.exit({entry}())"
+    installed = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
+    assert script.stdout == installed.stdout
+    assert f"{name} = hpctrain.cli:{entry}" in (ROOT / "setup.cfg").read_text()
+    assert os.access(ROOT / "bin" / name, os.X_OK)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((), "which profile?"),
+        (("tiny.yaml", "--resume", "x"), "not both"),
+        (("--resume", "x"), "there are no runs in"),
+        (("tiny.yaml", "--array", "train.seed"), "is not KEY=VALUE,VALUE"),
+        (("tiny.yaml", "--array", "train.seed=1,,2"), "is not KEY=VALUE,VALUE"),
+        (("tiny.yaml", "--array", "launch.nodes=1,2"), "belongs to the array as a whole"),
+        (("tiny.yaml", "--array", "train.seed=1,2", "--cluster", "local"), "needs Slurm"),
+        (("tiny.yaml", "--set", "launch.nodes=2", "--cluster", "local"), "launch.nodes"),
+        (("tiny.yml",), "did you mean 'tiny.yaml'"),
+        (("tiny.yaml", "--set", "launch.time_limit=25:99"), "is not a time"),
+        (("tiny.yaml", "--set", "launch.partition=$(id)"), "launch.partition"),
+        (("tiny.yaml", "--set", 'name=a"b'), "name"),
+    ],
+)
+def test_a_wrong_command_line_is_exit_code_2_and_leaves_nothing(folder, words, said):
+    done = types("submit", *words, "--dry-run")
+    assert done.returncode == 2, done.stderr
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    assert os.listdir(folder) == ["tiny.yaml"]
+
+
+def test_arrays_are_the_product_of_their_axes():
+    assert _array_tasks(["train.seed=1,2", "train.learning_rate=1e-3,1e-4"]) == [
+        ["train.seed=1", "train.learning_rate=1e-3"],
+        ["train.seed=1", "train.learning_rate=1e-4"],
+        ["train.seed=2", "train.learning_rate=1e-3"],
+        ["train.seed=2", "train.learning_rate=1e-4"],
+    ]
+    assert _array_tasks([]) == [[]]
+    assert _split_outside_brackets("[8, 16],[32, 64], {a: 1, b: 2}") == ["[8, 16]", "[32, 64]", "{a: 1, b: 2}"]
+
+
+def test_the_run_directory_needs_no_folder_to_be_read_from(folder):
+    """Paths are absolute in the resolved profile, or the ranks of another node would look elsewhere."""
+    profile = with_absolute_paths(load_profile("tiny.yaml", ["train.init_from=../other"]), folder)
+    assert profile.data.files == [f"{folder}/spectra/*.h5"]
+    assert profile.launch.runs_dir == f"{folder}/runs"
+    assert profile.train.init_from == f"{folder.parent}/other"
+
+
+def test_a_bracket_in_the_folder_is_not_taken_for_a_pattern(folder):
+    base = folder / "run [1]"
+    profile = with_absolute_paths(load_profile("tiny.yaml"), base)
+    (base / "spectra").mkdir(parents=True)
+    (base / "spectra/a.h5").touch()
+    import glob
+
+    assert glob.glob(profile.data.files[0]) == [str(base / "spectra/a.h5")]
+
+
+def test_tasks_of_an_array_share_the_job(folder):
+    profiles = [
+        with_absolute_paths(load_profile("tiny.yaml", [f"train.epochs={epochs}"]), folder) for epochs in (11, 12)
+    ]
+    submission = prepare(profiles, "slurm", None)
+    assert [run.run_id.rpartition("-")[2] for run in submission.runs] == ["0", "1"]
+    texts = submission.files()
+    assert [texts[run.script] for run in submission.runs] == [submission.script] * 2
+    assert ["epochs: 11" in texts[run.profile] for run in submission.runs] == [True, False]
+    with pytest.raises(ProfileError, match="belong to the array as a whole"):
+        prepare([profiles[0], profiles[1].model_copy(update={"name": "other"})], "slurm", None)
+
+
+ALLOCATED = {
+    "SLURM_JOB_ID": "12",
+    "SLURM_JOB_NAME": "hpctrain",
+    "SLURM_CLUSTER_NAME": "lab",
+    "SLURM_JOB_NUM_NODES": "2",
+    "SLURM_NTASKS": "8",
+    "SLURM_CPUS_PER_TASK": "3",
+    "SLURM_GPUS_ON_NODE": "4",
+}
+
+
+def test_by_hand_sbatch_decides_the_shape(folder):
+    launch = as_allocated(LaunchSection(), ALLOCATED)
+    assert (launch.nodes, launch.ranks_per_node, launch.gpus_per_node, launch.cpus_per_rank) == (2, 4, 4, 3)
+    assert launch.world_size == 8
+
+
+def test_by_hand_a_requeued_job_finds_its_run_again(folder):
+    first, launch = run_of_this_job("tiny.yaml", ["train.seed=3"], ALLOCATED)
+    assert first.run_id.endswith("-job12")
+    assert "seed: 3" in first.profile.read_text()
+    assert launch.world_size == 8
+    again, _ = run_of_this_job("tiny.yaml", ["train.seed=3"], {**ALLOCATED, "SLURM_RESTART_COUNT": "1"})
+    assert again.path == first.path
+    elsewhere = {**ALLOCATED, "SLURM_RESTART_COUNT": "1", "SLURM_CLUSTER_NAME": "other"}
+    assert run_of_this_job("tiny.yaml", [], elsewhere)[0].path != first.path
+    submissions = read_json(first.job)["submissions"]
+    assert [(entry["job_id"], entry["job_name"]) for entry in submissions] == [("12", "hpctrain")]
+
+
+def test_by_hand_outside_a_job_says_what_it_is_for(folder):
+    with pytest.raises(SiteError, match="use hpc-submit"):
+        run_of_this_job("tiny.yaml", [], {})
+
+
+def test_provenance_holds_the_uncommitted_change(folder):
+    def git(*words: str) -> None:
+        identity = ["-c", "user.name=a", "-c", "user.email=a@b"]
+        subprocess.run(["git", *identity, *words], check=True, capture_output=True)
+
+    from hpctrain.launch.provenance import collect
+
+    git("init", "-q")
+    git("add", "tiny.yaml")
+    git("commit", "-q", "-m", "first")
+    (folder / "tiny.yaml").write_text(PROFILE + "# changed\n")
+    (folder / "spectra").mkdir()
+    (folder / "spectra/a.h5").write_bytes(b"12345")
+    facts = collect(with_absolute_paths(load_profile("tiny.yaml"), folder), folder)
+    state = facts["project"]["git"]
+    assert len(state["commit"]) == 40
+    assert "+# changed" in state["diff"]
+    assert state["untracked"] == ["spectra/a.h5"]
+    assert facts["data"] == [{"path": f"{folder}/spectra/a.h5", "bytes": 5, "modified": pytest.approx(0, abs=1e12)}]
+    assert facts["packages"]["submitit"]
