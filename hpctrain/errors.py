@@ -7,10 +7,12 @@
     ├── SiteError            3   the cluster, the site file or a missing command
     ├── DataError            4   spectra that cannot be read or used
     ├── CheckpointError      5   no whole checkpoint, or a run directory that another attempt owns
-    └── DivergedError        6   the loss or a gradient is not finite
+    ├── DivergedError        6   the loss or a gradient is not finite
+    └── NodeError           77   some nodes of the job are not fit; the batch script tries again without them
 
 Being stopped by the queue is no error: the trainer saves, leaves with :data:`EXIT_REQUEUE`, and the batch script
-requeues the job. Only ``cli.py`` and the trainer's ``__main__`` catch these errors.
+requeues the job; a rank that hangs is ended with :data:`EXIT_HUNG`. Only ``cli.py`` and the trainer's ``__main__``
+catch these errors.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from dataclasses import dataclass
 EXIT_FINISHED = 0
 EXIT_BUG = 1
 EXIT_REQUEUE = 75
+EXIT_HUNG = 76
 
 
 class HpctrainError(Exception):
@@ -94,3 +97,21 @@ class DivergedError(HpctrainError):
     """The loss or a gradient is NaN or infinite; names the step and the objects in the batch."""
 
     exit_code = 6
+
+
+class NodeError(HpctrainError):
+    """The pre-flight found some nodes of the job unfit, and others fit.
+
+    Parameters
+    ----------
+    message : str
+        Table of what is wrong with each.
+    nodes : list of str
+        The unfit ones.
+    """
+
+    exit_code = 77
+
+    def __init__(self, message: str, nodes: list[str]) -> None:
+        super().__init__(message)
+        self.nodes = nodes

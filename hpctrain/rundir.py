@@ -8,7 +8,8 @@
       job.sh              the rendered batch script
       provenance.json     git commit and diff, package versions, host, data fingerprints
       logs/               stdout and stderr, one file per attempt and rank
-      attempts/           0001.json ...: one numbered lease per attempt; the highest number owns the run
+      attempts/           0001.json ...: one numbered lease per attempt; the highest number owns the run;
+                          bad-nodes.tsv: nodes that failed, when and how
       heartbeat/          rank-0000.json ...: what each rank did last, and when
       metrics.jsonl       the truth about progress; every tracker is an exporter of it
       tensorboard/        event files
@@ -111,6 +112,7 @@ class RunDir:
         self.provenance = self.path / "provenance.json"
         self.logs = self.path / "logs"
         self.attempts = self.path / "attempts"
+        self.bad_nodes = self.attempts / "bad-nodes.tsv"
         self.heartbeats = self.path / "heartbeat"
         self.metrics = self.path / "metrics.jsonl"
         self.superseded_metrics = self.logs / "superseded.jsonl"
@@ -166,3 +168,20 @@ class RunDir:
     def read_attempts(self) -> list[dict[str, Any]]:
         """Return the leases taken so far, oldest first."""
         return [read_json(path, {}) for path in sorted(self.attempts.glob("[0-9]*.json"))]
+
+
+def note_bad_nodes(run: RunDir, nodes: list[str], job_id: str | None, reason: str = "preflight") -> None:
+    """Add nodes to ``attempts/bad-nodes.tsv``: epoch seconds, node, job, reason.
+
+    Parameters
+    ----------
+    run : RunDir
+    nodes : list of str
+        As Slurm names them.
+    job_id : str or None
+    reason : str
+        One word.
+    """
+    lines = "".join(f"{time.time():.0f}\t{node}\t{job_id}\t{reason}\n" for node in nodes)
+    with open(run.bad_nodes, "a", encoding="utf-8") as stream:  # one write, so lines of two jobs never mix
+        stream.write(lines)

@@ -369,6 +369,8 @@ class MonitorSection(Section):
 
     heartbeat_s: Annotated[float, Field(gt=0, le=3600)] = 10.0
     """Each rank writes its step this often [s]."""
+    hang_timeout_s: Annotated[float, Field(gt=0, le=86400)] | None = 1800.0
+    """A rank without any progress for so long [s] writes its stacks to the log and ends; the job is requeued."""
     gpu_interval_s: Annotated[float, Field(gt=0, le=3600)] = 5.0
     """GPU memory and utilisation are read this often [s]."""
 

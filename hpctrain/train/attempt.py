@@ -14,15 +14,26 @@ import torch
 from hpctrain.checkpoint.lease import take_lease
 from hpctrain.checkpoint.store import checkpoint_path, clear_leftovers, newest_whole, read_checkpoint
 from hpctrain.distributed.group import barrier, broadcast_number, choose_device, close_group, open_group
+from hpctrain.distributed.heartbeat import Heartbeat
 from hpctrain.distributed.stop import StopRequest
+from hpctrain.distributed.watchdog import Watchdog
 from hpctrain.distributed.world import World
-from hpctrain.errors import EXIT_FINISHED, EXIT_REQUEUE, CheckpointError, HpctrainError, Problem, ProfileError
-from hpctrain.metrics.record import supersede_after
+from hpctrain.errors import (
+    EXIT_FINISHED,
+    EXIT_REQUEUE,
+    CheckpointError,
+    HpctrainError,
+    NodeError,
+    Problem,
+    ProfileError,
+)
+from hpctrain.metrics.record import MetricsWriter, supersede_after
 from hpctrain.profile.load import load_profile
-from hpctrain.rundir import RunDir
-from hpctrain.train.build import Run, build_run, device_facts, subscribe_exporters
+from hpctrain.rundir import RunDir, note_bad_nodes
+from hpctrain.train.build import Run, build_run, device_facts, make_data, subscribe_exporters
 from hpctrain.train.finish import finish
 from hpctrain.train.loop import Outcome, train
+from hpctrain.train.preflight import preflight
 from hpctrain.train.state import restore
 
 EXIT_INTERRUPTED = 130
@@ -60,15 +71,26 @@ def run_attempt(path: str | Path) -> int:
         raise ProfileError(str(directory.profile), [problem])
     open_group(world, device, directory)
     attempt = _begin_attempt(directory, world)
-    run = build_run(directory, profile, world, device, attempt, stop)
-    run.heartbeat.start()
+    heartbeat = Heartbeat(directory, world, attempt, profile.monitor.heartbeat_s).start()
+    watchdog = Watchdog(
+        profile.monitor.hang_timeout_s,
+        directory.logs / f"stacks-rank-{world.rank:04d}.txt",
+        lambda: f"rank {world.rank} at step {heartbeat.step}, {heartbeat.state}",
+    ).start()
+    metrics = MetricsWriter(directory, attempt) if world.is_main else None
     try:
-        return _work(run)
+        make_data(profile.data, world)
+        preflight(world, device, directory, profile.data.files)
+        return _work(build_run(directory, profile, world, device, attempt, stop, heartbeat, watchdog, metrics))
     except HpctrainError as error:
-        _record_failure(run, error)
+        if metrics is not None:
+            metrics.event("failed", heartbeat.step, error=str(error), exit_code=error.exit_code)
+        if isinstance(error, NodeError) and world.is_main:
+            note_bad_nodes(directory, error.nodes, world.job_id)
+        heartbeat.end("failed")
         raise
     except BaseException:
-        run.heartbeat.end("failed")
+        heartbeat.end("failed")
         raise
 
 
@@ -113,6 +135,7 @@ def _work(run: Run) -> int:
         seconds = round(time.perf_counter() - started_s, 3)
         run.metrics.event("finished", run.progress.step, seconds=seconds, **fields)
         run.metrics.close()
+    run.watchdog.end()
     run.heartbeat.end("finished")
     return EXIT_FINISHED
 
@@ -181,6 +204,7 @@ def _announce(run: Run) -> None:
 
 
 def _leave_stopped(run: Run, outcome: Outcome) -> int:
+    run.watchdog.end()
     code = EXIT_INTERRUPTED if outcome is Outcome.INTERRUPTED else EXIT_REQUEUE
     if run.metrics is not None:
         cause = run.stop.cause or "another rank"
@@ -191,9 +215,3 @@ def _leave_stopped(run: Run, outcome: Outcome) -> int:
     run.heartbeat.end("stopped")
     close_group(run.world)
     return code
-
-
-def _record_failure(run: Run, error: HpctrainError) -> None:
-    if run.metrics is not None:
-        run.metrics.event("failed", run.progress.step, error=str(error), exit_code=error.exit_code)
-    run.heartbeat.end("failed")

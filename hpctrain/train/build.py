@@ -15,6 +15,7 @@ from hpctrain.checkpoint.writer import CheckpointWriter
 from hpctrain.distributed.group import barrier
 from hpctrain.distributed.heartbeat import Heartbeat
 from hpctrain.distributed.stop import StopRequest
+from hpctrain.distributed.watchdog import Watchdog
 from hpctrain.distributed.world import World
 from hpctrain.errors import DataError
 from hpctrain.metrics.progress import ProgressLine
@@ -80,22 +81,29 @@ class Run:
     progress: Progress
     stop: StopRequest
     heartbeat: Heartbeat
+    watchdog: Watchdog
     checkpoints: CheckpointWriter | None
     metrics: MetricsWriter | None
     tensorboard: TensorBoardExporter | None
 
 
+def make_data(data: DataSection, world: World) -> None:
+    """Make simulated spectra on rank 0 where the profile says so and the file is absent; all ranks wait."""
+    if data.simulate is not None and world.is_main and not any(Path(pattern).exists() for pattern in data.files):
+        from hpctrain.ingest.simulate import simulate
+
+        simulate(Path(data.files[0]), data.simulate)
+    barrier(world)
+
+
 def open_data(profile: Profile, run: RunDir, world: World) -> Spectra:
-    """Open the spectra, making simulated ones first where the profile says so and the file is absent.
+    """Open the spectra and split them.
 
     Raises
     ------
     DataError
         A file is missing or unfit, or a side of the split is empty.
     """
-    if profile.data.simulate is not None and world.is_main:
-        _simulate_if_absent(profile.data)
-    barrier(world)
     source = open_spectra(profile.data)
     side = assign_split(source.target_id, profile.data.split)
     train_rows = np.flatnonzero(side == TRAIN).astype(np.int64)
@@ -108,16 +116,6 @@ def open_data(profile: Profile, run: RunDir, world: World) -> Spectra:
                 "use more spectra or another data.split"
             )
     return Spectra(source, train_rows, validation_rows, _facts(run, world, profile, source, train_rows))
-
-
-def _simulate_if_absent(data: DataSection) -> None:
-    if any(Path(pattern).exists() for pattern in data.files):
-        return
-    from hpctrain.ingest.simulate import simulate
-
-    section = data.simulate
-    assert section is not None
-    simulate(Path(data.files[0]), section)
 
 
 def _facts(run: RunDir, world: World, profile: Profile, source: SpectraSet, train_rows: np.ndarray) -> DataFacts:
@@ -191,7 +189,15 @@ def distribute(model: torch.nn.Module, world: World, device: torch.device) -> to
 
 
 def build_run(
-    directory: RunDir, profile: Profile, world: World, device: torch.device, attempt: int, stop: StopRequest
+    directory: RunDir,
+    profile: Profile,
+    world: World,
+    device: torch.device,
+    attempt: int,
+    stop: StopRequest,
+    heartbeat: Heartbeat,
+    watchdog: Watchdog,
+    metrics: MetricsWriter | None,
 ) -> Run:
     """Build every part of this rank's share of the run, at step 0."""
     spectra = open_data(profile, directory, world)
@@ -216,9 +222,7 @@ def build_run(
         None if averaged is None else [averaged[names[p]] for p in in_order],
         stop,
     )
-    heartbeat = Heartbeat(directory, world, attempt, profile.monitor.heartbeat_s)
     heartbeat.total_steps = schedule.total_steps
-    metrics = MetricsWriter(directory, attempt) if world.is_main else None
     checkpoints = None
     if metrics is not None:
         checkpoints = CheckpointWriter(
@@ -240,6 +244,7 @@ def build_run(
         progress=Progress(),
         stop=stop,
         heartbeat=heartbeat,
+        watchdog=watchdog,
         checkpoints=checkpoints,
         metrics=metrics,
         tensorboard=None,

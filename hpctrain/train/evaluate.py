@@ -75,6 +75,7 @@ def evaluate(run: Run) -> dict[str, Any]:
                 batch = normalise(batch.to(run.device), data.normalise)
                 with torch.autocast(run.device.type, dtype=dtype, enabled=dtype is not None):
                     sums = model(batch, run.schedule.total_steps)
+                run.watchdog.progress()
                 names = list(sums)
                 packed = torch.stack([value.double() for value in sums.values()])
                 totals = packed if totals is None else totals + packed

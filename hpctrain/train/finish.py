@@ -93,7 +93,16 @@ def _describe_held_out(run: Run) -> None:
     run.directory.results.mkdir(exist_ok=True)
     model, card = load_model(run.directory.model, run.device)
     rows = run.spectra.validation_rows
-    encode_to_file(model, card, run.spectra.source, rows, path, batch_size=run.schedule.micro_batch, device=run.device)
+    encode_to_file(
+        model,
+        card,
+        run.spectra.source,
+        rows,
+        path,
+        batch_size=run.schedule.micro_batch,
+        device=run.device,
+        on_batch=lambda done: run.watchdog.progress(),
+    )
     with h5py.File(path, "r") as file:
         score = file["ANOMALY_SCORE"][:]
     usable = np.flatnonzero(np.isfinite(score))

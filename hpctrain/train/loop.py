@@ -94,6 +94,7 @@ class Boundary:
         """Handle the boundary after an update; return an outcome when training is over."""
         run, step = self._run, result.step
         run.heartbeat.step = step
+        run.watchdog.progress()
         previous, self._pending = self._pending, result
         if previous is not None:
             self._read(previous)
@@ -210,3 +211,4 @@ class Boundary:
         best = run.progress.best_step if run.profile.checkpoint.keep_best else None
         run.checkpoints.save(run.progress.step, tensors, state, best, wait)
         run.stop.saving = False
+        run.watchdog.progress()

@@ -1,0 +1,64 @@
+"""A rank that stands still is ended: its stacks go to a log, it leaves, and the batch script starts the job again.
+
+A collective that waits for a rank that died, or a file system that does not answer, would hold the GPUs until the time
+limit. The thread that watches needs neither the interpreter's main thread nor a GPU.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from hpctrain.errors import EXIT_HUNG
+
+
+class Watchdog:
+    """End this process when nothing has happened for too long.
+
+    Parameters
+    ----------
+    limit_s : float or None
+        Longest time between two signs of progress [s]; None watches nothing.
+    stacks : Path
+        File the stacks of all threads are appended to.
+    describe : callable
+        Returns what the rank was doing, for the log.
+    """
+
+    def __init__(self, limit_s: float | None, stacks: Path, describe: Callable[[], str]) -> None:
+        self._limit_s, self._stacks, self._describe = limit_s, stacks, describe
+        self._last_s = time.monotonic()
+        self._ended = threading.Event()
+
+    def start(self) -> Watchdog:
+        if self._limit_s is not None:
+            threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
+        return self
+
+    def progress(self) -> None:
+        """Say that something has happened: an update, a batch of an evaluation, a written checkpoint."""
+        self._last_s = time.monotonic()
+
+    def end(self) -> None:
+        """Stop watching."""
+        self._ended.set()
+
+    def _watch(self) -> None:
+        while not self._ended.wait(min(1.0, self._limit_s / 10)):
+            silent_s = time.monotonic() - self._last_s
+            if silent_s > self._limit_s:
+                self._give_up(silent_s)
+
+    def _give_up(self, silent_s: float) -> None:
+        text = f"hpctrain: nothing happened for {silent_s:.0f} s ({self._describe()}); stacks are in {self._stacks}"
+        with open(self._stacks, "a", encoding="utf-8") as stream:
+            stream.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
+            stream.flush()
+            faulthandler.dump_traceback(stream, all_threads=True)
+        print(text, file=sys.stderr, flush=True)
+        os._exit(EXIT_HUNG)

@@ -1,0 +1,209 @@
+"""Before the first step: is every node fit, and does everybody see the same? Under ten seconds, or a table of what not.
+
+A GPU that another job still holds, two ranks on one GPU, a node without the file system: each would show itself after
+minutes as a hang or as an error of another rank. Every rank looks at its own node, all exchange what they found, and
+all leave with the same table.
+"""
+
+from __future__ import annotations
+
+import glob
+import json
+import os
+import socket
+import time
+from dataclasses import asdict, dataclass, field
+
+import torch
+import torch.distributed as dist
+
+from hpctrain.distributed.world import World
+from hpctrain.errors import NodeError, SiteError
+from hpctrain.rundir import RunDir
+
+_LEAST_FREE_SHARE = 0.5
+"""Of a GPU's memory; less free than this before we have taken any means that somebody else is on it."""
+
+_PROBE = 1 << 20
+
+
+@dataclass
+class RankReport:
+    """What one rank found on its node.
+
+    Parameters
+    ----------
+    rank : int
+    node : str
+        Slurm's name of the node, or the host's.
+    device : str
+        UUID of the GPU, or ``cpu``.
+    free_gib, total_gib : float or None
+        Memory of the GPU; None on a CPU.
+    num_files : int
+        Data files that are there.
+    torch_version : str
+    seconds : float
+        How long looking took.
+    problems : list of str
+        What is wrong, with what to do.
+    """
+
+    rank: int
+    node: str
+    device: str = "cpu"
+    free_gib: float | None = None
+    total_gib: float | None = None
+    num_files: int = 0
+    torch_version: str = torch.__version__
+    seconds: float = 0.0
+    problems: list[str] = field(default_factory=list)
+
+
+def preflight(world: World, device: torch.device, run: RunDir, patterns: list[str]) -> list[RankReport]:
+    """Look at every node and raise if one is not fit.
+
+    Parameters
+    ----------
+    world : World
+        Its process group is open.
+    device : torch.device
+        Of this rank.
+    run : RunDir
+        Must be writable from every node.
+    patterns : list of str
+        ``data.files``; what they match must be readable from every node.
+
+    Returns
+    -------
+    list of RankReport
+        One of each rank.
+
+    Raises
+    ------
+    NodeError
+        Some nodes are not fit; with a table of what is wrong with each.
+    SiteError
+        No node is.
+    """
+    started = time.perf_counter()
+    report = RankReport(world.rank, os.environ.get("SLURMD_NODENAME") or socket.gethostname())
+    _look_at_device(report, device)
+    _look_at_run_directory(report, run)
+    _look_at_data(report, patterns)
+    report.seconds = round(time.perf_counter() - started, 3)
+    reports = _exchange(world, report)
+    _compare(reports)
+    if bad := bad_nodes(reports):
+        if len(bad) == len({item.node for item in reports}):
+            raise SiteError(format_reports(reports))
+        raise NodeError(format_reports(reports), bad)
+    _reduce_once(world, device)
+    return reports
+
+
+def bad_nodes(reports: list[RankReport]) -> list[str]:
+    """Return the nodes that have a problem."""
+    return sorted({report.node for report in reports if report.problems})
+
+
+def format_reports(reports: list[RankReport]) -> str:
+    """Return the table of what was found, a line for each problem."""
+    bad = bad_nodes(reports)
+    lines = [f"pre-flight: {len(bad)} of {len({report.node for report in reports})} node(s) not fit: {', '.join(bad)}"]
+    for report in reports:
+        lines += [f"  {report.node}  rank {report.rank}  {report.device}  {problem}" for problem in report.problems]
+    return "\n".join(lines)
+
+
+def _look_at_device(report: RankReport, device: torch.device) -> None:
+    if device.type != "cuda":
+        return
+    try:
+        free, total = torch.cuda.mem_get_info(device)
+        report.device = str(torch.cuda.get_device_properties(device).uuid)
+        report.free_gib, report.total_gib = round(free / 2**30, 2), round(total / 2**30, 2)
+        product = torch.ones(64, 64, device=device) @ torch.ones(64, 64, device=device)
+        if not bool((product == 64).all()):
+            report.problems.append("the GPU multiplies wrongly; report it to the admins")
+    except RuntimeError as error:
+        report.problems.append(f"the GPU does not work: {str(error).splitlines()[0]}")
+        return
+    if free < _LEAST_FREE_SHARE * total:
+        report.problems.append(
+            f"only {report.free_gib} of {report.total_gib} GiB of the GPU are free: another process is on it "
+            "(nvidia-smi on that node shows which)"
+        )
+
+
+def _look_at_run_directory(report: RankReport, run: RunDir) -> None:
+    probe = run.logs / f".preflight-{report.rank:04d}"
+    try:
+        with open(probe, "wb") as stream:
+            stream.write(b"\0" * _PROBE)
+            stream.flush()
+            os.fsync(stream.fileno())
+        probe.unlink()
+    except OSError as error:
+        report.problems.append(f"cannot write to {run.path}: {error.strerror}; is the file system mounted, or full?")
+
+
+def _look_at_data(report: RankReport, patterns: list[str]) -> None:
+    paths = sorted({path for pattern in patterns for path in glob.glob(pattern)})
+    report.num_files = len(paths)
+    for path in paths:
+        try:
+            with open(path, "rb") as stream:
+                size = stream.seek(0, os.SEEK_END)
+                for offset in (0, max(0, size - 1)):
+                    stream.seek(offset)
+                    stream.read(1)
+        except OSError as error:
+            report.problems.append(f"cannot read {path}: {error.strerror}; is the file system mounted on that node?")
+
+
+def _exchange(world: World, mine: RankReport) -> list[RankReport]:
+    """Return the reports of all ranks, on all ranks; as JSON, for nothing that is received is ever unpickled."""
+    if world.world_size == 1:
+        return [mine]
+    text = json.dumps(asdict(mine)).encode()
+    longest = torch.tensor([len(text)])
+    dist.all_reduce(longest, op=dist.ReduceOp.MAX)
+    padded = torch.frombuffer(bytearray(text.ljust(int(longest))), dtype=torch.uint8)
+    gathered = [torch.empty_like(padded) for _ in range(world.world_size)]
+    dist.all_gather(gathered, padded)
+    return [RankReport(**json.loads(bytes(item.numpy()))) for item in gathered]
+
+
+def _compare(reports: list[RankReport]) -> None:
+    """Add the problems that only show when ranks are seen side by side."""
+    by_device: dict[tuple[str, str], list[int]] = {}
+    for report in reports:
+        by_device.setdefault((report.node, report.device), []).append(report.rank)
+    for report in reports:
+        sharing = by_device[report.node, report.device]
+        if report.device != "cpu" and len(sharing) > 1:
+            report.problems.append(f"ranks {sharing} share one GPU; use launch.ranks_per_node <= gpus_per_node")
+        if report.num_files < max(other.num_files for other in reports):
+            report.problems.append(
+                f"sees {report.num_files} data files, other ranks see more; is the file system mounted on that node?"
+            )
+        if report.torch_version != reports[0].torch_version:
+            report.problems.append(f"torch {report.torch_version}, but rank 0 has {reports[0].torch_version}")
+
+
+def _reduce_once(world: World, device: torch.device) -> None:
+    """One small reduction over the network that the gradients will use."""
+    if world.world_size == 1:
+        return
+    total = torch.ones(1, device=device)
+    try:
+        dist.all_reduce(total)
+        answer = int(total.item())
+    except RuntimeError as error:
+        raise SiteError(
+            f"pre-flight: the first reduction over {world.world_size} ranks failed: {str(error).splitlines()[0]}\n"
+            "  check NCCL_SOCKET_IFNAME and NCCL_IB_HCA in the site file; NCCL_DEBUG=INFO says what NCCL tried"
+        ) from error
+    if answer != world.world_size:
+        raise SiteError(f"pre-flight: {world.world_size} ranks of 1 sum up to {answer}; report it to the admins")
