@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import platform
 from dataclasses import dataclass
@@ -180,11 +181,13 @@ def distribute(model: torch.nn.Module, world: World, device: torch.device) -> to
     """Wrap the network so that its gradients are summed over ranks while the backward pass still runs."""
     if world.world_size == 1:
         return model
+    names = inspect.signature(DistributedDataParallel).parameters
+    no_buffer_sync = "forward_sync_buffers" if "forward_sync_buffers" in names else "broadcast_buffers"  # before 2.13
     return DistributedDataParallel(
         model,
         device_ids=[device.index] if device.type == "cuda" else None,
-        broadcast_buffers=False,  # buffers are constants; ranks have built the same ones from the same seed
         gradient_as_bucket_view=True,
+        **{no_buffer_sync: False},  # buffers are constants; ranks have built the same ones from the same seed
     )
 
 
