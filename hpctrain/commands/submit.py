@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hpctrain.errors import Problem, ProfileError, SiteError
-from hpctrain.launch.submit import Submission, choose_cluster, prepare, submit, with_absolute_paths
+from hpctrain.launch.submit import Submission, choose_cluster, prepare, submit, with_absolute_paths, with_global_batch
 from hpctrain.profile.load import load_profile
 from hpctrain.rundir import RunDir
 
@@ -93,12 +93,20 @@ class Wanted:
 
 
 def _wanted(arguments: argparse.Namespace) -> Wanted:
-    overrides = [text for group in arguments.overrides for text in group]
+    overrides = _overrides(arguments)
     overrides += [f"launch.cluster={arguments.cluster}"] if arguments.cluster else []
     overrides += [f"launch.runs_dir={json.dumps(arguments.runs_dir)}"] if arguments.runs_dir else []
     resume = _run_to_resume(arguments)
     source = resume.profile if resume else arguments.profile
     return Wanted(source, [[*overrides, *task] for task in _array_tasks(arguments.array)], resume)
+
+
+def _overrides(arguments: argparse.Namespace) -> list[str]:
+    """All ``--set`` values; a profile that was typed behind them is put where it belongs."""
+    overrides = [text for group in arguments.overrides for text in group]
+    if arguments.profile is None and overrides and "=" not in overrides[-1]:
+        arguments.profile = overrides.pop()
+    return overrides
 
 
 def submission_from(wanted: Wanted) -> Submission:
@@ -112,6 +120,9 @@ def submission_from(wanted: Wanted) -> Submission:
         The site file is.
     """
     profiles = [with_absolute_paths(load_profile(wanted.source, task), Path.cwd()) for task in wanted.tasks]
+    if wanted.resume is not None:
+        global_batch = load_profile(wanted.resume.profile).global_batch
+        profiles = [with_global_batch(profile, global_batch, str(wanted.source)) for profile in profiles]
     launch = profiles[0].launch
     site = None
     if launch.site is not None:
@@ -213,9 +224,9 @@ def _inside_job(arguments: argparse.Namespace) -> int:
     """Make (or on a requeue find again) the run directory of the Slurm job we are in; print what its script needs."""
     from hpctrain.launch.byhand import run_of_this_job
 
+    overrides = _overrides(arguments)
     if not arguments.profile:
         raise SiteError("usage: sbatch slurm/train_hpc.sh PROFILE [--set KEY=VALUE ...]")
-    overrides = [text for group in arguments.overrides for text in group]
     run_dir, launch = run_of_this_job(arguments.profile, overrides)
     print(run_dir.path, "yes" if launch.requeue else "no", sep="\n")
     print(launch.max_attempts, launch.max_attempts_without_progress, sep="\n")

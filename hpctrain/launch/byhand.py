@@ -9,7 +9,7 @@ from pathlib import Path
 from hpctrain.errors import SiteError
 from hpctrain.launch.plan import plan_job
 from hpctrain.launch.runs import all_runs, job_ids, read_job
-from hpctrain.launch.submit import Submission, record_job, with_absolute_paths
+from hpctrain.launch.submit import Submission, record_job, with_absolute_paths, with_global_batch
 from hpctrain.profile.load import load_profile
 from hpctrain.profile.schema import LaunchSection, Profile
 from hpctrain.rundir import RunDir, new_run_id, write_atomic, write_json
@@ -21,7 +21,7 @@ def run_of_this_job(
     """Return the run directory of the Slurm job this process is in, made at its first start and found at the next.
 
     What sbatch was told (nodes, ranks, GPUs, cores) wins over the profile's ``launch``, and is what the run's own
-    profile records.
+    profile records; the global batch stays the profile's, by another accumulation.
 
     Parameters
     ----------
@@ -34,6 +34,8 @@ def run_of_this_job(
     ------
     SiteError
         Not called from a batch script.
+    ProfileError
+        The profile is wrong, or its global batch cannot be had with the ranks of this job.
     """
     job_id = environment.get("SLURM_JOB_ID")
     if job_id is None:
@@ -42,7 +44,8 @@ def run_of_this_job(
         job_id = f"{environment['SLURM_ARRAY_JOB_ID']}_{environment['SLURM_ARRAY_TASK_ID']}"
     cluster_name = environment.get("SLURM_CLUSTER_NAME", "")
     profile = with_absolute_paths(load_profile(profile_path, overrides), Path.cwd())
-    profile = profile.model_copy(update={"launch": as_allocated(profile.launch, environment)})
+    allocated = profile.model_copy(update={"launch": as_allocated(profile.launch, environment)})
+    profile = with_global_batch(allocated, profile.global_batch, profile_path)
     runs_dir = Path(profile.launch.runs_dir)
     if "SLURM_RESTART_COUNT" in environment:
         for run in all_runs(runs_dir):

@@ -99,6 +99,27 @@ def with_absolute_paths(profile: Profile, base: Path) -> Profile:
     return profile.model_copy(update={"data": data, "launch": launch, "train": train})
 
 
+def with_global_batch(profile: Profile, global_batch: int, source: str) -> Profile:
+    """Return the profile with the accumulation that gives `global_batch` on its number of ranks.
+
+    A run goes on with other ranks only if every update sees the spectra it would have seen.
+
+    Raises
+    ------
+    ProfileError
+        No accumulation gives it.
+    """
+    train, ranks = profile.train, profile.launch.world_size
+    accumulation, rest = divmod(global_batch, train.batch_size * ranks)
+    if rest or not accumulation:
+        message = (
+            f"{ranks} ranks x batch_size {train.batch_size} do not divide the global batch of {global_batch}, which "
+            "must stay; take a number of ranks that does"
+        )
+        raise ProfileError(source, [Problem("launch", message)])
+    return profile.model_copy(update={"train": train.model_copy(update={"accumulation": accumulation})})
+
+
 def choose_cluster(wanted: str) -> str:
     """Return ``slurm`` or ``local`` for ``auto``, ``slurm`` or ``local``.
 

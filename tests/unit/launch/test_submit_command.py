@@ -49,6 +49,12 @@ def test_a_dry_run_prints_script_and_files_and_touches_nothing(folder):
     assert os.listdir(folder) == ["tiny.yaml"]
 
 
+def test_a_profile_behind_the_overrides_is_still_the_profile(folder):
+    done = types("render", "--set", "train.seed=7", "train.epochs=3", "tiny.yaml")
+    assert done.returncode == 0, done.stderr
+    assert types("render", "--set", "train.seed=7", "train.epochs", "tiny.yaml").returncode == 2
+
+
 def test_render_prints_the_same_without_any_slurm(folder):
     done = types("render", "tiny.yaml", PATH="/nowhere")
     assert done.returncode == 0, done.stderr
@@ -171,15 +177,35 @@ def test_by_hand_sbatch_decides_the_shape(folder):
     assert launch.world_size == 8
 
 
+def test_by_hand_the_global_batch_stays_the_profiles(folder):
+    run, launch = run_of_this_job("tiny.yaml", ["train.accumulation=16"], ALLOCATED)
+    profile = load_profile(run.profile)
+    assert (launch.world_size, profile.train.accumulation, profile.global_batch) == (8, 2, 16 * 128)
+    with pytest.raises(ProfileError, match=r"8 ranks x batch_size 128 do not divide the global batch of 128"):
+        run_of_this_job("tiny.yaml", [], ALLOCATED)
+
+
+def test_a_run_that_goes_on_with_other_ranks_keeps_its_global_batch(folder):
+    run, _ = run_of_this_job("tiny.yaml", ["train.accumulation=16"], ALLOCATED)
+    words = ("render", "--resume", str(run.path), "--set", "launch.gpus_per_node=0", "launch.nodes=1")
+    done = types(*words, "launch.ranks_per_node=2")
+    assert done.returncode == 0, done.stderr
+    assert "#SBATCH --ntasks-per-node=2" in done.stdout
+    done = types(*words, "launch.ranks_per_node=3")
+    assert done.returncode == 2
+    assert "3 ranks x batch_size 128 do not divide the global batch of 2048" in done.stderr
+
+
 def test_by_hand_a_requeued_job_finds_its_run_again(folder):
-    first, launch = run_of_this_job("tiny.yaml", ["train.seed=3"], ALLOCATED)
+    overrides = ["train.seed=3", "train.accumulation=8"]
+    first, launch = run_of_this_job("tiny.yaml", overrides, ALLOCATED)
     assert first.run_id.endswith("-job12")
     assert "seed: 3" in first.profile.read_text()
     assert launch.world_size == 8
-    again, _ = run_of_this_job("tiny.yaml", ["train.seed=3"], {**ALLOCATED, "SLURM_RESTART_COUNT": "1"})
+    again, _ = run_of_this_job("tiny.yaml", overrides, {**ALLOCATED, "SLURM_RESTART_COUNT": "1"})
     assert again.path == first.path
     elsewhere = {**ALLOCATED, "SLURM_RESTART_COUNT": "1", "SLURM_CLUSTER_NAME": "other"}
-    assert run_of_this_job("tiny.yaml", [], elsewhere)[0].path != first.path
+    assert run_of_this_job("tiny.yaml", overrides, elsewhere)[0].path != first.path
     submissions = read_json(first.job)["submissions"]
     assert [(entry["job_id"], entry["job_name"]) for entry in submissions] == [("12", "hpctrain")]
 
