@@ -16,6 +16,9 @@ from pathlib import Path
 
 from hpctrain.errors import EXIT_HUNG
 
+START_UP_S = 600.0
+"""What a rank may take on top before its first sign of progress: imports from a cold file system, torch.compile."""
+
 
 class Watchdog:
     """End this process when nothing has happened for too long.
@@ -32,7 +35,7 @@ class Watchdog:
 
     def __init__(self, limit_s: float | None, stacks: Path, describe: Callable[[], str]) -> None:
         self._limit_s, self._stacks, self._describe = limit_s, stacks, describe
-        self._last_s = time.monotonic()
+        self._last_s = time.monotonic() + START_UP_S
         self._ended = threading.Event()
 
     def start(self) -> Watchdog:

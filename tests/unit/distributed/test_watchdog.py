@@ -1,0 +1,52 @@
+"""A process that stands still is ended, and leaves word of where it stood."""
+
+import subprocess
+import sys
+import textwrap
+
+from hpctrain.errors import EXIT_HUNG
+
+PROGRAM = textwrap.dedent(
+    """
+    import sys, time
+    from pathlib import Path
+    from hpctrain.distributed.watchdog import Watchdog
+
+    def wait_for_a_rank_that_is_gone():
+        time.sleep(30)
+
+    limit_s = None if sys.argv[2] == "none" else float(sys.argv[2])
+    watchdog = Watchdog(limit_s, Path(sys.argv[1]), lambda: "rank 3 at step 7, training").start()
+    for _ in range(5):
+        time.sleep(0.2)
+        watchdog.progress()
+    if sys.argv[3] == "hang":
+        wait_for_a_rank_that_is_gone()
+    time.sleep(0.2)
+    watchdog.end()
+    time.sleep(1.0)
+    """
+)
+
+
+def _run(stacks, limit, what):
+    return subprocess.run(
+        [sys.executable, "-c", PROGRAM, str(stacks), limit, what],
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+
+
+def test_a_hang_ends_the_process_with_its_stacks_in_a_file(tmp_path):
+    done = _run(tmp_path / "stacks.txt", "0.5", "hang")
+    assert done.returncode == EXIT_HUNG
+    assert "rank 3 at step 7, training" in done.stderr
+    assert "wait_for_a_rank_that_is_gone" in (tmp_path / "stacks.txt").read_text()
+
+
+def test_progress_within_the_limit_and_an_end_of_the_watch_are_left_alone(tmp_path):
+    assert _run(tmp_path / "stacks.txt", "0.5", "end").returncode == 0
+    assert _run(tmp_path / "stacks.txt", "none", "end").returncode == 0
+    assert not (tmp_path / "stacks.txt").exists()
