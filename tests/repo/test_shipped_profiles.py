@@ -52,7 +52,7 @@ def test_a_shipped_profile_names_its_schema_for_editors(path):
     text = path.read_text()
     assert "# yaml-language-server: $schema=" in text
     name = text.partition("$schema=")[2].split()[0]
-    assert json.loads((path.parent / name).read_text())["title"] == "Profile"
+    assert json.loads((path.parent / name).read_text())["properties"].keys() >= {"name", "data", "train"}
 
 
 def test_the_schema_file_is_what_the_code_says(tmp_path):
