@@ -63,7 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.dry_run:
         print(describe_dry_run(submission_from(wanted)))
         return 0
-    findings = _check(wanted, memory=not arguments.no_memory)
+    findings = _check(wanted, memory=not arguments.no_memory, even_without_device=arguments.check)
     submission = submission_from(wanted)
     said = _ask_the_cluster(submission)
     if arguments.check:
@@ -198,11 +198,17 @@ def _run_to_resume(arguments: argparse.Namespace) -> RunDir | None:
     return run_dir
 
 
-def _check(wanted: Wanted, memory: bool) -> Findings:
-    """Refuse what cannot work, before anything is written; of an array, every task is looked at."""
+def _check(wanted: Wanted, memory: bool, even_without_device: bool) -> Findings:
+    """Refuse what cannot work, before anything is written; of an array, every task is looked at.
+
+    The memory estimate costs seconds the first time: without a device to compare it with, only ``--check`` shows it.
+    """
     from hpctrain.profile.check import check_profile
 
-    findings = [check_profile(wanted.source, task, memory=memory) for task in wanted.tasks]
+    findings = [check_profile(wanted.source, task, memory=False) for task in wanted.tasks]
+    has_device = any(found.profile is not None and found.profile.platform for found in findings)
+    if memory and (has_device or even_without_device) and not any(found.problems for found in findings):
+        findings = [check_profile(wanted.source, task) for task in wanted.tasks]
     for warning in dict.fromkeys(str(warning) for found in findings for warning in found.warnings):
         print(f"warning: {warning}", file=sys.stderr)
     for found in findings:

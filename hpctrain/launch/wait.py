@@ -28,7 +28,11 @@ def wait_for(runs: Sequence[RunDir], poll_s: float = _POLL_S) -> int:
     int
         0 if all finished, else the exit code of the first that did not.
     """
-    codes = [_wait_for_one(run, poll_s) for run in runs]
+    try:
+        codes = [_wait_for_one(run, poll_s) for run in runs]
+    except KeyboardInterrupt:
+        print("\nthe run goes on; `hpctrain cancel` stops it", file=sys.stderr)
+        raise
     return next((code for code in codes if code != 0), 0)
 
 

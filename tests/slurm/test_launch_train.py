@@ -26,7 +26,7 @@ model:
   {latent_size: 2, encoder_channels: [8, 8], encoder_kernels: [3, 5], encoder_hidden: [8], decoder_hidden: [8],
    rest_pixels: 300}
 train:
-  {batch_size: 4, epochs: 10000, max_steps: 120, accumulation: 4, log_every_steps: 1, warmup_steps: 2, device: cpu,
+  {batch_size: 4, epochs: 10000, max_steps: 150, accumulation: 4, log_every_steps: 1, warmup_steps: 2, device: cpu,
    evaluate_every_steps: 1000}
 checkpoint: {every_steps: 1000}
 track: {tensorboard: false}
@@ -90,18 +90,18 @@ def test_submit_watch_warn_requeue_finish(user):
 
     user.wait_for_step(5)
     status = user.status(job)
-    assert (status["state"], status["source"], status["total_steps"]) == ("running", "squeue", 120)
+    assert (status["state"], status["source"], status["total_steps"]) == ("running", "squeue", 150)
     user.cluster.run(["scancel", "--signal=USR2", job])
     wait_until(lambda: len(read_history(run)) == 1, 60, "the first attempt to end")
     assert user.status()["state"] in ("requeued", "running")
     status = user.wait_for_state("finished")
     assert [ended.followed for ended in read_history(run)] == ["requeued", "finished"]
-    assert (status["num_attempts"], status["step"], status["checkpoint"]) == (2, 120, "step-00000120")
+    assert (status["num_attempts"], status["step"], status["checkpoint"]) == (2, 150, "step-00000150")
     starts = [record["start_step"] for record in run.read_metrics("event") if record["event"] == "started"]
     assert starts[0] == 0
     assert starts[1] >= 5
     steps = [record["step"] for record in run.read_metrics("train")]
-    assert steps == list(range(1, 121))
+    assert steps == list(range(1, 151))
     assert (run.model / "model.safetensors").exists()
 
     assert "finished" in user.types("hpctrain logs --attempt 2").stdout
@@ -113,7 +113,7 @@ def test_submit_watch_warn_requeue_finish(user):
 
 
 def test_cancel_saves_and_resume_goes_on(user):
-    user.types("hpc-submit tiny.yaml --set train.max_steps=100000")
+    user.types("hpc-submit tiny.yaml --set train.max_steps=100000 launch.ranks_per_node=1")
     (run,) = user.runs()
     user.wait_for_step(5)
     refused = user.types(f"hpc-submit --resume {run.run_id}", check=False)
@@ -124,20 +124,20 @@ def test_cancel_saves_and_resume_goes_on(user):
     saved = int(status["checkpoint"].removeprefix("step-"))
     assert saved >= 5
     assert "nothing to cancel" in user.types("hpctrain cancel").stdout
-    waited = user.types(f"hpc-submit --resume {run.run_id} --set train.max_steps={saved + 20} --wait")
+    waited = user.types(f"hpc-submit --resume {run.run_id} --set train.max_steps={saved + 10} --wait")
     assert "finished" in waited.stderr
     assert user.runs()[0].path == run.path
     assert len(user.runs()) == 1
     assert len(read_json(run.job)["submissions"]) == 2
-    assert user.status()["step"] == saved + 20
+    assert user.status()["step"] == saved + 10
 
 
 def test_sbatch_by_hand_finds_its_run_again_after_a_requeue(user):
-    options = "--nodes=2 --ntasks-per-node=2 --gpus-per-node=0 --cpus-per-task=1 --time=10"
+    options = "--nodes=2 --ntasks-per-node=1 --gpus-per-node=0 --cpus-per-task=1 --time=10"
     script = REPOSITORY / "slurm/train_hpc.sh"
     python = REPOSITORY / ".venv/bin/python"
     said = user.types(
-        f"sbatch {options} {script} tiny.yaml --set train.max_steps=100",
+        f"sbatch {options} {script} tiny.yaml",
         HPCTRAIN_PYTHON=str(python),
         PYTHONPATH=str(REPOSITORY),
     ).stdout
