@@ -328,6 +328,8 @@ class TrainSection(Section):
     """Updates between evaluations on the held-out split; none evaluates once per epoch."""
     log_every_steps: Annotated[int, Field(ge=1)] = 10
     """Updates between records in metrics.jsonl."""
+    deterministic: Switch = True
+    """On a GPU, use only algorithms that give the same bits each time; a resume is exact up to rounding without."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 1
     """Of weights, sample order, dropout, latent noise and augmentation."""
     init_from: PathText | None = None

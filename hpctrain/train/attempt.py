@@ -13,7 +13,14 @@ import torch
 
 from hpctrain.checkpoint.lease import take_lease
 from hpctrain.checkpoint.store import checkpoint_path, clear_leftovers, newest_whole, read_checkpoint
-from hpctrain.distributed.group import barrier, broadcast_number, choose_device, close_group, open_group
+from hpctrain.distributed.group import (
+    barrier,
+    be_deterministic,
+    broadcast_number,
+    choose_device,
+    close_group,
+    open_group,
+)
 from hpctrain.distributed.heartbeat import Heartbeat
 from hpctrain.distributed.stop import StopRequest
 from hpctrain.distributed.watchdog import Watchdog
@@ -69,6 +76,8 @@ def run_attempt(path: str | Path) -> int:
     if profile.train.precision == "fp16" and device.type == "cpu":
         problem = Problem("train.precision", "fp16 needs a GPU, and this process sees none; use bf16 or fp32")
         raise ProfileError(str(directory.profile), [problem])
+    if profile.train.deterministic:
+        be_deterministic(device)
     open_group(world, device, directory)
     attempt = _begin_attempt(directory, world)
     heartbeat = Heartbeat(directory, world, attempt, profile.monitor.heartbeat_s).start()
