@@ -11,8 +11,8 @@
     └── NodeError           77   some nodes of the job are not fit; the batch script tries again without them
 
 Being stopped by the queue is no error: the trainer saves, leaves with :data:`EXIT_REQUEUE`, and the batch script
-requeues the job; a rank that hangs is ended with :data:`EXIT_HUNG`. Only ``cli.py`` and the trainer's ``__main__``
-catch these errors.
+requeues the job. A rank that hangs, or whose peers are gone, leaves with :data:`EXIT_RANKS_LOST`, and the job is
+requeued too. Only ``cli.py`` and the trainer's ``__main__`` catch these errors.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from dataclasses import dataclass
 EXIT_FINISHED = 0
 EXIT_BUG = 1
 EXIT_REQUEUE = 75
-EXIT_HUNG = 76
+EXIT_RANKS_LOST = 76
 
 
 class HpctrainError(Exception):

@@ -139,6 +139,17 @@ def broadcast_number(world: World, value: int) -> int:
     return int(number.item())
 
 
+def is_lost_peer(error: BaseException) -> bool:
+    """Return whether an exception says that another rank is gone, not that something is wrong with this one.
+
+    A killed rank takes the connection down; the survivors see a RuntimeError of Gloo or NCCL in their next collective.
+    """
+    if isinstance(error, (dist.DistBackendError, dist.DistNetworkError)):
+        return True
+    words = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "gloo/", "NCCL communicator")
+    return isinstance(error, RuntimeError) and any(word in str(error) for word in words)
+
+
 def close_group(world: World) -> None:
     """Leave together; a rank that goes early would tear the store away from the others."""
     if world.world_size > 1 and dist.is_initialized():

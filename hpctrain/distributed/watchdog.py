@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from hpctrain.errors import EXIT_HUNG
+from hpctrain.errors import EXIT_RANKS_LOST
 
 START_UP_S = 600.0
 """What a rank may take on top before its first sign of progress: imports from a cold file system, torch.compile."""
@@ -64,4 +64,4 @@ class Watchdog:
             stream.flush()
             faulthandler.dump_traceback(stream, all_threads=True)
         print(text, file=sys.stderr, flush=True)
-        os._exit(EXIT_HUNG)
+        os._exit(EXIT_RANKS_LOST)

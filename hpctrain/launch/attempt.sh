@@ -26,14 +26,10 @@ if [[ $ends == [0-9]*T* ]]; then
     HPCTRAIN_DEADLINE=$(date -d "$ends" +%s) && export HPCTRAIN_DEADLINE
 fi
 
-# Where the ranks meet. Node names need not resolve, but Slurm knows an address; a port is free if nobody answers there.
+# Where the ranks meet: node names need not resolve, but Slurm knows an address. Rank 0 takes a free port by itself.
 first_node=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 MASTER_ADDR=$(sinfo -h -n "$first_node" -o %o | head -n 1)
-MASTER_PORT=$((20000 + (SLURM_JOB_ID * 17 + restart) % 10000))
-while (exec 3<>"/dev/tcp/127.0.0.1/$MASTER_PORT") 2>/dev/null; do
-    MASTER_PORT=$((20000 + (MASTER_PORT + 7) % 10000))
-done
-export MASTER_ADDR=${MASTER_ADDR:-$first_node} MASTER_PORT
+export MASTER_ADDR=${MASTER_ADDR:-$first_node}
 
 # srun forgets --cpus-per-task unless told again, lets the other ranks wait for a dead one unless told not to, and must
 # not bind GPUs to tasks: a rank picks its device by its local rank, and NCCL needs to see its peers.
@@ -71,6 +67,24 @@ attempts_without_progress() {
     if [ "$before" = "$after" ]; then echo $((count + 1)); else echo 0; fi
 }
 
+# A TERM after the end of the time limit is the time limit: the warning came too late to save. Slurm leaves such a job.
+if [ "$terminated" = yes ] && [ "$(date +%s)" -ge "${HPCTRAIN_DEADLINE:-9999999999}" ]; then terminated=no; fi
+
+# The node of the first rank that was killed gets a strike. The trainer's pre-flight, which knows more, writes here too.
+strikes=$run_dir/attempts/bad-nodes.tsv # time, node, job, killed or preflight
+killed_on=$(sed -n 's/^srun: error: \([^:]*\): task.*: \(Killed\|Aborted\|Segm\|Bus err\|Out Of\).*/\1/p' "$srun_log" | head -n 1)
+if [ "$terminated" = no ] && [ -n "$killed_on" ]; then
+    printf '%s\t%s\t%s\tkilled\n' "$(date +%s)" "$killed_on" "$job" >>"$strikes"
+fi
+
+# Nodes to stay away from: two strikes, or one pre-flight, within a day; four at most, so that the job can start at all.
+nodes_to_avoid() {
+    tail -n 100 "$strikes" 2>/dev/null | awk -F '\t' -v since=$(($(date +%s) - 86400)) '
+        $1 > since { strikes[$2] += $4 == "preflight" ? 2 : 1; last[$2] = NR }
+        END { for (node in strikes) if (strikes[node] >= 2) print last[node], node }' |
+        sort -rn | head -n 4 | cut -d " " -f 2 | paste -sd ,
+}
+
 if [ "$terminated" = yes ]; then
     followed=terminated
 elif [ "$code" = 0 ]; then
@@ -95,6 +109,13 @@ if [ "$followed" = requeued ]; then
             # A requeued job waits two minutes for old credentials to expire, unless it is given a start time while
             # the ended attempt is still being cleaned up.
             scontrol update JobId="$job" StartTime=now+10
+            avoid=$(nodes_to_avoid)
+            if [ -n "$avoid" ]; then
+                given=$(scontrol show job "$job" -o | sed -n 's/.* ExcNodeList=\([^ ]*\).*/\1/p')
+                if [ "$given" = "(null)" ]; then given=; fi
+                scontrol update JobId="$job" ExcNodeList="$avoid${given:+,$given}"
+                echo "hpctrain: the next attempt stays away from $avoid (attempts/bad-nodes.tsv)"
+            fi
             break
         fi
         sleep "$pause_s"

@@ -1,7 +1,7 @@
 """``python -m hpctrain.train RUN_DIR``: one rank of a run; the same under srun, torchrun or alone.
 
 Exit codes: 0 finished, 1 our bug, 2 profile, 3 cluster, 4 data, 5 checkpoint, 6 diverged, 75 saved and to be requeued,
-130 interrupted by hand (saved).
+76 hung or lost the other ranks, 77 some nodes are not fit, 130 interrupted by hand (saved).
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ def main(arguments: list[str]) -> int:
     if len(arguments) != 1 or arguments[0].startswith("-"):
         print(__doc__.strip(), file=sys.stderr)
         return 0 if arguments in (["-h"], ["--help"]) else 2
-    from hpctrain.errors import EXIT_BUG, HpctrainError
+    from hpctrain.distributed.group import is_lost_peer
+    from hpctrain.errors import EXIT_BUG, EXIT_RANKS_LOST, HpctrainError
     from hpctrain.train.attempt import run_attempt
 
     try:
@@ -32,8 +33,11 @@ def main(arguments: list[str]) -> int:
         return error.exit_code
     except KeyboardInterrupt:
         return _EXIT_INTERRUPTED
-    except Exception:  # our bug: shown whole, then leave the same way as always
-        import traceback
+    except Exception as error:
+        if is_lost_peer(error):
+            print(f"hpctrain: another rank is gone: {str(error).splitlines()[0]}", file=sys.stderr)
+            return EXIT_RANKS_LOST
+        import traceback  # our bug: shown whole
 
         traceback.print_exc()
         return EXIT_BUG

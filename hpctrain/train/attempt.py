@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -146,6 +147,8 @@ def _work(run: Run) -> int:
         run.metrics.close()
     run.watchdog.end()
     run.heartbeat.end("finished")
+    if run.world.is_main:
+        _write_report(run.directory)
     return EXIT_FINISHED
 
 
@@ -224,3 +227,10 @@ def _leave_stopped(run: Run, outcome: Outcome) -> int:
     run.heartbeat.end("stopped")
     close_group(run.world)
     return code
+
+
+def _write_report(directory: RunDir) -> None:
+    """Write the report in a process of its own; a run that is finished does not fail for want of it."""
+    command = [sys.executable, "-m", "hpctrain", "report", str(directory.path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    print(f"hpctrain: {(done.stdout or done.stderr).strip()}", flush=True)

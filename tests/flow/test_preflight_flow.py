@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from hpctrain.errors import EXIT_HUNG, NodeError
+from hpctrain.errors import EXIT_RANKS_LOST, NodeError
 
 CAN_MOUNT = (
     shutil.which("unshare") is not None
@@ -53,7 +53,7 @@ def test_a_rank_that_hangs_is_ended_with_the_others_and_the_run_goes_on_afterwar
     ranks = start(run, 2)
     ranks.wait_for_step(7)
     ranks.signal(signal.SIGSTOP, ranks=[1])  # alive for Slurm, and deaf
-    assert ranks.processes[0].wait(timeout=60) == EXIT_HUNG
+    assert ranks.processes[0].wait(timeout=60) == EXIT_RANKS_LOST
     ranks.signal(signal.SIGKILL, ranks=[1])
     ranks.wait()
     assert "nothing happened for" in ranks.stderr

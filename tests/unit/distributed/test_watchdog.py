@@ -4,7 +4,7 @@ import subprocess
 import sys
 import textwrap
 
-from hpctrain.errors import EXIT_HUNG
+from hpctrain.errors import EXIT_RANKS_LOST
 
 PROGRAM = textwrap.dedent(
     """
@@ -41,7 +41,7 @@ def _run(stacks, limit, what):
 
 def test_a_hang_ends_the_process_with_its_stacks_in_a_file(tmp_path):
     done = _run(tmp_path / "stacks.txt", "0.5", "hang")
-    assert done.returncode == EXIT_HUNG
+    assert done.returncode == EXIT_RANKS_LOST
     assert "rank 3 at step 7, training" in done.stderr
     assert "wait_for_a_rank_that_is_gone" in (tmp_path / "stacks.txt").read_text()
 

@@ -12,7 +12,7 @@ import pytest
 
 from hpctrain.launch.history import EndedAttempt, append_history, newest_checkpoint, read_history, what_follows
 from hpctrain.launch.plan import attempt_script
-from hpctrain.rundir import RunDir
+from hpctrain.rundir import RunDir, note_bad_nodes
 
 FAKE_COMMANDS = {
     "squeue": "echo 2030-01-02T03:04:05",
@@ -102,7 +102,7 @@ def run_script(folder: Path, case: Case, **environment: str) -> tuple[RunDir, in
     run = RunDir(folder / "it's a run, 100 % [new]" / "1")
     write_earlier(run, case)
     fake = folder / "fake"
-    fake.mkdir()
+    fake.mkdir(parents=True)
     for name, body in FAKE_COMMANDS.items():
         (fake / name).write_text(f"#!/bin/bash\n{body}\n")
         (fake / name).chmod(0o755)
@@ -181,7 +181,6 @@ def test_ranks_are_started_as_slurm_and_nccl_need_it(tmp_path):
     assert f"--output={logs}/job-7.2-rank-%4t.log python -m trainer {run.path}" in asked
     environment = dict(line.split("=", 1) for line in (fake / "environment").read_text().splitlines() if "=" in line)
     assert environment["MASTER_ADDR"] == "10.0.0.7"
-    assert 20000 <= int(environment["MASTER_PORT"]) < 30000
     deadline = subprocess.check_output(["date", "-d", "2030-01-02T03:04:05", "+%s"], text=True).strip()
     assert environment["HPCTRAIN_DEADLINE"] == deadline
 
@@ -203,12 +202,32 @@ def test_the_task_of_an_array_asks_for_itself_only(tmp_path):
     assert read_history(run)[-1].job_id == "7_3"
 
 
-def test_a_port_where_somebody_answers_is_passed_over(tmp_path):
-    import socket
+def test_a_term_after_the_time_limit_is_the_time_limit_and_requeues(tmp_path, monkeypatch):
+    """Slurm ends such a job as TIMEOUT and leaves it; a TERM before the limit is somebody's wish."""
+    monkeypatch.setitem(FAKE_COMMANDS, "squeue", "date -d '1 second ago' +%Y-%m-%dT%H:%M:%S")
+    run, _, fake = run_script(tmp_path, CASES["told to stop, and killed"])
+    assert read_history(run)[-1].followed == "requeued"
+    assert "requeue 7" in (fake / "scontrol.log").read_text()
 
-    with socket.create_server(("127.0.0.1", 20000 + 7 * 17)):
-        _, _, fake = run_script(tmp_path, CASES["finished"])
-    assert f"MASTER_PORT={20000 + 7 * 17 + 7}\n" in (fake / "environment").read_text()
+
+def test_a_node_that_kills_ranks_twice_is_avoided_and_an_old_strike_expires(tmp_path):
+    killed = replace(CASES["finished"], followed="requeued", code=137, says="srun: error: n2: task 3: Killed")
+    run, _, fake = run_script(tmp_path / "once", killed)
+    assert run.bad_nodes.read_text().split("\t")[1:] == ["n2", "7", "killed\n"]
+    assert "ExcNodeList" not in (fake / "scontrol.log").read_text()
+
+    def with_earlier_strike(folder, age_s, reason):
+        earlier = RunDir(folder / "it's a run, 100 % [new]" / "1")
+        earlier.make_folders()
+        note_bad_nodes(earlier, ["n2"], "7", reason)
+        text = earlier.bad_nodes.read_text()
+        moment, rest = text.split("\t", 1)
+        earlier.bad_nodes.write_text(f"{int(moment) - age_s}\t{rest}")
+        return (run_script(folder, killed)[2] / "scontrol.log").read_text()
+
+    assert "ExcNodeList=n2" in with_earlier_strike(tmp_path / "twice", 60, "killed")
+    assert "ExcNodeList" not in with_earlier_strike(tmp_path / "long ago", 90000, "killed")
+    assert "ExcNodeList=n2" in with_earlier_strike(tmp_path / "unfit", 60, "preflight")
 
 
 def test_the_script_for_sbatch_by_hand_ends_with_the_same_text():
