@@ -116,7 +116,8 @@ def describe(run: RunDir, now: float | None = None, queue: Queue | None = None) 
         job_name = job["submissions"][-1].get("job_name", job.get("name", ""))
         answer, silent = (queue or Queue()).ask(ids[-1], job_name)
     if answer is not None:
-        begun = sum(attempt.get("job_id") == ids[-1] for attempt in run.read_attempts())
+        # An attempt that died before its trainer took the lease stands only in the history.
+        begun = ids[-1] in {*(attempt.get("job_id") for attempt in run.read_attempts()), *(e.job_id for e in history)}
         state, detail = _from_slurm(answer, words, history, begun)
         source = answer.source
     elif job.get("cluster") == "local" and is_supervised(run):
@@ -145,7 +146,7 @@ def describe(run: RunDir, now: float | None = None, queue: Queue | None = None) 
     )
 
 
-def _from_slurm(answer: QueueAnswer, words: LastWords, history: list[EndedAttempt], begun: int) -> tuple[str, str]:
+def _from_slurm(answer: QueueAnswer, words: LastWords, history: list[EndedAttempt], begun: bool) -> tuple[str, str]:
     state = _SLURM_STATES.get(answer.state, "")
     if answer.state == "COMPLETING":  # on its way out: what follows was decided before
         state = "requeued" if history and history[-1].followed == "requeued" else _ended(words, history)[0] or "running"

@@ -88,7 +88,8 @@ def test_a_warning_leads_to_a_requeue_within_seconds(launcher):
     launcher.cluster.run(["scancel", "--signal=USR2", job])
     wait_until(lambda: launcher.followed(run) == ["requeued"], 30)
     begun = time.monotonic()
-    wait_until(lambda: describe(run).state == "requeued", 20)
+    seen: list[str] = []
+    wait_until(lambda: seen.append(describe(run).state) or seen[-1] == "requeued", 20, seen)
     wait_until(lambda: len(rank_logs(run)) == 8, 60)
     assert time.monotonic() - begun < 30
     assert launcher.wait_for_end(run) == ["requeued", "finished"]
