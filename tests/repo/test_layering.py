@@ -48,9 +48,8 @@ HPC = str(REPOSITORY / "profiles" / "hpc.yaml")
     ],
     ids=lambda value: " ".join(map(str, value)).replace(f"{REPOSITORY}/", "") if isinstance(value, list) else "",
 )
-def test_what_runs_on_a_login_node_never_imports_torch(arguments, exit_code, tmp_path, monkeypatch):
+def test_what_runs_on_a_login_node_never_imports_torch(arguments, exit_code, tmp_path):
     """Importing torch takes 1.6 s of CPU where many people share two cores."""
-    monkeypatch.setenv("SPECTRA", str(tmp_path))  # profiles/hpc.yaml takes the folder of the spectra from there
     statement = (
         f"from hpctrain.cli import main\ntry:\n    code = main({arguments!r})\n"
         "except SystemExit as error:\n    code = error.code\nprint('CODE', code)"

@@ -15,13 +15,6 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 PROFILES = sorted((REPOSITORY / "profiles").glob("*.yaml"))
 
 
-@pytest.fixture(autouse=True)
-def _paths_of_a_user(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """The shipped profiles take the user's own paths from the environment."""
-    for name in ("SPECTRA", "MODEL"):
-        monkeypatch.setenv(name, str(tmp_path_factory.mktemp(name.lower())))
-
-
 def test_the_promised_profiles_are_there():
     assert {"hpc", "jetson", "workstation", "quickstart"} <= {path.stem for path in PROFILES}
 

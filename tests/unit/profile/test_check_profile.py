@@ -49,9 +49,11 @@ def profile_of(here: Path, text: str) -> Path:
 @pytest.mark.parametrize("name", ["hpc", "workstation", "jetson", "quickstart"])
 def test_the_shipped_profiles_are_right(name: str, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """They are what everybody starts from."""
-    (here / "model").mkdir()
-    monkeypatch.setenv("SPECTRA", str(here))
-    monkeypatch.setenv("MODEL", str(here))
+    (here / "desi-vae" / "model").mkdir(parents=True)
+    (here / "data").mkdir()
+    for path in here.glob("*.h5"):
+        path.rename(here / "data" / path.name)
+    monkeypatch.chdir(here)
     findings = check_profile(REPOSITORY / "profiles" / f"{name}.yaml", memory=False)
     assert findings.problems == []
     assert findings.warnings == []
@@ -59,9 +61,8 @@ def test_the_shipped_profiles_are_right(name: str, here: Path, monkeypatch: pyte
     assert text.startswith("# yaml-language-server: $schema=schema.json\n")
 
 
-def test_the_cluster_profile_is_what_was_asked_for(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cluster_profile_is_what_was_asked_for() -> None:
     """Four A100, fp16, 128 per GPU, accumulation 2, 100 epochs, 1e-3 with warm-up, a checkpoint each 1000 steps, 5."""
-    monkeypatch.setenv("SPECTRA", str(here))
     profile = load_profile(REPOSITORY / "profiles" / "hpc.yaml")
     train, checkpoint = profile.train, profile.checkpoint
     assert (profile.launch.gpus_per_node, profile.launch.world_size, profile.platform) == (4, 4, "a100-40")
@@ -70,10 +71,8 @@ def test_the_cluster_profile_is_what_was_asked_for(here: Path, monkeypatch: pyte
     assert (checkpoint.every_steps, checkpoint.keep_last) == (1000, 5)
 
 
-def test_the_jetson_profile_is_what_was_asked_for(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_jetson_profile_is_what_was_asked_for() -> None:
     """Batch 16, accumulation 16, a rate to fine-tune with, and the network of hpc.yaml, whose weights it takes."""
-    monkeypatch.setenv("SPECTRA", str(here))
-    monkeypatch.setenv("MODEL", str(here))
     profile = load_profile(REPOSITORY / "profiles" / "jetson.yaml")
     assert (profile.train.batch_size, profile.train.accumulation) == (16, 16)
     assert 1e-4 <= profile.train.learning_rate <= 5e-4
