@@ -165,6 +165,10 @@ class RunDir:
             if kind is None or record.get("kind") == kind:
                 yield record
 
+    def newest_attempt(self) -> int:
+        """Return the highest attempt number taken so far, that of the run's owner; 0 before the first."""
+        return max((int(path.stem) for path in self.attempts.glob("[0-9]*.json")), default=0)
+
     def read_attempts(self) -> list[dict[str, Any]]:
         """Return the leases taken so far, oldest first."""
         return [read_json(path, {}) for path in sorted(self.attempts.glob("[0-9]*.json"))]

@@ -1,4 +1,9 @@
-"""Who owns a run directory: every attempt takes the next number, and the highest number is the owner."""
+"""Who owns a run directory: every attempt takes the next number, and the highest number is the owner.
+
+Two things keep two jobs apart. At the start, a second job is refused while the owner shows any sign of life. And
+whoever is wrong about that, such as a rank on a node that was cut off, is fenced: it finds a higher number than its own
+and may neither publish a checkpoint nor write another record.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +12,16 @@ import os
 import time
 from typing import Any
 
+from hpctrain.distributed.process import identity, is_gone
 from hpctrain.errors import CheckpointError
-from hpctrain.rundir import RunDir, read_json
+from hpctrain.rundir import RunDir, fsync_directory, read_json
 
-_FRESH_BEATS = 3.0
+_ENDED = ("finished", "stopped", "failed")
+_WATCHED_BEATS = 3.0
+_LONGEST_WATCH_S = 60.0
+_WRITTEN_WITHIN_S = 2.0
+_SKEW_S = 300.0
+"""Clocks of two nodes differ by less than this; a sign of life older than it needs no watching."""
 
 
 def take_lease(run: RunDir, facts: dict[str, Any]) -> int:
@@ -25,38 +36,109 @@ def take_lease(run: RunDir, facts: dict[str, Any]) -> int:
     Raises
     ------
     CheckpointError
-        Another job is at work in this run directory.
+        Another job is at work in this run directory, or nothing can be written there.
     """
-    _refuse_if_in_use(run, facts.get("job_id"))
-    number = max((int(path.stem) for path in run.attempts.glob("[0-9]*.json")), default=0)
+    newest = run.newest_attempt()
+    _refuse_if_in_use(run, newest, facts)
+    try:
+        number = _create(run, newest, facts)
+    except OSError as error:
+        raise CheckpointError(f"{run.attempts}: cannot be written: {error.strerror}; full, or read-only?") from error
+    for other in range(1, number):  # somebody started at the same moment and was faster
+        try:
+            _refuse_if_in_use(run, other, facts)
+        except CheckpointError:
+            _lease_path(run, number).unlink()
+            raise
+    return number
+
+
+def _lease_path(run: RunDir, number: int) -> Any:
+    return run.attempts / f"{number:04d}.json"
+
+
+def _create(run: RunDir, newest: int, facts: dict[str, Any]) -> int:
+    lease = {"started_at": time.time(), "process": identity(), **facts}
+    number = newest
     while True:
         number += 1
-        path = run.attempts / f"{number:04d}.json"
         try:
-            with open(path, "x", encoding="utf-8") as stream:  # exclusive: two starters never get the same number
-                json.dump({"attempt": number, "started_at": time.time(), **facts}, stream, indent=1)
+            with open(_lease_path(run, number), "x", encoding="utf-8") as stream:  # never twice the same number
+                json.dump({"attempt": number, **lease}, stream, indent=1)
                 stream.flush()
                 os.fsync(stream.fileno())
         except FileExistsError:
             continue
+        fsync_directory(run.attempts)  # a number that a power cut takes back would be given to a second attempt
+        fsync_directory(run.path)
         return number
 
 
-def _refuse_if_in_use(run: RunDir, job_id: str | None) -> None:
-    for path in sorted(run.heartbeats.glob("rank-*.json")):
-        beat = read_json(path) or {}
-        if beat.get("state") in (None, "finished", "stopped", "failed"):
-            continue
-        same_job = job_id is not None and beat.get("job_id") == job_id  # requeued: Slurm has ended the earlier start
-        age_s = time.time() - float(beat.get("time", 0))
-        if not same_job and age_s < _FRESH_BEATS * float(beat.get("interval_s", 10)) and not _is_dead(beat):
-            raise CheckpointError(
-                f"{run.path}: in use by job {beat.get('job_id')} (rank {beat.get('rank')} on {beat.get('host')}, last "
-                f"sign of life {age_s:.0f} s ago); cancel it first with: hpctrain cancel {run.path}"
-            )
+def _refuse_if_in_use(run: RunDir, number: int, facts: dict[str, Any]) -> None:
+    """Raise if the owner of attempt `number` is at work; look at it for a while where one look cannot tell."""
+    lease = _read_lease(run, number)
+    if lease is None or _was_requeued(lease, facts):
+        return
+    signs = _signs_of_life(run, number, lease)
+    undecided = []
+    for sign in signs:
+        gone = is_gone(sign.get("process"))
+        if gone is False and sign["process"] != identity():
+            _refuse(run, sign, "its process lives")
+        if gone is None and time.time() - float(sign.get("time", 0)) < _SKEW_S + _WATCHED_BEATS * _interval_s(sign):
+            undecided.append(sign)
+    if undecided:
+        _watch(run, number, lease, signs, undecided)
 
 
-def _is_dead(beat: dict[str, Any]) -> bool:
-    """A process of this host that is gone has not said goodbye, as after kill -9."""
-    host = os.environ.get("SLURMD_NODENAME") or os.uname().nodename
-    return beat.get("host") == host and not os.path.exists(f"/proc/{beat.get('pid')}")
+def _read_lease(run: RunDir, number: int) -> dict[str, Any] | None:
+    """Read a lease; one that is there but empty is being written this moment, or was when its node lost power."""
+    deadline = time.monotonic() + _WRITTEN_WITHIN_S
+    while (lease := read_json(_lease_path(run, number))) is None and _lease_path(run, number).exists():
+        if time.monotonic() > deadline:
+            return {}
+        time.sleep(0.02)
+    return lease
+
+
+def _was_requeued(lease: dict[str, Any], facts: dict[str, Any]) -> bool:
+    """Slurm starts a job again only when it has ended its earlier start, or can no longer reach it."""
+    same_job = lease.get("job_id") is not None and lease.get("job_id") == facts.get("job_id")
+    return same_job and (lease.get("restart_count") or 0) < (facts.get("restart_count") or 0)
+
+
+def _signs_of_life(run: RunDir, number: int, lease: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the last beats of the ranks of an attempt that have not said goodbye; before its first beat, its lease."""
+    beats = [read_json(path) or {} for path in sorted(run.heartbeats.glob("rank-*.json"))]
+    beats = [beat for beat in beats if beat.get("attempt") == number]
+    if not beats and lease:
+        return [{**lease, "rank": 0, "host": lease.get("hosts"), "time": lease.get("started_at", 0)}]
+    return [beat for beat in beats if beat.get("state") not in _ENDED]
+
+
+def _watch(
+    run: RunDir, number: int, lease: dict[str, Any], before: list[dict[str, Any]], undecided: list[dict[str, Any]]
+) -> None:
+    """Wait for another beat of processes that cannot be seen from here: no clocks are compared, they may differ."""
+    watch_s = min(_LONGEST_WATCH_S, max(_WATCHED_BEATS * _interval_s(sign) for sign in undecided))
+    deadline = time.monotonic() + watch_s
+    while time.monotonic() < deadline:
+        time.sleep(min(0.5, watch_s / 20))
+        for sign in _signs_of_life(run, number, lease):
+            if sign not in before:
+                _refuse(run, sign, "its heartbeat goes on")
+    for sign in undecided:
+        age_s = time.time() - float(sign.get("time", 0))
+        if _WATCHED_BEATS * _interval_s(sign) > watch_s and age_s < _WATCHED_BEATS * _interval_s(sign):
+            _refuse(run, sign, f"last sign of life {age_s:.0f} s ago")
+
+
+def _interval_s(sign: dict[str, Any]) -> float:
+    return float(sign.get("interval_s", 10.0))
+
+
+def _refuse(run: RunDir, sign: dict[str, Any], why: str) -> None:
+    raise CheckpointError(
+        f"{run.path}: in use by job {sign.get('job_id')} (rank {sign.get('rank')} on {sign.get('host')}, {why}); "
+        f"wait for it, or end it first with: hpctrain cancel {run.path}"
+    )

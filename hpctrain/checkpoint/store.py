@@ -30,6 +30,8 @@ from hpctrain.rundir import RunDir, fsync_directory, write_atomic
 FORMAT = 1
 MANIFEST = "MANIFEST.json"
 _NAME = re.compile(r"^step-(\d{8,})$")
+_LEFTOVER = re.compile(r"^\.step-\d+\.(\d+)\.\d+$")
+_ASIDE = "rejected-"
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,11 @@ class Rejected:
 
 def checkpoint_path(run: RunDir, step: int) -> Path:
     """Return where the checkpoint of a step stands or would stand."""
-    return run.checkpoints / f"step-{step:08d}"
+    return run.checkpoints / _name(step)
+
+
+def _name(step: int) -> str:
+    return f"step-{step:08d}"
 
 
 def list_checkpoints(run: RunDir) -> list[tuple[int, Path]]:
@@ -59,14 +65,16 @@ def list_checkpoints(run: RunDir) -> list[tuple[int, Path]]:
 def verify(path: Path) -> str | None:
     """Return what is wrong with a checkpoint directory, or None when every byte is as it was written."""
     try:
-        text = (path / MANIFEST).read_text(encoding="ascii")
-        manifest = json.loads(text)
+        content = (path / MANIFEST).read_bytes()
+        manifest = json.loads(content)
         files = manifest["files"]
         # The manifest vouches for itself too: for its values by a checksum, for its every byte by having one spelling.
-        if text != _manifest_text(manifest["format"], manifest["step"], files):
+        if content != _manifest_text(manifest["format"], manifest["step"], files).encode():
             return f"{MANIFEST} is damaged"
         if manifest["format"] != FORMAT:
             return f"format {manifest['format']}, this version reads {FORMAT}"
+        if path.name != _name(manifest["step"]):
+            return f"holds step {manifest['step']}; somebody has renamed it"
         present = {entry.name for entry in path.iterdir()} - {MANIFEST}
         if missing := sorted(set(files) - present):
             return f"{', '.join(missing)} is missing"
@@ -110,12 +118,47 @@ def newest_whole(run: RunDir) -> tuple[int | None, list[Rejected]]:
     return None, rejected
 
 
-def clear_leftovers(run: RunDir) -> list[Path]:
-    """Remove what a killed writer left half written, and return what it was."""
-    leftovers = sorted(run.checkpoints.glob(".step-*"))
-    for path in leftovers:
-        shutil.rmtree(path, ignore_errors=True)
-    return leftovers
+def clear_leftovers(run: RunDir, attempt: int) -> tuple[list[Path], list[Rejected]]:
+    """Remove what killed or failed writers, up to those of `attempt`, left half written or half removed.
+
+    Returns
+    -------
+    cleared : list of Path
+    stuck : list of Rejected
+        What could not be removed, and why; it holds disk space, nothing else.
+    """
+    cleared, stuck = [], []
+    for path in sorted(run.checkpoints.glob(".step-*")):
+        owner = _LEFTOVER.match(path.name)
+        if owner and int(owner[1]) > attempt:
+            continue  # a newer attempt is writing it: this one was replaced and does not know it yet
+        if (reason := _remove(path)) is None:
+            cleared.append(path)
+        else:
+            stuck.append(Rejected(path, reason))
+    return cleared, stuck
+
+
+def _remove(path: Path) -> str | None:
+    """Remove a directory; return why it could not be, or None."""
+    try:
+        shutil.rmtree(path)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        return str(error)
+    return None
+
+
+def set_aside(rejected: list[Rejected]) -> None:
+    """Give checkpoints that cannot be believed another name, so that they count nowhere as the newest ones.
+
+    They stay for whoever wants to look, until :func:`prune` finds that another one stands.
+    """
+    for item in rejected:
+        target = item.path.with_name(f"{_ASIDE}{item.path.name}")
+        _remove(target)
+        os.rename(item.path, target)
 
 
 def write_checkpoint(
@@ -142,9 +185,10 @@ def write_checkpoint(
     OSError
         The disk is full or the directory cannot be written; the checkpoints that stand are untouched.
     """
+    refuse_if_replaced(run, attempt)
+    clear_leftovers(run, attempt)  # of a save that failed: it would take the room this one needs
     final = checkpoint_path(run, step)
     temporary = run.checkpoints / f".{final.name}.{attempt:04d}.{os.getpid()}"
-    shutil.rmtree(temporary, ignore_errors=True)
     try:
         temporary.mkdir()
         files = {
@@ -172,7 +216,7 @@ def _publish(temporary: Path, final: Path) -> None:
         damaged = final.with_name(f".{final.name}.damaged.{os.getpid()}")
         os.rename(final, damaged)
         os.rename(temporary, final)
-        shutil.rmtree(damaged, ignore_errors=True)
+        _remove(damaged)
     else:
         os.rename(temporary, final)
     fsync_directory(final.parent)
@@ -183,7 +227,7 @@ def refuse_if_replaced(run: RunDir, attempt: int) -> None:
 
     A node that was cut off from the network lives on, unseen by Slurm, while the job runs again elsewhere.
     """
-    newest = max((int(path.stem) for path in run.attempts.glob("[0-9]*.json")), default=attempt)
+    newest = run.newest_attempt()
     if newest > attempt:
         raise CheckpointError(f"{run.path}: attempt {attempt} was replaced by attempt {newest}; this one may not save")
 
@@ -201,14 +245,35 @@ def prune(run: RunDir, keep_last: int, keep_every_steps: int | None, best_step: 
     best_step : int or None
         Stays too.
     """
-    for step, path in reversed(list_checkpoints(run)[keep_last:]):
-        if step == best_step or (keep_every_steps and step % keep_every_steps == 0):
-            continue
+    unwanted = [
+        path
+        for step, path in list_checkpoints(run)[keep_last:]
+        if step != best_step and not (keep_every_steps and step % keep_every_steps == 0)
+    ]
+    for path in [*sorted(run.checkpoints.glob(f"{_ASIDE}step-*")), *reversed(unwanted)]:
         # Hidden first: a removal that is cut short must not leave a visible directory without its files.
-        hidden = path.with_name(f".{path.name}.removed")
+        hidden = path.with_name(f".{path.name.removeprefix(_ASIDE)}.removed")
+        _remove(hidden)
         os.rename(path, hidden)
-        shutil.rmtree(hidden, ignore_errors=True)
+        shutil.rmtree(hidden)
         yield path
+
+
+def make_room(run: RunDir, keep_last: int, keep_every_steps: int | None, best_step: int | None) -> list[Path]:
+    """Remove on a full disk what retention would remove anyway if only the next checkpoint could be written.
+
+    Without it a disk that is filled by exactly the checkpoints to keep would never take another one. The newest one
+    stays and is verified first; where it is the only one to keep nothing is removed.
+
+    Returns
+    -------
+    list of Path
+        What was removed; the arguments are those of :func:`prune`.
+    """
+    standing = list_checkpoints(run)
+    if keep_last < 2 or not standing or verify(standing[0][1]) is not None:
+        return []
+    return list(prune(run, keep_last - 1, keep_every_steps, best_step))
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, dict[str, torch.Tensor]], dict[str, Any]]:

@@ -6,6 +6,7 @@ boundary, whatever the optimizer does meanwhile.
 
 from __future__ import annotations
 
+import errno
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -13,10 +14,12 @@ from typing import Any
 
 import torch
 
-from hpctrain.checkpoint.store import prune, write_checkpoint
+from hpctrain.checkpoint.store import make_room, prune, refuse_if_replaced, write_checkpoint
 from hpctrain.errors import CheckpointError
 from hpctrain.profile.schema import CheckpointSection
 from hpctrain.rundir import RunDir
+
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 Tensors = Mapping[str, Mapping[str, torch.Tensor]]
 
@@ -104,12 +107,18 @@ class CheckpointWriter:
         self, step: int, tensors: Tensors, state: dict[str, Any], best_step: int | None, blocked_s: float
     ) -> None:
         started = time.perf_counter()
+        retention = (self._section.keep_last, self._section.keep_every_steps, best_step)
+        fields: dict[str, Any] = {"path": f"checkpoints/step-{step:08d}"}
         try:
-            size = write_checkpoint(self._run, step, tensors, state, self._attempt)
-            for _ in prune(self._run, self._section.keep_last, self._section.keep_every_steps, best_step):
-                pass
-            fields = {
-                "path": f"checkpoints/step-{step:08d}",
+            try:
+                size = write_checkpoint(self._run, step, tensors, state, self._attempt)
+            except OSError as error:
+                if error.errno not in _DISK_FULL or not (removed := make_room(self._run, *retention)):
+                    raise
+                fields["made_room"] = [path.name for path in removed]
+                size = write_checkpoint(self._run, step, tensors, state, self._attempt)
+            fields |= self._retain(retention)
+            fields |= {
                 "seconds": round(time.perf_counter() - started, 4),
                 "blocked_s": round(blocked_s, 4),
                 "bytes": size,
@@ -120,6 +129,16 @@ class CheckpointWriter:
         except BaseException as error:  # a thread's error must reach the training loop, whatever it is
             self._error = error
 
+    def _retain(self, retention: tuple[int, int | None, int | None]) -> dict[str, str]:
+        """Remove what is no longer kept; what goes wrong there takes nothing from the checkpoint that now stands."""
+        try:
+            refuse_if_replaced(self._run, self._attempt)
+            for _ in prune(self._run, *retention):
+                pass
+        except OSError as error:
+            return {"retention_error": f"{type(error).__name__}: {error}"}
+        return {}
+
     def _settle(self, must_be_saved: bool) -> None:
         if self._error is not None:
             error, self._error = self._error, None
@@ -128,4 +147,7 @@ class CheckpointWriter:
             (name, step, fields), self._outcome = self._outcome, None
             self._report(name, step, fields)
             if name == "checkpoint_failed" and must_be_saved:
-                raise CheckpointError(f"{self._run.checkpoints}: step {step} could not be saved: {fields['error']}")
+                raise CheckpointError(
+                    f"{self._run.checkpoints}: step {step} could not be saved: {fields['error']}\n  the checkpoints "
+                    "that stand are whole; when the disk takes data again, start the run again and it goes on from them"
+                )

@@ -6,15 +6,21 @@ import contextlib
 import json
 import os
 import socket
+import sys
 import threading
 import time
 
+from hpctrain.distributed.process import identity
 from hpctrain.distributed.world import World
+from hpctrain.errors import CheckpointError
 from hpctrain.rundir import RunDir
 
 
 class Heartbeat:
     """Write ``heartbeat/rank-NNNN.json`` every few seconds from a thread of its own.
+
+    A rank whose attempt was replaced ends itself here: on a node that was cut off and comes back it would compute for
+    ever, and write its beats over those of the owner.
 
     Parameters
     ----------
@@ -30,6 +36,7 @@ class Heartbeat:
         self.step = 0
         self.total_steps = 0
         self.state = "starting"
+        self._run, self._attempt = run, attempt
         self._path = run.heartbeat(world.rank)
         self._fixed = {
             "rank": world.rank,
@@ -38,6 +45,7 @@ class Heartbeat:
             "job_id": world.job_id,
             "pid": os.getpid(),
             "host": os.environ.get("SLURMD_NODENAME") or socket.gethostname(),
+            "process": identity(),
             "interval_s": interval_s,
         }
         self._interval_s = interval_s
@@ -74,4 +82,18 @@ class Heartbeat:
 
     def _beat_until_ended(self) -> None:
         while not self._ended.wait(self._interval_s):
+            self._leave_if_replaced()
             self.beat()
+
+    def _leave_if_replaced(self) -> None:
+        newest = 0
+        with contextlib.suppress(OSError):  # a file system that does not answer tells nothing about the owner
+            newest = self._run.newest_attempt()
+        if newest > self._attempt:
+            print(
+                f"hpctrain: {self._run.path}: attempt {self._attempt} was replaced by attempt {newest}; rank "
+                f"{self._fixed['rank']} leaves at step {self.step}",
+                file=sys.stderr,
+                flush=True,
+            )
+            os._exit(CheckpointError.exit_code)

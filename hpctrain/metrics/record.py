@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from hpctrain.errors import CheckpointError
 from hpctrain.rundir import RunDir, fsync_directory, write_atomic
 
 Record = dict[str, Any]
@@ -77,6 +78,7 @@ class MetricsWriter:
     """
 
     def __init__(self, run: RunDir, attempt: int) -> None:
+        self._run = run
         self._path = run.metrics
         self._attempt = attempt
         self._descriptor: int | None = None
@@ -145,6 +147,11 @@ class MetricsWriter:
 
     def _open(self) -> None:
         self._descriptor = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        # Asked after opening: whoever takes the run over later replaces the file that is open here.
+        if (newest := self._run.newest_attempt()) > self._attempt:
+            raise CheckpointError(
+                f"{self._run.path}: attempt {self._attempt} was replaced by attempt {newest}; this one may not record"
+            )
         size = os.fstat(self._descriptor).st_size
         self._torn = size > 0 and os.pread(self._descriptor, 1, size - 1) != b"\n"
 
@@ -159,7 +166,7 @@ class MetricsWriter:
             self.event("exporter_failed", step, exporter=name, error=repr(error))
 
 
-def supersede_after(run: RunDir, step: int) -> int:
+def supersede_after(run: RunDir, step: int, evaluated_step: int | None = None) -> int:
     """Take back the records of updates that a resumed run will make again.
 
     The ``train`` and ``eval`` records beyond `step` move to ``logs/superseded.jsonl``; events stay where they are,
@@ -172,6 +179,8 @@ def supersede_after(run: RunDir, step: int) -> int:
         The run that is resumed.
     step : int
         Last update contained in the checkpoint.
+    evaluated_step : int, optional
+        Last evaluation contained in it, if that is not up to `step`: a stop may come between the two.
 
     Returns
     -------
@@ -180,6 +189,7 @@ def supersede_after(run: RunDir, step: int) -> int:
     """
     if not run.metrics.exists():
         return 0
+    last = {"train": step, "eval": step if evaluated_step is None else min(step, evaluated_step)}
     kept, moved = [], []
     with open(run.metrics, encoding="ascii", errors="replace") as stream:
         for line in stream:
@@ -187,7 +197,7 @@ def supersede_after(run: RunDir, step: int) -> int:
                 record = json.loads(line)
             except json.JSONDecodeError:
                 continue
-            beyond = record.get("kind") in ("train", "eval") and record.get("step", 0) > step
+            beyond = record.get("kind") in last and record.get("step", 0) > last[record["kind"]]
             (moved if beyond else kept).append(line.rstrip("\n") + "\n")
     if moved:  # first copied, then taken away: killed in between, a record is there twice, never not at all
         run.logs.mkdir(exist_ok=True)

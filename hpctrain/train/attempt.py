@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from hpctrain.checkpoint.lease import take_lease
-from hpctrain.checkpoint.store import checkpoint_path, clear_leftovers, newest_whole, read_checkpoint
+from hpctrain.checkpoint.store import (
+    checkpoint_path,
+    clear_leftovers,
+    newest_whole,
+    read_checkpoint,
+    set_aside,
+    verify,
+)
 from hpctrain.distributed.group import (
     barrier,
     be_deterministic,
@@ -23,6 +32,7 @@ from hpctrain.distributed.group import (
     open_group,
 )
 from hpctrain.distributed.heartbeat import Heartbeat
+from hpctrain.distributed.reduce import sum_over_ranks
 from hpctrain.distributed.stop import StopRequest
 from hpctrain.distributed.watchdog import Watchdog
 from hpctrain.distributed.world import World
@@ -42,18 +52,21 @@ from hpctrain.train.build import Run, build_run, device_facts, make_data, subscr
 from hpctrain.train.finish import finish
 from hpctrain.train.loop import Outcome, train
 from hpctrain.train.preflight import preflight
+from hpctrain.train.startup import Startup
 from hpctrain.train.state import restore
 
 EXIT_INTERRUPTED = 130
 
 
-def run_attempt(path: str | Path) -> int:
+def run_attempt(path: str | Path, stop: StopRequest | None = None) -> int:
     """Train the run of a run directory as one rank of the world the environment describes.
 
     Parameters
     ----------
     path : str or Path
         Run directory with a ``profile.yaml``.
+    stop : StopRequest, optional
+        Instead of one with the clock and the deadline of this job.
 
     Returns
     -------
@@ -65,20 +78,23 @@ def run_attempt(path: str | Path) -> int:
     HpctrainError
         As drawn in ``errors.py``.
     """
+    startup = Startup()
+    startup.lap("import")
     directory = RunDir(path)
     if not directory.profile.exists():
         raise CheckpointError(f"{directory.path}: no profile.yaml here; make a run directory with: hpctrain submit")
     profile = load_profile(directory.profile)
-    stop = StopRequest.from_environment(profile.launch.signal_lead_s)
+    stop = stop or StopRequest.from_environment(profile.launch.signal_lead_s)
     stop.install()
     world = World.from_environment()
-    directory.make_folders()
+    _make_folders(directory)
     device = choose_device(world, profile.train.device)
     if profile.train.precision == "fp16" and device.type == "cpu":
         problem = Problem("train.precision", "fp16 needs a GPU, and this process sees none; use bf16 or fp32")
         raise ProfileError(str(directory.profile), [problem])
     if profile.train.deterministic:
         be_deterministic(device)
+    startup.lap("profile")
     open_group(world, device, directory)
     attempt = _begin_attempt(directory, world)
     heartbeat = Heartbeat(directory, world, attempt, profile.monitor.heartbeat_s).start()
@@ -88,13 +104,18 @@ def run_attempt(path: str | Path) -> int:
         lambda: f"rank {world.rank} at step {heartbeat.step}, {heartbeat.state}",
     ).start()
     metrics = MetricsWriter(directory, attempt) if world.is_main else None
+    startup.lap("group")
     try:
         make_data(profile.data, world)
         preflight(world, device, directory, profile.data.files)
-        return _work(build_run(directory, profile, world, device, attempt, stop, heartbeat, watchdog, metrics))
+        startup.lap("preflight")
+        run = build_run(directory, profile, world, device, attempt, stop, heartbeat, watchdog, metrics)
+        startup.lap("build")
+        return _work(run, startup)
     except HpctrainError as error:
         if metrics is not None:
-            metrics.event("failed", heartbeat.step, error=str(error), exit_code=error.exit_code)
+            with contextlib.suppress(CheckpointError):  # replaced before its first record: it has nothing to say
+                metrics.event("failed", heartbeat.step, error=str(error), exit_code=error.exit_code)
         if isinstance(error, NodeError) and world.is_main:
             note_bad_nodes(directory, error.nodes, world.job_id)
         heartbeat.end("failed")
@@ -102,6 +123,13 @@ def run_attempt(path: str | Path) -> int:
     except BaseException:
         heartbeat.end("failed")
         raise
+
+
+def _make_folders(directory: RunDir) -> None:
+    try:
+        directory.make_folders()
+    except OSError as error:
+        raise CheckpointError(f"{error.filename}: cannot be made: {error.strerror}; full, or read-only?") from error
 
 
 def _begin_attempt(directory: RunDir, world: World) -> int:
@@ -127,15 +155,17 @@ def _begin_attempt(directory: RunDir, world: World) -> int:
     return number
 
 
-def _work(run: Run) -> int:
+def _work(run: Run, startup: Startup) -> int:
     started_s = time.perf_counter()
     _resume(run)
+    startup.lap("load")
     subscribe_exporters(run)
     _announce(run)
     run.heartbeat.state = "training"
     if run.world.world_size > 1:
         run.update.warm_up(run.spectra.source.read(np.full(run.schedule.micro_batch, -1, dtype=np.int64)))
-    outcome = train(run)
+    startup.lap("warm_up")
+    outcome = train(run, startup)
     if outcome is not Outcome.FINISHED:
         return _leave_stopped(run, outcome)
     close_group(run.world)  # rank 0 goes on alone: the others must not wait in a collective meanwhile
@@ -154,36 +184,45 @@ def _work(run: Run) -> int:
 
 def _resume(run: Run) -> None:
     """Load the newest whole checkpoint, chosen by rank 0 for all; every rejected one is said."""
-    step, rejected, leftovers = None, [], []
+    step, rejected, cleared, stuck = None, [], [], []
     if run.world.is_main:
-        leftovers = clear_leftovers(run.directory)
+        cleared, stuck = clear_leftovers(run.directory, run.attempt)
         step, rejected = newest_whole(run.directory)
     chosen = broadcast_number(run.world, -1 if step is None else step)
-    superseded = 0
-    if run.world.is_main:
-        superseded = supersede_after(run.directory, max(chosen, 0))
     if chosen >= 0:
-        restore(run, *read_checkpoint(checkpoint_path(run.directory, chosen)))
+        restore(run, *_read_the_same(run, checkpoint_path(run.directory, chosen)))
     if run.metrics is None:
         return
+    set_aside(rejected)
+    furthest = max((record["step"] for record in run.directory.read_metrics("train")), default=0)
+    supersede_after(run.directory, max(chosen, 0), run.progress.evaluated_step)
     for item in rejected:
         run.metrics.event("checkpoint_rejected", max(chosen, 0), path=str(item.path), reason=item.reason)
         print(f"hpctrain: passed over {item.path}: {item.reason}", file=sys.stderr)
-    for path in leftovers:
+    for path in cleared:
         print(f"hpctrain: removed {path}, half written by an earlier attempt", file=sys.stderr)
+    for item in stuck:
+        print(f"hpctrain: cannot remove {item.path}, half written: {item.reason}", file=sys.stderr)
     if chosen >= 0:
-        lost = _steps_lost(run, chosen) if superseded or rejected else 0
+        lost = max(0, furthest - chosen)
         run.metrics.event("resumed", chosen, checkpoint=f"checkpoints/step-{chosen:08d}", steps_lost=lost)
 
 
-def _steps_lost(run: Run, step: int) -> int:
-    """Return how many updates beyond the checkpoint earlier attempts are known to have done."""
-    from hpctrain.rundir import read_json_lines
+def _read_the_same(run: Run, path: Path) -> tuple[dict[str, dict[str, torch.Tensor]], dict[str, Any]]:
+    """Read a checkpoint on every rank: rank 0 has verified it, and the others must see the very same bytes.
 
-    furthest = max(
-        (record.get("step", 0) for record in read_json_lines(run.directory.superseded_metrics)), default=step
-    )
-    return max(0, furthest - step)
+    Raises
+    ------
+    CheckpointError
+        The node of some rank reads something else than rank 0; raised on all of them.
+    """
+    reason = None if run.world.is_main else verify(path)
+    wrong = sum_over_ranks(run.world, torch.tensor([float(reason is not None)]))
+    if wrong > 0:
+        node = os.environ.get("SLURMD_NODENAME") or socket.gethostname()
+        seen = f"rank {run.world.rank} on {node} finds: {reason}" if reason else "another rank says what it finds"
+        raise CheckpointError(f"{path}: whole for rank 0, but not for {int(wrong)} other rank(s); {seen}")
+    return read_checkpoint(path)
 
 
 def _announce(run: Run) -> None:

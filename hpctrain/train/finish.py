@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
 import torch
 
-from hpctrain.checkpoint.store import checkpoint_path
+from hpctrain.checkpoint.store import checkpoint_path, refuse_if_replaced, verify
 from hpctrain.checkpoint.tensorfile import file_digest, read_tensors
 from hpctrain.errors import CheckpointError
 from hpctrain.models.store import WEIGHTS, load_model, save_model
@@ -31,11 +32,13 @@ def finish(run: Run) -> dict[str, Any]:
     CheckpointError
         The model that was written does not compute the same as the one in memory.
     """
-    _use_best(run)
+    refuse_if_replaced(run.directory, run.attempt)
+    weights_step = _use_best(run)
     path = run.directory.model
     extra = {
         **card_entries(run.profile),
         "step": run.progress.step,
+        "weights_step": weights_step,
         "best_step": run.progress.best_step,
         "validation_loss": run.progress.best_loss,
         "moving_average": run.averaged is not None,
@@ -52,16 +55,29 @@ def finish(run: Run) -> dict[str, Any]:
     }
 
 
-def _use_best(run: Run) -> None:
-    """Go back to the best checkpoint where training was stopped early; otherwise the last weights are the model."""
+def _use_best(run: Run) -> int:
+    """Go back to the best checkpoint where training was stopped early; otherwise the last weights are the model.
+
+    Returns
+    -------
+    int
+        Step of the weights that are the model.
+    """
     best = run.progress.best_step
     if not run.progress.stopped_early or not run.profile.checkpoint.keep_best or best is None:
-        return
+        return run.progress.step
     folder = checkpoint_path(run.directory, best)
+    if (reason := verify(folder)) is not None:  # the disk was full at that step, or has lost it since
+        run.metrics.event("checkpoint_rejected", best, path=str(folder), reason=reason)
+        print(
+            f"hpctrain: the best checkpoint cannot be used ({reason}); the last weights are the model", file=sys.stderr
+        )
+        return run.progress.step
     if run.averaged is not None:
         for name, value in read_tensors(folder / "ema.safetensors").items():
             run.averaged[name].copy_(value)
     run.model.load_state_dict(read_tensors(folder / WEIGHTS))
+    return best
 
 
 @torch.no_grad()

@@ -11,7 +11,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from hpctrain.checkpoint.lease import take_lease
 from hpctrain.checkpoint.store import (
     MANIFEST,
     checkpoint_path,
@@ -20,6 +19,7 @@ from hpctrain.checkpoint.store import (
     newest_whole,
     prune,
     read_checkpoint,
+    set_aside,
     verify,
     write_checkpoint,
 )
@@ -115,8 +115,12 @@ def test_a_damaged_checkpoint_is_replaced_when_its_step_is_reached_again(run):
 
 def test_leftovers_of_a_killed_writer_are_cleared(run):
     save(run, 5)
-    (run.checkpoints / ".step-00000006.0001.99").mkdir()
-    assert [path.name for path in clear_leftovers(run)] == [".step-00000006.0001.99"]
+    for name in (".step-00000006.0001.99", ".step-00000003.removed", ".step-00000006.0003.7"):
+        (run.checkpoints / name).mkdir()
+    cleared, stuck = clear_leftovers(run, attempt=2)
+    assert [path.name for path in cleared] == [".step-00000003.removed", ".step-00000006.0001.99"]
+    assert stuck == []
+    assert (run.checkpoints / ".step-00000006.0003.7").exists(), "a newer attempt is writing it"
     assert list_checkpoints(run) == [(5, checkpoint_path(run, 5))]
 
 
@@ -135,6 +139,41 @@ def test_retention_keeps_the_newest_the_best_and_every_mth(run):
     removed = [path.name for path in prune(run, keep_last=2, keep_every_steps=40, best_step=30)]
     assert [step for step, _ in list_checkpoints(run)] == [100, 90, 80, 40, 30]
     assert removed == [f"step-{step:08d}" for step in (10, 20, 50, 60, 70)]
+
+
+def test_damaged_newer_checkpoints_do_not_make_retention_remove_the_whole_ones(run):
+    """After a walk-back the steps of new checkpoints are lower than those of the damaged ones."""
+    for step in (10, 20, 30):
+        save(run, step)
+    for step in (20, 30):
+        (checkpoint_path(run, step) / "model.safetensors").write_bytes(b"torn")
+    set_aside(newest_whole(run)[1])
+    assert newest_whole(run) == (10, [])
+    assert (run.checkpoints / "rejected-step-00000030").is_dir(), "kept for whoever wants to look"
+    save(run, 15)
+    assert [path.name for path in prune(run, keep_last=2, keep_every_steps=None, best_step=None)] == [
+        "rejected-step-00000020",
+        "rejected-step-00000030",
+    ]
+    assert [step for step, _ in list_checkpoints(run)] == [15, 10]
+
+
+def test_a_checkpoint_that_somebody_has_renamed_is_not_believed(run):
+    save(run, 10)
+    checkpoint_path(run, 10).rename(checkpoint_path(run, 20))
+    assert "renamed" in verify(checkpoint_path(run, 20))
+
+
+def test_a_removal_that_fails_takes_nothing_from_the_checkpoint_that_stands(run):
+    """As on NFS, where a file that somebody has open cannot go."""
+    events = []
+    writer = CheckpointWriter(run, CheckpointSection(keep_last=1), 1, lambda *event: events.append(event))
+    writer.save(1, tensors(), {}, None, wait=True)
+    (run.checkpoints / ".step-00000001.removed").write_text("a file is where the directory would go")
+    writer.save(2, tensors(), {}, None, wait=True)
+    assert [event[0] for event in events] == ["checkpoint", "checkpoint"]
+    assert "retention_error" in events[1][2]
+    assert newest_whole(run) == (2, [])
 
 
 def test_a_disk_that_is_full_costs_the_new_checkpoint_only(run):
@@ -192,19 +231,3 @@ def test_a_writer_killed_at_any_moment_leaves_the_old_checkpoint_whole(run):
         assert rejected == []
         assert newest >= done
         step = newest + 1
-
-
-def test_two_starters_never_get_the_same_attempt_number(run):
-    assert [take_lease(run, {}) for _ in range(3)] == [1, 2, 3]
-
-
-def test_a_run_directory_that_another_job_works_in_is_refused(run):
-    import time
-
-    beat = {"rank": 0, "state": "training", "job_id": "7", "host": "elsewhere", "time": time.time(), "interval_s": 10}
-    write_json(run.heartbeat(0), beat)
-    with pytest.raises(CheckpointError, match="in use by job 7"):
-        take_lease(run, {"job_id": "8"})
-    assert take_lease(run, {"job_id": "7"}) == 1, "the same job, requeued, goes on"
-    write_json(run.heartbeat(0), {**beat, "time": time.time() - 60})
-    assert take_lease(run, {"job_id": "8"}) == 2, "a job without a sign of life for a minute is gone"
