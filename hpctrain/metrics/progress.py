@@ -251,6 +251,7 @@ _EVENT_TEXTS: dict[str, Callable[[dict[str, Any], dict[str, Any]], str]] = {
     "checkpoint": _checkpoint,
     "checkpoint_failed": lambda record, f: f"checkpoint at step {record['step']} FAILED: {f.get('error', f)}",
     "checkpoint_rejected": lambda record, f: f"checkpoint {f.get('path')} rejected: {f.get('reason')}",
+    "first_step": lambda record, f: f"first update {f.get('seconds', 0):.1f} s after the start of the process",
     "best": lambda record, f: f"best validation loss so far: {_number(f.get('loss'))}",
     "stop_requested": lambda record, f: f"asked to stop ({f.get('cause', 'unknown cause')}) at step {record['step']}",
     "stopped": lambda record, f: (

@@ -29,6 +29,7 @@ from hpctrain.profile.schema import DataSection, Profile, TrainSection
 from hpctrain.rundir import RunDir
 from hpctrain.spectra.hdf5 import SpectraSet, open_spectra
 from hpctrain.spectra.split import TRAIN, VALIDATION, assign_split, choose_rows
+from hpctrain.train.adamw import AdamW
 from hpctrain.train.scaling import LossScale
 from hpctrain.train.schedule import Schedule, mix
 from hpctrain.train.state import Progress
@@ -75,7 +76,7 @@ class Run:
     spectra: Spectra
     schedule: Schedule
     model: torch.nn.Module
-    optimizer: torch.optim.AdamW
+    optimizer: AdamW
     loss_scale: LossScale
     averaged: dict[str, torch.Tensor] | None
     update: UpdateStep
@@ -155,26 +156,14 @@ def build_network(profile: Profile, facts: DataFacts, device: torch.device) -> t
     return model
 
 
-def build_optimizer(model: torch.nn.Module, train: TrainSection) -> torch.optim.AdamW:
-    """Build AdamW; biases, norms and other vectors are not decayed.
-
-    References
-    ----------
-    .. [1] Loshchilov & Hutter 2019, "Decoupled weight decay regularization", arXiv:1711.05101.
-    """
+def build_optimizer(model: torch.nn.Module, train: TrainSection) -> AdamW:
+    """Build AdamW; biases, norms and other vectors are not decayed."""
     parameters = [p for p in model.parameters() if p.requires_grad]
     groups = [
-        {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": train.weight_decay},
-        {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
+        ([p for p in parameters if p.dim() >= 2], train.weight_decay),
+        ([p for p in parameters if p.dim() < 2], 0.0),
     ]
-    # Fused also because it is the one that can skip a step on the device when a gradient is not finite.
-    return torch.optim.AdamW(
-        [group for group in groups if group["params"]],
-        lr=train.learning_rate,
-        betas=(train.adam_beta1, train.adam_beta2),
-        eps=train.adam_eps,
-        fused=True,
-    )
+    return AdamW(groups, (train.adam_beta1, train.adam_beta2), train.adam_eps)
 
 
 def distribute(model: torch.nn.Module, world: World, device: torch.device) -> torch.nn.Module:
@@ -212,7 +201,6 @@ def build_run(
         averaged = {name: p.detach().clone() for name, p in model.named_parameters() if p.requires_grad}
     loss_scale = LossScale(profile.train.precision, device)
     names = {parameter: name for name, parameter in model.named_parameters()}
-    in_order = [p for group in optimizer.param_groups for p in group["params"]]
     update = UpdateStep(
         world,
         schedule,
@@ -222,7 +210,7 @@ def build_run(
         distribute(model, world, device),
         optimizer,
         loss_scale,
-        None if averaged is None else [averaged[names[p]] for p in in_order],
+        None if averaged is None else [averaged[names[p]] for p in optimizer.parameters],
         stop,
     )
     heartbeat.total_steps = schedule.total_steps

@@ -19,7 +19,12 @@ from hpctrain.train.state import capture
 
 if TYPE_CHECKING:
     from hpctrain.train.build import Run
+    from hpctrain.train.startup import Startup
     from hpctrain.train.step import StepResult
+
+
+_ORDER_BLOCK = 4096
+"""Samples whose place in the order is computed at a time."""
 
 
 class Outcome(enum.Enum):
@@ -30,8 +35,14 @@ class Outcome(enum.Enum):
     INTERRUPTED = "interrupted"
 
 
-def train(run: Run) -> Outcome:
+def train(run: Run, startup: Startup) -> Outcome:
     """Train from the run's step to its last one, or to the step all ranks agree to stop at.
+
+    Parameters
+    ----------
+    run : Run
+    startup : Startup
+        Its last lap is the first update, recorded as the event ``first_step``.
 
     Returns
     -------
@@ -40,26 +51,32 @@ def train(run: Run) -> Outcome:
     """
     boundary = Boundary(run)
     outcome = boundary.catch_up()
-    with contextlib.closing(_read_batches(run)) as batches:
+    with contextlib.closing(read_batches(run)) as batches:
         while outcome is None:
             result = run.update(run.progress.step, batches)
             run.progress.step = result.step
+            if "first_step" not in startup.seconds:
+                startup.lap("first_step")
+                if run.metrics is not None:
+                    run.metrics.event("first_step", result.step, seconds=startup.total_s, of=startup.seconds)
             outcome = boundary.pass_through(result)
     if run.checkpoints is not None:
         run.checkpoints.finish()
     return outcome
 
 
-def _read_batches(run: Run) -> Iterator:
+def read_batches(run: Run) -> Iterator:
     """Read this rank's micro-batches from the run's step on; which they are is a function of the step."""
     schedule, world, train_rows = run.schedule, run.world, run.spectra.train_rows
-    accumulation = schedule.accumulation(world.world_size)
+    mine = range(world.rank, schedule.num_micro_batches, world.world_size)
+    # The order of a block of updates is worked out at once: the many small numpy calls cost more than the arithmetic.
+    stride = max(1, _ORDER_BLOCK // (schedule.accumulation(world.world_size) * schedule.micro_batch))
 
     def requests() -> Iterator[np.ndarray]:
-        for step in range(run.progress.step, schedule.total_steps):
-            for index in range(accumulation):
-                samples = schedule.samples(step, index * world.world_size + world.rank)
-                yield np.where(samples >= 0, train_rows[samples], -1)
+        for first in range(run.progress.step, schedule.total_steps, stride):
+            steps = range(first, min(first + stride, schedule.total_steps))
+            samples = schedule.samples_of(steps, mine)
+            yield from np.where(samples >= 0, train_rows[samples], -1)
 
     data = run.profile.data
     return read_ahead(
@@ -124,7 +141,6 @@ class Boundary:
 
     def _read(self, result: StepResult) -> None:
         run = self._run
-        result.wait()
         loss_is_finite = np.isfinite(result.sums["loss_sum"])
         if not loss_is_finite or (
             result.skipped and (not run.loss_scale.enabled or result.loss_scale < SMALLEST_SCALE)

@@ -88,14 +88,14 @@ class _Moments:
     """Stands for fused AdamW, which keeps two moments per weight and makes no temporaries."""
 
     def __init__(self, parameters: list[torch.nn.Parameter]) -> None:
-        self.param_groups = [{"params": parameters, "lr": 0.0}]
+        self.parameters = parameters
         self.state = [torch.zeros_like(p) for p in parameters for _ in range(2)]
 
-    def zero_grad(self, set_to_none: bool = True) -> None:
-        for parameter in self.param_groups[0]["params"]:
+    def zero_grad(self) -> None:
+        for parameter in self.parameters:
             parameter.grad = None
 
-    def step(self) -> None:
+    def step(self, learning_rate: float, found_nonfinite: torch.Tensor) -> None:
         pass
 
 

@@ -84,20 +84,30 @@ class Schedule:
             raise ProfileError("launch", [Problem("train.accumulation", message)])
         return self.num_micro_batches // world_size
 
-    def positions(self, step: int, micro: int) -> np.ndarray:
-        """Return where in the endless sample order micro-batch `micro` of update ``step + 1`` lies; -1 past the end."""
-        first = step * self.global_batch + micro * self.micro_batch
-        positions = np.arange(first, first + self.micro_batch, dtype=np.int64)
-        positions[positions >= self.num_samples] = -1
-        return positions
-
     def samples(self, step: int, micro: int) -> np.ndarray:
         """Return indices into the training set for a micro-batch, shape (B,), int64; -1 pads the end of the run."""
-        positions = self.positions(step, micro)
+        return self.samples_of(range(step, step + 1), range(micro, micro + 1))[0]
+
+    def samples_of(self, steps: range, micros: range) -> np.ndarray:
+        """Return the samples of several updates at once.
+
+        Parameters
+        ----------
+        steps : range
+            Updates: k stands for update ``k + 1``.
+        micros : range
+            Micro-batches of each of them.
+
+        Returns
+        -------
+        ndarray, shape (len(steps) * len(micros), B), int64
+            Indices into the training set, micro-batch by micro-batch; -1 past the end of the run.
+        """
+        first = np.array(steps)[:, None] * self.global_batch + np.array(micros) * self.micro_batch
+        positions = first.reshape(-1, 1) + np.arange(self.micro_batch, dtype=np.int64)
         samples = np.full_like(positions, -1)
-        inside = positions >= 0
-        if inside.any():
-            samples[inside] = sample_order(self.profile.train.seed, self.num_train, positions[inside])
+        inside = positions < self.num_samples
+        samples[inside] = sample_order(self.profile.train.seed, self.num_train, positions[inside])
         return samples
 
     def learning_rate(self, step: int) -> float:

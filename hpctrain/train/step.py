@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ from hpctrain.distributed.world import World
 from hpctrain.profile.schema import DataSection, TrainSection
 from hpctrain.spectra.batch import SpectraBatch
 from hpctrain.spectra.transform import augment, normalise
+from hpctrain.train.adamw import AdamW
 from hpctrain.train.randomness import seed_random_numbers
 from hpctrain.train.scaling import LossScale, scale_and_clip
 from hpctrain.train.schedule import Schedule, mix
@@ -44,34 +46,37 @@ class StepResult:
     values: torch.Tensor
     arrived: torch.cuda.Event | None
 
-    def wait(self) -> None:
+    @functools.cached_property
+    def numbers(self) -> list[float]:
+        """`values` as Python numbers; waits for them."""
         if self.arrived is not None:
             self.arrived.synchronize()
+        return self.values.tolist()
 
     @property
     def sums(self) -> dict[str, float]:
-        return dict(zip(self.names, self.values.tolist(), strict=False))
+        return dict(zip(self.names, self.numbers, strict=False))
 
     @property
     def stop(self) -> bool:
-        return bool(self.values[-5] > 0)
+        return self.numbers[-5] > 0
 
     @property
     def interrupted(self) -> bool:
-        return bool(self.values[-4] > 0)
+        return self.numbers[-4] > 0
 
     @property
     def gradient_norm(self) -> float:
-        return float(self.values[-3])
+        return self.numbers[-3]
 
     @property
     def loss_scale(self) -> float:
-        return float(self.values[-2])
+        return self.numbers[-2]
 
     @property
     def skipped(self) -> bool:
         """The gradient was not finite and the weights were left as they are."""
-        return bool(self.values[-1] > 0)
+        return self.numbers[-1] > 0
 
 
 class UpdateStep:
@@ -88,8 +93,8 @@ class UpdateStep:
     train : TrainSection
     model : Module
         The network, wrapped in DistributedDataParallel where there are several ranks.
-    optimizer : Optimizer
-        A fused AdamW: it leaves the weights alone, without asking the host, where the gradient is not finite.
+    optimizer : AdamW
+        It leaves the weights alone, without asking the host, where the gradient is not finite.
     loss_scale : LossScale
     ema : list of Tensor or None
         Moving averages of the parameters, in their order.
@@ -105,19 +110,21 @@ class UpdateStep:
         data: DataSection,
         train: TrainSection,
         model: torch.nn.Module,
-        optimizer: torch.optim.Optimizer,
+        optimizer: AdamW,
         loss_scale: LossScale,
         ema: list[torch.Tensor] | None,
         stop: StopRequest,
     ) -> None:
         self._world, self._schedule, self._data, self._train = world, schedule, data, train
         self._model, self._optimizer, self._loss_scale, self._ema, self._stop = model, optimizer, loss_scale, ema, stop
-        self._parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        self._parameters = optimizer.parameters
         self._accumulation = schedule.accumulation(world.world_size)
         self._device = self._parameters[0].device
         # A sum over pixels would overflow fp16: it is divided by about their number, which `_apply` undoes.
         self._presum = 1.0 / (schedule.micro_batch * num_pixels)
         self._names: list[str] = []
+        self._no_flags = torch.zeros(2, dtype=torch.float64, device=self._device)
+        self._dtype = _AUTOCAST.get(train.precision)
 
     def warm_up(self, empty: SpectraBatch) -> None:
         """Run a batch of padding rows through forward, backward and reduction, and forget the result.
@@ -128,11 +135,11 @@ class UpdateStep:
         """
         _, loss = self._forward(normalise(empty.to(self._device), self._data.normalise), 0)
         loss.backward()
-        self._optimizer.zero_grad(set_to_none=True)
+        self._optimizer.zero_grad()
 
     def __call__(self, step: int, batches: Iterator[SpectraBatch]) -> StepResult:
         """Do update ``step + 1`` with the next micro-batches of this rank."""
-        self._optimizer.zero_grad(set_to_none=True)
+        self._optimizer.zero_grad()
         totals: torch.Tensor | None = None
         work = None
         for index in range(self._accumulation):
@@ -144,7 +151,7 @@ class UpdateStep:
                 sums, loss = self._forward(batch, step)
                 totals = sums if totals is None else totals + sums
                 if is_last:
-                    totals = torch.cat([totals, totals.new_tensor(self._stop.flags())])
+                    totals = torch.cat([totals, self._flags()])
                     work = start_sum(self._world, totals)
                 loss.backward()
         if work is not None:
@@ -154,38 +161,48 @@ class UpdateStep:
     def _prepare(self, batch: SpectraBatch, step: int, micro: int) -> SpectraBatch:
         # One seed per micro-batch: noise, dropout and latents do not depend on which rank computes it.
         seed_random_numbers(self._device, mix(self._train.seed, step, micro))
-        batch = normalise(batch.to(self._device), self._data.normalise)
-        return augment(batch, self._data.augment)
+        if self._device.type != "cpu":
+            batch = batch.to(self._device)
+        return augment(normalise(batch, self._data.normalise), self._data.augment)
+
+    def _flags(self) -> torch.Tensor:
+        """Return whether this rank asks to stop; nothing is copied to the device while it does not."""
+        flags = self._stop.flags()
+        return torch.tensor(flags, dtype=torch.float64, device=self._device) if any(flags) else self._no_flags
 
     def _forward(self, batch: SpectraBatch, step: int) -> tuple[torch.Tensor, torch.Tensor]:
-        dtype = _AUTOCAST.get(self._train.precision)
-        with torch.autocast(self._device.type, dtype=dtype, enabled=dtype is not None):
+        if self._dtype is None:
             sums = self._model(batch, step)
+        else:
+            with torch.autocast(self._device.type, dtype=self._dtype):
+                sums = self._model(batch, step)
         self._names = list(sums)
-        packed = torch.stack([value.detach().double() for value in sums.values()])
-        return packed, sums["loss_sum"] * (self._presum * self._loss_scale.value)
+        with torch.no_grad():
+            packed = torch.stack(list(sums.values())).double()
+        scale = self._presum * self._loss_scale.value if self._loss_scale.enabled else self._presum
+        return packed, sums["loss_sum"] * scale
 
     def _no_sync(self) -> contextlib.AbstractContextManager[None]:
         if isinstance(self._model, DistributedDataParallel):
             return self._model.no_sync()
         return contextlib.nullcontext()
 
+    @torch.no_grad()
     def _apply(self, step: int, totals: torch.Tensor) -> StepResult:
         weight = totals[self._names.index("weight_sum")].clamp(min=1.0)
         # DistributedDataParallel has divided by the world size.
-        factor = (self._world.world_size / self._presum / weight).float() / self._loss_scale.value
+        factor = (self._world.world_size / self._presum / weight).float()
+        used_scale = self._loss_scale.value
+        if self._loss_scale.enabled:
+            used_scale = used_scale.clone()
+            factor = factor / used_scale
         gradients = [p.grad for p in self._parameters if p.grad is not None]
         norm, nonfinite = scale_and_clip(gradients, factor, self._train.clip_norm)
-        for group in self._optimizer.param_groups:
-            group["lr"] = self._schedule.learning_rate(step)
-        self._optimizer.found_inf = nonfinite
-        self._optimizer.step()
-        used_scale = self._loss_scale.value.clone()
+        self._optimizer.step(self._schedule.learning_rate(step), nonfinite)
         self._loss_scale.update(nonfinite)
         if self._ema is not None:
             torch._foreach_lerp_(self._ema, self._parameters, 1.0 - self._train.ema_decay)
-        tail = torch.stack([norm.double(), used_scale.double(), nonfinite.double()])
-        return self._send(step + 1, self._names, torch.cat([totals, tail]))
+        return self._send(step + 1, self._names, torch.cat([totals, torch.stack([norm, used_scale, nonfinite])]))
 
     @staticmethod
     def _send(step: int, names: list[str], values: torch.Tensor) -> StepResult:

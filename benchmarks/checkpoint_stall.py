@@ -1,0 +1,122 @@
+"""How long a checkpoint holds up the training loop, and what the writing in the background costs it.
+
+    python benchmarks/checkpoint_stall.py [--megabytes 200 1000]
+
+The state is float32 tensors of 4 MB. Ours is the writer of the product: copies to host buffers it owns, then SHA-256,
+write and fsync in a thread. Against it: the bare copy of the same tensors into the same kind of buffers, ``torch.save``
+to the same disk, and ``torch.save`` with an fsync, which is what it takes to survive a power cut. The loop that is
+slowed is matrix products on one thread.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from hpctrain.checkpoint.lease import take_lease
+from hpctrain.checkpoint.writer import CheckpointWriter
+from hpctrain.profile.schema import CheckpointSection
+from hpctrain.rundir import RunDir
+
+
+def measure(megabytes: int, rounds: int, folder: Path) -> dict[str, list[float]]:
+    """Return seconds of each way to save, and of a fixed piece of work alone and beside the writer."""
+    live = {f"weights.{index}": torch.randn(1024, 1024) for index in range(max(1, round(megabytes * 1e6 / 2**22)))}
+    buffers = {name: torch.empty_like(value) for name, value in live.items()}
+    run = RunDir(folder / "run")
+    run.make_folders()
+    attempt = take_lease(run, {"world_size": 1})
+    reports: list[dict] = []
+    writer = CheckpointWriter(
+        run, CheckpointSection(keep_last=1), attempt, lambda name, step, fields: reports.append({name: fields})
+    )
+    one, other = torch.randn(64, 256), torch.randn(256, 256)
+
+    def product_s(limit_s: float) -> float:
+        """Seconds of 20 products and 20 short turns of Python, the mean over about `limit_s`."""
+        started, count = time.perf_counter(), 0
+        while time.perf_counter() - started < limit_s:
+            for _ in range(20):
+                torch.mm(one, other)
+            count += 1
+        return (time.perf_counter() - started) / count
+
+    found: dict[str, list[float]] = {
+        name: [] for name in ("copy", "ours", "torch", "torch+fsync", "write", "work", "work beside")
+    }
+    for number in range(-1, rounds):
+        times: dict[str, float] = {}
+        started = time.perf_counter()
+        for name, value in live.items():
+            buffers[name].copy_(value)
+        times["copy"] = time.perf_counter() - started
+        for way in ("torch", "torch+fsync"):
+            path = folder / "torch.pt"
+            path.unlink(missing_ok=True)
+            started = time.perf_counter()
+            with open(path, "wb") as stream:
+                torch.save(live, stream)
+                stream.flush()
+                if way == "torch+fsync":
+                    os.fsync(stream.fileno())
+            times[way] = time.perf_counter() - started
+        path.unlink()
+        os.sync()
+        times["work"] = product_s(1.0)
+        started = time.perf_counter()
+        writer.save(number + 2, {"model": live}, {"progress": {}}, None, wait=False)
+        times["ours"] = time.perf_counter() - started
+        thread = writer._thread
+        spent: list[float] = []
+        while thread is not None and thread.is_alive():
+            spent.append(product_s(0.1))
+        times["work beside"] = statistics.mean(spent) if spent else times["work"]
+        writer.finish()
+        times["write"] = reports[-1]["checkpoint"]["seconds"]
+        if number >= 0:  # the first round makes the buffers
+            for name, value in times.items():
+                found[name].append(value)
+    return found
+
+
+def table(sizes: tuple[int, ...] = (200, 1000), rounds: int = 5) -> str:
+    """Measure all sizes and return the table."""
+    torch.set_num_threads(1)
+    lines = [
+        f"{'state':<9}{'copy ms':>9}{'ours ms':>9}{'ours/copy':>11}{'torch.save ms':>15}{'+ fsync ms':>12}"
+        f"{'whole write s':>15}{'loop beside the writer':>24}"
+    ]
+    for megabytes in sizes:
+        with tempfile.TemporaryDirectory() as folder:
+            found = measure(megabytes, rounds, Path(folder))
+        middle = {name: statistics.median(values) for name, values in found.items()}
+        against_copy = statistics.median(a / b for a, b in zip(found["ours"], found["copy"], strict=True))
+        slower = statistics.median(a / b for a, b in zip(found["work beside"], found["work"], strict=True))
+        lines.append(
+            f"{megabytes:>4} MB  {1000 * middle['copy']:>9.0f}{1000 * middle['ours']:>9.0f}{against_copy:>11.2f}"
+            f"{1000 * middle['torch']:>15.0f}{1000 * middle['torch+fsync']:>12.0f}{middle['write']:>15.2f}"
+            f"{slower:>22.2f} x"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--megabytes", type=int, nargs="+", default=[200, 1000])
+    parser.add_argument("--rounds", type=int, default=5)
+    args = parser.parse_args()
+    print(table(tuple(args.megabytes), args.rounds))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,94 @@
+"""What the measurements share: spectra, a profile, and ranks of it, as processes or in this one."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from hpctrain.ingest.simulate import simulate
+from hpctrain.profile.schema import SimulateSection
+from hpctrain.rundir import RunDir
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+def make_run(
+    folder: Path, name: str, num_pixels: int, num_spectra: int = 2000, ranks: int = 1, **sections: Mapping[str, Any]
+) -> RunDir:
+    """Make a run directory whose profile is all defaults but for `sections`, and the spectra it names.
+
+    Parameters
+    ----------
+    folder : Path
+        Scratch; a file of spectra in it is used again.
+    name : str
+        Of the run.
+    num_pixels : int
+        Pixels L of a spectrum.
+    num_spectra : int
+    ranks : int
+        Ranks the global batch is meant for.
+    **sections : mapping
+        Keys of a section of the profile that are not the default, e.g. ``train={"batch_size": 8}``.
+    """
+    spectra = folder / f"spectra-{num_spectra}-{num_pixels}.h5"
+    if not spectra.exists():
+        simulate(spectra, SimulateSection(num_spectra=num_spectra, num_pixels=num_pixels))
+    profile: dict[str, Any] = {
+        "name": name,
+        "launch": {"gpus_per_node": 0, "ranks_per_node": ranks, "cpus_per_rank": 1},
+        "data": {"files": [str(spectra)], "reader_threads": 1},
+        "train": {"device": "cpu"},
+    }
+    for section, keys in sections.items():
+        profile[section] = {**profile.get(section, {}), **keys}
+    run = RunDir.create(folder, "benchmark", name)
+    run.profile.write_text(yaml.safe_dump(profile))
+    return run
+
+
+def start_ranks(
+    command: list[str], world_size: int, quiet: bool = False, **environment: str
+) -> list[subprocess.Popen[str]]:
+    """Start a Python command as `world_size` ranks on this machine, the way torchrun does it; one thread each."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    processes = []
+    for rank in range(world_size):
+        place = {"RANK": rank, "WORLD_SIZE": world_size, "LOCAL_RANK": rank, "LOCAL_WORLD_SIZE": world_size}
+        place |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": 1, "PYTHONPATH": REPOSITORY}
+        processes.append(
+            subprocess.Popen(
+                [sys.executable, *command],
+                env={**os.environ, **{key: str(value) for key, value in place.items()}, **environment},
+                stdout=subprocess.PIPE if rank == 0 and not quiet else subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL if quiet else None,
+                text=True,
+            )
+        )
+    return processes
+
+
+def run_ranks(command: list[str], world_size: int) -> Any:
+    """Run a Python command as ranks and return what rank 0 printed as the last line, read as JSON."""
+    processes = start_ranks(command, world_size)
+    output = processes[0].communicate()[0]
+    codes = [process.wait() for process in processes]
+    if any(codes):
+        raise SystemExit(f"{command}: exit codes {codes}")
+    return json.loads(output.splitlines()[-1])
+
+
+def ratio(values: list[float], base: list[float]) -> str:
+    """Return the median of the rounds' ratios with their least and largest: ``1.01 (0.98-1.05)``."""
+    ratios = sorted(value / other for value, other in zip(values, base, strict=True))
+    return f"{ratios[len(ratios) // 2]:.2f} ({ratios[0]:.2f}-{ratios[-1]:.2f})"

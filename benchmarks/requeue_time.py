@@ -1,0 +1,101 @@
+"""From the start of a requeued job's ranks to their first new update, lap by lap.
+
+    python benchmarks/requeue_time.py [--rounds 5]
+
+A run with the default network is stopped at a checkpoint; then its ranks are started again and again, as the batch
+script does it after a requeue, and killed as soon as they have done an update. The laps are those of the event
+``first_step``, which every attempt writes; the bound to compare with is what cannot be saved: importing torch (timed
+alone, in the same round), joining the group, and reading and verifying the checkpoint.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.ranks import make_run, start_ranks
+from hpctrain.rundir import RunDir
+
+LAPS = ("import", "profile", "group", "preflight", "build", "load", "warm_up", "first_step")
+
+
+def import_torch_s(module: str = "torch") -> float:
+    """Seconds from the start of a Python to the end of its import of torch."""
+    started = time.perf_counter()
+    subprocess.run([sys.executable, "-c", f"import {module}, os; os._exit(0)"], check=True)
+    return time.perf_counter() - started
+
+
+def first_step(run: RunDir, world_size: int) -> dict[str, float]:
+    """Start the ranks, wait for the first update, kill them, and return the laps of rank 0."""
+    known = sum(record.get("event") == "first_step" for record in run.read_metrics("event"))
+    processes = start_ranks(["-m", "hpctrain.train", str(run.path)], world_size, quiet=True)
+    deadline = time.monotonic() + 120
+    try:
+        while True:
+            events = [record for record in run.read_metrics("event") if record.get("event") == "first_step"]
+            if len(events) > known:
+                return {**events[-1]["of"], "seconds": events[-1]["seconds"]}
+            if processes[0].poll() is not None or time.monotonic() > deadline:
+                raise SystemExit(f"{run.path}: no first update; exit code {processes[0].poll()}")
+            time.sleep(0.1)
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
+def table(rounds: int = 5) -> str:
+    """Measure one and two ranks and return the table."""
+    lines = [
+        f"{'resume':<9}" + "".join(f"{lap:>11}" for lap in LAPS) + f"{'total s':>10}{'torch alone':>13}{'ratio':>7}"
+    ]
+    for world_size in (1, 2):
+        with tempfile.TemporaryDirectory() as folder:
+            run = make_run(
+                Path(folder),
+                "requeue",
+                1024,
+                ranks=world_size,
+                train={"batch_size": 4, "device": "cpu", "max_steps": 1000},
+                checkpoint={"every_steps": 2},
+            )
+            processes = start_ranks(["-m", "hpctrain.train", str(run.path)], world_size, quiet=True)
+            while not any(run.checkpoints.glob("step-*")) and processes[0].poll() is None:
+                time.sleep(0.2)
+            for process in processes:
+                process.kill()
+                process.wait()
+            if not any(run.checkpoints.glob("step-*")):
+                raise SystemExit(f"{run.path}: made no checkpoint")
+            found, alone, ratios = [], [], []
+            for _ in range(rounds):
+                alone.append(import_torch_s())
+                laps = first_step(run, world_size)
+                found.append(laps)
+                ratios.append(laps["seconds"] / (alone[-1] + laps["group"] + laps["load"]))
+        middle = {lap: statistics.median(laps[lap] for laps in found) for lap in (*LAPS, "seconds")}
+        lines.append(
+            f"{world_size} rank{'s' if world_size > 1 else ' '}  "
+            + "".join(f"{middle[lap]:>11.2f}" for lap in LAPS)
+            + f"{middle['seconds']:>10.2f}{statistics.median(alone):>13.2f}{statistics.median(ratios):>7.2f}"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    print(table(parser.parse_args().rounds))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,191 @@
+"""Time of an update against a loop written by hand: same network, same batches, nothing else done.
+
+    python benchmarks/step_time.py [--rounds 9] [--only tiny-1]
+
+The hand-written loop takes batches that lie in memory, normalises them, and does forward, backward, clipping, AdamW and
+the learning rate of the schedule; it logs nothing and never asks the device for a number. Ours does the same with
+everything on: sums over ranks, the agreement to stop, metrics and TensorBoard at their defaults, histograms, heartbeat,
+watchdog, checkpoints; once with the batches in memory, once reading them from the HDF5 file. Rounds of all loops are
+interleaved in one process and compared within a round, so that what else the machine does meets all of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import math
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.ranks import make_run, ratio, run_ranks
+
+SMALL_NETWORK = {
+    "latent_size": 4,
+    "encoder_channels": [8],
+    "encoder_kernels": [5],
+    "encoder_hidden": [],
+    "decoder_hidden": [16],
+}
+CASES = {
+    # name: (ranks, pixels, spectra per batch and rank, model, updates per round, checkpoint every)
+    "tiny, 1 rank": (1, 64, 4, SMALL_NETWORK, 500, 500),
+    "tiny, 2 ranks": (2, 64, 4, SMALL_NETWORK, 300, 300),
+    "real, 1 rank": (1, 512, 16, {}, 8, 40),
+    "real, 2 ranks": (2, 512, 16, {}, 8, 40),
+}
+LOOPS = ("bare", "bare, fused", "ours, batches in memory", "ours, from HDF5")
+
+
+def measure(path: str, steps: int, rounds: int) -> dict[str, list[tuple[float, float]]]:
+    """Return (wall, CPU) seconds per update of each loop in each round; runs as one rank."""
+    import numpy as np
+    import torch
+
+    from hpctrain.distributed.group import choose_device, open_group
+    from hpctrain.distributed.heartbeat import Heartbeat
+    from hpctrain.distributed.stop import StopRequest
+    from hpctrain.distributed.watchdog import Watchdog
+    from hpctrain.distributed.world import World
+    from hpctrain.metrics.record import MetricsWriter
+    from hpctrain.profile.load import load_profile
+    from hpctrain.rundir import RunDir
+    from hpctrain.train.build import build_run, subscribe_exporters
+    from hpctrain.train.loop import Boundary, read_batches
+
+    torch.set_num_threads(1)
+    directory, world = RunDir(path), World.from_environment()
+    profile = load_profile(directory.profile)
+    device = choose_device(world, profile.train.device)
+    directory.make_folders()
+    open_group(world, device, directory)
+    stop = StopRequest(deadline_s=time.time() + 1e6, lead_s=180.0)
+    heartbeat = Heartbeat(directory, world, 1, profile.monitor.heartbeat_s).start()
+    watchdog = Watchdog(profile.monitor.hang_timeout_s, directory.logs / "stacks.txt", lambda: "measuring").start()
+    metrics = MetricsWriter(directory, 1) if world.is_main else None
+    run = build_run(directory, profile, world, device, 1, stop, heartbeat, watchdog, metrics)
+    subscribe_exporters(run)
+    boundary = Boundary(run)
+    rng = np.random.default_rng(world.rank)
+    kept = [
+        run.spectra.source.read(rng.choice(run.spectra.train_rows, profile.train.batch_size))
+        for _ in range(min(32, max(4, steps)))
+    ]
+
+    def ours(batches: Iterator) -> None:
+        for _ in range(steps):  # the loop of hpctrain.train.loop.train
+            result = run.update(run.progress.step, batches)
+            run.progress.step = result.step
+            boundary.pass_through(result)
+
+    in_memory, from_file = itertools.cycle(kept), read_batches(run)
+    loops: dict[str, Callable[[], None]] = {
+        "bare": bare_loop(run, kept, steps, fused=False),
+        "bare, fused": bare_loop(run, kept, steps, fused=True),
+        "ours, batches in memory": lambda: ours(in_memory),
+        "ours, from HDF5": lambda: ours(from_file),
+    }
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in loops}
+    for number in range(-1, rounds):
+        names = list(loops)
+        for name in names[number % len(names) :] + names[: number % len(names)]:  # nobody is always behind the same one
+            wall_s, cpu_s = time.perf_counter(), time.process_time()
+            loops[name]()
+            if number >= 0:
+                times[name].append(((time.perf_counter() - wall_s) / steps, (time.process_time() - cpu_s) / steps))
+    return times
+
+
+def bare_loop(run, kept: list, steps: int, fused: bool) -> Callable[[], None]:
+    """Return the loop one would write by hand, as a function of nothing that does `steps` updates."""
+    import torch
+    from torch.nn.parallel import DistributedDataParallel
+
+    from hpctrain.models import build_model
+    from hpctrain.spectra.transform import normalise
+
+    profile, total = run.profile, run.schedule.total_steps
+    model = build_model(profile.model, run.spectra.facts)
+    if run.world.world_size > 1:
+        model = DistributedDataParallel(model, gradient_as_bucket_view=True)
+    parameters = list(model.parameters())
+    train = profile.train
+    optimizer = torch.optim.AdamW(parameters, lr=train.learning_rate, weight_decay=train.weight_decay, fused=fused)
+    batches, count = itertools.cycle(kept), itertools.count()
+
+    def loop() -> None:
+        for _ in range(steps):
+            step = next(count)
+            warm = min(1.0, (step + 1) / train.warmup_steps)
+            for group in optimizer.param_groups:
+                group["lr"] = train.learning_rate * warm * 0.5 * (1.0 + math.cos(math.pi * min(1.0, step / total)))
+            sums = model(normalise(next(batches), profile.data.normalise), step)
+            loss = sums["loss_sum"] / sums["weight_sum"].clamp(min=1.0)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(parameters, train.clip_norm)
+            optimizer.step()
+
+    return loop
+
+
+def table(rounds: int = 9, only: str = "") -> str:
+    """Measure all cases and return the table."""
+    lines = [
+        f"{'update':<16}{'bare ms':>9}{'fused/bare':>18}{'in memory/bare':>18}{'HDF5/bare':>18}"
+        f"{'in memory/fused':>18}{'HDF5/fused':>18}{'CPU: HDF5/fused':>18}"
+    ]
+    for name, (world_size, num_pixels, batch_size, model, steps, every) in CASES.items():
+        if not name.startswith(only):
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            run = make_run(
+                Path(folder),
+                "step-time",
+                num_pixels,
+                ranks=world_size,
+                model=model,
+                train={"batch_size": batch_size, "epochs": 100000, "evaluate_every_steps": 10**8, "device": "cpu"},
+                checkpoint={"every_steps": every},
+            )
+            times = run_ranks([__file__, "--rank", str(run.path), str(steps), str(rounds)], world_size)
+        wall = {loop: [one[0] for one in times[loop]] for loop in LOOPS}
+        cpu = {loop: [one[1] for one in times[loop]] for loop in LOOPS}
+        bare, fused, memory, file = LOOPS
+        cells = [
+            ratio(wall[fused], wall[bare]),
+            ratio(wall[memory], wall[bare]),
+            ratio(wall[file], wall[bare]),
+            ratio(wall[memory], wall[fused]),
+            ratio(wall[file], wall[fused]),
+            ratio(cpu[file], cpu[fused]),
+        ]
+        lines.append(f"{name:<16}{1000 * statistics.median(wall[bare]):>9.2f}" + "".join(f"{c:>18}" for c in cells))
+        print(lines[-1], file=sys.stderr, flush=True)
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Print the table, or (started by it) measure as one rank."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=9, help="rounds of each loop (default: 9)")
+    parser.add_argument("--only", default="", help="cases that begin like this, such as tiny")
+    parser.add_argument("--rank", nargs=3, metavar=("RUN", "STEPS", "ROUNDS"), help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.rank is None:
+        print(table(args.rounds, args.only))
+        return
+    print(json.dumps(measure(args.rank[0], int(args.rank[1]), int(args.rank[2]))), flush=True)
+    from hpctrain.distributed.group import leave
+
+    leave(0)
+
+
+if __name__ == "__main__":
+    main()

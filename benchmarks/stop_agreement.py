@@ -1,0 +1,92 @@
+"""What it costs that all ranks agree on a stop at every update.
+
+    python benchmarks/stop_agreement.py [--ranks 2] [--calls 2000]
+
+The sums of an update (5 numbers) are reduced over all ranks anyway, for the logged loss; the agreement makes them 7.
+Timed: building and reducing the vector without and with the two flags, in turn, between processes on this machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.ranks import run_ranks
+
+
+def measure(calls: int) -> dict[str, list[float]]:
+    """Return microseconds of one call of each kind in each of 15 rounds; runs as one rank."""
+    import torch
+    import torch.distributed as dist
+
+    from hpctrain.distributed.reduce import sum_over_ranks
+    from hpctrain.distributed.stop import StopRequest
+    from hpctrain.distributed.world import World
+
+    torch.set_num_threads(1)
+    world = World.from_environment()
+    dist.init_process_group("gloo")
+    stop = StopRequest(deadline_s=time.time() + 1e6, lead_s=180.0)
+    sums, no_flags = torch.ones(5, dtype=torch.float64), torch.zeros(2, dtype=torch.float64)
+
+    def without() -> None:
+        sum_over_ranks(world, sums.clone())
+
+    def agreed() -> None:
+        flags = stop.flags()
+        two = torch.tensor(flags, dtype=torch.float64) if any(flags) else no_flags
+        sum_over_ranks(world, torch.cat([sums, two]))
+
+    def asked() -> None:
+        stop.flags()
+
+    found: dict[str, list[float]] = {"without": [], "with": [], "host only": []}
+    for number in range(-1, 15):
+        for name, call in zip(found, (without, agreed, asked), strict=True):
+            started = time.perf_counter()
+            for _ in range(calls):
+                call()
+            if number >= 0:
+                found[name].append(1e6 * (time.perf_counter() - started) / calls)
+    return found
+
+
+def table(ranks: int = 2, calls: int = 1000) -> str:
+    """Measure and return the table."""
+    found = run_ranks([__file__, "--rank", "--calls", str(calls)], ranks)
+    more = statistics.median(a - b for a, b in zip(found["with"], found["without"], strict=True))
+    middle = {name: statistics.median(values) for name, values in found.items()}
+    return "\n".join(
+        [
+            f"{'sums over ' + str(ranks) + ' ranks':<20}{'without us':>12}{'with flags us':>15}{'difference us':>15}"
+            f"{'of it looking us':>18}",
+            f"{'Gloo, this machine':<20}{middle['without']:>12.0f}{middle['with']:>15.0f}{more:>15.1f}"
+            f"{middle['host only']:>18.2f}",
+        ]
+    )
+
+
+def main() -> None:
+    """Print the table, or (started by it) measure as one rank."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--ranks", type=int, default=2)
+    parser.add_argument("--calls", type=int, default=1000)
+    parser.add_argument("--rank", action="store_true", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if not args.rank:
+        print(table(args.ranks, args.calls))
+        return
+    print(json.dumps(measure(args.calls)), flush=True)
+    from hpctrain.distributed.group import leave
+
+    leave(0)
+
+
+if __name__ == "__main__":
+    main()
