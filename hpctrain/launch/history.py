@@ -13,6 +13,10 @@ from pathlib import Path
 from hpctrain.errors import EXIT_FINISHED
 from hpctrain.rundir import RunDir
 
+STRIKES_LAST_S = 86400.0
+"""How long a node that failed is remembered: after a day somebody has looked at it, or it was chance."""
+MOST_AVOIDED = 4
+"""Nodes to avoid at a time, so that the job can start at all."""
 USER_ERRORS = range(1, 7)
 """Exit codes whose cause another attempt would only meet again."""
 
@@ -61,6 +65,22 @@ def read_history(run: RunDir) -> list[EndedAttempt]:
         for row in rows
         if len(row) == 7
     ]
+
+
+def avoided_nodes(run: RunDir, now: float) -> list[str]:
+    """Return the nodes the next attempt stays away from, the latest first; the rule is that of ``attempt.sh``.
+
+    A rank that was killed is one strike against its node, a pre-flight that found it unfit is two; two within a day
+    are enough.
+    """
+    if not run.bad_nodes.exists():
+        return []
+    strikes: dict[str, int] = {}
+    for line in run.bad_nodes.read_text(encoding="utf-8").splitlines()[-100:]:
+        fields = line.split("\t")
+        if len(fields) == 4 and float(fields[0]) > now - STRIKES_LAST_S:
+            strikes[fields[1]] = strikes.pop(fields[1], 0) + (2 if fields[3] == "preflight" else 1)
+    return [node for node, count in reversed(strikes.items()) if count >= 2][:MOST_AVOIDED]
 
 
 def append_history(run: RunDir, ended: EndedAttempt) -> None:

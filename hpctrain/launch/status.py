@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from hpctrain.launch.history import EndedAttempt, newest_checkpoint, read_history
+from hpctrain.launch.history import EndedAttempt, avoided_nodes, newest_checkpoint, read_history
 from hpctrain.launch.lastwords import LastWords, read_last_words
 from hpctrain.launch.queue import Queue, QueueAnswer
 from hpctrain.launch.runs import job_ids, read_job
@@ -64,6 +64,8 @@ class RunStatus:
         Since the last sign of life of any rank.
     exit_code : int or None
         Of the last attempt, once it has ended.
+    avoided_nodes : list of str
+        Nodes that failed repeatedly, which the next attempt stays away from.
     silent : list of str
         Why those who were asked first had nothing to say.
     """
@@ -83,6 +85,7 @@ class RunStatus:
     checkpoint: str = "none"
     heartbeat_age_s: float | None = None
     exit_code: int | None = None
+    avoided_nodes: list[str] = field(default_factory=list)
     silent: list[str] = field(default_factory=list)
 
     @property
@@ -142,6 +145,7 @@ def describe(run: RunDir, now: float | None = None, queue: Queue | None = None) 
         checkpoint=newest_checkpoint(run),
         heartbeat_age_s=min((now - beat["time"] for beat in beats if "time" in beat), default=None),
         exit_code=history[-1].exit_code if history else words.exit_code,
+        avoided_nodes=avoided_nodes(run, now),
         silent=silent,
     )
 

@@ -1,0 +1,236 @@
+"""Runs that meet a fault: how one is submitted, watched, caught at a certain moment and looked at afterwards."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from slurm_cluster import ENDED, REPOSITORY, SlurmCluster, wait_until
+
+from hpctrain.launch.history import read_history
+from hpctrain.launch.submit import prepare, submit
+from hpctrain.profile.schema import Profile
+from hpctrain.rundir import RunDir, read_json
+
+NUM_STEPS = 120
+CHECKPOINT_EVERY = 20
+PATIENCE_S = 420
+
+
+def profile(folder: Path, name: str, **changes: dict[str, Any]) -> Profile:
+    """Return a profile of two ranks on two nodes with all that makes a resume hard: dropout, accumulation, averages."""
+    sections: dict[str, dict[str, Any]] = {
+        "launch": {
+            "nodes": 2, "ranks_per_node": 1, "gpus_per_node": 0, "cpus_per_rank": 1, "time_limit": "00:10:00",
+            "signal_lead_s": 10, "runs_dir": str(folder / "runs"),
+        },
+        "data": {
+            "files": [str(folder / "spectra.h5")], "reader_threads": 1, "columns": {"mask": None},
+            "split": {"validation": 0.4}, "augment": {"noise": 0.1},
+        },
+        "model": {
+            "latent_size": 2, "encoder_channels": [8, 8], "encoder_kernels": [3, 5], "encoder_hidden": [8],
+            "decoder_hidden": [8], "rest_pixels": 300, "dropout": 0.1,
+        },
+        "train": {
+            "batch_size": 4, "epochs": 10000, "max_steps": NUM_STEPS, "accumulation": 2, "log_every_steps": 1,
+            "warmup_steps": 2, "device": "cpu", "evaluate_every_steps": 10, "ema_decay": 0.9,
+        },
+        "checkpoint": {"every_steps": CHECKPOINT_EVERY},
+        "track": {"tensorboard": False},
+        "monitor": {"heartbeat_s": 0.5},
+    }  # fmt: skip
+    for section, values in changes.items():
+        sections[section] = {**sections[section], **values}
+    return Profile.model_validate({"name": name, **sections})
+
+
+class FaultedRun:
+    """One run in a lab, and the ways to hurt it."""
+
+    def __init__(self, cluster: SlurmCluster, folder: Path, name: str, **changes: dict[str, Any]) -> None:
+        self.cluster = cluster
+        self.folder = folder
+        submission = prepare([profile(folder, name, **changes)], "slurm", None)
+        self.run: RunDir = submission.runs[0]
+        self.job: str = submit(submission, folder)[0]
+        self.seconds = 0.0
+
+    # ---- what can be seen from outside
+
+    def processes(self) -> dict[int, list[str]]:
+        """Return pid and command line of every process that names the run directory."""
+        found = {}
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            try:
+                words = path.read_bytes().decode(errors="replace").split("\0")
+            except OSError:
+                continue
+            if str(self.run.path) in words:
+                found[int(path.parent.name)] = words
+        return found
+
+    def rank_pid(self, rank: int) -> int:
+        """Return the pid of a rank from the moment it exists."""
+        found: list[int] = []
+
+        def look() -> bool:
+            for pid, words in self.processes().items():
+                if words[0].endswith("srun") or "hpctrain.train" not in words:
+                    continue
+                if _environment(pid).get("SLURM_PROCID") == str(rank):
+                    found.append(pid)
+            return bool(found)
+
+        wait_until(look, PATIENCE_S, f"rank {rank} of {self.run}")
+        return found[0]
+
+    def srun_pid(self) -> int:
+        """Return the srun of the attempt; it forks a helper, which is not meant."""
+        shell = self.batch_shell()
+        return next(
+            pid for pid, words in self.processes().items() if words[0].endswith("srun") and _parent(pid) == shell
+        )
+
+    def batch_shell(self) -> int:
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            pid = int(path.parent.name)
+            try:
+                is_script = b"slurm_script" in path.read_bytes()
+            except OSError:
+                continue
+            # Its subshells have the same command line; the shell itself is slurmstepd's child.
+            if is_script and _environment(pid).get("SLURM_JOB_ID") == self.job and "slurmstepd" in _name(_parent(pid)):
+                return pid
+        raise AssertionError(f"job {self.job} has no batch shell")
+
+    def nodes(self) -> list[str]:
+        """Return the nodes the job runs on, that of rank 0 first."""
+        names = self.cluster.run(["squeue", "-h", "-j", self.job, "-o", "%N"]).stdout.strip()
+        return self.cluster.run(["scontrol", "show", "hostnames", names]).stdout.split()
+
+    def last_record(self) -> dict[str, Any]:
+        """Return the newest record of metrics.jsonl."""
+        try:
+            with open(self.run.metrics, "rb") as stream:
+                stream.seek(max(0, stream.seek(0, os.SEEK_END) - 4096))
+                lines = stream.read().split(b"\n")[:-1]
+        except OSError:
+            return {}
+        return json.loads(lines[-1]) if lines else {}
+
+    def wait_for_step(self, step: int) -> None:
+        wait_until(lambda: self.last_record().get("step", 0) >= step, PATIENCE_S, f"step {step} of {self.run}")
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        return [record for record in self.run.read_metrics("event") if record["event"] == name]
+
+    def followed(self) -> list[str]:
+        return [ended.followed for ended in read_history(self.run)]
+
+    def losses(self) -> list[tuple[int, float, float]]:
+        return [(record["step"], record["loss"], record["grad_norm"]) for record in self.run.read_metrics("train")]
+
+    def evaluations(self) -> list[tuple[int, float]]:
+        return [(record["step"], record["loss"]) for record in self.run.read_metrics("eval")]
+
+    def weights(self) -> bytes:
+        return (self.run.model / "model.safetensors").read_bytes()
+
+    def attempts(self) -> list[dict[str, Any]]:
+        return [read_json(path) for path in sorted(self.run.attempts.glob("[0-9]*.json"))]
+
+    def log(self, pattern: str) -> str:
+        return "".join(path.read_text(errors="replace") for path in sorted(self.run.logs.glob(pattern)))
+
+    # ---- what can be done to it
+
+    def signal(self, number: signal.Signals, *ranks: int) -> None:
+        for rank in ranks:
+            os.kill(self.rank_pid(rank), number)
+
+    def wait_for_pending(self, number: signal.Signals, rank: int) -> None:
+        """Return when a signal has reached a rank, whether or not the rank has acted on it."""
+        status = Path(f"/proc/{self.rank_pid(rank)}/status")
+
+        def arrived() -> bool:
+            masks = [int(line.split()[1], 16) for line in status.read_text().splitlines() if "Pnd:" in line]
+            state = next(line.split()[1] for line in status.read_text().splitlines() if line.startswith("State:"))
+            return state != "T" or any(mask >> (number - 1) & 1 for mask in masks)
+
+        wait_until(arrived, PATIENCE_S, f"{number.name} to rank {rank} of {self.run}")
+
+    def scontrol(self, *words: str) -> None:
+        self.cluster.run(["scontrol", *words])
+
+    def warn_when(self, happening: Callable[[], bool], number: signal.Signals, *ranks: int) -> None:
+        """Signal `ranks` while `happening()`: rank 0 is stopped for the look, so nothing changes under it."""
+        pid = self.rank_pid(0)
+        deadline = time.monotonic() + PATIENCE_S
+        while time.monotonic() < deadline:
+            if happening():
+                os.kill(pid, signal.SIGSTOP)
+                try:
+                    if happening():
+                        self.signal(number, *ranks)
+                        return
+                finally:
+                    os.kill(pid, signal.SIGCONT)
+            time.sleep(0.002)
+        raise AssertionError(f"{self.run}: the moment did not come")
+
+    def type(self, command: str) -> str:
+        """Run one of the user's commands and return what it prints."""
+        path = f"{REPOSITORY / 'bin'}{os.pathsep}{os.environ['PATH']}"
+        return self.cluster.run(command, cwd=self.folder, env={"PATH": path}, timeout=120).stdout
+
+    def status(self) -> dict[str, Any]:
+        return json.loads(self.type(f"hpctrain status {self.run.path} --json"))
+
+    def resume(self) -> None:
+        """Go on as a user does with a run that was left alone."""
+        self.type(f"hpc-submit --resume {self.run.path}")
+        self.job = read_json(self.run.job)["submissions"][-1]["job_id"]
+
+    def wait_for_history(self, count: int) -> None:
+        wait_until(lambda: len(self.followed()) >= count, PATIENCE_S, f"end of attempt {count} of {self.run}")
+
+    def wait_for_end(self) -> str:
+        """Wait until the job has left the queue for good, and return its last state."""
+        return self.cluster.wait_for(self.job, ENDED, PATIENCE_S)
+
+    def wait_until_finished(self) -> None:
+        wait_until(lambda: self.followed()[-1:] == ["finished"] or self._is_over(), PATIENCE_S, f"end of {self.run}")
+        assert self.followed()[-1:] == ["finished"], (self.followed(), self.log("*batch.log")[-3000:])
+        assert self.wait_for_end() == "COMPLETED"
+
+    def _is_over(self) -> bool:
+        time.sleep(0.5)
+        return self.cluster.job(self.job).get("JobState") in ENDED - {"PREEMPTED", "NODE_FAIL"}
+
+
+def _environment(pid: int) -> dict[str, str]:
+    try:
+        text = Path(f"/proc/{pid}/environ").read_bytes().decode(errors="replace")
+    except OSError:
+        return {}
+    return dict(word.split("=", 1) for word in text.split("\0") if "=" in word)
+
+
+def _parent(pid: int) -> int:
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return 0
+
+
+def _name(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text() + Path(f"/proc/{pid}/comm").read_text()
+    except OSError:
+        return ""
