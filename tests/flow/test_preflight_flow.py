@@ -57,7 +57,7 @@ def test_a_rank_that_hangs_is_ended_with_the_others_and_the_run_goes_on_afterwar
     ranks.signal(signal.SIGKILL, ranks=[1])
     ranks.wait()
     assert "nothing happened for" in ranks.stderr
-    assert "step.py" in (run.logs / "stacks-rank-0000.txt").read_text()
+    assert "loop.py" in (run.logs / "stacks-rank-0000.txt").read_text()  # in which collective it waits is chance
     assert start(run, 2).wait() == [0, 0]
     steps = [record["step"] for record in run.read_metrics("train")]
     assert steps == sorted(set(steps))
