@@ -15,7 +15,9 @@ import os
 import statistics
 import sys
 import tempfile
+import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -41,14 +43,15 @@ def measure(megabytes: int, rounds: int, folder: Path) -> dict[str, list[float]]
     )
     one, other = torch.randn(64, 256), torch.randn(256, 256)
 
-    def product_s(limit_s: float) -> float:
-        """Seconds of 20 products and 20 short turns of Python, the mean over about `limit_s`."""
-        started, count = time.perf_counter(), 0
-        while time.perf_counter() - started < limit_s:
+    def products_s(until: Callable[[], bool]) -> float:
+        """Median seconds of 20 products and a turn of Python, done again and again."""
+        spent: list[float] = []
+        while not until():
+            started = time.perf_counter()
             for _ in range(20):
                 torch.mm(one, other)
-            count += 1
-        return (time.perf_counter() - started) / count
+            spent.append(time.perf_counter() - started)
+        return statistics.median(spent) if spent else float("nan")
 
     found: dict[str, list[float]] = {
         name: [] for name in ("copy", "ours", "torch", "torch+fsync", "write", "work", "work beside")
@@ -71,15 +74,13 @@ def measure(megabytes: int, rounds: int, folder: Path) -> dict[str, list[float]]
             times[way] = time.perf_counter() - started
         path.unlink()
         os.sync()
-        times["work"] = product_s(1.0)
+        enough_s = time.perf_counter() + 1.0
+        times["work"] = products_s(lambda limit_s=enough_s: time.perf_counter() > limit_s)
         started = time.perf_counter()
         writer.save(number + 2, {"model": live}, {"progress": {}}, None, wait=False)
         times["ours"] = time.perf_counter() - started
-        thread = writer._thread
-        spent: list[float] = []
-        while thread is not None and thread.is_alive():
-            spent.append(product_s(0.1))
-        times["work beside"] = statistics.mean(spent) if spent else times["work"]
+        writing = [thread for thread in threading.enumerate() if thread.name == "checkpoint-writer"]
+        times["work beside"] = products_s(lambda threads=writing: not any(thread.is_alive() for thread in threads))
         writer.finish()
         times["write"] = reports[-1]["checkpoint"]["seconds"]
         if number >= 0:  # the first round makes the buffers

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import torch
+
+_PEAK_KIB = re.compile(rb"VmHWM:\s*(\d+) kB")
 
 
 def used_memory_gib(device: torch.device) -> float | None:
@@ -12,9 +15,7 @@ def used_memory_gib(device: torch.device) -> float | None:
     if device.type == "cuda":
         return round(torch.cuda.max_memory_allocated(device) / 2**30, 4)
     try:
-        for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return round(int(line.split()[1]) / 2**20, 4)
+        found = _PEAK_KIB.search(Path("/proc/self/status").read_bytes())
     except OSError:  # no /proc on macOS
-        pass
-    return None
+        return None
+    return round(int(found[1]) / 2**20, 4) if found else None

@@ -8,10 +8,8 @@ state and the names in it are the same, so are the bits.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
-from torch.optim.adamw import adamw
 
 
 class AdamW:
@@ -30,7 +28,8 @@ class AdamW:
     parameters : list of Parameter
         Of all groups, in order.
     state : dict
-        By parameter: ``step``, ``exp_avg``, ``exp_avg_sq``; the names of ``torch.optim.AdamW``.
+        By parameter: ``step``, ``exp_avg``, ``exp_avg_sq``; the names of ``torch.optim.AdamW``. Copy into these tensors
+        to restore a state, never replace them.
 
     References
     ----------
@@ -43,14 +42,15 @@ class AdamW:
         self._groups = [(parameters, decay) for parameters, decay in groups if parameters]
         self._betas, self._eps = betas, eps
         self.parameters = [parameter for parameters, _ in self._groups for parameter in parameters]
+        # One float32 a parameter, where the kernel reads it; one tensor, so that all are counted up by one operation.
+        self._steps = torch.zeros(len(self.parameters), device=self.parameters[0].device)
         self.state: dict[torch.nn.Parameter, dict[str, torch.Tensor]] = {
             parameter: {
-                # float32 on the device, as the fused kernel wants it
-                "step": torch.zeros((), dtype=torch.float32, device=parameter.device),
-                "exp_avg": torch.zeros_like(parameter, memory_format=torch.preserve_format, requires_grad=False),
-                "exp_avg_sq": torch.zeros_like(parameter, memory_format=torch.preserve_format, requires_grad=False),
+                "step": step,
+                "exp_avg": torch.zeros_like(parameter, requires_grad=False),
+                "exp_avg_sq": torch.zeros_like(parameter, requires_grad=False),
             }
-            for parameter in self.parameters
+            for parameter, step in zip(self.parameters, self._steps.unbind(), strict=True)
         }
 
     def zero_grad(self) -> None:
@@ -60,31 +60,30 @@ class AdamW:
 
     @torch.no_grad()
     def step(self, learning_rate: float, found_nonfinite: torch.Tensor) -> None:
-        """Update the parameters that have a gradient.
+        """Update the parameters; each needs a gradient.
 
         Parameters
         ----------
         learning_rate : float
         found_nonfinite : Tensor, shape ()
-            Above 0 leaves parameters and state as they are.
+            1 leaves parameters and state as they are, 0 does not.
         """
+        self._steps.add_(1.0 - found_nonfinite)
         for parameters, decay in self._groups:
-            used = [parameter for parameter in parameters if parameter.grad is not None]
-            states: list[dict[str, Any]] = [self.state[parameter] for parameter in used]
-            adamw(
-                used,
-                [parameter.grad for parameter in used],
+            states = [self.state[parameter] for parameter in parameters]
+            torch._fused_adamw_(
+                parameters,
+                [parameter.grad for parameter in parameters],
                 [state["exp_avg"] for state in states],
                 [state["exp_avg_sq"] for state in states],
                 [],
                 [state["step"] for state in states],
-                fused=True,
-                found_inf=found_nonfinite,
-                amsgrad=False,
+                lr=learning_rate,
                 beta1=self._betas[0],
                 beta2=self._betas[1],
-                lr=learning_rate,
                 weight_decay=decay,
                 eps=self._eps,
+                amsgrad=False,
                 maximize=False,
+                found_inf=found_nonfinite,
             )

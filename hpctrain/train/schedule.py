@@ -6,6 +6,7 @@ and costs nothing, and the world size decides only which rank computes a micro-b
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 
@@ -32,12 +33,12 @@ class Schedule:
     profile: Profile
     num_train: int
 
-    @property
+    @functools.cached_property
     def micro_batch(self) -> int:
         """Spectra in one forward pass."""
         return self.profile.train.batch_size
 
-    @property
+    @functools.cached_property
     def global_batch(self) -> int:
         """Spectra in one update; fixed by the profile, whatever the world size of this attempt."""
         return self.profile.global_batch
@@ -47,18 +48,18 @@ class Schedule:
         """Micro-batches of one update, over all ranks."""
         return self.global_batch // self.micro_batch
 
-    @property
+    @functools.cached_property
     def num_samples(self) -> int:
         """Spectra the whole run sees, counted with repetition over epochs."""
         return self.profile.train.epochs * self.num_train
 
-    @property
+    @functools.cached_property
     def total_steps(self) -> int:
         """Updates of the whole run; the last one may be short of spectra, none is left out or seen twice."""
         steps = math.ceil(self.num_samples / self.global_batch)
         return min(steps, self.profile.train.max_steps or steps)
 
-    @property
+    @functools.cached_property
     def steps_per_epoch(self) -> float:
         """Updates in which every training spectrum is seen once."""
         return self.num_train / self.global_batch

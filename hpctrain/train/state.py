@@ -69,13 +69,10 @@ def restore(run: Run, tensors: Mapping[str, Mapping[str, torch.Tensor]], state: 
     except RuntimeError as error:
         raise CheckpointError(f"{run.directory.checkpoints}: does not fit the profile's network: {error}") from error
     for name, parameter in run.model.named_parameters():
-        moments = {
-            key.split("/", 1)[0]: value.clone()
-            for key, value in tensors["optimizer"].items()
-            if key.partition("/")[2] == name
-        }
-        # AdamW keeps its step counter where the fused kernel reads it.
-        run.optimizer.state[parameter] = {key: value.to(run.device) for key, value in moments.items()}
+        for key, value in run.optimizer.state.get(parameter, {}).items():
+            if f"{key}/{name}" not in tensors["optimizer"]:
+                raise CheckpointError(f"{run.directory.checkpoints}: holds no {key} of {name}")
+            value.copy_(tensors["optimizer"][f"{key}/{name}"])
     run.loss_scale.load({key: value for key, value in tensors["optimizer"].items() if "/" not in key})
     if run.averaged is not None:
         if "ema" not in tensors:

@@ -49,16 +49,6 @@ def test_a_step_that_is_not_finite_leaves_weights_and_moments_alone():
     assert all(torch.equal(optimizer.state[parameter][name], value) for name, value in before[1].items())
 
 
-def test_a_parameter_without_a_gradient_stays_as_it_is():
-    used, unused = torch.nn.Parameter(torch.ones(3)), torch.nn.Parameter(torch.ones(3))
-    optimizer = AdamW([([used, unused], 0.1)], (0.9, 0.999), 1e-8)
-    used.grad = torch.ones(3)
-    optimizer.step(0.1, GOOD)
-    assert torch.equal(unused, torch.ones(3))
-    assert not torch.equal(used, torch.ones(3))
-    assert unused.grad is None
-
-
 @pytest.mark.parametrize("module", ["torch._dynamo", "sklearn", "matplotlib", "tensorboard", "scipy"])
 def test_an_attempt_starts_without_what_it_may_never_need(module):
     code = (
