@@ -91,7 +91,7 @@ def test_a_second_step_of_the_same_job_is_refused_too_but_a_requeued_job_goes_on
 def test_a_job_that_cannot_be_seen_from_here_is_refused_by_its_heartbeat_alone(run, hold):
     """In a PID namespace of its own, as on another node of a shared file system, nothing of it is in /proc."""
     hold("7", "unshare", "--pid", "--fork", "--kill-child")
-    with pytest.raises(CheckpointError, match="in use by job 7 .*its heartbeat goes on"):
+    with pytest.raises(CheckpointError, match=r"in use by job 7 .*its heartbeat goes on"):
         take_lease(run, {"job_id": "8"})
 
 
