@@ -97,7 +97,8 @@ def test_a_run_goes_on_with_another_number_of_ranks(make_run, start):
     ranks.wait_for_step(5)
     ranks.signal(signal.SIGUSR2)
     assert ranks.wait() == [75]
-    assert start(elastic, 2).wait() == [0, 0]
+    two = start(elastic, 2)
+    assert two.wait() == [0, 0], two.stderr
     first, second = losses(straight), losses(elastic)
     assert first.keys() == second.keys()
     np.testing.assert_allclose(list(first.values()), list(second.values()), rtol=2e-4)
