@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -52,11 +53,9 @@ def first_step(run: RunDir, world_size: int) -> dict[str, float]:
             process.wait()
 
 
-def table(rounds: int = 5) -> str:
-    """Measure one and two ranks and return the table."""
-    lines = [
-        f"{'resume':<9}" + "".join(f"{lap:>11}" for lap in LAPS) + f"{'total s':>10}{'torch alone':>13}{'ratio':>7}"
-    ]
+def table(rounds: int = 5) -> Iterator[str]:
+    """Measure one and two ranks and yield the lines of the table."""
+    yield (f"{'resume':<9}" + "".join(f"{lap:>11}" for lap in LAPS) + f"{'total s':>10}{'torch alone':>13}{'ratio':>7}")
     for world_size in (1, 2):
         with tempfile.TemporaryDirectory() as folder:
             run = make_run(
@@ -82,19 +81,19 @@ def table(rounds: int = 5) -> str:
                 found.append(laps)
                 ratios.append(laps["seconds"] / (alone[-1] + laps["group"] + laps["load"]))
         middle = {lap: statistics.median(laps[lap] for laps in found) for lap in (*LAPS, "seconds")}
-        lines.append(
+        yield (
             f"{world_size} rank{'s' if world_size > 1 else ' '}  "
             + "".join(f"{middle[lap]:>11.2f}" for lap in LAPS)
             + f"{middle['seconds']:>10.2f}{statistics.median(alone):>13.2f}{statistics.median(ratios):>7.2f}"
         )
-    return "\n".join(lines)
 
 
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
-    print(table(parser.parse_args().rounds))
+    for line in table(parser.parse_args().rounds):
+        print(line, flush=True)
 
 
 if __name__ == "__main__":
