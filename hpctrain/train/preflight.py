@@ -134,9 +134,7 @@ def _look(report: RankReport, looks: Mapping[str, Callable[[RankReport], None]],
     for what, thread in threads.items():
         thread.join(max(0.0, deadline - time.monotonic()))
         if thread.is_alive():
-            report.problems.append(
-                f"{what} did not answer within {within_s:.0f} s; does it hang?"
-            )
+            report.problems.append(f"{what} did not answer within {within_s:.0f} s; does it hang?")
 
 
 def _look_at_device(device: torch.device, report: RankReport) -> None:
