@@ -24,7 +24,7 @@ from hpctrain.verify.phases import Follower
 from hpctrain.verify.plan import CUTS, KILL_ALL, Aim, Pace, plan_cuts
 
 _POLL_S = 0.002
-_GRACE_S = 15.0
+_GRACE_S = 10.0
 """From TERM to KILL for the ranks that are left when one has died."""
 _SAY_EVERY_S = 10.0
 _EARLY = 0.5

@@ -65,7 +65,7 @@ def processes_of(folder: Path) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize(("ranks", "kills"), [(1, 4), (2, 3)])
+@pytest.mark.parametrize(("ranks", "kills"), [(1, 4), (2, 2)])
 def test_a_run_that_is_cut_at_random_is_identical_and_its_table_says_so(profile, tmp_path, capsys, ranks, kills):
     table = tmp_path / "table.md"
     shape = ["--steps", "30", "--kills", str(kills), "--ranks", str(ranks)]
