@@ -75,7 +75,7 @@ class Certificate:
             "code": f"hpctrain {__version__}{commit}",
             "libraries": ", ".join(f"{library} {metadata.version(library)}" for library in _LIBRARIES)
             + f", Python {platform.python_version()}",
-            "device": f"{started.get('device', 'unknown')}, {platform.system()} {platform.release()}",
+            "device": f"{started.get('device', 'unknown')}, {platform.system()}",
             "date": time.strftime("%Y-%m-%d %H:%M:%S %z"),
         }
 
