@@ -65,10 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
         _say(f"  {pace.last_step} updates in {once_s:.0f} s, of which {pace.start_s:.1f} s are its start")
         _say(f"run 2 of 2, to be cut {arguments.kills} times: {cut.path}")
         cuts = run_cut(cut, profile, arguments.kills, arguments.seed, pace, _say)
-    except KeyboardInterrupt:
-        _say(_where(twins))
-        raise
-    except HpctrainError:
+    except (KeyboardInterrupt, HpctrainError):
         _say(_where(twins))
         raise
     found = Certificate(
@@ -83,8 +80,12 @@ def run(arguments: argparse.Namespace) -> int:
         compare(straight, cut),
     )
     table = found.render()
-    for path in filter(None, (cut.path / _TABLE_NAME, arguments.out)):
-        path.write_text(table, encoding="utf-8")
+    (cut.path / _TABLE_NAME).write_text(table, encoding="utf-8")
+    if arguments.out is not None:
+        try:
+            arguments.out.write_text(table, encoding="utf-8")
+        except OSError as error:  # it could be written when the runs began
+            _say(f"{arguments.out}: {error.strerror}; the table is in {cut.path / _TABLE_NAME}")
     print(json.dumps({**found.as_json(), "table": str(cut.path / _TABLE_NAME)}, indent=2) if arguments.json else table)
     if not found.identical:
         different = ", ".join(part.name for part in found.parts if not part.identical)
@@ -133,7 +134,10 @@ def _derived(arguments: argparse.Namespace) -> list[str]:
     steps = arguments.steps
     if steps is None or steps < 1:
         return []
-    warmup_steps = load_profile(arguments.profile, arguments.set).train.warmup_steps
+    try:
+        warmup_steps = load_profile(arguments.profile, arguments.set).train.warmup_steps
+    except ProfileError:
+        warmup_steps = 0  # what is wrong is said with everything else
     return [
         f"train.max_steps={steps}",
         f"train.warmup_steps={min(warmup_steps, steps // 2)}",
