@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import h5py
 import pytest
 import yaml
 
@@ -100,13 +102,21 @@ def test_runs_that_differ_are_called_so_with_exit_code_5(profile, monkeypatch, c
     assert "Traceback" not in printed.err
 
 
-def test_a_run_that_does_not_finish_alone_is_an_error_with_the_ranks_last_words(profile, tmp_path, capsys):
+def test_a_run_that_does_not_finish_alone_is_an_error_with_the_ranks_last_words(
+    profile, tmp_path, spectra_file, capsys
+):
     broken = tmp_path / "broken.h5"
-    broken.write_bytes(b"\x89HDF\r\n\x1a\n, and then nothing of the kind")
-    assert main(["verify-resume", str(profile), "--set", f"data.files=[{broken}]", "--steps", "12"]) in (2, 4)
-    printed = capsys.readouterr()
-    assert "broken.h5" in printed.err
-    assert "Traceback" not in printed.err
+    shutil.copy(spectra_file, broken)
+    with h5py.File(broken, "r+") as file:
+        file["flux"][17, 150] = 1e30
+    changes = ["--set", f"data.files=[{broken}]", "--set", "data.split.validation=0.0"]
+    assert main(["verify-resume", str(profile), "--steps", "12", *changes]) == 6
+    said = capsys.readouterr().err
+    assert "the run that nobody disturbs does not finish: exit codes 6" in said
+    assert "target_id 1017" in said
+    assert str(next(tmp_path.glob("runs/small-verify/*-straight"))) in said
+    assert "Traceback" not in said
+    assert not processes_of(tmp_path)
 
 
 def test_ctrl_c_leaves_no_rank_behind_and_says_where_the_runs_are(profile, tmp_path):
