@@ -33,14 +33,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--rounds", type=int, default=7, help="rounds of each measurement (default: 7)")
     rounds = parser.parse_args().rounds
-    print(f"{machine()}\n\nUpdate against a hand-written loop, median of {rounds} rounds (least-largest)")
-    print(step_time.table(rounds), flush=True)
-    print("\nLoop held up by a checkpoint")
-    print(checkpoint_stall.table(rounds=rounds), flush=True)
-    print("\nAgreement on a stop, each update")
-    print(stop_agreement.table(), flush=True)
-    print("\nFrom the start of the ranks to the first new update, s")
-    print(requeue_time.table(rounds), flush=True)
+    print(machine())
+    for title, lines in (
+        (f"Update against a hand-written loop, median of {rounds} rounds (least-largest)", step_time.table(rounds)),
+        ("Loop held up by a checkpoint", checkpoint_stall.table(rounds=rounds)),
+        ("Agreement on a stop, each update", stop_agreement.table()),
+        ("From the start of the ranks to the first new update, s", requeue_time.table(rounds)),
+    ):
+        print(f"\n{title}", flush=True)
+        for line in lines:
+            print(line, flush=True)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
@@ -89,25 +89,24 @@ def measure(megabytes: int, rounds: int, folder: Path) -> dict[str, list[float]]
     return found
 
 
-def table(sizes: tuple[int, ...] = (200, 1000), rounds: int = 5) -> str:
-    """Measure all sizes and return the table."""
+def table(sizes: tuple[int, ...] = (200, 1000), rounds: int = 5) -> Iterator[str]:
+    """Measure all sizes and yield the lines of the table."""
     torch.set_num_threads(1)
-    lines = [
+    yield (
         f"{'state':<9}{'copy ms':>9}{'ours ms':>9}{'ours/copy':>11}{'torch.save ms':>15}{'+ fsync ms':>12}"
         f"{'whole write s':>15}{'loop beside the writer':>24}"
-    ]
+    )
     for megabytes in sizes:
         with tempfile.TemporaryDirectory() as folder:
             found = measure(megabytes, rounds, Path(folder))
         middle = {name: statistics.median(values) for name, values in found.items()}
         against_copy = statistics.median(a / b for a, b in zip(found["ours"], found["copy"], strict=True))
         slower = statistics.median(a / b for a, b in zip(found["work beside"], found["work"], strict=True))
-        lines.append(
+        yield (
             f"{megabytes:>4} MB  {1000 * middle['copy']:>9.0f}{1000 * middle['ours']:>9.0f}{against_copy:>11.2f}"
             f"{1000 * middle['torch']:>15.0f}{1000 * middle['torch+fsync']:>12.0f}{middle['write']:>15.2f}"
             f"{slower:>22.2f} x"
         )
-    return "\n".join(lines)
 
 
 def main() -> None:
@@ -116,7 +115,8 @@ def main() -> None:
     parser.add_argument("--megabytes", type=int, nargs="+", default=[200, 1000])
     parser.add_argument("--rounds", type=int, default=5)
     args = parser.parse_args()
-    print(table(tuple(args.megabytes), args.rounds))
+    for line in table(tuple(args.megabytes), args.rounds):
+        print(line, flush=True)
 
 
 if __name__ == "__main__":

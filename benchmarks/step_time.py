@@ -64,7 +64,7 @@ def measure(path: str, steps: int, rounds: int) -> dict[str, list[tuple[float, f
     profile = load_profile(directory.profile)
     device = choose_device(world, profile.train.device)
     directory.make_folders()
-    open_group(world, device, directory)
+    open_group(world, device, directory, profile.monitor.hang_timeout_s)
     stop = StopRequest(deadline_s=time.time() + 1e6, lead_s=180.0)
     heartbeat = Heartbeat(directory, world, 1, profile.monitor.heartbeat_s).start()
     watchdog = Watchdog(profile.monitor.hang_timeout_s, directory.logs / "stacks.txt", lambda: "measuring").start()
@@ -135,8 +135,8 @@ def bare_loop(run, kept: list, steps: int, fused: bool) -> Callable[[], None]:
     return loop
 
 
-def table(rounds: int = 9, only: str = "") -> str:
-    """Measure all cases and return the table."""
+def table(rounds: int = 9, only: str = "") -> Iterator[str]:
+    """Measure all cases and yield the lines of the table."""
     columns = (
         "fused/bare",
         "memory/bare",
@@ -146,7 +146,7 @@ def table(rounds: int = 9, only: str = "") -> str:
         "CPU memory/fused",
         "CPU HDF5/fused",
     )
-    lines = [f"{'update':<15}{'bare ms':>8}" + "".join(f"{column:>18}" for column in columns)]
+    yield (f"{'update':<15}{'bare ms':>8}" + "".join(f"{column:>18}" for column in columns))
     for name, (world_size, num_pixels, batch_size, model, steps, every) in CASES.items():
         if not name.startswith(only):
             continue
@@ -173,9 +173,7 @@ def table(rounds: int = 9, only: str = "") -> str:
             ratio(cpu[memory], cpu[fused]),
             ratio(cpu[file], cpu[fused]),
         ]
-        lines.append(f"{name:<15}{1000 * statistics.median(wall[bare]):>8.2f}" + "".join(f"{c:>18}" for c in cells))
-        print(lines[-1], file=sys.stderr, flush=True)
-    return "\n".join(lines)
+        yield (f"{name:<15}{1000 * statistics.median(wall[bare]):>8.2f}" + "".join(f"{c:>18}" for c in cells))
 
 
 def main() -> None:
@@ -186,7 +184,8 @@ def main() -> None:
     parser.add_argument("--rank", nargs=3, metavar=("RUN", "STEPS", "ROUNDS"), help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.rank is None:
-        print(table(args.rounds, args.only))
+        for line in table(args.rounds, args.only):
+            print(line, flush=True)
         return
     print(json.dumps(measure(args.rank[0], int(args.rank[1]), int(args.rank[2]))), flush=True)
     from hpctrain.distributed.group import leave

@@ -13,6 +13,7 @@ import json
 import statistics
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -57,18 +58,18 @@ def measure(calls: int) -> dict[str, list[float]]:
     return found
 
 
-def table(ranks: int = 2, calls: int = 1000) -> str:
-    """Measure and return the table."""
+def table(ranks: int = 2, calls: int = 1000) -> Iterator[str]:
+    """Measure and yield the lines of the table."""
     found = run_ranks([__file__, "--rank", "--calls", str(calls)], ranks)
     more = statistics.median(a - b for a, b in zip(found["with"], found["without"], strict=True))
     middle = {name: statistics.median(values) for name, values in found.items()}
-    return "\n".join(
-        [
-            f"{'sums over ' + str(ranks) + ' ranks':<20}{'without us':>12}{'with flags us':>15}{'difference us':>15}"
-            f"{'of it looking us':>18}",
-            f"{'Gloo, this machine':<20}{middle['without']:>12.0f}{middle['with']:>15.0f}{more:>15.1f}"
-            f"{middle['host only']:>18.2f}",
-        ]
+    yield (
+        f"{'sums over ' + str(ranks) + ' ranks':<20}{'without us':>12}{'with flags us':>15}{'difference us':>15}"
+        f"{'of it looking us':>18}"
+    )
+    yield (
+        f"{'Gloo, this machine':<20}{middle['without']:>12.0f}{middle['with']:>15.0f}{more:>15.1f}"
+        f"{middle['host only']:>18.2f}"
     )
 
 
@@ -80,7 +81,8 @@ def main() -> None:
     parser.add_argument("--rank", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if not args.rank:
-        print(table(args.ranks, args.calls))
+        for line in table(args.ranks, args.calls):
+            print(line, flush=True)
         return
     print(json.dumps(measure(args.calls)), flush=True)
     from hpctrain.distributed.group import leave

@@ -15,12 +15,25 @@ from collections.abc import Mapping
 import torch
 import torch.distributed as dist
 
+from hpctrain.distributed.watchdog import START_UP_S
 from hpctrain.distributed.world import World, main_address
 from hpctrain.errors import SiteError
 from hpctrain.rundir import RunDir, read_json, write_json
 
 RENDEZVOUS_TIMEOUT_S = 300.0
 """How long ranks wait for each other at the start: a node with a cold file system imports torch for minutes."""
+
+_NCCL = {
+    # A communicator that fails takes its process down, without waiting for an abort that may hang itself: the batch
+    # script sees a rank that died and starts the job again. Torch's default today, but not that of every version.
+    "TORCH_NCCL_ASYNC_ERROR_HANDLING": "3",
+    # What each rank was reducing when a collective ran out of time, into the logs.
+    "TORCH_NCCL_DUMP_ON_TIMEOUT": "1",
+    "TORCH_FR_BUFFER_SIZE": "2000",
+}
+"""Deliberate settings of NCCL's error handling; the environment, and so the site file, has precedence."""
+
+_DAY_S = 86400.0
 
 
 def choose_device(world: World, wish: str) -> torch.device:
@@ -79,8 +92,27 @@ def _token(world: World, environment: Mapping[str, str]) -> str:
     return f"{world.job_id}.{environment.get('SLURM_STEP_ID', '0')}.{world.restart_count}"
 
 
-def open_group(world: World, device: torch.device, run: RunDir) -> None:
+def collective_timeout_s(hang_timeout_s: float | None) -> float:
+    """Return how long a collective may wait before the library itself ends the process [s].
+
+    The second net only: the watchdog comes first, for it writes the stacks. A rank may also wait while another one
+    still compiles its network, so that the watchdog's allowance for the start counts here too.
+    """
+    return _DAY_S if hang_timeout_s is None else hang_timeout_s + 2 * START_UP_S
+
+
+def open_group(world: World, device: torch.device, run: RunDir, hang_timeout_s: float | None) -> None:
     """Join the process group of the job; does nothing for a rank that is alone.
+
+    Parameters
+    ----------
+    world : World
+    device : torch.device
+        NCCL joins GPUs; small numbers of the host go through Gloo.
+    run : RunDir
+        Where the ranks find each other, and where NCCL writes what it was doing when it failed.
+    hang_timeout_s : float or None
+        ``monitor.hang_timeout_s`` [s].
 
     Raises
     ------
@@ -92,11 +124,17 @@ def open_group(world: World, device: torch.device, run: RunDir) -> None:
     if world.world_size == 1:
         return
     timeout = datetime.timedelta(seconds=RENDEZVOUS_TIMEOUT_S)
+    for name, value in {**_NCCL, "TORCH_FR_DUMP_TEMP_FILE": str(run.logs / "nccl-trace-rank-")}.items():
+        os.environ.setdefault(name, value)
     backend = "cuda:nccl,cpu:gloo" if device.type == "cuda" else "gloo"
     try:
         store = _open_store(world, run, timeout)
         dist.init_process_group(
-            backend, store=store, rank=world.rank, world_size=world.world_size, timeout=datetime.timedelta(minutes=30)
+            backend,
+            store=store,
+            rank=world.rank,
+            world_size=world.world_size,
+            timeout=datetime.timedelta(seconds=collective_timeout_s(hang_timeout_s)),
         )
     except (RuntimeError, TimeoutError, OSError) as error:
         if any(word in str(error) for word in _CLOSED) and is_lost_peer(error):

@@ -95,7 +95,7 @@ def run_attempt(path: str | Path, stop: StopRequest | None = None) -> int:
     if profile.train.deterministic:
         be_deterministic(device)
     startup.lap("profile")
-    open_group(world, device, directory)
+    open_group(world, device, directory, profile.monitor.hang_timeout_s)
     attempt = _begin_attempt(directory, world)
     heartbeat = Heartbeat(directory, world, attempt, profile.monitor.heartbeat_s).start()
     watchdog = Watchdog(

@@ -7,11 +7,14 @@ all leave with the same table.
 
 from __future__ import annotations
 
+import functools
 import glob
 import json
 import os
 import socket
+import threading
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 
 import torch
@@ -25,6 +28,9 @@ _LEAST_FREE_SHARE = 0.5
 """Of a GPU's memory; less free than this before we have taken any means that somebody else is on it."""
 
 _PROBE = 1 << 20
+
+_ANSWER_WITHIN_S = 8.0
+"""A file system or GPU that takes longer to answer hangs, and would take the whole job with it."""
 
 
 @dataclass
@@ -88,9 +94,12 @@ def preflight(world: World, device: torch.device, run: RunDir, patterns: list[st
     """
     started = time.perf_counter()
     report = RankReport(world.rank, os.environ.get("SLURMD_NODENAME") or socket.gethostname())
-    _look_at_device(report, device)
-    _look_at_run_directory(report, run)
-    _look_at_data(report, patterns)
+    looks = {
+        "the GPU": functools.partial(_look_at_device, device),
+        str(run.path): functools.partial(_look_at_run_directory, run),
+        ", ".join(patterns): functools.partial(_look_at_data, patterns),
+    }
+    _look(report, looks, _ANSWER_WITHIN_S)
     report.seconds = round(time.perf_counter() - started, 3)
     reports = _exchange(world, report)
     _compare(reports)
@@ -116,7 +125,19 @@ def format_reports(reports: list[RankReport]) -> str:
     return "\n".join(lines)
 
 
-def _look_at_device(report: RankReport, device: torch.device) -> None:
+def _look(report: RankReport, looks: Mapping[str, Callable[[RankReport], None]], within_s: float) -> None:
+    """Look at everything at once and complain about what does not answer, such as a mount whose server is gone."""
+    threads = {what: threading.Thread(target=look, args=(report,), daemon=True) for what, look in looks.items()}
+    for thread in threads.values():
+        thread.start()
+    deadline = time.monotonic() + within_s
+    for what, thread in threads.items():
+        thread.join(max(0.0, deadline - time.monotonic()))
+        if thread.is_alive():
+            report.problems.append(f"{what} did not answer within {within_s:.0f} s; does it hang?")
+
+
+def _look_at_device(device: torch.device, report: RankReport) -> None:
     if device.type != "cuda":
         return
     try:
@@ -136,7 +157,7 @@ def _look_at_device(report: RankReport, device: torch.device) -> None:
         )
 
 
-def _look_at_run_directory(report: RankReport, run: RunDir) -> None:
+def _look_at_run_directory(run: RunDir, report: RankReport) -> None:
     probe = run.logs / f".preflight-{report.rank:04d}"
     try:
         with open(probe, "wb") as stream:
@@ -148,7 +169,7 @@ def _look_at_run_directory(report: RankReport, run: RunDir) -> None:
         report.problems.append(f"cannot write to {run.path}: {error.strerror}; is the file system mounted, or full?")
 
 
-def _look_at_data(report: RankReport, patterns: list[str]) -> None:
+def _look_at_data(patterns: list[str], report: RankReport) -> None:
     paths = sorted({path for pattern in patterns for path in glob.glob(pattern)})
     report.num_files = len(paths)
     for path in paths:

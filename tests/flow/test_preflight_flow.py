@@ -19,15 +19,25 @@ CAN_MOUNT = (
 )
 
 
-@pytest.mark.skipif(not CAN_MOUNT, reason="hiding the data from one rank needs a mount namespace (root)")
-def test_a_node_without_the_data_is_named_and_the_others_are_not(make_run, tmp_path, spectra_file):
-    """Rank 1 sees an empty folder where the data are, as on a node whose file system is not mounted."""
+@pytest.mark.skipif(not CAN_MOUNT, reason="changing what one rank sees needs a mount namespace (root)")
+@pytest.mark.parametrize(
+    ("mount", "complaint"),
+    [
+        ("mount -t tmpfs none {folder}", "is the file system mounted on that node?"),
+        ("mkfifo {folder}/../pipe && mount --bind {folder}/../pipe {folder}/spectra.h5", "did not answer within 8 s"),
+    ],
+    ids=["not mounted", "hanging"],
+)
+def test_a_node_whose_data_are_not_mounted_or_hang_is_named_and_the_others_are_not(
+    make_run, tmp_path, spectra_file, mount, complaint
+):
+    """Rank 1 sees an empty folder, or a pipe, whose opening waits for ever as that of a file on a dead server does."""
     folder = tmp_path / "data"
     folder.mkdir()
     shutil.copy(spectra_file, folder / "spectra.h5")
     run = make_run(launch={"ranks_per_node": 2}, data={"files": [str(folder / "*.h5")]})
     trainer = [sys.executable, "-m", "hpctrain.train", str(run.path)]
-    hidden = ["unshare", "-m", "sh", "-c", f'mount -t tmpfs none {folder} && exec "$@"', "sh", *trainer]
+    hidden = ["unshare", "-m", "sh", "-c", f'{mount.format(folder=folder)} && exec "$@"', "sh", *trainer]
     world = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     processes = [
         subprocess.Popen(
@@ -41,7 +51,7 @@ def test_a_node_without_the_data_is_named_and_the_others_are_not(make_run, tmp_p
     errors = [process.communicate(timeout=60)[1] for process in processes]
     assert [process.returncode for process in processes] == [NodeError.exit_code] * 2, errors
     assert "pre-flight: 1 of 2 node(s) not fit: n2" in errors[0]
-    assert "is the file system mounted on that node?" in errors[0]
+    assert complaint in errors[0]
     assert "Traceback" not in errors[0]
     assert run.bad_nodes.read_text().split("\t")[1] == "n2"
     assert [record["exit_code"] for record in run.read_metrics("event") if record["event"] == "failed"] == [77]

@@ -15,6 +15,7 @@ from hpctrain.distributed.group import is_lost_peer, open_group
 from hpctrain.distributed.world import World
 from hpctrain.errors import SiteError
 from hpctrain.launch.ranks import free_port, torchrun_variables
+from hpctrain.rundir import RunDir
 
 STORE = """
 import sys, time
@@ -27,9 +28,12 @@ time.sleep(60)
 
 @pytest.fixture
 def second_of_two(monkeypatch):
+    before = set(os.environ)
     for name, value in torchrun_variables(1, 2, free_port()).items():
         monkeypatch.setenv(name, value)
-    return World.from_environment()
+    yield World.from_environment()
+    for name in set(os.environ) - before:  # what joining a group tells its library
+        del os.environ[name]
 
 
 def test_a_rank_0_that_dies_while_others_join_is_a_lost_peer(second_of_two, tmp_path):
@@ -39,7 +43,7 @@ def test_a_rank_0_that_dies_while_others_join_is_a_lost_peer(second_of_two, tmp_
         death = threading.Timer(0.5, rank_0.kill)
         death.start()
         with pytest.raises(RuntimeError) as found:
-            open_group(second_of_two, torch.device("cpu"), tmp_path)
+            open_group(second_of_two, torch.device("cpu"), RunDir(tmp_path), 60.0)
         death.join()
     assert is_lost_peer(found.value), found.value
 
@@ -47,4 +51,4 @@ def test_a_rank_0_that_dies_while_others_join_is_a_lost_peer(second_of_two, tmp_
 def test_a_rank_0_that_never_comes_is_said_with_what_to_look_at(second_of_two, tmp_path, monkeypatch):
     monkeypatch.setattr(group, "RENDEZVOUS_TIMEOUT_S", 1.0)
     with pytest.raises(SiteError, match="check that every node reaches rank 0's node"):
-        open_group(second_of_two, torch.device("cpu"), tmp_path)
+        open_group(second_of_two, torch.device("cpu"), RunDir(tmp_path), 60.0)

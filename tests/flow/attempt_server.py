@@ -1,0 +1,110 @@
+"""Attempts of real runs in forked processes: torch is imported once, an attempt costs a fraction of a second.
+
+Reads one JSON object a line from standard input and answers each with the exit codes of the ranks::
+
+    {"run": "/path", "world_size": 1, "cut": {"signal": 10, "at_update": 7, "rank": 0}}
+    {"run": "/path", "world_size": 1, "kill_after_s": 0.0123}
+
+A cut sends a real signal to its own process from the clock that the stop request asks once in each update: in the
+forward pass of the last micro-batch of that update of this attempt, with gradients half accumulated. ``kill_after_s``
+sends SIGKILL to all ranks from outside.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import sys
+import time
+from typing import Any
+
+
+def preload() -> None:
+    """Import what an attempt imports, without starting a thread: only then may this process be forked."""
+    import h5py  # noqa: F401
+    import torch
+
+    import hpctrain.train.attempt
+    import hpctrain.train.finish  # noqa: F401
+
+    torch.set_num_threads(1)
+    torch.optim.AdamW([torch.zeros(1, requires_grad=True)], fused=True)  # imports half of torch
+
+
+class Clock:
+    """Stands still; sends `number` to this process when it is asked for the n-th time."""
+
+    def __init__(self, number: int, at_update: int) -> None:
+        self._number, self._left = number, at_update
+
+    def __call__(self) -> float:
+        self._left -= 1
+        if self._left == 0:
+            os.kill(os.getpid(), self._number)
+        return 0.0
+
+
+def be_rank(order: dict[str, Any], rank: int, port: int) -> int:
+    from hpctrain.distributed.stop import StopRequest
+    from hpctrain.errors import EXIT_BUG, HpctrainError
+    from hpctrain.train.attempt import run_attempt
+
+    log = os.open(f"{order['run']}/logs/server-{rank}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    if order["world_size"] > 1:
+        place = {"RANK": rank, "WORLD_SIZE": order["world_size"], "LOCAL_RANK": rank}
+        place |= {"LOCAL_WORLD_SIZE": order["world_size"], "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        os.environ.update({name: str(value) for name, value in place.items()})
+    os.environ["HPCTRAIN_JOB_ID"] = f"server-{os.getppid()}"
+    os.environ["HPCTRAIN_RESTART_COUNT"] = str(order["restart_count"])
+    stop = None
+    cut = order.get("cut")
+    if cut and cut.get("rank", rank) == rank:
+        stop = StopRequest(deadline_s=1.0, clock=Clock(cut["signal"], cut["at_update"]))
+    try:
+        return run_attempt(order["run"], stop)
+    except HpctrainError as error:
+        print(error, file=sys.stderr, flush=True)
+        return error.exit_code
+    except BaseException:
+        import traceback
+
+        traceback.print_exc()
+        return EXIT_BUG
+
+
+def attempt(order: dict[str, Any]) -> list[int]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    ranks = []
+    for rank in range(order["world_size"]):
+        child = os.fork()
+        if child == 0:
+            code = be_rank(order, rank, port)
+            sys.stderr.flush()
+            os._exit(code)
+        ranks.append(child)
+    if "kill_after_s" in order:
+        time.sleep(order["kill_after_s"])
+        for child in ranks:
+            os.kill(child, signal.SIGKILL)
+    codes = {}
+    while len(codes) < len(ranks):
+        child, status = os.wait()
+        codes[child] = os.waitstatus_to_exitcode(status)
+        if codes[child] not in (0, 75, 130):  # as srun --kill-on-bad-exit does it
+            for other in ranks:
+                if other not in codes:
+                    os.kill(other, signal.SIGKILL)
+    return [codes[child] for child in ranks]
+
+
+if __name__ == "__main__":
+    preload()
+    print("ready", flush=True)
+    for line in sys.stdin:
+        print(json.dumps(attempt(json.loads(line))), flush=True)
