@@ -50,8 +50,9 @@ class Clock:
 
 
 def be_rank(order: dict[str, Any], rank: int, port: int) -> int:
+    from hpctrain.distributed.group import is_lost_peer
     from hpctrain.distributed.stop import StopRequest
-    from hpctrain.errors import EXIT_BUG, HpctrainError
+    from hpctrain.errors import EXIT_BUG, EXIT_RANKS_LOST, HpctrainError
     from hpctrain.train.attempt import run_attempt
 
     log = os.open(f"{order['run']}/logs/server-{rank}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -72,11 +73,11 @@ def be_rank(order: dict[str, Any], rank: int, port: int) -> int:
     except HpctrainError as error:
         print(error, file=sys.stderr, flush=True)
         return error.exit_code
-    except BaseException:
+    except BaseException as error:
         import traceback
 
         traceback.print_exc()
-        return EXIT_BUG
+        return EXIT_RANKS_LOST if is_lost_peer(error) else EXIT_BUG
 
 
 def attempt(order: dict[str, Any]) -> list[int]:
