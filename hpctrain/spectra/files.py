@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import glob
 import hashlib
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +14,9 @@ import h5py
 import numpy as np
 
 from hpctrain.errors import DataError
-from hpctrain.spectra.columns import LibraryFile, RowReader, open_library_file
+from hpctrain.spectra.columns import RowReader
+from hpctrain.spectra.library import LibraryFile, open_library_file
+from hpctrain.spectra.mapped import MappedFile
 from hpctrain.spectra.wavelength import fill_padding, is_wavelength, read_common_grid
 
 if TYPE_CHECKING:
@@ -36,6 +39,7 @@ class SpectraFile:
 
     path: Path
     library_file: LibraryFile
+    mapped: MappedFile
     flux: RowReader
     ivar: RowReader
     mask: RowReader | None
@@ -54,6 +58,30 @@ class SpectraFile:
     def num_pixels(self) -> int:
         """L."""
         return self.flux.shape[1]
+
+    @property
+    def _readers(self) -> list[RowReader]:
+        return [reader for reader in (self.flux, self.ivar, self.mask) if reader is not None]
+
+    @property
+    def decoded_bytes(self) -> int:
+        """Bytes of memory for each spectrum that is kept decoded."""
+        return sum(reader.decoded_bytes for reader in self._readers)
+
+    @property
+    def band_rows(self) -> int:
+        """Spectra that cost as much as one of them, as they are decoded together."""
+        return max(reader.band_rows for reader in self._readers)
+
+    def keep_rows(self, num_rows: int) -> None:
+        """Have room for so many decoded spectra."""
+        for reader in self._readers:
+            reader.keep_rows(num_rows)
+
+    def prepare(self, rows: np.ndarray, pool: Executor, is_cold: bool) -> None:
+        """Begin what can be done before rows are read."""
+        for reader in self._readers:
+            reader.prepare(rows, pool, is_cold)
 
     def read_grid(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return wavelengths of rows, shape (n, L), float32, padding filled; and which pixels were padding.
@@ -125,8 +153,10 @@ def open_file(path: Path, columns: ColumnsSection) -> SpectraFile:
     with open_library_file(path) as library:
         found = _find_columns(library, columns)
         _check_shapes(library, found)
-        library_file = LibraryFile(path)
-        readers = {name: RowReader(library_file, found[name]) for name in ("flux", "ivar", "mask") if found.get(name)}
+        library_file, mapped = LibraryFile(path), MappedFile(path)
+        readers = {
+            name: RowReader(library_file, mapped, found[name]) for name in ("flux", "ivar", "mask") if found.get(name)
+        }
         wavelength = found["wavelength"]
         has_rows = wavelength.ndim == 2 and wavelength.shape[0] == found["flux"].shape[0]
         is_empty = found["flux"].shape[0] == 0
@@ -135,11 +165,12 @@ def open_file(path: Path, columns: ColumnsSection) -> SpectraFile:
         return SpectraFile(
             path=path,
             library_file=library_file,
+            mapped=mapped,
             flux=readers["flux"],
             ivar=readers["ivar"],
             mask=readers.get("mask"),
             grid=grid,
-            wavelength_rows=RowReader(library_file, wavelength) if has_rows else None,
+            wavelength_rows=RowReader(library_file, mapped, wavelength) if has_rows else None,
             target_id=target_id,
             redshift=_read_numbers(found["redshift"]),
             notes=notes,

@@ -36,7 +36,7 @@ def write(path, arrays, **layout):
 
 def read_all(path, **data):
     spectra = open_spectra(DataSection(files=[str(path)], **data))
-    return spectra, spectra.read(np.arange(len(spectra)))
+    return spectra, spectra.read(np.arange(len(spectra))).clean()
 
 
 LAYOUTS = {
@@ -167,7 +167,7 @@ def test_padding_rows_are_empty(tmp_path):
 def test_reused_memory_shows_nothing_of_an_earlier_batch(tmp_path):
     path = write(tmp_path / "s.h5", make_arrays())
     spectra = open_spectra(DataSection(files=[str(path)]))
-    first = spectra.read(np.arange(8))
+    first = spectra.read(np.arange(8)).clean()
     kept = first.flux[2:3]
     copy = kept.clone()
     del first
@@ -257,7 +257,7 @@ def test_threads_read_what_one_reads(tmp_path, layout):
 
 
 def _flux_sum_in_child(spectra, queue):
-    queue.put(float(spectra.read(np.arange(len(spectra))).flux.double().sum()))
+    queue.put(float(spectra.read(np.arange(len(spectra))).clean().flux.double().sum()))
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
@@ -274,13 +274,13 @@ def test_no_handle_crosses_a_fork(tmp_path, layout):
     assert queue.get(timeout=60) == pytest.approx(float(batch.flux.double().sum()))
     child.join(60)
     assert child.exitcode == 0
-    assert np.array_equal(spectra.read(np.arange(N)).flux, batch.flux)
+    assert np.array_equal(spectra.read(np.arange(N)).clean().flux, batch.flux)
 
 
 def test_a_closed_set_opens_again_when_read(tmp_path):
     spectra, batch = read_all(write(tmp_path / "s.h5", make_arrays(), **LAYOUTS["gzip"]))
     spectra.close()
-    assert np.array_equal(spectra.read(np.arange(N)).flux, batch.flux)
+    assert np.array_equal(spectra.read(np.arange(N)).clean().flux, batch.flux)
 
 
 def test_a_sparse_file_larger_than_memory_opens_at_once(tmp_path):
@@ -311,7 +311,7 @@ def test_the_multimodal_universe_reads_as_it_is(shared_data):
     )
     pattern = str(shared_data / "desi_coadd/mmu_style/edr/*/*.hdf5")
     spectra = open_spectra(DataSection(files=[pattern], columns=columns))
-    batch = spectra.read(np.arange(len(spectra)))
+    batch = spectra.read(np.arange(len(spectra))).clean()
     assert batch.used.any()
     assert batch.flux.isfinite().all()
 
