@@ -18,7 +18,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``hpctrain report``."""
     parser.add_argument("run_dir", metavar="RUN", help="run directory, such as runs/desi_vae/20261121-143000-7f3a")
     parser.add_argument("--out", metavar="FILE", help="where to write (default: report.html in the run directory)")
-    parser.add_argument("--open", action="store_true", help="open it in a browser afterwards")
+    parser.add_argument("--timeline", metavar="FILE", help="write the time line as an SVG file, and no report")
+    parser.add_argument("--open", action="store_true", help="open what was written in a browser")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -29,9 +30,12 @@ def run(args: argparse.Namespace) -> int:
     ):
         problem = Problem("RUN", "is no run directory: it has no profile.yaml, job.json or metrics.jsonl")
         raise ProfileError(str(args.run_dir), [problem])
-    from hpctrain.report.write import write_report
+    from hpctrain.report.write import write_report, write_timeline
 
-    path = write_report(directory, Path(args.out) if args.out else None)
+    if args.timeline:
+        path = write_timeline(directory, Path(args.timeline))
+    else:
+        path = write_report(directory, Path(args.out) if args.out else None)
     print(path)
     if args.open:
         webbrowser.open(path.as_uri())

@@ -1,59 +1,195 @@
 """Prove that a profile's runs survive being killed: run it twice, cut one of them at random, compare every bit.
 
-Both runs are made on this machine, below runs/<name>-verify/. The table that says what was done and found is printed
-and written beside them. Exit code 0 means identical, 5 that a resume lost or changed something.
+Both runs are made on this machine, below runs/<name>-verify/. Where and how the second is cut is drawn by --seed: at
+its start, in an update, an evaluation, a save, at its end; by SIGKILL, SIGTERM, SIGUSR2. The table that says what was
+done and found goes to standard output and into the run. Exit code 0: identical; 5: a resume lost or changed something.
+
+--check FILE.md says whether the tables in a file are as they were written.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import os
+import shlex
+import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hpctrain.errors import CheckpointError, HpctrainError, Problem, ProfileError
+
+if TYPE_CHECKING:
+    from hpctrain.profile.schema import Profile
+    from hpctrain.rundir import RunDir
+
+_TABLE_NAME = "resume-check.md"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("profile", help="YAML profile; a short run is enough, see --steps")
+    parser.add_argument("profile", nargs="?", help="YAML profile; a short run is enough, see --steps")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a key of the profile")
-    parser.add_argument("--kills", type=int, default=5, metavar="N", help="how often to cut the second run (default 5)")
-    parser.add_argument("--steps", type=int, metavar="N", help="updates of each run, instead of the profile's")
-    parser.add_argument("--ranks", type=int, metavar="N", help="processes, instead of the profile's")
+    parser.add_argument("--kills", type=int, default=8, metavar="N", help="how often to cut the second run (default 8)")
+    parser.add_argument(
+        "--steps", type=int, metavar="N", help="updates of each run, with evaluations and checkpoints to match"
+    )
+    parser.add_argument("--ranks", type=int, metavar="N", help="processes; the global batch stays that of the profile")
     parser.add_argument("--seed", type=int, default=1, help="of the moments and signals (default 1)")
     parser.add_argument("--out", type=Path, metavar="FILE.md", help="where to write the table as well")
+    parser.add_argument("--json", action="store_true", help="print what was found as JSON instead of the table")
+    parser.add_argument(
+        "--check", type=Path, metavar="FILE.md", help="only say whether the tables in a file were edited"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the twins and return the exit code."""
-    from hpctrain.errors import CheckpointError, Problem, ProfileError
-    from hpctrain.profile.load import dump_profile, load_profile
+    if arguments.check is not None:
+        return _check(arguments.check, arguments.profile)
+    profile = _judged(arguments)
+
+    from hpctrain.profile.load import dump_profile
     from hpctrain.rundir import new_run_id
-    from hpctrain.verify.certificate import compare, render
+    from hpctrain.verify.certificate import Certificate
+    from hpctrain.verify.compare import compare
     from hpctrain.verify.twins import make_twin, run_cut, run_straight
 
-    if arguments.kills < 1:
-        raise ProfileError("command line", [Problem("--kills", f"{arguments.kills} is not at least 1")])
-    # Every loss is compared, so every loss is logged; checkpoints often enough that a cut has one to go back to.
-    overrides = [*arguments.set, "train.log_every_steps=1", "launch.nodes=1"]
-    if arguments.steps:
-        overrides += [f"train.max_steps={arguments.steps}", f"checkpoint.every_steps={max(1, arguments.steps // 8)}"]
-    if arguments.ranks:
-        overrides.append(f"launch.ranks_per_node={arguments.ranks}")
-    profile = load_profile(arguments.profile, overrides)
-    world_size = profile.launch.world_size
-    stamp = new_run_id()
-    name = f"{profile.name}-verify"
-    text = dump_profile(profile)
-    straight = make_twin(Path(profile.launch.runs_dir), name, f"{stamp}-straight", text)
-    cut = make_twin(Path(profile.launch.runs_dir), name, f"{stamp}-cut", text)
-    print(f"run 1 of 2, left alone: {straight.path}", flush=True)
-    run_straight(straight, world_size)
-    total_steps = max(record["step"] for record in straight.read_metrics("train"))
-    print(f"run 2 of 2, cut {arguments.kills} times: {cut.path}", flush=True)
-    cuts = run_cut(cut, world_size, arguments.kills, total_steps, arguments.seed, lambda line: print(line, flush=True))
-    found = compare(straight, cut)
-    table = render(profile.name, world_size, total_steps, straight, cut, cuts, found)
-    for path in filter(None, (cut.path / "resume-check.md", arguments.out)):
-        path.write_text(table, encoding="utf-8")
-    print(f"\n{table}")
+    stamp, name, text = new_run_id(), f"{profile.name}-verify", dump_profile(profile)
+    twins = [make_twin(Path(profile.launch.runs_dir), name, f"{stamp}-{which}", text) for which in ("straight", "cut")]
+    straight, cut = twins
+    try:
+        _say(f"run 1 of 2, left alone: {straight.path}")
+        pace = run_straight(straight, profile, _say)
+        once_s = pace.start_s + pace.step_s * pace.last_step + pace.finish_s
+        _say(f"  {pace.last_step} updates in {once_s:.0f} s, of which {pace.start_s:.1f} s are its start")
+        _say(f"run 2 of 2, to be cut {arguments.kills} times: {cut.path}")
+        cuts = run_cut(cut, profile, arguments.kills, arguments.seed, pace, _say)
+    except (KeyboardInterrupt, HpctrainError):
+        _say(_where(twins))
+        raise
+    found = Certificate(
+        profile.name,
+        _command(),
+        arguments.seed,
+        profile.launch.world_size,
+        pace.last_step,
+        straight,
+        cut,
+        cuts,
+        compare(straight, cut),
+    )
+    table = found.render()
+    (cut.path / _TABLE_NAME).write_text(table, encoding="utf-8")
+    if arguments.out is not None:
+        try:
+            arguments.out.write_text(table, encoding="utf-8")
+        except OSError as error:  # it could be written when the runs began
+            _say(f"{arguments.out}: {error.strerror}; the table is in {cut.path / _TABLE_NAME}")
+    print(json.dumps({**found.as_json(), "table": str(cut.path / _TABLE_NAME)}, indent=2) if arguments.json else table)
     if not found.identical:
-        raise CheckpointError(f"{cut.path}: the resumed run differs from the undisturbed one; the table says where")
+        different = ", ".join(part.name for part in found.parts if not part.identical)
+        raise CheckpointError(f"{cut.path}: the run that was cut differs from the undisturbed one: {different}")
     return 0
+
+
+def _judged(arguments: argparse.Namespace) -> Profile:
+    """Return the profile of both runs, or raise all that is wrong with it and the command line."""
+    from hpctrain.launch.submit import with_absolute_paths, with_global_batch
+    from hpctrain.profile.check import check_profile
+    from hpctrain.profile.load import load_profile
+
+    problems = [
+        Problem(f"--{name}", f"{value} is not at least 1")
+        for name in ("kills", "steps", "ranks")
+        if (value := getattr(arguments, name)) is not None and value < 1
+    ]
+    if arguments.out is not None and (problem := _cannot_write(arguments.out)):
+        problems.append(Problem("--out", problem))
+    if arguments.profile is None:
+        problems.append(Problem("PROFILE", "which profile? (such as profiles/quickstart.yaml)"))
+        raise ProfileError("command line", problems)
+    source, profile = "command line", None
+    try:
+        overrides = [*_derived(arguments), *arguments.set, *_forced(arguments)]
+        findings = check_profile(arguments.profile, overrides, memory=False)
+        if findings.problems:
+            source = findings.source
+            problems += findings.problems
+        elif findings.profile is not None:
+            wanted = load_profile(arguments.profile, arguments.set).global_batch
+            profile = with_global_batch(findings.profile, wanted, "--ranks")
+    except ProfileError as error:
+        source = source if error.source == "--ranks" else error.source
+        problems += error.problems
+    if problems or profile is None:
+        raise ProfileError(source, problems)
+    return with_absolute_paths(profile, Path.cwd())
+
+
+def _derived(arguments: argparse.Namespace) -> list[str]:
+    """What --steps changes besides the length, unless --set says otherwise: a short run has all that a long one has."""
+    from hpctrain.profile.load import load_profile
+
+    steps = arguments.steps
+    if steps is None or steps < 1:
+        return []
+    try:
+        warmup_steps = load_profile(arguments.profile, arguments.set).train.warmup_steps
+    except ProfileError:
+        warmup_steps = 0  # what is wrong is said with everything else
+    return [
+        f"train.max_steps={steps}",
+        f"train.warmup_steps={min(warmup_steps, steps // 2)}",
+        f"train.evaluate_every_steps={max(1, steps // 5)}",
+        f"checkpoint.every_steps={max(1, steps // 8)}",
+        "checkpoint.keep_every_steps=null",
+    ]
+
+
+def _forced(arguments: argparse.Namespace) -> list[str]:
+    """What must be so: on this machine, and every loss is compared, so every loss is logged."""
+    forced = ["train.log_every_steps=1", "launch.nodes=1", "launch.cluster=local"]
+    ranks = arguments.ranks
+    if ranks is not None and ranks >= 1:
+        forced.append(f"launch.ranks_per_node={ranks}")
+    return forced
+
+
+def _cannot_write(path: Path) -> str | None:
+    folder = path.absolute().parent
+    if path.is_dir():
+        return f"'{path}' is a folder; name a file"
+    if not folder.is_dir():
+        return f"'{folder}' is no folder"
+    if not os.access(path if path.exists() else folder, os.W_OK):
+        return f"'{path}' cannot be written"
+    return None
+
+
+def _check(path: Path, profile: str | None) -> int:
+    from hpctrain.verify.certificate import check_tables
+
+    if profile is not None:
+        raise ProfileError("command line", [Problem("--check", f"looks at a file only; leave out '{profile}'")])
+    try:
+        found = list(check_tables(path.read_text(encoding="utf-8")))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ProfileError("command line", [Problem("--check", f"'{path}' cannot be read: {error}")]) from error
+    if not found:
+        raise ProfileError("command line", [Problem("--check", f"'{path}' holds no resume check with its SHA-256")])
+    for title, is_intact in found:
+        print(f"{title} - {'as it was written' if is_intact else 'EDITED after it was written'}")
+    return 0 if all(is_intact for _, is_intact in found) else CheckpointError.exit_code
+
+
+def _command() -> str:
+    return shlex.join(["hpctrain", *sys.argv[1:]])
+
+
+def _where(twins: list[RunDir]) -> str:
+    return "\n".join(["no rank runs any more; what the runs have left is in", *(f"  {run.path}" for run in twins)])
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

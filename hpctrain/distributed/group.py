@@ -118,6 +118,8 @@ def open_group(world: World, device: torch.device, run: RunDir, hang_timeout_s: 
     ------
     SiteError
         The other ranks do not answer in time.
+    RuntimeError
+        One of them was there and has died, as :func:`is_lost_peer` tells: another attempt may well go on.
     """
     if world.world_size == 1:
         return
@@ -135,6 +137,8 @@ def open_group(world: World, device: torch.device, run: RunDir, hang_timeout_s: 
             timeout=datetime.timedelta(seconds=collective_timeout_s(hang_timeout_s)),
         )
     except (RuntimeError, TimeoutError, OSError) as error:
+        if any(word in str(error) for word in _CLOSED) and is_lost_peer(error):
+            raise
         raise SiteError(
             f"rank {world.rank} of {world.world_size}: no process group within {RENDEZVOUS_TIMEOUT_S:.0f} s: {error}\n"
             "  check that every node reaches rank 0's node, and NCCL_SOCKET_IFNAME / GLOO_SOCKET_IFNAME of the site"
@@ -177,6 +181,10 @@ def broadcast_number(world: World, value: int) -> int:
     return int(number.item())
 
 
+_CLOSED = ("Connection was likely closed", "Connection closed by peer", "Connection reset by peer", "Broken pipe")
+"""What a connection says whose other end has died, unlike one that never came about."""
+
+
 def is_lost_peer(error: BaseException) -> bool:
     """Return whether an exception says that another rank is gone, not that something is wrong with this one.
 
@@ -184,7 +192,7 @@ def is_lost_peer(error: BaseException) -> bool:
     """
     if isinstance(error, (dist.DistBackendError, dist.DistNetworkError)):
         return True
-    words = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "gloo/", "NCCL communicator")
+    words = (*_CLOSED, "gloo/", "NCCL communicator")
     return isinstance(error, RuntimeError) and any(word in str(error) for word in words)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable
 from types import FrameType
@@ -16,6 +17,7 @@ SAME_EVENT_S = 2.0
 """Slurm sends TERM, CONT, TERM at a time limit: signals this close together are one event, not an impatient user."""
 
 EXIT_TERMINATED = 143
+_INSISTING = (signal.SIGTERM, signal.SIGINT)
 
 
 class StopRequest:
@@ -37,7 +39,6 @@ class StopRequest:
     ) -> None:
         self.cause: str | None = None
         self.saving = False
-        self._since_s = 0.0
         self._stop_at_s = None if deadline_s is None else deadline_s - lead_s
         self._clock = clock
 
@@ -52,16 +53,32 @@ class StopRequest:
         """Handle USR2 (Slurm's warning), TERM (pre-emption, scancel) and INT (Ctrl-C) from now on."""
         for number in (signal.SIGUSR2, signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
+        reading, writing = os.pipe()
+        os.set_blocking(writing, False)
+        signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+        threading.Thread(target=self._leave_at_the_second, args=(reading,), name="signals", daemon=True).start()
         # A launcher may have blocked them until somebody listens.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR2, signal.SIGTERM, signal.SIGINT})
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        name = signal.Signals(number).name.removeprefix("SIG")
-        now = self._clock()
         if self.cause is None:
-            self.cause, self._since_s = name, now
-        elif name in ("TERM", "INT") and now - self._since_s > SAME_EVENT_S and not self.saving:
-            os._exit(EXIT_TERMINATED)
+            self.cause = signal.Signals(number).name.removeprefix("SIG")
+
+    def _leave_at_the_second(self, signals: int) -> None:
+        """Read the numbers of signals as they arrive, and leave at once when somebody insists.
+
+        In a thread, because a handler waits until the main thread is back in the interpreter, and one that waits in a
+        collective for a rank that hangs never is.
+        """
+        first_s: float | None = None
+        while number := os.read(signals, 1):
+            if number[0] not in _INSISTING:
+                continue  # the time limit's TERM, after its warning, is the first one
+            now_s = time.monotonic()
+            if first_s is None:
+                first_s = now_s
+            elif now_s - first_s > SAME_EVENT_S and not self.saving:
+                os._exit(EXIT_TERMINATED)
 
     def flags(self) -> tuple[float, float]:
         """Return (stop and requeue, stop for good) as numbers that can be summed over ranks."""

@@ -25,6 +25,24 @@ ends=$(SLURM_TIME_FORMAT=standard squeue -h -j "$job" -o %e 2>/dev/null)
 if [[ $ends == [0-9]*T* ]]; then
     HPCTRAIN_DEADLINE=$(date -d "$ends" +%s) && export HPCTRAIN_DEADLINE
 fi
+kill_wait_s=$(scontrol show config 2>/dev/null | sed -n 's/^KillWait *= \([0-9]*\) .*/\1/p') # from TERM to KILL
+
+# What Slurm has decided, which a TERM does not say. A job at its time limit, which may have been changed since the
+# start, has the reason TimeLimit; if the controller does not answer, the clock knows. A job that was requeued has one
+# more restart; if that was for its node being lost, another start of it owns the run by now.
+restarts=$restart
+ask_slurm() {
+    slurm_says=$(timeout 5 scontrol show job "$job" -o 2>/dev/null)
+    if [[ $slurm_says =~ \ Restarts=([0-9]+)\  ]]; then restarts=${BASH_REMATCH[1]}; fi
+}
+at_time_limit() {
+    ask_slurm
+    if [[ $slurm_says == *" JobState="* ]]; then
+        [[ $slurm_says == *" Reason=TimeLimit "* ]]
+    else
+        [ "$(date +%s)" -ge "${HPCTRAIN_DEADLINE:-9999999999}" ]
+    fi
+}
 
 # Where the ranks meet: node names need not resolve, but Slurm knows an address. Rank 0 takes a free port by itself.
 first_node=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
@@ -42,10 +60,21 @@ srun --cpus-per-task="${SLURM_CPUS_PER_TASK:-1}" --kill-on-bad-exit=1 --unbuffer
 srun_pid=$!
 wait "$srun_pid"
 code=$?
+decide_at=$((SECONDS + ${kill_wait_s:-30} * 2 / 3))
 while kill -0 "$srun_pid" 2>/dev/null; do # a TERM ends `wait` early; the ranks may still be saving
-    wait "$srun_pid"
-    code=$?
+    # If they hang they are killed, and this shell with them: what follows a time limit is decided before.
+    if [ "$SECONDS" -ge "$decide_at" ]; then
+        if at_time_limit; then break; fi
+        decide_at=$((SECONDS + 5))
+    fi
+    sleep 0.2
 done
+if kill -0 "$srun_pid" 2>/dev/null; then
+    code=143
+else
+    wait "$srun_pid" # bash remembers what it returned
+    code=$?
+fi
 cat "$srun_log" >&2
 
 # srun returns the highest code of all ranks, so one that was taken down with the culprit hides it. Codes 2 to 6 count
@@ -55,6 +84,8 @@ failed_with=$(sed -n 's/.*task.*: Exited with exit code \([2-6]\)$/\1/p' "$srun_
 if [ -z "$failed_with" ] && ! grep -qE 'task.*: (Killed|Aborted|Segmentation|Bus error|Out Of Memory)' "$srun_log"; then
     failed_with=$(sed -n 's/.*task.*: Exited with exit code 1$/1/p' "$srun_log" | head -n 1)
 fi
+if [ -z "$failed_with" ] && grep -q 'task.*: Exited with exit code 77$' "$srun_log"; then code=77; fi # a node is unfit
+if [ "$code" = 0 ] && grep -q '^srun: error: Node failure' "$srun_log"; then code=76; fi # srun calls that success
 after=$(newest_checkpoint)
 history=$run_dir/attempts/ended.tsv # time, job, restart, exit code, newest checkpoint before and after, what followed
 
@@ -67,8 +98,9 @@ attempts_without_progress() {
     if [ "$before" = "$after" ]; then echo $((count + 1)); else echo 0; fi
 }
 
-# A TERM after the end of the time limit is the time limit: the warning came too late to save. Slurm leaves such a job.
-if [ "$terminated" = yes ] && [ "$(date +%s)" -ge "${HPCTRAIN_DEADLINE:-9999999999}" ]; then terminated=no; fi
+# Slurm leaves a job at its time limit, so the warning having come too late to save is no reason to end.
+if at_time_limit; then terminated=no; fi
+if [ "$restarts" -gt "$restart" ]; then terminated=yes; fi
 
 # The node of the first rank that was killed gets a strike. The trainer's pre-flight, which knows more, writes here too.
 strikes=$run_dir/attempts/bad-nodes.tsv # time, node, job, killed or preflight
@@ -105,6 +137,8 @@ echo "hpctrain: job $job, restart $restart ended with code $code, newest checkpo
 
 if [ "$followed" = requeued ]; then
     for pause_s in 5 20 60 120 0; do
+        ask_slurm
+        if [ "$restarts" -gt "$restart" ]; then break; fi # while this node was out of sight
         if scontrol requeue "$job"; then
             # A requeued job waits two minutes for old credentials to expire, unless it is given a start time while
             # the ended attempt is still being cleaned up.
@@ -121,4 +155,5 @@ if [ "$followed" = requeued ]; then
         sleep "$pause_s"
     done
 fi
+wait # ranks that hang are killed soon
 exit "$code"

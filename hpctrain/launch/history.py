@@ -36,8 +36,8 @@ class EndedAttempt:
     before, after : str
         Newest checkpoint when the attempt began and ended, ``none`` where there was none.
     followed : str
-        ``finished``, ``requeued``, ``failed``, ``terminated`` (by scancel, an admin or the time limit),
-        ``requeue-is-off``, ``too-many-attempts`` or ``no-progress``.
+        ``finished``, ``requeued``, ``failed``, ``terminated`` (by scancel or an admin, or requeued by
+        Slurm), ``requeue-is-off``, ``too-many-attempts`` or ``no-progress``.
     """
 
     time: float
@@ -55,16 +55,21 @@ def history_path(run: RunDir) -> Path:
 
 
 def read_history(run: RunDir) -> list[EndedAttempt]:
-    """Return the ended attempts, oldest first; a line torn by a crash is left out."""
+    """Return the ended attempts in the order of their starts; a line torn by a crash is left out.
+
+    On a node that was cut off and comes back an attempt may end after the one that replaced it.
+    """
     path = history_path(run)
     if not path.exists():
         return []
     rows = [line.split("\t") for line in path.read_text(encoding="utf-8").splitlines()]
-    return [
+    ended = [
         EndedAttempt(float(row[0]), row[1], int(row[2]), int(row[3]), row[4], row[5], row[6])
         for row in rows
         if len(row) == 7
     ]
+    jobs = list(dict.fromkeys(item.job_id for item in ended))
+    return sorted(ended, key=lambda item: (jobs.index(item.job_id), item.restart))
 
 
 def avoided_nodes(run: RunDir, now: float) -> list[str]:

@@ -1,35 +1,32 @@
 """``python -m hpctrain.launch.supervisor RUN_DIR``: the ranks of a local run, and another attempt when they ask for it.
 
-What the batch script is under Slurm: starts the ranks with torchrun's variables, takes the others down when one dies,
-and decides by the rule of :mod:`hpctrain.launch.history`. TERM or INT (``hpctrain cancel``, Ctrl-C) let the ranks save
-and end the run. A lock that lives as long as this process tells ``hpctrain status`` that the run does.
+What the batch script is under Slurm: starts the ranks, takes the others down when one dies, and decides by the rule of
+:mod:`hpctrain.launch.history`. TERM or INT (``hpctrain cancel``, Ctrl-C) let the ranks save and end the run. A lock
+that lives as long as this process tells ``hpctrain status`` that the run does.
 """
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import fcntl
 import os
 import shlex
 import signal
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from hpctrain.errors import EXIT_FINISHED, EXIT_REQUEUE
 from hpctrain.launch.history import append_history, newest_checkpoint, what_follows
+from hpctrain.launch.ranks import LocalRanks
 from hpctrain.rundir import RunDir, read_json, write_json
 
-_POLL_S = 0.2
 _GRACE_S = 90.0
 """From TERM to KILL for ranks that are saving [s]."""
 _PAUSE_AFTER_CRASH_S = 2.0
-_PR_SET_PDEATHSIG = 1
 VISIBLE_GPUS = "HPCTRAIN_VISIBLE_GPUS"
 """The user's CUDA_VISIBLE_DEVICES, which submitit's local executor writes over."""
 ALL_GPUS = "all"
@@ -49,7 +46,6 @@ class Supervisor:
         self.job: dict[str, Any] = read_json(run.job)
         self.job_id = f"local-{os.getpid()}"
         self.terminated = False
-        self._ranks: list[subprocess.Popen[bytes]] = []
 
     def supervise(self) -> int:
         """Run attempts until the run is finished, fails, is stopped or gets nowhere; return the exit code."""
@@ -83,16 +79,18 @@ class Supervisor:
         world_size = self.job["world_size"]
         command = [*self.job["trainer"], str(self.run.path)]
         _say(f"attempt {restart + 1}: {world_size} ranks of {shlex.join(command)}")
-        port = _free_port()
-        with contextlib.ExitStack() as logs:
-            self._ranks = []
-            for rank in range(world_size):
-                path = self.run.logs / f"job-{self.job_id}.{restart}-rank-{rank:04d}.log"
-                log = logs.enter_context(open(path, "ab"))
-                self._ranks.append(_start_rank(command, self._environment(rank, world_size, port, restart), log))
-            return self._wait()
+        with LocalRanks(
+            command,
+            world_size,
+            lambda rank: self.run.logs / f"job-{self.job_id}.{restart}-rank-{rank:04d}.log",
+            self._environment(restart),
+        ) as ranks:
+            codes = ranks.join(_GRACE_S, lambda: self.terminated, _say)
+        told = [code for code in codes if 2 <= code <= 6]  # wherever they stand: a rank that knows what is wrong
+        code = told[0] if told else ranks.first_failure or EXIT_FINISHED
+        return 128 - code if code < 0 else code
 
-    def _environment(self, rank: int, world_size: int, port: int, restart: int) -> dict[str, str]:
+    def _environment(self, restart: int) -> dict[str, str]:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("SUBMITIT_")}
         visible_gpus = inherited.pop(VISIBLE_GPUS, None)
         if visible_gpus == ALL_GPUS:
@@ -102,40 +100,9 @@ class Supervisor:
         return {
             **inherited,
             **self.job["environment"],
-            "RANK": str(rank),
-            "WORLD_SIZE": str(world_size),
-            "LOCAL_RANK": str(rank),
-            "LOCAL_WORLD_SIZE": str(world_size),
-            "MASTER_ADDR": "127.0.0.1",
-            "MASTER_PORT": str(port),
             "HPCTRAIN_JOB_ID": self.job_id,
             "HPCTRAIN_RESTART_COUNT": str(restart),
         }
-
-    def _wait(self) -> int:
-        """Wait for all ranks; the first one that fails, or a stop, takes the others down. Return that one's code."""
-        first_failure: int | None = None
-        kill_at: float | None = None
-        while None in (codes := [rank.poll() for rank in self._ranks]):
-            failures = [code for code in codes if code not in (None, EXIT_FINISHED)]
-            if failures and first_failure is None:
-                first_failure = failures[0]
-            if kill_at is None and (first_failure is not None or self.terminated):
-                self._signal(signal.SIGTERM)
-                kill_at = time.monotonic() + _GRACE_S
-            elif kill_at is not None and time.monotonic() > kill_at:
-                _say(f"ranks did not leave within {_GRACE_S:.0f} s and are killed")
-                self._signal(signal.SIGKILL)
-                kill_at = float("inf")
-            time.sleep(_POLL_S)
-        told = [code for code in codes if 2 <= code <= 6]  # wherever they stand: a rank that knows what is wrong
-        code = told[0] if told else first_failure if first_failure is not None else max(codes, key=abs)
-        return 128 - code if code < 0 else code
-
-    def _signal(self, number: int) -> None:
-        for rank in self._ranks:
-            if rank.poll() is None:
-                rank.send_signal(number)
 
 
 def supervisor_path(run: RunDir) -> Path:
@@ -169,30 +136,6 @@ def is_supervised(run: RunDir) -> bool:
 
 def _lock_path(run: RunDir) -> Path:
     return run.attempts / "supervisor.lock"
-
-
-def _start_rank(command: list[str], environment: dict[str, str], log: IO[bytes]) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        command,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=log,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,  # Ctrl-C reaches the supervisor only, which lets the ranks save
-        preexec_fn=_die_with_parent if sys.platform == "linux" else None,
-    )
-
-
-def _die_with_parent() -> None:
-    """A supervisor that is killed must not leave ranks behind that go on writing."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _say(text: str) -> None:

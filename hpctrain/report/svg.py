@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from html import escape
+from importlib.resources import files
 
 import numpy as np
 
@@ -11,6 +12,11 @@ from hpctrain.report.decimate import decimate
 from hpctrain.report.scale import Scale
 
 _numbers = itertools.count(1)
+_HEAD = 56
+"""Height of title and legend above a drawing that stands alone."""
+_RULES = ("svg .", "svg path", "svg text", ".c1", ".ink", ".good")
+"""Beginnings of those lines of the style sheet that a drawing needs."""
+_FONTS = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', 'DejaVu Sans', sans-serif"
 
 
 def number(value: float) -> str:
@@ -206,3 +212,43 @@ def legend(entries: list[tuple[str, str]]) -> str:
     """Return a legend in HTML: (class of the sign, text) pairs."""
     items = "".join(f'<span class="key {css}">{escape(text)}</span>' for css, text in entries)
     return f'<div class="legend">{items}</div>'
+
+
+def standalone(width: int, height: int, axes: list[Axes], title: str, entries: list[tuple[str, str]]) -> str:
+    """Return an SVG file with its own colours, title and legend, for a page that has no style sheet of ours.
+
+    Parameters
+    ----------
+    width, height : int
+        Of the axes; the file is higher by title and legend.
+    axes : list of Axes
+    title : str
+    entries : list of (str, str)
+        As for :func:`legend`.
+    """
+    style = files("hpctrain.report").joinpath("style.css").read_text(encoding="utf-8")
+    colours = style[: style.index("* {")]
+    rules = "\n".join(line for line in style.splitlines() if line.startswith(_RULES))
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height + _HEAD}" font-size="12" '
+        f'font-family="{_FONTS}" role="img">\n<title>{escape(title)}</title>\n<style>\n{colours}{rules}\n</style>\n'
+        f'<rect width="100%" height="100%" rx="8" style="fill: var(--paper)"/>\n'
+        f'<text x="16" y="28" style="fill: var(--ink); font-size: 15px; font-weight: 600">{escape(title)}</text>\n'
+        f"{_legend_row(entries)}\n"
+        f'<g transform="translate(0 {_HEAD})">{"".join(part.render() for part in axes)}</g>\n</svg>\n'
+    )
+
+
+def _legend_row(entries: list[tuple[str, str]]) -> str:
+    """Draw a legend in one row; the width of a text is a guess."""
+    parts, left = [], 16.0
+    for css, text in entries:
+        kind, _, colour = css.partition(" ")
+        shape = {
+            "line": f'<path class="line {colour}" d="M{number(left)} 46h20"/>',
+            "dot": f'<path class="dots {colour}" stroke-width="7" d="M{number(left + 10)} 46h0"/>',
+            "box": f'<rect class="attempt {colour}" x="{number(left + 4)}" y="40" width="12" height="12"/>',
+        }[kind]
+        parts.append(f'{shape}<text x="{number(left + 26)}" y="50">{escape(text)}</text>')
+        left += 26 + 6.4 * len(text) + 24
+    return "".join(parts)

@@ -11,7 +11,7 @@ from hpctrain.report.attempts import Attempt
 from hpctrain.report.curves import WIDE
 from hpctrain.report.gather import RunFacts
 from hpctrain.report.scale import grouped
-from hpctrain.report.svg import Axes, drawing, legend
+from hpctrain.report.svg import Axes, drawing, legend, standalone
 
 OUTCOME_CSS = {
     "finished": "good",
@@ -21,15 +21,28 @@ OUTCOME_CSS = {
     "diverged": "bad",
     "killed": "bad",
 }
+_SHOWN = "Steps done against time, and the attempts below"
 _LEFT, _RIGHT = 62, 26
 _LEAST_LABEL = 22.0
 
 
 def timeline_figure(facts: RunFacts) -> str:
     """Draw steps against time since submission, and below it one bar for each attempt; empty without attempts."""
+    axes = _timeline(facts)
+    return legend(_entries(facts.attempts)) + drawing(WIDE, 312, axes, _SHOWN) if axes else ""
+
+
+def timeline_document(facts: RunFacts) -> str:
+    """Return the same drawing as an SVG file that stands alone; empty without attempts."""
+    axes = _timeline(facts)
+    title = f"{facts.run.name}: updates done against time, and the attempts below"
+    return standalone(WIDE, 312, axes, title, _entries(facts.attempts)) if axes else ""
+
+
+def _timeline(facts: RunFacts) -> list[Axes]:
     attempts = facts.attempts
     if not attempts:
-        return ""
+        return []
     origin = min(facts.submitted_at or attempts[0].started_at, attempts[0].started_at)
     end = max(attempt.ended_at for attempt in attempts)
     if facts.total_steps > facts.step and attempts[-1].outcome == "stopped":
@@ -43,14 +56,14 @@ def timeline_figure(facts: RunFacts) -> str:
     bars = Axes(_LEFT, 236, WIDE - _LEFT - _RIGHT, 26, limits, (0, 1), x_kind="time")
     _draw_axis(bars)
     waited_from = origin
-    for attempt in attempts:
+    for attempt, following in zip(attempts, [*attempts[1:], None], strict=True):
         _draw_waiting(bars, waited_from - origin, attempt.started_at - origin)
-        _draw_attempt(steps, bars, attempt, origin)
+        _draw_attempt(steps, bars, attempt, following, origin)
         waited_from = attempt.ended_at
     if end > waited_from:
         _draw_waiting(bars, waited_from - origin, end - origin)
     _draw_losses(steps, attempts, origin)
-    return _legend(attempts) + drawing(WIDE, 312, [steps, bars], "Steps done against time, and the attempts below")
+    return [steps, bars]
 
 
 def _draw_axis(bars: Axes) -> None:
@@ -65,7 +78,7 @@ def _draw_waiting(bars: Axes, start: float, end: float) -> None:
         bars.bar(start, end, 0.3, 0.7, "waiting", f"waited {format_duration(end - start)}")
 
 
-def _draw_attempt(steps: Axes, bars: Axes, attempt: Attempt, origin: float) -> None:
+def _draw_attempt(steps: Axes, bars: Axes, attempt: Attempt, following: Attempt | None, origin: float) -> None:
     title = (
         f"attempt {attempt.number}: {attempt.outcome} after {format_duration(attempt.seconds)} "
         f"at step {attempt.last_step} ({attempt.cause})"
@@ -78,8 +91,11 @@ def _draw_attempt(steps: Axes, bars: Axes, attempt: Attempt, origin: float) -> N
     if attempt.progress:
         times = np.array([time for time, _ in attempt.progress]) - origin
         steps.line(times, np.array([step for _, step in attempt.progress], dtype=np.float64), "c1", "update")
-    if attempt.checkpoints and attempt.progress:
-        done = np.array([checkpoint["step"] for checkpoint in attempt.checkpoints], dtype=np.float64)
+    saved = {int(checkpoint["step"]) for checkpoint in attempt.checkpoints}
+    if following is not None and attempt.first_step < following.first_step <= attempt.last_step:
+        saved.add(following.first_step)  # written, and the attempt was killed before it could say so
+    if saved and attempt.progress:
+        done = np.array(sorted(saved), dtype=np.float64)
         done = done[:: max(1, len(done) // 200)]  # more would be a solid line
         # an asynchronous checkpoint is recorded when it is found to be done; it holds the state of its step's time
         marks = sorted((step, time) for time, step in attempt.progress)
@@ -99,7 +115,7 @@ def _draw_losses(steps: Axes, attempts: list[Attempt], origin: float) -> None:
             steps.text(place[0] + (-7 if anchor == "end" else 7), place[1] - 7, label, "mark", anchor)
 
 
-def _legend(attempts: list[Attempt]) -> str:
+def _entries(attempts: list[Attempt]) -> list[tuple[str, str]]:
     entries = [("line c1", "updates done")]
     if any(attempt.checkpoints for attempt in attempts):
         entries.append(("dot c3", "checkpoint"))
@@ -110,4 +126,4 @@ def _legend(attempts: list[Attempt]) -> str:
     }  # fmt: skip
     shown = {OUTCOME_CSS[attempt.outcome] for attempt in attempts}
     entries += [(f"box {css}", name) for css, name in names.items() if css in shown]
-    return legend([*entries, ("box waiting", "waiting")])
+    return [*entries, ("box waiting", "waiting")]

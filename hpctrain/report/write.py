@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from hpctrain.errors import Problem, ProfileError
 from hpctrain.report.gather import gather_facts
 from hpctrain.report.page import render_page
+from hpctrain.report.timeline import timeline_document
 from hpctrain.rundir import RunDir, write_atomic
 
 
@@ -29,4 +31,21 @@ def write_report(run: RunDir, path: Path | None = None, now: float | None = None
     path = (path or run.report).absolute()
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(path, render_page(gather_facts(run, now)))
+    return path
+
+
+def write_timeline(run: RunDir, path: Path, now: float | None = None) -> Path:
+    """Write the time line of a run as an SVG file that stands alone; arguments as for :func:`write_report`.
+
+    Raises
+    ------
+    ProfileError
+        No attempt has begun.
+    """
+    text = timeline_document(gather_facts(run, now))
+    if not text:
+        raise ProfileError(str(run.path), [Problem("--timeline", "no attempt has begun yet, so there is none")])
+    path = path.absolute()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(path, text)
     return path

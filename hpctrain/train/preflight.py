@@ -7,6 +7,7 @@ all leave with the same table.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import glob
 import json
@@ -164,9 +165,10 @@ def _look_at_run_directory(run: RunDir, report: RankReport) -> None:
             stream.write(b"\0" * _PROBE)
             stream.flush()
             os.fsync(stream.fileno())
-        probe.unlink()
     except OSError as error:
         report.problems.append(f"cannot write to {run.path}: {error.strerror}; is the file system mounted, or full?")
+    with contextlib.suppress(OSError):
+        probe.unlink()
 
 
 def _look_at_data(patterns: list[str], report: RankReport) -> None:

@@ -1,115 +1,172 @@
-"""What two runs left behind, compared bit by bit, as a table a user can attach to a paper."""
+"""The table that says what was done and found, for a paper's appendix; its last line shows whether it was edited."""
 
 from __future__ import annotations
 
 import hashlib
+import os
 import platform
+import re
 import time
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from importlib import metadata
+from pathlib import Path
+from typing import Any
 
 from hpctrain import __version__
+from hpctrain.launch.provenance import git_state
 from hpctrain.rundir import RunDir
-from hpctrain.verify.twins import Cut
+from hpctrain.verify.compare import Part, listed
+from hpctrain.verify.twins import Cut, Twins
 
 _LIBRARIES = ("torch", "numpy", "h5py", "safetensors")
+_TITLE = "# Resume check of "
+_VERDICT = {True: "same", False: "**differs**"}
+_SIGNATURE = "SHA-256 of this table up to here:"
+_TABLE = re.compile(rf"^({_TITLE}.*?)^{_SIGNATURE} `([0-9a-f]{{64}})`", re.MULTILINE | re.DOTALL)
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """The twins side by side.
-
-    Parameters
-    ----------
-    model_sha256 : tuple of str
-        Of ``model.safetensors``, undisturbed and cut.
-    num_losses : int
-        Logged losses, training and validation, that both runs have.
-    different_losses : list of str
-        ``train 17`` for each one that differs in any bit, or is in one of the runs only.
-    repeated_steps : list of int
-        Steps that stand more than once in the cut run's record.
-    """
-
-    model_sha256: tuple[str, str]
-    num_losses: int
-    different_losses: list[str]
-    repeated_steps: list[int]
-
-    @property
-    def identical(self) -> bool:
-        """Whether nothing at all tells the runs apart."""
-        same_model = self.model_sha256[0] == self.model_sha256[1]
-        return same_model and not self.different_losses and not self.repeated_steps
-
-
-def compare(straight: RunDir, cut: RunDir) -> Comparison:
-    """Compare the models and every logged loss of two finished runs."""
-    digests = [hashlib.sha256((run.model / "model.safetensors").read_bytes()).hexdigest() for run in (straight, cut)]
-    losses = [_losses(run) for run in (straight, cut)]
-    either = sorted(losses[0].keys() | losses[1].keys())
-    different = [
-        f"{kind} {step}" for kind, step in either if losses[0].get((kind, step)) != losses[1].get((kind, step))
-    ]
-    steps = [record["step"] for record in cut.read_metrics("train")]
-    repeated = sorted({step for step in steps if steps.count(step) > 1})
-    return Comparison((digests[0], digests[1]), len(either), different, repeated)
-
-
-def _losses(run: RunDir) -> dict[tuple[str, int], float]:
-    return {(kind, record["step"]): record["loss"] for kind in ("train", "eval") for record in run.read_metrics(kind)}
-
-
-def render(
-    name: str, world_size: int, total_steps: int, straight: RunDir, cut: RunDir, cuts: list[Cut], found: Comparison
-) -> str:
-    """Return the table as Markdown.
+class Certificate:
+    """What was done and found.
 
     Parameters
     ----------
     name : str
         Of the profile.
+    command : str
+        As it was typed.
+    seed : int
+        Of the cuts.
     world_size, total_steps : int
         Shape of the runs.
     straight, cut : RunDir
         The twins.
-    cuts : list of Cut
-        Interruptions of the second one.
-    found : Comparison
+    twins : Twins
+    parts : list of Part
     """
-    profile_digest = hashlib.sha256(straight.profile.read_bytes()).hexdigest()
-    libraries = ", ".join(f"{library} {metadata.version(library)}" for library in _LIBRARIES)
-    started = next((record for record in straight.read_metrics("event") if record["event"] == "started"), {})
-    lines = [
-        f"# Resume check of `{name}`: {'identical' if found.identical else 'NOT identical'}",
-        "",
-        f"Two runs of one profile, {total_steps} updates on {world_size} rank(s). The first was left alone; the second "
-        f"was cut {len(cuts)} times and resumed from its newest whole checkpoint each time.",
-        "",
-        "| | left alone | cut |",
-        "|---|---|---|",
-        f"| attempts | 1 | {len(cuts) + 1} |",
-        f"| SHA-256 of `model.safetensors` | `{found.model_sha256[0]}` | `{found.model_sha256[1]}` |",
-        f"| run directory | `{straight.path}` | `{cut.path}` |",
-        "",
-        f"- logged losses compared bit by bit: {found.num_losses}, different: {len(found.different_losses)}"
-        + (f" ({', '.join(found.different_losses[:10])} ...)" if found.different_losses else ""),
-        f"- steps that stand twice in the record: {len(found.repeated_steps)}",
-        "",
-        "| cut | signal | after step | exit codes | resumed from step | updates made again |",
-        "|---|---|---|---|---|---|",
-        *(
-            f"| {number} | {item.how} | {item.at_step} | {', '.join(map(str, item.exit_codes))} "
-            f"| {item.resumed_from} | {item.steps_redone} |"
-            for number, item in enumerate(cuts, 1)
-        ),
-        "",
-        "Updates made again are computed a second time from the checkpoint, with the same spectra and random numbers; "
-        "their first outcome is discarded, so no spectrum counts twice.",
-        "",
-        f"Profile SHA-256 `{profile_digest}` · hpctrain {__version__} · {libraries} · "
-        f"Python {platform.python_version()} · {started.get('device', 'unknown device')} · "
-        f"{platform.node()} · {time.strftime('%Y-%m-%d %H:%M:%S %z')}",
-        "",
-    ]
-    return "\n".join(lines)
+
+    name: str
+    command: str
+    seed: int
+    world_size: int
+    total_steps: int
+    straight: RunDir
+    cut: RunDir
+    twins: Twins
+    parts: list[Part]
+
+    @property
+    def identical(self) -> bool:
+        """Whether nothing at all tells the runs apart."""
+        return all(part.identical for part in self.parts)
+
+    def made_with(self) -> dict[str, str]:
+        """Return what else somebody needs who wants to see the same."""
+        started = next((record for record in self.straight.read_metrics("event") if record["event"] == "started"), {})
+        code = git_state(Path(__file__).parents[2])
+        commit = ""
+        if code is not None:
+            commit = f", commit {code['commit'][:12]}" + (" with uncommitted changes" if code["dirty"] else "")
+        return {
+            "command": f"`{self.command}`",
+            "seed of the cuts": str(self.seed),
+            "profile": f"SHA-256 `{hashlib.sha256(self.straight.profile.read_bytes()).hexdigest()}`, resolved",
+            "code": f"hpctrain {__version__}{commit}",
+            "libraries": ", ".join(f"{library} {metadata.version(library)}" for library in _LIBRARIES)
+            + f", Python {platform.python_version()}",
+            "device": f"{started.get('device', 'unknown')}, {platform.system()}",
+            "date": time.strftime("%Y-%m-%d %H:%M:%S %z"),
+        }
+
+    def render(self) -> str:
+        """Return the table as Markdown, signed."""
+        num_cuts = len(self.twins.cuts)
+        ranks = "1 rank" if self.world_size == 1 else f"{self.world_size} ranks"
+        lines = [
+            f"{_TITLE}`{self.name}`: {'identical' if self.identical else 'NOT identical'}",
+            "",
+            f"Two runs of one profile, {self.total_steps} updates on {ranks}. The first was left alone. The second was "
+            f"cut {num_cuts} {'time' if num_cuts == 1 else 'times'} and went on from its newest whole checkpoint each "
+            "time.",
+            "",
+            "| compared bit by bit | left alone | cut | |",
+            "|---|---|---|---|",
+            f"| run directory | `{_short(self.straight.path)}` | `{_short(self.cut.path)}` | |",
+            f"| attempts | 1 | {self.twins.attempts} | |",
+            *(
+                f"| {part.name} | {_code(part.straight)} | {_code(part.cut)} | {_VERDICT[part.identical]} |"
+                for part in self.parts
+            ),
+            "",
+        ]
+        for part in self.parts:
+            if part.differences:
+                lines += [f"Differs in {part.name}: {listed(part.differences)}.", ""]
+        lines += [
+            "| cut | signal | after | it fell in | updates done | exit codes | went on from | updates made again |",
+            "|---|---|---|---|---|---|---|---|",
+            *(_row(number, item) for number, item in enumerate(self.twins.cuts, 1)),
+            "",
+            "Updates made again are computed a second time from the checkpoint, with the same spectra and random "
+            "numbers; their first outcome is discarded, so no spectrum counts twice.",
+            "",
+        ]
+        if self.twins.too_late:
+            lines += [f"Not counted: {self.twins.too_late}, which came when the run had finished.", ""]
+        lines += [
+            "| made with | |",
+            "|---|---|",
+            *(f"| {key} | {value} |" for key, value in self.made_with().items()),
+            "",
+            "",
+        ]
+        return signed("\n".join(lines))
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the same as plain values."""
+        return {
+            "identical": self.identical,
+            "profile": self.name,
+            "world_size": self.world_size,
+            "total_steps": self.total_steps,
+            "runs": {"straight": str(self.straight.path), "cut": str(self.cut.path)},
+            "compared": [{**asdict(part), "identical": part.identical} for part in self.parts],
+            "cuts": [asdict(cut) for cut in self.twins.cuts],
+            "too_late": self.twins.too_late,
+            "made_with": self.made_with(),
+        }
+
+
+def _row(number: int, cut: Cut) -> str:
+    codes = ", ".join(map(str, cut.exit_codes))
+    done = "none yet" if cut.at_step is None else cut.at_step
+    return (
+        f"| {number} | {cut.how} | {cut.after_s:.2f} s | {cut.phase} | {done} | {codes} | step {cut.resumed_from} "
+        f"| {cut.steps_redone} |"
+    )
+
+
+def _code(text: str) -> str:
+    return f"`{text}`" if re.fullmatch("[0-9a-f]{64}", text) else text
+
+
+def _short(path: Path) -> str:
+    """Return the path as one would type it from here."""
+    return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+def signed(text: str) -> str:
+    """Return `text` with a last line that holds its SHA-256."""
+    return f"{text}{_SIGNATURE} `{_digest(text)}`\n"
+
+
+def check_tables(text: str) -> Iterator[tuple[str, bool]]:
+    """Yield the title of each table in a text, and whether it is as it was written; what stands around is free."""
+    for found in _TABLE.finditer(text.replace("\r\n", "\n")):
+        title = found[1].partition("\n")[0].removeprefix("# ")
+        yield title, _digest(found[1]) == found[2]
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

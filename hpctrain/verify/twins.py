@@ -5,27 +5,40 @@ from __future__ import annotations
 import os
 import random
 import signal
-import socket
-import subprocess
+import statistics
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from hpctrain.errors import EXIT_FINISHED, EXIT_REQUEUE, HpctrainError
+from hpctrain.checkpoint.store import list_checkpoints
+from hpctrain.errors import EXIT_FINISHED, EXIT_RANKS_LOST, EXIT_REQUEUE, HpctrainError, SiteError
+from hpctrain.launch.ranks import LocalRanks
+from hpctrain.launch.slurm import clean_environment
+from hpctrain.metrics.read import read_history
+from hpctrain.profile.schema import Profile
 from hpctrain.rundir import RunDir
+from hpctrain.verify.phases import Follower
+from hpctrain.verify.plan import CUTS, KILL_ALL, Aim, Pace, plan_cuts
 
-CUTS = {
-    "SIGKILL to all ranks": (signal.SIGKILL, "all"),
-    "SIGKILL to one rank": (signal.SIGKILL, "one"),
-    "SIGTERM to all ranks": (signal.SIGTERM, "all"),
-    "SIGUSR2 to one rank": (signal.SIGUSR2, "one"),
+_POLL_S = 0.002
+_GRACE_S = 10.0
+"""From TERM to KILL for the ranks that are left when one has died."""
+_SAY_EVERY_S = 10.0
+_EARLY = 0.5
+"""Share of an evaluation or a save that is aimed at: on a machine that has become faster the rest is over by then."""
+_EXPLAINED = {
+    EXIT_FINISHED,
+    EXIT_REQUEUE,
+    EXIT_RANKS_LOST,
+    128 + signal.SIGTERM,
+    -signal.SIGKILL,
+    -signal.SIGTERM,  # before Python has begun, nobody handles them
+    -signal.SIGUSR2,
 }
-"""The ways a run is cut: what dying nodes, the out-of-memory killer, pre-emption and time limits do to ranks."""
-
-_POLL_S = 0.01
-_END_WITHIN_S = 120.0
+_TAIL_LINES = 12
 
 
 @dataclass(frozen=True)
@@ -35,160 +48,46 @@ class Cut:
     Parameters
     ----------
     how : str
-        Key of :data:`CUTS`.
-    at_step : int
-        Last step that was on record when the signal was sent.
+        Key of :data:`~hpctrain.verify.plan.CUTS`.
+    phase : str
+        Part of the attempt it fell in.
+    at_step : int or None
+        Last update that the attempt had on record; None where it had not come to its first.
+    after_s : float
+        Since the attempt was started.
     exit_codes : list of int
         Of the ranks; negative where a signal killed one.
     resumed_from : int
-        Step of the checkpoint the next attempt went on from.
+        Step the run went on from.
     steps_redone : int
-        Updates between that checkpoint and the last one on record.
+        Updates between that and the last one on record, made again.
     """
 
     how: str
-    at_step: int
+    phase: str
+    at_step: int | None
+    after_s: float
     exit_codes: list[int]
-    resumed_from: int
-    steps_redone: int
+    resumed_from: int = 0
+    steps_redone: int = 0
 
 
-class Ranks:
-    """The processes of one attempt on this machine."""
-
-    def __init__(self, run: RunDir, world_size: int, attempt: int) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        self.processes = []
-        for rank in range(world_size):
-            environment = {name: value for name, value in os.environ.items() if not name.startswith("SLURM_")}
-            environment |= {
-                "RANK": str(rank),
-                "WORLD_SIZE": str(world_size),
-                "LOCAL_RANK": str(rank),
-                "LOCAL_WORLD_SIZE": str(world_size),
-                "MASTER_ADDR": "127.0.0.1",
-                "MASTER_PORT": str(port),
-                "HPCTRAIN_JOB_ID": f"verify-{os.getpid()}",
-                "HPCTRAIN_RESTART_COUNT": str(attempt),
-            }
-            log = run.logs / f"verify.{attempt:03d}-rank-{rank:04d}.log"
-            with open(log, "ab") as stream:
-                command = [sys.executable, "-m", "hpctrain.train", str(run.path)]
-                self.processes.append(
-                    subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream)
-                )
-
-    def codes(self) -> list[int | None]:
-        return [process.poll() for process in self.processes]
-
-    def signal(self, number: int, ranks: list[int]) -> None:
-        for rank in ranks:
-            if self.processes[rank].poll() is None:
-                self.processes[rank].send_signal(number)
-
-    def join(self, timeout_s: float = _END_WITHIN_S) -> list[int]:
-        """Wait for all; once one has failed the others are ended, as ``srun --kill-on-bad-exit`` does it."""
-        deadline = None
-        while None in self.codes():
-            failed = [code for code in self.codes() if code not in (None, EXIT_FINISHED, EXIT_REQUEUE)]
-            if failed and deadline is None:
-                deadline = time.monotonic() + timeout_s
-                self.signal(signal.SIGKILL, list(range(len(self.processes))))
-            time.sleep(_POLL_S)
-        return [process.wait() for process in self.processes]
-
-
-def run_straight(run: RunDir, world_size: int) -> None:
-    """Run to the end in one attempt.
-
-    Raises
-    ------
-    HpctrainError
-        It did not finish; the message names the log.
-    """
-    codes = Ranks(run, world_size, 0).join()
-    if set(codes) != {EXIT_FINISHED}:
-        raise HpctrainError(f"{run.path}: the run that nobody disturbs ended with {codes}; see {run.logs}")
-
-
-def run_cut(
-    run: RunDir, world_size: int, num_cuts: int, total_steps: int, seed: int, say: Callable[[str], None]
-) -> list[Cut]:
-    """Run to the end in `num_cuts` + 1 attempts.
+@dataclass(frozen=True)
+class Twins:
+    """What was done to the second run.
 
     Parameters
     ----------
-    run : RunDir
-    world_size : int
-    num_cuts : int
-        Attempts that are ended by a signal.
-    total_steps : int
-        Of the run; the steps to cut at are drawn from all of them, the moment within a step at random too.
-    seed : int
-        Of these draws.
-    say : callable
-        Told about each cut.
-
-    Returns
-    -------
-    list of Cut
-
-    Raises
-    ------
-    HpctrainError
-        An attempt ended with another code than the signal explains.
+    cuts : list of Cut
+    attempts : int
+        Starts of the run.
+    too_late : str
+        The signal that came when the run had already finished; empty if none did.
     """
-    draw = random.Random(seed)
-    targets = sorted(draw.sample(range(1, max(2, total_steps)), k=min(num_cuts, max(1, total_steps - 1))))
-    cuts = []
-    for number, target in enumerate(targets):
-        how = draw.choice(list(CUTS))
-        ranks = Ranks(run, world_size, number)
-        reached = _wait_for_step(run, ranks, target)
-        _refuse_own_failure(run, number, ranks)
-        time.sleep(draw.uniform(0.0, 0.1))  # somewhere within an update, a save or an evaluation
-        signal_number, whom = CUTS[how]
-        everybody = list(range(world_size))
-        ranks.signal(signal_number, everybody if whom == "all" else [draw.choice(everybody)])
-        codes = ranks.join()
-        cuts.append((how, reached, codes))
-        say(f"cut {number + 1} of {len(targets)}: {how} after step {reached}, exit codes {codes}")
-        if set(codes) == {EXIT_FINISHED}:
-            break
-    codes = Ranks(run, world_size, len(targets)).join()
-    if set(codes) != {EXIT_FINISHED}:
-        raise HpctrainError(f"{run.path}: the last attempt ended with {codes}; see {run.logs}")
-    return _with_resumes(run, cuts)
 
-
-def _refuse_own_failure(run: RunDir, number: int, ranks: Ranks) -> None:
-    """Raise when an attempt has ended by itself, before any signal, without being finished."""
-    failed = [code for code in ranks.codes() if code not in (None, EXIT_FINISHED)]
-    if failed:
-        codes = ranks.join()
-        raise HpctrainError(f"{run.path}: attempt {number + 1} ended by itself with {codes}; see {run.logs}")
-
-
-def _wait_for_step(run: RunDir, ranks: Ranks, step: int) -> int:
-    """Return the newest step on record once it has reached `step`, or when the attempt has ended before."""
-    while True:
-        newest = max((record["step"] for record in run.read_metrics("train")), default=0)
-        if newest >= step or None not in ranks.codes():
-            return newest
-        time.sleep(_POLL_S)
-
-
-def _with_resumes(run: RunDir, cuts: list[tuple[str, int, list[int]]]) -> list[Cut]:
-    """Join the cuts with where the attempts after them went on."""
-    resumed = {record["attempt"]: record for record in run.read_metrics("event") if record["event"] == "resumed"}
-    joined = []
-    for number, (how, reached, codes) in enumerate(cuts):
-        after = resumed.get(number + 2, {})
-        start = int(after.get("step", 0))
-        joined.append(Cut(how, reached, codes, start, max(0, reached - start)))
-    return joined
+    cuts: list[Cut]
+    attempts: int
+    too_late: str
 
 
 def make_twin(runs_dir: Path, name: str, run_id: str, profile_text: str) -> RunDir:
@@ -196,3 +95,219 @@ def make_twin(runs_dir: Path, name: str, run_id: str, profile_text: str) -> RunD
     run = RunDir.create(runs_dir, name, run_id)
     run.profile.write_text(profile_text, encoding="utf-8")
     return run
+
+
+def start_ranks(run: RunDir, profile: Profile, attempt: int) -> LocalRanks:
+    """Start an attempt as the local launcher does it."""
+    environment = clean_environment() | {
+        "OMP_NUM_THREADS": str(profile.launch.cpus_per_rank),
+        "PYTHONUNBUFFERED": "1",
+        "HPCTRAIN_JOB_ID": f"verify-{os.getpid()}",
+        "HPCTRAIN_RESTART_COUNT": str(attempt),
+    }
+    command = [sys.executable, "-m", "hpctrain.train", str(run.path)]
+    return LocalRanks(command, profile.launch.world_size, lambda rank: _log(run, attempt, rank), environment)
+
+
+def run_straight(run: RunDir, profile: Profile, say: Callable[[str], None]) -> Pace:
+    """Run to the end in one attempt.
+
+    Returns
+    -------
+    Pace
+        How long its parts took.
+
+    Raises
+    ------
+    HpctrainError
+        It did not finish; the message quotes the log.
+    """
+    started_at = time.time()
+    with start_ranks(run, profile, 0) as ranks:
+        _watch(run, ranks, say)
+        codes = ranks.join(_GRACE_S)
+    if set(codes) != {EXIT_FINISHED}:
+        raise _own_failure(run, 0, codes, "the run that nobody disturbs does not finish:")
+    return measure(run, started_at, time.time())
+
+
+def measure(run: RunDir, started_at: float, ended_at: float) -> Pace:
+    """Return how long the parts of a finished run of one attempt took, from its records."""
+    history = read_history(run)
+    first, last = history.train[0], history.train[-1]
+    steps = max(1, last["step"] - first["step"])
+    evaluations = [record["seconds"] for record in history.evaluations]
+    saves = history.named("checkpoint")
+    return Pace(
+        start_s=max(0.0, first["time"] - started_at),
+        step_s=max(0.0, last["time"] - first["time"] - sum(evaluations)) / steps,
+        evaluation_s=statistics.median(evaluations) if evaluations else 0.0,
+        save_s=statistics.median([record["seconds"] for record in saves]) if saves else 0.0,
+        finish_s=max(0.0, ended_at - last["time"]),
+        last_step=last["step"],
+        evaluated=tuple(sorted({record["step"] for record in history.evaluations})),
+        saved=tuple(sorted({record["step"] for record in saves})),
+    )
+
+
+def run_cut(run: RunDir, profile: Profile, num_cuts: int, seed: int, pace: Pace, say: Callable[[str], None]) -> Twins:
+    """Run to the end, cut `num_cuts` times on the way.
+
+    Parameters
+    ----------
+    run : RunDir
+    profile : Profile
+    num_cuts : int
+        Attempts that are ended by a signal.
+    seed : int
+        Of ways, places and moments.
+    pace : Pace
+        Of the undisturbed run.
+    say : callable
+        Told about each cut.
+
+    Returns
+    -------
+    Twins
+
+    Raises
+    ------
+    HpctrainError
+        An attempt ended with a code that the signal does not explain.
+    """
+    draw = random.Random(seed)
+    cuts: list[tuple[Cut, int]] = []
+    aims = plan_cuts(num_cuts, seed, pace)
+    too_late = ""
+    for number, aim in enumerate(aims):
+        cut = _cut_once(run, profile, number, aim, pace, draw)
+        if set(cut.exit_codes) == {EXIT_FINISHED}:
+            too_late = aim.how
+            say(f"  {aim.how} came when the run had finished: no cut, and none of the {num_cuts - number} left can be")
+            break
+        cuts.append((cut, run.newest_attempt() + 1))
+        say(f"  cut {number + 1} of {num_cuts}: {cut.how}, {cut.phase}, exit codes {_listed(cut.exit_codes)}")
+    if not too_late:
+        with start_ranks(run, profile, len(cuts)) as ranks:
+            _watch(run, ranks, say)
+            codes = ranks.join(_GRACE_S)
+        if set(codes) != {EXIT_FINISHED}:
+            raise _own_failure(run, len(cuts), codes, "the last attempt, which nobody disturbs, does not finish:")
+    return Twins(_with_resumes(run, cuts), len(cuts) + 1, too_late)
+
+
+def _cut_once(run: RunDir, profile: Profile, number: int, aim: Aim, pace: Pace, draw: random.Random) -> Cut:
+    """Start an attempt and cut it."""
+    signal_number, whom = CUTS[aim.how]
+    attempt = run.newest_attempt() + 1
+    with start_ranks(run, profile, number) as ranks:
+        begun_s = time.monotonic()
+        seen = Follower(run, attempt)
+        _wait_for(aim, pace, ranks, seen, begun_s)
+        living = ranks.living()
+        failed = [code for code in ranks.codes() if code not in (None, EXIT_FINISHED)]
+        if failed:
+            raise _own_failure(run, number, ranks.join(_GRACE_S), "an attempt ended before it was cut:")
+        phase = seen.phase(pace)
+        after_s = time.monotonic() - begun_s
+        ranks.signal(signal_number, living if whom == "all" or not living else [draw.choice(living)])
+        codes = ranks.join(_GRACE_S)
+    if aim.how == KILL_ALL:
+        phase = seen.phase(pace)  # nothing moves any more: this is where it died
+    if not set(codes) <= _EXPLAINED:
+        raise _own_failure(run, number, codes, f"{aim.how} does not explain how an attempt ended ({phase}):")
+    at_step = None if seen.started is None else seen.last_step
+    return Cut(aim.how, phase, at_step, round(after_s, 2), codes)
+
+
+def _wait_for(aim: Aim, pace: Pace, ranks: LocalRanks, seen: Follower, begun_s: float) -> None:
+    """Return at the moment that is aimed at, or when the attempt is about to leave it, or has ended before.
+
+    The machine may be faster now than it was for the undisturbed run, so the clock alone would come too late.
+    """
+    if aim.place in ("start", "any"):
+        window_s = pace.start_s
+        if aim.place == "any":
+            newest = next((step for step, _ in list_checkpoints(seen.run)), 0)
+            window_s += max(0, aim.step - newest) * pace.step_s
+        _sleep_until(begun_s + aim.share * window_s, ranks, seen, lambda: seen.made_updates and _is_passed(aim, seen))
+        return
+
+    def is_there() -> bool:
+        if aim.place == "save":
+            return (step := seen.saving()) is not None and step >= aim.step
+        if aim.place == "finish":
+            return seen.started is not None and seen.last_step >= aim.step
+        is_right = aim.place != "evaluation" or seen.last_step in pace.evaluated
+        return is_right and seen.made_updates and seen.last_step >= aim.step
+
+    while ranks.living() and not is_there() and (aim.place == "finish" or seen.last_step < pace.last_step):
+        time.sleep(_POLL_S)
+        seen.update()
+    span_s = {
+        "update": 2 * pace.step_s,
+        "evaluation": _EARLY * pace.evaluation_s,
+        "save": _EARLY * pace.save_s,
+        "finish": pace.finish_s,
+    }
+    moment_s = time.monotonic() + aim.share * span_s[aim.place]
+    _sleep_until(moment_s, ranks, seen, lambda: "finished" in seen.events)
+
+
+def _is_passed(aim: Aim, seen: Follower) -> bool:
+    """Whether an attempt has made its first update, or all it was to make, before its moment came."""
+    return aim.place == "start" or seen.last_step >= aim.step
+
+
+def _sleep_until(moment_s: float, ranks: LocalRanks, seen: Follower, is_passed: Callable[[], bool]) -> None:
+    while (left_s := moment_s - time.monotonic()) > 0 and ranks.living() and not is_passed():
+        time.sleep(min(left_s, 5 * _POLL_S))
+        seen.update()
+
+
+def _watch(run: RunDir, ranks: LocalRanks, say: Callable[[str], None]) -> None:
+    """Say now and then how far an attempt has come, until a rank has ended."""
+    seen = Follower(run, run.newest_attempt() + 1)
+    next_s = time.monotonic() + _SAY_EVERY_S
+    while len(ranks.living()) == len(ranks.processes):
+        time.sleep(0.05)
+        if time.monotonic() >= next_s:
+            next_s += _SAY_EVERY_S
+            seen.update()
+            if seen.started is not None:
+                say(f"  step {seen.last_step} of {seen.started['total_steps']}")
+
+
+def _with_resumes(run: RunDir, cuts: list[tuple[Cut, int]]) -> list[Cut]:
+    """Add to the cuts where the first attempt after each, counted from its lease, went on that got so far."""
+    starts = {
+        record["attempt"]: record["start_step"] for record in run.read_metrics("event") if record["event"] == "started"
+    }
+    joined = []
+    for cut, following in cuts:
+        start = next((starts[number] for number in sorted(starts) if number >= following), 0)
+        joined.append(replace(cut, resumed_from=start, steps_redone=max(0, (cut.at_step or 0) - start)))
+    return joined
+
+
+def _log(run: RunDir, attempt: int, rank: int) -> Path:
+    return run.logs / f"verify.{attempt:03d}-rank-{rank:04d}.log"
+
+
+def _own_failure(run: RunDir, attempt: int, codes: list[int], what: str) -> HpctrainError:
+    """Return the error for an attempt that ended for a reason of its own, quoting the rank that says most."""
+    told = [rank for rank, code in enumerate(codes) if 1 <= code <= 6]
+    ended = [rank for rank, code in enumerate(codes) if code not in (EXIT_FINISHED, EXIT_REQUEUE)]
+    rank = (told or ended or [0])[0]
+    lines = _log(run, attempt, rank).read_text(encoding="utf-8", errors="replace").splitlines()
+    quoted = "\n".join(f"    {line}" for line in lines[-_TAIL_LINES:]) or "    (it says nothing)"
+    error: Any = SiteError(
+        f"{run.path}: {what} exit codes {_listed(codes)}. Rank {rank} says last:\n{quoted}\n  all of it: {run.logs}"
+    )
+    if 2 <= codes[rank] <= 6:
+        error.exit_code = codes[rank]
+    return error
+
+
+def _listed(codes: list[int]) -> str:
+    return ", ".join(map(str, codes))

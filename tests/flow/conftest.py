@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ import numpy as np
 import pytest
 import yaml
 
+from hpctrain.launch.ranks import free_port, torchrun_variables
 from hpctrain.rundir import RunDir
 
 NUM_PIXELS = 200
@@ -91,18 +91,14 @@ class Ranks:
     """The processes of one attempt, started as torchrun starts them."""
 
     def __init__(self, run: RunDir, world_size: int, **environment: str) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        port = free_port()
         self.run = run
         self.processes = []
         for rank in range(world_size):
-            place = {"RANK": rank, "WORLD_SIZE": world_size, "LOCAL_RANK": rank, "LOCAL_WORLD_SIZE": world_size}
-            place |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
             self.processes.append(
                 subprocess.Popen(
                     [sys.executable, "-m", "hpctrain.train", str(run.path)],
-                    env={**os.environ, **{k: str(v) for k, v in place.items()}, **environment},
+                    env={**os.environ, **torchrun_variables(rank, world_size, port), **environment},
                     stdout=subprocess.PIPE,
                     stderr=subprocess.PIPE,
                     text=True,

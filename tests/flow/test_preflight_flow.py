@@ -11,6 +11,7 @@ import sys
 import pytest
 
 from hpctrain.errors import EXIT_RANKS_LOST, NodeError
+from hpctrain.launch.ranks import free_port
 
 CAN_MOUNT = (
     shutil.which("unshare") is not None
@@ -37,7 +38,7 @@ def test_a_node_whose_data_are_not_mounted_or_hang_is_named_and_the_others_are_n
     run = make_run(launch={"ranks_per_node": 2}, data={"files": [str(folder / "*.h5")]})
     trainer = [sys.executable, "-m", "hpctrain.train", str(run.path)]
     hidden = ["unshare", "-m", "sh", "-c", f'{mount.format(folder=folder)} && exec "$@"', "sh", *trainer]
-    world = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())}
+    world = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     processes = [
         subprocess.Popen(
             command,
@@ -71,11 +72,3 @@ def test_a_rank_that_hangs_is_ended_with_the_others_and_the_run_goes_on_afterwar
     assert start(run, 2).wait() == [0, 0]
     steps = [record["step"] for record in run.read_metrics("train")]
     assert steps == sorted(set(steps))
-
-
-def _free_port() -> int:
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]

@@ -108,3 +108,10 @@ def test_every_document_is_reached_from_the_readme():
         links = LINK.findall(path.read_text())
         waiting += [(path.parent / link.partition("#")[0]).resolve() for link in links if "://" not in link]
     assert sorted(set((REPOSITORY / "docs").rglob("*.md")) - seen) == []
+
+
+def test_the_resume_check_that_is_shown_is_as_it_was_written():
+    from hpctrain.verify.certificate import check_tables
+
+    shown = list(check_tables((REPOSITORY / "docs" / "verify-resume.md").read_text()))
+    assert shown == [("Resume check of `quickstart`: identical", True)]

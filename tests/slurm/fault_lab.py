@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from slurm_cluster import ENDED, REPOSITORY, SlurmCluster, wait_until
 
-from hpctrain.launch.history import read_history
+from hpctrain.launch.history import EndedAttempt, read_history
 from hpctrain.launch.submit import prepare, submit
 from hpctrain.profile.schema import Profile
 from hpctrain.rundir import RunDir, read_json
@@ -27,7 +29,7 @@ def profile(folder: Path, name: str, **changes: dict[str, Any]) -> Profile:
     sections: dict[str, dict[str, Any]] = {
         "launch": {
             "nodes": 2, "ranks_per_node": 1, "gpus_per_node": 0, "cpus_per_rank": 1, "time_limit": "00:10:00",
-            "signal_lead_s": 10, "runs_dir": str(folder / "runs"),
+            "signal_lead_s": 10, "runs_dir": str(folder / "runs"), "sbatch": {"exclusive": True},
         },
         "data": {
             "files": [str(folder / "spectra.h5")], "reader_threads": 1, "columns": {"mask": None},
@@ -83,7 +85,7 @@ class FaultedRun:
             for pid, words in self.processes().items():
                 if words[0].endswith("srun") or "hpctrain.train" not in words:
                     continue
-                if _environment(pid).get("SLURM_PROCID") == str(rank):
+                if environment_of(pid).get("SLURM_PROCID") == str(rank):
                     found.append(pid)
             return bool(found)
 
@@ -105,7 +107,11 @@ class FaultedRun:
             except OSError:
                 continue
             # Its subshells have the same command line; the shell itself is slurmstepd's child.
-            if is_script and _environment(pid).get("SLURM_JOB_ID") == self.job and "slurmstepd" in _name(_parent(pid)):
+            if (
+                is_script
+                and environment_of(pid).get("SLURM_JOB_ID") == self.job
+                and "slurmstepd" in _name(_parent(pid))
+            ):
                 return pid
         raise AssertionError(f"job {self.job} has no batch shell")
 
@@ -130,8 +136,11 @@ class FaultedRun:
     def events(self, name: str) -> list[dict[str, Any]]:
         return [record for record in self.run.read_metrics("event") if record["event"] == name]
 
+    def ended(self) -> list[EndedAttempt]:
+        return read_history(self.run)
+
     def followed(self) -> list[str]:
-        return [ended.followed for ended in read_history(self.run)]
+        return [ended.followed for ended in self.ended()]
 
     def losses(self) -> list[tuple[int, float, float]]:
         return [(record["step"], record["loss"], record["grad_norm"]) for record in self.run.read_metrics("train")]
@@ -153,6 +162,30 @@ class FaultedRun:
     def signal(self, number: signal.Signals, *ranks: int) -> None:
         for rank in ranks:
             os.kill(self.rank_pid(rank), number)
+
+    @contextlib.contextmanager
+    def slowed(self, pids: list[int], go_s: float, stop_s: float) -> Iterator[None]:
+        """Let processes run for `go_s` and stand for `stop_s` in turns; Slurm's CONT does not wake them for good."""
+        ended = threading.Event()
+
+        def stop_and_go() -> None:
+            while not ended.is_set():
+                until = time.monotonic() + stop_s
+                while time.monotonic() < until and not ended.is_set():
+                    send(pids, signal.SIGSTOP)
+                    time.sleep(0.005)
+                if go_s:
+                    send(pids, signal.SIGCONT)
+                    ended.wait(go_s)
+            send(pids, signal.SIGCONT)
+
+        thread = threading.Thread(target=stop_and_go, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
 
     def wait_for_pending(self, number: signal.Signals, rank: int) -> None:
         """Return when a signal has reached a rank, whether or not the rank has acted on it."""
@@ -214,7 +247,22 @@ class FaultedRun:
         return self.cluster.job(self.job).get("JobState") in ENDED - {"PREEMPTED", "NODE_FAIL"}
 
 
-def _environment(pid: int) -> dict[str, str]:
+def send(pids: list[int], number: signal.Signals) -> None:
+    """Signal those processes that are still there."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
+def is_at_work(pid: int) -> bool:
+    """Whether a process has neither gone nor ended; a parent that is stopped does not take note of its end."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def environment_of(pid: int) -> dict[str, str]:
     try:
         text = Path(f"/proc/{pid}/environ").read_bytes().decode(errors="replace")
     except OSError:

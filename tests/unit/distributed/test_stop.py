@@ -39,7 +39,7 @@ PROGRAM = textwrap.dedent(
         if stop.cause:
             print(stop.cause, *stop.flags(), flush=True)
             break
-    time.sleep(3.5)
+    time.sleep(6)
     """
 )
 
@@ -63,16 +63,42 @@ def test_usr2_and_term_ask_for_a_requeue_and_ctrl_c_for_an_end():
         process.communicate()
 
 
-def test_the_terms_of_one_time_limit_are_one_event_and_a_later_one_ends_at_once():
+def test_warning_and_terms_of_one_time_limit_end_nothing_and_a_later_term_ends_at_once():
     process = _start()
-    process.send_signal(signal.SIGTERM)
+    process.send_signal(signal.SIGUSR2)
     process.stdout.readline()
+    time.sleep(2.3)
+    process.send_signal(signal.SIGTERM)
+    time.sleep(0.1)
     process.send_signal(signal.SIGTERM)
     time.sleep(0.3)
-    assert process.poll() is None, "Slurm sends TERM twice within milliseconds"
+    assert process.poll() is None, "after the warning, Slurm sends TERM twice within milliseconds"
     time.sleep(2.0)
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=2) == EXIT_TERMINATED
+    process.communicate()
+
+
+def test_a_rank_that_waits_for_another_in_a_collective_leaves_at_the_second_term_too():
+    """Its main thread is not in the interpreter, so no handler of Python's runs; here it waits for itself."""
+    program = textwrap.dedent(
+        """
+        import ctypes
+        from hpctrain.distributed.stop import StopRequest
+        StopRequest().install()
+        mutex, libc = ctypes.create_string_buffer(128), ctypes.CDLL(None)
+        libc.pthread_mutex_lock(mutex)
+        print("ready", flush=True)
+        libc.pthread_mutex_lock(mutex)
+        """
+    )
+    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGTERM)
+    time.sleep(2.3)
+    assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=5) == EXIT_TERMINATED
     process.communicate()
 
 

@@ -69,6 +69,15 @@ CASES = {
         says="srun: error: n2: task 3: Exited with exit code 75\nsrun: error: n1: task 0: Exited with exit code 6",
         exits_with=6,
     ),
+    "a node is unfit, and its rank was taken down": Case(
+        "requeued",
+        code=143,
+        says="srun: error: n1: task 0: Exited with exit code 77\nsrun: error: n2: task 1: Terminated",
+        exits_with=77,
+    ),
+    "a node is lost, which srun calls success": Case(
+        "requeued", code=0, says="srun: error: Node failure on n1", exits_with=76
+    ),
     "requeue is off": Case("requeue-is-off", requeue=False),
     "the last attempt allowed": Case("too-many-attempts", restart=9),
     "the last but one": Case("requeued", restart=8, acts=ADVANCE),
@@ -208,6 +217,62 @@ def test_a_term_after_the_time_limit_is_the_time_limit_and_requeues(tmp_path, mo
     run, _, fake = run_script(tmp_path, CASES["told to stop, and killed"])
     assert read_history(run)[-1].followed == "requeued"
     assert "requeue 7" in (fake / "scontrol.log").read_text()
+
+
+def slurm_says(monkeypatch, words):
+    """Make the fake scontrol answer as Slurm 22.05 does while it ends a job."""
+    job = f"JobId=7 JobName=x Priority=1 {words} ExitCode=0:0"
+    monkeypatch.setitem(
+        FAKE_COMMANDS,
+        "scontrol",
+        f"""echo "$@" >> "$FAKE/scontrol.log"
+        [ "$1 $2" != "show hostnames" ] || echo node1
+        [ "$1 $2" != "show config" ] || echo "KillWait                = 3 sec"
+        [ "$1 $2" != "show job" ] || echo "{job}" """,
+    )
+
+
+def test_a_time_limit_that_was_shortened_meanwhile_is_one_all_the_same(tmp_path, monkeypatch):
+    """The deadline that was read at the start is far away; Slurm itself says why it ended the job."""
+    slurm_says(monkeypatch, "JobState=COMPLETING Reason=TimeLimit Dependency=(null) Requeue=1 Restarts=0")
+    run, _, fake = run_script(tmp_path, CASES["told to stop, and killed"])
+    assert read_history(run)[-1].followed == "requeued"
+    assert "requeue 7" in (fake / "scontrol.log").read_text().splitlines()
+
+
+def test_what_follows_a_time_limit_is_decided_before_ranks_that_hang_are_killed(tmp_path, monkeypatch):
+    """KillWait after its TERM Slurm kills them, and the batch script with them."""
+    slurm_says(monkeypatch, "JobState=COMPLETING Reason=TimeLimit Dependency=(null) Requeue=1 Restarts=0")
+    hangs = 'kill -TERM $BATCH; sleep 4; echo killed >> "$FAKE/scontrol.log"'
+    run, code, fake = run_script(tmp_path, replace(CASES["told to stop, and killed"], acts=hangs))
+    assert (code, read_history(run)[-1].exit_code, read_history(run)[-1].followed) == (143, 143, "requeued")
+    asked = (fake / "scontrol.log").read_text().splitlines()
+    assert asked.index("requeue 7") < asked.index("killed")
+
+
+def test_scancel_after_a_limit_that_was_extended_is_still_somebodys_wish(tmp_path, monkeypatch):
+    monkeypatch.setitem(FAKE_COMMANDS, "squeue", "date -d '1 second ago' +%Y-%m-%dT%H:%M:%S")
+    slurm_says(monkeypatch, "JobState=COMPLETING Reason=None Dependency=(null) Requeue=1 Restarts=0")
+    run, _, fake = run_script(tmp_path, CASES["told to stop, and killed"])
+    assert read_history(run)[-1].followed == "terminated"
+    assert "requeue 7" not in (fake / "scontrol.log").read_text().splitlines()
+
+
+def test_a_script_whose_node_was_given_up_never_requeues_the_start_that_took_over(tmp_path, monkeypatch):
+    """Its ranks lost each other or were fenced; `scontrol requeue` would end the attempt that is at work elsewhere."""
+    slurm_says(monkeypatch, "JobState=RUNNING Reason=None Dependency=(null) Requeue=1 Restarts=2")
+    run, _, fake = run_script(tmp_path, replace(CASES["a rank was killed"], restart=1))
+    assert read_history(run)[-1].followed == "terminated"
+    assert "requeue 7" not in (fake / "scontrol.log").read_text().splitlines()
+    assert not run.bad_nodes.exists()
+
+
+def test_the_late_word_of_an_attempt_that_was_replaced_stands_where_it_belongs(tmp_path):
+    run = RunDir(tmp_path)
+    run.make_folders()
+    for job_id, restart, followed in (("5", 0, "terminated"), ("7", 1, "finished"), ("7", 0, "failed")):
+        append_history(run, EndedAttempt(5.0, job_id, restart, 0, "none", "none", followed))
+    assert [ended.followed for ended in read_history(run)] == ["terminated", "failed", "finished"]
 
 
 def test_a_node_that_kills_ranks_twice_is_avoided_and_an_old_strike_expires(tmp_path):

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from html.parser import HTMLParser
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -315,13 +316,30 @@ def test_the_command_writes_where_it_is_told_and_prints_the_path(finished, tmp_p
     assert out.read_text(encoding="utf-8").startswith("<!doctype html>")
 
 
+def test_the_time_line_stands_alone_as_an_svg_file(finished, tmp_path, capsys):
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    out = tmp_path / "line.svg"
+    assert command.run(parser.parse_args([str(finished.path), "--timeline", str(out)])) == 0
+    assert capsys.readouterr().out.strip() == str(out)
+    root = ElementTree.parse(out).getroot()
+    assert finished.name in root.findtext("{http://www.w3.org/2000/svg}title")
+    assert "prefers-color-scheme: dark" in root.findtext("{http://www.w3.org/2000/svg}style")
+
+
+def test_a_run_that_never_began_has_no_time_line(tmp_path):
+    (tmp_path / "profile.yaml").write_text("name: x\n")
+    with pytest.raises(ProfileError, match="no attempt has begun"):
+        command.run(argparse.Namespace(run_dir=str(tmp_path), out=None, timeline="x.svg", open=False))
+
+
 @pytest.mark.parametrize("make", [False, True])
 def test_a_directory_that_is_no_run_is_refused(tmp_path, make):
     path = tmp_path / "nothing"
     if make:
         path.mkdir()
     with pytest.raises(ProfileError, match="is no run directory"):
-        command.run(argparse.Namespace(run_dir=str(path), out=None, open=False))
+        command.run(argparse.Namespace(run_dir=str(path), out=None, timeline=None, open=False))
     assert not (path / "report.html").exists()
 
 
