@@ -245,6 +245,9 @@ class DataSection(Section):
     """Threads that read ahead; 0 reads in the training loop. The batches are the same for any number."""
     prefetch_batches: Annotated[int, Field(ge=1, le=64)] = 4
     """Micro-batches kept ready per rank."""
+    shuffle_window: Annotated[int, Field(ge=1)] = 4096
+    """Spectra that are shuffled among each other where files are compressed; each rank keeps two such windows decoded
+    in memory. Files that are not compressed are shuffled as a whole."""
 
 
 class SpectralVAESection(Section):

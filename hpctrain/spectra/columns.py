@@ -92,6 +92,15 @@ class RowReader:
             raise DataError(f"{self._mapped.path}: {self._name}: ends beyond the end of the file; it is truncated")
 
     @property
+    def way(self) -> str:
+        """How rows are read: ``block``, ``chunks`` (both out of a memory map), ``decoded`` or ``libhdf5``."""
+        if self._block is not None:
+            return "block"
+        if self._chunk_address is not None:
+            return "chunks"
+        return "libhdf5" if self._decoded is None else "decoded"
+
+    @property
     def decoded_bytes(self) -> int:
         """Bytes of a decoded row, where rows have to be decoded before they can be read; 0 otherwise."""
         return self._row_bytes if self._decoded is not None else 0

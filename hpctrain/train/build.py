@@ -45,6 +45,8 @@ class Spectra:
     source : SpectraSet
     train_rows, validation_rows : ndarray of int64
         Global rows, sorted.
+    blocks : ndarray of int64, or None
+        Where among the training rows the pieces begin that have to be decoded together, if any have to be.
     facts : DataFacts
         What the network's geometry is computed from; fixed at the first attempt.
     """
@@ -52,6 +54,7 @@ class Spectra:
     source: SpectraSet
     train_rows: np.ndarray
     validation_rows: np.ndarray
+    blocks: np.ndarray | None
     facts: DataFacts
 
 
@@ -117,7 +120,11 @@ def open_data(profile: Profile, run: RunDir, world: World) -> Spectra:
                 f"{', '.join(profile.data.files)}: no {name} spectra among {len(source)} rows; "
                 "use more spectra or another data.split"
             )
-    return Spectra(source, train_rows, validation_rows, _facts(run, world, profile, source, train_rows))
+    blocks = None
+    if source.decoded_bytes:
+        blocks = source.blocks(train_rows)
+        source.keep_window(profile.data.shuffle_window)
+    return Spectra(source, train_rows, validation_rows, blocks, _facts(run, world, profile, source, train_rows))
 
 
 def _facts(run: RunDir, world: World, profile: Profile, source: SpectraSet, train_rows: np.ndarray) -> DataFacts:
@@ -193,7 +200,7 @@ def build_run(
 ) -> Run:
     """Build every part of this rank's share of the run, at step 0."""
     spectra = open_data(profile, directory, world)
-    schedule = Schedule(profile, len(spectra.train_rows))
+    schedule = Schedule(profile, len(spectra.train_rows), spectra.blocks)
     model = build_network(profile, spectra.facts, device)
     optimizer = build_optimizer(model, profile.train)
     averaged = None
