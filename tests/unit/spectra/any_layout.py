@@ -180,6 +180,8 @@ def read_plainly(path: Path) -> dict[str, np.ndarray]:
         found = {name: _unscaled(file[name]) for name in ("flux", "ivar")}
         if "mask" in file:
             found["ivar"][file["mask"][:] != 0] = 0
+        wavelength = file["wavelength"][:]
+        found["ivar"][:, ~(np.isfinite(wavelength) & (wavelength > 0))] = 0
         for name in ("target_id", "redshift"):
             found[name] = file[name][:]
     return found
