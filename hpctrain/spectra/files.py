@@ -198,7 +198,7 @@ def _find_columns(library: h5py.File, columns: ColumnsSection) -> dict[str, h5py
         if name is None:
             continue
         # Not `library.get`, for which what cannot be opened is as good as missing: a mask would be left out in silence.
-        item = library[name] if name in library else None
+        item = library[name] if name in library else None  # noqa: SIM401
         if isinstance(item, h5py.Dataset):
             found[role] = item
         elif role != "mask" or "mask" in columns.model_fields_set:
