@@ -268,6 +268,11 @@ class SpectraSet:
             row=torch.from_numpy(rows.copy()),
         )
 
+    def locate(self, row: int) -> tuple[Path, int]:
+        """Return the file a row of the set is in, and its row there."""
+        number = int(np.searchsorted(self._starts, row, side="right")) - 1
+        return self._files[number].path, row - int(self._starts[number])
+
     def close(self) -> None:
         """Close what is open; a later read opens it again."""
         for file in self._files:
