@@ -318,14 +318,14 @@ class SpectraSet:
             readers[0].take(parts[0][2], target, self._decoders())
             return out
         addresses = np.zeros(num_rows, np.int64)
-        for reader, (file, places, rows) in zip(readers, parts, strict=True):
+        for reader, (_, places, rows) in zip(readers, parts, strict=True):
             found = reader.addresses(rows) if reader.out_dtype == target.dtype else None
             if found is None:
                 values = np.empty((len(rows), self.num_pixels), target.dtype)
                 reader.take(rows, values, self._decoders())
                 target[places] = values
             else:
-                file.mapped.check()
+                reader.check()
                 addresses[places] = found
         in_memory = np.flatnonzero(addresses)
         if in_memory.size == num_rows:

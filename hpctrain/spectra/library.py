@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import stat
 import threading
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar
 
@@ -35,7 +36,7 @@ class LibraryFile:
         self._file: h5py.File | None = None
         self._all.add(self)
 
-    @contextmanager
+    @contextlib.contextmanager
     def dataset(self, name: str) -> Iterator[h5py.Dataset]:
         """Give one thread at a time the open dataset."""
         with self._lock:
@@ -79,6 +80,9 @@ def open_library_file(path: Path) -> h5py.File:
     DataError
         The file is missing, may not be read, is damaged or no HDF5.
     """
+    with contextlib.suppress(OSError):
+        if stat.S_ISFIFO(path.stat().st_mode):  # to open one waits for who writes to it
+            raise DataError(f"{path}: is a pipe, not a file")
     try:
         return h5py.File(path, "r", locking=False, rdcc_nbytes=CHUNK_CACHE_BYTES)
     except FileNotFoundError:
