@@ -22,7 +22,7 @@ from hpctrain.spectra.wavelength import fill_padding, is_wavelength, read_common
 if TYPE_CHECKING:
     from hpctrain.profile.schema import ColumnsSection
 
-_OTHER_NAMES = {
+OTHER_NAMES = {
     "flux": ("spectrum_flux", "spectra", "FLUX"),
     "ivar": ("spectrum_ivar", "IVAR", "inverse_variance", "weights"),
     "mask": ("spectrum_mask", "MASK", "mask_array"),
@@ -198,7 +198,7 @@ def _find_columns(library: h5py.File, columns: ColumnsSection) -> dict[str, h5py
 
 
 def _missing_column(library: h5py.File, role: str, name: str, names: list[str]) -> str:
-    known = [other for other in names if other.rsplit("/", 1)[-1] in _OTHER_NAMES[role]]
+    known = [other for other in names if other.rsplit("/", 1)[-1] in OTHER_NAMES[role]]
     near = known or difflib.get_close_matches(name, names, n=1, cutoff=0.6)
     advice = f"; set data.columns.{role}: {near[0]}" if near else ""
     what = "is a group, not a dataset" if name in library else "is not in the file"
