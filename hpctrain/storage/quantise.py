@@ -2,7 +2,8 @@
 
 The last bits of a flux are noise that no compressor can shorten. Rounded to steps of a power of two of at most an
 eighth of its sigma, a flux changes by 0.027 sigma rms (0.063 at most): 0.07 % more variance, for a file of about a
-quarter of the size. The step follows from the inverse variance that is stored beside it, so rounding twice changes nothing more.
+quarter of the size. The step follows from the inverse variance that is stored beside it, so rounding twice changes
+nothing more.
 """
 
 from __future__ import annotations
