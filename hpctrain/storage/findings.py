@@ -83,9 +83,7 @@ _Reason = tuple[str, str, str]
 def _of_column(column: ColumnLayout, has_one_grid: bool) -> list[_Reason]:
     row_bytes = column.shape[1] * column.item_bytes
     if column.role == "wavelength" and has_one_grid:
-        text = (
-            f"the same grid in every row, {column.shape[0] * row_bytes / 1e6:,.1f} MB that are compared at each start"
-        )
+        text = f"the same grid in every row: {row_bytes:,} bytes for each spectrum, all compared at every start"
         return [("wavelength-repeated", text, "repack")]
     found = [*_of_access(column), *_of_numbers(column)]
     if column.role == "wavelength":

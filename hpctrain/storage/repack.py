@@ -32,6 +32,7 @@ from hpctrain.spectra.files import SpectraFile, open_file
 from hpctrain.spectra.fingerprint import ColumnHash, settle_time, stored_hashes, write_hashes
 from hpctrain.spectra.hdf5 import SpectraSet
 from hpctrain.spectra.library import open_library_file
+from hpctrain.spectra.sink import Sink, new_hdf5_file
 from hpctrain.storage.attributes import OF_SCALED_NUMBERS, copy_attributes, equal_attributes
 from hpctrain.storage.loss import Loss
 from hpctrain.storage.opening import files_of, open_set
@@ -231,19 +232,14 @@ class _Job:
 
     def write(self, path: Path) -> dict[str, str]:
         """Write the file; return the SHA-256 of each column as it was read, rounded where it is to be rounded."""
-        with h5py.File(path, "w", alignment_threshold=2**20, alignment_interval=_ALIGNMENT) as file:
+        with new_hdf5_file(path, alignment_threshold=2**20, alignment_interval=_ALIGNMENT) as (file, sink):
             self._copy_groups(file)
             known = self._copy_shared(file)
-            known |= self._write_pixels(file)
+            known |= self._write_pixels(file, sink)
             for name in self.contents.by_row:
-                known[name] = self._write_column(file, name)
+                known[name] = self._write_column(file, sink, name)
             known = {name: value for name, value in known.items() if value}
             write_hashes(file, known)
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
         return known
 
     def _copy_groups(self, file: h5py.File) -> None:
@@ -313,7 +309,7 @@ class _Job:
         column.update(values)
         return column.hexdigest()
 
-    def _write_pixels(self, file: h5py.File) -> dict[str, str]:
+    def _write_pixels(self, file: h5py.File, sink: Sink) -> dict[str, str]:
         shape = (len(self.spectra), self.spectra.num_pixels)
         outputs = {name: self._create_pixels(file, name, shape) for name in _PIXELS}
         read, kept = ({name: ColumnHash() for name in _PIXELS} for _ in range(2))
@@ -331,6 +327,7 @@ class _Job:
                     outputs[name][begin:end] = rounded[name]
                 for future in hashing:
                     future.result()
+                sink.check()
                 done += sum(array.nbytes for array in rounded.values())
                 self._on_progress("writing", done, self._pixel_bytes)
         self._check_loss()
@@ -394,7 +391,7 @@ class _Job:
                 "is too small for float16 (6e-8); take float32, or --quantise, or another unit; nothing was written"
             )
 
-    def _write_column(self, file: h5py.File, name: str) -> str | None:
+    def _write_column(self, file: h5py.File, sink: Sink, name: str) -> str | None:
         """Write a column that stays as it is, but for the order of its bytes; return its hash."""
         dtype, tail = column_dtype(self.files, name)
         if h5py.check_ref_dtype(dtype) is not None:
@@ -412,6 +409,7 @@ class _Job:
             if not is_text:
                 values = values.astype(dtype, copy=False)
             dataset[begin : begin + len(values)] = values
+            sink.check()
             column.update(values)
             begin += len(values)
         return column.hexdigest()

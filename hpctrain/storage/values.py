@@ -17,6 +17,8 @@ from hpctrain.storage.opening import files_of
 
 SAMPLE_ROWS = 4096
 _BLOCK_BYTES = 16 * 2**20
+_MANY = 100
+"""Damaged places; who has more of them knows enough."""
 
 
 @dataclass
@@ -77,8 +79,10 @@ def count_bad_values(
             for rows in _chosen(file, share):
                 try:
                     _count(file, rows, counts, pool)
-                except DataError as error:
-                    problems.append(str(error))
+                except DataError:
+                    problems += [text for text in _damaged(file, rows, pool) if text not in problems]
+                    if len(problems) > _MANY:
+                        return counts, problems
                 done += len(rows)
                 if on_progress is not None:
                     on_progress("looking at values", done, max(done, round(share * len(spectra))))
@@ -95,6 +99,20 @@ def _chosen(file: SpectraFile, share: float) -> list[np.ndarray]:
     run = min(wanted, max(file.band_rows, 16), at_once)
     begins = np.unique(np.linspace(0, num_rows - run, max(1, wanted // run)).astype(np.int64) // run * run)
     return [np.arange(begin, min(begin + run, num_rows)) for begin in begins.tolist()]
+
+
+def _damaged(file: SpectraFile, rows: np.ndarray, pool: ThreadPoolExecutor) -> list[str]:
+    """Return what is wrong with rows of a block that cannot be read as a whole, one line for each place."""
+    texts: dict[str, None] = {}
+    readers = [reader for reader in (file.flux, file.ivar, file.mask) if reader is not None]
+    for begin in range(int(rows[0]), int(rows[-1]) + 1, file.band_rows):
+        part = rows[(rows >= begin) & (rows < begin + file.band_rows)]
+        for reader in readers:
+            try:
+                reader.take_stored(part, pool)
+            except DataError as error:
+                texts[str(error)] = None
+    return list(texts)
 
 
 def _count(file: SpectraFile, rows: np.ndarray, counts: BadValues, pool: ThreadPoolExecutor) -> None:
