@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+_STOPPING = (signal.SIGINT, signal.SIGTERM)
+
 _DOCTOR = """Say how fast these files are on this disk, why, what would make them faster, and what is wrong with them.
 
 Measures for a few seconds: the disk, random rows through the reader of the trainer, decoding. Looks at the values of a
@@ -95,9 +97,7 @@ def _repack(args: argparse.Namespace) -> int:
     from hpctrain.storage.target import Target
 
     target = Target(args.layout, args.compression, args.chunk_rows, args.dtype, args.quantise)
-    # The queue's TERM as well as Ctrl-C: an unfinished file of many GB should not stay.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    with _progress() as on_progress:
+    with _progress() as show, _stoppable(show) as on_progress:
         done = repack(
             args.files,
             args.out,
@@ -131,19 +131,40 @@ def _verify(args: argparse.Namespace) -> int:
 
 
 @contextlib.contextmanager
+def _stoppable(show: Any) -> Iterator[Any]:
+    """Stop between two blocks on Ctrl-C and on the queue's TERM, so that an unfinished file of many GB does not stay.
+
+    Not wherever the signal happens to come: within a call from libhdf5, an exception would be taken for a bad disk.
+    """
+    stopped: list[int] = []
+
+    def on_progress(what: str, done: int, total: int) -> None:
+        if stopped:
+            raise KeyboardInterrupt if stopped[0] == signal.SIGINT else SystemExit(128 + stopped[0])
+        if show is not None:
+            show(what, done, total)
+
+    before = {one: signal.signal(one, lambda number, _: stopped.append(number)) for one in _STOPPING}
+    try:
+        yield on_progress
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
+
+
+@contextlib.contextmanager
 def _progress() -> Iterator[Any]:
     """Show a bar where someone can see it."""
     if not sys.stderr.isatty():
         yield None
         return
     from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
+        TaskProgressColumn(),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:

@@ -412,6 +412,7 @@ class _Job:
             sink.check()
             column.update(values)
             begin += len(values)
+            self._on_progress("writing other columns", begin, len(self.spectra))
         return column.hexdigest()
 
     def verify(self, path: Path, known: dict[str, str]) -> None:
@@ -435,8 +436,10 @@ class _Job:
             self._on_progress("checking", done, total)
         written.close()
         found = {getattr(columns, name): column.hexdigest() for name, column in hashes.items()}
-        for name in known.keys() - found.keys():
+        others = sorted(known.keys() - found.keys())
+        for number, name in enumerate(others, 1):
             found[name] = hash_stored(path, name)
+            self._on_progress("checking other columns", number, len(others))
         wrong = sorted(name for name, value in known.items() if found.get(name) != value)
         if wrong:
             raise DataError(
