@@ -31,6 +31,7 @@ from hpctrain.ingest.writer import FORMAT, FORMAT_VERSION, require_free
 from hpctrain.rundir import fsync_directory
 from hpctrain.spectra.fingerprint import ColumnHash, settle_time, write_hashes
 from hpctrain.spectra.hashing import key_of, mix64
+from hpctrain.spectra.sink import new_hdf5_file
 
 if TYPE_CHECKING:
     import h5py
@@ -235,14 +236,12 @@ def simulate(
     DataError
         The file exists, or cannot be written.
     """
-    import h5py
-
     require_free(path, overwrite)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     simulator = Simulator(section)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with h5py.File(temporary, "w") as file:
+        with new_hdf5_file(temporary) as (file, sink):
             _lay_out(file, simulator)
             hashes = {name: ColumnHash() for name in ("flux", "ivar")}
             for start in range(0, section.num_spectra, BLOCK_ROWS):
@@ -252,11 +251,10 @@ def simulate(
                     file[name][start:stop] = values
                     if name in hashes:
                         hashes[name].update(values)
+                sink.check()
                 if on_rows is not None:
                     on_rows(stop - start)
             write_hashes(file, {name: column.hexdigest() for name, column in hashes.items()})
-        with open(temporary, "rb+") as stream:
-            os.fsync(stream.fileno())
         settle_time(temporary)
         require_free(path, overwrite)
         os.replace(temporary, path)
