@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import glob
 import hashlib
+from collections.abc import Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -160,8 +162,12 @@ def open_file(path: Path, columns: ColumnsSection) -> SpectraFile:
         wavelength = found["wavelength"]
         has_rows = wavelength.ndim == 2 and wavelength.shape[0] == found["flux"].shape[0]
         is_empty = found["flux"].shape[0] == 0
-        grid = None if is_empty and has_rows else read_common_grid(wavelength)
-        target_id, notes = _read_target_id(found["target_id"])
+        with _readable(wavelength):
+            grid = None if is_empty and has_rows else read_common_grid(wavelength)
+        with _readable(found["target_id"]):
+            target_id, notes = _read_target_id(found["target_id"])
+        with _readable(found["redshift"]):
+            redshift = _read_numbers(found["redshift"])
         return SpectraFile(
             path=path,
             library_file=library_file,
@@ -172,9 +178,21 @@ def open_file(path: Path, columns: ColumnsSection) -> SpectraFile:
             grid=grid,
             wavelength_rows=RowReader(library_file, mapped, wavelength) if has_rows else None,
             target_id=target_id,
-            redshift=_read_numbers(found["redshift"]),
+            redshift=redshift,
             notes=notes,
         )
+
+
+@contextlib.contextmanager
+def _readable(dataset: h5py.Dataset) -> Iterator[None]:
+    """Say which column it is that libhdf5 cannot read."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        raise DataError(
+            f"{dataset.file.filename}: {_name(dataset)}: cannot be read ({error}); the file is damaged, or packed with "
+            "a filter this machine lacks (pip install hdf5plugin)"
+        ) from error
 
 
 def _find_columns(library: h5py.File, columns: ColumnsSection) -> dict[str, h5py.Dataset]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,9 +15,6 @@ from hpctrain.spectra.columns import RowReader
 from hpctrain.spectra.fingerprint import ColumnHash, row_blocks
 from hpctrain.spectra.library import LibraryFile, open_library_file
 from hpctrain.spectra.mapped import MappedFile
-
-with contextlib.suppress(ImportError):
-    import hdf5plugin  # noqa: F401  (tells libhdf5 of its filters, for what only libhdf5 reads)
 
 
 def stored_blocks(path: Path, name: str) -> Iterator[np.ndarray]:
