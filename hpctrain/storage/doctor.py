@@ -117,6 +117,7 @@ def examine(
     systems = {file.path: file_system_of(file.path) for file in opened}
     sizes = {file.path: file.path.stat().st_size for file in opened}
     problems: list[str] = []
+    notes += _busy()
     # Speed first: what has been touched cannot be made cold again.
     speeds = _measure(spectra, layouts, problems)
     values, unreadable = count_bad_values(spectra, full, on_progress)
@@ -195,6 +196,14 @@ def _advice(
     if "ingest" in helps:
         advice.append("hpctrain ingest    # from the survey's own files, onto one wavelength grid")
     return advice
+
+
+def _busy() -> list[str]:
+    """Say where others work on the machine that is about to be measured."""
+    load, cores = os.getloadavg()[0], len(os.sched_getaffinity(0))
+    if load < 0.5 * cores:
+        return []
+    return [f"this machine is busy (load {load:.1f} on {cores} cores): an idle one is faster than the figures below"]
 
 
 def size_text(num_bytes: float) -> str:
