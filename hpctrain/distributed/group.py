@@ -35,6 +35,10 @@ _NCCL = {
 
 _DAY_S = 86400.0
 
+_joined: list[dist.ProcessGroup] = []
+"""Groups of this process, kept until it ends. The destructor of Gloo's waits, with the interpreter's lock held, for a
+thread that may want that lock to let go of a tensor (torch 2.13): now and then a rank that was done hung for ever."""
+
 
 def choose_device(world: World, wish: str) -> torch.device:
     """Return this rank's device, and make it the current one.
@@ -136,6 +140,7 @@ def open_group(world: World, device: torch.device, run: RunDir, hang_timeout_s: 
             world_size=world.world_size,
             timeout=datetime.timedelta(seconds=collective_timeout_s(hang_timeout_s)),
         )
+        _joined.append(dist.group.WORLD)
     except (RuntimeError, TimeoutError, OSError) as error:
         if any(word in str(error) for word in _CLOSED) and is_lost_peer(error):
             raise

@@ -244,6 +244,18 @@ def _data(record: dict[str, Any], fields: dict[str, Any]) -> str:
     return text + (f", {fields['num_rejected']} rejected" if fields.get("num_rejected") else "")
 
 
+def _bad_pixels(record: dict[str, Any], fields: dict[str, Any]) -> str:
+    parts = []
+    if fields.get("num_bad_pixels"):
+        parts.append(
+            f"{fields['num_bad_pixels']} pixels of {fields['num_bad_spectra']} spectra (flux not finite, ivar "
+            "negative or not finite) have been masked"
+        )
+    if fields.get("num_empty_spectra"):
+        parts.append(f"{fields['num_empty_spectra']} spectra have no pixel with weight")
+    return f"up to step {record['step']}, of {fields.get('num_spectra', '?')} spectra read: {'; '.join(parts)}"
+
+
 _EVENT_TEXTS: dict[str, Callable[[dict[str, Any], dict[str, Any]], str]] = {
     "started": _started,
     "data": _data,
@@ -252,6 +264,7 @@ _EVENT_TEXTS: dict[str, Callable[[dict[str, Any], dict[str, Any]], str]] = {
     "checkpoint_failed": lambda record, f: f"checkpoint at step {record['step']} FAILED: {f.get('error', f)}",
     "checkpoint_rejected": lambda record, f: f"checkpoint {f.get('path')} rejected: {f.get('reason')}",
     "first_step": lambda record, f: f"first update {f.get('seconds', 0):.1f} s after the start of the process",
+    "bad_pixels": _bad_pixels,
     "best": lambda record, f: f"best validation loss so far: {_number(f.get('loss'))}",
     "stop_requested": lambda record, f: f"asked to stop ({f.get('cause', 'unknown cause')}) at step {record['step']}",
     "stopped": lambda record, f: (

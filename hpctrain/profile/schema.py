@@ -237,6 +237,9 @@ class DataSection(Section):
     simulate: SimulateSection | None = None
     """Make these spectra when no file of `files` exists."""
     split: SplitSection = SplitSection()
+    bad_pixels: Literal["mask", "error"] = "mask"
+    """What becomes of a pixel whose flux is not finite or whose ivar is negative or not finite: it gets no weight and
+    is counted, or the run ends and names file, row and object."""
     normalise: NormaliseSection = NormaliseSection()
     augment: AugmentSection = AugmentSection()
     max_spectra: Annotated[int, Field(ge=1)] | None = None

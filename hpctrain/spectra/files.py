@@ -34,6 +34,9 @@ OTHER_NAMES = {
 }
 """What others call our columns; the first ones are those of the Multimodal Universe."""
 
+_DAMAGE = (ArithmeticError, LookupError, MemoryError, OSError, RuntimeError, TypeError, ValueError)
+"""As what libhdf5 and h5py report a damaged structure: nearly anything."""
+
 
 @dataclass
 class SpectraFile:
@@ -152,6 +155,16 @@ def open_file(path: Path, columns: ColumnsSection) -> SpectraFile:
     DataError
         All that is wrong with the file, naming the datasets.
     """
+    try:
+        return _open_file(path, columns)
+    except _DAMAGE as error:
+        raise DataError(
+            f"{path}: its structure cannot be read; it is damaged, or was written while it was being opened "
+            f"({type(error).__name__}: {' '.join(str(error).split())})"
+        ) from error
+
+
+def _open_file(path: Path, columns: ColumnsSection) -> SpectraFile:
     with open_library_file(path) as library:
         found = _find_columns(library, columns)
         _check_shapes(library, found)
@@ -202,7 +215,8 @@ def _find_columns(library: h5py.File, columns: ColumnsSection) -> dict[str, h5py
     for role, name in columns:
         if name is None:
             continue
-        item = library.get(name)
+        # Not `library.get`, for which what cannot be opened is as good as missing: a mask would be left out in silence.
+        item = library[name] if name in library else None  # noqa: SIM401
         if isinstance(item, h5py.Dataset):
             found[role] = item
         elif role != "mask" or "mask" in columns.model_fields_set:

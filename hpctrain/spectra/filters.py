@@ -1,8 +1,10 @@
 """The filters of an HDF5 file, undone outside libhdf5, which serves one thread at a time.
 
-gzip, shuffle and the Fletcher checksum are undone here. For every other filter the very function that libhdf5 would
-call is called directly: a filter plugin (hdf5plugin, or whatever lies in ``HDF5_PLUGIN_PATH``) is a shared library with
-a C function that needs no lock, and ctypes lets the interpreter's go while it runs.
+gzip, bzip2, shuffle and the Fletcher checksum are undone here. For the other common filters the very function that
+libhdf5 would call is called directly: a filter plugin (hdf5plugin, or whatever lies in ``HDF5_PLUGIN_PATH``) is a
+shared library with a C function that needs no lock, and ctypes lets the interpreter's go while it runs. What stands in
+the chunk for them to believe is checked first. Filters that are not listed here, which may keep something in global
+variables or hang on a damaged chunk, are left to libhdf5.
 
 References
 ----------
@@ -11,6 +13,7 @@ References
 
 from __future__ import annotations
 
+import bz2
 import contextlib
 import ctypes
 import functools
@@ -27,7 +30,19 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-_DEFLATE, _SHUFFLE, _FLETCHER32, _LZF = 1, 2, 3, 32000
+from hpctrain.spectra.guards import DamagedChunkError, guard_bitshuffle, guard_blosc, guard_lz4, guard_zstd
+
+_DEFLATE, _SHUFFLE, _FLETCHER32, _BZIP2, _LZF = 1, 2, 3, 307, 32000
+_LZ4, _BLOSC, _BITSHUFFLE, _ZSTD, _BLOSC2 = 32004, 32001, 32008, 32015, 32026
+_CALLED = {
+    _LZF: None,  # checks its input by itself, as does Blosc 2
+    _LZ4: guard_lz4,
+    _BLOSC: guard_blosc,
+    _BITSHUFFLE: guard_bitshuffle,
+    _ZSTD: guard_zstd,
+    _BLOSC2: None,
+}
+"""Filters whose function is called directly, and what looks at a chunk before."""
 _REVERSE = 0x0100  # H5Z_FLAG_REVERSE: undo the filter
 
 _FilterFunction = ctypes.CFUNCTYPE(
@@ -55,10 +70,6 @@ class _FilterClass(ctypes.Structure):
         ("set_local", ctypes.c_void_p),
         ("filter", ctypes.c_void_p),
     )
-
-
-class DamagedChunkError(Exception):
-    """The bytes of a chunk are not what a filter made."""
 
 
 @dataclass(frozen=True)
@@ -126,10 +137,13 @@ class Pipeline:
             A filter refuses the bytes, or the outcome has another size.
         """
         data: bytes | memoryview | np.ndarray = stored
-        for bit, undo in self._undo:
-            if not skipped & bit:
-                data = undo(data, num_bytes)
-        decoded = np.frombuffer(data, np.uint8)
+        try:
+            for bit, undo in self._undo:
+                if not skipped & bit:
+                    data = undo(data, num_bytes)
+            decoded = np.frombuffer(data, np.uint8)
+        except (MemoryError, ValueError) as error:  # nothing is left, or far too much would come out
+            raise DamagedChunkError(str(error)) from None
         if decoded.size != num_bytes:
             raise DamagedChunkError(f"{decoded.size} bytes come out of its filters instead of {num_bytes}")
         return decoded
@@ -141,10 +155,14 @@ _Undo = Callable[[object, int], object]
 def _undoer(item: Filter) -> _Undo:
     if item.number == _DEFLATE:
         return _inflate
+    if item.number == _BZIP2:
+        return _unpack_bzip2
     if item.number == _SHUFFLE:
         return functools.partial(_unshuffle, item_bytes=item.parameters[0])
     if item.number == _FLETCHER32:
         return _verify
+    if item.number not in _CALLED:
+        raise LookupError(item.number)
     return functools.partial(_call, _function(item.number), item)
 
 
@@ -155,11 +173,19 @@ def _inflate(data: object, num_bytes: int) -> bytes:
         raise DamagedChunkError(f"gzip refuses it ({error})") from None
 
 
+def _unpack_bzip2(data: object, _num_bytes: int) -> bytes:
+    # The plugin's own function reads a stream that is cut off for ever.
+    try:
+        return bz2.decompress(bytes(data))
+    except (OSError, ValueError) as error:
+        raise DamagedChunkError(f"bzip2 refuses it ({error})") from None
+
+
 def _unshuffle(data: object, _num_bytes: int, item_bytes: int) -> np.ndarray:
     planes = np.frombuffer(data, np.uint8)
-    whole = planes.size // item_bytes * item_bytes  # libhdf5 leaves what does not fill an item where it is
-    if item_bytes < 2 or whole == 0:
+    if item_bytes < 2 or planes.size < item_bytes:
         return planes
+    whole = planes.size // item_bytes * item_bytes  # libhdf5 leaves what does not fill an item where it is
     out = np.empty_like(planes)
     out[whole:] = planes[whole:]
     items = out[:whole].reshape(-1, item_bytes)
@@ -192,18 +218,23 @@ def _fold(total: int) -> int:
     return (total - 1) % 65535 + 1 if total else 0
 
 
-def _call(function: Callable[..., int], item: Filter, data: object, _num_bytes: int) -> np.ndarray:
+def _call(function: Callable[..., int], item: Filter, data: object, num_bytes: int) -> np.ndarray:
     """Run a filter function of libhdf5's interface over a copy of `data`, which it replaces by what it makes."""
     source = np.frombuffer(data, np.uint8)
+    # What comes out may have to go through other filters; none of them makes a chunk much larger than it was.
+    limit = 2 * num_bytes + 65536
+    if (guard := _CALLED[item.number]) is not None:
+        guard(memoryview(source), item.parameters, limit)
     libc = _libc()
     buffer = ctypes.c_void_p(libc.malloc(max(1, source.size)))
     size = ctypes.c_size_t(source.size)
     ctypes.memmove(buffer, source.ctypes.data, source.size)
     values = (ctypes.c_uint * max(1, len(item.parameters)))(*item.parameters)
     got = function(_REVERSE, len(item.parameters), values, source.size, ctypes.byref(size), ctypes.byref(buffer))
-    made = (ctypes.c_uint8 * got).from_address(buffer.value or 0)
+    # Filters refuse with 0, or with a negative number that their interface makes a huge one.
+    made = (ctypes.c_uint8 * (got if got <= limit else 0)).from_address(buffer.value or 0)
     weakref.finalize(made, libc.free, buffer.value).atexit = False
-    if got == 0:
+    if len(made) == 0:
         raise DamagedChunkError(f"the filter {item.name!r} refuses it")
     return np.frombuffer(made, np.uint8)
 

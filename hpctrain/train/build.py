@@ -123,7 +123,7 @@ def open_data(profile: Profile, run: RunDir, world: World) -> Spectra:
     blocks = None
     if source.decoded_bytes:
         blocks = source.blocks(train_rows)
-        source.keep_window(profile.data.shuffle_window)
+        source.keep_window(profile.data.shuffle_window, world.world_size)
     return Spectra(source, train_rows, validation_rows, blocks, _facts(run, world, profile, source, train_rows))
 
 

@@ -163,6 +163,8 @@ def _fake_batches(facts: DataFacts, batch_size: int) -> Iterator[SpectraBatch]:
             row=torch.zeros(batch_size, dtype=torch.int64),
             norm=torch.ones(batch_size),
             window=torch.zeros(batch_size, dtype=torch.int8),
+            num_bad=torch.zeros(batch_size, dtype=torch.int32),
+            has_weight=torch.ones(batch_size, dtype=torch.bool),
         )
 
 
