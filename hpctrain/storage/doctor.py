@@ -120,7 +120,7 @@ def examine(
     notes += _busy()
     # Speed first: what has been touched cannot be made cold again.
     speeds = _measure(spectra, layouts, problems)
-    values, unreadable = count_bad_values(spectra, full, on_progress)
+    values, unreadable = count_bad_values(spectra, names, full, on_progress)
     problems += [problem for problem in unreadable if problem not in problems]
     if problems:
         more = [f"... and {len(problems) - _MANY} more"] if len(problems) > _MANY else []
@@ -128,7 +128,6 @@ def examine(
     findings = find(layouts, systems, sizes, spectra.wavelength_aa is not None)
     hashes = {str(file.path): stored_hashes(file.path).state for file in opened}
     spectrum_bytes = sum(reader.out_dtype.itemsize for reader in (opened[0].flux, opened[0].ivar)) * spectra.num_pixels
-    decoded = spectra.decoded_bytes
     return Examination(
         files=[str(file.path) for file in opened],
         num_spectra=len(spectra),
@@ -144,7 +143,7 @@ def examine(
         memory={
             "spectrum": spectrum_bytes,
             "ring": (PREFETCH_BATCHES + READER_THREADS + 1) * BATCH_SIZE * spectrum_bytes,
-            "window": 2 * min(SHUFFLE_WINDOW, len(spectra)) * decoded,
+            "window": sum(min(2 * SHUFFLE_WINDOW, len(file)) * file.decoded_bytes for file in opened),
             "free": _free_memory(),
         },
         hashes=hashes,

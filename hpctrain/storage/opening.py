@@ -9,9 +9,11 @@ import h5py
 
 from hpctrain.errors import DataError
 from hpctrain.profile.schema import ColumnsSection, DataSection
+from hpctrain.spectra.columns import RowReader
 from hpctrain.spectra.files import OTHER_NAMES, SpectraFile, find_files
 from hpctrain.spectra.hdf5 import SpectraSet, open_spectra
-from hpctrain.spectra.library import open_library_file
+from hpctrain.spectra.library import LibraryFile, open_library_file
+from hpctrain.spectra.mapped import MappedFile
 
 
 def open_set(files: Sequence[str], given: Mapping[str, str]) -> tuple[SpectraSet, ColumnsSection, list[str]]:
@@ -45,6 +47,25 @@ def open_set(files: Sequence[str], given: Mapping[str, str]) -> tuple[SpectraSet
 def files_of(spectra: SpectraSet) -> list[SpectraFile]:
     """Return the files of a set, without the empty ones."""
     return spectra._files  # commands look at single files; the trainer never does
+
+
+def own_readers(file: SpectraFile, columns: ColumnsSection) -> dict[str, RowReader]:
+    """Return readers of flux, ivar and mask that go, with all they have decoded, when the caller lets go of them.
+
+    Those of the set live as long as the set, and of many packed files there would be no memory for all.
+
+    Raises
+    ------
+    DataError
+        The file was changed since the set was opened.
+    """
+    library_file, mapped = LibraryFile(file.path), MappedFile(file.path)
+    roles = ("flux", "ivar", "mask") if file.mask is not None else ("flux", "ivar")
+    with open_library_file(file.path) as library:
+        readers = {role: RowReader(library_file, mapped, library[getattr(columns, role)]) for role in roles}
+    if any(reader.shape != file.flux.shape for reader in readers.values()):
+        raise DataError(f"{file.path}: was changed while it is being read")
+    return readers
 
 
 def _guess(paths: list[Path], given: Mapping[str, str]) -> tuple[ColumnsSection, list[str]]:

@@ -11,9 +11,11 @@ from pathlib import Path
 import numpy as np
 
 from hpctrain.errors import DataError
+from hpctrain.profile.schema import ColumnsSection
 from hpctrain.spectra.columns import RowReader
 from hpctrain.spectra.files import SpectraFile
 from hpctrain.spectra.fingerprint import ColumnHash
+from hpctrain.storage.opening import own_readers
 
 
 @dataclass
@@ -27,13 +29,17 @@ class PixelBlock:
 
 
 def read_blocks(
-    files: list[SpectraFile], rows_at_once: int, expected: Mapping[Path, Mapping[str, str]]
+    files: list[SpectraFile],
+    columns: ColumnsSection,
+    rows_at_once: int,
+    expected: Mapping[Path, Mapping[str, str]],
 ) -> Iterator[PixelBlock]:
     """Yield all rows of all files.
 
     Parameters
     ----------
     files : list of SpectraFile
+    columns : ColumnsSection
     rows_at_once : int
         Rows of a block; the last one of a file may be shorter.
     expected : mapping
@@ -51,8 +57,10 @@ def read_blocks(
     start = 0
     with ThreadPoolExecutor(len(os.sched_getaffinity(0)), thread_name_prefix="decode-chunks") as pool:
         for file in files:
-            file.keep_rows(2 * rows_at_once)
-            readers = {"flux": file.flux, "ivar": file.ivar}
+            readers = own_readers(file, columns)
+            readers.pop("mask", None)
+            for reader in readers.values():
+                reader.keep_rows(2 * rows_at_once)
             known = expected.get(file.path, {})
             hashes = {name: ColumnHash() for name in readers if name in known}
             for begin in range(0, len(file), rows_at_once):
@@ -68,7 +76,6 @@ def read_blocks(
                         f"{file.path}: {name} is not what the SHA-256 in the file says: changed or damaged since it "
                         "was written; --ignore-hashes takes it as it is"
                     )
-            file.keep_rows(0)
             start += len(file)
 
 

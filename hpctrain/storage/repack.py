@@ -316,7 +316,7 @@ class _Job:
         step = self._rows_at_once(shape)
         done = 0
         with ThreadPoolExecutor(len(_PIXELS), thread_name_prefix="hash-columns") as pool:
-            for block in read_blocks(self.files, step, self._expected()):
+            for block in read_blocks(self.files, self.columns, step, self._expected()):
                 values = {"flux": block.flux, "ivar": block.ivar}
                 rounded = self._rounded(block)
                 begin, end = block.begin, block.begin + len(block.flux)
@@ -428,7 +428,7 @@ class _Job:
         total = sum(len(written) * written.num_pixels * dtype.itemsize for dtype in self._dtypes.values())
         hashes = {name: ColumnHash() for name in _PIXELS}
         done = 0
-        for block in read_blocks([written], self._rows_at_once(written.flux.shape), {}):
+        for block in read_blocks([written], columns, self._rows_at_once(written.flux.shape), {}):
             for name in _PIXELS:
                 values = getattr(block, name)
                 hashes[name].update(values)

@@ -101,7 +101,7 @@ def measure_rows(spectra: SpectraSet, layouts: dict[Path, list[ColumnLayout]], t
         The second without the time until the first batch, and for the rows that were read the first time, unless these
         have to be decoded each time.
     """
-    order, num_rows = _order(spectra)
+    order, num_rows, window = _order(spectra)
     places: dict[Path, list[tuple[int, int]]] = {
         path: _places(path, columns, rows)
         for path, columns, rows in _split(spectra, layouts, order(np.arange(num_rows)))
@@ -112,8 +112,8 @@ def measure_rows(spectra: SpectraSet, layouts: dict[Path, list[ColumnLayout]], t
     cold = _time(spectra, _requests(order, num_rows, 32), threads)
     again = max(1, cold.num_rows)
     if spectra.decoded_bytes:
-        spectra.keep_window(spectra.window)  # forgets what is decoded
-        warm = _time(spectra, _requests(order, None, 128), threads, skipped=spectra.window)
+        # Where the first ended, as what it decoded last is kept.
+        warm = _time(spectra, _requests(order, None, 128, cold.num_rows), threads, skipped=window)
     else:
         seen = itertools.cycle(_requests(order, again, 128))
         warm = _time(spectra, seen, threads, skipped=min(again, 256))
@@ -147,21 +147,23 @@ def measure_decoding(path: Path, layout: ColumnLayout) -> Speed | None:
     return Speed(done / max(took_s, 1e-9)) if done else None
 
 
-def _order(spectra: SpectraSet) -> tuple[Callable[[np.ndarray], np.ndarray], int]:
-    """Return the rows of a run as a function of the position, and how many of them to read from the disk."""
+def _order(spectra: SpectraSet) -> tuple[Callable[[np.ndarray], np.ndarray], int, int]:
+    """Return the rows of a run as a function of the position, how many to read from the disk, and those of a window."""
     num_spectra = len(spectra)
     if not spectra.decoded_bytes:
-        return lambda positions: sample_order(_SEED, num_spectra, positions), min(num_spectra, _SAMPLE_ROWS)
+        return lambda positions: sample_order(_SEED, num_spectra, positions), min(num_spectra, _SAMPLE_ROWS), 0
     # Smaller than in training, to see several of them in so short a time.
     window = min(_WINDOW_ROWS, max(64, num_spectra // 4))
     spectra.keep_window(window)
     blocks = spectra.blocks(np.arange(num_spectra))
-    return WindowedOrder(_SEED, num_spectra, blocks, window), min(num_spectra, 4 * window)
+    return WindowedOrder(_SEED, num_spectra, blocks, window), min(num_spectra, 4 * window), window
 
 
-def _requests(order: Callable[[np.ndarray], np.ndarray], num_rows: int | None, batch_size: int) -> Iterator[np.ndarray]:
+def _requests(
+    order: Callable[[np.ndarray], np.ndarray], num_rows: int | None, batch_size: int, first: int = 0
+) -> Iterator[np.ndarray]:
     """Yield the rows of batches, without end where no number is given."""
-    for begin in itertools.count(0, batch_size):
+    for begin in itertools.count(first, batch_size):
         end = begin + batch_size if num_rows is None else min(begin + batch_size, num_rows)
         if end <= begin:
             return
@@ -227,7 +229,9 @@ def _time(spectra: SpectraSet, requests: Iterable[np.ndarray], threads: int, ski
                 break
     finally:
         batches.close()
-    start = int(np.searchsorted(rows, skipped)) if rows[-1] >= 2 * skipped else 0
+    start = int(np.searchsorted(rows, skipped)) if rows[-1] > skipped else 0
+    if rows[-1] - rows[start] <= skipped:
+        start = 0
     took_s = max(times_s[-1] - times_s[start], 1e-9)
     return _Run((num_bytes[-1] - num_bytes[start]) / took_s, (rows[-1] - rows[start]) / took_s, rows[-1])
 

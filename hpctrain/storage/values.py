@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 
 from hpctrain.errors import DataError
+from hpctrain.profile.schema import ColumnsSection
+from hpctrain.spectra.columns import RowReader
 from hpctrain.spectra.files import SpectraFile
 from hpctrain.spectra.hdf5 import SpectraSet
-from hpctrain.storage.opening import files_of
+from hpctrain.storage.opening import files_of, own_readers
 
 SAMPLE_ROWS = 4096
 _BLOCK_BYTES = 16 * 2**20
@@ -50,13 +52,14 @@ class BadValues:
 
 
 def count_bad_values(
-    spectra: SpectraSet, full: bool, on_progress: Callable[[str, int, int], None] | None = None
+    spectra: SpectraSet, columns: ColumnsSection, full: bool, on_progress: Callable[[str, int, int], None] | None = None
 ) -> tuple[BadValues, list[str]]:
     """Look at the values of a sample, or of all rows.
 
     Parameters
     ----------
     spectra : SpectraSet
+    columns : ColumnsSection
     full : bool
         All rows.
     on_progress : callable, optional
@@ -75,12 +78,12 @@ def count_bad_values(
     done = 0
     with ThreadPoolExecutor(len(os.sched_getaffinity(0)), thread_name_prefix="decode-chunks") as pool:
         for file in files_of(spectra):
-            file.keep_rows(0)
+            readers = own_readers(file, columns)
             for rows in _chosen(file, share):
                 try:
-                    _count(file, rows, counts, pool)
+                    _count(readers, rows, counts, pool)
                 except DataError:
-                    problems += [text for text in _damaged(file, rows, pool) if text not in problems]
+                    problems += [text for text in _damaged(readers, rows, pool) if text not in problems]
                     if len(problems) > _MANY:
                         return counts, problems
                 done += len(rows)
@@ -101,13 +104,12 @@ def _chosen(file: SpectraFile, share: float) -> list[np.ndarray]:
     return [np.arange(begin, min(begin + run, num_rows)) for begin in begins.tolist()]
 
 
-def _damaged(file: SpectraFile, rows: np.ndarray, pool: ThreadPoolExecutor) -> list[str]:
+def _damaged(readers: dict[str, RowReader], rows: np.ndarray, pool: ThreadPoolExecutor) -> list[str]:
     """Return what is wrong with rows of a block that cannot be read as a whole, one line for each place."""
     texts: dict[str, None] = {}
-    readers = [reader for reader in (file.flux, file.ivar, file.mask) if reader is not None]
-    for begin in range(int(rows[0]), int(rows[-1]) + 1, file.band_rows):
-        part = rows[(rows >= begin) & (rows < begin + file.band_rows)]
-        for reader in readers:
+    for reader in readers.values():
+        for begin in range(int(rows[0]) // reader.band_rows * reader.band_rows, int(rows[-1]) + 1, reader.band_rows):
+            part = rows[(rows >= begin) & (rows < begin + reader.band_rows)]
             try:
                 reader.take_stored(part, pool)
             except DataError as error:
@@ -115,14 +117,14 @@ def _damaged(file: SpectraFile, rows: np.ndarray, pool: ThreadPoolExecutor) -> l
     return list(texts)
 
 
-def _count(file: SpectraFile, rows: np.ndarray, counts: BadValues, pool: ThreadPoolExecutor) -> None:
-    flux, ivar = (np.empty((len(rows), file.num_pixels), np.float32) for _ in range(2))
-    file.flux.take(rows, flux, pool)
-    file.ivar.take(rows, ivar, pool)
+def _count(readers: dict[str, RowReader], rows: np.ndarray, counts: BadValues, pool: ThreadPoolExecutor) -> None:
+    flux, ivar = (np.empty((len(rows), readers[name].shape[1]), np.float32) for name in ("flux", "ivar"))
+    readers["flux"].take(rows, flux, pool)
+    readers["ivar"].take(rows, ivar, pool)
     is_finite = np.isfinite(flux)
     has_weight = (ivar > 0) & (ivar < np.inf)
-    if file.mask is not None:
-        has_weight &= file.mask.take_stored(rows, pool) == 0
+    if "mask" in readers:
+        has_weight &= readers["mask"].take_stored(rows, pool) == 0
     counts.num_rows += len(rows)
     counts.num_pixels += flux.size
     counts.flux_nan += int(np.isnan(flux).sum())
