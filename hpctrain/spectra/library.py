@@ -15,6 +15,9 @@ import h5py
 
 from hpctrain.errors import DataError
 
+with contextlib.suppress(ImportError):
+    import hdf5plugin  # noqa: F401  (tells libhdf5 of its filters)
+
 CHUNK_CACHE_BYTES = 16 * 2**20
 """Per dataset: a few chunks of 64 DESI spectra (2 MB each); libhdf5's own 1 MiB decodes one for each row."""
 
