@@ -113,6 +113,8 @@ class SpectraSet:
         What a user should know about these files, a line each.
     window : int
         Spectra of a shuffling window, where chunks have to be decoded.
+    copy_of : dict or None
+        Fingerprint of what these files are a copy of, where they are one.
     """
 
     def __init__(self, files: list[SpectraFile]) -> None:
@@ -138,6 +140,7 @@ class SpectraSet:
         self._pool_pid = 0
         self._is_cold = False
         self.window = 0
+        self.copy_of: dict | None = None
 
     def _set_grid(self) -> None:
         """Decide between one grid for all and one per row."""
@@ -274,8 +277,11 @@ class SpectraSet:
             file.close()
 
     def fingerprint(self) -> dict:
-        """Return what tells these files from others, without reading them: name, size, time of change, counts."""
-        return {
+        """Return what tells these files from others, without reading them: name, size, time of change, counts.
+
+        Those of the original where these are a copy.
+        """
+        return self.copy_of or {
             "num_spectra": len(self),
             "num_pixels": self.num_pixels,
             "files": [file.fingerprint() for file in self._files],

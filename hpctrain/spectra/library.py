@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import threading
 import weakref
@@ -80,6 +81,11 @@ def open_library_file(path: Path) -> h5py.File:
         The file is missing, may not be read, is damaged or no HDF5.
     """
     try:
+        if _has_no_name(path):
+            stream = io.FileIO(path)
+            file = h5py.File(stream, "r", locking=False, rdcc_nbytes=CHUNK_CACHE_BYTES)
+            weakref.finalize(file, stream.close)  # h5py leaves that to whoever opened it
+            return file
         return h5py.File(path, "r", locking=False, rdcc_nbytes=CHUNK_CACHE_BYTES)
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
@@ -90,3 +96,8 @@ def open_library_file(path: Path) -> h5py.File:
             raise DataError(f"{path}: is a directory; name its files, such as {path}/*.h5") from None
         reason = "truncated or still being written" if "truncated" in str(error) else "not an HDF5 file, or damaged"
         raise DataError(f"{path}: {reason} ({error})") from None
+
+
+def _has_no_name(path: Path) -> bool:
+    """Tell a file that is only in memory (``/proc/self/fd/7``): libhdf5 follows the link, which leads nowhere."""
+    return path.is_symlink() and path.exists() and not Path(os.readlink(path)).exists()
