@@ -116,6 +116,7 @@ def test_decoding_stops_when_it_is_asked_to(tmp_path):
     activity.cancelled.set()
     with pytest.raises(WorkCancelledError):
         in_memory(source, activity=activity)
+    gc.collect()
     assert not any("hpctrain-spectra" in link for link in open_files())
 
 
