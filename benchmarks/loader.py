@@ -186,6 +186,34 @@ def print_probes(files: dict[str, Path]) -> None:
         print(f"{name:24s} {first:22.1f} {jump:16.1f} {memory:19.0f}")
 
 
+def print_depths(path: Path) -> None:
+    """Print how long a consumer waits for batches that are read ahead to several depths.
+
+    The consumer stands for a GPU: it takes as long as reading does, on average, but not each time, and uses no core.
+    """
+    spectra = open_file(path)
+    rows = requests(spectra, 0)
+    started = time.perf_counter()
+    for _ in read_ahead(spectra, rows, 2, depth=4):
+        pass
+    pace_s = (time.perf_counter() - started) / len(rows)
+    work_s = 1.25 * pace_s * np.random.default_rng(1).lognormal(0.0, 0.5, len(rows))
+    print(f"\n{'read ahead':>10s} {'waited for batches':>19s}")
+    for depth in (1, 2, 4, 8, 16):
+        waited = []
+        for _ in range(3):
+            batches = read_ahead(spectra, rows, 2, depth)
+            waiting_s = 0.0
+            for busy_s in work_s:
+                asked = time.perf_counter()
+                next(batches)
+                waiting_s += time.perf_counter() - asked
+                time.sleep(busy_s)
+            batches.close()
+            waited.append(waiting_s / (waiting_s + work_s.sum()))
+        print(f"{depth:10d} {100 * statistics.median(waited):17.1f} %")
+
+
 def print_cold(path: Path, rounds: int) -> None:
     """Print how fast shuffled rows come from the disk, against reading the same file from end to end."""
     ratios, speeds = [], []
@@ -248,6 +276,7 @@ def main() -> None:
         print_speeds(measure(ways, args.num_spectra, args.rounds))
         if not args.only:
             print_probes(files)
+            print_depths(files["contiguous"])
             print_cold(files["contiguous"], args.rounds)
 
 
