@@ -50,7 +50,7 @@ from hpctrain.storage.rows import (
 )
 from hpctrain.storage.target import Target
 
-BLOCK_BYTES = 32 * 2**20
+BLOCK_BYTES = 16 * 2**20
 """Of each pixel column, at once in memory."""
 
 _ALIGNMENT = 4096
