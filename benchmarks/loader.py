@@ -2,10 +2,10 @@
 
     python benchmarks/loader.py [--num-spectra N] [--rounds R] [--only TEXT]
 
-The same spectra (DESI grid, 62 kB each) in each format; readers take turns within each round, on the same shuffled rows
-where a format can do that. What counts are ratios to the gather in memory of the same round, as the machine may be
-busy: spectra per second of CPU time and of wall time, medians. Peers that are not installed are left out; they are the extra
-``benchmark``. The files are in the page cache, but for the table of the cold cache.
+The same spectra (DESI grid, 62 kB each) in each format; readers take turns within each round, on the same shuffled
+rows where a format can do that. What counts are ratios to the gather in memory of the same round, as the machine may be
+busy: spectra per second of CPU time and of wall time, medians. Peers that are not installed are left out; they are the
+extra ``benchmark``. The files are in the page cache, but for the last table.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ def print_speeds(speeds: dict[str, list[tuple[float, float]]]) -> None:
 
 
 def probe(path: Path, position: int) -> None:
-    """Print, in a process of its own: opening and first batch [ms], a batch far into the run [ms], peak memory [MiB]."""
+    """Print, in a process of its own: opening and first batch [ms], the order far into the run [ms], memory [MiB]."""
     before = _peak_mib()
     started = time.perf_counter()
     spectra = open_file(path)

@@ -14,6 +14,7 @@ import numpy as np
 
 from hpctrain.errors import DataError
 from hpctrain.spectra.chunks import ChunkTable, DecodedRows
+from hpctrain.spectra.elsewhere import check_filters, check_sources
 from hpctrain.spectra.filters import Pipeline
 from hpctrain.spectra.library import LibraryFile
 from hpctrain.spectra.mapped import MappedFile, gather
@@ -61,8 +62,10 @@ class RowReader:
         self._find(dataset)
 
     def _find(self, dataset: h5py.Dataset) -> None:
-        """Choose the way to the bytes."""
-        if dataset.is_virtual or dataset.external:
+        """Choose the way to the bytes, and see that there is one."""
+        where = f"{self._mapped.path}: {self._name.lstrip('/')}"
+        check_sources(dataset, where)
+        if dataset.is_virtual:
             return
         if h5py.h5t.py_create(dataset.dtype, logical=True) != dataset.id.get_type():
             return  # a type numpy has no equal of, which libhdf5 converts
@@ -77,7 +80,8 @@ class RowReader:
         try:
             pipeline = Pipeline.of(dataset)
         except LookupError:
-            return  # libhdf5 may have it, and says so if not
+            check_filters(dataset, where)
+            return
         if dataset.id.get_create_plist().get_nfilters() == 0 and dataset.chunks[1] == self.shape[1]:
             table = ChunkTable.of(dataset)
             if (table.offset >= 0).all():
@@ -111,6 +115,10 @@ class RowReader:
         if self._decoded is not None:
             return self._decoded.band_rows
         return 1 if self._block is not None or self._chunk_address is not None else 64
+
+    def check(self) -> None:
+        """See that the file is still the one that was opened."""
+        self._mapped.check()
 
     def addresses(self, rows: np.ndarray) -> np.ndarray | None:
         """Return where rows are in memory as :meth:`take` would write them, or None where they are not."""
@@ -183,9 +191,9 @@ class RowReader:
         try:
             with self._library.dataset(self._name) as dataset:
                 found = dataset[unique]
-        except OSError as error:
+        except (LookupError, MemoryError, OSError, RuntimeError, ValueError) as error:
             raise DataError(
                 f"{self._library.path}: {self._name}: rows {unique[0]} to {unique[-1]} cannot be read ({error}); the "
-                "file is damaged, or packed with a filter this machine lacks (pip install hdf5plugin)"
+                "file is damaged"
             ) from error
         np.take(found, back, axis=0, out=out)

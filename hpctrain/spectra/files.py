@@ -44,7 +44,6 @@ class SpectraFile:
 
     path: Path
     library_file: LibraryFile
-    mapped: MappedFile
     flux: RowReader
     ivar: RowReader
     mask: RowReader | None
@@ -134,14 +133,17 @@ def find_files(patterns: list[str], base: Path) -> list[Path]:
     problems = []
     for pattern in patterns:
         whole = str(base / Path(pattern).expanduser())
-        matches = sorted(glob.glob(whole, recursive=True)) if glob.has_magic(whole) else [whole]
-        matches = matches if not Path(whole).exists() else [whole]  # a name with brackets in it is still a name
-        if not matches:
-            problems.append(f"{whole}: no file matches (data.files)")
-        for match in matches:
-            if not Path(match).exists():
-                problems.append(f"{match}: no such file (data.files)")
-            found.setdefault(Path(match).resolve(), Path(match))
+        try:
+            matches = sorted(glob.glob(whole, recursive=True)) if glob.has_magic(whole) else [whole]
+            matches = matches if not Path(whole).exists() else [whole]  # a name with brackets in it is still a name
+            if not matches:
+                problems.append(f"{whole}: no file matches (data.files)")
+            for match in matches:
+                if not Path(match).exists():
+                    problems.append(f"{match}: no such file (data.files)")
+                found.setdefault(Path(match).resolve(), Path(match))
+        except OSError as error:  # a folder on the way that may not be entered
+            problems.append(f"{whole}: {(error.strerror or str(error)).lower()} (data.files)")
     if problems:
         raise DataError("\n".join(problems))
     return list(found.values())
@@ -169,9 +171,8 @@ def _open_file(path: Path, columns: ColumnsSection) -> SpectraFile:
         found = _find_columns(library, columns)
         _check_shapes(library, found)
         library_file, mapped = LibraryFile(path), MappedFile(path)
-        readers = {
-            name: RowReader(library_file, mapped, found[name]) for name in ("flux", "ivar", "mask") if found.get(name)
-        }
+        home = library.filename, library_file, mapped
+        readers = {name: _reader(found[name], *home) for name in ("flux", "ivar", "mask") if found.get(name)}
         wavelength = found["wavelength"]
         has_rows = wavelength.ndim == 2 and wavelength.shape[0] == found["flux"].shape[0]
         is_empty = found["flux"].shape[0] == 0
@@ -184,16 +185,23 @@ def _open_file(path: Path, columns: ColumnsSection) -> SpectraFile:
         return SpectraFile(
             path=path,
             library_file=library_file,
-            mapped=mapped,
             flux=readers["flux"],
             ivar=readers["ivar"],
             mask=readers.get("mask"),
             grid=grid,
-            wavelength_rows=RowReader(library_file, mapped, wavelength) if has_rows else None,
+            wavelength_rows=_reader(wavelength, *home) if has_rows else None,
             target_id=target_id,
             redshift=redshift,
             notes=notes,
         )
+
+
+def _reader(dataset: h5py.Dataset, home: str, library_file: LibraryFile, mapped: MappedFile) -> RowReader:
+    """Return a reader of the file the dataset is in; an external link may lead to another than `home`."""
+    path = dataset.file.filename
+    if path == home:
+        return RowReader(library_file, mapped, dataset)
+    return RowReader(LibraryFile(Path(path)), MappedFile(Path(path)), dataset)
 
 
 @contextlib.contextmanager
@@ -215,8 +223,7 @@ def _find_columns(library: h5py.File, columns: ColumnsSection) -> dict[str, h5py
     for role, name in columns:
         if name is None:
             continue
-        # Not `library.get`, for which what cannot be opened is as good as missing: a mask would be left out in silence.
-        item = library[name] if name in library else None  # noqa: SIM401
+        item = _item(library, name)
         if isinstance(item, h5py.Dataset):
             found[role] = item
         elif role != "mask" or "mask" in columns.model_fields_set:
@@ -227,6 +234,20 @@ def _find_columns(library: h5py.File, columns: ColumnsSection) -> dict[str, h5py
         listed = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
         raise DataError("\n".join([*lines, f"  the file has: {listed or 'no datasets'}"]))
     return found
+
+
+def _item(library: h5py.File, name: str) -> object:
+    """Return a dataset or group, None if there is none of that name."""
+    if name not in library:
+        return None
+    # Not `library.get`, for which what cannot be opened is as good as missing: a mask would be left out in silence.
+    try:
+        return library[name]
+    except (LookupError, OSError):
+        link = library.get(name, getlink=True)
+        if not isinstance(link, h5py.ExternalLink):
+            raise
+    raise DataError(f"{library.filename}: {name}: leads to {link.path} in {link.filename}, where it is not")
 
 
 def _missing_column(library: h5py.File, role: str, name: str, names: list[str]) -> str:

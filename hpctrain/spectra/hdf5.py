@@ -111,6 +111,8 @@ class SpectraSet:
         Whether the catalogue had one.
     notes : list of str
         What a user should know about these files, a line each.
+    copy_of : dict or None
+        Fingerprint of what these files are a copy of, where they are one.
     """
 
     def __init__(self, files: list[SpectraFile]) -> None:
@@ -136,6 +138,7 @@ class SpectraSet:
         self._pool_pid = 0
         self._is_cold = False
         self._own_window = 0
+        self.copy_of: dict | None = None
 
     def _set_grid(self) -> None:
         """Decide between one grid for all and one per row."""
@@ -279,8 +282,11 @@ class SpectraSet:
             file.close()
 
     def fingerprint(self) -> dict:
-        """Return what tells these files from others, without reading them: name, size, time of change, counts."""
-        return {
+        """Return what tells these files from others, without reading them: name, size, time of change, counts.
+
+        Those of the original where these are a copy.
+        """
+        return self.copy_of or {
             "num_spectra": len(self),
             "num_pixels": self.num_pixels,
             "files": [file.fingerprint() for file in self._files],
@@ -318,14 +324,14 @@ class SpectraSet:
             readers[0].take(parts[0][2], target, self._decoders())
             return out
         addresses = np.zeros(num_rows, np.int64)
-        for reader, (file, places, rows) in zip(readers, parts, strict=True):
+        for reader, (_, places, rows) in zip(readers, parts, strict=True):
             found = reader.addresses(rows) if reader.out_dtype == target.dtype else None
             if found is None:
                 values = np.empty((len(rows), self.num_pixels), target.dtype)
                 reader.take(rows, values, self._decoders())
                 target[places] = values
             else:
-                file.mapped.check()
+                reader.check()
                 addresses[places] = found
         in_memory = np.flatnonzero(addresses)
         if in_memory.size == num_rows:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
+import stat
 import threading
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar
 
@@ -39,7 +40,7 @@ class LibraryFile:
         self._file: h5py.File | None = None
         self._all.add(self)
 
-    @contextmanager
+    @contextlib.contextmanager
     def dataset(self, name: str) -> Iterator[h5py.Dataset]:
         """Give one thread at a time the open dataset."""
         with self._lock:
@@ -83,7 +84,15 @@ def open_library_file(path: Path) -> h5py.File:
     DataError
         The file is missing, may not be read, is damaged or no HDF5.
     """
+    with contextlib.suppress(OSError):
+        if stat.S_ISFIFO(path.stat().st_mode):  # to open one waits for who writes to it
+            raise DataError(f"{path}: is a pipe, not a file")
     try:
+        if _has_no_name(path):
+            stream = io.FileIO(path)
+            file = h5py.File(stream, "r", locking=False, rdcc_nbytes=CHUNK_CACHE_BYTES)
+            weakref.finalize(file, stream.close)  # h5py leaves that to whoever opened it
+            return file
         return h5py.File(path, "r", locking=False, rdcc_nbytes=CHUNK_CACHE_BYTES)
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
@@ -94,3 +103,8 @@ def open_library_file(path: Path) -> h5py.File:
             raise DataError(f"{path}: is a directory; name its files, such as {path}/*.h5") from None
         reason = "truncated or still being written" if "truncated" in str(error) else "not an HDF5 file, or damaged"
         raise DataError(f"{path}: {reason} ({error})") from None
+
+
+def _has_no_name(path: Path) -> bool:
+    """Tell a file that is only in memory (``/proc/self/fd/7``): libhdf5 follows the link, which leads nowhere."""
+    return path.is_symlink() and path.exists() and not Path(os.readlink(path)).exists()

@@ -174,16 +174,20 @@ def draw_file(draw: random.Random, path: Path, num_pixels: int, plugins: bool = 
         file["redshift"] = np.linspace(0.1, 3, num_rows)
 
 
-def read_plainly(path: Path) -> dict[str, np.ndarray]:
+OWN_NAMES = {name: name for name in ("flux", "ivar", "mask", "wavelength", "target_id", "redshift")}
+
+
+def read_plainly(path: Path, columns: dict[str, str] = OWN_NAMES) -> dict[str, np.ndarray]:
     """Return flux and ivar as h5py reads them, float16 kept, other numbers in float32 once they are unscaled."""
     with h5py.File(path, "r") as file:
-        found = {name: _unscaled(file[name]) for name in ("flux", "ivar")}
-        if "mask" in file:
-            found["ivar"][file["mask"][:] != 0] = 0
-        wavelength = file["wavelength"][:]
-        found["ivar"][:, ~(np.isfinite(wavelength) & (wavelength > 0))] = 0
+        found = {name: _unscaled(file[columns[name]]) for name in ("flux", "ivar")}
+        if columns["mask"] in file:
+            found["ivar"][file[columns["mask"]][:] != 0] = 0
+        with np.errstate(over="ignore"):
+            wavelength = file[columns["wavelength"]][:]
+        found["ivar"][np.broadcast_to(~(np.isfinite(wavelength) & (wavelength > 0)), found["ivar"].shape)] = 0
         for name in ("target_id", "redshift"):
-            found[name] = file[name][:]
+            found[name] = file[columns[name]][:]
     return found
 
 
@@ -191,9 +195,9 @@ def _unscaled(dataset: h5py.Dataset) -> np.ndarray:
     stored = dataset[:]
     if stored.dtype == np.float16 and stored.dtype.isnative:
         return stored
+    scale, zero = (float(dataset.attrs.get(name, none)) for name, none in (("scale_factor", 1), ("add_offset", 0)))
     with np.errstate(over="ignore", invalid="ignore"):
-        if "scale_factor" not in dataset.attrs:
-            return stored.astype(np.float32)
-        values = (stored * float(dataset.attrs["scale_factor"]) + float(dataset.attrs["add_offset"])).astype(np.float32)
-    values[stored == dataset.attrs["_FillValue"]] = np.nan
+        values = (stored if (scale, zero) == (1, 0) else stored * scale + zero).astype(np.float32)
+    if stored.dtype.kind in "iu" and "_FillValue" in dataset.attrs:
+        values[stored == dataset.attrs["_FillValue"]] = np.nan
     return values

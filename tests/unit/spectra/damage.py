@@ -134,7 +134,7 @@ class Reader:
 
 def serve(columns: dict[str, str]) -> None:
     """Read the files named on stdin; one line for each as soon as hpctrain is done, and one for the comparison."""
-    from any_layout import read_plainly
+    from any_layout import OWN_NAMES, read_plainly
 
     from hpctrain.errors import DataError
     from hpctrain.profile.schema import ColumnsSection, DataSection
@@ -165,10 +165,10 @@ def serve(columns: dict[str, str]) -> None:
         found = {name: getattr(batch, name).numpy() for name in ("flux", "ivar")}
         plain: dict[str, np.ndarray] | str
         try:
-            plain = read_plainly(path)
+            plain = read_plainly(path, OWN_NAMES | columns)
         except Exception as error:
             plain = f"{type(error).__name__}: {error}"
-        answer(*compare(found, plain, read_plainly(path.with_suffix(WHOLE))))
+        answer(*compare(found, plain, read_plainly(path.with_suffix(WHOLE), OWN_NAMES | columns)))
 
 
 def compare(
