@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import resource
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -40,6 +42,7 @@ def open_set(files: Sequence[str], given: Mapping[str, str]) -> tuple[SpectraSet
         All that is wrong with all of them.
     """
     paths = find_files(list(files), Path())
+    _allow_many_files()
     columns, notes = _guess(paths, given)
     return open_spectra(DataSection(files=[str(path) for path in paths], columns=columns)), columns, notes
 
@@ -66,6 +69,13 @@ def own_readers(file: SpectraFile, columns: ColumnsSection) -> dict[str, RowRead
     if any(reader.shape != file.flux.shape for reader in readers.values()):
         raise DataError(f"{file.path}: was changed while it is being read")
     return readers
+
+
+def _allow_many_files() -> None:
+    """Open as many files as the system allows at all: a set holds each of its files open, and many sites allow 1024."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _guess(paths: list[Path], given: Mapping[str, str]) -> tuple[ColumnsSection, list[str]]:

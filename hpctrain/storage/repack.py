@@ -8,6 +8,7 @@ what was read from the source.
 from __future__ import annotations
 
 import contextlib
+import glob
 import json
 import os
 import shutil
@@ -50,7 +51,7 @@ from hpctrain.storage.rows import (
 )
 from hpctrain.storage.target import Target
 
-BLOCK_BYTES = 32 * 2**20
+BLOCK_BYTES = 16 * 2**20
 """Of each pixel column, at once in memory."""
 
 _ALIGNMENT = 4096
@@ -485,7 +486,7 @@ def _empty_cache(path: Path) -> None:
 def _remove_leftovers(out: Path) -> list[str]:
     """Remove what killed processes of this host left of the same file; say what another host may have left."""
     notes = []
-    for path in out.parent.glob(f".{out.name}.*.repack"):
+    for path in out.parent.glob(f".{glob.escape(out.name)}.*.repack"):
         host, _, number = path.name.removeprefix(f".{out.name}.").removesuffix(".repack").rpartition(".")
         if host != socket.gethostname():
             notes.append(f"{path}: left by a process of {host}, or still being written there")

@@ -10,6 +10,7 @@ import sys
 import time
 
 import h5py
+import numpy as np
 import pytest
 
 from hpctrain.ingest.simulate import simulate
@@ -111,6 +112,24 @@ def test_a_repack_that_is_stopped_leaves_nothing_that_could_be_taken_for_a_file(
     again = subprocess.run(command, capture_output=True, text=True)
     assert again.returncode == 0, again.stderr
     assert sorted(os.listdir(tmp_path)) == ["in.h5", "out.h5"]
+
+
+def test_more_files_than_a_shell_allows_become_one(tmp_path):
+    (tmp_path / "many").mkdir()
+    for number in range(200):
+        with h5py.File(tmp_path / "many" / f"{number:03}.h5", "w") as file:
+            file["flux"] = file["ivar"] = np.full((2, 8), number + 1.0, "f4")
+            file["wavelength"] = np.linspace(4000, 5000, 8)
+            file["target_id"], file["redshift"] = [2 * number, 2 * number + 1], [0.5, 1.5]
+    limited = f"ulimit -Sn 128; exec {sys.executable} -m hpctrain data"
+    done = subprocess.run(
+        ["bash", "-c", f"{limited} repack 'many/*.h5' --out one.h5"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    with h5py.File(tmp_path / "one.h5") as file:
+        assert file["target_id"][:].tolist() == list(range(400))
+    seen = subprocess.run(["bash", "-c", f"{limited} doctor 'many/*.h5'"], cwd=tmp_path, capture_output=True, text=True)
+    assert "200 files of 0.0 MB on average" in seen.stdout, seen.stderr
 
 
 @pytest.mark.shared_data
