@@ -17,6 +17,9 @@ from hpctrain.spectra.mapped import MappedFile, gather
 _KEPT_BYTES = 64 * 2**20
 """Decoded rows that are kept where nobody has said how many will be needed."""
 
+_LEAST_BANDS = 4
+"""Bands that are taken together, at least, however little is kept."""
+
 
 @dataclass(frozen=True)
 class ChunkTable:
@@ -55,6 +58,44 @@ class ChunkTable:
         return table
 
 
+Band = tuple["DecodedRows", int]
+"""A dataset and the number of one of its bands."""
+
+
+class BandCache:
+    """Decoded bands of some datasets, the longest unused of which make room for others."""
+
+    def __init__(self) -> None:
+        self.max_bytes = _KEPT_BYTES
+        self._lock = threading.Lock()
+        self._bands: OrderedDict[Band, Future[np.ndarray]] = OrderedDict()
+        self._num_bytes = 0
+
+    def claim(self, bands: list[Band]) -> tuple[list[Future[np.ndarray]], list[tuple[Band, Future[np.ndarray]]]]:
+        """Return what will hold each band, and those among them that the caller has to decode."""
+        mine = []
+        with self._lock:
+            for band in bands:
+                if band in self._bands:
+                    self._bands.move_to_end(band)
+                else:
+                    self._bands[band] = Future()
+                    self._num_bytes += band[0].band_bytes
+                    mine.append((band, self._bands[band]))
+            futures = [self._bands[band] for band in bands]
+            while self._num_bytes > self.max_bytes and self._bands:
+                (reader, _), _ = self._bands.popitem(last=False)  # who holds it still has it
+                self._num_bytes -= reader.band_bytes
+        return futures, mine
+
+    def drop(self, band: Band, decoded: Future[np.ndarray]) -> None:
+        """Forget a band that could not be decoded: it is tried again when it is asked for again."""
+        with self._lock:
+            if self._bands.get(band) is decoded:
+                del self._bands[band]
+                self._num_bytes -= band[0].band_bytes
+
+
 class DecodedRows:
     """Rows of a dataset whose chunks have to be decoded.
 
@@ -70,6 +111,10 @@ class DecodedRows:
     ----------
     band_rows : int
         Rows that are decoded together.
+    band_bytes : int
+        Memory they take.
+    cache : BandCache
+        Its own, until it is given one to share.
     """
 
     def __init__(self, file: MappedFile, dataset: h5py.Dataset, pipeline: Pipeline) -> None:
@@ -79,17 +124,8 @@ class DecodedRows:
         self._table = ChunkTable.of(dataset)
         self.band_rows: int = dataset.chunks[0]
         self._row_bytes = dataset.shape[1] * dataset.dtype.itemsize
-        self._lock = threading.Lock()
-        self._bands: OrderedDict[int, Future[np.ndarray]] = OrderedDict()
-        """Decoded bands and those that are being decoded, the longest unused first."""
-        self.keep_rows(0)
-
-    def keep_rows(self, num_rows: int) -> None:
-        """Keep so many decoded rows, and always a few bands."""
-        least = max(4, _KEPT_BYTES // (self._row_bytes * self.band_rows))
-        with self._lock:
-            self.num_kept = max(least, -(-num_rows // self.band_rows))
-            self._forget()
+        self.band_bytes: int = self._row_bytes * self.band_rows
+        self.cache = BandCache()
 
     def take(self, rows: np.ndarray, out: np.ndarray, pool: Executor | None) -> None:
         """Write rows, in any order, to `out`, shape (n, L), of the dataset's dtype.
@@ -102,8 +138,9 @@ class DecodedRows:
         bands, within = np.divmod(rows, self.band_rows)
         wanted, which = np.unique(bands, return_inverse=True)
         # More bands than are kept are taken a few at a time, so that memory stays bounded.
-        for start in range(0, len(wanted), self.num_kept):
-            decoded = self._decoded(wanted[start : start + self.num_kept].tolist(), pool)
+        at_once = max(_LEAST_BANDS, self.cache.max_bytes // self.band_bytes)
+        for start in range(0, len(wanted), at_once):
+            decoded = self._decoded(wanted[start : start + at_once].tolist(), pool)
             begins = np.array([band.ctypes.data for band in decoded])
             if len(decoded) == len(wanted):
                 gather(begins[which] + within * self._row_bytes, out.view(np.uint8))
@@ -117,46 +154,26 @@ class DecodedRows:
         """Begin to decode what rows will need; what is needed first is decoded first."""
         bands = rows // self.band_rows
         _, first = np.unique(bands, return_index=True)
-        for band, decoded in self._claim(bands[np.sort(first)].tolist())[1]:
+        for (_, band), decoded in self.cache.claim([(self, band) for band in bands[np.sort(first)].tolist()])[1]:
             pool.submit(self._decode, band, decoded)
 
     def _decoded(self, bands: list[int], pool: Executor | None) -> list[np.ndarray]:
         """Return decoded bands; they live as long as the caller holds them, kept or not."""
-        futures, mine = self._claim(bands)
+        futures, mine = self.cache.claim([(self, band) for band in bands])
         if pool is not None:
-            for band, decoded in mine[1:]:
+            for (_, band), decoded in mine[1:]:
                 pool.submit(self._decode, band, decoded)
             del mine[1:]
-        for band, decoded in mine:  # this thread would only wait otherwise
+        for (_, band), decoded in mine:  # this thread would only wait otherwise
             self._decode(band, decoded)
         return [decoded.result() for decoded in futures]
-
-    def _claim(self, bands: list[int]) -> tuple[list[Future[np.ndarray]], list[tuple[int, Future[np.ndarray]]]]:
-        """Return what will hold each band, and those among them that the caller has to decode."""
-        mine = []
-        with self._lock:
-            for band in bands:
-                if band in self._bands:
-                    self._bands.move_to_end(band)
-                else:
-                    self._bands[band] = Future()
-                    mine.append((band, self._bands[band]))
-            futures = [self._bands[band] for band in bands]
-            self._forget()
-        return futures, mine
-
-    def _forget(self) -> None:
-        while len(self._bands) > self.num_kept:
-            self._bands.popitem(last=False)
 
     def _decode(self, band: int, decoded: Future[np.ndarray]) -> None:
         """Decode a band; an error is raised where the band is asked for."""
         try:
             decoded.set_result(self._read_band(band))
         except BaseException as error:
-            with self._lock:  # what could not be read is tried again when it is asked for again
-                if self._bands.get(band) is decoded:
-                    del self._bands[band]
+            self.cache.drop((self, band), decoded)
             decoded.set_exception(error)
 
     def _read_band(self, band: int) -> np.ndarray:

@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 
 from hpctrain.errors import DataError
-from hpctrain.spectra.chunks import ChunkTable, DecodedRows
+from hpctrain.spectra.chunks import BandCache, ChunkTable, DecodedRows
 from hpctrain.spectra.elsewhere import check_filters, check_sources
 from hpctrain.spectra.filters import Pipeline
 from hpctrain.spectra.library import LibraryFile
@@ -135,9 +135,15 @@ class RowReader:
         return None
 
     def keep_rows(self, num_rows: int) -> None:
-        """Have room for so many decoded rows."""
+        """Have room for so many decoded rows, where they are decoded."""
         if self._decoded is not None:
-            self._decoded.keep_rows(num_rows)
+            cache = self._decoded.cache
+            cache.max_bytes = max(cache.max_bytes, num_rows * self._row_bytes)
+
+    def share(self, cache: BandCache) -> None:
+        """Keep decoded rows in a cache together with others."""
+        if self._decoded is not None:
+            self._decoded.cache = cache
 
     def prepare(self, rows: np.ndarray, pool: Executor | None, is_cold: bool) -> None:
         """Begin what can be done before rows are asked for: decode chunks, or fetch them from a slow disk."""

@@ -16,6 +16,7 @@ import h5py
 import numpy as np
 
 from hpctrain.errors import DataError
+from hpctrain.spectra.chunks import BandCache
 from hpctrain.spectra.columns import RowReader
 from hpctrain.spectra.library import LibraryFile, open_library_file
 from hpctrain.spectra.mapped import MappedFile
@@ -77,10 +78,10 @@ class SpectraFile:
         """Spectra that cost as much as one of them, as they are decoded together."""
         return max(reader.band_rows for reader in self._readers)
 
-    def keep_rows(self, num_rows: int) -> None:
-        """Have room for so many decoded spectra."""
+    def share(self, cache: BandCache) -> None:
+        """Keep decoded spectra in a cache together with those of other files."""
         for reader in self._readers:
-            reader.keep_rows(num_rows)
+            reader.share(cache)
 
     def prepare(self, rows: np.ndarray, pool: Executor, is_cold: bool) -> None:
         """Begin what can be done before rows are read."""

@@ -18,7 +18,9 @@ import torch
 from hpctrain.errors import DataError
 from hpctrain.spectra.batch import PADDING_ROW, SpectraBatch
 from hpctrain.spectra.buffers import BufferPool
+from hpctrain.spectra.chunks import BandCache
 from hpctrain.spectra.files import SpectraFile, find_files, open_file
+from hpctrain.spectra.library import allow_many_files
 from hpctrain.spectra.mapped import gather
 from hpctrain.spectra.wavelength import fill_padding, is_wavelength, same_grid
 
@@ -59,6 +61,7 @@ def open_spectra(data: DataSection, base: Path | None = None) -> SpectraSet:
     DataError
         Files that are missing, damaged or do not fit together; all of them are named.
     """
+    allow_many_files()
     files: list[SpectraFile] = []
     problems: list[str] = []
     for path in find_files(data.files, base or Path()):
@@ -138,6 +141,9 @@ class SpectraSet:
         self._pool_pid = 0
         self._is_cold = False
         self._own_window = 0
+        self._decoded = BandCache()
+        for file in files:
+            file.share(self._decoded)
         self.copy_of: dict | None = None
 
     def _set_grid(self) -> None:
@@ -203,8 +209,8 @@ class SpectraSet:
             Ranks that share each window out among them.
         """
         self._own_window = num_rows // num_readers
-        for file in self._files:
-            file.keep_rows(2 * num_rows)
+        # Chunks at the borders of a window, and those of files with larger ones than the others, need a little more.
+        self._decoded.max_bytes = max(self._decoded.max_bytes, round(2.1 * num_rows * self.decoded_bytes))
 
     def prepare(self, rows: np.ndarray) -> None:
         """Begin what can be done before rows are read: decode their chunks, or tell a slow disk."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import resource
 import stat
 import threading
 import weakref
@@ -108,3 +109,10 @@ def open_library_file(path: Path) -> h5py.File:
 def _has_no_name(path: Path) -> bool:
     """Tell a file that is only in memory (``/proc/self/fd/7``): libhdf5 follows the link, which leads nowhere."""
     return path.is_symlink() and path.exists() and not Path(os.readlink(path)).exists()
+
+
+def allow_many_files() -> None:
+    """Open as many files as the system allows at all: a set holds each of its files open, and many sites allow 1024."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

@@ -143,7 +143,7 @@ def examine(
         memory={
             "spectrum": spectrum_bytes,
             "ring": (PREFETCH_BATCHES + READER_THREADS + 1) * BATCH_SIZE * spectrum_bytes,
-            "window": sum(min(2 * SHUFFLE_WINDOW, len(file)) * file.decoded_bytes for file in opened),
+            "window": min(2 * SHUFFLE_WINDOW, len(spectra)) * spectra.decoded_bytes,
             "free": _free_memory(),
         },
         hashes=hashes,

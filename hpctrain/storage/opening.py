@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import resource
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -14,7 +12,7 @@ from hpctrain.profile.schema import ColumnsSection, DataSection
 from hpctrain.spectra.columns import RowReader
 from hpctrain.spectra.files import OTHER_NAMES, SpectraFile, find_files
 from hpctrain.spectra.hdf5 import SpectraSet, open_spectra
-from hpctrain.spectra.library import LibraryFile, open_library_file
+from hpctrain.spectra.library import LibraryFile, allow_many_files, open_library_file
 from hpctrain.spectra.mapped import MappedFile
 
 
@@ -42,7 +40,7 @@ def open_set(files: Sequence[str], given: Mapping[str, str]) -> tuple[SpectraSet
         All that is wrong with all of them.
     """
     paths = find_files(list(files), Path())
-    _allow_many_files()
+    allow_many_files()
     columns, notes = _guess(paths, given)
     return open_spectra(DataSection(files=[str(path) for path in paths], columns=columns)), columns, notes
 
@@ -69,13 +67,6 @@ def own_readers(file: SpectraFile, columns: ColumnsSection) -> dict[str, RowRead
     if any(reader.shape != file.flux.shape for reader in readers.values()):
         raise DataError(f"{file.path}: was changed while it is being read")
     return readers
-
-
-def _allow_many_files() -> None:
-    """Open as many files as the system allows at all: a set holds each of its files open, and many sites allow 1024."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _guess(paths: list[Path], given: Mapping[str, str]) -> tuple[ColumnsSection, list[str]]:

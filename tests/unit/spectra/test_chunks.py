@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
@@ -79,6 +80,21 @@ def test_memory_is_two_windows_and_the_batches_whatever_the_size_of_the_file(pat
     tracemalloc.stop()
     assert peak < 1.2 * window_bytes + batches_bytes + 2**20
     assert peak < 0.5 * N * 2 * L * 4
+
+
+def test_many_files_share_the_memory_of_two_windows(tmp_path, path, monkeypatch):
+    monkeypatch.setattr(chunks, "_KEPT_BYTES", 0)
+    for number in range(5):
+        shutil.copy(path, tmp_path / f"part-{number}.h5")
+    spectra = open_spectra(DataSection(files=[str(tmp_path / "part-*.h5")]))
+    spectra.keep_window(WINDOW)
+    order = WindowedOrder(1, len(spectra), spectra.blocks(np.arange(len(spectra))), WINDOW)
+    tracemalloc.start()
+    for batch in read_ahead(spectra, order(np.arange(2 * N)).reshape(-1, 64), threads=2, depth=3):
+        del batch
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1.3 * 2 * WINDOW * 2 * L * 4 + 6 * 64 * 2 * L * 4 + 2**20
 
 
 def test_rows_from_more_chunks_than_are_kept_come_back_right(path, flux, monkeypatch):
