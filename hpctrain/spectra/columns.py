@@ -69,6 +69,8 @@ class RowReader:
             return
         if h5py.h5t.py_create(dataset.dtype, logical=True) != dataset.id.get_type():
             return  # a type numpy has no equal of, which libhdf5 converts
+        if dataset.maxshape[0] is not None and dataset.maxshape[1] is None:
+            return  # of such a dataset libhdf5 (to 2.0 at least) tells wrong places of chunks, but reads the right ones
         if dataset.chunks is None:
             offset = dataset.id.get_offset()
             if offset is not None:  # None: compact, or never written
@@ -85,7 +87,7 @@ class RowReader:
         if dataset.id.get_create_plist().get_nfilters() == 0 and dataset.chunks[1] == self.shape[1]:
             table = ChunkTable.of(dataset)
             if (table.offset >= 0).all():
-                self._check_end(int((table.offset + table.num_bytes).max(initial=0)))
+                self._check_end(int(table.offset.max(initial=0)) + dataset.chunks[0] * self._row_bytes)
                 self._chunk_address = self._mapped.address + table.offset[:, 0]
                 self._chunk_rows = dataset.chunks[0]
                 return
