@@ -14,7 +14,7 @@ import numpy as np
 
 from hpctrain.errors import DataError
 from hpctrain.spectra.chunks import ChunkTable, DecodedRows
-from hpctrain.spectra.elsewhere import check_filters, check_sources
+from hpctrain.spectra.elsewhere import check_filters, check_sources, refuse_plugins
 from hpctrain.spectra.filters import Pipeline
 from hpctrain.spectra.library import LibraryFile
 from hpctrain.spectra.mapped import MappedFile, gather
@@ -70,7 +70,10 @@ class RowReader:
         if h5py.h5t.py_create(dataset.dtype, logical=True) != dataset.id.get_type():
             return  # a type numpy has no equal of, which libhdf5 converts
         if dataset.maxshape[0] is not None and dataset.maxshape[1] is None:
-            return  # of such a dataset libhdf5 (to 2.0 at least) tells wrong places of chunks, but reads the right ones
+            # Of such a dataset libhdf5 (to 2.0 at least) tells wrong places of chunks, but reads the right ones.
+            check_filters(dataset, where)
+            refuse_plugins(dataset, where)
+            return
         if dataset.chunks is None:
             offset = dataset.id.get_offset()
             if offset is not None:  # None: compact, or never written

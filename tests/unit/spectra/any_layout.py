@@ -56,7 +56,7 @@ def draw_layout(draw: random.Random, num_rows: int, num_pixels: int, plugins: bo
     largest = (num_rows + 3 * unlimited[0], num_pixels + 5 * unlimited[1])
     rows = draw.choice([1, largest[0], draw.randint(1, largest[0])])
     columns = draw.choice([num_pixels, num_pixels, draw.randint(1, largest[1])])
-    known = [number for number in (*OWN_FILTERS, *(PLUGIN_FILTERS if plugins else ())) if _is_known(number)]
+    known = [number for number in _numbers(plugins, unlimited) if _is_known(number)]
     numbers = draw.sample(known, draw.choice([0, 1, 1, 2, 2, 3]))
     if {BLOSC, BLOSC2} <= set(numbers):
         numbers.remove(BLOSC)
@@ -71,6 +71,12 @@ def draw_layout(draw: random.Random, num_rows: int, num_pixels: int, plugins: bo
         holes=draw.choice([0.0, 0.0, 0.4]),
         scaling=scaling,
     )
+
+
+def _numbers(plugins: bool, unlimited: tuple[bool, bool]) -> tuple[int, ...]:
+    if unlimited == (False, True):  # refused together with plugins
+        return (SHUFFLE, GZIP, FLETCHER)
+    return (*OWN_FILTERS, *(PLUGIN_FILTERS if plugins else ()))
 
 
 def _is_known(number: int) -> bool:
