@@ -20,9 +20,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.ranks import run_ranks
 
+_CALLS_A_ROUND = 20
+
 
 def measure(calls: int) -> dict[str, list[float]]:
-    """Return microseconds of one call of each kind in each of 15 rounds; runs as one rank."""
+    """Return microseconds of one call of each kind in each round; runs as one rank."""
     import torch
     import torch.distributed as dist
 
@@ -48,17 +50,18 @@ def measure(calls: int) -> dict[str, list[float]]:
         stop.flags()
 
     found: dict[str, list[float]] = {"without": [], "with": [], "host only": []}
-    for number in range(-1, 15):
+    # Short rounds and many: what the scheduler does to two ranks on two cores lasts longer than a call.
+    for number in range(-1, calls // _CALLS_A_ROUND):
         for name, call in zip(found, (without, agreed, asked), strict=True):
             started = time.perf_counter()
-            for _ in range(calls):
+            for _ in range(_CALLS_A_ROUND):
                 call()
             if number >= 0:
-                found[name].append(1e6 * (time.perf_counter() - started) / calls)
+                found[name].append(1e6 * (time.perf_counter() - started) / _CALLS_A_ROUND)
     return found
 
 
-def table(ranks: int = 2, calls: int = 1000) -> Iterator[str]:
+def table(ranks: int = 2, calls: int = 10_000) -> Iterator[str]:
     """Measure and yield the lines of the table."""
     found = run_ranks([__file__, "--rank", "--calls", str(calls)], ranks)
     more = statistics.median(a - b for a, b in zip(found["with"], found["without"], strict=True))
@@ -77,7 +80,7 @@ def main() -> None:
     """Print the table, or (started by it) measure as one rank."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--ranks", type=int, default=2)
-    parser.add_argument("--calls", type=int, default=1000)
+    parser.add_argument("--calls", type=int, default=10_000)
     parser.add_argument("--rank", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if not args.rank:

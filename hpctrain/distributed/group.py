@@ -7,10 +7,12 @@ job id, as most launchers do it, is taken sooner or later by somebody else on a 
 from __future__ import annotations
 
 import datetime
+import json
 import os
 import sys
 import time
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -34,6 +36,10 @@ _NCCL = {
 """Deliberate settings of NCCL's error handling; the environment, and so the site file, has precedence."""
 
 _DAY_S = 86400.0
+
+_joined: list[dist.ProcessGroup] = []
+"""Groups of this process, kept until it ends. The destructor of Gloo's waits, with the interpreter's lock held, for a
+thread that may want that lock to let go of a tensor (torch 2.13): now and then a rank that was done hung for ever."""
 
 
 def choose_device(world: World, wish: str) -> torch.device:
@@ -136,6 +142,7 @@ def open_group(world: World, device: torch.device, run: RunDir, hang_timeout_s: 
             world_size=world.world_size,
             timeout=datetime.timedelta(seconds=collective_timeout_s(hang_timeout_s)),
         )
+        _joined.append(dist.group.WORLD)
     except (RuntimeError, TimeoutError, OSError) as error:
         if any(word in str(error) for word in _CLOSED) and is_lost_peer(error):
             raise
@@ -179,6 +186,22 @@ def broadcast_number(world: World, value: int) -> int:
     number = torch.tensor([value], dtype=torch.int64)
     dist.broadcast(number, src=0)
     return int(number.item())
+
+
+def gather_json(world: World, value: Any) -> list[Any]:
+    """Return what each rank has, in the order of ranks, on all of them.
+
+    As JSON: nothing that is received is ever unpickled.
+    """
+    if world.world_size == 1:
+        return [value]
+    text = json.dumps(value).encode()
+    longest = torch.tensor([len(text)])
+    dist.all_reduce(longest, op=dist.ReduceOp.MAX)
+    padded = torch.frombuffer(bytearray(text.ljust(int(longest))), dtype=torch.uint8)
+    gathered = [torch.empty_like(padded) for _ in range(world.world_size)]
+    dist.all_gather(gathered, padded)
+    return [json.loads(bytes(item.numpy())) for item in gathered]
 
 
 _CLOSED = ("Connection was likely closed", "Connection closed by peer", "Connection reset by peer", "Broken pipe")

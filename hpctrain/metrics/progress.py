@@ -256,6 +256,12 @@ def _bad_pixels(record: dict[str, Any], fields: dict[str, Any]) -> str:
     return f"up to step {record['step']}, of {fields.get('num_spectra', '?')} spectra read: {'; '.join(parts)}"
 
 
+def _staged(record: dict[str, Any], fields: dict[str, Any]) -> str:
+    where = f" on {fields['nodes']} nodes" if fields.get("nodes", 1) > 1 else ""
+    copied = f"{format_bytes(fields.get('copied_bytes', 0))} of {format_bytes(fields.get('bytes', 0))} copied"
+    return f"{fields.get('files')} files staged{where} in {format_duration(fields.get('seconds', 0))}: {copied}"
+
+
 _EVENT_TEXTS: dict[str, Callable[[dict[str, Any], dict[str, Any]], str]] = {
     "started": _started,
     "data": _data,
@@ -263,6 +269,11 @@ _EVENT_TEXTS: dict[str, Callable[[dict[str, Any], dict[str, Any]], str]] = {
     "checkpoint": _checkpoint,
     "checkpoint_failed": lambda record, f: f"checkpoint at step {record['step']} FAILED: {f.get('error', f)}",
     "checkpoint_rejected": lambda record, f: f"checkpoint {f.get('path')} rejected: {f.get('reason')}",
+    "staged": _staged,
+    "stage_fell_back": lambda record, f: f"NOT staged on {f.get('node')}, which reads the originals: {f.get('reason')}",
+    "cached": lambda record, f: (
+        f"{format_bytes(f.get('bytes', 0))} of spectra decoded into memory in {format_duration(f.get('seconds', 0))}"
+    ),
     "first_step": lambda record, f: f"first update {f.get('seconds', 0):.1f} s after the start of the process",
     "bad_pixels": _bad_pixels,
     "best": lambda record, f: f"best validation loss so far: {_number(f.get('loss'))}",

@@ -232,7 +232,18 @@ class DataSection(Section):
     """Which spectra, and how they are made into batches."""
 
     files: Annotated[list[PathText], Field(min_length=1)]
-    """HDF5 files or glob patterns; several make one set. Relative to where the command is called."""
+    """HDF5 files or glob patterns; several make one set. Relative to where the command is called. With `stage` also
+    ``https://`` and, with ``hpctrain[remote]``, whatever fsspec knows, such as ``s3://bucket/*.h5``; credentials come
+    from the environment."""
+    stage: PathText | None = None
+    """Folder on a disk of the compute node, such as ``${TMPDIR}``: files are copied there before training, once per
+    node. Variables are those of the compute node."""
+    stage_required: Switch = False
+    """End the job when files cannot be staged (no room, no permission, a failing disk), instead of reading them from
+    where they are. Remote files always require it."""
+    cache: Literal["none", "ram"] = "none"
+    """``ram`` decodes the spectra that are trained on into memory, one copy per node, before the first step; compressed
+    files are then shuffled as a whole, too. Nothing is left behind, however the job ends."""
     columns: ColumnsSection = ColumnsSection()
     simulate: SimulateSection | None = None
     """Make these spectra when no file of `files` exists."""

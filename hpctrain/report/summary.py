@@ -23,7 +23,15 @@ FOLLOWED = {
 }
 """What the batch script did after an attempt, in words."""
 
-_WARNING_EVENTS = ("checkpoint_rejected", "checkpoint_failed", "exporter_failed", "records_lost", "diverged", "failed")
+_WARNING_EVENTS = (
+    "checkpoint_rejected",
+    "checkpoint_failed",
+    "exporter_failed",
+    "records_lost",
+    "stage_fell_back",
+    "diverged",
+    "failed",
+)
 
 
 @dataclass(frozen=True)

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable
-from concurrent.futures import Executor, Future, wait
-from dataclasses import dataclass, field
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass
 
 import h5py
 import numpy as np
 
 from hpctrain.errors import DataError
 from hpctrain.spectra.filters import DamagedChunkError, Pipeline
-from hpctrain.spectra.mapped import MappedFile
+from hpctrain.spectra.mapped import MappedFile, gather
 
 _KEPT_BYTES = 64 * 2**20
 """Decoded rows that are kept where nobody has said how many will be needed."""
@@ -75,15 +74,6 @@ class ChunkTable:
         return table
 
 
-@dataclass
-class _Slot:
-    """A place for one decoded band of rows."""
-
-    number: int
-    users: int = 0
-    decoded: Future[None] = field(default_factory=Future)
-
-
 class DecodedRows:
     """Rows of a dataset whose chunks have to be decoded.
 
@@ -107,23 +97,18 @@ class DecodedRows:
         self._fill = dataset.fillvalue
         self._table = ChunkTable.of(dataset)
         self.band_rows: int = dataset.chunks[0]
-        self._change = threading.Condition()
-        self._slots: OrderedDict[int, _Slot] = OrderedDict()  # by band, the longest unused first
-        self._free: list[int] = []
+        self._row_bytes = dataset.shape[1] * dataset.dtype.itemsize
+        self._lock = threading.Lock()
+        self._bands: OrderedDict[int, Future[np.ndarray]] = OrderedDict()
+        """Decoded bands and those that are being decoded, the longest unused first."""
         self.keep_rows(0)
 
     def keep_rows(self, num_rows: int) -> None:
-        """Have room for so many decoded rows, and always for a few bands; forgets what is decoded.
-
-        The memory is taken when it is first written to.
-        """
-        row_bytes = self._shape[1] * self._dtype.itemsize
-        least = max(4, _KEPT_BYTES // (row_bytes * self.band_rows))
-        self.num_slots = min(len(self._table.offset), max(least, -(-num_rows // self.band_rows)))
-        self._arena = np.empty((self.num_slots * self.band_rows, self._shape[1]), self._dtype)
-        with self._change:
-            self._slots.clear()
-            self._free = list(range(self.num_slots))
+        """Keep so many decoded rows, and always a few bands."""
+        least = max(4, _KEPT_BYTES // (self._row_bytes * self.band_rows))
+        with self._lock:
+            self.num_kept = max(least, -(-num_rows // self.band_rows))
+            self._forget()
 
     def take(self, rows: np.ndarray, out: np.ndarray, pool: Executor | None) -> None:
         """Write rows, in any order, to `out`, shape (n, L), of the dataset's dtype.
@@ -133,130 +118,92 @@ class DecodedRows:
         DataError
             A chunk is damaged.
         """
-        bands = rows // self.band_rows
-        wanted = np.unique(bands)
-        # More bands than there is room for are taken a few at a time.
-        for start in range(0, len(wanted), self.num_slots):
-            part = wanted[start : start + self.num_slots]
-            everything = len(part) == len(wanted)
-            places = slice(None) if everything else np.flatnonzero((bands >= part[0]) & (bands <= part[-1]))
-            slots = self._hold(part.tolist(), pool)
-            try:
-                numbers = np.array([slot.number for slot in slots])
-                found = numbers[np.searchsorted(part, bands[places])] * self.band_rows + rows[places] % self.band_rows
-                if everything:
-                    source = self._arena.view(np.uint8)
-                    np.take(source, found, axis=0, out=out.view(np.uint8), mode="clip")
-                else:
-                    out[places] = self._arena[found]
-            finally:
-                self._release(slots)
+        bands, within = np.divmod(rows, self.band_rows)
+        wanted, which = np.unique(bands, return_inverse=True)
+        # More bands than are kept are taken a few at a time, so that memory stays bounded.
+        for start in range(0, len(wanted), self.num_kept):
+            decoded = self._decoded(wanted[start : start + self.num_kept].tolist(), pool)
+            begins = np.array([band.ctypes.data for band in decoded])
+            if len(decoded) == len(wanted):
+                gather(begins[which] + within * self._row_bytes, out.view(np.uint8))
+                continue
+            places = np.flatnonzero((which >= start) & (which < start + len(decoded)))
+            found = np.empty((len(places), out.shape[1]), out.dtype)
+            gather(begins[which[places] - start] + within[places] * self._row_bytes, found.view(np.uint8))
+            out[places] = found
 
     def prepare(self, rows: np.ndarray, pool: Executor) -> None:
-        """Begin to decode what rows will need, as far as there is room that nobody uses."""
+        """Begin to decode what rows will need; what is needed first is decoded first."""
         bands = rows // self.band_rows
         _, first = np.unique(bands, return_index=True)
-        with self._change:
-            begun = [
-                (band, slot)
-                for band in bands[np.sort(first)].tolist()  # what is needed first is decoded first
-                if band not in self._slots and (slot := self._new_slot(band)) is not None
-            ]
-        for band, slot in begun:
-            pool.submit(self._decode, band, slot)
+        for band, decoded in self._claim(bands[np.sort(first)].tolist())[1]:
+            pool.submit(self._decode, band, decoded)
 
-    def _hold(self, bands: list[int], pool: Executor | None) -> list[_Slot]:
-        """Return the slots of decoded bands, none of which is given away until they are released."""
-        with self._change:
-            # All at once or none: threads that each held a part and waited for the rest would wait for ever.
-            while not self._has_room_for(bands):
-                self._change.wait()
-            slots, mine = [], []
+    def _decoded(self, bands: list[int], pool: Executor | None) -> list[np.ndarray]:
+        """Return decoded bands; they live as long as the caller holds them, kept or not."""
+        futures, mine = self._claim(bands)
+        if pool is not None:
+            for band, decoded in mine[1:]:
+                pool.submit(self._decode, band, decoded)
+            del mine[1:]
+        for band, decoded in mine:  # this thread would only wait otherwise
+            self._decode(band, decoded)
+        return [decoded.result() for decoded in futures]
+
+    def _claim(self, bands: list[int]) -> tuple[list[Future[np.ndarray]], list[tuple[int, Future[np.ndarray]]]]:
+        """Return what will hold each band, and those among them that the caller has to decode."""
+        mine = []
+        with self._lock:
             for band in bands:
-                slot = self._slots.get(band)
-                if slot is not None:
-                    self._slots.move_to_end(band)
-                    slot.users += 1
-                slots.append(slot)
-            for place, band in enumerate(bands):
-                if slots[place] is None:
-                    slot = slots[place] = self._new_slot(band)
-                    slot.users += 1
-                    mine.append((band, slot))
-        for band, slot in mine[1:]:
-            if pool is None:
-                self._decode(band, slot)
-            else:
-                pool.submit(self._decode, band, slot)
-        for band, slot in mine[:1]:
-            self._decode(band, slot)
-        wait([slot.decoded for slot in slots])
-        for slot in slots:
-            if (error := slot.decoded.exception()) is not None:
-                self._release(slots)
-                raise error
-        return slots
+                if band in self._bands:
+                    self._bands.move_to_end(band)
+                else:
+                    self._bands[band] = Future()
+                    mine.append((band, self._bands[band]))
+            futures = [self._bands[band] for band in bands]
+            self._forget()
+        return futures, mine
 
-    def _release(self, slots: Iterable[_Slot]) -> None:
-        with self._change:
-            for slot in slots:
-                slot.users -= 1
-            self._change.notify_all()
+    def _forget(self) -> None:
+        while len(self._bands) > self.num_kept:
+            self._bands.popitem(last=False)
 
-    def _has_room_for(self, bands: list[int]) -> bool:
-        needed = [band for band in bands if band not in self._slots]
-        ours = set(bands)
-        idle = sum(slot.users == 0 and slot.decoded.done() for band, slot in self._slots.items() if band not in ours)
-        return len(needed) <= len(self._free) + idle
-
-    def _new_slot(self, band: int) -> _Slot | None:
-        """Return an empty slot for a band, that of the band which was not used for longest; None if all are in use."""
-        if self._free:
-            number = self._free.pop()
-        else:
-            idle = (old for old, slot in self._slots.items() if slot.users == 0 and slot.decoded.done())
-            old = next(idle, None)
-            if old is None:
-                return None
-            number = self._slots.pop(old).number
-        slot = self._slots[band] = _Slot(number)
-        return slot
-
-    def _decode(self, band: int, slot: _Slot) -> None:
-        """Fill a slot; an error is raised where the slot is asked for."""
+    def _decode(self, band: int, decoded: Future[np.ndarray]) -> None:
+        """Decode a band; an error is raised where the band is asked for."""
         try:
-            self._fill_slot(band, self._arena[slot.number * self.band_rows :][: self.band_rows])
+            decoded.set_result(self._read_band(band))
         except BaseException as error:
-            with self._change:  # a damaged chunk stays an error each time it is asked for, but holds no room
-                if self._slots.get(band) is slot:
-                    del self._slots[band]
-                    self._free.append(slot.number)
-            slot.decoded.set_exception(error)
-        else:
-            slot.decoded.set_result(None)
-        with self._change:
-            self._change.notify_all()
+            with self._lock:  # what could not be read is tried again when it is asked for again
+                if self._bands.get(band) is decoded:
+                    del self._bands[band]
+            decoded.set_exception(error)
 
-    def _fill_slot(self, band: int, rows: np.ndarray) -> None:
+    def _read_band(self, band: int) -> np.ndarray:
+        """Return the rows of a band, shape (rows of a chunk, L), dtype of the file."""
         height, width = self._chunks
-        num_bytes = height * width * self._dtype.itemsize
+        if width == self._shape[1] and self._table.offset[band, 0] >= 0:
+            return self._read_chunk(band, 0)
+        rows = np.empty((height, self._shape[1]), self._dtype)
         for column in range(self._table.offset.shape[1]):
-            left = column * width
-            target = rows[:, left : left + width]
-            offset, stored_bytes = int(self._table.offset[band, column]), int(self._table.num_bytes[band, column])
-            if offset < 0:
-                target[...] = self._fill
-                continue
-            stored = self._file.read(offset, stored_bytes)
-            try:
-                if len(stored) < stored_bytes:
-                    raise DamagedChunkError("the file ends within it; it is truncated")
-                decoded = self._pipeline.decode(stored, num_bytes, int(self._table.skipped[band, column]))
-            except DamagedChunkError as error:
-                first = band * height
-                last = min(first + height, self._shape[0]) - 1
-                raise DataError(
-                    f"{self._file.path}: {self._name}: rows {first} to {last} cannot be read: the chunk at byte "
-                    f"{offset} is damaged: {error}"
-                ) from None
-            target[...] = decoded.view(self._dtype).reshape(height, width)[:, : target.shape[1]]
+            target = rows[:, column * width : (column + 1) * width]
+            is_stored = self._table.offset[band, column] >= 0
+            target[...] = self._read_chunk(band, column)[:, : target.shape[1]] if is_stored else self._fill
+        return rows
+
+    def _read_chunk(self, band: int, column: int) -> np.ndarray:
+        height, width = self._chunks
+        offset, stored_bytes = int(self._table.offset[band, column]), int(self._table.num_bytes[band, column])
+        stored = self._file.read(offset, stored_bytes)
+        try:
+            if len(stored) < stored_bytes:
+                raise DamagedChunkError("the file ends within it; it is truncated")
+            num_bytes = height * width * self._dtype.itemsize
+            decoded = self._pipeline.decode(stored, num_bytes, int(self._table.skipped[band, column]))
+        except DamagedChunkError as error:
+            first = band * height
+            last = min(first + height, self._shape[0]) - 1
+            raise DataError(
+                f"{self._file.path}: {self._name}: rows {first} to {last} cannot be read: the chunk at byte "
+                f"{offset} is damaged: {error}"
+            ) from None
+        return decoded.view(self._dtype).reshape(height, width)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import glob
 import hashlib
+from collections.abc import Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +24,7 @@ from hpctrain.spectra.wavelength import fill_padding, is_wavelength, read_common
 if TYPE_CHECKING:
     from hpctrain.profile.schema import ColumnsSection
 
-_OTHER_NAMES = {
+OTHER_NAMES = {
     "flux": ("spectrum_flux", "spectra", "FLUX"),
     "ivar": ("spectrum_ivar", "IVAR", "inverse_variance", "weights"),
     "mask": ("spectrum_mask", "MASK", "mask_array"),
@@ -174,8 +176,12 @@ def _open_file(path: Path, columns: ColumnsSection) -> SpectraFile:
         wavelength = found["wavelength"]
         has_rows = wavelength.ndim == 2 and wavelength.shape[0] == found["flux"].shape[0]
         is_empty = found["flux"].shape[0] == 0
-        grid = None if is_empty and has_rows else read_common_grid(wavelength)
-        target_id, notes = _read_target_id(found["target_id"])
+        with _readable(wavelength):
+            grid = None if is_empty and has_rows else read_common_grid(wavelength)
+        with _readable(found["target_id"]):
+            target_id, notes = _read_target_id(found["target_id"])
+        with _readable(found["redshift"]):
+            redshift = _read_numbers(found["redshift"])
         return SpectraFile(
             path=path,
             library_file=library_file,
@@ -185,7 +191,7 @@ def _open_file(path: Path, columns: ColumnsSection) -> SpectraFile:
             grid=grid,
             wavelength_rows=_reader(wavelength, *home) if has_rows else None,
             target_id=target_id,
-            redshift=_read_numbers(found["redshift"]),
+            redshift=redshift,
             notes=notes,
         )
 
@@ -196,6 +202,18 @@ def _reader(dataset: h5py.Dataset, home: str, library_file: LibraryFile, mapped:
     if path == home:
         return RowReader(library_file, mapped, dataset)
     return RowReader(LibraryFile(Path(path)), MappedFile(Path(path)), dataset)
+
+
+@contextlib.contextmanager
+def _readable(dataset: h5py.Dataset) -> Iterator[None]:
+    """Say which column it is that libhdf5 cannot read."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        raise DataError(
+            f"{dataset.file.filename}: {_name(dataset)}: cannot be read ({error}); the file is damaged, or packed with "
+            "a filter this machine lacks (pip install hdf5plugin)"
+        ) from error
 
 
 def _find_columns(library: h5py.File, columns: ColumnsSection) -> dict[str, h5py.Dataset]:
@@ -233,7 +251,7 @@ def _item(library: h5py.File, name: str) -> object:
 
 
 def _missing_column(library: h5py.File, role: str, name: str, names: list[str]) -> str:
-    known = [other for other in names if other.rsplit("/", 1)[-1] in _OTHER_NAMES[role]]
+    known = [other for other in names if other.rsplit("/", 1)[-1] in OTHER_NAMES[role]]
     near = known or difflib.get_close_matches(name, names, n=1, cutoff=0.6)
     advice = f"; set data.columns.{role}: {near[0]}" if near else ""
     what = "is a group, not a dataset" if name in library else "is not in the file"

@@ -111,8 +111,8 @@ class SpectraSet:
         Whether the catalogue had one.
     notes : list of str
         What a user should know about these files, a line each.
-    window : int
-        Spectra of a shuffling window, where chunks have to be decoded.
+    copy_of : dict or None
+        Fingerprint of what these files are a copy of, where they are one.
     """
 
     def __init__(self, files: list[SpectraFile]) -> None:
@@ -137,7 +137,8 @@ class SpectraSet:
         self._pool: ThreadPoolExecutor | None = None
         self._pool_pid = 0
         self._is_cold = False
-        self.window = 0
+        self._own_window = 0
+        self.copy_of: dict | None = None
 
     def _set_grid(self) -> None:
         """Decide between one grid for all and one per row."""
@@ -172,7 +173,7 @@ class SpectraSet:
     def batches_ahead(self, batch_size: int) -> int:
         """Return how many batches before it is read one should be prepared."""
         # Not more than a window: what is prepared for later must not push out what is being read.
-        return self.window // batch_size if self.decoded_bytes else _FETCH_BATCHES
+        return self._own_window // batch_size if self.decoded_bytes else _FETCH_BATCHES
 
     def blocks(self, rows: np.ndarray) -> np.ndarray:
         """Return where in `rows` the pieces begin whose members cost as much as one of them.
@@ -191,15 +192,17 @@ class SpectraSet:
         band = (rows - self._starts[file]) // np.array([max(file.band_rows, 1) for file in self._files])[file]
         return np.concatenate([[0], np.flatnonzero(np.diff(file) | np.diff(band)) + 1])
 
-    def keep_window(self, num_rows: int) -> None:
-        """Have room for two windows of decoded spectra: the one that is being read and the next.
+    def keep_window(self, num_rows: int, num_readers: int = 1) -> None:
+        """Keep two windows of decoded spectra: the one that is being read and the next.
 
         Parameters
         ----------
         num_rows : int
             Spectra of a window.
+        num_readers : int
+            Ranks that share each window out among them.
         """
-        self.window = num_rows
+        self._own_window = num_rows // num_readers
         for file in self._files:
             file.keep_rows(2 * num_rows)
 
@@ -279,8 +282,11 @@ class SpectraSet:
             file.close()
 
     def fingerprint(self) -> dict:
-        """Return what tells these files from others, without reading them: name, size, time of change, counts."""
-        return {
+        """Return what tells these files from others, without reading them: name, size, time of change, counts.
+
+        Those of the original where these are a copy.
+        """
+        return self.copy_of or {
             "num_spectra": len(self),
             "num_pixels": self.num_pixels,
             "files": [file.fingerprint() for file in self._files],

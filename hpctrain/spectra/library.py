@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import stat
 import threading
@@ -14,6 +15,9 @@ from typing import ClassVar
 import h5py
 
 from hpctrain.errors import DataError
+
+with contextlib.suppress(ImportError):
+    import hdf5plugin  # noqa: F401  (tells libhdf5 of its filters)
 
 CHUNK_CACHE_BYTES = 16 * 2**20
 """Per dataset: a few chunks of 64 DESI spectra (2 MB each); libhdf5's own 1 MiB decodes one for each row."""
@@ -84,6 +88,11 @@ def open_library_file(path: Path) -> h5py.File:
         if stat.S_ISFIFO(path.stat().st_mode):  # to open one waits for who writes to it
             raise DataError(f"{path}: is a pipe, not a file")
     try:
+        if _has_no_name(path):
+            stream = io.FileIO(path)
+            file = h5py.File(stream, "r", locking=False, rdcc_nbytes=CHUNK_CACHE_BYTES)
+            weakref.finalize(file, stream.close)  # h5py leaves that to whoever opened it
+            return file
         return h5py.File(path, "r", locking=False, rdcc_nbytes=CHUNK_CACHE_BYTES)
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
@@ -94,3 +103,8 @@ def open_library_file(path: Path) -> h5py.File:
             raise DataError(f"{path}: is a directory; name its files, such as {path}/*.h5") from None
         reason = "truncated or still being written" if "truncated" in str(error) else "not an HDF5 file, or damaged"
         raise DataError(f"{path}: {reason} ({error})") from None
+
+
+def _has_no_name(path: Path) -> bool:
+    """Tell a file that is only in memory (``/proc/self/fd/7``): libhdf5 follows the link, which leads nowhere."""
+    return path.is_symlink() and path.exists() and not Path(os.readlink(path)).exists()

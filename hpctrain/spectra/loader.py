@@ -54,7 +54,7 @@ def read_ahead(
     waiting: deque[Future[SpectraBatch]] = deque()
     with ThreadPoolExecutor(threads, thread_name_prefix="read-spectra") as executor:
         try:
-            for rows in _prepared(spectra, requests, executor):
+            for rows in _prepared(spectra, requests, executor, depth + threads):
                 waiting.append(executor.submit(spectra.read, rows, pin=pin))
                 if len(waiting) > depth:
                     yield waiting.popleft().result()
@@ -65,7 +65,7 @@ def read_ahead(
 
 
 def _prepared(
-    spectra: SpectraSet, requests: Iterable[np.ndarray], executor: ThreadPoolExecutor
+    spectra: SpectraSet, requests: Iterable[np.ndarray], executor: ThreadPoolExecutor, in_flight: int
 ) -> Iterator[np.ndarray]:
     """Yield the requests, each long after the set was told of it, where that helps."""
     told: deque[np.ndarray] = deque()
@@ -73,7 +73,8 @@ def _prepared(
         if spectra.is_prepared_ahead:
             executor.submit(spectra.prepare, rows)
             told.append(rows)
-            if len(told) > spectra.batches_ahead(len(rows)):
+            # What is told and what is being read together are the window after this one, and no more.
+            if len(told) > spectra.batches_ahead(len(rows)) - in_flight:
                 yield told.popleft()
         else:
             yield from told

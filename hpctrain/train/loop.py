@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hpctrain.monitor.memory import used_memory_gib
+from hpctrain.spectra.device import on_device
 from hpctrain.spectra.loader import read_ahead
 from hpctrain.train.badpixels import BadPixelTally, bad_fields, raise_bad_pixels
 from hpctrain.train.diverged import raise_diverged
@@ -80,9 +81,9 @@ def read_batches(run: Run) -> Iterator:
             yield from _rows(run, steps, mine)
 
     data = run.profile.data
-    return read_ahead(
-        run.spectra.source, requests(), data.reader_threads, data.prefetch_batches, pin=run.device.type == "cuda"
-    )
+    is_gpu = run.device.type == "cuda"
+    batches = read_ahead(run.spectra.source, requests(), data.reader_threads, data.prefetch_batches, pin=is_gpu)
+    return on_device(batches, run.device)
 
 
 def _own_micro_batches(run: Run) -> range:

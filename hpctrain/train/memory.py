@@ -30,6 +30,7 @@ from hpctrain.errors import DataError
 from hpctrain.models import build_model
 from hpctrain.models.facts import DataFacts
 from hpctrain.profile.memory import Measurement
+from hpctrain.profile.remote import is_remote
 from hpctrain.profile.rules_data import find_files
 from hpctrain.profile.schema import DataSection, Profile
 from hpctrain.spectra.batch import SpectraBatch
@@ -213,7 +214,7 @@ class DataLook:
 def look_at_data(data: DataSection) -> DataLook:
     """Look at the files of ``data.files``; assume DESI's grid where there are none yet."""
     assumed = _assumed(data)
-    if not any(find_files(pattern) for pattern in data.files):
+    if any(map(is_remote, data.files)) or not any(find_files(pattern) for pattern in data.files):
         return assumed
     try:
         spectra = open_spectra(data)

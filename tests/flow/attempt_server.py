@@ -20,6 +20,9 @@ import sys
 import time
 from typing import Any
 
+HANGS_AFTER_S = 120.0
+"""Ranks that have not ended by then are killed, which no test expects."""
+
 
 def preload() -> None:
     """Import what an attempt imports, without starting a thread: only then may this process be forked."""
@@ -93,8 +96,16 @@ def attempt(order: dict[str, Any]) -> list[int]:
         for child in ranks:
             os.kill(child, signal.SIGKILL)
     codes = {}
+    hanging = time.monotonic() + HANGS_AFTER_S
     while len(codes) < len(ranks):
-        child, status = os.wait()
+        child, status = os.waitpid(-1, os.WNOHANG)
+        if child == 0:
+            if time.monotonic() > hanging:
+                for other in ranks:
+                    if other not in codes:
+                        os.kill(other, signal.SIGKILL)
+            time.sleep(0.002)
+            continue
         codes[child] = os.waitstatus_to_exitcode(status)
         if codes[child] not in (0, 75, 130):  # as srun --kill-on-bad-exit does it
             for other in ranks:

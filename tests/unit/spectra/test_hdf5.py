@@ -3,6 +3,7 @@
 import multiprocessing
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -32,6 +33,11 @@ def write(path, arrays, **layout):
             pixels = np.ndim(values) == 2
             file.create_dataset(name, data=values, **(layout if pixels else {}))
     return path
+
+
+def private_memory_mib():
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("RssAnon:")[2].split()[0]) / 1024
 
 
 def read_all(path, **data):
@@ -294,9 +300,12 @@ def test_a_sparse_file_larger_than_memory_opens_at_once(tmp_path):
         file["wavelength"] = np.linspace(3600, 9824, 7781)
         file["target_id"] = np.arange(2_000_000)
         file["redshift"] = np.ones(2_000_000)
+    before_mib = private_memory_mib()
     spectra = open_spectra(DataSection(files=[str(tmp_path / "s.h5")]))
     batch = spectra.read(np.array([0, 1_999_999, 1_000_000]))
     assert batch.flux.shape == (3, 7781)
+    # Ids, redshifts and whether there is one: 13 bytes a spectrum, and as much again while they are put together.
+    assert private_memory_mib() - before_mib < 80
 
 
 def test_the_multimodal_universe_reads_as_it_is(shared_data):
