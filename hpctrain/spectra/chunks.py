@@ -41,11 +41,30 @@ class ChunkTable:
 
     @classmethod
     def of(cls, dataset: h5py.Dataset) -> ChunkTable:
-        """Ask libhdf5 once."""
+        """Ask libhdf5 once.
+
+        Raises
+        ------
+        DataError
+            What it says cannot be: the index of the chunks is damaged.
+        """
         shape = tuple(-(-size // chunk) for size, chunk in zip(dataset.shape, dataset.chunks, strict=True))
         table = cls(np.full(shape, -1, np.int64), np.zeros(shape, np.int64), np.zeros(shape, np.int64))
 
+        last = (-1,)
+
         def note(info: h5py.h5d.StoreInfo) -> None:
+            nonlocal last
+            # Every kind of index is walked in the order of the chunks. In the oldest, which has no checksum, a chunk
+            # whose place was changed would otherwise hide another, or fill a hole.
+            inside = all(at < size for at, size in zip(info.chunk_offset, dataset.shape, strict=True))
+            aligned = not any(at % chunk for at, chunk in zip(info.chunk_offset, dataset.chunks, strict=True))
+            if not (inside and aligned and info.chunk_offset > last):
+                raise DataError(
+                    f"{dataset.file.filename}: {dataset.name.lstrip('/')}: its index of chunks is damaged: after the "
+                    f"one at {last} comes one at {info.chunk_offset}"
+                )
+            last = info.chunk_offset
             place = tuple(at // chunk for at, chunk in zip(info.chunk_offset, dataset.chunks, strict=True))
             table.offset[place], table.num_bytes[place] = info.byte_offset, info.size
             table.skipped[place] = info.filter_mask

@@ -14,7 +14,7 @@ import numpy as np
 
 from hpctrain.errors import DataError
 from hpctrain.spectra.chunks import BandCache, ChunkTable, DecodedRows
-from hpctrain.spectra.elsewhere import check_filters, check_sources
+from hpctrain.spectra.elsewhere import check_filters, check_sources, refuse_plugins
 from hpctrain.spectra.filters import Pipeline
 from hpctrain.spectra.library import LibraryFile
 from hpctrain.spectra.mapped import MappedFile, gather
@@ -69,6 +69,11 @@ class RowReader:
             return
         if h5py.h5t.py_create(dataset.dtype, logical=True) != dataset.id.get_type():
             return  # a type numpy has no equal of, which libhdf5 converts
+        if dataset.maxshape[0] is not None and dataset.maxshape[1] is None:
+            # Of such a dataset libhdf5 (to 2.0 at least) tells wrong places of chunks, but reads the right ones.
+            check_filters(dataset, where)
+            refuse_plugins(dataset, where)
+            return
         if dataset.chunks is None:
             offset = dataset.id.get_offset()
             if offset is not None:  # None: compact, or never written
@@ -85,7 +90,7 @@ class RowReader:
         if dataset.id.get_create_plist().get_nfilters() == 0 and dataset.chunks[1] == self.shape[1]:
             table = ChunkTable.of(dataset)
             if (table.offset >= 0).all():
-                self._check_end(int((table.offset + table.num_bytes).max(initial=0)))
+                self._check_end(int(table.offset.max(initial=0)) + dataset.chunks[0] * self._row_bytes)
                 self._chunk_address = self._mapped.address + table.offset[:, 0]
                 self._chunk_rows = dataset.chunks[0]
                 return

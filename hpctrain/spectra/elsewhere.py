@@ -15,6 +15,9 @@ import h5py
 
 from hpctrain.errors import DataError
 
+_FIRST_PLUGIN = 256
+"""Numbers below are libhdf5's own filters."""
+
 
 def check_sources(dataset: h5py.Dataset, where: str) -> None:
     """See that the bytes of a dataset can be had.
@@ -103,6 +106,25 @@ def check_filters(dataset: h5py.Dataset, where: str) -> None:
                 f"{where}: is packed with filter {number}{f' ({label})' if label else ''}, which is not installed "
                 f"here: pip install hdf5plugin{f', or see HDF5_PLUGIN_PATH={folders}' if folders else ''}"
             )
+
+
+def refuse_plugins(dataset: h5py.Dataset, where: str) -> None:
+    """Refuse a dataset that only libhdf5 can read if filters are plugins.
+
+    The Zstandard plugin (of hdf5plugin 7.1) returns an error as a huge size, which libhdf5 takes for success: of a
+    damaged chunk it would give what happened to be in memory.
+
+    Raises
+    ------
+    DataError
+    """
+    properties = dataset.id.get_create_plist()
+    numbers = [properties.get_filter(place)[0] for place in range(properties.get_nfilters())]
+    if any(number >= _FIRST_PLUGIN for number in numbers):
+        raise DataError(
+            f"{where}: may grow in the direction of its pixels (maxshape {dataset.maxshape}) and is packed with filter "
+            f"{max(numbers)}, which cannot be read safely together; repack it with a fixed number of pixels"
+        )
 
 
 def _is_used(dataset: h5py.Dataset, place: int) -> bool:

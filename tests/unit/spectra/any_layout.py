@@ -27,8 +27,8 @@ class Layout:
     chunks : tuple of int, or None for one block
     filters : list of (number, parameters)
         In the order in which they are applied.
-    unlimited : bool
-        The dataset may grow, so that chunks may be larger than it is.
+    unlimited : tuple of bool
+        Directions in which the dataset may grow, so that chunks may be larger than it is.
     skips : float
         Share of the chunks which some filters are left out of.
     holes : float
@@ -40,7 +40,7 @@ class Layout:
     dtype: str = "<f4"
     chunks: tuple[int, int] | None = None
     filters: tuple[tuple[int, tuple[int, ...]], ...] = ()
-    unlimited: bool = False
+    unlimited: tuple[bool, bool] = (False, False)
     skips: float = 0.0
     holes: float = 0.0
     scaling: tuple[float, float, int] | None = None
@@ -52,12 +52,16 @@ def draw_layout(draw: random.Random, num_rows: int, num_pixels: int, plugins: bo
     scaling = (0.5, 3.0, 7) if np.dtype(dtype).kind in "iu" and draw.random() < 0.7 else None
     if draw.random() < 0.15:
         return Layout(dtype, scaling=scaling)
-    unlimited = draw.random() < 0.3
-    largest = (num_rows + 3, num_pixels + 5) if unlimited else (num_rows, num_pixels)
+    unlimited = draw.choice([(False, False), (False, False), (True, False), (False, True), (True, True)])
+    largest = (num_rows + 3 * unlimited[0], num_pixels + 5 * unlimited[1])
     rows = draw.choice([1, largest[0], draw.randint(1, largest[0])])
     columns = draw.choice([num_pixels, num_pixels, draw.randint(1, largest[1])])
-    known = [number for number in (*OWN_FILTERS, *(PLUGIN_FILTERS if plugins else ())) if _is_known(number)]
+    known = [number for number in _numbers(plugins, unlimited) if _is_known(number)]
     numbers = draw.sample(known, draw.choice([0, 1, 1, 2, 2, 3]))
+    if {BLOSC, BLOSC2} <= set(numbers):
+        numbers.remove(BLOSC)
+    # Blosc's encoder writes beyond its buffer when it is given something larger than a chunk, as gzip may make it.
+    numbers.sort(key=lambda number: number not in (BLOSC, BLOSC2))
     return Layout(
         dtype,
         (rows, columns),
@@ -67,6 +71,12 @@ def draw_layout(draw: random.Random, num_rows: int, num_pixels: int, plugins: bo
         holes=draw.choice([0.0, 0.0, 0.4]),
         scaling=scaling,
     )
+
+
+def _numbers(plugins: bool, unlimited: tuple[bool, bool]) -> tuple[int, ...]:
+    if unlimited == (False, True):  # refused together with plugins
+        return (SHUFFLE, GZIP, FLETCHER)
+    return (*OWN_FILTERS, *(PLUGIN_FILTERS if plugins else ()))
 
 
 def _is_known(number: int) -> bool:
@@ -113,7 +123,8 @@ def add_dataset(file: h5py.File, name: str, values: np.ndarray, layout: Layout, 
     properties = _properties(layout)
     dtype = np.dtype(layout.dtype)
     properties.set_fill_value(np.array(5, dtype))
-    limits = (h5py.h5s.UNLIMITED,) * 2 if layout.unlimited and layout.chunks else None
+    may_grow = layout.unlimited if layout.chunks else (False, False)
+    limits = tuple(h5py.h5s.UNLIMITED if grows else size for grows, size in zip(may_grow, values.shape, strict=True))
     space = h5py.h5s.create_simple(values.shape, limits)
     dataset = h5py.Dataset(h5py.h5d.create(file.id, name.encode(), h5py.h5t.py_create(dtype), space, properties))
     if layout.scaling is not None:

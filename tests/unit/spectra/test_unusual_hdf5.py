@@ -127,6 +127,21 @@ def test_a_filter_no_chunk_went_through_need_not_be_installed(tmp_path):
     assert np.array_equal(open_one(tmp_path / "s.h5").read(np.arange(N)).flux.numpy(), FLUX)
 
 
+@pytest.mark.parametrize("libver", ["earliest", "latest"])
+def test_columns_that_may_grow_sideways_are_read_or_refused(tmp_path, libver):
+    """libhdf5 tells wrong places of their chunks, and takes an error of the Zstandard plugin for success."""
+    with h5py.File(tmp_path / "s.h5", "w", libver=libver) as file:
+        write_rest(file, without=["flux"])
+        file.create_dataset("flux", data=FLUX, chunks=(5, 7), maxshape=(N, None), compression="gzip")
+    spectra = open_one(tmp_path / "s.h5")
+    assert np.array_equal(spectra.read(np.arange(N)).flux.numpy(), FLUX)
+    spectra.close()
+    with h5py.File(tmp_path / "s.h5", "a") as file:
+        del file["flux"]
+        file.create_dataset("flux", data=FLUX, chunks=(5, 7), maxshape=(N, None), compression="lzf")
+    assert "flux: may grow in the direction of its pixels" in refusal(tmp_path / "s.h5")
+
+
 def test_filters_only_libhdf5_knows_go_through_it(tmp_path):
     with h5py.File(tmp_path / "s.h5", "w") as file:
         write_rest(file, without=["flux", "ivar"])
