@@ -182,10 +182,10 @@ def _bring_data(
     if profile.data.stage is not None:
         heartbeat.state = "staging"
     data, origins = stage_data(profile.data, crew, record)
-    startup.lap("stage")
+    if profile.data.stage is not None:
+        startup.lap("stage")
     spectra = open_data(profile, directory, crew.world, data)
     name_originals(spectra.source, origins)
-    startup.lap("open")
     if profile.data.cache == "ram":
         heartbeat.state = "decoding"
         spectra = cache_in_memory(spectra, crew, record)
