@@ -46,6 +46,7 @@ from hpctrain.errors import (
     Problem,
     ProfileError,
 )
+from hpctrain.metrics.progress import describe_event
 from hpctrain.metrics.record import MetricsWriter, supersede_after
 from hpctrain.profile.load import load_profile
 from hpctrain.profile.schema import Profile
@@ -177,7 +178,8 @@ def _bring_data(
 
     def record(event: str, **fields: Any) -> None:
         if metrics is not None:
-            metrics.event(event, heartbeat.step, **fields)
+            written = metrics.event(event, heartbeat.step, **fields)
+            print(f"hpctrain: {describe_event(written)}", file=sys.stderr, flush=True)
 
     if profile.data.stage is not None:
         heartbeat.state = "staging"
@@ -233,6 +235,7 @@ def _resume(run: Run) -> None:
     if run.metrics is None:
         return
     set_aside(rejected)
+    run.metrics.close()  # the file is about to be replaced, and events of staging may have opened it
     furthest = max((record["step"] for record in run.directory.read_metrics("train")), default=0)
     supersede_after(run.directory, max(chosen, 0), run.progress.evaluated_step)
     for item in rejected:

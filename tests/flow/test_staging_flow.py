@@ -77,6 +77,7 @@ def test_a_staged_run_ends_with_the_bits_of_one_that_was_not(make_run, start, re
     ranks = start(staged, world_size, NODE_DISK=str(tmp_path / "node"))
     assert ranks.wait() == [0] * world_size, ranks.stderr
     assert model_of(staged) == reference(world_size)
+    assert max(record["step"] for record in staged.read_metrics("train")) == events(staged, "finished")[0]["step"]
     [event] = events(staged, "staged")
     assert (event["files"], event["nodes"]) == (1, 1)
     assert event["bytes"] == event["copied_bytes"] > 0
