@@ -259,7 +259,8 @@ def _bad_pixels(record: dict[str, Any], fields: dict[str, Any]) -> str:
 def _staged(record: dict[str, Any], fields: dict[str, Any]) -> str:
     where = f" on {fields['nodes']} nodes" if fields.get("nodes", 1) > 1 else ""
     copied = f"{format_bytes(fields.get('copied_bytes', 0))} of {format_bytes(fields.get('bytes', 0))} copied"
-    return f"{fields.get('files')} files staged{where} in {format_duration(fields.get('seconds', 0))}: {copied}"
+    files = "1 file" if fields.get("files") == 1 else f"{fields.get('files')} files"
+    return f"{files} staged{where} in {format_duration(fields.get('seconds', 0))}: {copied}"
 
 
 _EVENT_TEXTS: dict[str, Callable[[dict[str, Any], dict[str, Any]], str]] = {

@@ -69,7 +69,7 @@ def copy_to_memory(source: SpectraSet, rows: np.ndarray, num_threads: int, activ
         rows = np.arange(len(source))  # the reader looks at some grids to see that they differ: no holes there
     descriptor = os.memfd_create("hpctrain-spectra", os.MFD_CLOEXEC)
     try:
-        offsets = _write_layout(descriptor, source)
+        offsets = _write_layout(descriptor, source, rows[:1])
         memory = np.frombuffer(mmap.mmap(descriptor, 0), np.uint8)
         columns = {
             name: memory[offset : offset + len(source) * source.num_pixels * dtype.itemsize]
@@ -129,9 +129,9 @@ def _row_bytes(columns: dict[str, np.ndarray]) -> int:
     return sum(column[0].nbytes for column in columns.values())
 
 
-def _write_layout(descriptor: int, source: SpectraSet) -> dict[str, tuple[int, np.dtype]]:
+def _write_layout(descriptor: int, source: SpectraSet, row: np.ndarray) -> dict[str, tuple[int, np.dtype]]:
     """Write all but the pixels, and return where those of each column begin and what they are."""
-    probe = source.read(np.zeros(1, np.int64))
+    probe = source.read(row)
     wide = {"flux": probe.flux.numpy().dtype, "ivar": probe.ivar.numpy().dtype}
     with os.fdopen(os.dup(descriptor), "r+b", buffering=0) as stream, h5py.File(stream, "w") as file:
         file["target_id"] = source.target_id

@@ -46,6 +46,7 @@ from hpctrain.errors import (
     Problem,
     ProfileError,
 )
+from hpctrain.metrics.progress import describe_event
 from hpctrain.metrics.record import MetricsWriter, supersede_after
 from hpctrain.profile.load import load_profile
 from hpctrain.profile.schema import Profile
@@ -177,15 +178,16 @@ def _bring_data(
 
     def record(event: str, **fields: Any) -> None:
         if metrics is not None:
-            metrics.event(event, heartbeat.step, **fields)
+            written = metrics.event(event, heartbeat.step, **fields)
+            print(f"hpctrain: {describe_event(written)}", file=sys.stderr, flush=True)
 
     if profile.data.stage is not None:
         heartbeat.state = "staging"
     data, origins = stage_data(profile.data, crew, record)
-    startup.lap("stage")
+    if profile.data.stage is not None:
+        startup.lap("stage")
     spectra = open_data(profile, directory, crew.world, data)
     name_originals(spectra.source, origins)
-    startup.lap("open")
     if profile.data.cache == "ram":
         heartbeat.state = "decoding"
         spectra = cache_in_memory(spectra, crew, record)
@@ -233,6 +235,7 @@ def _resume(run: Run) -> None:
     if run.metrics is None:
         return
     set_aside(rejected)
+    run.metrics.close()  # the file is about to be replaced, and events of staging may have opened it
     furthest = max((record["step"] for record in run.directory.read_metrics("train")), default=0)
     supersede_after(run.directory, max(chosen, 0), run.progress.evaluated_step)
     for item in rejected:

@@ -77,6 +77,7 @@ def stage_data(data: DataSection, crew: Crew, record: Record) -> tuple[DataSecti
             bytes=sum(found["bytes"] for found in copied),
             copied_bytes=sum(found["copied_bytes"] for found in copied),
             seconds=round(time.monotonic() - started_s, 3),
+            **({"remote": copied[0]["remote"]} if copied[0]["remote"] else {}),
         )
     if mine["fell_back"] is not None:
         return data, {}
@@ -114,6 +115,7 @@ def _stage_here(data: DataSection, activity: Activity) -> dict[str, Any]:
         "fell_back": None,
         "paths": [str(path) for path in staged.paths],
         "names": [source.name for source in sources],
+        "remote": {source.name: source.version for source in sources if source.is_remote},
         "bytes": staged.num_bytes,
         "copied_bytes": staged.copied_bytes,
     }

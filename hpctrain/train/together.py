@@ -28,6 +28,9 @@ from hpctrain.spectra.activity import Activity, WorkCancelledError
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.02, 1.0
 _SAY_EVERY_S = 10.0
 
+_PATIENCE = 20
+"""Meetings, less than a second apart, that are held for somebody's work to end; a read that hangs never does."""
+
 Work = Callable[[Activity], dict[str, Any]]
 """Something a rank does for its node; returns what the others should know, as JSON can say it."""
 
@@ -86,7 +89,7 @@ class Crew:
         """
         job = _Job(work if self.world.local_rank == 0 else None)
         line = _Line(what, self.world)
-        moved, pause_s, is_asked, is_interrupted = 0.0, _FIRST_PAUSE_S, False, False
+        moved, pause_s, is_asked, is_interrupted, patience = 0.0, _FIRST_PAUSE_S, False, False, _PATIENCE
         while True:
             job.finished.wait(pause_s)
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
@@ -100,8 +103,9 @@ class Crew:
                 self.watchdog.progress()
             if is_asked or failed:
                 activity.cancelled.set()
+                patience -= 1
             line.say(done, total)
-            if not busy:
+            if not busy or not patience:
                 break
         self.watchdog.progress()
         outcomes = gather_json(self.world, job.outcome())

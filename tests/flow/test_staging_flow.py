@@ -5,16 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
-
-sys.path.append(str(Path(__file__).parents[1] / "unit" / "spectra"))
 from file_server import FileServer
 
 MIB = 2**20
@@ -82,6 +77,7 @@ def test_a_staged_run_ends_with_the_bits_of_one_that_was_not(make_run, start, re
     ranks = start(staged, world_size, NODE_DISK=str(tmp_path / "node"))
     assert ranks.wait() == [0] * world_size, ranks.stderr
     assert model_of(staged) == reference(world_size)
+    assert max(record["step"] for record in staged.read_metrics("train")) == events(staged, "finished")[0]["step"]
     [event] = events(staged, "staged")
     assert (event["files"], event["nodes"]) == (1, 1)
     assert event["bytes"] == event["copied_bytes"] > 0
@@ -201,18 +197,6 @@ def test_a_variable_that_is_not_set_on_the_node_ends_all_ranks(make_run, start):
     assert ranks.wait() == [2, 2]
     assert ranks.stderr.count("data.stage: ${NO_SUCH_VARIABLE} is not set on node") == 2
     assert "Traceback" not in ranks.stderr
-
-
-@pytest.fixture
-def tiny_disk(tmp_path):
-    folder = tmp_path / "tiny"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        pytest.skip(f"no tmpfs can be mounted here: {done.stderr.strip()}")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
 
 
 def test_a_full_disk_costs_the_copy_and_not_the_run(make_run, start, reference, tiny_disk):

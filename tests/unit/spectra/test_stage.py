@@ -239,20 +239,6 @@ def release(path):
                 os.close(int(name))
 
 
-@pytest.fixture
-def tiny_disk(tmp_path):
-    """A file system of 64 kB, where root may mount one."""
-    folder = tmp_path / "tiny"
-    folder.mkdir()
-    done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)], capture_output=True, text=True, check=False
-    )
-    if done.returncode != 0:
-        pytest.skip(f"no tmpfs can be mounted here: {done.stderr.strip()}")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
-
-
 def test_a_disk_that_is_full_before_or_meanwhile_is_an_error_of_the_site(tmp_path, tiny_disk, monkeypatch):
     (tmp_path / "large").write_bytes(os.urandom(100_000))
     with pytest.raises(SiteError, match="no room"):
