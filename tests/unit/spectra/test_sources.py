@@ -46,7 +46,7 @@ def test_a_file_of_a_web_server_is_fetched_once(server, tmp_path, knows_ranges):
 def test_a_connection_that_breaks_is_made_again_from_there(server, tmp_path, knows_ranges):
     server.knows_ranges, server.breaks_after = knows_ranges, 2 * MIB
     assert fetched([f"{server.url}/spectra.h5"], tmp_path).paths[0].read_bytes() == server.content
-    assert server.ranges[2] == f"bytes={2 * MIB}-"
+    assert f"bytes={2 * MIB}-" in server.ranges
 
 
 def test_a_fetch_that_was_cut_off_goes_on_from_its_last_whole_block(server, tmp_path):
