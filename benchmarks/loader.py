@@ -1,121 +1,283 @@
-"""How fast spectra come out of an HDF5 file, next to what the memory allows and to what most people write.
+"""How fast shuffled spectra come out of a file, next to what memory allows and to what others do.
 
-    python benchmarks/loader.py [FILE.h5] [--num-spectra N] [--rounds R]
+    python benchmarks/loader.py [--num-spectra N] [--rounds R] [--only TEXT]
 
-Readers take turns within each round, on the same file and the same shuffled rows; what counts are ratios to the in-RAM
-gather of the same round, as the machine may be busy. Samples per second of CPU time and of wall time; medians. Without
-a file, spectra are simulated (DESI grid, 62 kB each). The file is in the page cache; cold disks are another question.
+The same spectra (DESI grid, 62 kB each) in each format; readers take turns within each round, on the same shuffled
+rows where a format can do that. What counts are ratios to the gather in memory of the same round, as the machine may be
+busy: spectra per second of CPU time and of wall time, medians. Peers that are not installed are left out; they are the
+extra ``benchmark``. The files are in the page cache, but for the last table.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import h5py
 import numpy as np
 import torch
 
-from hpctrain.ingest.simulate import simulate
-from hpctrain.profile.schema import DataSection, SimulateSection
-from hpctrain.spectra.hdf5 import open_spectra
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks import loader_peers
+from benchmarks.loader_files import FORMATS, make_files
+from hpctrain.profile.schema import DataSection
+from hpctrain.spectra.hdf5 import SpectraSet, open_spectra
 from hpctrain.spectra.loader import read_ahead
-from hpctrain.spectra.order import sample_order
+from hpctrain.spectra.order import WindowedOrder, sample_order
 
-Reader = Callable[[list[np.ndarray]], Iterator[object]]
-
-
-class SampleDataset(torch.utils.data.Dataset):
-    """What most people write: open the file in the worker, read one spectrum at a time."""
-
-    def __init__(self, path: Path, rows: np.ndarray) -> None:
-        self.path, self.rows, self.file = path, rows, None
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        if self.file is None:
-            self.file = h5py.File(self.path)
-        row = self.rows[index]
-        return self.file["flux"][row], self.file["ivar"][row]
+BATCH_SIZE = 128
+WINDOW = 2048
+Reader = Callable[[int], Iterator[object]]
+"""Yields the batches of an epoch of the given seed."""
 
 
-def readers(path: Path, batch_size: int) -> dict[str, Reader]:
-    """Return each way to read, by its name; the first one is the reference."""
+def open_file(path: Path) -> SpectraSet:
+    """Open a file as the trainer does it."""
+    spectra = open_spectra(DataSection(files=[str(path)]))
+    if spectra.decoded_bytes:
+        spectra.keep_window(WINDOW)
+    return spectra
+
+
+def requests(spectra: SpectraSet, epoch: int) -> list[np.ndarray]:
+    """Return the rows of each whole batch of an epoch, in the order the trainer would use."""
+    count = len(spectra)
+    positions = epoch * count + np.arange(count // BATCH_SIZE * BATCH_SIZE)
+    if spectra.decoded_bytes:
+        rows = WindowedOrder(1, count, spectra.blocks(np.arange(count)), WINDOW)(positions)
+    else:
+        rows = sample_order(1, count, positions)
+    return list(rows.reshape(-1, BATCH_SIZE))
+
+
+def ours(path: Path, threads: int) -> Reader:
+    spectra = open_file(path)
+    return lambda epoch: read_ahead(spectra, requests(spectra, epoch), threads, depth=4)
+
+
+def in_memory(path: Path) -> Reader:
+    """Return the limit: arrays in memory, gathered into a ring of buffers that are used again."""
+    import h5py
+
     with h5py.File(path) as file:
         arrays = [file[name][...] for name in ("flux", "ivar")]
-    ring = [np.empty((batch_size, arrays[0].shape[1]), np.float32) for _ in arrays]
-    spectra = open_spectra(DataSection(files=[str(path)]))
+    ring = [[np.empty((BATCH_SIZE, arrays[0].shape[1]), np.float32) for _ in arrays] for _ in range(6)]
+    spectra = open_file(path)
 
-    def gather(requests: list[np.ndarray]) -> Iterator[object]:
-        for rows in requests:
-            for array, out in zip(arrays, ring, strict=True):
+    def gather(epoch: int) -> Iterator[object]:
+        for number, rows in enumerate(requests(spectra, epoch)):
+            for array, out in zip(arrays, ring[number % len(ring)], strict=True):
                 np.take(array, rows, axis=0, out=out, mode="clip")
-            yield ring
+            yield ring[number % len(ring)]
 
-    def by_sample(requests: list[np.ndarray]) -> Iterator[object]:
-        dataset = SampleDataset(path, np.concatenate(requests))
-        yield from torch.utils.data.DataLoader(dataset, batch_size=batch_size)
-
-    return {
-        "in-RAM gather into a reused buffer": gather,
-        "hpctrain, read in the loop": lambda requests: read_ahead(spectra, requests, threads=0, depth=4),
-        "hpctrain, 1 thread": lambda requests: read_ahead(spectra, requests, threads=1, depth=4),
-        "hpctrain, 2 threads": lambda requests: read_ahead(spectra, requests, threads=2, depth=4),
-        "h5py a sample at a time in a DataLoader": by_sample,
-    }
+    return gather
 
 
-def measure(path: Path, batch_size: int, num_batches: int, rounds: int) -> dict[str, list[tuple[float, float]]]:
-    """Return samples per second of CPU and of wall time of each reader in each round."""
-    ways = readers(path, batch_size)
-    with h5py.File(path) as file:
-        num_spectra = len(file["flux"])
+def decoder_alone(path: Path, threads: int) -> Reader:
+    """Return what undoing the filters costs by itself: each chunk of the file once, on so many threads."""
+    spectra = open_file(path)
+    readers = [getattr(spectra._files[0], name)._decoded for name in ("flux", "ivar")]
+    per_batch = max(1, BATCH_SIZE // readers[0].band_rows)
+
+    def decode(_epoch: int) -> Iterator[object]:
+        with ThreadPoolExecutor(threads) as pool:
+            bands = [(reader, band) for band in range(len(readers[0]._table.offset)) for reader in readers]
+            for _ in pool.map(lambda item: item[0]._read_band(item[1]).size, bands):
+                pass
+        yield from range(len(spectra) // BATCH_SIZE // per_batch)
+
+    return decode
+
+
+def readers(files: dict[str, Path], cores: int) -> dict[str, Reader]:
+    """Return each way to read, by its name; the first one is the reference."""
+    found: dict[str, Reader] = {"in-memory gather into a ring of buffers": in_memory(files["contiguous"])}
+    for name, path in files.items():
+        if name not in FORMATS:
+            continue
+        spectra = open_file(path)
+        if spectra.decoded_bytes:
+            found[f"{name}: decoder alone, {cores} threads"] = decoder_alone(path, cores)
+        for threads in (0, 1, 2):
+            found[f"{name}: hpctrain, {threads} threads"] = ours(path, threads)
+    found |= loader_peers.readers(files, BATCH_SIZE)
+    return found
+
+
+def measure(ways: dict[str, Reader], count: int, rounds: int) -> dict[str, list[tuple[float, float]]]:
+    """Return spectra per second of CPU and of wall time of each reader in each round."""
     speeds: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
     for number in range(-1, rounds):  # the first round warms up
-        positions = np.arange(num_batches * batch_size).reshape(num_batches, batch_size)
-        requests = [sample_order(number + 1, num_spectra, part) for part in positions]
         for name, way in ways.items():
-            # The slow one gets fewer batches, or all the time would go to it.
-            some = requests[: max(2, num_batches // 10)] if "h5py" in name else requests
-            cpu, wall = time.process_time(), time.perf_counter()
-            for _ in way(some):
-                pass
-            count = len(some) * batch_size
+            cpu, wall = os.times(), time.perf_counter()
+            seen = 0
+            for _ in way(number + 1):
+                seen += BATCH_SIZE
+                # The slow ones get two seconds, or all the time would go to them; never only what was read ahead.
+                if time.perf_counter() - wall > 2.0 and seen >= 4 * BATCH_SIZE:
+                    break
+            if "alone" in name:
+                seen = count // BATCH_SIZE * BATCH_SIZE
+            took = os.times()
+            cpu_s = sum(took[:4]) - sum(cpu[:4])  # of child processes too, once they have ended
             if number >= 0:
-                speeds[name].append((count / (time.process_time() - cpu), count / (time.perf_counter() - wall)))
+                speeds[name].append((seen / max(cpu_s, 0.01), seen / (time.perf_counter() - wall)))
     return speeds
 
 
-def main() -> None:
-    """Measure and print a table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("file", nargs="?", type=Path)
-    parser.add_argument("--num-spectra", type=int, default=4000)
-    parser.add_argument("--batch-size", type=int, default=128)
-    parser.add_argument("--num-batches", type=int, default=60)
-    parser.add_argument("--rounds", type=int, default=5)
-    args = parser.parse_args()
-    torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory() as folder:
-        path = args.file
-        if path is None:
-            path = Path(folder) / "spectra.h5"
-            simulate(path, SimulateSection(num_spectra=args.num_spectra))
-        speeds = measure(path, args.batch_size, args.num_batches, args.rounds)
+def print_speeds(speeds: dict[str, list[tuple[float, float]]]) -> None:
     reference = next(iter(speeds.values()))
-    print(f"{'reader':42s} {'/ CPU-s':>9s} {'ratio':>6s} {'/ s':>9s} {'ratio':>6s}")
+    print(f"{'reader':52s} {'/ CPU-s':>9s} {'ratio':>6s} {'/ s':>9s} {'ratio':>6s}")
     for name, rounds in speeds.items():
         cells = []
         for kind in (0, 1):
             ratio = statistics.median(one[kind] / base[kind] for one, base in zip(rounds, reference, strict=True))
             cells.append(f"{statistics.median(one[kind] for one in rounds):9,.0f} {ratio:6.3f}")
-        print(f"{name:42s} {' '.join(cells)}")
+        print(f"{name:52s} {' '.join(cells)}")
+
+
+def probe(path: Path, position: int) -> None:
+    """Print, in a process of its own: opening and first batch [ms], the order far into the run [ms], memory [MiB]."""
+    before = _peak_mib()
+    started = time.perf_counter()
+    spectra = open_file(path)
+    rows = requests(spectra, 0)
+    spectra.read(rows[0])
+    first = time.perf_counter()
+    count = len(spectra)
+    positions = position + np.arange(BATCH_SIZE)
+    blocks = spectra.blocks(np.arange(count)) if spectra.decoded_bytes else None
+    order = WindowedOrder(1, count, blocks, WINDOW) if blocks is not None else None
+    jumped = order(positions) if order else sample_order(1, count, positions)
+    ordered = time.perf_counter()
+    for batch in read_ahead(spectra, rows, 2, depth=4):
+        del batch
+    anonymous = _peak_mib() - before
+    print(f"{1e3 * (first - started):.1f} {1e3 * (ordered - first):.1f} {anonymous:.0f} {len(jumped)}")
+
+
+def _peak_mib() -> float:
+    """Return private memory [MiB] of this process: pages of a mapped file belong to the page cache."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("RssAnon"):
+            return int(line.split()[1]) / 1024
+    return 0.0
+
+
+def print_probes(files: dict[str, Path]) -> None:
+    print(f"\n{'file':24s} {'open + first batch ms':>22s} {'jump to 10^9 ms':>16s} {'private memory MiB':>19s}")
+    for name, path in files.items():
+        if name not in FORMATS:
+            continue
+        found = []
+        for _ in range(3):
+            command = [sys.executable, __file__, "--probe", str(path)]
+            words = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+            found.append([float(word) for word in words])
+        first, jump, memory = (statistics.median(column) for column in list(zip(*found, strict=True))[:3])
+        print(f"{name:24s} {first:22.1f} {jump:16.1f} {memory:19.0f}")
+
+
+def print_depths(path: Path) -> None:
+    """Print how long a consumer waits for batches that are read ahead to several depths.
+
+    The consumer stands for a GPU: it takes as long as reading does, on average, but not each time, and uses no core.
+    """
+    spectra = open_file(path)
+    rows = requests(spectra, 0)
+    started = time.perf_counter()
+    for _ in read_ahead(spectra, rows, 2, depth=4):
+        pass
+    pace_s = (time.perf_counter() - started) / len(rows)
+    work_s = 1.25 * pace_s * np.random.default_rng(1).lognormal(0.0, 0.5, len(rows))
+    print(f"\n{'read ahead':>10s} {'waited for batches':>19s}")
+    for depth in (1, 2, 4, 8, 16):
+        waited = []
+        for _ in range(3):
+            batches = read_ahead(spectra, rows, 2, depth)
+            waiting_s = 0.0
+            for busy_s in work_s:
+                asked = time.perf_counter()
+                next(batches)
+                waiting_s += time.perf_counter() - asked
+                time.sleep(busy_s)
+            batches.close()
+            waited.append(waiting_s / (waiting_s + work_s.sum()))
+        print(f"{depth:10d} {100 * statistics.median(waited):17.1f} %")
+
+
+def print_cold(path: Path, rounds: int) -> None:
+    """Print how fast shuffled rows come from the disk, against reading the same file from end to end."""
+    ratios, speeds = [], []
+    size = path.stat().st_size
+    for number in range(rounds):
+        if not _drop(path):
+            print("\ncold cache: this file system keeps its pages (tmpfs?); not measured")
+            return
+        started = time.perf_counter()
+        with open(path, "rb", buffering=0) as stream:
+            while stream.read(1 << 22):
+                pass
+        sequential = size / (time.perf_counter() - started)
+        _drop(path)
+        spectra = open_file(path)
+        started, seen = time.perf_counter(), 0
+        for _ in read_ahead(spectra, requests(spectra, number), 2, depth=4):
+            seen += BATCH_SIZE
+        shuffled = size * seen / len(spectra) / (time.perf_counter() - started)
+        ratios.append(shuffled / sequential)
+        speeds.append(sequential)
+    print(
+        f"\ncold cache, {path.name}: {statistics.median(speeds) / 1e9:.2f} GB/s from end to end, "
+        f"shuffled {statistics.median(ratios):.2f} of that"
+    )
+
+
+def _drop(path: Path) -> bool:
+    """Drop a file from the page cache; return whether that worked."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+        started = time.perf_counter()
+        os.pread(descriptor, 1 << 24, 1 << 24)
+        return time.perf_counter() - started > 4e-3 or path.stat().st_size < 1 << 25
+    finally:
+        os.close(descriptor)
+
+
+def main() -> None:
+    """Measure and print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--num-spectra", type=int, default=8192)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--only", default="", help="readers whose name holds this text, and the reference")
+    parser.add_argument("--folder", type=Path, help="where the files are made, and kept for the next time")
+    parser.add_argument("--probe", type=Path, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    if args.probe:
+        probe(args.probe, 10**9)
+        return
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = args.folder or Path(temporary)
+        files = make_files(folder, args.num_spectra)
+        ways = readers(files, len(os.sched_getaffinity(0)))
+        reference = next(iter(ways))
+        ways = {name: way for name, way in ways.items() if name == reference or args.only in name}
+        print_speeds(measure(ways, args.num_spectra, args.rounds))
+        if not args.only:
+            print_probes(files)
+            print_depths(files["contiguous"])
+            print_cold(files["contiguous"], args.rounds)
 
 
 if __name__ == "__main__":

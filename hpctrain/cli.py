@@ -25,6 +25,7 @@ COMMANDS = {
     "list": "runs on disk, newest first",
     "ingest": "read survey files into one HDF5 file on a common wavelength grid",
     "simulate": "write realistic quasar and galaxy spectra",
+    "data": "how fast files of spectra are, a faster layout for them, and whether they are whole",
     "encode": "latents, reconstruction error and anomaly score of every spectrum",
     "report": "write the HTML report of a run",
     "schema": "write the JSON Schema of profiles, for editors",

@@ -7,10 +7,12 @@ job id, as most launchers do it, is taken sooner or later by somebody else on a 
 from __future__ import annotations
 
 import datetime
+import json
 import os
 import sys
 import time
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -184,6 +186,22 @@ def broadcast_number(world: World, value: int) -> int:
     number = torch.tensor([value], dtype=torch.int64)
     dist.broadcast(number, src=0)
     return int(number.item())
+
+
+def gather_json(world: World, value: Any) -> list[Any]:
+    """Return what each rank has, in the order of ranks, on all of them.
+
+    As JSON: nothing that is received is ever unpickled.
+    """
+    if world.world_size == 1:
+        return [value]
+    text = json.dumps(value).encode()
+    longest = torch.tensor([len(text)])
+    dist.all_reduce(longest, op=dist.ReduceOp.MAX)
+    padded = torch.frombuffer(bytearray(text.ljust(int(longest))), dtype=torch.uint8)
+    gathered = [torch.empty_like(padded) for _ in range(world.world_size)]
+    dist.all_gather(gathered, padded)
+    return [json.loads(bytes(item.numpy())) for item in gathered]
 
 
 _CLOSED = ("Connection was likely closed", "Connection closed by peer", "Connection reset by peer", "Broken pipe")

@@ -119,6 +119,11 @@ def _tasks_on_this_node(environment: Mapping[str, str]) -> int:
     return counts[node] if node < len(counts) else counts[-1] if counts else 1
 
 
+def node_name() -> str:
+    """Return Slurm's name of this node, or the host's."""
+    return os.environ.get("SLURMD_NODENAME") or socket.gethostname()
+
+
 def main_address(environment: Mapping[str, str] = os.environ) -> str:
     """Return an address of rank 0's node that the other nodes can reach.
 

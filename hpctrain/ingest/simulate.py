@@ -29,7 +29,9 @@ from hpctrain.ingest.simulated.quasars import quasar_redshifts, quasar_spectra
 from hpctrain.ingest.simulated.rest_frame import GRID_PIXELS, LN_FIRST, STEP
 from hpctrain.ingest.writer import FORMAT, FORMAT_VERSION, require_free
 from hpctrain.rundir import fsync_directory
+from hpctrain.spectra.fingerprint import ColumnHash, settle_time, write_hashes
 from hpctrain.spectra.hashing import key_of, mix64
+from hpctrain.spectra.sink import new_hdf5_file
 
 if TYPE_CHECKING:
     import h5py
@@ -234,24 +236,26 @@ def simulate(
     DataError
         The file exists, or cannot be written.
     """
-    import h5py
-
     require_free(path, overwrite)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     simulator = Simulator(section)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with h5py.File(temporary, "w") as file:
+        with new_hdf5_file(temporary) as (file, sink):
             _lay_out(file, simulator)
+            hashes = {name: ColumnHash() for name in ("flux", "ivar")}
             for start in range(0, section.num_spectra, BLOCK_ROWS):
                 stop = min(start + BLOCK_ROWS, section.num_spectra)
                 block = simulator.rows(np.arange(start, stop))
                 for name, values in {"flux": block.flux, "ivar": block.ivar, **block.columns}.items():
                     file[name][start:stop] = values
+                    if name in hashes:
+                        hashes[name].update(values)
+                sink.check()
                 if on_rows is not None:
                     on_rows(stop - start)
-        with open(temporary, "rb+") as stream:
-            os.fsync(stream.fileno())
+            write_hashes(file, {name: column.hexdigest() for name, column in hashes.items()})
+        settle_time(temporary)
         require_free(path, overwrite)
         os.replace(temporary, path)
         fsync_directory(path.parent)

@@ -19,6 +19,8 @@ import numpy as np
 from hpctrain.errors import DataError
 from hpctrain.ingest.block import ALWAYS_WRITTEN, COLUMNS, FLUX_UNIT, IVAR_UNIT
 from hpctrain.rundir import fsync_directory
+from hpctrain.spectra.fingerprint import ColumnHash, settle_time, write_hashes
+from hpctrain.spectra.sink import Sink, new_hdf5_file
 
 FORMAT = "hpctrain spectra"
 FORMAT_VERSION = 1
@@ -113,8 +115,8 @@ class SpectraWriter:
         with _disk_errors(self.out):
             for stream in self._streams.values():
                 stream.close()
-            with h5py.File(self._temporary, "w") as file:
-                self._write_spectra(file)
+            with new_hdf5_file(self._temporary) as (file, sink):
+                known = self._write_spectra(file, sink)
                 self._write_columns(file)
                 names = file.create_dataset(
                     "provenance/source_files", data=np.array(source_files, dtype=object), dtype=h5py.string_dtype()
@@ -123,13 +125,15 @@ class SpectraWriter:
                 for name, value in attributes.items():
                     plain = isinstance(value, (str, int, float, np.number))
                     file.attrs[name] = value if plain else json.dumps(value)
-            with open(self._temporary, "rb+") as stream:
-                os.fsync(stream.fileno())
+                write_hashes(file, known)
+            settle_time(self._temporary)
             require_free(self.out, self.overwrite)
             os.replace(self._temporary, self.out)
             fsync_directory(self.out.parent)
 
-    def _write_spectra(self, file: Any) -> None:
+    def _write_spectra(self, file: Any, sink: Sink) -> dict[str, str]:
+        """Write grid, flux and ivar; return the SHA-256 of the latter two."""
+        hashes = {"flux": ColumnHash(), "ivar": ColumnHash()}
         num_pixels = len(self.wavelength_aa)
         wavelength = file.create_dataset("wavelength", data=self.wavelength_aa)
         wavelength.attrs["unit"], wavelength.attrs["description"] = "AA", "vacuum wavelength of the pixel centres"
@@ -146,8 +150,11 @@ class SpectraWriter:
                     end = min(begin + rows_at_once, self.num_rows)
                     rows = np.fromfile(spool, dtype=np.float32, count=(end - begin) * num_pixels)
                     dataset[begin:end] = rows.reshape(end - begin, num_pixels)
+                    sink.check()
+                    hashes[name].update(rows)
             # Not both copies of both arrays at once: the disk may be small.
             self._spools[name].unlink()
+        return {name: column.hexdigest() for name, column in hashes.items()}
 
     def _write_columns(self, file: Any) -> None:
         for name, column in COLUMNS.items():

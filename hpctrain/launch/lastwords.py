@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hpctrain.metrics.progress import describe_event
 from hpctrain.rundir import RunDir
 
 _FIRST_BYTES = 1 << 16
@@ -33,6 +34,8 @@ class LastWords:
         What the newest attempt failed with; empty if it did not.
     exit_code : int or None
         Of the newest attempt, if it said so.
+    bad_data : str
+        What it has masked because it cannot be used; empty if nothing.
     """
 
     step: int = 0
@@ -46,6 +49,7 @@ class LastWords:
     stopped: str = ""
     error: str = ""
     exit_code: int | None = None
+    bad_data: str = ""
 
 
 def read_last_words(run: RunDir) -> LastWords:
@@ -78,6 +82,7 @@ def read_last_words(run: RunDir) -> LastWords:
         stopped=str(stopped.get("cause", "stopped")) if stopped else "",
         error=str(ending.get("error") or ending.get("event") or ""),
         exit_code=ending.get("exit_code", stopped.get("exit_code")),
+        bad_data=describe_event(last["bad_pixels"]) if "bad_pixels" in last else "",
     )
 
 

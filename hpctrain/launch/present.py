@@ -60,6 +60,8 @@ def block(status: RunStatus) -> str:
     ]
     if status.exit_code is not None:
         rows.append(("exit code", str(status.exit_code)))
+    if status.bad_data:
+        rows.append(("bad data", status.bad_data))
     if status.avoided_nodes:
         rows.append(("avoids nodes", f"{', '.join(status.avoided_nodes)} (attempts/bad-nodes.tsv)"))
     rows += [("asked in vain", reason) for reason in status.silent]

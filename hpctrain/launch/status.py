@@ -66,6 +66,8 @@ class RunStatus:
         Of the last attempt, once it has ended.
     avoided_nodes : list of str
         Nodes that failed repeatedly, which the next attempt stays away from.
+    bad_data : str
+        What the newest attempt has masked because it cannot be used; empty if nothing.
     silent : list of str
         Why those who were asked first had nothing to say.
     """
@@ -86,6 +88,7 @@ class RunStatus:
     heartbeat_age_s: float | None = None
     exit_code: int | None = None
     avoided_nodes: list[str] = field(default_factory=list)
+    bad_data: str = ""
     silent: list[str] = field(default_factory=list)
 
     @property
@@ -146,6 +149,7 @@ def describe(run: RunDir, now: float | None = None, queue: Queue | None = None) 
         heartbeat_age_s=min((now - beat["time"] for beat in beats if "time" in beat), default=None),
         exit_code=history[-1].exit_code if history else words.exit_code,
         avoided_nodes=avoided_nodes(run, now),
+        bad_data=words.bad_data,
         silent=silent,
     )
 

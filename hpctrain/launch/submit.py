@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from hpctrain.errors import HpctrainError, Problem, ProfileError, SiteError
 from hpctrain.launch.plan import ARRAY_TASK, JobPlan, plan_job
 from hpctrain.profile.load import dump_profile
+from hpctrain.profile.remote import is_remote
 from hpctrain.profile.schema import Profile
 from hpctrain.rundir import RunDir, new_run_id, read_json, write_atomic, write_json
 
@@ -88,6 +89,8 @@ def with_absolute_paths(profile: Profile, base: Path) -> Profile:
         return os.path.normpath(os.path.join(folder, os.path.expanduser(text)))
 
     def absolute_pattern(text: str) -> str:
+        if is_remote(text):
+            return text
         is_pattern = glob.has_magic(text) and not os.path.exists(absolute(text))
         return absolute(text, glob.escape(str(base))) if is_pattern else absolute(text)
 

@@ -244,6 +244,25 @@ def _data(record: dict[str, Any], fields: dict[str, Any]) -> str:
     return text + (f", {fields['num_rejected']} rejected" if fields.get("num_rejected") else "")
 
 
+def _bad_pixels(record: dict[str, Any], fields: dict[str, Any]) -> str:
+    parts = []
+    if fields.get("num_bad_pixels"):
+        parts.append(
+            f"{fields['num_bad_pixels']} pixels of {fields['num_bad_spectra']} spectra (flux not finite, ivar "
+            "negative or not finite) have been masked"
+        )
+    if fields.get("num_empty_spectra"):
+        parts.append(f"{fields['num_empty_spectra']} spectra have no pixel with weight")
+    return f"up to step {record['step']}, of {fields.get('num_spectra', '?')} spectra read: {'; '.join(parts)}"
+
+
+def _staged(record: dict[str, Any], fields: dict[str, Any]) -> str:
+    where = f" on {fields['nodes']} nodes" if fields.get("nodes", 1) > 1 else ""
+    copied = f"{format_bytes(fields.get('copied_bytes', 0))} of {format_bytes(fields.get('bytes', 0))} copied"
+    files = "1 file" if fields.get("files") == 1 else f"{fields.get('files')} files"
+    return f"{files} staged{where} in {format_duration(fields.get('seconds', 0))}: {copied}"
+
+
 _EVENT_TEXTS: dict[str, Callable[[dict[str, Any], dict[str, Any]], str]] = {
     "started": _started,
     "data": _data,
@@ -251,7 +270,13 @@ _EVENT_TEXTS: dict[str, Callable[[dict[str, Any], dict[str, Any]], str]] = {
     "checkpoint": _checkpoint,
     "checkpoint_failed": lambda record, f: f"checkpoint at step {record['step']} FAILED: {f.get('error', f)}",
     "checkpoint_rejected": lambda record, f: f"checkpoint {f.get('path')} rejected: {f.get('reason')}",
+    "staged": _staged,
+    "stage_fell_back": lambda record, f: f"NOT staged on {f.get('node')}, which reads the originals: {f.get('reason')}",
+    "cached": lambda record, f: (
+        f"{format_bytes(f.get('bytes', 0))} of spectra decoded into memory in {format_duration(f.get('seconds', 0))}"
+    ),
     "first_step": lambda record, f: f"first update {f.get('seconds', 0):.1f} s after the start of the process",
+    "bad_pixels": _bad_pixels,
     "best": lambda record, f: f"best validation loss so far: {_number(f.get('loss'))}",
     "stop_requested": lambda record, f: f"asked to stop ({f.get('cause', 'unknown cause')}) at step {record['step']}",
     "stopped": lambda record, f: (

@@ -24,6 +24,7 @@ from hpctrain.profile.near import did_you_mean
 from hpctrain.profile.platforms import Platform, find_platform
 from hpctrain.profile.rules_data import check_data
 from hpctrain.profile.rules_launch import check_launch
+from hpctrain.profile.rules_stage import check_cache
 from hpctrain.profile.rules_train import check_length, check_train
 from hpctrain.profile.schema import Profile
 from hpctrain.profile.site import Site, list_sites, load_site
@@ -92,11 +93,18 @@ def memory_need(findings: Findings) -> MemoryNeed | None:
     if platform.is_gpu and launch.gpus_per_node:
         shared_by = -(-launch.ranks_on_each_node // launch.gpus_per_node)
         return MemoryNeed(measurement, profile, platform, platform.memory_gib, shared_by)
-    partition = findings.site.partition_for(launch.partition) if findings.site else None
+    available = _host_memory_gib(profile, findings.site)
+    return MemoryNeed(measurement, profile, platform, available, launch.ranks_on_each_node) if available else None
+
+
+def _host_memory_gib(profile: Profile, site: Site | None) -> float | None:
+    """Return the memory of a node that the job may use; None where nobody says."""
+    launch = profile.launch
+    partition = site.partition_for(launch.partition) if site else None
     available = launch.memory_gib_per_node or (partition.memory_gib if partition else None)
     if available is None and (launch.cluster == "local" or (launch.cluster == "auto" and not shutil.which("sbatch"))):
         available = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30  # it would run here
-    return MemoryNeed(measurement, profile, platform, available, launch.ranks_on_each_node) if available else None
+    return available
 
 
 def _without(data: dict[str, Any], faulty: set[KeyPath]) -> Profile | None:
@@ -145,6 +153,7 @@ def _check_memory(judge: Judge, findings: Findings) -> None:
         judge.problem(measurement.data_problem, "data.files")
     if measurement.num_train is not None:
         check_length(judge, measurement.num_train)
+    check_cache(judge, measurement, _host_memory_gib(judge.profile, findings.site))
     need = memory_need(findings)
     if need is None:
         return

@@ -21,12 +21,12 @@ from hpctrain.profile.document import Document, KeyPath, Place, PlacedProblem, s
 from hpctrain.profile.explain import explain
 from hpctrain.profile.reading import fill_empty_sections, read_with_bases
 from hpctrain.profile.schema import Profile
+from hpctrain.profile.variables import VARIABLE
 from hpctrain.profile.yaml_text import parse_value, read_scalar
 
 ENVIRONMENT_FIELDS = (("data", "files"), ("launch", "runs_dir"), ("train", "init_from"))
-"""Where ``${NAME}`` is replaced; paths differ between machines, the science must not."""
-
-_VARIABLE = re.compile(r"\$(?:(?P<escaped>\$)|\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)\}|(?P<bare>[A-Za-z_][A-Za-z0-9_]*)?)")
+"""Where ``${NAME}`` is replaced; paths differ between machines, the science must not. ``data.stage`` is not among
+them: it is a path of the compute node, whose own variables are put there (:mod:`hpctrain.train.staging`)."""
 
 
 def load_profile(path: str | Path, overrides: Sequence[str] = ()) -> Profile:
@@ -172,7 +172,7 @@ def _expand(text: str, path: KeyPath, document: Document) -> str:
         document.unknown.add(path)
         return match[0]
 
-    return _VARIABLE.sub(value_of, text)
+    return VARIABLE.sub(value_of, text)
 
 
 class _Dumper(yaml.SafeDumper):

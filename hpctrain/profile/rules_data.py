@@ -1,4 +1,7 @@
-"""Rules of ``data``: files that are not there, splits that do not add up. Files are looked at, never read."""
+"""Rules of ``data``: files that are not there, splits that do not add up. Files are looked at, never read.
+
+Those of ``data.stage`` and of remote files are in ``rules_stage.py``.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,8 @@ from pathlib import Path
 
 from hpctrain.profile.judge import Judge
 from hpctrain.profile.near import nearest
+from hpctrain.profile.remote import is_remote
+from hpctrain.profile.rules_stage import check_stage
 
 _HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _INGEST = {
@@ -20,12 +25,15 @@ _INGEST = {
 def check_data(judge: Judge) -> None:
     """Judge ``data``."""
     _check_files(judge)
+    check_stage(judge)
     _check_split(judge)
     _check_columns(judge)
 
 
 def find_files(pattern: str) -> list[Path]:
-    """Return the files a name or glob pattern of ``data.files`` stands for, sorted."""
+    """Return the files a name or glob pattern of ``data.files`` stands for, sorted; none for a remote one."""
+    if is_remote(pattern):
+        return []
     if Path(pattern).exists():
         return [Path(pattern)]
     return sorted(Path(name) for name in glob.glob(pattern, recursive=True))
@@ -35,9 +43,11 @@ def _check_files(judge: Judge) -> None:
     data = judge.profile.data
     seen: dict[Path, str] = {}
     found = {pattern: find_files(pattern) for pattern in data.files}
-    makes_its_own = data.simulate is not None and not any(found.values())
+    makes_its_own = data.simulate is not None and not any(found.values()) and not any(map(is_remote, data.files))
     for index, pattern in enumerate(data.files):
         where = f"data.files.{index}"
+        if is_remote(pattern):
+            continue
         if not found[pattern] and not makes_its_own:
             judge.problem(_missing(pattern, judge.document.source), where)
         for path in found[pattern]:

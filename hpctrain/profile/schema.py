@@ -232,11 +232,25 @@ class DataSection(Section):
     """Which spectra, and how they are made into batches."""
 
     files: Annotated[list[PathText], Field(min_length=1)]
-    """HDF5 files or glob patterns; several make one set. Relative to where the command is called."""
+    """HDF5 files or glob patterns; several make one set. Relative to where the command is called. With `stage` also
+    ``https://`` and, with ``hpctrain[remote]``, whatever fsspec knows, such as ``s3://bucket/*.h5``; credentials come
+    from the environment."""
+    stage: PathText | None = None
+    """Folder on a disk of the compute node, such as ``${TMPDIR}``: files are copied there before training, once per
+    node. Variables are those of the compute node."""
+    stage_required: Switch = False
+    """End the job when files cannot be staged (no room, no permission, a failing disk), instead of reading them from
+    where they are. Remote files always require it."""
+    cache: Literal["none", "ram"] = "none"
+    """``ram`` decodes the spectra that are trained on into memory, one copy per node, before the first step; compressed
+    files are then shuffled as a whole, too. Nothing is left behind, however the job ends."""
     columns: ColumnsSection = ColumnsSection()
     simulate: SimulateSection | None = None
     """Make these spectra when no file of `files` exists."""
     split: SplitSection = SplitSection()
+    bad_pixels: Literal["mask", "error"] = "mask"
+    """What becomes of a pixel whose flux is not finite or whose ivar is negative or not finite: it gets no weight and
+    is counted, or the run ends and names file, row and object."""
     normalise: NormaliseSection = NormaliseSection()
     augment: AugmentSection = AugmentSection()
     max_spectra: Annotated[int, Field(ge=1)] | None = None
@@ -245,6 +259,9 @@ class DataSection(Section):
     """Threads that read ahead; 0 reads in the training loop. The batches are the same for any number."""
     prefetch_batches: Annotated[int, Field(ge=1, le=64)] = 4
     """Micro-batches kept ready per rank."""
+    shuffle_window: Annotated[int, Field(ge=1)] = 4096
+    """Spectra that are shuffled among each other where files are compressed; each rank keeps two such windows decoded
+    in memory. Files that are not compressed are shuffled as a whole."""
 
 
 class SpectralVAESection(Section):

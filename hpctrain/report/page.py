@@ -232,7 +232,10 @@ def _provenance(facts: RunFacts) -> str:
     for data in known.get("data") or []:
         if isinstance(data, dict) and data.get("path"):
             size = f", {format_bytes(data['bytes'])}" if data.get("bytes") else ""
-            rows.append(("Data", f"{data['path']}{size}"))
+            columns = data.get("columns") if isinstance(data.get("columns"), dict) else {}
+            sums = "".join(f", {name} {str(columns[name])[:12]}" for name in ("flux", "ivar") if columns.get(name))
+            hashed = f"; SHA-256 {data['hashes']}{sums}" if data.get("hashes") else ""
+            rows.append(("Data", f"{data['path']}{size}{hashed}"))
     started = facts.history.last("started") or {}
     if started.get("num_parameters"):
         rows.append(("Parameters", grouped(started["num_parameters"])))

@@ -23,7 +23,15 @@ FOLLOWED = {
 }
 """What the batch script did after an attempt, in words."""
 
-_WARNING_EVENTS = ("checkpoint_rejected", "checkpoint_failed", "exporter_failed", "records_lost", "diverged", "failed")
+_WARNING_EVENTS = (
+    "checkpoint_rejected",
+    "checkpoint_failed",
+    "exporter_failed",
+    "records_lost",
+    "stage_fell_back",
+    "diverged",
+    "failed",
+)
 
 
 @dataclass(frozen=True)
@@ -173,6 +181,9 @@ def warnings_of(facts: RunFacts) -> list[str]:
         for record in facts.history.events
         if record.get("event") in _WARNING_EVENTS
     ]
+    # The first of an attempt's tallies says that there is something, the last one how much.
+    tallies = {record.get("attempt"): record for record in facts.history.named("bad_pixels")}
+    found += [f"Attempt {number or '?'}: {describe_event(record)}." for number, record in tallies.items()]
     nonfinite = [r for r in [*facts.history.train, *facts.history.evaluations] if r.get("nonfinite")]
     if nonfinite:
         names = ", ".join(sorted({str(name) for record in nonfinite for name in record["nonfinite"]}))

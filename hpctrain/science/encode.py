@@ -202,7 +202,7 @@ def _encode_batch(model: torch.nn.Module, raw: SpectraBatch, section: NormaliseS
 
 
 def _attributes(card: Mapping[str, Any], spectra: SpectraSet, seed: int) -> dict[str, Any]:
-    sources = [str(file["path"]) for file in spectra.fingerprint()["files"]]
+    sources = [str(file.get("copy_of", file["path"])) for file in spectra.fingerprint()["files"]]
     return {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import glob
 import hashlib
+from collections.abc import Iterator
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,13 +16,16 @@ import h5py
 import numpy as np
 
 from hpctrain.errors import DataError
-from hpctrain.spectra.columns import LibraryFile, RowReader, open_library_file
+from hpctrain.spectra.chunks import BandCache
+from hpctrain.spectra.columns import RowReader
+from hpctrain.spectra.library import LibraryFile, open_library_file
+from hpctrain.spectra.mapped import MappedFile
 from hpctrain.spectra.wavelength import fill_padding, is_wavelength, read_common_grid
 
 if TYPE_CHECKING:
     from hpctrain.profile.schema import ColumnsSection
 
-_OTHER_NAMES = {
+OTHER_NAMES = {
     "flux": ("spectrum_flux", "spectra", "FLUX"),
     "ivar": ("spectrum_ivar", "IVAR", "inverse_variance", "weights"),
     "mask": ("spectrum_mask", "MASK", "mask_array"),
@@ -28,6 +34,9 @@ _OTHER_NAMES = {
     "redshift": ("Z", "z", "ZBEST", "Z_HP"),
 }
 """What others call our columns; the first ones are those of the Multimodal Universe."""
+
+_DAMAGE = (ArithmeticError, LookupError, MemoryError, OSError, RuntimeError, TypeError, ValueError)
+"""As what libhdf5 and h5py report a damaged structure: nearly anything."""
 
 
 @dataclass
@@ -54,6 +63,30 @@ class SpectraFile:
     def num_pixels(self) -> int:
         """L."""
         return self.flux.shape[1]
+
+    @property
+    def _readers(self) -> list[RowReader]:
+        return [reader for reader in (self.flux, self.ivar, self.mask) if reader is not None]
+
+    @property
+    def decoded_bytes(self) -> int:
+        """Bytes of memory for each spectrum that is kept decoded."""
+        return sum(reader.decoded_bytes for reader in self._readers)
+
+    @property
+    def band_rows(self) -> int:
+        """Spectra that cost as much as one of them, as they are decoded together."""
+        return max(reader.band_rows for reader in self._readers)
+
+    def share(self, cache: BandCache) -> None:
+        """Keep decoded spectra in a cache together with those of other files."""
+        for reader in self._readers:
+            reader.share(cache)
+
+    def prepare(self, rows: np.ndarray, pool: Executor, is_cold: bool) -> None:
+        """Begin what can be done before rows are read."""
+        for reader in self._readers:
+            reader.prepare(rows, pool, is_cold)
 
     def read_grid(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return wavelengths of rows, shape (n, L), float32, padding filled; and which pixels were padding.
@@ -101,14 +134,17 @@ def find_files(patterns: list[str], base: Path) -> list[Path]:
     problems = []
     for pattern in patterns:
         whole = str(base / Path(pattern).expanduser())
-        matches = sorted(glob.glob(whole, recursive=True)) if glob.has_magic(whole) else [whole]
-        matches = matches if not Path(whole).exists() else [whole]  # a name with brackets in it is still a name
-        if not matches:
-            problems.append(f"{whole}: no file matches (data.files)")
-        for match in matches:
-            if not Path(match).exists():
-                problems.append(f"{match}: no such file (data.files)")
-            found.setdefault(Path(match).resolve(), Path(match))
+        try:
+            matches = sorted(glob.glob(whole, recursive=True)) if glob.has_magic(whole) else [whole]
+            matches = matches if not Path(whole).exists() else [whole]  # a name with brackets in it is still a name
+            if not matches:
+                problems.append(f"{whole}: no file matches (data.files)")
+            for match in matches:
+                if not Path(match).exists():
+                    problems.append(f"{match}: no such file (data.files)")
+                found.setdefault(Path(match).resolve(), Path(match))
+        except OSError as error:  # a folder on the way that may not be entered
+            problems.append(f"{whole}: {(error.strerror or str(error)).lower()} (data.files)")
     if problems:
         raise DataError("\n".join(problems))
     return list(found.values())
@@ -122,16 +158,31 @@ def open_file(path: Path, columns: ColumnsSection) -> SpectraFile:
     DataError
         All that is wrong with the file, naming the datasets.
     """
+    try:
+        return _open_file(path, columns)
+    except _DAMAGE as error:
+        raise DataError(
+            f"{path}: its structure cannot be read; it is damaged, or was written while it was being opened "
+            f"({type(error).__name__}: {' '.join(str(error).split())})"
+        ) from error
+
+
+def _open_file(path: Path, columns: ColumnsSection) -> SpectraFile:
     with open_library_file(path) as library:
         found = _find_columns(library, columns)
         _check_shapes(library, found)
-        library_file = LibraryFile(path)
-        readers = {name: RowReader(library_file, found[name]) for name in ("flux", "ivar", "mask") if found.get(name)}
+        library_file, mapped = LibraryFile(path), MappedFile(path)
+        home = library.filename, library_file, mapped
+        readers = {name: _reader(found[name], *home) for name in ("flux", "ivar", "mask") if found.get(name)}
         wavelength = found["wavelength"]
         has_rows = wavelength.ndim == 2 and wavelength.shape[0] == found["flux"].shape[0]
         is_empty = found["flux"].shape[0] == 0
-        grid = None if is_empty and has_rows else read_common_grid(wavelength)
-        target_id, notes = _read_target_id(found["target_id"])
+        with _readable(wavelength):
+            grid = None if is_empty and has_rows else read_common_grid(wavelength)
+        with _readable(found["target_id"]):
+            target_id, notes = _read_target_id(found["target_id"])
+        with _readable(found["redshift"]):
+            redshift = _read_numbers(found["redshift"])
         return SpectraFile(
             path=path,
             library_file=library_file,
@@ -139,11 +190,31 @@ def open_file(path: Path, columns: ColumnsSection) -> SpectraFile:
             ivar=readers["ivar"],
             mask=readers.get("mask"),
             grid=grid,
-            wavelength_rows=RowReader(library_file, wavelength) if has_rows else None,
+            wavelength_rows=_reader(wavelength, *home) if has_rows else None,
             target_id=target_id,
-            redshift=_read_numbers(found["redshift"]),
+            redshift=redshift,
             notes=notes,
         )
+
+
+def _reader(dataset: h5py.Dataset, home: str, library_file: LibraryFile, mapped: MappedFile) -> RowReader:
+    """Return a reader of the file the dataset is in; an external link may lead to another than `home`."""
+    path = dataset.file.filename
+    if path == home:
+        return RowReader(library_file, mapped, dataset)
+    return RowReader(LibraryFile(Path(path)), MappedFile(Path(path)), dataset)
+
+
+@contextlib.contextmanager
+def _readable(dataset: h5py.Dataset) -> Iterator[None]:
+    """Say which column it is that libhdf5 cannot read."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        raise DataError(
+            f"{dataset.file.filename}: {_name(dataset)}: cannot be read ({error}); the file is damaged, or packed with "
+            "a filter this machine lacks (pip install hdf5plugin)"
+        ) from error
 
 
 def _find_columns(library: h5py.File, columns: ColumnsSection) -> dict[str, h5py.Dataset]:
@@ -153,7 +224,7 @@ def _find_columns(library: h5py.File, columns: ColumnsSection) -> dict[str, h5py
     for role, name in columns:
         if name is None:
             continue
-        item = library.get(name)
+        item = _item(library, name)
         if isinstance(item, h5py.Dataset):
             found[role] = item
         elif role != "mask" or "mask" in columns.model_fields_set:
@@ -166,8 +237,22 @@ def _find_columns(library: h5py.File, columns: ColumnsSection) -> dict[str, h5py
     return found
 
 
+def _item(library: h5py.File, name: str) -> object:
+    """Return a dataset or group, None if there is none of that name."""
+    if name not in library:
+        return None
+    # Not `library.get`, for which what cannot be opened is as good as missing: a mask would be left out in silence.
+    try:
+        return library[name]
+    except (LookupError, OSError):
+        link = library.get(name, getlink=True)
+        if not isinstance(link, h5py.ExternalLink):
+            raise
+    raise DataError(f"{library.filename}: {name}: leads to {link.path} in {link.filename}, where it is not")
+
+
 def _missing_column(library: h5py.File, role: str, name: str, names: list[str]) -> str:
-    known = [other for other in names if other.rsplit("/", 1)[-1] in _OTHER_NAMES[role]]
+    known = [other for other in names if other.rsplit("/", 1)[-1] in OTHER_NAMES[role]]
     near = known or difflib.get_close_matches(name, names, n=1, cutoff=0.6)
     advice = f"; set data.columns.{role}: {near[0]}" if near else ""
     what = "is a group, not a dataset" if name in library else "is not in the file"

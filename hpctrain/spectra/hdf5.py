@@ -5,7 +5,10 @@ The layout is described in docs/data.md; any other one is named in ``data.column
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,14 +18,27 @@ import torch
 from hpctrain.errors import DataError
 from hpctrain.spectra.batch import PADDING_ROW, SpectraBatch
 from hpctrain.spectra.buffers import BufferPool
+from hpctrain.spectra.chunks import BandCache
 from hpctrain.spectra.files import SpectraFile, find_files, open_file
+from hpctrain.spectra.library import allow_many_files
+from hpctrain.spectra.mapped import gather
 from hpctrain.spectra.wavelength import fill_padding, is_wavelength, same_grid
 
 if TYPE_CHECKING:
     from hpctrain.profile.schema import DataSection
 
-_BLOCK_BYTES = 256 * 1024
-"""Rows are copied and cleaned in pieces of this size, which stay in the cache of the core between the two."""
+_COLD_BYTES_PER_S = 1.5e9
+"""Rows that arrive slower than this come from a disk, which should be told early what will be asked of it."""
+
+_HARDLY_ANYTHING_S = 2e-3
+"""A batch that is there so soon tells nothing about the disk."""
+
+_FETCH_BATCHES = 16
+"""Batches that a slow disk is told of ahead of time."""
+
+
+Part = tuple[SpectraFile, np.ndarray, np.ndarray]
+"""A file, the places in a batch it fills, and its own rows that go there."""
 
 
 def open_spectra(data: DataSection, base: Path | None = None) -> SpectraSet:
@@ -45,6 +61,7 @@ def open_spectra(data: DataSection, base: Path | None = None) -> SpectraSet:
     DataError
         Files that are missing, damaged or do not fit together; all of them are named.
     """
+    allow_many_files()
     files: list[SpectraFile] = []
     problems: list[str] = []
     for path in find_files(data.files, base or Path()):
@@ -97,6 +114,8 @@ class SpectraSet:
         Whether the catalogue had one.
     notes : list of str
         What a user should know about these files, a line each.
+    copy_of : dict or None
+        Fingerprint of what these files are a copy of, where they are one.
     """
 
     def __init__(self, files: list[SpectraFile]) -> None:
@@ -114,7 +133,18 @@ class SpectraSet:
         if usable.size < len(self):
             self.notes.append(f"{len(self) - usable.size} of {len(self)} rows have no redshift and get no weight")
         self._set_grid()
+        self._dtypes = {
+            column: np.result_type(*{getattr(file, column).out_dtype for file in files}) for column in ("flux", "ivar")
+        }
         self._buffers = BufferPool()
+        self._pool: ThreadPoolExecutor | None = None
+        self._pool_pid = 0
+        self._is_cold = False
+        self._own_window = 0
+        self._decoded = BandCache()
+        for file in files:
+            file.share(self._decoded)
+        self.copy_of: dict | None = None
 
     def _set_grid(self) -> None:
         """Decide between one grid for all and one per row."""
@@ -136,8 +166,59 @@ class SpectraSet:
     def __len__(self) -> int:
         return int(self._starts[-1])
 
+    @property
+    def decoded_bytes(self) -> int:
+        """Bytes of memory for each spectrum that is kept decoded; 0 where nothing has to be decoded."""
+        return max(file.decoded_bytes for file in self._files)
+
+    @property
+    def is_prepared_ahead(self) -> bool:
+        """Whether :meth:`prepare` has anything to do at the moment."""
+        return self.decoded_bytes > 0 or self._is_cold
+
+    def batches_ahead(self, batch_size: int) -> int:
+        """Return how many batches before it is read one should be prepared."""
+        # Not more than a window: what is prepared for later must not push out what is being read.
+        return self._own_window // batch_size if self.decoded_bytes else _FETCH_BATCHES
+
+    def blocks(self, rows: np.ndarray) -> np.ndarray:
+        """Return where in `rows` the pieces begin whose members cost as much as one of them.
+
+        Parameters
+        ----------
+        rows : ndarray, shape (n,), int64
+            Sorted rows of the set.
+
+        Returns
+        -------
+        ndarray, int64
+            Indices into `rows`, the first one 0.
+        """
+        file = np.searchsorted(self._starts, rows, side="right") - 1
+        band = (rows - self._starts[file]) // np.array([max(file.band_rows, 1) for file in self._files])[file]
+        return np.concatenate([[0], np.flatnonzero(np.diff(file) | np.diff(band)) + 1])
+
+    def keep_window(self, num_rows: int, num_readers: int = 1) -> None:
+        """Keep two windows of decoded spectra: the one that is being read and the next.
+
+        Parameters
+        ----------
+        num_rows : int
+            Spectra of a window.
+        num_readers : int
+            Ranks that share each window out among them.
+        """
+        self._own_window = num_rows // num_readers
+        # Chunks at the borders of a window, and those of files with larger ones than the others, need a little more.
+        self._decoded.max_bytes = max(self._decoded.max_bytes, round(2.1 * num_rows * self.decoded_bytes))
+
+    def prepare(self, rows: np.ndarray) -> None:
+        """Begin what can be done before rows are read: decode their chunks, or tell a slow disk."""
+        for file, _, rows_of_file in self._by_file(rows):
+            file.prepare(rows_of_file, self._decoders(), self._is_cold)
+
     def read(self, rows: np.ndarray, pin: bool = False) -> SpectraBatch:
-        """Read spectra into one batch.
+        """Read spectra into one batch, as they are in the file.
 
         Parameters
         ----------
@@ -149,6 +230,9 @@ class SpectraSet:
         Returns
         -------
         SpectraBatch
+            Pixels that are masked, belong to padding or to a row without a redshift have ivar 0; what else may be wrong
+            with a pixel is left for :meth:`~hpctrain.spectra.batch.SpectraBatch.clean`, on the device. Flux and ivar
+            are float16 where all files hold that, else float32.
 
         Raises
         ------
@@ -158,18 +242,32 @@ class SpectraSet:
         rows = np.ascontiguousarray(rows, dtype=np.int64)
         if rows.size and not (rows.min() >= PADDING_ROW and rows.max() < len(self)):
             raise IndexError(f"rows {rows.min()} to {rows.max()} of a set of {len(self)}")
-        flux, ivar = self._tensor(len(rows), pin), self._tensor(len(rows), pin)
-        grid = self._wavelength if self.wavelength_aa is not None else self._tensor(len(rows), pin)
-        grid_rows = None if self.wavelength_aa is not None else grid.numpy()
-        for file, places, rows_of_file in self._by_file(rows):
-            self._fill(file, places, rows_of_file, flux.numpy(), ivar.numpy(), grid_rows)
+        parts = list(self._by_file(rows))
+        started_s = time.perf_counter()
+        flux = self._gather("flux", parts, len(rows), pin)
+        ivar = self._gather("ivar", parts, len(rows), pin)
+        if rows.size:
+            took_s = time.perf_counter() - started_s
+            self._is_cold = took_s > max(_HARDLY_ANYTHING_S, 2 * flux.nbytes / _COLD_BYTES_PER_S)
+        grid = self._wavelength if self.wavelength_aa is not None else self._tensor(len(rows), np.float32, pin)
+        for file, places, rows_of_file in parts:
+            if file.mask is not None:
+                masked = file.mask.take_stored(rows_of_file, self._decoders()) != 0
+                ivar[places] = ivar[places].masked_fill_(torch.from_numpy(masked), 0.0)
+            if self.wavelength_aa is None:
+                wavelengths, no_wavelength = file.read_grid(rows_of_file)
+                grid[places] = torch.from_numpy(wavelengths)
+                ivar[places] = ivar[places].masked_fill_(torch.from_numpy(no_wavelength), 0.0)
+        if self._padding is not None:
+            ivar[:, self._padding] = 0.0
         padding = rows == PADDING_ROW
         at = np.where(padding, 0, rows)
         no_weight = np.flatnonzero(padding | ~self.has_redshift[at])
-        flux[no_weight] = 0.0
-        ivar[no_weight] = 0.0
-        if grid_rows is not None and padding.any():
-            grid_rows[padding] = np.arange(1, self.num_pixels + 1)
+        if no_weight.size:
+            flux[no_weight] = 0.0
+            ivar[no_weight] = 0.0
+        if self.wavelength_aa is None and padding.any():
+            grid[padding] = torch.arange(1, self.num_pixels + 1, dtype=torch.float32)
         return SpectraBatch(
             flux=flux,
             ivar=ivar,
@@ -179,74 +277,73 @@ class SpectraSet:
             row=torch.from_numpy(rows.copy()),
         )
 
+    def locate(self, row: int) -> tuple[Path, int]:
+        """Return the file a row of the set is in, and its row there."""
+        number = int(np.searchsorted(self._starts, row, side="right")) - 1
+        return self._files[number].path, row - int(self._starts[number])
+
     def close(self) -> None:
         """Close what is open; a later read opens it again."""
         for file in self._files:
             file.close()
 
     def fingerprint(self) -> dict:
-        """Return what tells these files from others, without reading them: name, size, time of change, counts."""
-        return {
+        """Return what tells these files from others, without reading them: name, size, time of change, counts.
+
+        Those of the original where these are a copy.
+        """
+        return self.copy_of or {
             "num_spectra": len(self),
             "num_pixels": self.num_pixels,
             "files": [file.fingerprint() for file in self._files],
         }
 
-    def _tensor(self, num_rows: int, pin: bool) -> torch.Tensor:
+    def _tensor(self, num_rows: int, dtype: np.dtype, pin: bool) -> torch.Tensor:
         if pin:
             # torch keeps a pool of page-locked memory itself, and knows which copies to the device still read it.
-            return torch.empty((num_rows, self.num_pixels), dtype=torch.float32, pin_memory=True)
-        return torch.from_numpy(self._buffers.lend((num_rows, self.num_pixels)))
+            kind = torch.float16 if dtype == np.float16 else torch.float32
+            return torch.empty((num_rows, self.num_pixels), dtype=kind, pin_memory=True)
+        return torch.from_numpy(self._buffers.lend((num_rows, self.num_pixels), np.dtype(dtype)))
 
-    def _by_file(self, rows: np.ndarray) -> Iterator[tuple[SpectraFile, np.ndarray, np.ndarray]]:
-        """Give for each file the places in the batch it fills and its own rows that go there."""
+    def _decoders(self) -> ThreadPoolExecutor:
+        """Return the threads that decode chunks; a forked process makes its own."""
+        if self._pool is None or self._pool_pid != os.getpid():
+            self._pool_pid = os.getpid()
+            self._pool = ThreadPoolExecutor(len(os.sched_getaffinity(0)), thread_name_prefix="decode-chunks")
+        return self._pool
+
+    def _by_file(self, rows: np.ndarray) -> Iterator[Part]:
+        if len(self._files) == 1 and (not rows.size or rows.min() >= 0):
+            yield self._files[0], np.arange(len(rows)), rows
+            return
         number = np.searchsorted(self._starts, rows, side="right") - 1
         for index in np.unique(number[rows != PADDING_ROW]):
             places = np.flatnonzero(number == index)
             yield self._files[index], places, rows[places] - self._starts[index]
 
-    def _fill(
-        self,
-        file: SpectraFile,
-        places: np.ndarray,
-        rows: np.ndarray,
-        flux: np.ndarray,
-        ivar: np.ndarray,
-        grid: np.ndarray | None,
-    ) -> None:
-        if not file.flux.is_mapped:
-            # libhdf5 decodes a chunk once per call, so it is asked for all rows of the batch at once.
-            pieces = [slice(0, len(places))]
-        else:
-            step = max(1, _BLOCK_BYTES // (4 * self.num_pixels))
-            pieces = [slice(start, start + step) for start in range(0, len(places), step)]
-        for piece in pieces:
-            where = places[piece]
-            adjacent = where[-1] - where[0] == len(where) - 1
-            target = slice(where[0], where[-1] + 1) if adjacent else where
-            flux_piece = flux[target] if adjacent else np.empty((len(where), self.num_pixels), np.float32)
-            ivar_piece = ivar[target] if adjacent else np.empty((len(where), self.num_pixels), np.float32)
-            file.flux.take(rows[piece], flux_piece)
-            file.ivar.take(rows[piece], ivar_piece)
-            _clean(flux_piece, ivar_piece)
-            if file.mask is not None:
-                ivar_piece[file.mask.take_stored(rows[piece]) != 0] = 0.0
-            if self._padding is not None:
-                ivar_piece[:, self._padding] = 0.0
-            if grid is not None:
-                grid[target], no_wavelength = file.read_grid(rows[piece])
-                ivar_piece[no_wavelength] = 0.0
-            if not adjacent:
-                flux[target], ivar[target] = flux_piece, ivar_piece
-
-
-def _clean(flux: np.ndarray, ivar: np.ndarray) -> None:
-    """Make flux finite and ivar a weight, in place: ivar is 0 where it was negative or one of the two not finite."""
-    # Nearly all pieces of a file need nothing. One pass over each tells: a product of anything with NaN or infinity is
-    # not finite, and neither is a sum with such a term. What overflows by being large is put right by the closer look.
-    with np.errstate(over="ignore", invalid="ignore"):
-        if np.isfinite(np.einsum("ij,ij->", flux, ivar)) and ivar.min(initial=0.0) >= 0.0:
-            return
-    finite = np.isfinite(flux)
-    flux[~finite] = 0.0
-    ivar[~(finite & np.isfinite(ivar) & (ivar > 0.0))] = 0.0
+    def _gather(self, column: str, parts: list[Part], num_rows: int, pin: bool) -> torch.Tensor:
+        """Return the rows of a column, those of each file at their places; padding rows hold anything."""
+        out = self._tensor(num_rows, self._dtypes[column], pin)
+        target = out.numpy()
+        readers = [getattr(file, column) for file, _, _ in parts]
+        if len(parts) == 1 and len(parts[0][1]) == num_rows:
+            readers[0].take(parts[0][2], target, self._decoders())
+            return out
+        addresses = np.zeros(num_rows, np.int64)
+        for reader, (_, places, rows) in zip(readers, parts, strict=True):
+            found = reader.addresses(rows) if reader.out_dtype == target.dtype else None
+            if found is None:
+                values = np.empty((len(rows), self.num_pixels), target.dtype)
+                reader.take(rows, values, self._decoders())
+                target[places] = values
+            else:
+                reader.check()
+                addresses[places] = found
+        in_memory = np.flatnonzero(addresses)
+        if in_memory.size == num_rows:
+            gather(addresses, target.view(np.uint8))
+        elif in_memory.size:
+            values = np.empty((in_memory.size, self.num_pixels), target.dtype)
+            gather(addresses[in_memory], values.view(np.uint8))
+            target[in_memory] = values
+        return out

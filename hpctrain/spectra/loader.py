@@ -28,7 +28,8 @@ def read_ahead(
     spectra : SpectraSet
         Where to read.
     requests : iterable of ndarray, shape (N,), int64
-        Rows of each batch; -1 is a padding row. Drawn in the caller's thread, at most `depth` ahead.
+        Rows of each batch; -1 is a padding row. Drawn in the caller's thread, at most `depth` ahead, and as many
+        more as :meth:`SpectraSet.batches_ahead` says where batches are worth preparing.
     threads : int
         Threads that read; 0 reads when the batch is asked for.
     depth : int
@@ -51,13 +52,32 @@ def read_ahead(
             yield spectra.read(rows, pin=pin)
         return
     waiting: deque[Future[SpectraBatch]] = deque()
-    executor = ThreadPoolExecutor(threads, thread_name_prefix="read-spectra")
-    try:
-        for rows in requests:
-            waiting.append(executor.submit(spectra.read, rows, pin=pin))
-            if len(waiting) > depth:
+    with ThreadPoolExecutor(threads, thread_name_prefix="read-spectra") as executor:
+        try:
+            for rows in _prepared(spectra, requests, executor, depth + threads):
+                waiting.append(executor.submit(spectra.read, rows, pin=pin))
+                if len(waiting) > depth:
+                    yield waiting.popleft().result()
+            while waiting:
                 yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        executor.shutdown(wait=True, cancel_futures=True)
+        finally:
+            executor.shutdown(wait=True, cancel_futures=True)
+
+
+def _prepared(
+    spectra: SpectraSet, requests: Iterable[np.ndarray], executor: ThreadPoolExecutor, in_flight: int
+) -> Iterator[np.ndarray]:
+    """Yield the requests, each long after the set was told of it, where that helps."""
+    told: deque[np.ndarray] = deque()
+    for rows in requests:
+        if spectra.is_prepared_ahead:
+            executor.submit(spectra.prepare, rows)
+            told.append(rows)
+            # What is told and what is being read together are the window after this one, and no more.
+            if len(told) > spectra.batches_ahead(len(rows)) - in_flight:
+                yield told.popleft()
+        else:
+            yield from told
+            told.clear()
+            yield rows
+    yield from told

@@ -45,15 +45,20 @@ def sample_order(seed: int, num_samples: int, positions: np.ndarray) -> np.ndarr
         raise ValueError(f"positions start at 0, found {positions.min()}")
     epoch, within = np.divmod(positions, num_samples)
     key = mix64(mix64(epoch.astype(np.uint64) ^ key_of("order")) ^ key_of(str(int(seed))))
-    num_bits = max(1, (num_samples - 1).bit_length())
-    sample = _feistel(within.astype(np.uint64), key, num_bits)
-    # The network permutes [0, 2^bits), less than twice N. A value beyond N is sent through again until it comes back
-    # inside: as it follows the cycle of a permutation it must, and no two positions can meet.
-    outside = np.flatnonzero(sample >= num_samples)
+    return _permute(within, key, num_samples)
+
+
+def _permute(values: np.ndarray, key: np.ndarray, count: int) -> np.ndarray:
+    """Return where a keyed permutation of [0, count) takes each value."""
+    num_bits = max(1, (count - 1).bit_length())
+    image = _feistel(values.astype(np.uint64), key, num_bits)
+    # The network permutes [0, 2^bits), less than twice `count`. A value beyond that is sent through again until it
+    # comes back inside: as it follows the cycle of a permutation it must, and no two values can meet.
+    outside = np.flatnonzero(image >= count)
     while outside.size:
-        sample[outside] = _feistel(sample[outside], key[outside], num_bits)
-        outside = outside[sample[outside] >= num_samples]
-    return sample.astype(np.int64)
+        image[outside] = _feistel(image[outside], key[outside], num_bits)
+        outside = outside[image[outside] >= count]
+    return image.astype(np.int64)
 
 
 def _feistel(value: np.ndarray, key: np.ndarray, num_bits: int) -> np.ndarray:
@@ -70,3 +75,73 @@ def _feistel(value: np.ndarray, key: np.ndarray, num_bits: int) -> np.ndarray:
 
 def _round(half: np.ndarray, key: np.ndarray, number: int) -> np.ndarray:
     return mix64(half ^ mix64(key + np.uint64(number)))
+
+
+class WindowedOrder:
+    """An order in two levels, for files whose rows can only be decoded by the block.
+
+    An epoch permutes the blocks; so many consecutive ones of them make a window; and within a window all samples are
+    permuted. Each block is decoded once per epoch, and never more than two windows are in memory.
+
+    Parameters
+    ----------
+    seed : int
+        Of the run, ``train.seed``.
+    num_samples : int
+        Number of samples of an epoch, N.
+    blocks : ndarray, shape (B,), int64
+        First sample of each block, increasing; the first one is 0.
+    window : int
+        Samples of a window, about: a window ends with the block that fills it.
+
+    Notes
+    -----
+    Like :func:`sample_order` a pure function of the position; what it needs to know of an epoch, B numbers, is computed
+    when the first position of that epoch is asked for, whatever the position.
+    """
+
+    def __init__(self, seed: int, num_samples: int, blocks: np.ndarray, window: int) -> None:
+        self._seed, self._num_samples = int(seed), num_samples
+        self._starts = np.asarray(blocks, dtype=np.int64)
+        self._lengths = np.diff(np.append(self._starts, num_samples))
+        if len(self._starts) == 0 or self._starts[0] != 0 or (self._lengths < 1).any():
+            raise ValueError("blocks begin at 0, increase, and hold a sample each")
+        num_windows = max(1, round(num_samples / window))
+        # Windows of as equal a number of blocks as can be: a small one at the end would be shuffled badly.
+        self._edges = np.unique(np.arange(num_windows + 1) * len(self._starts) // num_windows)
+        self._epochs: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+
+    def __call__(self, positions: np.ndarray) -> np.ndarray:
+        """Return the sample at each position of the run, as :func:`sample_order` does."""
+        epoch, within = np.divmod(np.asarray(positions, dtype=np.int64), self._num_samples)
+        samples = np.empty_like(within)
+        for number in np.unique(epoch).tolist():
+            here = epoch == number
+            samples[here] = self._of_epoch(number, within[here])
+        return samples
+
+    def _of_epoch(self, epoch: int, within: np.ndarray) -> np.ndarray:
+        blocks, begins = self._plan(epoch)
+        window_begins = begins[self._edges]
+        samples = np.empty_like(within)
+        window_of = np.searchsorted(window_begins, within, side="right") - 1
+        for window in np.unique(window_of).tolist():
+            here = window_of == window
+            begin, end = window_begins[window : window + 2]
+            inside = begin + self._permuted(f"window {epoch} {window}", int(end - begin), within[here] - begin)
+            block = np.searchsorted(begins, inside, side="right") - 1
+            samples[here] = self._starts[blocks[block]] + inside - begins[block]
+        return samples
+
+    def _plan(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the blocks of an epoch in their order, and where in the epoch each begins; behind them, its end."""
+        plan = self._epochs.get(epoch)
+        if plan is None:
+            blocks = self._permuted(f"blocks {epoch}", len(self._starts), np.arange(len(self._starts)))
+            plan = blocks, np.concatenate([[0], np.cumsum(self._lengths[blocks])])
+            self._epochs = {**dict(list(self._epochs.items())[-1:]), epoch: plan}  # a batch meets two epochs at most
+        return plan
+
+    def _permuted(self, what: str, count: int, values: np.ndarray) -> np.ndarray:
+        key = mix64(np.full(len(values), key_of(f"{what} {self._seed}")))
+        return _permute(values, key, count)

@@ -31,7 +31,7 @@ def normalise(batch: SpectraBatch, section: NormaliseSection) -> SpectraBatch:
     Parameters
     ----------
     batch : SpectraBatch
-        In the units of the file.
+        In the units of the file; it is cleaned first.
     section : NormaliseSection
         The windows and the lowest signal to noise ratio.
 
@@ -49,6 +49,7 @@ def normalise(batch: SpectraBatch, section: NormaliseSection) -> SpectraBatch:
     ----------
     .. [1] Melchior et al. 2023, arXiv:2211.07890 (5300-5850 AA). SpenderQ, arXiv:2506.18986 (windows for quasars).
     """
+    batch = batch.clean()
     low, high, window = _choose_window(batch, section.windows_aa)
     flux, valid, ivar = _cut_out(batch, low, high)
     median = _masked_median(flux, valid)

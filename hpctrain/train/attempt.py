@@ -18,6 +18,7 @@ from hpctrain.checkpoint.lease import take_lease
 from hpctrain.checkpoint.store import (
     checkpoint_path,
     clear_leftovers,
+    list_checkpoints,
     newest_whole,
     read_checkpoint,
     set_aside,
@@ -45,15 +46,20 @@ from hpctrain.errors import (
     Problem,
     ProfileError,
 )
+from hpctrain.metrics.progress import describe_event
 from hpctrain.metrics.record import MetricsWriter, supersede_after
 from hpctrain.profile.load import load_profile
+from hpctrain.profile.schema import Profile
 from hpctrain.rundir import RunDir, note_bad_nodes
-from hpctrain.train.build import Run, build_run, device_facts, make_data, subscribe_exporters
+from hpctrain.train.build import Run, Spectra, build_run, device_facts, make_data, open_data, subscribe_exporters
+from hpctrain.train.caching import cache_in_memory
 from hpctrain.train.finish import finish
 from hpctrain.train.loop import Outcome, train
 from hpctrain.train.preflight import preflight
+from hpctrain.train.staging import name_originals, stage_data
 from hpctrain.train.startup import Startup
 from hpctrain.train.state import restore
+from hpctrain.train.together import Crew, StoppedBeforeTrainingError
 
 EXIT_INTERRUPTED = 130
 
@@ -109,9 +115,14 @@ def run_attempt(path: str | Path, stop: StopRequest | None = None) -> int:
         make_data(profile.data, world)
         preflight(world, device, directory, profile.data.files)
         startup.lap("preflight")
-        run = build_run(directory, profile, world, device, attempt, stop, heartbeat, watchdog, metrics)
+        spectra = _bring_data(directory, profile, Crew(world, stop, watchdog), heartbeat, metrics, startup)
+        run = build_run(directory, profile, world, device, attempt, stop, heartbeat, watchdog, metrics, spectra)
         startup.lap("build")
         return _work(run, startup)
+    except StoppedBeforeTrainingError as stopped:
+        step = max((step for step, _ in list_checkpoints(directory)), default=0)
+        print("hpctrain: stopped before the first step; what was copied stays for the next attempt", flush=True)
+        return _leave_together(world, stop, heartbeat, watchdog, metrics, step, stopped.is_interrupted)
     except HpctrainError as error:
         if metrics is not None:
             with contextlib.suppress(CheckpointError):  # replaced before its first record: it has nothing to say
@@ -155,6 +166,36 @@ def _begin_attempt(directory: RunDir, world: World) -> int:
     return number
 
 
+def _bring_data(
+    directory: RunDir,
+    profile: Profile,
+    crew: Crew,
+    heartbeat: Heartbeat,
+    metrics: MetricsWriter | None,
+    startup: Startup,
+) -> Spectra:
+    """Bring the spectra to this node and into its memory, as the profile asks, and open them."""
+
+    def record(event: str, **fields: Any) -> None:
+        if metrics is not None:
+            written = metrics.event(event, heartbeat.step, **fields)
+            print(f"hpctrain: {describe_event(written)}", file=sys.stderr, flush=True)
+
+    if profile.data.stage is not None:
+        heartbeat.state = "staging"
+    data, origins = stage_data(profile.data, crew, record)
+    if profile.data.stage is not None:
+        startup.lap("stage")
+    spectra = open_data(profile, directory, crew.world, data)
+    name_originals(spectra.source, origins)
+    if profile.data.cache == "ram":
+        heartbeat.state = "decoding"
+        spectra = cache_in_memory(spectra, crew, record)
+        startup.lap("cache")
+    heartbeat.state = "starting"
+    return spectra
+
+
 def _work(run: Run, startup: Startup) -> int:
     started_s = time.perf_counter()
     _resume(run)
@@ -194,6 +235,7 @@ def _resume(run: Run) -> None:
     if run.metrics is None:
         return
     set_aside(rejected)
+    run.metrics.close()  # the file is about to be replaced, and events of staging may have opened it
     furthest = max((record["step"] for record in run.directory.read_metrics("train")), default=0)
     supersede_after(run.directory, max(chosen, 0), run.progress.evaluated_step)
     for item in rejected:
@@ -255,16 +297,32 @@ def _announce(run: Run) -> None:
 
 
 def _leave_stopped(run: Run, outcome: Outcome) -> int:
-    run.watchdog.end()
-    code = EXIT_INTERRUPTED if outcome is Outcome.INTERRUPTED else EXIT_REQUEUE
+    step, is_interrupted = run.progress.step, outcome is Outcome.INTERRUPTED
+    code = _leave_together(run.world, run.stop, run.heartbeat, run.watchdog, run.metrics, step, is_interrupted)
     if run.metrics is not None:
         cause = run.stop.cause or "another rank"
-        run.metrics.event("stopped", run.progress.step, cause=cause, exit_code=code)
-        print(f"hpctrain: stopped by {cause}, saved step {run.progress.step} of {run.schedule.total_steps}", flush=True)
-        run.metrics.close()
-    barrier(run.world)
-    run.heartbeat.end("stopped")
-    close_group(run.world)
+        print(f"hpctrain: stopped by {cause}, saved step {step} of {run.schedule.total_steps}", flush=True)
+    return code
+
+
+def _leave_together(
+    world: World,
+    stop: StopRequest,
+    heartbeat: Heartbeat,
+    watchdog: Watchdog,
+    metrics: MetricsWriter | None,
+    step: int,
+    is_interrupted: bool,
+) -> int:
+    """Leave a run that goes on from a step another time; return the exit code."""
+    watchdog.end()
+    code = EXIT_INTERRUPTED if is_interrupted else EXIT_REQUEUE
+    if metrics is not None:
+        metrics.event("stopped", step, cause=stop.cause or "another rank", exit_code=code)
+        metrics.close()
+    barrier(world)
+    heartbeat.end("stopped")
+    close_group(world)
     return code
 
 

@@ -25,6 +25,7 @@ from hpctrain.metrics.tensorboard import TensorBoardExporter
 from hpctrain.models import build_model
 from hpctrain.models.facts import DataFacts
 from hpctrain.models.store import CARD, load_weights, read_card, write_card
+from hpctrain.profile.remote import is_remote
 from hpctrain.profile.schema import DataSection, Profile, TrainSection
 from hpctrain.rundir import RunDir
 from hpctrain.spectra.hdf5 import SpectraSet, open_spectra
@@ -45,6 +46,8 @@ class Spectra:
     source : SpectraSet
     train_rows, validation_rows : ndarray of int64
         Global rows, sorted.
+    blocks : ndarray of int64, or None
+        Where among the training rows the pieces begin that have to be decoded together, if any have to be.
     facts : DataFacts
         What the network's geometry is computed from; fixed at the first attempt.
     """
@@ -52,6 +55,7 @@ class Spectra:
     source: SpectraSet
     train_rows: np.ndarray
     validation_rows: np.ndarray
+    blocks: np.ndarray | None
     facts: DataFacts
 
 
@@ -91,22 +95,31 @@ class Run:
 
 def make_data(data: DataSection, world: World) -> None:
     """Make simulated spectra on rank 0 where the profile says so and the file is absent; all ranks wait."""
-    if data.simulate is not None and world.is_main and not any(Path(pattern).exists() for pattern in data.files):
+    is_there = any(is_remote(pattern) or Path(pattern).exists() for pattern in data.files)
+    if data.simulate is not None and world.is_main and not is_there:
         from hpctrain.ingest.simulate import simulate
 
         simulate(Path(data.files[0]), data.simulate)
     barrier(world)
 
 
-def open_data(profile: Profile, run: RunDir, world: World) -> Spectra:
+def open_data(profile: Profile, run: RunDir, world: World, data: DataSection | None = None) -> Spectra:
     """Open the spectra and split them.
+
+    Parameters
+    ----------
+    profile : Profile
+    run : RunDir
+    world : World
+    data : DataSection, optional
+        The profile's, with other files: copies on this node.
 
     Raises
     ------
     DataError
         A file is missing or unfit, or a side of the split is empty.
     """
-    source = open_spectra(profile.data)
+    source = open_spectra(data or profile.data)
     side = assign_split(source.target_id, profile.data.split)
     train_rows = np.flatnonzero(side == TRAIN).astype(np.int64)
     validation_rows = np.flatnonzero(side == VALIDATION).astype(np.int64)
@@ -117,7 +130,11 @@ def open_data(profile: Profile, run: RunDir, world: World) -> Spectra:
                 f"{', '.join(profile.data.files)}: no {name} spectra among {len(source)} rows; "
                 "use more spectra or another data.split"
             )
-    return Spectra(source, train_rows, validation_rows, _facts(run, world, profile, source, train_rows))
+    blocks = None
+    if source.decoded_bytes:
+        blocks = source.blocks(train_rows)
+        source.keep_window(profile.data.shuffle_window, world.world_size)
+    return Spectra(source, train_rows, validation_rows, blocks, _facts(run, world, profile, source, train_rows))
 
 
 def _facts(run: RunDir, world: World, profile: Profile, source: SpectraSet, train_rows: np.ndarray) -> DataFacts:
@@ -190,10 +207,11 @@ def build_run(
     heartbeat: Heartbeat,
     watchdog: Watchdog,
     metrics: MetricsWriter | None,
+    spectra: Spectra | None = None,
 ) -> Run:
-    """Build every part of this rank's share of the run, at step 0."""
-    spectra = open_data(profile, directory, world)
-    schedule = Schedule(profile, len(spectra.train_rows))
+    """Build every part of this rank's share of the run, at step 0; opens the profile's own files if none are given."""
+    spectra = spectra or open_data(profile, directory, world)
+    schedule = Schedule(profile, len(spectra.train_rows), spectra.blocks)
     model = build_network(profile, spectra.facts, device)
     optimizer = build_optimizer(model, profile.train)
     averaged = None

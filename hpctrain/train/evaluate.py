@@ -14,6 +14,7 @@ from hpctrain.distributed.reduce import sum_over_ranks
 from hpctrain.rundir import RunDir
 from hpctrain.spectra.loader import read_ahead
 from hpctrain.spectra.transform import normalise
+from hpctrain.train.badpixels import BAD_SUMS, bad_fields, count_bad, raise_bad_pixels
 from hpctrain.train.randomness import seed_random_numbers
 from hpctrain.train.schedule import mix
 
@@ -76,13 +77,16 @@ def evaluate(run: Run) -> dict[str, Any]:
                 with torch.autocast(run.device.type, dtype=dtype, enabled=dtype is not None):
                     sums = model(batch, run.schedule.total_steps)
                 run.watchdog.progress()
-                names = list(sums)
-                packed = torch.stack([value.double() for value in sums.values()])
+                names = [*sums, *BAD_SUMS]
+                packed = torch.cat([torch.stack([value.double() for value in sums.values()]), count_bad(batch)])
                 totals = packed if totals is None else totals + packed
     assert totals is not None
     summed = dict(zip(names, sum_over_ranks(world, totals).tolist(), strict=True))
+    if summed["bad_pixels"] and data.bad_pixels == "error":
+        raise_bad_pixels(run, f"evaluation at step {run.progress.step}", np.concatenate(requests))
     return {
         **run.model.metrics(summed),
+        **bad_fields(summed),
         "num_spectra": int(summed.get("num_spectra", len(rows))),
         "seconds": round(time.perf_counter() - started, 4),
     }

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hpctrain.monitor.memory import used_memory_gib
+from hpctrain.spectra.device import on_device
 from hpctrain.spectra.loader import read_ahead
+from hpctrain.train.badpixels import BadPixelTally, bad_fields, raise_bad_pixels
 from hpctrain.train.diverged import raise_diverged
 from hpctrain.train.evaluate import evaluate, reconstructions, write_arrays
 from hpctrain.train.scaling import SMALLEST_SCALE
@@ -60,6 +62,7 @@ def train(run: Run, startup: Startup) -> Outcome:
                 if run.metrics is not None:
                     run.metrics.event("first_step", result.step, seconds=startup.total_s, of=startup.seconds)
             outcome = boundary.pass_through(result)
+    boundary.sum_up()
     if run.checkpoints is not None:
         run.checkpoints.finish()
     return outcome
@@ -67,21 +70,30 @@ def train(run: Run, startup: Startup) -> Outcome:
 
 def read_batches(run: Run) -> Iterator:
     """Read this rank's micro-batches from the run's step on; which they are is a function of the step."""
-    schedule, world, train_rows = run.schedule, run.world, run.spectra.train_rows
-    mine = range(world.rank, schedule.num_micro_batches, world.world_size)
+    schedule, world = run.schedule, run.world
+    mine = _own_micro_batches(run)
     # The order of a block of updates is worked out at once: the many small numpy calls cost more than the arithmetic.
     stride = max(1, _ORDER_BLOCK // (schedule.accumulation(world.world_size) * schedule.micro_batch))
 
     def requests() -> Iterator[np.ndarray]:
         for first in range(run.progress.step, schedule.total_steps, stride):
             steps = range(first, min(first + stride, schedule.total_steps))
-            samples = schedule.samples_of(steps, mine)
-            yield from np.where(samples >= 0, train_rows[samples], -1)
+            yield from _rows(run, steps, mine)
 
     data = run.profile.data
-    return read_ahead(
-        run.spectra.source, requests(), data.reader_threads, data.prefetch_batches, pin=run.device.type == "cuda"
-    )
+    is_gpu = run.device.type == "cuda"
+    batches = read_ahead(run.spectra.source, requests(), data.reader_threads, data.prefetch_batches, pin=is_gpu)
+    return on_device(batches, run.device)
+
+
+def _own_micro_batches(run: Run) -> range:
+    return range(run.world.rank, run.schedule.num_micro_batches, run.world.world_size)
+
+
+def _rows(run: Run, steps: range, micro_batches: range) -> np.ndarray:
+    """Return the rows of the set in each micro-batch of these updates; -1 fills up."""
+    samples = run.schedule.samples_of(steps, micro_batches)
+    return np.where(samples >= 0, run.spectra.train_rows[samples], -1)
 
 
 class Boundary:
@@ -96,6 +108,7 @@ class Boundary:
         self._run = run
         self._pending: StepResult | None = None
         self._stop: Outcome | None = None
+        self._bad = BadPixelTally()
         self._clock_s = time.perf_counter()
         self._clock_step = run.progress.step
 
@@ -141,6 +154,7 @@ class Boundary:
 
     def _read(self, result: StepResult) -> None:
         run = self._run
+        self._look_for_bad_pixels(result)
         loss_is_finite = np.isfinite(result.sums["loss_sum"])
         if not loss_is_finite or (
             result.skipped and (not run.loss_scale.enabled or result.loss_scale < SMALLEST_SCALE)
@@ -152,6 +166,21 @@ class Boundary:
                 run.metrics.event("stop_requested", result.step, cause=run.stop.cause or "another rank")
         if run.metrics is not None and self._is_logged(result.step):
             self._log(result)
+
+    def _look_for_bad_pixels(self, result: StepResult) -> None:
+        run, schedule = self._run, self._run.schedule
+        if result.sums["bad_pixels"] and run.profile.data.bad_pixels == "error":
+            step = result.step - 1
+            rows = _rows(run, range(step, step + 1), _own_micro_batches(run)).reshape(-1)
+            raise_bad_pixels(run, f"step {result.step}", rows)
+        num_spectra = schedule.samples_seen(result.step) - schedule.samples_seen(result.step - 1)
+        if self._bad.add(result.sums, num_spectra) and run.metrics is not None:
+            run.metrics.event("bad_pixels", result.step, **self._bad.fields())
+
+    def sum_up(self) -> None:
+        """Say at the end what the updates of this attempt have met."""
+        if self._run.metrics is not None and (fields := self._bad.fields()):
+            self._run.metrics.event("bad_pixels", self._run.progress.step, **fields)
 
     def _is_logged(self, step: int) -> bool:
         return (
@@ -175,6 +204,7 @@ class Boundary:
         num_rejected -= round(result.sums.get("num_spectra", num_rejected))
         if num_rejected:  # spectra of this update without a usable normalisation window or valid pixel
             fields["num_rejected"] = num_rejected
+        fields |= bad_fields(result.sums)
         if run.loss_scale.enabled:
             fields |= {"loss_scale": result.loss_scale, "skipped": result.skipped}
         run.metrics.train(result.step, **fields)

@@ -30,6 +30,7 @@ from hpctrain.errors import DataError
 from hpctrain.models import build_model
 from hpctrain.models.facts import DataFacts
 from hpctrain.profile.memory import Measurement
+from hpctrain.profile.remote import is_remote
 from hpctrain.profile.rules_data import find_files
 from hpctrain.profile.schema import DataSection, Profile
 from hpctrain.spectra.batch import SpectraBatch
@@ -163,6 +164,8 @@ def _fake_batches(facts: DataFacts, batch_size: int) -> Iterator[SpectraBatch]:
             row=torch.zeros(batch_size, dtype=torch.int64),
             norm=torch.ones(batch_size),
             window=torch.zeros(batch_size, dtype=torch.int8),
+            num_bad=torch.zeros(batch_size, dtype=torch.int32),
+            has_weight=torch.ones(batch_size, dtype=torch.bool),
         )
 
 
@@ -211,7 +214,7 @@ class DataLook:
 def look_at_data(data: DataSection) -> DataLook:
     """Look at the files of ``data.files``; assume DESI's grid where there are none yet."""
     assumed = _assumed(data)
-    if not any(find_files(pattern) for pattern in data.files):
+    if any(map(is_remote, data.files)) or not any(find_files(pattern) for pattern in data.files):
         return assumed
     try:
         spectra = open_spectra(data)

@@ -10,9 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import glob
-import json
 import os
-import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -21,7 +19,8 @@ from dataclasses import asdict, dataclass, field
 import torch
 import torch.distributed as dist
 
-from hpctrain.distributed.world import World
+from hpctrain.distributed.group import gather_json
+from hpctrain.distributed.world import World, node_name
 from hpctrain.errors import NodeError, SiteError
 from hpctrain.rundir import RunDir
 
@@ -94,7 +93,7 @@ def preflight(world: World, device: torch.device, run: RunDir, patterns: list[st
         No node is.
     """
     started = time.perf_counter()
-    report = RankReport(world.rank, os.environ.get("SLURMD_NODENAME") or socket.gethostname())
+    report = RankReport(world.rank, node_name())
     looks = {
         "the GPU": functools.partial(_look_at_device, device),
         str(run.path): functools.partial(_look_at_run_directory, run),
@@ -102,7 +101,7 @@ def preflight(world: World, device: torch.device, run: RunDir, patterns: list[st
     }
     _look(report, looks, _ANSWER_WITHIN_S)
     report.seconds = round(time.perf_counter() - started, 3)
-    reports = _exchange(world, report)
+    reports = [RankReport(**found) for found in gather_json(world, asdict(report))]
     _compare(reports)
     if bad := bad_nodes(reports):
         if len(bad) == len({item.node for item in reports}):
@@ -183,19 +182,6 @@ def _look_at_data(patterns: list[str], report: RankReport) -> None:
                     stream.read(1)
         except OSError as error:
             report.problems.append(f"cannot read {path}: {error.strerror}; is the file system mounted on that node?")
-
-
-def _exchange(world: World, mine: RankReport) -> list[RankReport]:
-    """Return the reports of all ranks, on all ranks; as JSON, for nothing that is received is ever unpickled."""
-    if world.world_size == 1:
-        return [mine]
-    text = json.dumps(asdict(mine)).encode()
-    longest = torch.tensor([len(text)])
-    dist.all_reduce(longest, op=dist.ReduceOp.MAX)
-    padded = torch.frombuffer(bytearray(text.ljust(int(longest))), dtype=torch.uint8)
-    gathered = [torch.empty_like(padded) for _ in range(world.world_size)]
-    dist.all_gather(gathered, padded)
-    return [RankReport(**json.loads(bytes(item.numpy()))) for item in gathered]
 
 
 def _compare(reports: list[RankReport]) -> None:

@@ -7,14 +7,16 @@ and costs nothing, and the world size decides only which rank computes a micro-b
 from __future__ import annotations
 
 import functools
+import hashlib
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from hpctrain.errors import Problem, ProfileError
 from hpctrain.profile.schema import Profile
-from hpctrain.spectra.order import sample_order
+from hpctrain.spectra.order import WindowedOrder, sample_order
 
 _MASK = (1 << 64) - 1
 
@@ -28,10 +30,30 @@ class Schedule:
     profile : Profile
     num_train : int
         Training spectra.
+    blocks : ndarray of int64, optional
+        Where among the training spectra the pieces begin that have to be read together; none where each can be read for
+        itself, which makes the order an exact shuffle.
     """
 
     profile: Profile
     num_train: int
+    blocks: np.ndarray | None = None
+
+    @functools.cached_property
+    def order(self) -> Callable[[np.ndarray], np.ndarray]:
+        """The training spectrum at each position of the run."""
+        seed = self.profile.train.seed
+        if self.blocks is None:
+            return functools.partial(sample_order, seed, self.num_train)
+        return WindowedOrder(seed, self.num_train, self.blocks, self.profile.data.shuffle_window)
+
+    @functools.cached_property
+    def order_name(self) -> str:
+        """What a later attempt must have in common with this one to see the same spectra in the same order."""
+        if self.blocks is None:
+            return "exact"
+        blocks = hashlib.sha256(self.blocks.astype("<i8").tobytes()).hexdigest()[:16]
+        return f"windows of {self.profile.data.shuffle_window} spectra from {len(self.blocks)} blocks ({blocks})"
 
     @functools.cached_property
     def micro_batch(self) -> int:
@@ -108,7 +130,7 @@ class Schedule:
         positions = first.reshape(-1, 1) + np.arange(self.micro_batch, dtype=np.int64)
         samples = np.full_like(positions, -1)
         inside = positions < self.num_samples
-        samples[inside] = sample_order(self.profile.train.seed, self.num_train, positions[inside])
+        samples[inside] = self.order(positions[inside])
         return samples
 
     def learning_rate(self, step: int) -> float:

@@ -83,16 +83,17 @@ def restore(run: Run, tensors: Mapping[str, Mapping[str, torch.Tensor]], state: 
         setattr(run.progress, name, value)
 
 
-def _data_facts(run: Run) -> dict[str, int]:
+def _data_facts(run: Run) -> dict[str, int | str]:
     return {
         "num_train": len(run.spectra.train_rows),
         "num_validation": len(run.spectra.validation_rows),
         "num_pixels": run.spectra.source.num_pixels,
         "global_batch": run.schedule.global_batch,
+        "order": run.schedule.order_name,
     }
 
 
-def _refuse_other_data(run: Run, then: Mapping[str, int]) -> None:
+def _refuse_other_data(run: Run, then: Mapping[str, int | str]) -> None:
     now = _data_facts(run)
     changed = [f"{name} was {then[name]}, is {now[name]}" for name in then if then[name] != now[name]]
     if changed:

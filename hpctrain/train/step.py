@@ -17,6 +17,7 @@ from hpctrain.profile.schema import DataSection, TrainSection
 from hpctrain.spectra.batch import SpectraBatch
 from hpctrain.spectra.transform import augment, normalise
 from hpctrain.train.adamw import AdamW
+from hpctrain.train.badpixels import BAD_SUMS, count_bad
 from hpctrain.train.randomness import seed_random_numbers
 from hpctrain.train.scaling import LossScale, scale_and_clip
 from hpctrain.train.schedule import Schedule, mix
@@ -176,9 +177,9 @@ class UpdateStep:
         else:
             with torch.autocast(self._device.type, dtype=self._dtype):
                 sums = self._model(batch, step)
-        self._names = list(sums)
+        self._names = [*sums, *BAD_SUMS]
         with torch.no_grad():
-            packed = torch.stack(list(sums.values())).double()
+            packed = torch.cat([torch.stack(list(sums.values())).double(), count_bad(batch)])
         scale = self._presum * self._loss_scale.value if self._loss_scale.enabled else self._presum
         return packed, sums["loss_sum"] * scale
 

@@ -37,13 +37,13 @@ def help_of(*command: str) -> str:
     return done.stdout
 
 
-SURVEYS = ("sdss", "desi", "multimodal", "parquet")
+SUBCOMMANDS = {"ingest": ("sdss", "desi", "multimodal", "parquet"), "data": ("doctor", "repack", "verify")}
 
 
 def help_of_line(command: str, rest: str) -> str:
-    """Return the help of a command, and of the survey where it is ``hpctrain ingest SURVEY``."""
-    survey = rest.split(maxsplit=1)[0] if command == "ingest" and rest.split() else ""
-    return help_of(command) + (help_of(command, survey) if survey in SURVEYS else "")
+    """Return the help of a command, and of its subcommand where it is one such as ``hpctrain ingest SURVEY``."""
+    second = next(iter(rest.split()), "")
+    return help_of(command) + (help_of(command, second) if second in SUBCOMMANDS.get(command, ()) else "")
 
 
 def code_lines(path: Path) -> list[str]:

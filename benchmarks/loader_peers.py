@@ -1,0 +1,193 @@
+"""What others write or use to read shuffled spectra; each is left out where its package is not installed."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import h5py
+import numpy as np
+import torch
+
+Reader = Callable[[int], Iterator[object]]
+
+
+class SampleDataset(torch.utils.data.Dataset):
+    """What most people write: open the file in the worker, read one spectrum at a time."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.file = path, None
+        with h5py.File(path) as file:
+            self.length = len(file["flux"])
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        if self.file is None:
+            self.file = h5py.File(self.path)
+        return self.file["flux"][index], self.file["ivar"][index]
+
+
+def readers(files: dict[str, Path], batch_size: int) -> dict[str, Reader]:
+    """Return the peers that can run here, by name."""
+    path = files["contiguous"]
+    found: dict[str, Reader] = {
+        "contiguous: h5py, a batch by a list of rows": _by_list(path, batch_size),
+        "contiguous: h5py a sample at a time, DataLoader": _by_sample(path, batch_size, 0),
+        "contiguous: the same with 2 worker processes": _by_sample(path, batch_size, 2),
+        "TensorDataset in memory, DataLoader": _tensors(path, batch_size),
+    }
+    if "gzip-4" in files:
+        found["gzip-4: h5py a sample at a time, DataLoader"] = _by_sample(files["gzip-4"], batch_size, 0)
+    for package, make in PEERS.items():
+        if importlib.util.find_spec(package) is not None:
+            folder = path.parent / f"peer-{package}-{path.stem}"
+            with contextlib.suppress(ImportError):
+                found[f"{package}"] = make(path, folder, batch_size)
+    return found
+
+
+def _by_list(path: Path, batch_size: int) -> Reader:
+    def read(epoch: int) -> Iterator[object]:
+        with h5py.File(path) as file:
+            order = np.random.default_rng(epoch).permutation(len(file["flux"]))
+            for start in range(0, len(order) - batch_size + 1, batch_size):
+                rows = np.sort(order[start : start + batch_size])
+                yield file["flux"][rows], file["ivar"][rows]
+
+    return read
+
+
+def _by_sample(path: Path, batch_size: int, workers: int) -> Reader:
+    def read(epoch: int) -> Iterator[object]:
+        generator = torch.Generator().manual_seed(epoch)
+        dataset = SampleDataset(path)
+        yield from torch.utils.data.DataLoader(
+            dataset, batch_size=batch_size, shuffle=True, generator=generator, num_workers=workers
+        )
+
+    return read
+
+
+def _tensors(path: Path, batch_size: int) -> Reader:
+    with h5py.File(path) as file:
+        dataset = torch.utils.data.TensorDataset(*(torch.from_numpy(file[name][...]) for name in ("flux", "ivar")))
+
+    def read(epoch: int) -> Iterator[object]:
+        generator = torch.Generator().manual_seed(epoch)
+        yield from torch.utils.data.DataLoader(dataset, batch_size=batch_size, shuffle=True, generator=generator)
+
+    return read
+
+
+def _rows(path: Path) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    with h5py.File(path) as file:
+        for start in range(0, len(file["flux"]), 256):
+            flux, ivar = file["flux"][start : start + 256], file["ivar"][start : start + 256]
+            yield from zip(range(start, start + len(flux)), flux, ivar, strict=True)
+
+
+def _webdataset(path: Path, folder: Path, batch_size: int) -> Reader:
+    import webdataset
+
+    if not folder.exists():
+        folder.mkdir()
+        with webdataset.ShardWriter(f"{folder}/%03d.tar", maxcount=2048, verbose=0) as writer:
+            for row, flux, ivar in _rows(path):
+                writer.write({"__key__": f"{row:09d}", "flux.npy": flux, "ivar.npy": ivar})
+
+    def read(epoch: int) -> Iterator[object]:
+        shards = sorted(str(shard) for shard in folder.glob("*.tar"))
+        pipe = webdataset.WebDataset(shards, shardshuffle=len(shards), seed=epoch).shuffle(2048).decode()
+        yield from pipe.to_tuple("flux.npy", "ivar.npy").batched(batch_size)
+
+    return read
+
+
+def _zarr(path: Path, folder: Path, batch_size: int) -> Reader:
+    import zarr
+
+    if not folder.exists():
+        with h5py.File(path) as file:
+            group = zarr.open_group(str(folder), mode="w")
+            for name in ("flux", "ivar"):
+                values = file[name][...]
+                group.create_array(name, data=values, chunks=(64, values.shape[1]), compressors=None)
+
+    def read(epoch: int) -> Iterator[object]:
+        group = zarr.open_group(str(folder), mode="r")
+        order = np.random.default_rng(epoch).permutation(group["flux"].shape[0])
+        for start in range(0, len(order) - batch_size + 1, batch_size):
+            rows = np.sort(order[start : start + batch_size])
+            yield group["flux"].oindex[rows], group["ivar"].oindex[rows]
+
+    return read
+
+
+def _datasets(path: Path, folder: Path, batch_size: int) -> Reader:
+    import datasets
+
+    datasets.disable_progress_bars()
+    if not folder.exists():
+        rows = datasets.Dataset.from_generator(
+            lambda: ({"flux": flux, "ivar": ivar} for _, flux, ivar in _rows(path)), cache_dir=f"{folder}-cache"
+        )
+        rows.save_to_disk(str(folder))
+
+    def read(epoch: int) -> Iterator[object]:
+        rows = datasets.load_from_disk(str(folder)).with_format("numpy")
+        yield from rows.shuffle(seed=epoch).iter(batch_size)
+
+    return read
+
+
+def _litdata(path: Path, folder: Path, batch_size: int) -> Reader:
+    import litdata
+    from litdata.streaming.writer import BinaryWriter
+
+    if not (folder / "index.json").exists():
+        folder.mkdir(exist_ok=True)
+        writer = BinaryWriter(str(folder), chunk_bytes="64MB")
+        for row, flux, ivar in _rows(path):
+            writer.add_item(row, {"flux": torch.from_numpy(flux), "ivar": torch.from_numpy(ivar)})
+        writer.done()
+        writer.merge()
+        json.loads((folder / "index.json").read_text())
+
+    def read(epoch: int) -> Iterator[object]:
+        dataset = litdata.StreamingDataset(str(folder), shuffle=True, seed=epoch)
+        yield from litdata.StreamingDataLoader(dataset, batch_size=batch_size)
+
+    return read
+
+
+def _streaming(path: Path, folder: Path, batch_size: int) -> Reader:
+    import streaming
+
+    num_pixels = next(_rows(path))[1].size
+    if not folder.exists():
+        columns = dict.fromkeys(("flux", "ivar"), f"ndarray:float32:{num_pixels}")
+        with streaming.MDSWriter(out=str(folder), columns=columns) as writer:
+            for _, flux, ivar in _rows(path):
+                writer.write({"flux": flux, "ivar": ivar})
+
+    def read(epoch: int) -> Iterator[object]:
+        streaming.base.util.clean_stale_shared_memory()
+        dataset = streaming.StreamingDataset(local=str(folder), shuffle=True, shuffle_seed=epoch, batch_size=batch_size)
+        yield from torch.utils.data.DataLoader(dataset, batch_size=batch_size)
+
+    return read
+
+
+PEERS: dict[str, Callable[[Path, Path, int], Reader]] = {
+    "webdataset": _webdataset,
+    "zarr": _zarr,
+    "datasets": _datasets,
+    "litdata": _litdata,
+    "streaming": _streaming,
+}
+"""Peers by the name of the package they import."""

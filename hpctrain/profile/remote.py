@@ -1,0 +1,57 @@
+"""Files that are not on a file system: ``https://...``, ``s3://...`` and whatever else fsspec knows."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from urllib.parse import urlsplit
+
+_SCHEME = re.compile(r"^(?P<scheme>[a-z][a-z0-9+.-]*)://", re.IGNORECASE)
+
+_HTTP = ("http", "https")
+
+_PACKAGES = {
+    "s3": "s3fs",
+    "s3a": "s3fs",
+    "gs": "gcsfs",
+    "gcs": "gcsfs",
+    "abfs": "adlfs",
+    "abfss": "adlfs",
+    "az": "adlfs",
+    "hf": "huggingface_hub",
+    "oss": "ossfs",
+    "sftp": "paramiko",
+    "ssh": "paramiko",
+}
+"""What has to be installed beside fsspec for a scheme; others come with it, or are its own business."""
+
+
+def scheme_of(name: str) -> str | None:
+    """Return ``s3`` for ``s3://bucket/x.h5``; None for a path."""
+    match = _SCHEME.match(name)
+    return match["scheme"].lower() if match else None
+
+
+def is_remote(name: str) -> bool:
+    """Tell whether an entry of ``data.files`` has to be fetched before it can be read."""
+    return scheme_of(name) is not None
+
+
+def is_http(name: str) -> bool:
+    """Tell whether a plain web server holds it, which needs no package beyond Python's own."""
+    return scheme_of(name) in _HTTP
+
+
+def without_secrets(url: str) -> str:
+    """Return a URL as it may be shown: what signs a request stands after the question mark, a user before the @."""
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    return f"{parts.scheme}://{host}{parts.path}" + ("?..." if parts.query else "")
+
+
+def missing_package(url: str) -> str | None:
+    """Return what would have to be installed to fetch a URL, or None."""
+    if is_http(url):
+        return None
+    needed = ("fsspec", _PACKAGES.get(scheme_of(url) or ""))
+    return next((name for name in needed if name and importlib.util.find_spec(name) is None), None)

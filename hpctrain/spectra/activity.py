@@ -1,0 +1,53 @@
+"""How a thread that works for minutes tells the one that waits for it how far it is, and hears that it should end."""
+
+from __future__ import annotations
+
+import threading
+
+
+class WorkCancelledError(Exception):
+    """The work was asked to end; what is done so far is kept."""
+
+
+class Activity:
+    """Numbers that a working thread writes and a waiting one reads.
+
+    Attributes
+    ----------
+    total_bytes, done_bytes : int
+        What has to be done, and is.
+    signs : int
+        Grows with everything that happens, so that whoever watches can tell slow from stuck.
+    cancelled : Event
+        Set from outside to end the work.
+    """
+
+    def __init__(self) -> None:
+        self.total_bytes = 0
+        self.done_bytes = 0
+        self.signs = 0
+        self.cancelled = threading.Event()
+        self._lock = threading.Lock()
+
+    def moved(self, done_bytes: int = 0) -> None:
+        """Say that something has happened, and how much of the work it was.
+
+        Raises
+        ------
+        WorkCancelledError
+            The work should end here.
+        """
+        with self._lock:
+            self.done_bytes += done_bytes
+            self.signs += 1
+        self.check()
+
+    def check(self) -> None:
+        """Raise if the work should end here.
+
+        Raises
+        ------
+        WorkCancelledError
+        """
+        if self.cancelled.is_set():
+            raise WorkCancelledError

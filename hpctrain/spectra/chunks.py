@@ -1,0 +1,226 @@
+"""Rows of a compressed dataset: each chunk is decoded once, in threads, and kept while its rows are being used."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass
+
+import h5py
+import numpy as np
+
+from hpctrain.errors import DataError
+from hpctrain.spectra.filters import DamagedChunkError, Pipeline
+from hpctrain.spectra.mapped import MappedFile, gather
+
+_KEPT_BYTES = 64 * 2**20
+"""Decoded rows that are kept where nobody has said how many will be needed."""
+
+_LEAST_BANDS = 4
+"""Bands that are taken together, at least, however little is kept."""
+
+
+@dataclass(frozen=True)
+class ChunkTable:
+    """Where the chunks of an (N, L) dataset lie in the file. B bands of rows, C chunks side by side in each.
+
+    Parameters
+    ----------
+    offset : ndarray, shape (B, C), int64
+        First byte; -1 where a chunk was never written.
+    num_bytes : ndarray, shape (B, C), int64
+        As stored.
+    skipped : ndarray, shape (B, C), int64
+        Bit mask of filters left out.
+    """
+
+    offset: np.ndarray
+    num_bytes: np.ndarray
+    skipped: np.ndarray
+
+    @classmethod
+    def of(cls, dataset: h5py.Dataset) -> ChunkTable:
+        """Ask libhdf5 once.
+
+        Raises
+        ------
+        DataError
+            What it says cannot be: the index of the chunks is damaged.
+        """
+        shape = tuple(-(-size // chunk) for size, chunk in zip(dataset.shape, dataset.chunks, strict=True))
+        table = cls(np.full(shape, -1, np.int64), np.zeros(shape, np.int64), np.zeros(shape, np.int64))
+
+        last = (-1,)
+
+        def note(info: h5py.h5d.StoreInfo) -> None:
+            nonlocal last
+            # Every kind of index is walked in the order of the chunks. In the oldest, which has no checksum, a chunk
+            # whose place was changed would otherwise hide another, or fill a hole.
+            inside = all(at < size for at, size in zip(info.chunk_offset, dataset.shape, strict=True))
+            aligned = not any(at % chunk for at, chunk in zip(info.chunk_offset, dataset.chunks, strict=True))
+            if not (inside and aligned and info.chunk_offset > last):
+                raise DataError(
+                    f"{dataset.file.filename}: {dataset.name.lstrip('/')}: its index of chunks is damaged: after the "
+                    f"one at {last} comes one at {info.chunk_offset}"
+                )
+            last = info.chunk_offset
+            place = tuple(at // chunk for at, chunk in zip(info.chunk_offset, dataset.chunks, strict=True))
+            table.offset[place], table.num_bytes[place] = info.byte_offset, info.size
+            table.skipped[place] = info.filter_mask
+
+        if hasattr(dataset.id, "chunk_iter"):
+            dataset.id.chunk_iter(note)
+        else:  # libhdf5 before 1.12.3
+            for number in range(dataset.id.get_num_chunks()):
+                note(dataset.id.get_chunk_info(number))
+        return table
+
+
+Band = tuple["DecodedRows", int]
+"""A dataset and the number of one of its bands."""
+
+
+class BandCache:
+    """Decoded bands of some datasets, the longest unused of which make room for others."""
+
+    def __init__(self) -> None:
+        self.max_bytes = _KEPT_BYTES
+        self._lock = threading.Lock()
+        self._bands: OrderedDict[Band, Future[np.ndarray]] = OrderedDict()
+        self._num_bytes = 0
+
+    def claim(self, bands: list[Band]) -> tuple[list[Future[np.ndarray]], list[tuple[Band, Future[np.ndarray]]]]:
+        """Return what will hold each band, and those among them that the caller has to decode."""
+        mine = []
+        with self._lock:
+            for band in bands:
+                if band in self._bands:
+                    self._bands.move_to_end(band)
+                else:
+                    self._bands[band] = Future()
+                    self._num_bytes += band[0].band_bytes
+                    mine.append((band, self._bands[band]))
+            futures = [self._bands[band] for band in bands]
+            while self._num_bytes > self.max_bytes and self._bands:
+                (reader, _), _ = self._bands.popitem(last=False)  # who holds it still has it
+                self._num_bytes -= reader.band_bytes
+        return futures, mine
+
+    def drop(self, band: Band, decoded: Future[np.ndarray]) -> None:
+        """Forget a band that could not be decoded: it is tried again when it is asked for again."""
+        with self._lock:
+            if self._bands.get(band) is decoded:
+                del self._bands[band]
+                self._num_bytes -= band[0].band_bytes
+
+
+class DecodedRows:
+    """Rows of a dataset whose chunks have to be decoded.
+
+    Parameters
+    ----------
+    file : MappedFile
+    dataset : h5py.Dataset
+        Open; not kept.
+    pipeline : Pipeline
+        Its filters.
+
+    Attributes
+    ----------
+    band_rows : int
+        Rows that are decoded together.
+    band_bytes : int
+        Memory they take.
+    cache : BandCache
+        Its own, until it is given one to share.
+    """
+
+    def __init__(self, file: MappedFile, dataset: h5py.Dataset, pipeline: Pipeline) -> None:
+        self._file, self._name, self._pipeline = file, dataset.name, pipeline
+        self._shape, self._dtype, self._chunks = dataset.shape, dataset.dtype, dataset.chunks
+        self._fill = dataset.fillvalue
+        self._table = ChunkTable.of(dataset)
+        self.band_rows: int = dataset.chunks[0]
+        self._row_bytes = dataset.shape[1] * dataset.dtype.itemsize
+        self.band_bytes: int = self._row_bytes * self.band_rows
+        self.cache = BandCache()
+
+    def take(self, rows: np.ndarray, out: np.ndarray, pool: Executor | None) -> None:
+        """Write rows, in any order, to `out`, shape (n, L), of the dataset's dtype.
+
+        Raises
+        ------
+        DataError
+            A chunk is damaged.
+        """
+        bands, within = np.divmod(rows, self.band_rows)
+        wanted, which = np.unique(bands, return_inverse=True)
+        # More bands than are kept are taken a few at a time, so that memory stays bounded.
+        at_once = max(_LEAST_BANDS, self.cache.max_bytes // self.band_bytes)
+        for start in range(0, len(wanted), at_once):
+            decoded = self._decoded(wanted[start : start + at_once].tolist(), pool)
+            begins = np.array([band.ctypes.data for band in decoded])
+            if len(decoded) == len(wanted):
+                gather(begins[which] + within * self._row_bytes, out.view(np.uint8))
+                continue
+            places = np.flatnonzero((which >= start) & (which < start + len(decoded)))
+            found = np.empty((len(places), out.shape[1]), out.dtype)
+            gather(begins[which[places] - start] + within[places] * self._row_bytes, found.view(np.uint8))
+            out[places] = found
+
+    def prepare(self, rows: np.ndarray, pool: Executor) -> None:
+        """Begin to decode what rows will need; what is needed first is decoded first."""
+        bands = rows // self.band_rows
+        _, first = np.unique(bands, return_index=True)
+        for (_, band), decoded in self.cache.claim([(self, band) for band in bands[np.sort(first)].tolist()])[1]:
+            pool.submit(self._decode, band, decoded)
+
+    def _decoded(self, bands: list[int], pool: Executor | None) -> list[np.ndarray]:
+        """Return decoded bands; they live as long as the caller holds them, kept or not."""
+        futures, mine = self.cache.claim([(self, band) for band in bands])
+        if pool is not None:
+            for (_, band), decoded in mine[1:]:
+                pool.submit(self._decode, band, decoded)
+            del mine[1:]
+        for (_, band), decoded in mine:  # this thread would only wait otherwise
+            self._decode(band, decoded)
+        return [decoded.result() for decoded in futures]
+
+    def _decode(self, band: int, decoded: Future[np.ndarray]) -> None:
+        """Decode a band; an error is raised where the band is asked for."""
+        try:
+            decoded.set_result(self._read_band(band))
+        except BaseException as error:
+            self.cache.drop((self, band), decoded)
+            decoded.set_exception(error)
+
+    def _read_band(self, band: int) -> np.ndarray:
+        """Return the rows of a band, shape (rows of a chunk, L), dtype of the file."""
+        height, width = self._chunks
+        if width == self._shape[1] and self._table.offset[band, 0] >= 0:
+            return self._read_chunk(band, 0)
+        rows = np.empty((height, self._shape[1]), self._dtype)
+        for column in range(self._table.offset.shape[1]):
+            target = rows[:, column * width : (column + 1) * width]
+            is_stored = self._table.offset[band, column] >= 0
+            target[...] = self._read_chunk(band, column)[:, : target.shape[1]] if is_stored else self._fill
+        return rows
+
+    def _read_chunk(self, band: int, column: int) -> np.ndarray:
+        height, width = self._chunks
+        offset, stored_bytes = int(self._table.offset[band, column]), int(self._table.num_bytes[band, column])
+        stored = self._file.read(offset, stored_bytes)
+        try:
+            if len(stored) < stored_bytes:
+                raise DamagedChunkError("the file ends within it; it is truncated")
+            num_bytes = height * width * self._dtype.itemsize
+            decoded = self._pipeline.decode(stored, num_bytes, int(self._table.skipped[band, column]))
+        except DamagedChunkError as error:
+            first = band * height
+            last = min(first + height, self._shape[0]) - 1
+            raise DataError(
+                f"{self._file.path}: {self._name}: rows {first} to {last} cannot be read: the chunk at byte "
+                f"{offset} is damaged: {error}"
+            ) from None
+        return decoded.view(self._dtype).reshape(height, width)

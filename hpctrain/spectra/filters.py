@@ -1,0 +1,280 @@
+"""The filters of an HDF5 file, undone outside libhdf5, which serves one thread at a time.
+
+gzip, bzip2, shuffle and the Fletcher checksum are undone here. For the other common filters the very function that
+libhdf5 would call is called directly: a filter plugin (hdf5plugin, or whatever lies in ``HDF5_PLUGIN_PATH``) is a
+shared library with a C function that needs no lock, and ctypes lets the interpreter's go while it runs. What stands in
+the chunk for them to believe is checked first. Filters that are not listed here, which may keep something in global
+variables or hang on a damaged chunk, are left to libhdf5.
+
+References
+----------
+.. [1] HDF5 Filter Plugins, H5PL and H5Z user guides, https://docs.hdfgroup.org/hdf5/
+"""
+
+from __future__ import annotations
+
+import bz2
+import contextlib
+import ctypes
+import functools
+import glob
+import importlib.util
+import os
+import struct
+import weakref
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from hpctrain.spectra.guards import DamagedChunkError, guard_bitshuffle, guard_blosc, guard_lz4, guard_zstd
+
+_DEFLATE, _SHUFFLE, _FLETCHER32, _BZIP2, _LZF = 1, 2, 3, 307, 32000
+_LZ4, _BLOSC, _BITSHUFFLE, _ZSTD, _BLOSC2 = 32004, 32001, 32008, 32015, 32026
+_CALLED = {
+    _LZF: None,  # checks its input by itself, as does Blosc 2
+    _LZ4: guard_lz4,
+    _BLOSC: guard_blosc,
+    _BITSHUFFLE: guard_bitshuffle,
+    _ZSTD: guard_zstd,
+    _BLOSC2: None,
+}
+"""Filters whose function is called directly, and what looks at a chunk before."""
+_REVERSE = 0x0100  # H5Z_FLAG_REVERSE: undo the filter
+
+_FilterFunction = ctypes.CFUNCTYPE(
+    ctypes.c_size_t,
+    ctypes.c_uint,
+    ctypes.c_size_t,
+    ctypes.POINTER(ctypes.c_uint),
+    ctypes.c_size_t,
+    ctypes.POINTER(ctypes.c_size_t),
+    ctypes.POINTER(ctypes.c_void_p),
+)
+"""size_t filter(flags, cd_nelmts, cd_values, nbytes, *buf_size, **buf): replaces a malloc'ed buffer by another."""
+
+
+class _FilterClass(ctypes.Structure):
+    """H5Z_class2_t."""
+
+    _fields_ = (
+        ("version", ctypes.c_int),
+        ("id", ctypes.c_int),
+        ("encoder_present", ctypes.c_uint),
+        ("decoder_present", ctypes.c_uint),
+        ("name", ctypes.c_char_p),
+        ("can_apply", ctypes.c_void_p),
+        ("set_local", ctypes.c_void_p),
+        ("filter", ctypes.c_void_p),
+    )
+
+
+@dataclass(frozen=True)
+class Filter:
+    """One filter of a dataset, as its creation properties say.
+
+    Parameters
+    ----------
+    number : int
+        Registered number of the filter.
+    name : str
+        For messages.
+    parameters : tuple of int
+        What the filter was called with (``cd_values``).
+    """
+
+    number: int
+    name: str
+    parameters: tuple[int, ...]
+
+
+class Pipeline:
+    """The filters of one dataset, undone in the reverse of the order in which they were applied.
+
+    Parameters
+    ----------
+    filters : sequence of Filter
+        In the order they were applied.
+
+    Raises
+    ------
+    LookupError
+        This machine has no function for one of them; libhdf5 may still have (szip, scale-offset, n-bit).
+    """
+
+    def __init__(self, filters: Sequence[Filter]) -> None:
+        self._undo = [(1 << place, _undoer(item)) for place, item in reversed(list(enumerate(filters)))]
+
+    @classmethod
+    def of(cls, dataset: h5py.Dataset) -> Pipeline:
+        """Return the pipeline of a dataset; raises LookupError as above."""
+        properties = dataset.id.get_create_plist()
+        found = [properties.get_filter(place) for place in range(properties.get_nfilters())]
+        return cls([Filter(number, name.decode(errors="replace"), values) for number, _, values, name in found])
+
+    def decode(self, stored: bytes | memoryview, num_bytes: int, skipped: int = 0) -> np.ndarray:
+        """Return what was stored.
+
+        Parameters
+        ----------
+        stored : bytes-like
+            A chunk as it lies in the file.
+        num_bytes : int
+            Size of the chunk before it was filtered.
+        skipped : int
+            Bit mask of filters that were left out for this chunk.
+
+        Returns
+        -------
+        ndarray, shape (num_bytes,), uint8
+
+        Raises
+        ------
+        DamagedChunkError
+            A filter refuses the bytes, or the outcome has another size.
+        """
+        data: bytes | memoryview | np.ndarray = stored
+        try:
+            for bit, undo in self._undo:
+                if not skipped & bit:
+                    data = undo(data, num_bytes)
+            decoded = np.frombuffer(data, np.uint8)
+        except (MemoryError, ValueError) as error:  # nothing is left, or far too much would come out
+            raise DamagedChunkError(str(error)) from None
+        if decoded.size != num_bytes:
+            raise DamagedChunkError(f"{decoded.size} bytes come out of its filters instead of {num_bytes}")
+        return decoded
+
+
+_Undo = Callable[[object, int], object]
+
+
+def _undoer(item: Filter) -> _Undo:
+    if item.number == _DEFLATE:
+        return _inflate
+    if item.number == _BZIP2:
+        return _unpack_bzip2
+    if item.number == _SHUFFLE:
+        return functools.partial(_unshuffle, item_bytes=item.parameters[0])
+    if item.number == _FLETCHER32:
+        return _verify
+    if item.number not in _CALLED:
+        raise LookupError(item.number)
+    return functools.partial(_call, _function(item.number), item)
+
+
+def _inflate(data: object, num_bytes: int) -> bytes:
+    try:
+        return zlib.decompress(data, bufsize=max(1, num_bytes))
+    except zlib.error as error:
+        raise DamagedChunkError(f"gzip refuses it ({error})") from None
+
+
+def _unpack_bzip2(data: object, _num_bytes: int) -> bytes:
+    # The plugin's own function reads a stream that is cut off for ever.
+    try:
+        return bz2.decompress(bytes(data))
+    except (OSError, ValueError) as error:
+        raise DamagedChunkError(f"bzip2 refuses it ({error})") from None
+
+
+def _unshuffle(data: object, _num_bytes: int, item_bytes: int) -> np.ndarray:
+    planes = np.frombuffer(data, np.uint8)
+    if item_bytes < 2 or planes.size < item_bytes:
+        return planes
+    whole = planes.size // item_bytes * item_bytes  # libhdf5 leaves what does not fill an item where it is
+    out = np.empty_like(planes)
+    out[whole:] = planes[whole:]
+    items = out[:whole].reshape(-1, item_bytes)
+    for place, plane in enumerate(planes[:whole].reshape(item_bytes, -1)):
+        items[:, place] = plane
+    return out
+
+
+def _verify(data: object, _num_bytes: int) -> np.ndarray:
+    stored = np.frombuffer(data, np.uint8)
+    if stored.size < 4 or _fletcher32(stored[:-4]) != struct.unpack("<I", stored[-4:].tobytes())[0]:
+        raise DamagedChunkError("its Fletcher checksum does not fit")
+    return stored[:-4]
+
+
+def _fletcher32(data: np.ndarray) -> int:
+    """Return libhdf5's checksum: sums modulo 65535 of big-endian 16-bit words, an odd byte as the upper half of one."""
+    padded = np.concatenate([data, np.zeros(data.size % 2, np.uint8)])
+    words = padded.view(">u2").astype(np.uint64)
+    count = np.uint64(len(words))
+    # The second sum weighs each word by how many words are left; in pieces that cannot overflow 64 bits.
+    weights = count - np.arange(len(words), dtype=np.uint64)
+    first = int(words.sum())
+    second = sum(int((words[at : at + 65536] * weights[at : at + 65536]).sum()) for at in range(0, len(words), 65536))
+    return _fold(second) << 16 | _fold(first)
+
+
+def _fold(total: int) -> int:
+    """Reduce modulo 65535 to 1 ... 65535, as folding carries does; only a sum of nothing is 0."""
+    return (total - 1) % 65535 + 1 if total else 0
+
+
+def _call(function: Callable[..., int], item: Filter, data: object, num_bytes: int) -> np.ndarray:
+    """Run a filter function of libhdf5's interface over a copy of `data`, which it replaces by what it makes."""
+    source = np.frombuffer(data, np.uint8)
+    # What comes out may have to go through other filters; none of them makes a chunk much larger than it was.
+    limit = 2 * num_bytes + 65536
+    if (guard := _CALLED[item.number]) is not None:
+        guard(memoryview(source), item.parameters, limit)
+    libc = _libc()
+    buffer = ctypes.c_void_p(libc.malloc(max(1, source.size)))
+    size = ctypes.c_size_t(source.size)
+    ctypes.memmove(buffer, source.ctypes.data, source.size)
+    values = (ctypes.c_uint * max(1, len(item.parameters)))(*item.parameters)
+    got = function(_REVERSE, len(item.parameters), values, source.size, ctypes.byref(size), ctypes.byref(buffer))
+    # Filters refuse with 0, or with a negative number that their interface makes a huge one.
+    made = (ctypes.c_uint8 * (got if got <= limit else 0)).from_address(buffer.value or 0)
+    weakref.finalize(made, libc.free, buffer.value).atexit = False
+    if len(made) == 0:
+        raise DamagedChunkError(f"the filter {item.name!r} refuses it")
+    return np.frombuffer(made, np.uint8)
+
+
+@functools.cache
+def _libc() -> ctypes.CDLL:
+    libc = ctypes.CDLL(None)
+    libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+    libc.free.restype, libc.free.argtypes = None, [ctypes.c_void_p]
+    return libc
+
+
+@functools.cache
+def _function(number: int) -> Callable[..., int]:
+    """Return the C function of a filter.
+
+    Raises
+    ------
+    LookupError
+        No plugin here has it.
+    """
+    if number == _LZF:
+        # h5py carries this filter itself, in the extension that registers filters.
+        library = ctypes.CDLL(h5py.h5z.__file__)
+        with contextlib.suppress(AttributeError):
+            return _FilterFunction(ctypes.cast(library.lzf_filter, ctypes.c_void_p).value)
+    for path in _plugin_files():
+        with contextlib.suppress(OSError, AttributeError, ValueError):
+            describe = ctypes.CDLL(str(path)).H5PLget_plugin_info
+            describe.restype = ctypes.POINTER(_FilterClass)
+            plugin = describe().contents  # ValueError where it returns NULL
+            if plugin.id == number and plugin.filter:
+                return _FilterFunction(plugin.filter)
+    raise LookupError(number)
+
+
+@functools.cache
+def _plugin_files() -> tuple[Path, ...]:
+    folders = [folder for folder in os.environ.get("HDF5_PLUGIN_PATH", "").split(os.pathsep) if folder]
+    if (package := importlib.util.find_spec("hdf5plugin")) and package.submodule_search_locations:
+        folders += [os.path.join(place, "plugins") for place in package.submodule_search_locations]
+    folders.append("/usr/local/hdf5/lib/plugin")  # libhdf5's own default
+    return tuple(Path(path) for folder in folders for path in sorted(glob.glob(os.path.join(folder, "*.so*"))))

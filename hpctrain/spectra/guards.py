@@ -1,0 +1,103 @@
+"""The sizes that stand in front of packed bytes, looked at before a decoder written in C believes them.
+
+The filter plugins of HDF5 take a pointer and trust the sizes they find there: of a damaged chunk, bitshuffle and LZ4
+read beyond its end, which kills the process, and Zstandard asks for any amount of memory. Each guard here walks
+the same sizes as its decoder and refuses what leads outside. What the sizes do not decide is checked by the decoders.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+
+
+class DamagedChunkError(Exception):
+    """The bytes of a chunk are not what a filter made."""
+
+
+def guard_bitshuffle(data: memoryview, parameters: Sequence[int], limit: int) -> None:
+    """Check a chunk of bitshuffle: alone, or followed by LZ4 or Zstandard in blocks.
+
+    Parameters
+    ----------
+    data : memoryview
+        What the decoder would get.
+    parameters : sequence of int
+        Of the filter: two numbers of its version, bytes of an item, items of a block, and what packs the blocks.
+    limit : int
+        Bytes that may come out.
+
+    Raises
+    ------
+    DamagedChunkError
+    """
+    item_bytes = parameters[2] if len(parameters) > 2 else 0
+    block_items = parameters[3] if len(parameters) > 3 else 0
+    if not 0 < item_bytes <= limit or block_items % 8:
+        raise DamagedChunkError(f"bitshuffle cannot have made blocks of {block_items} items of {item_bytes} bytes")
+    if len(parameters) < 5 or parameters[4] == 0:
+        if len(data) % item_bytes:
+            raise DamagedChunkError(f"bitshuffle cannot have left {len(data)} bytes of items of {item_bytes}")
+        return
+    num_bytes, block_bytes = _sizes(data, ">QI", "bitshuffle")
+    block_items = block_bytes // item_bytes
+    if num_bytes > limit or num_bytes % item_bytes or block_items == 0 or block_items % 8:
+        raise DamagedChunkError(f"bitshuffle says {num_bytes} bytes in blocks of {block_bytes}")
+    items = num_bytes // item_bytes
+    num_blocks = items // block_items + (items % block_items >= 8)
+    _walk(data, 12, num_blocks, (items % 8) * item_bytes, "bitshuffle")
+
+
+def guard_lz4(data: memoryview, _parameters: Sequence[int], limit: int) -> None:
+    """Check a chunk of LZ4 blocks; parameters as above."""
+    num_bytes, block_bytes = _sizes(data, ">QI", "LZ4")
+    if not 0 < num_bytes <= limit or block_bytes == 0:
+        raise DamagedChunkError(f"LZ4 says {num_bytes} bytes in blocks of {block_bytes}")
+    _walk(data, 12, -(-num_bytes // block_bytes), 0, "LZ4")
+
+
+def guard_blosc(data: memoryview, _parameters: Sequence[int], limit: int) -> None:
+    """Check the header of a Blosc 1 chunk; parameters as above."""
+    num_bytes, _, packed_bytes = _sizes(data[4:], "<III", "Blosc")
+    if num_bytes > limit or not 16 <= packed_bytes <= len(data):
+        raise DamagedChunkError(f"Blosc says {packed_bytes} bytes hold {num_bytes}")
+
+
+def guard_zstd(data: memoryview, _parameters: Sequence[int], limit: int) -> None:
+    """Check the header of a Zstandard frame; parameters as above.
+
+    References
+    ----------
+    .. [1] RFC 8878, section 3.1.1.1.
+    """
+    magic, descriptor = _sizes(data, "<IB", "Zstandard")
+    if magic != 0xFD2FB528:
+        raise DamagedChunkError("it is no Zstandard frame")
+    is_single = descriptor >> 5 & 1
+    at = 5 + (not is_single) + (0, 1, 2, 4)[descriptor & 3]
+    form = (("B" if is_single else ""), "H", "I", "Q")[descriptor >> 6]
+    if not form:
+        raise DamagedChunkError("its Zstandard frame does not say how much it holds")
+    (num_bytes,) = _sizes(data[at:], f"<{form}", "Zstandard")
+    num_bytes += 256 if form == "H" else 0
+    if num_bytes > limit:
+        raise DamagedChunkError(f"Zstandard says it holds {num_bytes} bytes")
+
+
+def _sizes(data: memoryview, form: str, who: str) -> tuple[int, ...]:
+    if len(data) < struct.calcsize(form):
+        raise DamagedChunkError(f"it ends within the header of {who}")
+    return struct.unpack_from(form, data)
+
+
+def _walk(data: memoryview, at: int, num_blocks: int, rest_bytes: int, who: str) -> None:
+    """Follow blocks that begin with their size; all of them and the rest behind them must lie inside."""
+    end = len(data)
+    for _ in range(num_blocks):
+        if at + 4 > end:
+            break
+        at += 4 + int.from_bytes(data[at : at + 4], "big")
+    else:
+        if at + rest_bytes <= end:
+            return
+    raise DamagedChunkError(f"a block of {who} leads beyond its end")

@@ -1,0 +1,123 @@
+"""A file as memory: rows are copied out of a map of it, with no lock held, by any number of threads."""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from hpctrain.errors import DataError
+
+_LOOK_EVERY_S = 1.0
+"""A look at the file costs microseconds here and a question to a server on a parallel file system."""
+
+
+class MappedFile:
+    """One file, mapped whole and read only.
+
+    Parameters
+    ----------
+    path : Path
+
+    Attributes
+    ----------
+    address : int
+        Where in memory the first byte of the file is.
+    num_bytes : int
+        Size of the file.
+
+    Raises
+    ------
+    DataError
+        The file cannot be opened or mapped.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            self._known = _identity(os.fstat(self._descriptor))
+            self.num_bytes = os.fstat(self._descriptor).st_size
+            # The map stays as long as this object does; threads may be copying out of it until then.
+            self._map = mmap.mmap(self._descriptor, 0, prot=mmap.PROT_READ)
+        except (OSError, ValueError) as error:
+            raise DataError(f"{path}: cannot be mapped to memory ({error})") from error
+        self.bytes = np.frombuffer(self._map, np.uint8)
+        self.address = self.bytes.ctypes.data
+        self._looked_s = time.monotonic()
+
+    def check(self) -> None:
+        """See that the file is still the one that was opened; looks at most once a second.
+
+        Raises
+        ------
+        DataError
+            It was changed, replaced or removed: what comes next would be other spectra, or the end of this process, for
+            a map of a file that was cut off cannot be read.
+        """
+        now_s = time.monotonic()
+        if now_s - self._looked_s < _LOOK_EVERY_S:
+            return
+        self._looked_s = now_s
+        try:
+            is_same = self._known == _identity(os.fstat(self._descriptor)) == _identity(os.stat(self.path))
+        except OSError as error:
+            raise DataError(f"{self.path}: no longer readable while it is being read ({error.strerror})") from error
+        if not is_same:
+            raise DataError(
+                f"{self.path}: was changed or replaced while it is being read; put the old file back and resume the "
+                "run, or start a new one"
+            )
+
+    def read(self, offset: int, num_bytes: int) -> bytes:
+        """Return bytes of the file, by a system call; fewer where the file ends.
+
+        Raises
+        ------
+        DataError
+            The file system fails.
+        """
+        try:
+            return os.pread(self._descriptor, num_bytes, offset)
+        except OSError as error:
+            raise DataError(f"{self.path}: {num_bytes} bytes at {offset} cannot be read ({error.strerror})") from error
+
+    def will_need(self, offsets: np.ndarray, num_bytes: int) -> None:
+        """Let the kernel fetch pieces of equal size before they are touched, in the order of the disk."""
+        for offset in np.sort(offsets).tolist():
+            os.posix_fadvise(self._descriptor, offset, num_bytes, os.POSIX_FADV_WILLNEED)
+
+    def __del__(self) -> None:
+        if hasattr(self, "_descriptor"):
+            os.close(self._descriptor)
+
+
+def _identity(status: os.stat_result) -> tuple[int, int, int, int]:
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def gather(addresses: np.ndarray, out: np.ndarray) -> None:
+    """Copy rows that lie anywhere in memory into one array.
+
+    Parameters
+    ----------
+    addresses : ndarray, shape (n,), int64
+        Of the first byte of each row; whoever calls keeps the memory alive.
+    out : ndarray, shape (n, row bytes), uint8
+        C-contiguous.
+    """
+    if not len(addresses):
+        return
+    # The part of memory from the first row to the last as one tensor of overlapping rows, one for each byte a row could
+    # begin at; index_select copies whole rows of it, without the interpreter's lock and without touching what lies
+    # between them.
+    first, last = int(addresses.min()), int(addresses.max())
+    row_bytes = out.shape[1]
+    span = (ctypes.c_uint8 * (last - first + row_bytes)).from_address(first)
+    rows = torch.from_numpy(np.frombuffer(span, np.uint8)).as_strided((last - first + 1, row_bytes), (1, 1))
+    torch.index_select(rows, 0, torch.from_numpy(addresses - first), out=torch.from_numpy(out))

@@ -1,0 +1,173 @@
+"""Decoded spectra in memory that several processes share, in a file that has no name.
+
+The kernel gives the memory back when the last process that has the file open ends, in whatever way; nothing can be left
+on a node, as it could in /dev/shm. The file is HDF5 like any other, so it is read by the reader of any other.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import weakref
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from hpctrain.errors import DataError, SiteError
+from hpctrain.profile.schema import ColumnsSection
+from hpctrain.spectra.activity import Activity
+from hpctrain.spectra.files import open_file
+from hpctrain.spectra.hdf5 import SpectraSet
+
+_PIECE_BYTES = 16 * 2**20
+"""Decoded by one thread at a time."""
+
+
+def needed_bytes(source: SpectraSet, rows: np.ndarray) -> int:
+    """Return the memory that a copy of some rows takes."""
+    probe = source.read(rows[:1])
+    wide = [probe.flux, probe.ivar] + ([probe.wavelength_aa] if source.wavelength_aa is None else [])
+    num_rows = len(rows) if source.wavelength_aa is not None else len(source)
+    return num_rows * sum(column[0].numel() * column.element_size() for column in wide) + len(source) * 12
+
+
+def copy_to_memory(source: SpectraSet, rows: np.ndarray, num_threads: int, activity: Activity) -> int:
+    """Decode spectra into a file in memory.
+
+    Rows keep their numbers; those that are not asked for are holes in the file, which take no memory.
+
+    Parameters
+    ----------
+    source : SpectraSet
+    rows : ndarray, shape (n,), int64
+        Sorted rows that will be read.
+    num_threads : int
+        That decode.
+    activity : Activity
+        Told of every piece.
+
+    Returns
+    -------
+    int
+        Descriptor of the file; the memory is there as long as it, or a map of the file, is open.
+
+    Raises
+    ------
+    DataError
+        A row cannot be read.
+    SiteError
+        This system has no such files.
+    WorkCancelledError
+        As the activity asked.
+    """
+    if not hasattr(os, "memfd_create"):
+        raise SiteError("data.cache: ram needs Linux")
+    if source.wavelength_aa is None:
+        rows = np.arange(len(source))  # the reader looks at some grids to see that they differ: no holes there
+    descriptor = os.memfd_create("hpctrain-spectra", os.MFD_CLOEXEC)
+    try:
+        offsets = _write_layout(descriptor, source, rows[:1])
+        memory = np.frombuffer(mmap.mmap(descriptor, 0), np.uint8)
+        columns = {
+            name: memory[offset : offset + len(source) * source.num_pixels * dtype.itemsize]
+            .view(dtype)
+            .reshape(len(source), -1)
+            for name, (offset, dtype) in offsets.items()
+        }
+        activity.total_bytes += len(rows) * _row_bytes(columns)
+        pieces = list(_pieces(source, rows, max(1, _PIECE_BYTES // _row_bytes(columns))))
+        source.keep_window(num_threads * max(len(piece) for piece in pieces))
+        with ThreadPoolExecutor(num_threads, thread_name_prefix="cache") as pool:
+            futures = [pool.submit(_copy_piece, source, piece, columns, activity) for piece in pieces]
+            try:
+                for future in futures:
+                    future.result()
+            except BaseException:
+                pool.shutdown(wait=True, cancel_futures=True)
+                raise
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def open_in_memory(path: Path, source: SpectraSet) -> SpectraSet:
+    """Open a copy in memory as a set like the one it was made from.
+
+    Parameters
+    ----------
+    path : Path
+        ``/proc/self/fd/N`` of the descriptor, or that of another process of this user and node; ours from then on.
+    source : SpectraSet
+        What it is a copy of.
+
+    Raises
+    ------
+    SiteError
+        The other process cannot be reached.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise SiteError(
+            f"data.cache: ram: the memory of another rank of this node cannot be opened ({path}: {error.strerror}); "
+            "do ranks run in containers with process numbers of their own?"
+        ) from None
+    copy = SpectraSet([open_file(Path(f"/proc/self/fd/{descriptor}"), ColumnsSection(mask=None))])
+    weakref.finalize(copy, os.close, descriptor).atexit = False  # until then its path leads to the memory
+    copy.copy_of = source.fingerprint()
+    copy.notes = source.notes
+    if len(copy) != len(source) or copy.num_pixels != source.num_pixels:
+        raise DataError("data.cache: ram: the copy is one of other files; do all ranks of the node see the same ones?")
+    return copy
+
+
+def _row_bytes(columns: dict[str, np.ndarray]) -> int:
+    return sum(column[0].nbytes for column in columns.values())
+
+
+def _write_layout(descriptor: int, source: SpectraSet, row: np.ndarray) -> dict[str, tuple[int, np.dtype]]:
+    """Write all but the pixels, and return where those of each column begin and what they are."""
+    probe = source.read(row)
+    wide = {"flux": probe.flux.numpy().dtype, "ivar": probe.ivar.numpy().dtype}
+    with os.fdopen(os.dup(descriptor), "r+b", buffering=0) as stream, h5py.File(stream, "w") as file:
+        file["target_id"] = source.target_id
+        file["redshift"] = np.where(source.has_redshift, source.redshift, np.float32(np.nan))
+        if source.wavelength_aa is None:
+            wide["wavelength"] = probe.wavelength_aa.numpy().dtype
+        else:
+            file["wavelength"] = source.wavelength_aa
+        offsets = {}
+        for name, dtype in wide.items():
+            # Given a place at once and never filled: only what is written later takes memory.
+            layout = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+            layout.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+            layout.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+            shape = h5py.h5s.create_simple((len(source), source.num_pixels))
+            dataset = h5py.h5d.create(file.id, name.encode(), h5py.h5t.py_create(dtype), shape, layout)
+            offsets[name] = (dataset.get_offset(), dtype)
+    return offsets
+
+
+def _pieces(source: SpectraSet, rows: np.ndarray, num_rows: int) -> Iterator[np.ndarray]:
+    """Yield the rows in pieces of at least so many that take no chunk apart."""
+    starts = source.blocks(rows)
+    begin = 0
+    for start in [*starts[1:].tolist(), len(rows)]:
+        if start - begin >= num_rows or start == len(rows):
+            yield rows[begin:start]
+            begin = start
+
+
+def _copy_piece(source: SpectraSet, rows: np.ndarray, columns: dict[str, np.ndarray], activity: Activity) -> None:
+    activity.check()
+    batch = source.read(rows)
+    values = {"flux": batch.flux, "ivar": batch.ivar, "wavelength": batch.wavelength_aa}
+    is_run = rows[-1] - rows[0] + 1 == len(rows)
+    places = slice(rows[0], rows[-1] + 1) if is_run else rows  # a slice is copied without the interpreter's lock
+    for name, column in columns.items():
+        column[places] = values[name].numpy()
+    activity.moved(len(rows) * _row_bytes(columns))

@@ -1,0 +1,143 @@
+"""A new file that libhdf5 writes to through us, because it cannot bear a disk that is full.
+
+When a write fails, libhdf5 (2.0 and before) keeps what it could not flush, fails again when the file is closed, and can
+take the whole process down with it. So a failed write is noted here and libhdf5 is told that all is well; whoever
+writes asks :meth:`Sink.check` now and then, gives up, and closes a file that nobody will ever see.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import h5py
+
+
+class Sink:
+    """A file object for h5py, open for reading and writing; made anew.
+
+    Parameters
+    ----------
+    path : Path
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+        self._place = self._end = 0
+        self._error: OSError | None = None
+
+    def check(self) -> None:
+        """Raise the first error of the disk, if there was one."""
+        if self._error is not None:
+            raise self._error
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Go to a place; what was lost counts to the length of the file."""
+        self._place = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._place, os.SEEK_END: self._end}[whence]
+        return self._place
+
+    def tell(self) -> int:
+        """Return the place."""
+        return self._place
+
+    def write(self, data: Any) -> int:
+        """Write all of it, or note why not."""
+        view = memoryview(data).cast("B")
+        done = 0
+        with self._noted():
+            while done < len(view) and self._error is None:
+                done += os.pwrite(self._descriptor, view[done:], self._place + done)
+        self._place += len(view)
+        self._end = max(self._end, self._place)
+        return len(view)
+
+    def readinto(self, buffer: Any) -> int:
+        """Read as much as `buffer` holds; zeros where nothing was written."""
+        view = memoryview(buffer).cast("B")
+        done = 0
+        with self._noted():
+            while done < len(view):
+                count = os.preadv(self._descriptor, [view[done:]], self._place + done)
+                if count == 0:
+                    break
+                done += count
+        view[done:] = bytes(len(view) - done)
+        self._place += len(view)
+        return len(view)
+
+    def read(self, size: int) -> bytes:
+        """Return so many bytes; h5py takes for a file what can do this."""
+        data = bytearray(size)
+        self.readinto(data)
+        return bytes(data)
+
+    def truncate(self, size: int | None = None) -> int:
+        """Set the length."""
+        self._end = self._place if size is None else size
+        with self._noted():
+            os.ftruncate(self._descriptor, self._end)
+        return self._end
+
+    def flush(self) -> None:
+        """Do nothing: there is no buffer here."""
+
+    def close(self) -> None:
+        """Close the file, everything on the disk.
+
+        Raises
+        ------
+        OSError
+            What went wrong first.
+        """
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor < 0:
+            return
+        try:
+            self.check()
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    @contextlib.contextmanager
+    def _noted(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            self._error = self._error or error
+
+
+@contextlib.contextmanager
+def new_hdf5_file(path: Path, **options: Any) -> Iterator[tuple[h5py.File, Sink]]:
+    """Give a new HDF5 file to write to, durable on the disk at the end of the block.
+
+    Parameters
+    ----------
+    path : Path
+    **options
+        Of ``h5py.File``.
+
+    Yields
+    ------
+    file : h5py.File
+    sink : Sink
+        To ask whether the disk still takes it.
+
+    Raises
+    ------
+    OSError
+        The disk is full, or fails in another way.
+    """
+    import h5py
+
+    sink = Sink(path)
+    try:
+        with h5py.File(sink, "w", **options) as file:
+            yield file, sink
+        sink.close()
+    finally:
+        with contextlib.suppress(OSError):
+            sink.close()

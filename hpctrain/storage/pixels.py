@@ -1,0 +1,92 @@
+"""Flux and ivar of files, in order, block by block, as the reader of the trainer gives them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from hpctrain.errors import DataError
+from hpctrain.profile.schema import ColumnsSection
+from hpctrain.spectra.columns import RowReader
+from hpctrain.spectra.files import SpectraFile
+from hpctrain.spectra.fingerprint import ColumnHash
+from hpctrain.storage.opening import own_readers
+
+
+@dataclass
+class PixelBlock:
+    """Some consecutive rows of a set."""
+
+    begin: int
+    """Row of the set that is the first one here."""
+    flux: np.ndarray
+    ivar: np.ndarray
+
+
+def read_blocks(
+    files: list[SpectraFile],
+    columns: ColumnsSection,
+    rows_at_once: int,
+    expected: Mapping[Path, Mapping[str, str]],
+) -> Iterator[PixelBlock]:
+    """Yield all rows of all files.
+
+    Parameters
+    ----------
+    files : list of SpectraFile
+    columns : ColumnsSection
+    rows_at_once : int
+        Rows of a block; the last one of a file may be shorter.
+    expected : mapping
+        SHA-256 of `flux` and `ivar` as they are stored, where a file says them; checked when all its rows were read.
+
+    Yields
+    ------
+    PixelBlock
+
+    Raises
+    ------
+    DataError
+        A file is damaged, or not what its own SHA-256 says.
+    """
+    start = 0
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0)), thread_name_prefix="decode-chunks") as pool:
+        for file in files:
+            readers = own_readers(file, columns)
+            readers.pop("mask", None)
+            for reader in readers.values():
+                reader.keep_rows(2 * rows_at_once)
+            known = expected.get(file.path, {})
+            hashes = {name: ColumnHash() for name in readers if name in known}
+            for begin in range(0, len(file), rows_at_once):
+                rows = np.arange(begin, min(begin + rows_at_once, len(file)))
+                ahead = np.arange(rows[-1] + 1, min(rows[-1] + 1 + rows_at_once, len(file)))
+                values = {name: _read(reader, rows, ahead, pool) for name, reader in readers.items()}
+                for name, column in hashes.items():
+                    column.update(_stored(readers[name], rows, values[name], pool))
+                yield PixelBlock(start + begin, values["flux"], values["ivar"])
+            for name, column in hashes.items():
+                if column.hexdigest() != known[name]:
+                    raise DataError(
+                        f"{file.path}: {name} is not what the SHA-256 in the file says: changed or damaged since it "
+                        "was written; --ignore-hashes takes it as it is"
+                    )
+            start += len(file)
+
+
+def _read(reader: RowReader, rows: np.ndarray, ahead: np.ndarray, pool: Executor) -> np.ndarray:
+    values = np.empty((len(rows), reader.shape[1]), reader.out_dtype)
+    reader.take(rows, values, pool)
+    if len(ahead):
+        reader.prepare(ahead, pool, is_cold=True)
+    return values
+
+
+def _stored(reader: RowReader, rows: np.ndarray, values: np.ndarray, pool: Executor) -> np.ndarray:
+    """Return rows as they are in the file, which they are already where nothing had to be converted."""
+    return values if reader.addresses(rows[:1]) is not None else reader.take_stored(rows, pool)

@@ -1,0 +1,508 @@
+"""Files of spectra written anew in the layout that reads fastest, checked by reading them back.
+
+Rows stream through in blocks, so memory does not grow with the files. The new file has a hidden temporary name beside
+its own until every column has been read back from it, through the reader that training uses, and had the SHA-256 of
+what was read from the source.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import json
+import os
+import shutil
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+import hpctrain
+from hpctrain.errors import DataError, Problem, ProfileError
+from hpctrain.ingest.writer import require_free
+from hpctrain.profile.schema import ColumnsSection
+from hpctrain.rundir import fsync_directory
+from hpctrain.spectra.files import SpectraFile, open_file
+from hpctrain.spectra.fingerprint import ColumnHash, settle_time, stored_hashes, write_hashes
+from hpctrain.spectra.hdf5 import SpectraSet
+from hpctrain.spectra.library import open_library_file
+from hpctrain.spectra.sink import Sink, new_hdf5_file
+from hpctrain.storage.attributes import OF_SCALED_NUMBERS, copy_attributes, equal_attributes
+from hpctrain.storage.loss import Loss
+from hpctrain.storage.opening import files_of, open_set
+from hpctrain.storage.pixels import PixelBlock, read_blocks
+from hpctrain.storage.quantise import STEP_RULE, quantise
+from hpctrain.storage.reading import hash_stored
+from hpctrain.storage.rows import (
+    SOURCE_FILE,
+    SOURCE_FILES,
+    Contents,
+    column_blocks,
+    column_dtype,
+    list_contents,
+    named_datasets,
+)
+from hpctrain.storage.target import Target
+
+BLOCK_BYTES = 16 * 2**20
+"""Of each pixel column, at once in memory."""
+
+_ALIGNMENT = 4096
+"""Columns begin at a page of memory, so that no two share one."""
+
+Progress = Callable[[str, int, int], None]
+"""Told what is being done, how many bytes of it are done, and of how many."""
+
+
+@dataclass
+class Repacked:
+    """What became of it."""
+
+    out: Path
+    num_spectra: int
+    num_pixels: int
+    source_bytes: int
+    out_bytes: int
+    seconds: float
+    num_verified: int
+    """Columns that were read back and had the SHA-256 of their source."""
+    loss: dict[str, Any] | None
+    """Differences in sigma, where something was rounded."""
+    loss_text: str
+    notes: list[str] = field(default_factory=list)
+
+
+def repack(
+    inputs: Sequence[str],
+    out: Path,
+    target: Target,
+    *,
+    columns: Mapping[str, str] | None = None,
+    drop: Sequence[str] = (),
+    overwrite: bool = False,
+    ignore_hashes: bool = False,
+    on_progress: Progress | None = None,
+) -> Repacked:
+    """Write one file from one or several that are one set.
+
+    Parameters
+    ----------
+    inputs : sequence of str
+        Names or glob patterns.
+    out : Path
+        The file to make; may be one of the inputs if `overwrite` is set.
+    target : Target
+        Its layout.
+    columns : mapping, optional
+        Our name of a column to the files'. Names stay what they are.
+    drop : sequence of str
+        Datasets to leave out.
+    overwrite : bool
+        Replace an existing file, at the very end.
+    ignore_hashes : bool
+        Go on where a source is not what its own SHA-256 says.
+    on_progress : callable, optional
+
+    Returns
+    -------
+    Repacked
+
+    Raises
+    ------
+    DataError
+        The inputs are no set, one of them is damaged, or the output cannot be written or is not what was written. No
+        file is left.
+    ProfileError
+        A column that training needs is to be dropped, or one that is not there.
+    """
+    started_s = time.monotonic()
+    out = Path(os.path.realpath(out))  # a link stays a link, to the new file
+    require_free(out, overwrite)
+    spectra, names, notes = open_set(inputs, columns or {})
+    job = _Job(spectra, names, target, set(drop), ignore_hashes, on_progress or (lambda *_: None), notes)
+    notes += _remove_leftovers(out)
+    temporary = out.with_name(f".{out.name}.{socket.gethostname()}.{os.getpid()}.repack")
+    try:
+        with _disk_errors(out):
+            out.parent.mkdir(parents=True, exist_ok=True)
+            job.check_room(out)
+            known = job.write(temporary)
+            _empty_cache(temporary)
+        job.verify(temporary, known)
+        with _disk_errors(out):
+            settle_time(temporary)
+            require_free(out, overwrite)
+            os.replace(temporary, out)
+            fsync_directory(out.parent)
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+    return Repacked(
+        out=out,
+        num_spectra=len(spectra),
+        num_pixels=spectra.num_pixels,
+        source_bytes=job.source_bytes,
+        out_bytes=out.stat().st_size,
+        seconds=time.monotonic() - started_s,
+        num_verified=len(known),
+        loss=job.loss.as_dict() if job.is_lossy else None,
+        loss_text=str(job.loss) if job.is_lossy else "",
+        notes=notes,
+    )
+
+
+class _Job:
+    """One file being made."""
+
+    def __init__(
+        self,
+        spectra: SpectraSet,
+        columns: ColumnsSection,
+        target: Target,
+        dropped: set[str],
+        ignore_hashes: bool,
+        on_progress: Progress,
+        notes: list[str],
+    ) -> None:
+        self.spectra, self.columns, self.target = spectra, columns, target
+        self.files = files_of(spectra)
+        self.source_bytes = sum(file.path.stat().st_size for file in self.files)
+        self.notes, self.loss = notes, Loss()
+        self._on_progress = on_progress
+        self._stored = {} if ignore_hashes else {file.path: stored_hashes(file.path) for file in self.files}
+        self._has_one_grid = spectra.wavelength_aa is not None
+        self.contents = self._list_contents(dropped)
+        halves = {name: all(_reader(file, name).out_dtype == np.float16 for file in self.files) for name in _PIXELS}
+        self._dtypes = {
+            name: np.dtype(target.dtype or ("float16" if is_half and not target.quantise else "float32"))
+            for name, is_half in halves.items()
+        }
+        self.is_lossy = target.quantise or any(
+            self._dtypes[name] == np.float16 and not is_half for name, is_half in halves.items()
+        )
+        self._note_conversions()
+
+    def _list_contents(self, dropped: set[str]) -> Contents:
+        needed = {name for _, name in self.columns if name is not None}
+        problems = [Problem("--drop", f"{name} is read by the trainer") for name in sorted(dropped & needed)]
+        try:
+            contents = list_contents(self.files, self.columns, dropped, self._has_one_grid)
+            if dropped:
+                there = set()
+                for file in self.files:
+                    with open_library_file(file.path) as library:
+                        there |= set(named_datasets(library, self.columns))
+                problems += [Problem("--drop", f"no input has {name}") for name in sorted(dropped - there)]
+        except (OSError, RuntimeError) as error:
+            raise DataError(f"{self.files[0].path}: cannot be read; the file is damaged ({error})") from error
+        if problems:
+            raise ProfileError("command line", problems)
+        return contents
+
+    def _note_conversions(self) -> None:
+        for name in _PIXELS:
+            kinds = sorted({_reader(file, name).dtype.str for file in self.files} - {self._dtypes[name].str})
+            if kinds:
+                now = f"{self._dtypes[name]}, little-endian"
+                self.notes.append(f"{getattr(self.columns, name)}: {', '.join(kinds)} became {now}")
+        if self._has_one_grid and self.files[0].wavelength_rows is not None:
+            self.notes.append(f"{self.columns.wavelength}: all rows are alike; it is stored once")
+
+    @property
+    def _pixel_bytes(self) -> int:
+        width = sum(dtype.itemsize for dtype in self._dtypes.values())
+        return len(self.spectra) * self.spectra.num_pixels * width
+
+    def check_room(self, out: Path) -> None:
+        """Refuse before hours of writing what cannot fit; a compressed size is known only afterwards."""
+        if self.target.is_compressed:
+            return
+        needed, free = self._pixel_bytes, shutil.disk_usage(out.parent).free
+        if needed > free:
+            raise DataError(
+                f"{out}: needs {needed / 1e9:.2f} GB, but {out.parent} has {free / 1e9:.2f} GB free; nothing was "
+                "written. --quantise takes about a quarter"
+            )
+
+    def write(self, path: Path) -> dict[str, str]:
+        """Write the file; return the SHA-256 of each column as it was read, rounded where it is to be rounded."""
+        with new_hdf5_file(path, alignment_threshold=2**20, alignment_interval=_ALIGNMENT) as (file, sink):
+            self._copy_groups(file)
+            known = self._copy_shared(file)
+            known |= self._write_pixels(file, sink)
+            for name in self.contents.by_row:
+                known[name] = self._write_column(file, sink, name)
+            known = {name: value for name, value in known.items() if value}
+            write_hashes(file, known)
+        return known
+
+    def _copy_groups(self, file: h5py.File) -> None:
+        with contextlib.ExitStack() as stack:
+            libraries = [stack.enter_context(open_library_file(source.path)) for source in self.files]
+            common = equal_attributes(libraries)
+            copy_attributes(libraries[0], file, set(libraries[0].attrs) - common)
+
+            def note(name: str, item: Any) -> None:
+                if isinstance(item, h5py.Group):
+                    copy_attributes(item, file.require_group(name))
+
+            libraries[0].visititems(note)
+            if len(libraries) > 1:
+                for number, library in enumerate(libraries):
+                    copy_attributes(library, file.require_group(f"inputs/{number}"), common)
+        sources = [
+            {
+                "path": str(source.path.resolve()),
+                "bytes": source.path.stat().st_size,
+                "modified": source.path.stat().st_mtime,
+                "num_spectra": len(source),
+                "sha256": self._stored[source.path].columns if source.path in self._stored else {},
+                "repacked": _history(source.path),
+            }
+            for source in self.files
+        ]
+        file.attrs["repacked"] = json.dumps(
+            {
+                "hpctrain_version": hpctrain.__version__,
+                "created_at": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+                "command": " ".join(sys.argv),
+                "target": self.target.as_dict(),
+                "sources": sources,
+            }
+        )
+
+    def _copy_shared(self, file: h5py.File) -> dict[str, str]:
+        """Copy what has no row for each spectrum; return the hashes of the sources."""
+        known: dict[str, str | None] = {}
+        with contextlib.ExitStack() as stack:
+            libraries = [stack.enter_context(open_library_file(source.path)) for source in self.files]
+            found = [named_datasets(library, self.columns) for library in libraries]
+            for name in self.contents.shared:
+                known[name] = _copy(found[0][name], file, name)
+            for name in self.contents.differing:
+                for number, datasets_here in enumerate(found):
+                    if name in datasets_here:
+                        place = f"inputs/{number}/{name}"
+                        known[place] = _copy(datasets_here[name], file, place)
+            if self._has_one_grid:
+                known[self.columns.wavelength] = self._write_grid(libraries[0], file)
+            if len(libraries) > 1 and SOURCE_FILE in self.contents.by_row and all(SOURCE_FILES in one for one in found):
+                names = np.concatenate([np.asarray(one[SOURCE_FILES][()]).reshape(-1) for one in found])
+                dataset = file.create_dataset(SOURCE_FILES, data=names, dtype=found[0][SOURCE_FILES].dtype)
+                copy_attributes(found[0][SOURCE_FILES], dataset)
+        return {name: value for name, value in known.items() if value}
+
+    def _write_grid(self, library: h5py.File, file: h5py.File) -> str:
+        source = library[self.columns.wavelength]
+        grid = self.files[0].grid
+        assert grid is not None, "the set has one grid"
+        values = grid.astype(source.dtype.newbyteorder("<"))
+        dataset = file.create_dataset(self.columns.wavelength, data=values)
+        copy_attributes(source, dataset)
+        column = ColumnHash()
+        column.update(values)
+        return column.hexdigest()
+
+    def _write_pixels(self, file: h5py.File, sink: Sink) -> dict[str, str]:
+        shape = (len(self.spectra), self.spectra.num_pixels)
+        outputs = {name: self._create_pixels(file, name, shape) for name in _PIXELS}
+        read, kept = ({name: ColumnHash() for name in _PIXELS} for _ in range(2))
+        step = self._rows_at_once(shape)
+        done = 0
+        with ThreadPoolExecutor(len(_PIXELS), thread_name_prefix="hash-columns") as pool:
+            for block in read_blocks(self.files, self.columns, step, self._expected()):
+                values = {"flux": block.flux, "ivar": block.ivar}
+                rounded = self._rounded(block)
+                begin, end = block.begin, block.begin + len(block.flux)
+                hashing = [pool.submit(kept[name].update, rounded[name]) for name in _PIXELS]
+                if self.is_lossy:
+                    hashing += [pool.submit(read[name].update, values[name]) for name in _PIXELS]
+                for name in _PIXELS:
+                    outputs[name][begin:end] = rounded[name]
+                for future in hashing:
+                    future.result()
+                sink.check()
+                done += sum(array.nbytes for array in rounded.values())
+                self._on_progress("writing", done, self._pixel_bytes)
+        self._check_loss()
+        for name in _PIXELS:
+            if self.is_lossy:
+                outputs[name].attrs["source_sha256"] = read[name].hexdigest()
+        return {getattr(self.columns, name): kept[name].hexdigest() for name in _PIXELS}
+
+    def _expected(self) -> dict[Path, dict[str, str]]:
+        """Return what the inputs say that their own pixels hash to."""
+        names = {name: getattr(self.columns, name) for name in _PIXELS}
+        return {
+            path: {name: stored.columns[column] for name, column in names.items() if column in stored.columns}
+            for path, stored in self._stored.items()
+        }
+
+    def _rows_at_once(self, shape: tuple[int, int]) -> int:
+        """Return how many rows to read at once: whole chunks of the target, and of the source where possible."""
+        step = max(1, BLOCK_BYTES // (4 * shape[1]))
+        chunk = self.target.creation(shape, np.dtype(np.float32)).get("chunks", (1,))[0]
+        bands = max(file.band_rows for file in self.files)
+        whole = int(np.lcm(chunk, bands))
+        unit = whole if whole <= 2 * step else max(chunk, bands)
+        return max(1, step // unit) * unit if unit <= step else (chunk if self.target.is_compressed else step)
+
+    def _create_pixels(self, file: h5py.File, name: str, shape: tuple[int, int]) -> h5py.Dataset:
+        dtype = self._dtypes[name]
+        dataset = file.create_dataset(
+            getattr(self.columns, name), shape=shape, dtype=dtype, **self.target.creation(shape, dtype)
+        )
+        with open_library_file(self.files[0].path) as library:
+            source = library[getattr(self.columns, name)]
+            # Their scale and zero point are in the values now.
+            copy_attributes(source, dataset, OF_SCALED_NUMBERS)
+        stored = sorted({_reader(one, name).dtype.str for one in self.files})
+        dataset.attrs["source_dtype"] = ", ".join(stored)
+        if self.target.quantise:
+            dataset.attrs["quantised"] = STEP_RULE
+        return dataset
+
+    def _rounded(self, block: PixelBlock) -> dict[str, np.ndarray]:
+        if self.target.quantise:
+            flux, ivar = quantise(block.flux, block.ivar)
+        else:
+            with np.errstate(over="ignore"):
+                flux = block.flux.astype(self._dtypes["flux"], copy=False)
+                ivar = block.ivar.astype(self._dtypes["ivar"], copy=False)
+        if self.is_lossy:
+            self.loss.add(block.flux, block.ivar, flux, ivar)
+        return {"flux": flux, "ivar": ivar}
+
+    def _check_loss(self) -> None:
+        if self.loss.num_overflows:
+            raise DataError(
+                f"{self.files[0].path}: {self.loss.num_overflows:,} values are too large for float16 (65504); take "
+                "float32, or --quantise, or another unit; nothing was written"
+            )
+        if self.loss.num_lost_weights > 1e-3 * self.loss.as_dict()["num_pixels"]:
+            raise DataError(
+                f"{self.files[0].path}: {self.loss.num_lost_weights:,} pixels would lose their weight, as their ivar "
+                "is too small for float16 (6e-8); take float32, or --quantise, or another unit; nothing was written"
+            )
+
+    def _write_column(self, file: h5py.File, sink: Sink, name: str) -> str | None:
+        """Write a column that stays as it is, but for the order of its bytes; return its hash."""
+        dtype, tail = column_dtype(self.files, name)
+        if h5py.check_ref_dtype(dtype) is not None:
+            self.notes.append(f"{name}: left out, as it refers to places in the old file")
+            return None
+        shape = (len(self.spectra), *tail)
+        is_text = dtype.kind == "O"
+        is_pixels = len(tail) > 0 and not is_text and int(np.prod(tail)) >= 64
+        options = self.target.creation(shape, dtype) if is_pixels else {}
+        dataset = file.create_dataset(name, shape=shape, dtype=dtype, **options)
+        with open_library_file(self.files[0].path) as library:
+            copy_attributes(library[name], dataset)
+        column, begin = ColumnHash(), 0
+        for values in column_blocks(self.files, name):
+            if not is_text:
+                values = values.astype(dtype, copy=False)
+            dataset[begin : begin + len(values)] = values
+            sink.check()
+            column.update(values)
+            begin += len(values)
+            self._on_progress("writing other columns", begin, len(self.spectra))
+        return column.hexdigest()
+
+    def verify(self, path: Path, known: dict[str, str]) -> None:
+        """Read every column back and compare.
+
+        Raises
+        ------
+        DataError
+            The file is not what was written.
+        """
+        columns = self.columns
+        written = open_file(path, columns)
+        total = sum(len(written) * written.num_pixels * dtype.itemsize for dtype in self._dtypes.values())
+        hashes = {name: ColumnHash() for name in _PIXELS}
+        done = 0
+        for block in read_blocks([written], columns, self._rows_at_once(written.flux.shape), {}):
+            for name in _PIXELS:
+                values = getattr(block, name)
+                hashes[name].update(values)
+                done += values.nbytes
+            self._on_progress("checking", done, total)
+        written.close()
+        found = {getattr(columns, name): column.hexdigest() for name, column in hashes.items()}
+        others = sorted(known.keys() - found.keys())
+        for number, name in enumerate(others, 1):
+            found[name] = hash_stored(path, name)
+            self._on_progress("checking other columns", number, len(others))
+        wrong = sorted(name for name, value in known.items() if found.get(name) != value)
+        if wrong:
+            raise DataError(
+                f"{path.parent}: what was read back is not what was written in {', '.join(wrong)}; disk or memory "
+                "is faulty, nothing was left there"
+            )
+
+
+_PIXELS = ("flux", "ivar")
+
+
+def _reader(file: SpectraFile, name: str) -> Any:
+    return file.flux if name == "flux" else file.ivar
+
+
+def _history(path: Path) -> Any:
+    """Return what an input says of its own repacking."""
+    with open_library_file(path) as library:
+        text = library.attrs.get("repacked")
+    with contextlib.suppress(TypeError, ValueError):
+        return json.loads(text)
+    return None
+
+
+def _copy(source: h5py.Dataset, file: h5py.File, name: str) -> str | None:
+    """Copy a dataset as it is; return the hash of the source."""
+    parent, _, last = name.rpartition("/")
+    group = file.require_group(parent) if parent else file
+    source.file.copy(source, group, name=last, without_attrs=True)
+    copy_attributes(source, group[last])
+    return None if h5py.check_ref_dtype(source.dtype) else hash_stored(Path(source.file.filename), source.name)
+
+
+def _empty_cache(path: Path) -> None:
+    """Forget what memory holds of a file, so that reading it back asks the disk, where the system allows it."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+    finally:
+        os.close(descriptor)
+
+
+def _remove_leftovers(out: Path) -> list[str]:
+    """Remove what killed processes of this host left of the same file; say what another host may have left."""
+    notes = []
+    for path in out.parent.glob(f".{glob.escape(out.name)}.*.repack"):
+        host, _, number = path.name.removeprefix(f".{out.name}.").removesuffix(".repack").rpartition(".")
+        if host != socket.gethostname():
+            notes.append(f"{path}: left by a process of {host}, or still being written there")
+        elif not Path(f"/proc/{number}").exists():
+            with contextlib.suppress(OSError):
+                path.unlink()
+                notes.append(f"{path}: left by a process that was killed; removed")
+    return notes
+
+
+@contextlib.contextmanager
+def _disk_errors(out: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, RuntimeError) as error:  # libhdf5 raises the latter when it closes what it could not write
+        text = str(error)
+        known = ("No space left on device", "Disk quota exceeded", "Read-only file system", "Input/output error")
+        reason = next((words for words in known if words in text), getattr(error, "strerror", None) or text)
+        raise DataError(f"{out}: cannot be written: {reason}; nothing was left there") from error

@@ -1,0 +1,109 @@
+"""What a repacked file is to look like."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from hpctrain.errors import Problem, ProfileError
+from hpctrain.storage.quantise import MANTISSA_BITS, STEP_RULE, STEPS_PER_SIGMA
+
+NEED_PLUGIN = ("bitshuffle-lz4", "bitshuffle-zstd")
+COMPRESSIONS = ("none", "gzip", *NEED_PLUGIN)
+LAYOUTS = ("contiguous", "chunked")
+DTYPES = ("float32", "float16")
+
+_CHUNK_BYTES = 2 * 2**20
+"""One read of a parallel file system, and small enough for many of them to be decoded at once."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """Layout of the pixel columns; all else is contiguous.
+
+    Parameters
+    ----------
+    layout, compression : str, optional
+        Of `LAYOUTS` and `COMPRESSIONS`. None is contiguous and uncompressed; with `quantise` chunked and
+        bitshuffle-lz4; a compression makes chunks.
+    chunk_rows : int, optional
+        Spectra of a chunk, which always holds whole ones; about 2 MiB by default.
+    dtype : str, optional
+        Of `DTYPES`. None is float32, but float16 stays what it is.
+    quantise : bool
+        Round far below the noise first.
+
+    Raises
+    ------
+    ProfileError
+        Parts that do not go together, all of them.
+    """
+
+    layout: str | None = None
+    compression: str | None = None
+    chunk_rows: int | None = None
+    dtype: str | None = None
+    quantise: bool = False
+
+    def __post_init__(self) -> None:
+        problems = []
+        if self.layout == "contiguous" and self.compression not in (None, "none"):
+            problems.append(Problem("--compression", f"{self.compression} needs chunks: leave out --layout contiguous"))
+        if self.layout == "contiguous" and self.chunk_rows is not None:
+            problems.append(Problem("--chunk-rows", "there are no chunks in --layout contiguous"))
+        if self.chunk_rows is not None and self.chunk_rows < 1:
+            problems.append(Problem("--chunk-rows", f"found {self.chunk_rows}; a chunk holds a spectrum at least"))
+        if self.quantise and self.dtype == "float16":
+            problems.append(Problem("--quantise", "is for float32; --dtype float16 alone is a rounding too"))
+        if self.packing in NEED_PLUGIN and importlib.util.find_spec("hdf5plugin") is None:
+            advice = "pip install 'hpctrain[filters]', or take --compression gzip"
+            problems.append(Problem("--compression", f"{self.packing} needs hdf5plugin: {advice}"))
+        if problems:
+            raise ProfileError("command line", problems)
+
+    @property
+    def packing(self) -> str:
+        """The compression, with what `None` means filled in."""
+        if self.compression is not None:
+            return self.compression
+        return "bitshuffle-lz4" if self.quantise and self.layout != "contiguous" else "none"
+
+    @property
+    def is_chunked(self) -> bool:
+        """Whether pixel columns are cut into chunks."""
+        return self.layout == "chunked" or self.packing != "none" or self.chunk_rows is not None
+
+    @property
+    def is_compressed(self) -> bool:
+        """Whether the size of the file is known only when it is written."""
+        return self.packing != "none"
+
+    def creation(self, shape: tuple[int, ...], dtype: np.dtype) -> dict[str, Any]:
+        """Return what to call ``create_dataset`` with for a column of pixels."""
+        if not self.is_chunked or not shape[0]:
+            return {"fill_time": "never"}
+        row_bytes = max(1, int(np.prod(shape[1:])) * dtype.itemsize)
+        rows = self.chunk_rows or max(1, _CHUNK_BYTES // row_bytes)
+        options: dict[str, Any] = {"chunks": (min(rows, shape[0]), *shape[1:]), "fill_time": "never"}
+        if self.packing == "gzip":
+            options |= {"compression": "gzip", "compression_opts": 4, "shuffle": True}
+        elif self.packing in NEED_PLUGIN:
+            import hdf5plugin
+
+            name = self.packing.removeprefix("bitshuffle-")
+            options |= hdf5plugin.Bitshuffle(cname=name, **({"clevel": 3} if name == "zstd" else {}))
+        return options
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what goes into the file's attributes."""
+        facts = asdict(self) | {"compression": self.packing, "layout": "chunked" if self.is_chunked else "contiguous"}
+        if self.quantise:
+            facts["quantise"] = {
+                "rule": STEP_RULE,
+                "steps_per_sigma": STEPS_PER_SIGMA,
+                "ivar_mantissa_bits": MANTISSA_BITS,
+            }
+        return facts

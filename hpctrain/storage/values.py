@@ -1,0 +1,138 @@
+"""What is wrong with the values in files of spectra: counted, not judged."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from hpctrain.errors import DataError
+from hpctrain.profile.schema import ColumnsSection
+from hpctrain.spectra.columns import RowReader
+from hpctrain.spectra.files import SpectraFile
+from hpctrain.spectra.hdf5 import SpectraSet
+from hpctrain.storage.opening import files_of, own_readers
+
+SAMPLE_ROWS = 4096
+_BLOCK_BYTES = 16 * 2**20
+_MANY = 100
+"""Damaged places; who has more of them knows enough."""
+
+
+@dataclass
+class BadValues:
+    """Counts; pixels and rows of those that were looked at, columns of one number per spectrum of all."""
+
+    num_rows: int = 0
+    """Rows that were looked at."""
+    num_pixels: int = 0
+    flux_nan: int = 0
+    flux_infinite: int = 0
+    ivar_nan: int = 0
+    ivar_infinite: int = 0
+    ivar_negative: int = 0
+    flux_bad_with_weight: int = 0
+    """Pixels whose flux is not finite although ivar gives them weight."""
+    num_masked: int = 0
+    """Pixels without weight for any reason."""
+    rows_without_weight: int = 0
+    rows_without_redshift: int = 0
+    """Of all rows of the files."""
+    rows_of_repeated_targets: int = 0
+    """Of all rows: those that share their target_id with another; repeats of one object, or ids that are not."""
+    num_targets: int = 0
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the counts by name."""
+        return asdict(self)
+
+
+def count_bad_values(
+    spectra: SpectraSet, columns: ColumnsSection, full: bool, on_progress: Callable[[str, int, int], None] | None = None
+) -> tuple[BadValues, list[str]]:
+    """Look at the values of a sample, or of all rows.
+
+    Parameters
+    ----------
+    spectra : SpectraSet
+    columns : ColumnsSection
+    full : bool
+        All rows.
+    on_progress : callable, optional
+
+    Returns
+    -------
+    counts : BadValues
+    problems : list of str
+        Rows that cannot be read.
+    """
+    counts, problems = BadValues(), []
+    counts.rows_without_redshift = int((~spectra.has_redshift).sum())
+    _, members = np.unique(spectra.target_id, return_counts=True)
+    counts.num_targets, counts.rows_of_repeated_targets = len(members), int(members[members > 1].sum())
+    share = 1.0 if full else min(1.0, SAMPLE_ROWS / len(spectra))
+    done = 0
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0)), thread_name_prefix="decode-chunks") as pool:
+        for file in files_of(spectra):
+            readers = own_readers(file, columns)
+            for rows in _chosen(file, share):
+                try:
+                    _count(readers, rows, counts, pool)
+                except DataError:
+                    problems += [text for text in _damaged(readers, rows, pool) if text not in problems]
+                    if len(problems) > _MANY:
+                        return counts, problems
+                done += len(rows)
+                if on_progress is not None:
+                    on_progress("looking at values", done, max(done, round(share * len(spectra))))
+    return counts, problems
+
+
+def _chosen(file: SpectraFile, share: float) -> list[np.ndarray]:
+    """Return rows to look at, in blocks: all, or runs evenly spread that need few chunks to be decoded."""
+    num_rows = len(file)
+    at_once = max(1, _BLOCK_BYTES // (4 * file.num_pixels))
+    if share >= 1:
+        return [np.arange(begin, min(begin + at_once, num_rows)) for begin in range(0, num_rows, at_once)]
+    wanted = max(1, round(share * num_rows))
+    run = min(wanted, max(file.band_rows, 16), at_once)
+    begins = np.unique(np.linspace(0, num_rows - run, max(1, wanted // run)).astype(np.int64) // run * run)
+    return [np.arange(begin, min(begin + run, num_rows)) for begin in begins.tolist()]
+
+
+def _damaged(readers: dict[str, RowReader], rows: np.ndarray, pool: ThreadPoolExecutor) -> list[str]:
+    """Return what is wrong with rows of a block that cannot be read as a whole, one line for each place."""
+    texts: dict[str, None] = {}
+    for reader in readers.values():
+        for begin in range(int(rows[0]) // reader.band_rows * reader.band_rows, int(rows[-1]) + 1, reader.band_rows):
+            part = rows[(rows >= begin) & (rows < begin + reader.band_rows)]
+            try:
+                reader.take_stored(part, pool)
+            except DataError as error:
+                texts[str(error)] = None
+    return list(texts)
+
+
+def _count(readers: dict[str, RowReader], rows: np.ndarray, counts: BadValues, pool: ThreadPoolExecutor) -> None:
+    flux, ivar = (np.empty((len(rows), readers[name].shape[1]), np.float32) for name in ("flux", "ivar"))
+    readers["flux"].take(rows, flux, pool)
+    readers["ivar"].take(rows, ivar, pool)
+    is_finite = np.isfinite(flux)
+    has_weight = (ivar > 0) & (ivar < np.inf)
+    if "mask" in readers:
+        has_weight &= readers["mask"].take_stored(rows, pool) == 0
+    counts.num_rows += len(rows)
+    counts.num_pixels += flux.size
+    counts.flux_nan += int(np.isnan(flux).sum())
+    counts.flux_infinite += int(np.isinf(flux).sum())
+    counts.ivar_nan += int(np.isnan(ivar).sum())
+    counts.ivar_infinite += int(np.isinf(ivar).sum())
+    counts.ivar_negative += int((ivar < 0).sum())
+    counts.flux_bad_with_weight += int((has_weight & ~is_finite).sum())
+    used = has_weight & is_finite
+    counts.num_masked += int((~used).sum())
+    counts.rows_without_weight += int((~used.any(axis=1)).sum())

@@ -1,0 +1,135 @@
+"""Pixels whose flux or ivar cannot be used: counted on the way of the sums, and said, or named and refused.
+
+A pixel is bad where the file gives it weight that means nothing: flux NaN or infinite, ivar negative, NaN or infinite.
+What a mask, ivar 0 or padding takes out is not: that is how a file says that there is no such pixel.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import numpy as np
+import torch
+
+from hpctrain.distributed.group import barrier
+from hpctrain.errors import DataError
+from hpctrain.rundir import read_json, write_json
+from hpctrain.spectra.batch import PADDING_ROW, SpectraBatch
+
+if TYPE_CHECKING:
+    from hpctrain.train.build import Run
+
+BAD_SUMS = ("bad_pixels", "bad_spectra", "empty_spectra")
+"""Names of what :func:`count_bad` returns."""
+
+_LISTED = 10
+
+
+def count_bad(batch: SpectraBatch) -> torch.Tensor:
+    """Return three sums over a cleaned batch, shape (3,), float64, without asking the device for anything.
+
+    Pixels that lost their weight because of what they hold; the spectra they belong to; and spectra none of whose
+    pixels has weight, for whatever reason. Padding rows are none of them.
+    """
+    return torch.stack(
+        [
+            batch.num_bad.sum(),
+            (batch.num_bad > 0).sum(),
+            (~batch.has_weight & (batch.row != PADDING_ROW)).sum(),
+        ]
+    ).double()
+
+
+def bad_fields(sums: Mapping[str, float]) -> dict[str, int]:
+    """Return the counts that are not 0, as records of ``metrics.jsonl`` name them."""
+    return {f"num_{name}": round(sums[name]) for name in BAD_SUMS if sums.get(name)}
+
+
+class BadPixelTally:
+    """What the updates of one attempt have met."""
+
+    def __init__(self) -> None:
+        self._sums = dict.fromkeys(BAD_SUMS, 0.0)
+        self._num_spectra = 0
+
+    def add(self, sums: Mapping[str, float], num_spectra: int) -> bool:
+        """Add what one update met among its spectra; return whether bad pixels are new to this attempt."""
+        is_first = not self._sums["bad_pixels"] and sums["bad_pixels"] > 0
+        for name in BAD_SUMS:
+            self._sums[name] += sums[name]
+        self._num_spectra += num_spectra
+        return is_first
+
+    def fields(self) -> dict[str, int]:
+        """Return the counts for an event; none if there was nothing bad and nothing empty."""
+        counts = bad_fields(self._sums)
+        return {**counts, "num_spectra": self._num_spectra} if counts else {}
+
+
+def raise_bad_pixels(run: Run, when: str, rows: np.ndarray) -> NoReturn:
+    """Find the bad pixels among this rank's rows and raise, after all ranks have told what they found.
+
+    Parameters
+    ----------
+    run : Run
+    when : str
+        The update or evaluation that met them, for the message.
+    rows : ndarray, int64
+        Rows of the set that this rank read for it; -1 is skipped. All ranks come here at the same boundary.
+
+    Raises
+    ------
+    DataError
+        Always; names file, row, target id and what was found.
+    """
+    world = run.world
+    size = run.schedule.micro_batch
+    rows = np.unique(rows[rows != PADDING_ROW])
+    found = [
+        text for start in range(0, len(rows), size) for text in describe_bad(run.spectra.source, rows[start:][:size])
+    ]
+    write_json(run.directory.logs / f"bad-pixels-rank-{world.rank:04d}.json", {"spectra": found})
+    barrier(world)
+    all_found = [
+        text
+        for rank in range(world.world_size)
+        for text in read_json(run.directory.logs / f"bad-pixels-rank-{rank:04d}.json")["spectra"]
+    ]
+    more = [f"... and {len(all_found) - _LISTED} more spectra"] if len(all_found) > _LISTED else []
+    raise DataError(
+        "\n  ".join(
+            [
+                f"{when}: {len(all_found)} spectra with bad pixels, and data.bad_pixels is error; repair them, or set "
+                "data.bad_pixels: mask, which takes their weight. No checkpoint holds what they did",
+                *all_found[:_LISTED],
+                *more,
+            ]
+        )
+    )
+
+
+def describe_bad(source: Any, rows: np.ndarray) -> list[str]:
+    """Return a line for each of these rows of a :class:`~hpctrain.spectra.hdf5.SpectraSet` that has bad pixels."""
+    batch = source.read(rows)
+    flux, ivar = batch.flux.float().numpy(), batch.ivar.float().numpy()
+    bad = (ivar != 0) & ~(np.isfinite(flux) & (ivar > 0) & (ivar < math.inf))
+    lines = []
+    for index in np.flatnonzero(bad.any(axis=1)):
+        path, row = source.locate(int(rows[index]))
+        kinds = {
+            "flux NaN": np.isnan(flux[index]),
+            "flux infinite": np.isinf(flux[index]),
+            "ivar NaN": np.isnan(ivar[index]),
+            "ivar infinite": np.isinf(ivar[index]),
+            "ivar negative": (ivar[index] < 0) & np.isfinite(ivar[index]),
+        }
+        texts = []
+        for name, where in kinds.items():
+            pixels = np.flatnonzero(where & bad[index])
+            if pixels.size:
+                first = f"pixel {pixels[0]}" if pixels.size == 1 else f"{pixels.size} pixels, the first {pixels[0]}"
+                texts.append(f"{name} in {first}")
+        lines.append(f"{path}: row {row}, target_id {int(batch.target_id[index])}: {'; '.join(texts)}")
+    return lines

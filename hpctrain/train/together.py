@@ -1,0 +1,211 @@
+"""Work that some ranks do before the first step while the others wait: copying files, decoding spectra.
+
+It takes minutes, so it runs in a thread, and the main threads of all ranks meet in a small reduction about once a
+second. Through it everybody hears how far it is, that a rank failed or died, and that the job should stop; waiting
+costs no CPU and no file system is asked.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from hpctrain.distributed.group import gather_json
+from hpctrain.distributed.process import identity
+from hpctrain.distributed.reduce import sum_over_ranks
+from hpctrain.distributed.stop import StopRequest
+from hpctrain.distributed.watchdog import Watchdog
+from hpctrain.distributed.world import World, node_name
+from hpctrain.errors import EXIT_BUG, HpctrainError
+from hpctrain.spectra.activity import Activity, WorkCancelledError
+
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.02, 1.0
+_SAY_EVERY_S = 10.0
+
+_PATIENCE = 20
+"""Meetings, less than a second apart, that are held for somebody's work to end; a read that hangs never does."""
+
+Work = Callable[[Activity], dict[str, Any]]
+"""Something a rank does for its node; returns what the others should know, as JSON can say it."""
+
+
+class StoppedBeforeTrainingError(Exception):
+    """The job was asked to stop while files were copied or decoded; not an error of anybody.
+
+    Parameters
+    ----------
+    is_interrupted : bool
+        By hand, for good.
+    """
+
+    def __init__(self, is_interrupted: bool) -> None:
+        super().__init__("stopped before training")
+        self.is_interrupted = is_interrupted
+
+
+@dataclass
+class Crew:
+    """All ranks, and what they look at while they work or wait.
+
+    Parameters
+    ----------
+    world : World
+    stop : StopRequest
+    watchdog : Watchdog
+        Told whenever anything has moved on any rank.
+    """
+
+    world: World
+    stop: StopRequest
+    watchdog: Watchdog
+
+    def work(self, what: str, work: Work) -> dict[str, Any]:
+        """Do something on one rank of each node.
+
+        Parameters
+        ----------
+        what : str
+            For the log, such as ``staging``.
+        work : callable
+            Called on local rank 0 only, in a thread.
+
+        Returns
+        -------
+        dict
+            What it returned on this node.
+
+        Raises
+        ------
+        HpctrainError
+            What some rank raised; raised on all of them.
+        StoppedBeforeTrainingError
+            Somebody asked to stop; the work was told to end, and has.
+        """
+        job = _Job(work if self.world.local_rank == 0 else None)
+        line = _Line(what, self.world)
+        moved, pause_s, is_asked, is_interrupted, patience = 0.0, _FIRST_PAUSE_S, False, False, _PATIENCE
+        while True:
+            job.finished.wait(pause_s)
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+            activity = job.activity
+            mine = [*self.stop.flags(), job.has_failed, job.is_busy, activity.signs, activity.done_bytes]
+            sums = torch.tensor([*map(float, mine), float(activity.total_bytes)], dtype=torch.float64)
+            asked, interrupted, failed, busy, signs, done, total = sum_over_ranks(self.world, sums).tolist()
+            is_asked, is_interrupted = is_asked or asked > 0, is_interrupted or interrupted > 0
+            if signs != moved:
+                moved = signs
+                self.watchdog.progress()
+            if is_asked or failed:
+                activity.cancelled.set()
+                patience -= 1
+            line.say(done, total)
+            if not busy or not patience:
+                break
+        self.watchdog.progress()
+        outcomes = gather_json(self.world, job.outcome())
+        self._raise_failure(job, outcomes)
+        if is_asked:
+            raise StoppedBeforeTrainingError(is_interrupted)
+        return self._of_this_node(outcomes)
+
+    def gather(self, value: Any) -> list[Any]:
+        """Return what each rank has, on all of them."""
+        return gather_json(self.world, value)
+
+    def agree(self, act: Callable[[], Any]) -> Any:
+        """Do something on every rank; where one of them cannot, all of them raise what it did."""
+        job = _Job(None)
+        found = job.run(act)
+        self._raise_failure(job, gather_json(self.world, job.outcome()))
+        return found
+
+    def _raise_failure(self, job: _Job, outcomes: list[dict[str, Any]]) -> None:
+        failed = [outcome for outcome in outcomes if outcome["error"] is not None]
+        if not failed:
+            return
+        if job.error is not None:
+            raise job.error
+        first = failed[0]
+        error = HpctrainError(f"{first['error']} (node {first['node']})")
+        error.exit_code = first["exit_code"]
+        raise error
+
+    def _of_this_node(self, outcomes: list[dict[str, Any]]) -> dict[str, Any]:
+        key = _node_key()
+        return next(found["result"] for found in outcomes if found["key"] == key and found["result"] is not None)
+
+
+class _Job:
+    """The work in its thread; nothing where this rank only waits."""
+
+    def __init__(self, work: Work | None) -> None:
+        self.activity = Activity()
+        self.finished = threading.Event()
+        self.error: BaseException | None = None
+        self._result: dict[str, Any] | None = None
+        if work is None:
+            self.finished.set()
+        else:
+            threading.Thread(target=self._work, args=(work,), name="before-training", daemon=True).start()
+
+    def _work(self, work: Work) -> None:
+        self._result = self.run(lambda: work(self.activity))
+        self.finished.set()
+
+    def run(self, act: Callable[[], Any]) -> Any:
+        try:
+            return act()
+        except WorkCancelledError:
+            pass
+        except BaseException as error:
+            self.error = error
+        return None
+
+    @property
+    def is_busy(self) -> bool:
+        return not self.finished.is_set()
+
+    @property
+    def has_failed(self) -> bool:
+        return self.error is not None
+
+    def outcome(self) -> dict[str, Any]:
+        return {
+            "key": _node_key(),
+            "node": node_name(),
+            "result": self._result,
+            "error": None if self.error is None else str(self.error) or repr(self.error),
+            "exit_code": getattr(self.error, "exit_code", EXIT_BUG),
+        }
+
+
+def _node_key() -> str:
+    """Tell one node from the other; in containers all hosts may have one name, pretend nodes have one kernel."""
+    return f"{node_name()} {identity()['boot_id']}"
+
+
+class _Line:
+    """A line about progress now and then, by rank 0, for all nodes together."""
+
+    def __init__(self, what: str, world: World) -> None:
+        self._what, self._is_main, self._nodes = what, world.is_main, world.num_nodes
+        self._begun_s = self._said_s = time.monotonic()
+
+    def say(self, done_bytes: float, total_bytes: float) -> None:
+        now_s = time.monotonic()
+        if not self._is_main or now_s - self._said_s < _SAY_EVERY_S:
+            return
+        self._said_s = now_s
+        rate = done_bytes / (now_s - self._begun_s) / 2**30
+        print(
+            f"hpctrain: {self._what}: {done_bytes / 2**30:.2f} of {total_bytes / 2**30:.2f} GiB"
+            f"{f' on {self._nodes} nodes' if self._nodes > 1 else ''}, {rate:.2f} GiB/s",
+            file=sys.stderr,
+            flush=True,
+        )
