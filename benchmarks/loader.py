@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -117,7 +118,7 @@ def measure(ways: dict[str, Reader], count: int, rounds: int) -> dict[str, list[
     speeds: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
     for number in range(-1, rounds):  # the first round warms up
         for name, way in ways.items():
-            cpu, wall = os.times(), time.perf_counter()
+            cpu_s, wall = _cpu_s(), time.perf_counter()
             seen = 0
             for _ in way(number + 1):
                 seen += BATCH_SIZE
@@ -126,11 +127,16 @@ def measure(ways: dict[str, Reader], count: int, rounds: int) -> dict[str, list[
                     break
             if "alone" in name:
                 seen = count // BATCH_SIZE * BATCH_SIZE
-            took = os.times()
-            cpu_s = sum(took[:4]) - sum(cpu[:4])  # of child processes too, once they have ended
+            cpu_s, wall_s = _cpu_s() - cpu_s, time.perf_counter() - wall
             if number >= 0:
-                speeds[name].append((seen / max(cpu_s, 0.01), seen / (time.perf_counter() - wall)))
+                speeds[name].append((seen / cpu_s, seen / wall_s))
     return speeds
+
+
+def _cpu_s() -> float:
+    """Return CPU time [s] of this process and of its children that have ended."""
+    of_children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + of_children.ru_utime + of_children.ru_stime
 
 
 def print_speeds(speeds: dict[str, list[tuple[float, float]]]) -> None:
