@@ -11,6 +11,7 @@ extra ``benchmark``. The files are in the page cache, but for the last table.
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import resource
 import statistics
@@ -234,17 +235,21 @@ def print_cold(path: Path, rounds: int) -> None:
                 pass
         sequential = size / (time.perf_counter() - started)
         _drop(path)
-        spectra = open_file(path)
-        started, seen = time.perf_counter(), 0
-        for _ in read_ahead(spectra, requests(spectra, number), 2, depth=4):
-            seen += BATCH_SIZE
-        shuffled = size * seen / len(spectra) / (time.perf_counter() - started)
-        ratios.append(shuffled / sequential)
+        ratios.append(_shuffled_bytes_per_s(path, number) / sequential)
+        gc.collect()  # what is still mapped cannot be dropped
         speeds.append(sequential)
     print(
         f"\ncold cache, {path.name}: {statistics.median(speeds) / 1e9:.2f} GB/s from end to end, "
         f"shuffled {statistics.median(ratios):.2f} of that"
     )
+
+
+def _shuffled_bytes_per_s(path: Path, epoch: int) -> float:
+    spectra = open_file(path)
+    started, seen = time.perf_counter(), 0
+    for _ in read_ahead(spectra, requests(spectra, epoch), 2, depth=4):
+        seen += BATCH_SIZE
+    return path.stat().st_size * seen / len(spectra) / (time.perf_counter() - started)
 
 
 def _drop(path: Path) -> bool:
