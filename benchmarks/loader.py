@@ -61,6 +61,7 @@ def requests(spectra: SpectraSet, epoch: int) -> list[np.ndarray]:
 
 
 def ours(path: Path, threads: int) -> Reader:
+    """Return our loader with so many threads; 0 reads in the consumer's."""
     spectra = open_file(path)
     return lambda epoch: read_ahead(spectra, requests(spectra, epoch), threads, depth=4)
 
@@ -141,6 +142,7 @@ def _cpu_s() -> float:
 
 
 def print_speeds(speeds: dict[str, list[tuple[float, float]]]) -> None:
+    """Print medians of the rounds and of their ratios to the first reader."""
     reference = next(iter(speeds.values()))
     print(f"{'reader':52s} {'/ CPU-s':>9s} {'ratio':>6s} {'/ s':>9s} {'ratio':>6s}")
     for name, rounds in speeds.items():
@@ -180,6 +182,7 @@ def _peak_mib() -> float:
 
 
 def print_probes(files: dict[str, Path]) -> None:
+    """Print what opening, jumping and an epoch cost in fresh processes, for each of our formats."""
     print(f"\n{'file':24s} {'open + first batch ms':>22s} {'jump to 10^9 ms':>16s} {'private memory MiB':>19s}")
     for name, path in files.items():
         if name not in FORMATS:

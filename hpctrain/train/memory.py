@@ -97,7 +97,7 @@ class _Moments:
             parameter.grad = None
 
     def step(self, learning_rate: float, found_nonfinite: torch.Tensor) -> None:
-        pass
+        """Do nothing: an update in place takes no memory beyond the moments."""
 
 
 class _FakeUpdate(UpdateStep):

@@ -15,6 +15,7 @@ import h5py
 import numpy as np
 import pytest
 import yaml
+from small_network import SMALL_NETWORK
 
 from hpctrain.launch.ranks import free_port, torchrun_variables
 from hpctrain.rundir import RunDir
@@ -61,14 +62,7 @@ def make_run(tmp_path: Path, spectra_file: Path) -> Callable[..., RunDir]:
             "name": "flow",
             "launch": {"gpus_per_node": 0, "ranks_per_node": 1, "cpus_per_rank": 1, "signal_lead_s": 5},
             "data": {"files": [str(spectra_file)], "reader_threads": 1, "split": {"validation": 0.2}},
-            "model": {
-                "latent_size": 3,
-                "encoder_channels": [4, 8],
-                "encoder_kernels": [5, 5],
-                "encoder_hidden": [16],
-                "decoder_hidden": [16],
-                "dropout": 0.1,
-            },
+            "model": SMALL_NETWORK,
             "train": {
                 "batch_size": 16,
                 "accumulation": 2,

@@ -14,6 +14,7 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from small_network import SMALL_NETWORK
 
 from hpctrain.checkpoint.store import list_checkpoints, newest_whole
 from hpctrain.errors import EXIT_RANKS_LOST
@@ -30,15 +31,7 @@ EVERYTHING = {
         "split": {"validation": 0.2},
         "augment": {"noise": 0.5, "mask_fraction": 0.2, "redshift_shift": 0.02},
     },
-    "model": {
-        "latent_size": 3,
-        "encoder_channels": [4, 8],
-        "encoder_kernels": [5, 5],
-        "encoder_hidden": [16],
-        "decoder_hidden": [16],
-        "dropout": 0.2,
-        "beta_warmup_steps": 10,
-    },
+    "model": {**SMALL_NETWORK, "dropout": 0.2, "beta_warmup_steps": 10},
     "train": {
         "batch_size": 8,
         "accumulation": 4,

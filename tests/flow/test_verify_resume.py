@@ -14,6 +14,7 @@ from pathlib import Path
 import h5py
 import pytest
 import yaml
+from small_network import SMALL_NETWORK
 
 import hpctrain.verify.twins
 from hpctrain.cli import main
@@ -31,14 +32,7 @@ def profile(tmp_path, spectra_file, monkeypatch):
                 "name": "small",
                 "launch": {"gpus_per_node": 0, "ranks_per_node": 1, "cpus_per_rank": 1},
                 "data": {"files": [str(spectra_file)], "reader_threads": 1, "split": {"validation": 0.2}},
-                "model": {
-                    "latent_size": 3,
-                    "encoder_channels": [4, 8],
-                    "encoder_kernels": [5, 5],
-                    "encoder_hidden": [16],
-                    "decoder_hidden": [16],
-                    "dropout": 0.1,
-                },
+                "model": SMALL_NETWORK,
                 "train": {
                     "batch_size": 16,
                     "accumulation": 2,

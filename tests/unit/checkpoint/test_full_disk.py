@@ -19,17 +19,9 @@ CHECKPOINT_BYTES = 100 * 1024
 
 
 @pytest.fixture
-def disk(tmp_path):
+def disk(make_disk):
     """A disk of 512 KiB: room for four checkpoints and the half of another one."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=512k", "hpctrain-test", str(folder)], capture_output=True, text=True
-    )
-    if mounted.returncode:
-        pytest.skip(f"cannot mount a small file system: {mounted.stderr.strip()} (needs root)")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+    return make_disk(512)
 
 
 @pytest.fixture

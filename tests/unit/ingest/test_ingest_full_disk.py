@@ -1,7 +1,5 @@
 """A disk that fills up while a file is written: one clear line, nothing left there, and the process lives on."""
 
-import subprocess
-
 import numpy as np
 import pytest
 
@@ -12,16 +10,8 @@ from hpctrain.profile.schema import SimulateSection
 
 
 @pytest.fixture
-def small_disk(tmp_path):
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=600k", "hpctrain-test", str(folder)], capture_output=True, text=True
-    )
-    if mounted.returncode:
-        pytest.skip(f"cannot mount a small file system: {mounted.stderr.strip()} (needs root)")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+def small_disk(make_disk):
+    return make_disk(600)
 
 
 def test_a_simulation_that_does_not_fit_says_so(small_disk):

@@ -291,16 +291,8 @@ def test_options_that_do_not_go_together_are_refused(options, message):
 
 
 @pytest.fixture
-def small_disk(tmp_path):
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=512k", "hpctrain-test", str(folder)], capture_output=True, text=True
-    )
-    if mounted.returncode:
-        pytest.skip(f"cannot mount a small file system: {mounted.stderr.strip()} (needs root)")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+def small_disk(make_disk):
+    return make_disk(512)
 
 
 @pytest.mark.parametrize("compression", ["none", "gzip", "bitshuffle-lz4"])
