@@ -85,7 +85,7 @@ class ProgressLine:
         elif record["kind"] == "eval":
             self._validation_loss = record.get("loss")
             self.message(self._evaluation_text(record))
-        else:
+        elif record["kind"] == "train":
             self._values = record
             self.tick(record["step"])
 
