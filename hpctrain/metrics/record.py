@@ -176,7 +176,8 @@ def supersede_after(run: RunDir, step: int, evaluated_step: int | None = None) -
 
     The ``train`` and ``eval`` records beyond `step` move to ``logs/superseded.jsonl``; events and what sensors told
     stay where they are, because what happened has happened. A torn last line is dropped. ``metrics.jsonl`` is replaced
-    as a whole, even if nothing moves: a rank of an older attempt that lives on keeps writing to a file that nobody reads any more.
+    as a whole, even if nothing moves: a rank of an older attempt that lives on keeps writing to a file that nobody
+    reads any more.
 
     Parameters
     ----------

@@ -27,7 +27,7 @@ class MachineLoad:
         self._last = self._ticks()
 
     def read(self) -> dict[str, float]:
-        """Return ``cpu_utilisation_percent`` since the last call and ``cpu_clock_mhz``, the mean of cores that are on."""
+        """Return ``cpu_utilisation_percent`` since the last call and the mean ``cpu_clock_mhz``."""
         values = {}
         before, self._last = self._last, self._ticks()
         if before is not None and self._last is not None and self._last[1] > before[1]:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from hpctrain.metrics.progress import describe_event
 from hpctrain.monitor.energy import EnergyMeter
 from hpctrain.monitor.ledger import Ledger
 from hpctrain.monitor.pace import Change, Governor, Level
@@ -186,28 +187,5 @@ class Sampler:
 
     def _event(self, name: str, **fields: Any) -> None:
         if name != "sensors":
-            self._ledger.note(describe(name, fields))
+            self._ledger.note(describe_event({"event": name, "step": self._step(), **fields}))
         self._on_event(name, fields)
-
-
-def describe(name: str, fields: dict[str, Any]) -> str:
-    """Return an event of the sampler in words."""
-    if name == "pace":
-        words = {
-            "ok": "full speed again",
-            "warm": "slowed down",
-            "hot": "waits until it is cooler",
-            "critical": "saves and leaves",
-        }
-        level = str(fields.get("level"))
-        return f"{level}: {words.get(level, level)} ({fields.get('reason')})"
-    if name == "over_current":
-        return f"over-current: {fields.get('what')}"
-    if name == "memory_short":
-        return f"memory is short: {fields.get('reason')}; fewer data.prefetch_batches or a smaller batch need less"
-    if name == "power_mode":
-        before = f", was {fields['before']}" if fields.get("before") else ""
-        return f"power mode {fields.get('mode')}{before}"
-    absent = fields.get("absent") or {}
-    reasons = ", ".join(f"{quantity} ({reason})" for quantity, reason in absent.items())
-    return f"not told by this machine: {reasons}" if absent else "all sensors tell something"

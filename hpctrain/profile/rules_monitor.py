@@ -22,7 +22,7 @@ def check_monitor(judge: Judge) -> None:
         judge.problem(message, "monitor.prometheus_textfile")
     if monitor.thermal_limit_c is not None and monitor.thermal_limit_c < _IDLE_C:
         message = (
-            f"{monitor.thermal_limit_c:g} °C is what an idle GPU may have: the run would rest most of the time, or wait "
-            "for ever"
+            f"{monitor.thermal_limit_c:g} °C is what an idle GPU may have: the run would rest most of the time, or "
+            "wait for ever"
         )
         judge.warn(message, "monitor.thermal_limit_c")

@@ -9,11 +9,12 @@ import torch
 
 from hpctrain.distributed.heartbeat import Heartbeat
 from hpctrain.distributed.world import World, node_name
+from hpctrain.metrics.progress import describe_event
 from hpctrain.metrics.record import MetricsWriter
 from hpctrain.monitor.ledger import Ledger, read_ledgers, sum_up
 from hpctrain.monitor.nvml import NvmlError, NvmlGpu
 from hpctrain.monitor.pace import Governor
-from hpctrain.monitor.sampler import Sampler, describe
+from hpctrain.monitor.sampler import Sampler
 from hpctrain.monitor.sensors import Sensors
 from hpctrain.profile.schema import MonitorSection
 from hpctrain.rundir import RunDir
@@ -61,7 +62,8 @@ def build_sampler(
         if metrics is not None:
             metrics.event(name, heartbeat.step, **fields)
         elif name != "sensors":
-            print(f"hpctrain: rank {world.rank}: {describe(name, fields)}", file=sys.stderr, flush=True)
+            text = describe_event({"event": name, "step": heartbeat.step, **fields})
+            print(f"hpctrain: rank {world.rank}: {text}", file=sys.stderr, flush=True)
 
     return Sampler(
         sensors,
