@@ -29,12 +29,12 @@ class Machine:
         """Write one file, as a whole, as the kernel shows it; ``!EIO`` makes it unreadable."""
         target = self.root / path
         target.parent.mkdir(parents=True, exist_ok=True)
+        if target.is_dir():
+            target.rmdir()
         if contents == "!EIO":
             target.unlink(missing_ok=True)
             target.mkdir()  # reading a folder fails with an OSError, too
             return
-        if target.is_dir():
-            target.rmdir()
         temporary = target.with_name(f"{target.name}.new")
         temporary.write_text(f"{contents}\n")
         temporary.replace(target)

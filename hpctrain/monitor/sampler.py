@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import sys
 import threading
@@ -48,7 +47,7 @@ class Sampler:
 
     Notes
     -----
-    Whatever goes wrong in a sample is said once and costs that sample; the pace then falls back to full speed.
+    Whatever goes wrong in a sample is said once and costs that sample; without a reading the pace goes back to full speed, level by level.
     """
 
     def __init__(
@@ -72,7 +71,7 @@ class Sampler:
         self._mean_w: float | None = None
         self._mode: str | None = None
         self._absent: dict[str, str] | None = None
-        self._failed = False
+        self._failed = self._is_judged = False
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._sample_until_ended, name="monitor", daemon=True)
 
@@ -112,10 +111,11 @@ class Sampler:
 
     def sample(self) -> None:
         """Read all sensors once and act on it."""
+        self._is_judged = False
         try:
             self._sample()
         except Exception as error:  # the machine is only watched: a surprise in here never ends a run
-            with contextlib.suppress(Exception):
+            if not self._is_judged:
                 self._governor.update(self._clock(), [])
             if not self._failed:
                 self._failed = True
@@ -133,7 +133,9 @@ class Sampler:
         for alarm in alarms:
             self._event("over_current", what=alarm)
         readings = self._sensors.readings(values, self._mean_power_w(now_s, values))
-        if (change := self._governor.update(now_s, readings, alarms)) is not None:
+        change = self._governor.update(now_s, readings, alarms)
+        self._is_judged = True
+        if change is not None:
             self._tell(change)
         self._last_s = now_s
         values |= {"pace": self.level.word, "duty": round(self.duty, 3)}

@@ -126,7 +126,9 @@ def test_power_slows_a_run_but_never_halts_it():
 
 def test_the_coolest_zone_does_not_hide_the_hottest():
     governor = Governor(dwell_s=0.0)
-    change = governor.update(0.0, [Reading("tboard", 40.0, ORIN), Reading("gpu", 93.0, ORIN), Reading("cpu", 86.0, ORIN)])
+    change = governor.update(
+        0.0, [Reading("tboard", 40.0, ORIN), Reading("gpu", 93.0, ORIN), Reading("cpu", 86.0, ORIN)]
+    )
     assert change.level is HOT
     assert change.reason.startswith("gpu 93.0 °C")
 
