@@ -47,7 +47,8 @@ class Sampler:
 
     Notes
     -----
-    Whatever goes wrong in a sample is said once and costs that sample; without a reading the pace goes back to full speed, level by level.
+    Whatever goes wrong in a sample is said once and costs that sample; without a reading the pace goes back to
+    full speed, level by level.
     """
 
     def __init__(

@@ -38,7 +38,8 @@ class Watched:
         self.clock, self.samples, self.events = Clock(), [], []
         self.sampler = Sampler(
             Sensors(self.machine.root, **limits), Governor(dwell_s=10.0), Ledger(self.run, rank, attempt, "here"), 5.0,
-            step=lambda: 42, on_sample=self.samples.append, on_event=lambda name, fields: self.events.append((name, fields)),
+            step=lambda: 42, on_sample=self.samples.append,
+            on_event=lambda name, fields: self.events.append((name, fields)),
             clock=self.clock,
         )  # fmt: skip
 
