@@ -20,6 +20,7 @@ COMMANDS = {
     "render": "print the batch script and the files a submit would write",
     "submit": "check, render and submit a profile; returns at once (also: hpc-submit)",
     "status": "where a run stands, and who says so",
+    "monitor": "live view of a run: progress, power, heat; or the sensors of this machine",
     "logs": "print or follow the logs of a run",
     "cancel": "stop a run for good; its state is saved",
     "list": "runs on disk, newest first",

@@ -60,7 +60,7 @@ class Sensors:
         self.memory = HostMemory(root) if of_node else None
         self._packages, self._why_no_packages = find_packages(root) if of_node else ([], "")
         self._packages = [] if self.is_jetson else self._packages
-        self._limits = self._find_limits(thermal_limit_c, power_limit_w)
+        self.limits = self._find_limits(thermal_limit_c, power_limit_w)
 
     def read(self, now_s: float, meter: EnergyMeter) -> Values:
         """Read everything once, and add the energy since the last time to the meter.
@@ -131,7 +131,7 @@ class Sensors:
         """
         told = {zone.name: values.get(f"temperature_{zone.name}_c") for zone in self.zones}
         told |= {"GPU": values.get("gpu_temperature_c"), "power": watts}
-        known = [(name, told[name], limit) for name, limit in self._limits.items()]
+        known = [(name, told[name], limit) for name, limit in self.limits.items()]
         return [Reading(name, value, limit) for name, value, limit in known if value is not None]
 
     @staticmethod
