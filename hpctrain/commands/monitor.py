@@ -16,6 +16,10 @@ from hpctrain.launch.runs import DEFAULT_RUNS_DIR, find_run
 from hpctrain.rundir import RunDir
 
 
+_OVER = ("finished", "failed", "cancelled")
+"""A run that was stopped or lost may well come back."""
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``hpctrain monitor``."""
     parser.add_argument("run_name", nargs="?", metavar="RUN", help="path, name, run id or job id (default: the newest)")
@@ -58,7 +62,7 @@ def _watch(directory: RunDir, interval_s: float) -> int:
     try:
         frame = read_frame(directory)
         with Live(draw(frame), auto_refresh=False) as live:
-            while frame.status.is_active or frame.status.state == "unknown":
+            while frame.status.state not in _OVER:
                 time.sleep(interval_s)
                 frame = read_frame(directory)
                 live.update(draw(frame), refresh=True)

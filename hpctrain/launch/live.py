@@ -18,6 +18,7 @@ from hpctrain.launch.present import duration, steps
 from hpctrain.launch.status import RunStatus, describe
 from hpctrain.metrics.progress import describe_event
 from hpctrain.monitor.ledger import RankState, RunEnergy, read_ledgers, sum_up
+from hpctrain.monitor.sensors import Sensors
 from hpctrain.rundir import RunDir, read_json
 
 NUM_EVENTS = 6
@@ -26,7 +27,7 @@ MOST_RANKS = 16
 _STALE_INTERVALS = 6.0
 """Samples that may be missed before what a rank last told is called old."""
 _STYLES = {"ok": "green", "warm": "yellow", "hot": "bold red", "critical": "bold white on red"}
-_QUIET_EVENTS = frozenset({"first_step", "best", "sensors", "data"})
+_QUIET_EVENTS = frozenset({"first_step", "best", "sensors", "data", "checkpoint"})
 _RECORDS_LOOKED_AT = 4000
 """From the end of metrics.jsonl, to find the last events."""
 
@@ -183,20 +184,16 @@ def _row(state: RankState, frame: Frame) -> list[Text | str]:
         used, total = values["memory_total_gib"] - values["memory_available_gib"], values["memory_total_gib"]
         memory = f"{used:.1f}/{total:.0f} GiB"  # of the node: on a Jetson it is the GPU's too
     celsius = _temperature(state)
-    watts = next(
-        (values[name] for name in ("board_power_w", "gpu_power_w", "cpu_package_power_w") if name in values), None
-    )
+    is_silent = is_old and frame.status.state == "running"
     return [
         str(state.rank),
         state.host,
-        f"silent {duration(age_s)}"
-        if is_old and frame.status.state == "running"
-        else frame.states.get(state.rank, "-"),
+        f"silent {duration(age_s)}" if is_silent else frame.states.get(state.rank, "-"),
         Text(pace, style=_STYLES.get(pace.split()[0], "")),
         _with(values.get("gpu_utilisation_percent"), "{:.0f} %"),
         memory,
         f"{celsius:.0f}" if celsius > -math.inf else "-",
-        _with(watts, "{:.1f} W"),
+        _with(Sensors.power_w(values), "{:.1f} W"),
         _with(values.get("process_cpu_percent"), "{:.0f} %"),
         _with(values.get("process_memory_gib"), "{:.2f} GiB"),
     ]

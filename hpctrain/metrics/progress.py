@@ -276,7 +276,9 @@ def _finished(record: dict[str, Any], fields: dict[str, Any]) -> str:
 
 def _sensors(record: dict[str, Any], fields: dict[str, Any]) -> str:
     absent = fields.get("absent") or {}
-    return f"not told by this machine: {', '.join(f'{name} ({why})' for name, why in absent.items())}" if absent else ""
+    if not absent:
+        return f"{len(fields.get('found') or [])} sensors of this machine are read"
+    return f"not told by this machine: {', '.join(f'{name} ({why})' for name, why in absent.items())}"
 
 
 _PACE_WORDS = {"ok": "full speed again", "warm": "slows down", "hot": "waits", "critical": "saves and leaves"}
