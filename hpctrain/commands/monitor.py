@@ -15,7 +15,6 @@ from pathlib import Path
 from hpctrain.launch.runs import DEFAULT_RUNS_DIR, find_run
 from hpctrain.rundir import RunDir
 
-
 _OVER = ("finished", "failed", "cancelled")
 """A run that was stopped or lost may well come back."""
 

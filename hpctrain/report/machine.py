@@ -41,7 +41,7 @@ _FIGURES: tuple[tuple[str, str, tuple[Line, ...]], ...] = (
     (
         "Memory", "GiB",
         (("gpu_memory_used_gib", "c1", "GPU of rank 0"), ("process_memory_gib", "c3", "process of rank 0"),
-         ("swap_used_gib", "c4", "swap of the node")),
+         ("memory_available_gib", "c4", "left on the node")),
     ),
 )  # fmt: skip
 
