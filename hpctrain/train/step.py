@@ -18,7 +18,7 @@ from hpctrain.spectra.batch import SpectraBatch
 from hpctrain.spectra.transform import augment, normalise
 from hpctrain.train.adamw import AdamW
 from hpctrain.train.badpixels import BAD_SUMS, count_bad
-from hpctrain.train.pacing import Pacer
+from hpctrain.train.pacing import PaceFlags, Pacer
 from hpctrain.train.randomness import seed_random_numbers
 from hpctrain.train.scaling import LossScale, scale_and_clip
 from hpctrain.train.schedule import Schedule, mix
@@ -112,8 +112,8 @@ class UpdateStep:
         Moving averages of the parameters, in their order.
     stop : StopRequest
         Its flags ride on the reduction of the sums.
-    pacer : Pacer
-        Lets this rank rest between micro-batches; its flags ride along.
+    pacer : Pacer, optional
+        Lets this rank rest between micro-batches; its flags ride along. None never rests.
     """
 
     def __init__(
@@ -128,7 +128,7 @@ class UpdateStep:
         loss_scale: LossScale,
         ema: list[torch.Tensor] | None,
         stop: StopRequest,
-        pacer: Pacer,
+        pacer: Pacer | None = None,
     ) -> None:
         self._world, self._schedule, self._data, self._train = world, schedule, data, train
         self._model, self._optimizer, self._loss_scale, self._ema, self._stop = model, optimizer, loss_scale, ema, stop
@@ -161,7 +161,8 @@ class UpdateStep:
         for index in range(self._accumulation):
             is_last = index + 1 == self._accumulation
             micro = index * self._world.world_size + self._world.rank
-            self._pacer.rest()
+            if self._pacer is not None:
+                self._pacer.rest()
             batch = self._prepare(next(batches), step, micro)
             # Gradients travel once per update, in the backward pass of the last micro-batch.
             with contextlib.nullcontext() if is_last else self._no_sync():
@@ -184,7 +185,7 @@ class UpdateStep:
 
     def _flags(self) -> torch.Tensor:
         """Return whether this rank asks to stop or to wait; nothing is copied to the device while it does not."""
-        pace = self._pacer.flags()
+        pace = PaceFlags() if self._pacer is None else self._pacer.flags()
         flags = (*self._stop.flags(), pace.hot, pace.critical)
         return torch.tensor(flags, dtype=torch.float64, device=self._device) if any(flags) else self._no_flags
 

@@ -20,19 +20,11 @@ FACTS = DataFacts(2000, (3600.0, 9824.0), 0.0, 3.0, 6712.0)
 REAL_RUN = """
 import sys
 import torch
-from hpctrain.distributed.heartbeat import Heartbeat
 from hpctrain.distributed.stop import StopRequest
-from hpctrain.distributed.watchdog import Watchdog
 from hpctrain.distributed.world import World
-from hpctrain.monitor.ledger import Ledger
-from hpctrain.monitor.pace import Governor
-from hpctrain.monitor.sampler import Sampler
-from hpctrain.monitor.sensors import Sensors
 from hpctrain.profile.schema import Profile
-from hpctrain.rundir import RunDir
 from hpctrain.train.build import build_network, build_optimizer
 from hpctrain.train.memory import DataFacts, _fake_batches
-from hpctrain.train.pacing import Pacer
 from hpctrain.train.scaling import LossScale
 from hpctrain.train.schedule import Schedule
 from hpctrain.train.step import UpdateStep
@@ -46,19 +38,12 @@ def memory(key):
     with open("/proc/self/status") as status:
         return 1024 * int(next(line for line in status if line.startswith(key)).split()[1])
 
-def pacer_at_full_speed():
-    run, world, stop = RunDir("unused"), World(), StopRequest()
-    sampler = Sampler(Sensors(), Governor(0.0), Ledger(run, 0, 1, "here"), 1.0, lambda: 0)
-    return Pacer(world, device, stop, Heartbeat(run, world, 1, 1.0), Watchdog(None, run.logs, str), sampler)
-
-pacer = pacer_at_full_speed()
-
 def train(batch_size):
     section = profile.train.model_copy(update={"batch_size": batch_size})
     one = profile.model_copy(update={"train": section})
     model = build_network(one, facts, device)
     update = UpdateStep(World(), Schedule(one, 100_000), 2000, one.data, section, model,
-                        build_optimizer(model, section), LossScale("fp32", device), None, StopRequest(), pacer)
+                        build_optimizer(model, section), LossScale("fp32", device), None, StopRequest())
     for step in range(2):
         update(step, _fake_batches(facts, batch_size))
 
