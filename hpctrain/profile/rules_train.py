@@ -113,6 +113,9 @@ def _check_precision(judge: Judge) -> None:
 def _check_init_from(judge: Judge) -> None:
     name = judge.profile.train.init_from
     if name is None:
+        if judge.profile.train.keep_zeros:
+            message = "keeps the zeros of a pruned network, but there is none to start from; set train.init_from"
+            judge.problem(message, "train.keep_zeros", "train.init_from")
         return
     path = Path(name)
     if not path.exists():

@@ -351,6 +351,8 @@ class TrainSection(Section):
     """Of weights, sample order, dropout, latent noise and augmentation."""
     init_from: PathText | None = None
     """A run directory or model.safetensors whose weights to start from."""
+    keep_zeros: Switch = False
+    """Matrices and filters keep the zeros that `init_from` brings: what was pruned stays pruned."""
     device: Literal["auto", "cuda", "cpu"] = "auto"
     """``auto`` is the GPU where there is one."""
 
@@ -394,6 +396,57 @@ class MonitorSection(Section):
     """GPU memory and utilisation are read this often [s]."""
 
 
+class GatesSection(Section):
+    """How much an export may lose, overall and in each bin of signal to noise ratio and redshift; none judges nothing.
+
+    Before is the trained network in PyTorch and float32, after is the exported one through the runtime of the device.
+    """
+
+    chi2: Annotated[float, Field(ge=0)] | None = 0.02
+    """Largest relative rise of the median reduced chi-square of reconstructions."""
+    latent_error: Annotated[float, Field(gt=0)] | None = 0.02
+    """Largest rms error of the latents, in units of their standard deviation over the held-out spectra. After pruning
+    by the network that was pruned: fine-tuning gives latents a meaning of their own."""
+    anomaly_rank: Annotated[float, Field(ge=-1, le=1)] | None = 0.99
+    """Lowest Spearman correlation of anomaly scores before and after; like `latent_error` by the pruned network."""
+    pruned_anomaly_rank: Annotated[float, Field(ge=-1, le=1)] | None = None
+    """The same against the network before pruning. None by default, as the latents are others; chi2 and classes are
+    always compared with the network before pruning."""
+    class_f1: Annotated[float, Field(ge=0, le=1)] | None = 0.02
+    """Largest drop of the macro-averaged F1 of `class_column` from the nearest neighbours among the latents of
+    training spectra."""
+    min_spectra: Annotated[int, Field(ge=2)] = 20
+    """Bins with fewer spectra are named, not judged."""
+
+
+class EdgeSection(Section):
+    """What ``hpctrain export`` makes of the trained network for a small device, and what it must hold."""
+
+    gates: GatesSection = GatesSection()
+    class_column: PathText | None = None
+    """Column of the spectra files with a class of each object (text or integer); none judges no classes."""
+    latency_ms: Annotated[float, Field(gt=0)] | None = None
+    """Largest 95th percentile of the time from one spectrum in memory to its row of the catalogue [ms], on the machine
+    that exports; with a TensorRT engine, what trtexec measured and the preparation here. None judges none."""
+    latency_batch: Annotated[int, Field(ge=1, le=65536)] = 64
+    """Spectra at once in the second latency measurement, and the largest batch of a TensorRT engine."""
+    snr_edges: list[float] | None = None
+    """Inner edges of the bins in median signal to noise ratio per pixel, rising; none takes quartiles."""
+    redshift_edges: list[float] | None = None
+    """Inner edges of the bins in redshift, rising; none takes quartiles."""
+    max_held_out: Annotated[int, Field(ge=20)] = 4096
+    """Held-out spectra the gates look at: of the test split where there is one, else of the validation split."""
+    calibration_spectra: Annotated[int, Field(ge=8)] = 256
+    """Training spectra that set the ranges of INT8 and say which filters matter; spread over signal to noise ratio
+    and redshift."""
+    prune_rounds: Annotated[int, Field(ge=1, le=100)] = 3
+    """Times to prune a little and train again."""
+    finetune_steps: Annotated[int, Field(ge=0)] = 500
+    """Updates after each pruning; 0 does not train."""
+    finetune_learning_rate: Annotated[float, Field(gt=0, lt=10)] | None = None
+    """Peak learning rate of these; none is a fifth of train.learning_rate."""
+
+
 class Profile(Section):
     """One training run."""
 
@@ -410,6 +463,7 @@ class Profile(Section):
     checkpoint: CheckpointSection = CheckpointSection()
     track: TrackSection = TrackSection()
     monitor: MonitorSection = MonitorSection()
+    edge: EdgeSection = EdgeSection()
 
     @property
     def global_batch(self) -> int:

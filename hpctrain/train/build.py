@@ -35,6 +35,7 @@ from hpctrain.train.scaling import LossScale
 from hpctrain.train.schedule import Schedule, mix
 from hpctrain.train.state import Progress
 from hpctrain.train.step import UpdateStep
+from hpctrain.train.zeros import find_zeros
 
 
 @dataclass(frozen=True)
@@ -230,6 +231,7 @@ def build_run(
         loss_scale,
         None if averaged is None else [averaged[names[p]] for p in optimizer.parameters],
         stop,
+        find_zeros(optimizer.parameters) if profile.train.keep_zeros else (),
     )
     heartbeat.total_steps = schedule.total_steps
     checkpoints = None

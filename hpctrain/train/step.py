@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -21,6 +21,7 @@ from hpctrain.train.badpixels import BAD_SUMS, count_bad
 from hpctrain.train.randomness import seed_random_numbers
 from hpctrain.train.scaling import LossScale, scale_and_clip
 from hpctrain.train.schedule import Schedule, mix
+from hpctrain.train.zeros import Mask, mask_gradients
 
 _AUTOCAST = {"fp16": torch.float16, "bf16": torch.bfloat16}
 
@@ -101,6 +102,8 @@ class UpdateStep:
         Moving averages of the parameters, in their order.
     stop : StopRequest
         Its flags ride on the reduction of the sums.
+    zeros : sequence of (Parameter, Tensor)
+        Weights that stay 0, from :func:`~hpctrain.train.zeros.find_zeros`.
     """
 
     def __init__(
@@ -115,9 +118,11 @@ class UpdateStep:
         loss_scale: LossScale,
         ema: list[torch.Tensor] | None,
         stop: StopRequest,
+        zeros: Sequence[Mask] = (),
     ) -> None:
         self._world, self._schedule, self._data, self._train = world, schedule, data, train
         self._model, self._optimizer, self._loss_scale, self._ema, self._stop = model, optimizer, loss_scale, ema, stop
+        self._zeros = zeros
         self._parameters = optimizer.parameters
         self._accumulation = schedule.accumulation(world.world_size)
         self._device = self._parameters[0].device
@@ -197,6 +202,7 @@ class UpdateStep:
         if self._loss_scale.enabled:
             used_scale = used_scale.clone()
             factor = factor / used_scale
+        mask_gradients(self._zeros)
         gradients = [p.grad for p in self._parameters if p.grad is not None]
         norm, nonfinite = scale_and_clip(gradients, factor, self._train.clip_norm)
         self._optimizer.step(self._schedule.learning_rate(step), nonfinite)
