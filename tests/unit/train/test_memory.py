@@ -41,7 +41,7 @@ def memory(key):
 def train(batch_size):
     section = profile.train.model_copy(update={"batch_size": batch_size})
     one = profile.model_copy(update={"train": section})
-    model = build_network(one, facts, device)
+    model = build_network(one.train, one.model, facts, device)
     update = UpdateStep(World(), Schedule(one, 100_000), 2000, one.data, section, model,
                         build_optimizer(model, section), LossScale("fp32", device), None, StopRequest())
     for step in range(2):
