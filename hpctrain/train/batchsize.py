@@ -8,6 +8,7 @@ profile's in any case, so the size changes speed and memory, and the result only
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable
 
 import numpy as np
@@ -17,6 +18,7 @@ from hpctrain.distributed.group import gather_json
 from hpctrain.distributed.stop import StopRequest
 from hpctrain.distributed.world import World
 from hpctrain.errors import Problem, ProfileError
+from hpctrain.metrics.progress import describe_event
 from hpctrain.metrics.record import MetricsWriter
 from hpctrain.monitor.available import available_memory_bytes
 from hpctrain.profile.load import dump_profile
@@ -86,7 +88,7 @@ def settle_batch_size(
     if world.is_main:
         write_atomic(directory.profile, dump_profile(settled))
     if metrics is not None:
-        metrics.event(
+        event = metrics.event(
             "batch_size",
             0,
             batch_size=settled.train.batch_size,
@@ -94,6 +96,7 @@ def settle_batch_size(
             needed_gib=round(needed_bytes(min(found)) / GIB, 3),
             free_gib=round(free_bytes / GIB, 3),
         )
+        print(f"hpctrain: {describe_event(event)}", file=sys.stderr, flush=True)
     return settled
 
 
