@@ -94,9 +94,14 @@ class Verdict:
     limit: float
     verdict: str
 
+    @property
+    def name(self) -> str:
+        return f"{self.gate}, {self.where}"
+
     def to_json(self) -> dict[str, Any]:
-        """Return plain values for ``bundle.json``."""
-        return asdict(self)
+        """Return plain values for ``bundle.json``; ``passed`` is absent where there was nothing to judge."""
+        judged = {} if self.verdict == TOO_FEW else {"passed": self.verdict == PASSED}
+        return {"name": self.name, **asdict(self), **judged}
 
 
 def make_bins(snr: np.ndarray, redshift: np.ndarray, edge: EdgeSection, usable: np.ndarray) -> list[Bin]:

@@ -106,4 +106,5 @@ def with_meaning(
     if reference is not None:
         known = np.isfinite(reference[0]).all(axis=1)
         found = nearest_classes(reference[0][known], reference[1][known], latents)
-    return Seen(latents, chi2, forest.score(latents), found)
+    stored = latents.astype(np.float16).astype(np.float32)  # the catalogue holds half precision, and so does its score
+    return Seen(latents, chi2, forest.score(stored), found)
