@@ -29,6 +29,7 @@ COMMANDS = {
     "data": "how fast files of spectra are, a faster layout for them, and whether they are whole",
     "encode": "latents, reconstruction error and anomaly score of every spectrum",
     "infer": "run an exported bundle over FITS or HDF5 files, on a device without torch",
+    "export": "a smaller, faster network for a device, and proof that it is as good",
     "report": "write the HTML report of a run",
     "schema": "write the JSON Schema of profiles, for editors",
     "platforms": "list the GPUs and boards that profiles can name",
@@ -63,7 +64,7 @@ def _overview() -> str:
         *(f"  {name:<{width}}  {text}" for name, text in COMMANDS.items()),
         "",
         "hpctrain COMMAND --help says more. Exit codes: 0 done, 1 our bug, 2 profile or command line, 3 cluster or",
-        "site, 4 data, 5 checkpoint, 6 diverged, 75 saved and to be requeued.",
+        "site, 4 data, 5 checkpoint, 6 diverged, 7 export failed a gate, 75 saved and to be requeued.",
     ]
     return "\n".join(lines)
 

@@ -14,6 +14,7 @@ import torch
 
 from hpctrain.edge.networks import BATCH, ExportedNetwork
 from hpctrain.edge.packages import need
+from hpctrain.edge.runtime import OnnxNetwork
 from hpctrain.errors import CheckpointError
 
 OPSET = 18
@@ -91,26 +92,6 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def open_session(path: Path, num_threads: int = 0) -> object:
-    """Open an ONNX file in onnxruntime on the CPU.
-
-    Parameters
-    ----------
-    path : Path
-    num_threads : int
-        Of one operation; 0 leaves it to the runtime.
-
-    Returns
-    -------
-    onnxruntime.InferenceSession
-    """
-    (onnxruntime,) = need("onnxruntime", extra="edge")
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.intra_op_num_threads = num_threads
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-
-
 def largest_differences(path: Path, network: ExportedNetwork) -> dict[str, float]:
     """Compare a graph with PyTorch at several batch sizes; some spectra are masked wholly.
 
@@ -119,15 +100,16 @@ def largest_differences(path: Path, network: ExportedNetwork) -> dict[str, float
     dict of float
         By output: largest absolute difference over the largest absolute value of PyTorch's.
     """
-    session = open_session(path)
+    compute = OnnxNetwork(path, ["CPUExecutionProvider"])
     largest = {port.name: 0.0 for port in network.outputs}
     for size in CHECKED_BATCHES:
         inputs = network.example(size)
         with torch.no_grad():
             expected = network.module(*inputs)
         feeds = {port.name: value.numpy() for port, value in zip(network.inputs, inputs, strict=True)}
-        found = session.run([port.name for port in network.outputs], feeds)
-        for port, theirs, ours in zip(network.outputs, found, expected, strict=True):
+        found = compute(feeds)
+        for port, ours in zip(network.outputs, expected, strict=True):
+            theirs = found[port.name]
             if theirs.shape != port.sized(size):
                 raise CheckpointError(f"{path}: {port.name} has shape {theirs.shape}, not {port.sized(size)}")
             scale = float(ours.abs().max()) or 1.0
