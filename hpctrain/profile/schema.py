@@ -394,14 +394,28 @@ class TrackSection(Section):
 
 
 class MonitorSection(Section):
-    """Signs of life."""
+    """Signs of life, sensors, and the limits of the machine."""
 
     heartbeat_s: Annotated[float, Field(gt=0, le=3600)] = 10.0
     """Each rank writes its step this often [s]."""
     hang_timeout_s: Annotated[float, Field(gt=0, le=86400)] | None = 1800.0
     """A rank without any progress for so long [s] writes its stacks to the log and ends; the job is requeued."""
-    gpu_interval_s: Annotated[float, Field(gt=0, le=3600)] = 5.0
-    """GPU memory and utilisation are read this often [s]."""
+    sample_interval_s: Annotated[float, Field(gt=0, le=3600)] = 5.0
+    """The sensors are read this often [s]: GPU, power, temperatures, memory, CPU. A sample costs a millisecond or two
+    of a thread's time."""
+    thermal_limit_c: Annotated[float, Field(ge=30, le=120)] | None = None
+    """Temperature [°C] above which the run slows down; 7 °C above it waits, 15 °C above (or at the board's own last
+    point) it saves and leaves. None takes a Jetson's own trip points, and lets the driver look after other GPUs."""
+    power_limit_w: Annotated[float, Field(gt=0, le=100000)] | None = None
+    """Power [W] to stay below: of a Jetson's module, else of each rank's GPU. The run slows down from 90 % of it on;
+    none has no limit."""
+    dwell_s: Annotated[float, Field(ge=0, le=3600)] = 10.0
+    """Shortest time [s] at a pace before the next faster one, so that the run does not flutter between two."""
+    prometheus_textfile: PathText | None = None
+    """File ending in ``.prom`` for the textfile collector of node_exporter; ``%r`` becomes the run's name and id. Needs
+    ``hpctrain[prometheus]``."""
+    prometheus_port: Annotated[int, Field(ge=1024, le=65535)] | None = None
+    """Port on rank 0's node where Prometheus can ask; anybody who reaches it can. Needs ``hpctrain[prometheus]``."""
 
 
 class GatesSection(Section):

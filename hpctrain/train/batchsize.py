@@ -27,6 +27,7 @@ from hpctrain.profile.schema import MAX_BATCH_SIZE, Profile
 from hpctrain.rundir import RunDir, write_atomic
 from hpctrain.train.build import Spectra, build_network, build_optimizer
 from hpctrain.train.memory import GIB, DataLook, measure_with
+from hpctrain.train.pacing import FullSpeed
 from hpctrain.train.scaling import LossScale
 from hpctrain.train.schedule import Schedule
 from hpctrain.train.step import UpdateStep
@@ -143,6 +144,7 @@ def _runs(profile: Profile, world: World, device: torch.device, spectra: Spectra
             LossScale(alone.train.precision, device),
             None,
             StopRequest(),
+            FullSpeed(),
         )
         rows = np.full(alone.train.batch_size, -1, dtype=np.int64)
         update(0, (spectra.source.read(rows) for _ in range(alone.accumulation)))

@@ -25,6 +25,7 @@ from hpctrain.metrics.tensorboard import TensorBoardExporter
 from hpctrain.models import build_model
 from hpctrain.models.facts import DataFacts
 from hpctrain.models.store import CARD, load_weights, read_card, with_grid_of, write_card
+from hpctrain.monitor.sampler import Sampler
 from hpctrain.profile.remote import is_remote
 from hpctrain.profile.schema import DataSection, ModelSection, Profile, TrainSection
 from hpctrain.rundir import RunDir
@@ -32,10 +33,12 @@ from hpctrain.spectra.hdf5 import SpectraSet, open_spectra
 from hpctrain.spectra.split import TRAIN, VALIDATION, assign_split, choose_rows
 from hpctrain.train.adamw import AdamW
 from hpctrain.train.freeze import freeze
+from hpctrain.train.pacing import Pacer
 from hpctrain.train.scaling import LossScale
 from hpctrain.train.schedule import Schedule, mix
 from hpctrain.train.state import Progress
 from hpctrain.train.step import UpdateStep
+from hpctrain.train.watch import build_sampler, subscribe_prometheus
 from hpctrain.train.zeros import find_zeros
 
 
@@ -74,6 +77,10 @@ class Run:
         The network itself: what is saved, evaluated and exported.
     averaged : dict of str to Tensor, or None
         Moving averages of its parameters by name.
+    sampler : Sampler
+        Reads the sensors; to be entered while the run trains.
+    pacer : Pacer
+        Slows the run down where the sensors say so.
     metrics, tensorboard : only on rank 0, else None
     """
 
@@ -96,6 +103,8 @@ class Run:
     checkpoints: CheckpointWriter | None
     metrics: MetricsWriter | None
     tensorboard: TensorBoardExporter | None
+    sampler: Sampler
+    pacer: Pacer
 
 
 def make_data(data: DataSection, world: World) -> None:
@@ -242,6 +251,8 @@ def build_run(
         averaged = {name: p.detach().clone() for name, p in model.named_parameters() if p.requires_grad}
     loss_scale = LossScale(profile.train.precision, device)
     names = {parameter: name for name, parameter in model.named_parameters()}
+    sampler = build_sampler(directory, profile.monitor, world, device, attempt, heartbeat, metrics)
+    pacer = Pacer(world, device, stop, heartbeat, watchdog, sampler)
     update = UpdateStep(
         world,
         schedule,
@@ -253,6 +264,7 @@ def build_run(
         loss_scale,
         None if averaged is None else [averaged[names[p]] for p in optimizer.parameters],
         stop,
+        pacer,
         find_zeros(optimizer.parameters) if profile.train.keep_zeros else (),
     )
     heartbeat.total_steps = schedule.total_steps
@@ -281,6 +293,8 @@ def build_run(
         checkpoints=checkpoints,
         metrics=metrics,
         tensorboard=None,
+        sampler=sampler,
+        pacer=pacer,
     )
 
 
@@ -294,6 +308,7 @@ def subscribe_exporters(run: Run) -> None:
             run.directory, purge_step=run.progress.step + 1, num_figures=run.profile.track.num_figures
         )
         run.metrics.subscribe(run.tensorboard)
+    subscribe_prometheus(run.directory, run.profile.monitor, run.world, run.metrics, run.progress.step)
 
 
 def device_facts(device: torch.device) -> dict[str, object]:

@@ -38,6 +38,7 @@ from hpctrain.spectra.hdf5 import open_spectra
 from hpctrain.spectra.split import TRAIN, assign_split
 from hpctrain.spectra.transform import augment
 from hpctrain.train.freeze import freeze
+from hpctrain.train.pacing import FullSpeed
 from hpctrain.train.scaling import LossScale
 from hpctrain.train.schedule import Schedule
 from hpctrain.train.step import UpdateStep
@@ -153,6 +154,7 @@ def measure_peak_bytes(profile: Profile, facts: DataFacts, batch_size: int) -> t
             LossScale(train.precision, torch.device("cpu")),
             averaged,
             StopRequest(),
+            FullSpeed(),
         )
         for step in range(2):
             update(step, _fake_batches(facts, batch_size))
