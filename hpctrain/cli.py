@@ -19,6 +19,7 @@ COMMANDS = {
     "check": "say what is wrong with a profile, before it queues",
     "render": "print the batch script and the files a submit would write",
     "submit": "check, render and submit a profile; returns at once (also: hpc-submit)",
+    "local": "train here and now, in the foreground (also: python -m hpctrain.local)",
     "status": "where a run stands, and who says so",
     "monitor": "live view of a run: progress, power, heat; or the sensors of this machine",
     "logs": "print or follow the logs of a run",
@@ -28,6 +29,8 @@ COMMANDS = {
     "simulate": "write realistic quasar and galaxy spectra",
     "data": "how fast files of spectra are, a faster layout for them, and whether they are whole",
     "encode": "latents, reconstruction error and anomaly score of every spectrum",
+    "infer": "run an exported bundle over FITS or HDF5 files, on a device without torch",
+    "export": "a smaller, faster network for a device, and proof that it is as good",
     "report": "write the HTML report of a run",
     "schema": "write the JSON Schema of profiles, for editors",
     "platforms": "list the GPUs and boards that profiles can name",
@@ -62,7 +65,7 @@ def _overview() -> str:
         *(f"  {name:<{width}}  {text}" for name, text in COMMANDS.items()),
         "",
         "hpctrain COMMAND --help says more. Exit codes: 0 done, 1 our bug, 2 profile or command line, 3 cluster or",
-        "site, 4 data, 5 checkpoint, 6 diverged, 75 saved and to be requeued, 78 saved because it was too hot.",
+        "site, 4 data, 5 checkpoint, 6 diverged, 7 export failed a gate, 75 saved and to be requeued, 78 saved because too hot.",
     ]
     return "\n".join(lines)
 

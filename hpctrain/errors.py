@@ -8,6 +8,7 @@
     ├── DataError            4   spectra that cannot be read or used
     ├── CheckpointError      5   no whole checkpoint, or a run directory that another attempt owns
     ├── DivergedError        6   the loss or a gradient is not finite
+    ├── GateError            7   an export lost more than its gates allow
     └── NodeError           77   some nodes of the job are not fit; the batch script tries again without them
 
 Being stopped by the queue is no error: the trainer saves, leaves with :data:`EXIT_REQUEUE`, and the batch script
@@ -99,6 +100,12 @@ class DivergedError(HpctrainError):
     """The loss or a gradient is NaN or infinite; names the step and the objects in the batch."""
 
     exit_code = 6
+
+
+class GateError(HpctrainError):
+    """An exported network lost more of its science, or is slower, than the gates of the profile allow."""
+
+    exit_code = 7
 
 
 class NodeError(HpctrainError):

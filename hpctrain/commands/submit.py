@@ -63,7 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.dry_run:
         print(describe_dry_run(submission_from(wanted)))
         return 0
-    findings = _check(wanted, memory=not arguments.no_memory, even_without_device=arguments.check)
+    findings = warn_or_refuse(wanted, memory=not arguments.no_memory, even_without_device=arguments.check)
     submission = submission_from(wanted)
     said = _ask_the_cluster(submission)
     if arguments.check:
@@ -198,7 +198,7 @@ def _run_to_resume(arguments: argparse.Namespace) -> RunDir | None:
     return run_dir
 
 
-def _check(wanted: Wanted, memory: bool, even_without_device: bool) -> Findings:
+def warn_or_refuse(wanted: Wanted, memory: bool, even_without_device: bool = False) -> Findings:
     """Refuse what cannot work, before anything is written; of an array, every task is looked at.
 
     The memory estimate costs seconds the first time: without a device to compare it with, only ``--check`` shows it.

@@ -11,8 +11,7 @@ import time
 from submitit.local.local import LocalExecutor
 
 from hpctrain.errors import SiteError
-from hpctrain.launch.plan import checkout_root
-from hpctrain.launch.slurm import clean_environment
+from hpctrain.launch.environment import enter_clean_environment
 from hpctrain.launch.supervisor import ALL_GPUS, VISIBLE_GPUS, is_supervised, supervisor_path
 from hpctrain.rundir import RunDir, read_json
 
@@ -80,12 +79,8 @@ def _in_a_session_of_its_own(run: RunDir) -> None:
         nothing = os.open(os.devnull, os.O_RDONLY)
         for descriptor, number in ((nothing, 0), (log, 1), (log, 2)):
             os.dup2(descriptor, number)
-        environment = clean_environment()
-        environment[VISIBLE_GPUS] = environment.get("CUDA_VISIBLE_DEVICES", ALL_GPUS)
-        if root := checkout_root():
-            environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(root), environment.get("PYTHONPATH")]))
-        os.environ.clear()
-        os.environ.update(environment)
+        enter_clean_environment()
+        os.environ[VISIBLE_GPUS] = os.environ.get("CUDA_VISIBLE_DEVICES", ALL_GPUS)
         SupervisorExecutor(folder=run.logs / "supervisor").start(run)
     except Exception as error:
         print(f"hpctrain: cannot start the supervisor: {error!r}", flush=True)

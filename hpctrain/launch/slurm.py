@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
-import re
 import shutil
 import subprocess
 from collections.abc import Mapping
@@ -21,12 +19,8 @@ from submitit.core.utils import CommandFunction, FailedJobError, FailedSubmissio
 from submitit.slurm.slurm import SlurmExecutor, _get_default_parameters
 
 from hpctrain.errors import SiteError
+from hpctrain.launch.environment import clean_environment
 from hpctrain.launch.plan import JobPlan, attempt_script, setup_script
-
-_INHERITED_FROM_A_JOB = re.compile(
-    r"^(SLURM_(?!(CONF|JWT|CLUSTERS)$)|SLURMD_|SRUN_|PMI|(LOCAL_)?RANK$|(LOCAL_)?WORLD_SIZE$|MASTER_|HPCTRAIN_DEADLINE$)"
-)
-"""Variables of a surrounding job or launcher, which would misplace the new job's ranks."""
 
 
 class TrainerExecutor(SlurmExecutor):
@@ -78,11 +72,6 @@ def render(plan: JobPlan) -> str:
         The text of ``job.sh``.
     """
     return TrainerExecutor.for_plan(plan).render()
-
-
-def clean_environment(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Return the environment a job is submitted with: the user's, less what a surrounding job left in it."""
-    return {name: value for name, value in environment.items() if not _INHERITED_FROM_A_JOB.match(name)}
 
 
 def has_slurm() -> bool:

@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
+from hpctrain.distributed.process import identity, is_gone
 from hpctrain.launch.history import EndedAttempt, avoided_nodes, newest_checkpoint, read_history
 from hpctrain.launch.lastwords import LastWords, read_last_words
 from hpctrain.launch.queue import Queue, QueueAnswer
@@ -191,6 +192,8 @@ def _from_run(
         for beat in beats
         if beat.get("state") not in ("finished", "stopped", "failed")
         and now - beat.get("time", 0) < _SILENT_BEATS * beat.get("interval_s", 10)
+        and not is_gone(beat.get("process"))
+        and not _ended_with_this_machine(run, beat)
     ]
     if alive and not (words.finished or words.exit_code in range(1, 7)):
         hosts = ", ".join(sorted({str(beat.get("host")) for beat in alive}))
@@ -205,6 +208,13 @@ def _from_run(
     if read_job(run).get("submissions"):
         return "unknown", "submitted, and nothing has been heard of it", "run directory"
     return "unknown", "never submitted", "run directory"
+
+
+def _ended_with_this_machine(run: RunDir, beat: dict[str, Any]) -> bool:
+    """Whether a local run's rank lived here before a reboot: after a power cut nobody should have to wait."""
+    boot_id = (beat.get("process") or {}).get("boot_id")
+    is_here = read_job(run).get("cluster") == "local" and beat.get("host") == socket.gethostname()
+    return is_here and boot_id is not None and boot_id != identity()["boot_id"]
 
 
 def _ended(words: LastWords, history: list[EndedAttempt]) -> tuple[str, str]:

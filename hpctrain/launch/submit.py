@@ -6,12 +6,13 @@ and hands over.
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import json
 import os
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -113,14 +114,17 @@ def with_global_batch(profile: Profile, global_batch: int, source: str) -> Profi
         No accumulation gives it.
     """
     train, ranks = profile.train, profile.launch.world_size
-    accumulation, rest = divmod(global_batch, train.batch_size * ranks)
-    if rest or not accumulation:
+    batch_size = 1 if train.batch_size == "auto" else train.batch_size
+    if global_batch % (batch_size * ranks):
         message = (
             f"{ranks} ranks x batch_size {train.batch_size} do not divide the global batch of {global_batch}, which "
             "must stay; take a number of ranks that does"
         )
         raise ProfileError(source, [Problem("launch", message)])
-    return profile.model_copy(update={"train": train.model_copy(update={"accumulation": accumulation})})
+    if train.batch_size == "auto":
+        return profile.model_copy(update={"train": train.model_copy(update={"global_batch": global_batch})})
+    held = profile.model_copy(update={"train": train.model_copy(update={"global_batch": global_batch})})
+    return held.with_batch_size(batch_size)
 
 
 def choose_cluster(wanted: str) -> str:
@@ -195,27 +199,50 @@ def submit(submission: Submission, project: Path) -> list[str]:
     SiteError
         The cluster refuses; fresh run directories are removed again.
     """
-    from hpctrain.launch import provenance
+    with _undone_on_failure() as made:
+        _write(submission, project, made)
+        job_ids = _hand_over(submission)
+    for index, (run, job_id) in enumerate(zip(submission.runs, job_ids, strict=True)):
+        record_job(run, job_id, index if submission.plan.array_size else None)
+    return job_ids
 
+
+def write_runs(submission: Submission, project: Path) -> None:
+    """Write the run directories and submit nothing: whoever calls this runs them.
+
+    Raises
+    ------
+    SiteError
+        They cannot be written; what was made is removed again.
+    """
+    with _undone_on_failure() as made:
+        _write(submission, project, made)
+
+
+@contextlib.contextmanager
+def _undone_on_failure() -> Iterator[list[Path]]:
+    """Yield a list for the directories that are made; on an error they are removed, those that no job uses."""
     made: list[Path] = []
     try:
-        for run, profile in zip(submission.runs, submission.profiles, strict=True):
-            if not submission.is_resumed:
-                made += _make(run)
-            run.make_folders()
-            write_json(_provenance_path(run), provenance.collect(profile, project))
-        for path, text in submission.files().items():
-            write_atomic(path, text)
-        job_ids = _hand_over(submission)
+        yield made
     except (HpctrainError, OSError, KeyboardInterrupt) as error:
         for path in reversed(made):
             _remove(path)
         if isinstance(error, OSError):
             raise SiteError(f"cannot write the run directory: {error}") from error
         raise
-    for index, (run, job_id) in enumerate(zip(submission.runs, job_ids, strict=True)):
-        record_job(run, job_id, index if submission.plan.array_size else None)
-    return job_ids
+
+
+def _write(submission: Submission, project: Path, made: list[Path]) -> None:
+    from hpctrain.launch import provenance
+
+    for run, profile in zip(submission.runs, submission.profiles, strict=True):
+        if not submission.is_resumed:
+            made += _make(run)
+        run.make_folders()
+        write_json(_provenance_path(run), provenance.collect(profile, project))
+    for path, text in submission.files().items():
+        write_atomic(path, text)
 
 
 def record_job(run: RunDir, job_id: str, array_index: int | None = None, **facts: str) -> None:

@@ -301,6 +301,10 @@ _EVENT_TEXTS: dict[str, Callable[[dict[str, Any], dict[str, Any]], str]] = {
     "cached": lambda record, f: (
         f"{format_bytes(f.get('bytes', 0))} of spectra decoded into memory in {format_duration(f.get('seconds', 0))}"
     ),
+    "batch_size": lambda record, f: (
+        f"batches of {f.get('batch_size')} spectra, accumulation {f.get('accumulation')}: "
+        f"about {f.get('needed_gib')} of {f.get('free_gib')} GiB that were free"
+    ),
     "first_step": lambda record, f: f"first update {f.get('seconds', 0):.1f} s after the start of the process",
     "bad_pixels": _bad_pixels,
     "best": lambda record, f: f"best validation loss so far: {_number(f.get('loss'))}",

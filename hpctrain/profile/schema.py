@@ -307,10 +307,14 @@ class EarlyStoppingSection(Section):
 class TrainSection(Section):
     """The optimisation."""
 
-    batch_size: Annotated[int, Field(ge=1, le=MAX_BATCH_SIZE)] = 128
-    """Spectra per rank and micro-batch."""
+    batch_size: Annotated[int, Field(ge=1, le=MAX_BATCH_SIZE)] | Literal["auto"] = 128
+    """Spectra per rank and micro-batch. ``auto`` takes, at the first start, the most that fit into the memory of the
+    device and divide `global_batch`; the run's own profile then holds the number."""
     accumulation: Annotated[int, Field(ge=1, le=65536)] = 1
     """Micro-batches per rank and update. The global batch is batch_size x accumulation x ranks."""
+    global_batch: Annotated[int, Field(ge=1, le=2**32)] | None = None
+    """Spectra per update, over all ranks; `accumulation` then follows from it. None takes batch_size x accumulation x
+    ranks."""
     epochs: Annotated[int, Field(ge=1)] = 100
     """Passes over the training spectra."""
     max_steps: Annotated[int, Field(ge=1)] | None = None
@@ -350,7 +354,13 @@ class TrainSection(Section):
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 1
     """Of weights, sample order, dropout, latent noise and augmentation."""
     init_from: PathText | None = None
-    """A run directory or model.safetensors whose weights to start from."""
+    """A run directory, a bundle or a model.safetensors whose weights to start from. The rest-frame grid is that of
+    the network they come from, unless `model` says another."""
+    freeze: list[Annotated[str, Field(min_length=1)]] = []
+    """Weights that keep the values they start with, by name; ``*`` stands for anything, such as
+    ``encoder.blocks.*``. A pattern that fits nothing ends the run with the names there are."""
+    keep_zeros: Switch = False
+    """Matrices and filters keep the zeros that `init_from` brings: what was pruned stays pruned."""
     device: Literal["auto", "cuda", "cpu"] = "auto"
     """``auto`` is the GPU where there is one."""
 
@@ -408,6 +418,57 @@ class MonitorSection(Section):
     """Port on rank 0's node where Prometheus can ask; anybody who reaches it can. Needs ``hpctrain[prometheus]``."""
 
 
+class GatesSection(Section):
+    """How much an export may lose, overall and in each bin of signal to noise ratio and redshift; none judges nothing.
+
+    Before is the trained network in PyTorch and float32, after is the exported one through the runtime of the device.
+    """
+
+    chi2: Annotated[float, Field(ge=0)] | None = 0.02
+    """Largest relative rise of the median reduced chi-square of reconstructions."""
+    latent_error: Annotated[float, Field(gt=0)] | None = 0.02
+    """Largest rms error of the latents, in units of their standard deviation over the held-out spectra. After pruning
+    by the network that was pruned: fine-tuning gives latents a meaning of their own."""
+    anomaly_rank: Annotated[float, Field(ge=-1, le=1)] | None = 0.99
+    """Lowest Spearman correlation of anomaly scores before and after; like `latent_error` by the pruned network."""
+    pruned_anomaly_rank: Annotated[float, Field(ge=-1, le=1)] | None = None
+    """The same against the network before pruning. None by default, as the latents are others; chi2 and classes are
+    always compared with the network before pruning."""
+    class_f1: Annotated[float, Field(ge=0, le=1)] | None = 0.02
+    """Largest drop of the macro-averaged F1 of `class_column` from the nearest neighbours among the latents of
+    training spectra."""
+    min_spectra: Annotated[int, Field(ge=2)] = 20
+    """Bins with fewer spectra are named, not judged."""
+
+
+class EdgeSection(Section):
+    """What ``hpctrain export`` makes of the trained network for a small device, and what it must hold."""
+
+    gates: GatesSection = GatesSection()
+    class_column: PathText | None = None
+    """Column of the spectra files with a class of each object (text or integer); none judges no classes."""
+    latency_ms: Annotated[float, Field(gt=0)] | None = None
+    """Largest 95th percentile of the time from one spectrum in memory to its row of the catalogue [ms], on the machine
+    that exports; with a TensorRT engine, what trtexec measured and the preparation here. None judges none."""
+    latency_batch: Annotated[int, Field(ge=1, le=65536)] = 64
+    """Spectra at once in the second latency measurement, and the largest batch of a TensorRT engine."""
+    snr_edges: list[float] | None = None
+    """Inner edges of the bins in median signal to noise ratio per pixel, rising; none takes quartiles."""
+    redshift_edges: list[float] | None = None
+    """Inner edges of the bins in redshift, rising; none takes quartiles."""
+    max_held_out: Annotated[int, Field(ge=20)] = 4096
+    """Held-out spectra the gates look at: of the test split where there is one, else of the validation split."""
+    calibration_spectra: Annotated[int, Field(ge=8)] = 256
+    """Training spectra that set the ranges of INT8 and say which filters matter; spread over signal to noise ratio
+    and redshift."""
+    prune_rounds: Annotated[int, Field(ge=1, le=100)] = 3
+    """Times to prune a little and train again."""
+    finetune_steps: Annotated[int, Field(ge=0)] = 500
+    """Updates after each pruning; 0 does not train."""
+    finetune_learning_rate: Annotated[float, Field(gt=0, lt=10)] | None = None
+    """Peak learning rate of these; none is a fifth of train.learning_rate."""
+
+
 class Profile(Section):
     """One training run."""
 
@@ -424,8 +485,26 @@ class Profile(Section):
     checkpoint: CheckpointSection = CheckpointSection()
     track: TrackSection = TrackSection()
     monitor: MonitorSection = MonitorSection()
+    edge: EdgeSection = EdgeSection()
 
     @property
     def global_batch(self) -> int:
         """Spectra per update, over all ranks and micro-batches."""
+        if self.train.global_batch is not None:
+            return self.train.global_batch
+        if self.train.batch_size == "auto":  # a problem, which the rules name
+            return self.train.accumulation * self.launch.world_size
         return self.train.batch_size * self.train.accumulation * self.launch.world_size
+
+    @property
+    def accumulation(self) -> int:
+        """Micro-batches per rank and update; 1 where the size of a micro-batch is still to be found."""
+        if self.train.batch_size == "auto":
+            return 1
+        return max(1, self.global_batch // (self.train.batch_size * self.launch.world_size))
+
+    def with_batch_size(self, batch_size: int) -> Profile:
+        """Return the profile with another micro-batch and the same global batch, which it must divide on each rank."""
+        sizes = {"batch_size": batch_size, "global_batch": None}
+        sizes["accumulation"] = self.global_batch // (batch_size * self.launch.world_size)
+        return self.model_copy(update={"train": self.train.model_copy(update=sizes)})

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import difflib
 import glob
-import hashlib
 from collections.abc import Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from hpctrain.spectra.chunks import BandCache
 from hpctrain.spectra.columns import RowReader
 from hpctrain.spectra.library import LibraryFile, open_library_file
 from hpctrain.spectra.mapped import MappedFile
+from hpctrain.spectra.target_id import read_target_id
 from hpctrain.spectra.wavelength import fill_padding, is_wavelength, read_common_grid
 
 if TYPE_CHECKING:
@@ -180,7 +180,7 @@ def _open_file(path: Path, columns: ColumnsSection) -> SpectraFile:
         with _readable(wavelength):
             grid = None if is_empty and has_rows else read_common_grid(wavelength)
         with _readable(found["target_id"]):
-            target_id, notes = _read_target_id(found["target_id"])
+            target_id, notes = read_target_id(found["target_id"])
         with _readable(found["redshift"]):
             redshift = _read_numbers(found["redshift"])
         return SpectraFile(
@@ -289,24 +289,6 @@ def _check_shapes(library: h5py.File, found: dict[str, h5py.Dataset]) -> None:
             problems.append(f"{where}: holds {dataset.dtype}, not numbers")
     if problems:
         raise DataError("\n".join(problems))
-
-
-def _read_target_id(dataset: h5py.Dataset) -> tuple[np.ndarray, list[str]]:
-    """Return ids as int64, and a note where they had to be made from text."""
-    values = dataset[...]
-    where = f"{dataset.file.filename}: {_name(dataset)}"
-    if values.dtype.kind in "iu":
-        return values.astype(np.uint64).view(np.int64) if values.dtype.kind == "u" else values.astype(np.int64), []
-    if values.dtype.kind == "f":
-        if not np.array_equal(values, np.floor(values)) or np.abs(values).max(initial=0) > 2**53:
-            raise DataError(f"{where}: holds fractions or numbers float cannot tell apart; ids are integers or text")
-        return values.astype(np.int64), []
-    if values.dtype.kind in "SUO":
-        texts = [value if isinstance(value, bytes) else str(value).encode() for value in values.tolist()]
-        hashed = [int.from_bytes(hashlib.blake2b(text.strip(), digest_size=8).digest(), "little") for text in texts]
-        note = f"{_name(dataset)} is text; target_id is its 64-bit BLAKE2b hash"
-        return np.array(hashed, dtype=np.uint64).view(np.int64), [note]
-    raise DataError(f"{where}: holds {values.dtype}; ids are integers or text")
 
 
 def _read_numbers(dataset: h5py.Dataset) -> np.ndarray:

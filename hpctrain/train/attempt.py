@@ -52,6 +52,7 @@ from hpctrain.metrics.record import MetricsWriter, supersede_after
 from hpctrain.profile.load import load_profile
 from hpctrain.profile.schema import Profile
 from hpctrain.rundir import RunDir, note_bad_nodes
+from hpctrain.train.batchsize import settle_batch_size
 from hpctrain.train.build import Run, Spectra, build_run, device_facts, make_data, open_data, subscribe_exporters
 from hpctrain.train.caching import cache_in_memory
 from hpctrain.train.finish import finish
@@ -123,6 +124,10 @@ def run_attempt(path: str | Path, stop: StopRequest | None = None) -> int:
         preflight(world, device, directory, profile.data.files)
         startup.lap("preflight")
         spectra = _bring_data(directory, profile, Crew(world, stop, watchdog), heartbeat, metrics, startup)
+        if profile.train.batch_size == "auto":
+            heartbeat.state = "finding the batch size"
+            profile = settle_batch_size(directory, profile, world, device, spectra, metrics)
+            startup.lap("batch_size")
         run = build_run(directory, profile, world, device, attempt, stop, heartbeat, watchdog, metrics, spectra)
         startup.lap("build")
         return _work(run, startup)

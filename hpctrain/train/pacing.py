@@ -41,6 +41,17 @@ class PaceFlags:
     critical: float = 0.0
 
 
+class FullSpeed:
+    """The pace of an update that no sensor watches: a measurement, a test."""
+
+    def flags(self) -> PaceFlags:
+        """Ask for nothing."""
+        return PaceFlags()
+
+    def rest(self) -> None:
+        """Go on at once."""
+
+
 class Pacer:
     """Hold the run to the pace its sensors allow.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -18,10 +18,11 @@ from hpctrain.spectra.batch import SpectraBatch
 from hpctrain.spectra.transform import augment, normalise
 from hpctrain.train.adamw import AdamW
 from hpctrain.train.badpixels import BAD_SUMS, count_bad
-from hpctrain.train.pacing import PaceFlags, Pacer
+from hpctrain.train.pacing import FullSpeed, Pacer
 from hpctrain.train.randomness import seed_random_numbers
 from hpctrain.train.scaling import LossScale, scale_and_clip
 from hpctrain.train.schedule import Schedule, mix
+from hpctrain.train.zeros import Mask, mask_gradients
 
 _AUTOCAST = {"fp16": torch.float16, "bf16": torch.bfloat16}
 
@@ -112,8 +113,10 @@ class UpdateStep:
         Moving averages of the parameters, in their order.
     stop : StopRequest
         Its flags ride on the reduction of the sums.
-    pacer : Pacer, optional
-        Lets this rank rest between micro-batches; its flags ride along. None never rests.
+    pacer : Pacer or FullSpeed
+        Lets this rank rest between micro-batches; its flags ride along.
+    zeros : sequence of (Parameter, Tensor)
+        Weights that stay 0, from :func:`~hpctrain.train.zeros.find_zeros`.
     """
 
     def __init__(
@@ -128,11 +131,12 @@ class UpdateStep:
         loss_scale: LossScale,
         ema: list[torch.Tensor] | None,
         stop: StopRequest,
-        pacer: Pacer | None = None,
+        pacer: Pacer | FullSpeed,
+        zeros: Sequence[Mask] = (),
     ) -> None:
         self._world, self._schedule, self._data, self._train = world, schedule, data, train
         self._model, self._optimizer, self._loss_scale, self._ema, self._stop = model, optimizer, loss_scale, ema, stop
-        self._pacer = pacer
+        self._pacer, self._zeros = pacer, zeros
         self._parameters = optimizer.parameters
         self._accumulation = schedule.accumulation(world.world_size)
         self._device = self._parameters[0].device
@@ -161,8 +165,7 @@ class UpdateStep:
         for index in range(self._accumulation):
             is_last = index + 1 == self._accumulation
             micro = index * self._world.world_size + self._world.rank
-            if self._pacer is not None:
-                self._pacer.rest()
+            self._pacer.rest()
             batch = self._prepare(next(batches), step, micro)
             # Gradients travel once per update, in the backward pass of the last micro-batch.
             with contextlib.nullcontext() if is_last else self._no_sync():
@@ -185,7 +188,7 @@ class UpdateStep:
 
     def _flags(self) -> torch.Tensor:
         """Return whether this rank asks to stop or to wait; nothing is copied to the device while it does not."""
-        pace = PaceFlags() if self._pacer is None else self._pacer.flags()
+        pace = self._pacer.flags()
         flags = (*self._stop.flags(), pace.hot, pace.critical)
         return torch.tensor(flags, dtype=torch.float64, device=self._device) if any(flags) else self._no_flags
 
@@ -215,6 +218,7 @@ class UpdateStep:
         if self._loss_scale.enabled:
             used_scale = used_scale.clone()
             factor = factor / used_scale
+        mask_gradients(self._zeros)
         gradients = [p.grad for p in self._parameters if p.grad is not None]
         norm, nonfinite = scale_and_clip(gradients, factor, self._train.clip_norm)
         self._optimizer.step(self._schedule.learning_rate(step), nonfinite)

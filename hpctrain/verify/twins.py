@@ -15,8 +15,8 @@ from typing import Any
 
 from hpctrain.checkpoint.store import list_checkpoints
 from hpctrain.errors import EXIT_FINISHED, EXIT_RANKS_LOST, EXIT_REQUEUE, HpctrainError, SiteError
+from hpctrain.launch.environment import clean_environment
 from hpctrain.launch.ranks import LocalRanks
-from hpctrain.launch.slurm import clean_environment
 from hpctrain.metrics.read import read_history
 from hpctrain.profile.schema import Profile
 from hpctrain.rundir import RunDir

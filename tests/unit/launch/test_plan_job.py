@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from hpctrain.errors import SiteError
+from hpctrain.launch.environment import clean_environment
 from hpctrain.launch.plan import ARRAY_TASK, attempt_script, plan_job
-from hpctrain.launch.slurm import clean_environment, explain_refusal, render
+from hpctrain.launch.slurm import explain_refusal, render
 from hpctrain.profile.schema import DataSection, LaunchSection, Profile
 from hpctrain.profile.site import Site
 

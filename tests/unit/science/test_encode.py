@@ -14,8 +14,9 @@ from hpctrain.models.facts import DataFacts
 from hpctrain.models.store import load_model, save_model
 from hpctrain.profile.schema import DataSection, NormaliseSection, SpectralVAESection, SplitSection
 from hpctrain.science.anomaly import isolation_scores
+from hpctrain.science.catalogue import ENCODED, NO_DATA, OUTSIDE, REJECTED
 from hpctrain.science.chi2 import reduced_chi2
-from hpctrain.science.encode import ENCODED, NO_DATA, OUTSIDE, REJECTED, encode_to_file
+from hpctrain.science.encode import encode_to_file
 from hpctrain.spectra.hdf5 import open_spectra
 from hpctrain.spectra.split import VALIDATION, assign_split
 from hpctrain.spectra.transform import normalise

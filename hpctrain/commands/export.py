@@ -1,0 +1,228 @@
+"""Make a trained network small and fast for a device, prove that it is still as good, and write it as a bundle.
+
+hpctrain export RUN                                           ONNX, float32
+hpctrain export RUN --quantise int8                           8-bit convolutions and products, FP16 where INT8 fails
+hpctrain export RUN --prune 0.5                               half the filters and units, fine-tuned in rounds
+hpctrain export RUN --target tensorrt --quantise int8         and a TensorRT engine, or the command that builds it
+hpctrain export model/ --data spectra.h5 --target torch --prune 0.5      a model folder without its run
+
+The network before and after is put to held-out spectra, overall and in bins of signal to noise ratio and of redshift:
+the gates of `edge` in the profile (change them with --set edge.gates.chi2=0.05). An export that fails one goes to a
+folder whose name ends in .rejected, and the exit code is 7. Given again after an interruption, the same command goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hpctrain.errors import CheckpointError, GateError, Problem, ProfileError
+
+if TYPE_CHECKING:
+    from hpctrain.edge.export import Exported
+    from hpctrain.edge.prune import PrunePlan
+    from hpctrain.profile.schema import Profile
+
+SOURCE = "hpctrain export"
+METHODS = ("structured", "unstructured", "2:4")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of ``hpctrain export``."""
+    parser.add_argument("run_dir", type=Path, metavar="RUN", help="run directory, or a folder with model.safetensors")
+    parser.add_argument(
+        "--target",
+        choices=("onnx", "torch", "tensorrt"),
+        default="onnx",
+        help="onnx: a bundle that onnxruntime runs; torch: a model folder; tensorrt: a bundle with an engine",
+    )
+    parser.add_argument(
+        "--quantise",
+        choices=("none", "fp16", "int8"),
+        default="none",
+        help="of convolutions and products; INT8 that fails gives way to FP16 (none)",
+    )
+    parser.add_argument("--prune", type=float, metavar="SHARE", help="share that is taken out, such as 0.5")
+    parser.add_argument(
+        "--prune-method",
+        choices=METHODS,
+        default="structured",
+        help="structured: whole filters and units, a smaller dense network; unstructured: single weights become 0, which "
+        "makes nothing faster; 2:4: two of each four, which TensorRT can use (structured)",
+    )
+    parser.add_argument("--rounds", type=int, metavar="N", help="times to prune and train (edge.prune_rounds)")
+    parser.add_argument("--finetune-steps", type=int, metavar="N", help="updates after each (edge.finetune_steps)")
+    parser.add_argument("--data", nargs="+", metavar="FILE.h5", help="spectra, instead of those of the run's profile")
+    parser.add_argument(
+        "--held-out", nargs="+", metavar="FILE.h5", help="judge by these spectra, instead of the run's held-out ones"
+    )
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder to write (RUN/export/<variant>)")
+    parser.add_argument("--replace", action="store_true", help="replace what is there")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a key of the profile")
+    parser.add_argument("--json", action="store_true", help="print what was found as JSON")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Export, and print what it costs and whether it is good."""
+    profile = _profile(arguments)
+    plan = _plan(arguments, profile)
+
+    from hpctrain.edge.export import ExportRequest, export
+
+    request = ExportRequest(
+        source=arguments.run_dir,
+        out=arguments.out,
+        target=arguments.target,
+        quantise=arguments.quantise,
+        plan=plan,
+        held_out=_absolute(arguments.held_out),
+        replace=arguments.replace,
+    )
+    exported = export(profile, request, _say)
+    print(json.dumps(_as_json(exported), indent=2) if arguments.json else "\n".join(_lines(exported, arguments)))
+    if not exported.is_good:
+        raise GateError(f"{exported.path}: not good: {exported.chosen.fault}")
+    return 0
+
+
+def _profile(arguments: argparse.Namespace) -> Profile:
+    """Return the profile of the run, or one made of the model's card; with ``--data`` and ``--set``."""
+    from hpctrain.profile.load import load_profile
+    from hpctrain.rundir import read_json
+
+    path: Path = arguments.run_dir
+    if not path.is_dir():
+        raise CheckpointError(f"{path}: no run directory or model folder here")
+    files = [f"data.files={json.dumps(_absolute(arguments.data))}"] if arguments.data else []
+    if (path / "profile.yaml").is_file():
+        return load_profile(path / "profile.yaml", [*files, *arguments.set])
+    card = read_json(path / "model.json")
+    if not isinstance(card, dict) or not {"section", "normalise", "split"} <= card.keys():
+        raise CheckpointError(f"{path}: neither a run directory (profile.yaml) nor a model folder (model.json)")
+    if not files:
+        message = f"{path} is a model folder and knows no spectra; name the files it was trained on"
+        raise ProfileError(SOURCE, [Problem("--data", message)])
+    return _profile_of_card(card, path, [*files, *arguments.set])
+
+
+def _profile_of_card(card: dict[str, Any], path: Path, overrides: list[str]) -> Profile:
+    import tempfile
+
+    import yaml
+
+    from hpctrain.profile.load import load_profile
+
+    text = {
+        "name": card.get("name", path.absolute().name),
+        "launch": {"cluster": "local"},
+        "data": {"files": ["-"], "normalise": card["normalise"], "split": card["split"]},
+        "model": card["section"],
+        "train": {"seed": card.get("seed", 1)},
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "profile.yaml"
+        file.write_text(yaml.safe_dump(text), encoding="utf-8")
+        return load_profile(file, overrides)
+
+
+def _plan(arguments: argparse.Namespace, profile: Profile) -> PrunePlan | None:
+    """Return what is to be pruned, or raise all that is wrong with the command line."""
+    problems = []
+    method, share = arguments.prune_method, arguments.prune
+    rounds = profile.edge.prune_rounds if arguments.rounds is None else arguments.rounds
+    steps = profile.edge.finetune_steps if arguments.finetune_steps is None else arguments.finetune_steps
+    if share is not None and not 0 < share < 1:
+        problems.append(Problem("--prune", f"{share:g} is not between 0 and 1, such as 0.5 for half"))
+    if share is None and method != "structured":
+        problems.append(Problem("--prune", f"how much? --prune-method {method} needs a share, such as --prune 0.5"))
+    if share is not None and method == "2:4" and share != 0.5:
+        problems.append(Problem("--prune", f"{share:g} cannot be: 2:4 takes two of each four, which is 0.5"))
+    if rounds < 1:
+        problems.append(Problem("--rounds", f"{rounds} is not at least 1"))
+    if steps < 0:
+        problems.append(Problem("--finetune-steps", f"{steps} is not at least 0"))
+    if arguments.target == "torch" and arguments.quantise != "none":
+        message = "a model folder holds float32 weights; quantise for --target onnx or tensorrt"
+        problems.append(Problem("--quantise", message))
+    if problems:
+        raise ProfileError(SOURCE, problems)
+    if share is None:
+        return None
+
+    from hpctrain.edge.prune import PrunePlan
+
+    if method == "2:4" or steps == 0:
+        rounds = 1  # the pattern is whole at once; and without training between, rounds would only be slower
+    return PrunePlan(method, share, rounds, steps)
+
+
+def _absolute(files: list[str] | None) -> list[str] | None:
+    return None if files is None else [str(Path(name).absolute()) for name in files]
+
+
+def _lines(exported: Exported, arguments: argparse.Namespace) -> list[str]:
+    from hpctrain.edge.gates import gate_table
+
+    chosen = exported.chosen
+    lines = []
+    for attempt in exported.others:
+        lines.append(f"{attempt.precision} was tried and not used: {attempt.fault}")
+    lines += gate_table(chosen.verdicts)
+    largest = max(chosen.differences.values())
+    lines.append(
+        f"{exported.num_held_out:,} held-out spectra ({exported.side}); largest difference of the graph from PyTorch "
+        f"{largest:.2g} of the largest value"
+    )
+    if exported.pruned is not None:
+        lines += _pruned_lines(exported.pruned)
+    share = chosen.bytes / exported.bytes_before
+    lines.append(f"size {chosen.bytes / 1e6:.2f} MB of {exported.bytes_before / 1e6:.2f} MB before ({share:.2f})")
+    lines += [f"latency {latency}" for latency in chosen.latencies]
+    if chosen.engine is not None:
+        times = "".join(f", {name} {value:g} ms" for name, value in chosen.engine.latency_ms.items())
+        lines.append(f"TensorRT engine by {chosen.engine.builder} on {chosen.engine.device or 'this device'}{times}")
+    if exported.command is not None:
+        lines.append("no TensorRT here; on the device, in the folder of the bundle:")
+        lines.append(f"  {exported.command}")
+    lines.append(f"{'good' if exported.is_good else 'NOT GOOD'}: {chosen.precision} in {exported.path}")
+    if exported.is_good and arguments.target != "torch":
+        lines.append(f"  python -m hpctrain.local --infer {exported.path} FILES")
+    return lines
+
+
+def _pruned_lines(pruned: dict[str, Any]) -> list[str]:
+    before, after = pruned["weights_before"], pruned["weights_after"]
+    if "layers_after" in pruned:
+        lines = [f"pruned: {after:,} of {before:,} weights are left ({after / before:.2f})"]
+        for name, widths in pruned["layers_after"].items():
+            lines.append(f"  {name} {pruned['layers_before'][name]} -> {widths}")
+        return lines
+    lines = [f"pruned: {name} {share:.0%} zeros" for name, share in pruned["zeros"].items()]
+    if pruned["method"] == "2:4":
+        lines.append("two of four: faster only in a TensorRT engine built with --sparsity=enable")
+        if skipped := pruned.get("skipped"):
+            lines.append(f"not pruned, inputs are no multiple of four: {', '.join(skipped)}")
+    else:
+        lines.append("zeros here and there make the file smaller once it is compressed, and nothing faster")
+    return lines
+
+
+def _as_json(exported: Exported) -> dict[str, Any]:
+    return {
+        "path": str(exported.path),
+        "good": exported.is_good,
+        **exported.chosen.to_json(),
+        "held_out": {"side": exported.side, "num_spectra": exported.num_held_out},
+        "bytes_before": exported.bytes_before,
+        "latency": [latency.to_json() for latency in exported.chosen.latencies],
+        "pruned": exported.pruned,
+        "command": exported.command,
+        "tried": [attempt.to_json() for attempt in exported.others],
+    }
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,167 @@
+"""Run a bundle over files of spectra: latents, goodness of reconstruction, anomaly score of every object.
+
+hpctrain infer BUNDLE spec-4055-55359-0001.fits            a line per spectrum
+hpctrain infer BUNDLE coadd-main-dark-*.fits --out latents.h5
+hpctrain infer BUNDLE spectra.h5 --out latents.h5 --batch-size 8
+
+FITS files are those of SDSS (spec-*) and DESI (coadd-*, spectra-*, with redshifts from redrock-* beside them or
+--redshifts); HDF5 files those of `hpctrain ingest` or of the Multimodal Universe. Spectra are streamed: files may be
+larger than memory. Nothing of the training is needed: numpy, h5py and onnxruntime, scipy for survey files, astropy for
+DESI's. A file that cannot be read is named at the end, the others go on, and the exit code is 4.
+
+The anomaly score is that of the forest of the bundle, fitted to its training spectra: negative means more isolated than
+they are, and it does not depend on what else is in the files.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hpctrain.errors import CheckpointError, DataError, Problem, ProfileError
+
+if TYPE_CHECKING:
+    from hpctrain.edge.bundle import Bundle
+    from hpctrain.edge.infer import Table
+    from hpctrain.edge.spectra_files import RawSpectra, SpectraFiles
+
+SOURCE = "hpctrain infer"
+FILE_NAMES = ("*.h5", "*.hdf5", "spec-*.fits*", "coadd-*.fits*", "spectra-*.fits*")
+"""What is taken of a folder."""
+
+_MOST_NAMED = 20
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of ``hpctrain infer``."""
+    parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="folder that `hpctrain export` made")
+    parser.add_argument("files", nargs="+", metavar="FILE", help="FITS or HDF5 files, folders of them, or globs")
+    parser.add_argument(
+        "--out", type=Path, metavar="LATENTS.h5", help="catalogue to write; none prints a line for each"
+    )
+    parser.add_argument("--batch-size", type=_positive, default=16, metavar="N", help="spectra at a time (16)")
+    parser.add_argument(
+        "--redshifts", nargs="+", default=[], metavar="FITS", help="tables with TARGETID and Z, for DESI"
+    )
+    parser.add_argument(
+        "--column", action="append", default=[], metavar="NAME=DATASET", help="name of a dataset in HDF5 files"
+    )
+    parser.add_argument(
+        "--provider",
+        action="append",
+        metavar="NAME",
+        help="what of onnxruntime computes, such as CPUExecutionProvider (default: the first of TensorRT, CUDA, CPU)",
+    )
+    parser.add_argument("--threads", type=_positive, metavar="N", help="CPU threads of the network (all cores)")
+    parser.add_argument("--force", action="store_true", help="use a bundle that has failed its gates")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Infer and say what became of the spectra."""
+    from hpctrain.edge.bundle import read_bundle
+    from hpctrain.edge.infer import infer_files
+    from hpctrain.edge.runtime import OnnxNetwork
+
+    columns = _columns(args.column)
+    bundle = read_bundle(args.bundle)
+    _refuse_rejected(bundle, args.force)
+    files = _find(args, bundle, columns)
+    network = OnnxNetwork(bundle.network, args.provider, args.threads)
+    if args.out is None:
+        _print_header()
+        summary = infer_files(bundle, network, files, args.batch_size, _print_lines)
+    else:
+        summary = _write(args.out, bundle, network, files, args.batch_size)
+    print(f"{summary}\n  computed by {network.provider}", file=sys.stderr if args.out is None else sys.stdout)
+    for reason, number in files.dropped.most_common():
+        print(f"  {number:>9}  left out: {reason}", file=sys.stderr)
+    return _report_failed(files)
+
+
+def _write(out: Path, bundle: Bundle, network: object, files: SpectraFiles, batch_size: int) -> object:
+    from hpctrain.edge.infer import CatalogueWriter, infer_files
+
+    if not out.absolute().parent.is_dir():
+        raise ProfileError(SOURCE, [Problem("--out", f"{out.absolute().parent} is no directory; make it first")])
+    if out.resolve() in {path.resolve() for path in files.paths}:
+        raise ProfileError(SOURCE, [Problem("--out", f"{out} is one of the input files; choose another name")])
+    writer = CatalogueWriter(out, bundle, list(files.paths))
+    try:
+        summary = infer_files(bundle, network, files, batch_size, writer)
+        if summary.num_spectra:
+            writer.finish()
+            print(f"{out}:", end=" ")
+    finally:
+        writer.discard()
+    return summary
+
+
+def _find(args: argparse.Namespace, bundle: Bundle, columns: dict[str, str]) -> SpectraFiles:
+    from hpctrain.edge.spectra_files import SpectraFiles
+    from hpctrain.ingest.desi import NOT_SPECTRA
+    from hpctrain.ingest.sources import find_sources
+
+    return SpectraFiles(
+        find_sources(args.files, FILE_NAMES, NOT_SPECTRA).paths,
+        bundle.wavelength_aa,
+        bundle.num_pixels,
+        columns=columns,
+        redshift_tables=[Path(name) for name in args.redshifts],
+    )
+
+
+def _columns(texts: list[str]) -> dict[str, str]:
+    known = ("flux", "ivar", "mask", "wavelength", "target_id", "redshift")
+    pairs = [text.partition("=") for text in texts]
+    problems = [
+        Problem("--column", f"{name}{sign}{dataset!s} is not NAME=DATASET with NAME one of {', '.join(known)}")
+        for name, sign, dataset in pairs
+        if not dataset or name not in known
+    ]
+    if problems:
+        raise ProfileError(SOURCE, problems)
+    return {name: dataset for name, _, dataset in pairs}
+
+
+def _refuse_rejected(bundle: Bundle, is_forced: bool) -> None:
+    if bundle.is_good or is_forced:
+        return
+    failed = [str(gate.get("name", "?")) for gate in bundle.entries.get("gates", []) if not gate.get("passed", True)]
+    raise CheckpointError(
+        f"{bundle.path}: did not pass its gates ({', '.join(failed) or 'bundle.json says which'}), so its results "
+        "cannot be trusted; export again, or use it all the same with --force"
+    )
+
+
+def _print_header() -> None:
+    print(f"{'target_id':>20} {'redshift':>9} {'chi2':>9} {'anomaly':>9}  where")
+
+
+def _print_lines(raw: RawSpectra, table: Table) -> None:
+    from hpctrain.science.catalogue import ENCODED, STATUS
+
+    for index in range(len(raw)):
+        status = int(table["STATUS"][index])
+        numbers = f"{table['RECON_MSE'][index]:9.3f} {table['ANOMALY_SCORE'][index]:+9.4f}"
+        shown = numbers if status == ENCODED else f"{'-':>9} {'-':>9}"
+        reason = "" if status == ENCODED else f"  ({STATUS[status]})"
+        print(
+            f"{raw.target_id[index]:>20} {raw.redshift[index]:9.5f} {shown}  {raw.path}:{raw.row[index]}{reason}",
+            flush=True,
+        )
+
+
+def _report_failed(files: SpectraFiles) -> int:
+    for path, reason in files.failed[:_MOST_NAMED]:
+        print(f"{path}: {reason}", file=sys.stderr)
+    if len(files.failed) > _MOST_NAMED:
+        print(f"... and {len(files.failed) - _MOST_NAMED} more files", file=sys.stderr)
+    return DataError.exit_code if files.failed else 0
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)

@@ -1,0 +1,226 @@
+"""The bundle: a folder that holds a model for a device, and everything needed to use and to trust it.
+
+::
+
+    bundle/
+      bundle.json         format, status, preparation, network, metrics and gates, provenance, checksums; written last
+      model.onnx          the network: normalised spectra in, latents and rest-frame spectrum out
+      reference.npz       the wavelength grid, and the isolation forest of the training spectra
+      model.safetensors   the weights, to go on training from (``hpctrain.local PROFILE --from bundle``)
+      model.json          their card
+
+No torch is imported here, and nothing in a bundle can run code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hpctrain import __version__
+from hpctrain.edge.forest import IsolationForest
+from hpctrain.edge.prepare import Preparation
+from hpctrain.errors import CheckpointError
+from hpctrain.rundir import write_json
+
+FORMAT = "hpctrain-bundle"
+FORMAT_VERSION = 1
+"""Raised when an older reader would misunderstand the folder."""
+
+MANIFEST = "bundle.json"
+NETWORK = "model.onnx"
+REFERENCE = "reference.npz"
+
+GOOD, REJECTED = "good", "rejected"
+"""Status of a bundle: whether it has passed every gate it was put to."""
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle that was read and found whole.
+
+    Parameters
+    ----------
+    path : Path
+        The folder.
+    entries : dict
+        What ``bundle.json`` holds.
+    preparation : Preparation
+    wavelength_aa : ndarray, shape (L,), float64, or None
+        Observed vacuum wavelengths of the network's pixels [AA]; None where each spectrum brings its own.
+    forest : IsolationForest or None
+        Of the training spectra's latents.
+    """
+
+    path: Path
+    entries: dict[str, Any]
+    preparation: Preparation
+    wavelength_aa: np.ndarray | None
+    forest: IsolationForest | None
+
+    @property
+    def name(self) -> str:
+        return str(self.entries.get("name", self.path.name))
+
+    @property
+    def is_good(self) -> bool:
+        """Whether it passed its gates."""
+        return self.entries.get("status") == GOOD
+
+    @property
+    def num_pixels(self) -> int:
+        """L."""
+        return int(self.entries["num_pixels"])
+
+    @property
+    def network(self) -> Path:
+        """The ONNX file."""
+        return self.path / NETWORK
+
+
+def write_reference(folder: Path, wavelength_aa: np.ndarray | None, forest: IsolationForest | None) -> None:
+    """Write ``reference.npz`` into a bundle that is being made.
+
+    Parameters
+    ----------
+    folder : Path
+    wavelength_aa : ndarray, shape (L,), or None
+        Common grid of the training spectra, if they have one.
+    forest : IsolationForest or None
+        None where there were too few spectra for one.
+    """
+    arrays = {} if forest is None else forest.to_arrays()
+    if wavelength_aa is not None:
+        arrays["wavelength_aa"] = np.asarray(wavelength_aa, dtype=np.float64)
+    np.savez_compressed(folder / REFERENCE, **arrays)
+
+
+def seal_bundle(
+    folder: Path,
+    *,
+    status: str,
+    num_pixels: int,
+    preparation: Preparation,
+    network: Mapping[str, Any],
+    card: Mapping[str, Any],
+    **entries: Any,
+) -> None:
+    """Write ``bundle.json`` with the checksums of all that is in the folder; from then on it is a bundle.
+
+    Parameters
+    ----------
+    folder : Path
+        With ``model.onnx``, ``reference.npz`` and whatever else belongs to it.
+    status : {"good", "rejected"}
+    num_pixels : int
+        L.
+    preparation : Preparation
+    network : mapping
+        Inputs, outputs, precision, opset: plain JSON values.
+    card : mapping
+        The model's card.
+    **entries
+        More plain JSON values: ``gates``, ``latency``, ``provenance``, ...
+    """
+    files = {
+        str(path.relative_to(folder)): {"bytes": path.stat().st_size, "sha256": _digest(path)}
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != MANIFEST
+    }
+    write_json(
+        folder / MANIFEST,
+        {
+            "format": FORMAT,
+            "version": FORMAT_VERSION,
+            "name": card.get("name", folder.name),
+            "status": status,
+            "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            "hpctrain_version": __version__,
+            "family": card["family"],
+            "num_pixels": num_pixels,
+            "network": dict(network),
+            "preparation": preparation.to_json(),
+            **entries,
+            "files": files,
+        },
+    )
+
+
+def read_bundle(path: str | Path) -> Bundle:
+    """Read a bundle and check every byte of it.
+
+    Parameters
+    ----------
+    path : str or Path
+        The folder, or its ``bundle.json``.
+
+    Raises
+    ------
+    CheckpointError
+        No bundle, of another version, or damaged; all files that are wrong are named.
+    """
+    path = Path(path)
+    folder = path.parent if path.name == MANIFEST else path
+    manifest = folder / MANIFEST
+    try:
+        entries = json.loads(manifest.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise CheckpointError(
+            f"{folder}: no bundle here ({MANIFEST} is missing); make one with: hpctrain export RUN"
+        ) from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise CheckpointError(f"{manifest}: not JSON ({error}); the file is damaged, copy the bundle again") from error
+    except OSError as error:
+        raise CheckpointError(f"{manifest}: cannot be read ({error})") from error
+    if not isinstance(entries, dict) or entries.get("format") != FORMAT:
+        raise CheckpointError(f"{manifest}: not a bundle of hpctrain (no 'format: {FORMAT}')")
+    if entries.get("version") != FORMAT_VERSION:
+        raise CheckpointError(
+            f"{manifest}: format version {entries.get('version')!r}, this hpctrain reads {FORMAT_VERSION}; "
+            "update hpctrain"
+        )
+    _check_files(folder, entries)
+    try:
+        with np.load(folder / REFERENCE, allow_pickle=False) as file:
+            arrays = dict(file)
+        preparation = Preparation.from_json(entries["preparation"])
+        forest = IsolationForest.from_arrays(arrays) if "forest_feature" in arrays else None
+        return Bundle(folder, entries, preparation, arrays.get("wavelength_aa"), forest)
+    except (LookupError, TypeError, ValueError, OSError) as error:
+        raise CheckpointError(
+            f"{folder}: lacks what a bundle of this version holds ({error}); make it again"
+        ) from error
+
+
+def _check_files(folder: Path, entries: Mapping[str, Any]) -> None:
+    files = entries.get("files")
+    problems = []
+    if not isinstance(files, dict) or not {NETWORK, REFERENCE} <= files.keys():
+        problems.append(f"{MANIFEST}: does not name {NETWORK} and {REFERENCE}")
+        files = {}
+    for name, facts in files.items():
+        path = folder / name
+        if not path.is_file():
+            problems.append(f"{name}: missing")
+        elif path.stat().st_size != facts["bytes"]:
+            problems.append(f"{name}: {path.stat().st_size} bytes, should be {facts['bytes']}")
+        elif _digest(path) != facts["sha256"]:
+            problems.append(f"{name}: other contents than when it was made (SHA-256)")
+    if problems:
+        lines = "\n".join(f"  {problem}" for problem in problems)
+        raise CheckpointError(f"{folder}: the bundle is not whole; copy it again\n{lines}")
+
+
+def _digest(path: Path) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as stream:
+        while piece := stream.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()

@@ -1,0 +1,157 @@
+"""Training between prunings: a run of the ordinary trainer in a run directory of its own.
+
+So it is logged, checkpointed and resumed like any run; an export that was cut goes on where it stood.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+from hpctrain.errors import EXIT_REQUEUE, HpctrainError
+from hpctrain.models.facts import DataFacts
+from hpctrain.models.store import WEIGHTS, write_card
+from hpctrain.profile.load import dump_profile
+from hpctrain.profile.schema import ModelSection, Profile
+from hpctrain.rundir import RunDir, write_atomic
+
+_EXIT_INTERRUPTED = 130
+_DEFAULT_SHARE = 0.2
+"""Of the run's learning rate, where the profile names none."""
+_EVALUATIONS = 4
+
+
+class FinetuneError(HpctrainError):
+    """Fine-tuning did not finish; the exit code is the trainer's."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+def finetune_profile(
+    profile: Profile, section: ModelSection, init_from: Path, steps: int, num_train: int, *, keep_zeros: bool
+) -> Profile:
+    """Return the profile of a fine-tuning run: the same data and global batch, one process, few steps, a low rate.
+
+    Parameters
+    ----------
+    profile : Profile
+        Of the run that is exported.
+    section : ModelSection
+        Of the pruned network.
+    init_from : Path
+        Its model folder.
+    steps : int
+    num_train : int
+        Training spectra.
+    keep_zeros : bool
+        For networks whose weights were set to 0.
+    """
+    train, edge = profile.train, profile.edge
+    rate = edge.finetune_learning_rate or _DEFAULT_SHARE * train.learning_rate
+    every = max(1, math.ceil(steps / _EVALUATIONS))
+    changes: dict[str, Any] = {
+        "init_from": str(init_from),
+        "keep_zeros": keep_zeros,
+        "accumulation": train.accumulation * profile.launch.world_size,
+        "max_steps": steps,
+        "epochs": max(1, math.ceil(steps * profile.global_batch / num_train)),
+        "learning_rate": rate,
+        "final_learning_rate": min(train.final_learning_rate, rate),
+        "warmup_steps": min(train.warmup_steps, steps // 10),
+        "evaluate_every_steps": every,
+        "early_stopping": None,
+    }
+    launch = {
+        "cluster": "local",
+        "nodes": 1,
+        "ranks_per_node": 1,
+        "gpus_per_node": min(1, profile.launch.gpus_per_node),
+    }
+    model = section.model_copy(update={"beta_warmup_steps": 0})  # the network is trained; it does not start again
+    return profile.model_copy(
+        update={
+            "name": profile.name,
+            "launch": profile.launch.model_copy(update=launch),
+            "model": model,
+            "train": train.model_copy(update=changes),
+            "checkpoint": profile.checkpoint.model_copy(update={"every_steps": every, "keep_every_steps": None}),
+        }
+    )
+
+
+def finetune(folder: Path, profile: Profile, facts: DataFacts) -> Path:
+    """Train in a run directory; a run that was begun there goes on, one that is finished is left alone.
+
+    Parameters
+    ----------
+    folder : Path
+        Run directory.
+    profile : Profile
+        From :func:`finetune_profile`.
+    facts : DataFacts
+        Of the network that was pruned, so that its rest grid stays.
+
+    Returns
+    -------
+    Path
+        Folder of the finished model.
+
+    Raises
+    ------
+    FinetuneError
+        The trainer was stopped (75, 130) or failed.
+    """
+    run = RunDir(folder)
+    if (run.model / WEIGHTS).is_file():
+        return run.model
+    if not run.profile.is_file():
+        run.path.mkdir(parents=True, exist_ok=True)
+        entries = {
+            "name": profile.name,
+            "normalise": profile.data.normalise.model_dump(mode="json"),
+            "split": profile.data.split.model_dump(mode="json"),
+            "seed": profile.train.seed,
+        }
+        write_card(run.model, profile.model, facts, entries)
+        write_atomic(run.profile, dump_profile(profile))
+    code = _train(run)
+    if code in (EXIT_REQUEUE, _EXIT_INTERRUPTED):
+        raise FinetuneError(f"{run.path}: fine-tuning is saved; give the same command again to go on", code)
+    if code != 0:
+        raise FinetuneError(
+            f"{run.path}: fine-tuning ended with exit code {code}; the reason stands above. Given again, the same "
+            "command goes on from its newest checkpoint",
+            code if 0 < code < 128 else 1,
+        )
+    return run.model
+
+
+def _train(run: RunDir) -> int:
+    """Run the trainer as one process, handing on signals, and return its exit code."""
+    foreign = ("SLURM_", "HPCTRAIN_", "MASTER_", "TORCHELASTIC_")
+    alone = {"RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_RANK"}
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(foreign) and k not in alone}
+    command = [sys.executable, "-m", "hpctrain.train", str(run.path)]
+    # What the trainer prints is progress; standard output is kept for what the export has found.
+    process = subprocess.Popen(command, env=environment, stdout=2)
+    previous = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGTERM, signal.SIGUSR2):
+            previous[number] = signal.signal(number, lambda received, _: process.send_signal(received))
+    try:
+        while True:
+            try:
+                return process.wait()
+            except KeyboardInterrupt:  # Ctrl-C reaches the trainer too, which saves and ends
+                continue
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

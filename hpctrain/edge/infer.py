@@ -1,0 +1,235 @@
+"""Run a bundle over files: spectra in, latents, goodness of reconstruction and anomaly score out, in bounded memory."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from hpctrain import __version__
+from hpctrain.edge.bundle import Bundle
+from hpctrain.edge.runtime import OnnxNetwork
+from hpctrain.edge.spectra_files import RawSpectra, SpectraFiles
+from hpctrain.errors import DataError
+from hpctrain.rundir import fsync_directory
+from hpctrain.science.catalogue import COLUMNS, ENCODED, FORMAT, FORMAT_VERSION, STATUS
+
+SCORE = ("float32", "", "Isolation Forest of the bundle on LATENT_VEC; negative: more isolated than training spectra")
+MORE_COLUMNS = {
+    "ra": ("float64", "deg", "right ascension, ICRS; NaN where the file does not say"),
+    "dec": ("float64", "deg", "declination, ICRS; NaN where the file does not say"),
+    "source_file": ("int32", "", "index into the attribute 'source_files'"),
+    "source_row": ("int64", "", "row in that file"),
+}
+"""Columns beside those of ``hpctrain encode``."""
+
+Table = dict[str, np.ndarray]
+
+
+@dataclass
+class InferSummary:
+    """What became of the spectra.
+
+    Parameters
+    ----------
+    counts : Counter of int
+        Spectra of each STATUS.
+    num_anomalous : int
+        With a negative score.
+    seconds_network, seconds_total : float
+        Time in the network, and in all [s].
+    """
+
+    counts: Counter[int] = field(default_factory=Counter)
+    num_anomalous: int = 0
+    seconds_network: float = 0.0
+    seconds_total: float = 0.0
+
+    @property
+    def num_spectra(self) -> int:
+        return sum(self.counts.values())
+
+    def __str__(self) -> str:
+        lines = [f"{self.num_spectra} spectra in {self.seconds_total:.2f} s"]
+        if self.num_spectra:
+            each_ms = 1000 * self.seconds_network / self.num_spectra
+            lines[0] += f", {each_ms:.2f} ms of the network for each"
+        lines += [f"  {self.counts[status]:>9}  {STATUS[status]}" for status in sorted(self.counts)]
+        if self.counts[ENCODED]:
+            lines.append(f"  {self.num_anomalous:>9}  with a negative anomaly score")
+        return "\n".join(lines)
+
+
+def infer(bundle: Bundle, network: OnnxNetwork, raw: RawSpectra) -> Table:
+    """Run the network over some spectra.
+
+    Parameters
+    ----------
+    bundle : Bundle
+    network : OnnxNetwork
+        Of that bundle.
+    raw : RawSpectra
+        N spectra.
+
+    Returns
+    -------
+    dict of ndarray, each of length N
+        Columns of the catalogue: :data:`~hpctrain.science.catalogue.COLUMNS`, ``ra``, ``dec`` and ``source_row``.
+    """
+    prepared = bundle.preparation(raw.flux, raw.ivar, raw.wavelength_aa, raw.redshift)
+    table = bundle.preparation.catalogue(prepared, network(prepared.feeds))
+    # From half precision, which the catalogue holds: whoever reads it can compute the same scores.
+    latents = table["LATENT_VEC"].astype(np.float16)
+    scores = np.full(len(raw), np.nan, dtype=np.float32)
+    if bundle.forest is not None:
+        scores = bundle.forest.score(latents.astype(np.float32))
+    return {
+        **table,
+        "LATENT_VEC": latents,
+        "ANOMALY_SCORE": scores,
+        "target_id": raw.target_id,
+        "redshift": raw.redshift.astype(np.float32),
+        "ra": raw.ra,
+        "dec": raw.dec,
+        "source_row": raw.row,
+    }
+
+
+def infer_files(
+    bundle: Bundle,
+    network: OnnxNetwork,
+    files: SpectraFiles,
+    batch_size: int,
+    on_batch: Callable[[RawSpectra, Table], None],
+) -> InferSummary:
+    """Run the network over files and hand on what comes out, batch by batch.
+
+    Parameters
+    ----------
+    bundle : Bundle
+    network : OnnxNetwork
+    files : SpectraFiles
+    batch_size : int
+        Spectra the network gets at a time.
+    on_batch : callable
+        Called with each batch and its columns.
+    """
+    summary, started = InferSummary(), time.perf_counter()
+    timed = _Timed(network)
+    for raw in _in_batches(files, batch_size):
+        table = infer(bundle, timed, raw)
+        values, numbers = np.unique(table["STATUS"], return_counts=True)
+        summary.counts.update(dict(zip(values.tolist(), numbers.tolist(), strict=True)))
+        summary.num_anomalous += int((table["ANOMALY_SCORE"] < 0).sum())
+        on_batch(raw, table)
+    summary.seconds_network, summary.seconds_total = timed.seconds, time.perf_counter() - started
+    return summary
+
+
+class _Timed:
+    """A network, and the time it has taken."""
+
+    def __init__(self, network: OnnxNetwork) -> None:
+        self._network, self.seconds = network, 0.0
+
+    def __call__(self, feeds: Table) -> Table:
+        started = time.perf_counter()
+        try:
+            return self._network(feeds)
+        finally:
+            self.seconds += time.perf_counter() - started
+
+
+def _in_batches(files: SpectraFiles, batch_size: int) -> Iterator[RawSpectra]:
+    """Cut what comes out of the files into batches of at most `batch_size`."""
+    for raw in files:
+        for start in range(0, len(raw), batch_size):
+            rows = slice(start, start + batch_size)
+            grid = raw.wavelength_aa
+            arrays = {name: getattr(raw, name)[rows] for name in raw.__dict__ if name not in ("path", "wavelength_aa")}
+            yield RawSpectra(path=raw.path, wavelength_aa=grid if grid.ndim == 1 else grid[rows], **arrays)
+
+
+class CatalogueWriter:
+    """An HDF5 catalogue that grows batch by batch, and has its name only once it is whole.
+
+    Parameters
+    ----------
+    path : Path
+        An existing file is replaced, at the end.
+    bundle : Bundle
+    sources : list of Path
+        Files the spectra come from.
+
+    Raises
+    ------
+    DataError
+        It cannot be written.
+    """
+
+    def __init__(self, path: Path, bundle: Bundle, sources: list[Path]) -> None:
+        self._path, self._sources = path, sources
+        self._temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        try:
+            self._file = h5py.File(self._temporary, "w")
+        except OSError as error:
+            raise DataError(f"{path}: cannot be written ({error})") from error
+        self._file.attrs.update(
+            {
+                "format": FORMAT,
+                "format_version": FORMAT_VERSION,
+                "hpctrain_version": __version__,
+                "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+                "model_name": bundle.name,
+                "bundle": str(bundle.path.resolve()),
+                "bundle_status": str(bundle.entries["status"]),
+                "network_sha256": str(bundle.entries["files"][bundle.network.name]["sha256"]),
+                "normalise": json.dumps(
+                    {"windows_aa": bundle.preparation.windows_aa, "min_snr": bundle.preparation.min_snr}
+                ),
+                "source_files": [str(source) for source in sources],
+            }
+        )
+
+    def __call__(self, raw: RawSpectra, table: Table) -> None:
+        """Append a batch."""
+        index = np.full(len(raw), self._sources.index(raw.path), dtype=np.int32)
+        columns = {**COLUMNS, "ANOMALY_SCORE": SCORE, **MORE_COLUMNS}
+        try:
+            for name, (dtype, unit, meaning) in columns.items():
+                values = (index if name == "source_file" else table[name]).astype(dtype, copy=False)
+                if name not in self._file:
+                    shape = (0, *values.shape[1:])
+                    dataset = self._file.create_dataset(
+                        name, shape, dtype, maxshape=(None, *shape[1:]), chunks=(4096, *shape[1:])
+                    )
+                    dataset.attrs.update({"unit": unit, "description": meaning})
+                dataset = self._file[name]
+                dataset.resize(len(dataset) + len(values), axis=0)
+                dataset[len(dataset) - len(values) :] = values
+        except OSError as error:
+            raise DataError(f"{self._path}: cannot be written ({error})") from error
+
+    def finish(self) -> None:
+        """Give the file its name."""
+        try:
+            self._file.close()
+            with open(self._temporary, "rb+") as stream:
+                os.fsync(stream.fileno())
+            os.replace(self._temporary, self._path)
+        except OSError as error:
+            raise DataError(f"{self._path}: cannot be written ({error})") from error
+        fsync_directory(self._path.absolute().parent)
+
+    def discard(self) -> None:
+        """Remove what was written; harmless after :meth:`finish`."""
+        if self._file:
+            self._file.close()
+        self._temporary.unlink(missing_ok=True)

@@ -1,0 +1,126 @@
+"""How long a spectrum takes on this machine: percentiles after a warm-up, alone and in batches."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from hpctrain.edge.prepare import Preparation
+from hpctrain.edge.runtime import OnnxNetwork
+from hpctrain.spectra.hdf5 import SpectraSet
+
+WARM_UP = 5
+"""Calls before the clock: the first ones allocate memory and choose kernels."""
+
+_CALLS = (30, 200)
+"""At least and at most so many calls are timed."""
+_ENOUGH_S = 4.0
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Times of calls with one batch size.
+
+    Parameters
+    ----------
+    batch : int
+        Spectra of each call.
+    calls : int
+        That were timed.
+    p50_ms, p95_ms, p99_ms : float
+        Percentiles of the whole: from spectra in memory to rows of the catalogue.
+    network_p50_ms, network_p95_ms, network_p99_ms : float
+        Of the network alone.
+    joules_per_spectrum : float or None
+        Energy of the device, where a sensor measures it.
+    """
+
+    batch: int
+    calls: int
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+    network_p50_ms: float
+    network_p95_ms: float
+    network_p99_ms: float
+    joules_per_spectrum: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values for ``bundle.json``; what was not measured is absent."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+    def __str__(self) -> str:
+        energy = "" if self.joules_per_spectrum is None else f"; {self.joules_per_spectrum:.3g} J a spectrum"
+        return (
+            f"batch {self.batch}: p50 {self.p50_ms:.2f}, p95 {self.p95_ms:.2f}, p99 {self.p99_ms:.2f} ms, the network "
+            f"alone {self.network_p50_ms:.2f}, {self.network_p95_ms:.2f}, {self.network_p99_ms:.2f} ms "
+            f"({self.calls} calls){energy}"
+        )
+
+
+def measure_latency(
+    network: OnnxNetwork,
+    preparation: Preparation,
+    spectra: SpectraSet,
+    rows: np.ndarray,
+    batch: int,
+    energy_j: Callable[[], float | None] | None = None,
+) -> Latency:
+    """Time preparation, network and catalogue with real spectra.
+
+    Parameters
+    ----------
+    network : OnnxNetwork
+    preparation : Preparation
+    spectra : SpectraSet
+    rows : ndarray of int64
+        Spectra to use; repeated where there are fewer than `batch`.
+    batch : int
+        Spectra of each call.
+    energy_j : callable, optional
+        Energy the device has used so far [J], None where nothing measures it; asked before and after the timed calls.
+    """
+    batches = _batches(spectra, np.resize(rows, max(batch, min(len(rows), 8 * batch))), batch)
+    for index in range(WARM_UP):
+        _timed(network, preparation, batches[index % len(batches)])
+    whole, alone = [], []
+    before_j = energy_j() if energy_j is not None else None
+    started_s = time.perf_counter()
+    while len(whole) < _CALLS[0] or (len(whole) < _CALLS[1] and time.perf_counter() - started_s < _ENOUGH_S):
+        seconds, network_s = _timed(network, preparation, batches[len(whole) % len(batches)])
+        whole.append(seconds * 1e3)
+        alone.append(network_s * 1e3)
+    after_j = energy_j() if energy_j is not None else None
+    joules = None if before_j is None or after_j is None else (after_j - before_j) / (len(whole) * batch)
+    percentiles = [float(value) for times in (whole, alone) for value in np.percentile(times, (50, 95, 99))]
+    return Latency(batch, len(whole), *percentiles, joules_per_spectrum=joules)
+
+
+def _batches(spectra: SpectraSet, rows: np.ndarray, batch: int) -> list[tuple[np.ndarray, ...]]:
+    read = [spectra.read(rows[start : start + batch]) for start in range(0, len(rows) - batch + 1, batch)]
+    return [
+        (item.flux.numpy().copy(), item.ivar.numpy().copy(), item.wavelength_aa.numpy(), item.redshift.numpy())
+        for item in read
+    ]
+
+
+def _timed(network: OnnxNetwork, preparation: Preparation, batch: tuple[np.ndarray, ...]) -> tuple[float, float]:
+    """Return the seconds of the whole and of the network."""
+    started_s = time.perf_counter()
+    prepared = preparation(*batch)
+    ready_s = time.perf_counter()
+    outputs = network(prepared.feeds)
+    computed_s = time.perf_counter()
+    preparation.catalogue(prepared, outputs)
+    return time.perf_counter() - started_s, computed_s - ready_s
+
+
+def machine() -> dict[str, Any]:
+    """Return what the times were measured on."""
+    return {"machine": platform.machine(), "host": platform.node(), "cores": len(os.sched_getaffinity(0))}

@@ -1,0 +1,143 @@
+"""From a PyTorch module to ``model.onnx``, and the check that both compute the same."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from hpctrain.edge.networks import BATCH, ExportedNetwork
+from hpctrain.edge.packages import need
+from hpctrain.edge.runtime import OnnxNetwork
+from hpctrain.errors import CheckpointError
+
+OPSET = 18
+"""The newest that TensorRT 8.6 to 10 (JetPack 5 and 6), and every onnxruntime of the last three years, read."""
+
+CHECKED_BATCHES = (1, 2, 7, 16)
+"""Batch sizes the exported graph is compared with PyTorch at; odd ones and one."""
+
+MAX_DIFFERENCE = 1e-4
+"""Largest relative difference of a float32 graph; a wrong operation makes a thousand times more."""
+
+_FIRST_DYNAMO = (2, 6)
+"""torch from which on its newer exporter is used; before, the one that traces TorchScript."""
+
+
+def write_onnx(network: ExportedNetwork, path: Path) -> None:
+    """Export to ONNX with a dynamic batch, weights inside the file.
+
+    Parameters
+    ----------
+    network : ExportedNetwork
+    path : Path
+        ``*.onnx``.
+
+    Raises
+    ------
+    SiteError
+        The packages of the extra ``export`` are missing.
+    """
+    version = tuple(int(part) for part in torch.__version__.split("+")[0].split(".")[:2])
+    if version >= _FIRST_DYNAMO:
+        need("onnx", "onnxscript")
+        _export(network, path, dynamo=True)
+    else:
+        need("onnx")
+        _export(network, path, dynamo=False)
+    import onnx
+
+    model = onnx.load(path)
+    onnx.checker.check_model(model, full_check=True)
+
+
+def _export(network: ExportedNetwork, path: Path, *, dynamo: bool) -> None:
+    names = [port.name for port in network.inputs]
+    out_names = [port.name for port in network.outputs]
+    options: dict = {"input_names": names, "output_names": out_names, "opset_version": OPSET}
+    if dynamo:
+        batch = torch.export.Dim(BATCH, min=1, max=65536)
+        options |= {"dynamic_shapes": tuple({0: batch} for _ in names), "external_data": False, "verbose": False}
+    else:
+        options["dynamic_axes"] = {name: {0: BATCH} for name in (*names, *out_names)}
+        _teach_asinh()
+    with _quiet(), torch.no_grad():
+        torch.onnx.export(network.module, network.example(3), str(path), dynamo=dynamo, **options)
+
+
+def _teach_asinh() -> None:
+    """Give the older exporter the one operation it does not know."""
+    from torch.onnx import register_custom_op_symbolic
+
+    register_custom_op_symbolic("aten::asinh", lambda graph, value: graph.op("Asinh", value), OPSET)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep to ourselves what the exporter tells its developers."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def largest_differences(path: Path, network: ExportedNetwork) -> dict[str, float]:
+    """Compare a graph with PyTorch at several batch sizes; some spectra are masked wholly.
+
+    Returns
+    -------
+    dict of float
+        By output: largest absolute difference over the largest absolute value of PyTorch's.
+    """
+    compute = OnnxNetwork(path, ["CPUExecutionProvider"])
+    largest = {port.name: 0.0 for port in network.outputs}
+    for size in CHECKED_BATCHES:
+        inputs = network.example(size)
+        with torch.no_grad():
+            expected = network.module(*inputs)
+        feeds = {port.name: value.numpy() for port, value in zip(network.inputs, inputs, strict=True)}
+        found = compute(feeds)
+        for port, ours in zip(network.outputs, expected, strict=True):
+            theirs = found[port.name]
+            if theirs.shape != port.sized(size):
+                raise CheckpointError(f"{path}: {port.name} has shape {theirs.shape}, not {port.sized(size)}")
+            scale = float(ours.abs().max()) or 1.0
+            difference = float(np.abs(theirs - ours.numpy()).max()) / scale
+            largest[port.name] = max(largest[port.name], difference if np.isfinite(difference) else np.inf)
+    return largest
+
+
+def check_onnx(path: Path, network: ExportedNetwork) -> dict[str, float]:
+    """Return :func:`largest_differences` of a float32 graph.
+
+    Raises
+    ------
+    CheckpointError
+        They are larger than rounding explains.
+    """
+    largest = largest_differences(path, network)
+    wrong = {name: value for name, value in largest.items() if not value <= MAX_DIFFERENCE}
+    if wrong:
+        text = ", ".join(f"{name} by {value:.3g}" for name, value in wrong.items())
+        raise CheckpointError(
+            f"the exported graph differs from PyTorch: {text} of the largest value (allowed {MAX_DIFFERENCE:g}); "
+            f"torch {torch.__version__} exports it wrongly, use another version"
+        )
+    return largest
+
+
+def operations(path: Path) -> list[tuple[str, str]]:
+    """Return type and name of each operation of an ONNX file."""
+    (onnx,) = need("onnx")
+    return [(node.op_type, node.name) for node in onnx.load(path).graph.node]

@@ -1,0 +1,34 @@
+"""The packages an export needs and a training run does not; absent ones are named with what installs them."""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+from hpctrain.errors import SiteError
+
+
+def need(*names: str, extra: str = "export") -> list[ModuleType]:
+    """Import packages, or say how to install them.
+
+    Parameters
+    ----------
+    *names : str
+        Modules.
+    extra : str
+        Extra of hpctrain that brings them.
+
+    Raises
+    ------
+    SiteError
+        One is not installed; all that are missing are named.
+    """
+    found, missing = [], []
+    for name in names:
+        try:
+            found.append(importlib.import_module(name))
+        except ImportError as error:
+            missing.append(f"{name} ({error})")
+    if missing:
+        raise SiteError(f"not installed: {', '.join(missing)}; run: pip install 'hpctrain[{extra}]'")
+    return found

@@ -1,0 +1,246 @@
+"""From spectra as they are in a file to what an exported network takes, and from what it puts out to a catalogue.
+
+The same arithmetic as :func:`hpctrain.spectra.transform.normalise` and :class:`hpctrain.models.grid.RestGrid`, in
+numpy, so that a device needs no torch; tests hold the two together. What needs double precision (the place of a pixel
+on the rest grid) is here and not in the network, because TensorRT has none.
+
+Legend: N spectra, L observed pixels, R rest-frame pixels, S latents, B bins, W pixels of a window.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from hpctrain.science.catalogue import ENCODED, NO_DATA, OUTSIDE, REJECTED
+
+_TINY = float(np.finfo(np.float32).tiny)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Spectra ready for the network, and what is needed to read its answer.
+
+    Parameters
+    ----------
+    feeds : dict of ndarray, float32
+        Inputs of the network by name: ``flux``, ``ivar``, ``phase`` (N, L), ``bins`` (N, 2 B), ``redshift`` (N,).
+    position : ndarray, shape (N, L), float64
+        Where each pixel lies on the rest grid, as a fractional index.
+    norm : ndarray, shape (N,), float32
+        Median flux of the window the spectrum was divided by; 1 where it was rejected.
+    window : ndarray, shape (N,), int8
+        Index of that window; -1 where the spectrum was rejected.
+    has_data : ndarray, shape (N,), bool
+        Whether there was any valid pixel, and a redshift, to begin with.
+    """
+
+    feeds: dict[str, np.ndarray]
+    position: np.ndarray
+    norm: np.ndarray
+    window: np.ndarray
+    has_data: np.ndarray
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """How spectra are prepared for one network.
+
+    Parameters
+    ----------
+    windows_aa : tuple of (float, float)
+        Rest-frame normalisation windows [AA], the first that fits is used.
+    min_snr : float
+        Lowest signal to noise ratio of the norm.
+    log_start, log_step : float
+        Rest grid: natural log of its first wavelength [AA], and its step.
+    num_rest_pixels : int
+        R.
+    num_bins : int
+        B, broad rest-frame bins the network sees beside the pixels.
+    """
+
+    windows_aa: tuple[tuple[float, float], ...]
+    min_snr: float
+    log_start: float
+    log_step: float
+    num_rest_pixels: int
+    num_bins: int
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Preparation:
+        """Read back what :meth:`to_json` returned."""
+        windows = tuple((float(low), float(high)) for low, high in values["windows_aa"])
+        return cls(**{**values, "windows_aa": windows})
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values for ``bundle.json``."""
+        return {**self.__dict__, "windows_aa": [list(window) for window in self.windows_aa]}
+
+    @property
+    def rest_wavelength_aa(self) -> np.ndarray:
+        """Rest-frame wavelengths, shape (R,), float64 [AA]."""
+        return np.exp(self.log_start + self.log_step * np.arange(self.num_rest_pixels))
+
+    def __call__(self, flux: np.ndarray, ivar: np.ndarray, wavelength_aa: np.ndarray, redshift: np.ndarray) -> Prepared:
+        """Clean, normalise and place spectra.
+
+        Parameters
+        ----------
+        flux, ivar : ndarray, shape (N, L)
+            As in the file; ivar 0 masks a pixel. What is not finite, or negative in `ivar`, gets no weight.
+        wavelength_aa : ndarray, shape (L,) or (N, L)
+            Observed vacuum wavelengths [AA], rising.
+        redshift : ndarray, shape (N,)
+            NaN, or at most -0.03, where none is known: such spectra get no weight.
+
+        Returns
+        -------
+        Prepared
+        """
+        redshift = np.asarray(redshift, dtype=np.float32)
+        is_known = np.isfinite(redshift) & (redshift > -0.03)
+        redshift = np.where(is_known, redshift, np.float32(0))
+        wavelength = np.asarray(wavelength_aa, dtype=np.float32)
+        flux, ivar = _clean(flux, ivar)
+        ivar[~is_known] = 0
+        has_data = (ivar > 0).any(axis=1)
+        norm, window = self._norm(flux, ivar, wavelength, redshift)
+        visible = (window >= 0)[:, None] & (ivar > 0)
+        flux = np.where(visible, flux / norm[:, None], np.float32(0))
+        ivar = np.where(visible, ivar * norm[:, None] * norm[:, None], np.float32(0))
+        position = self._position(wavelength, redshift)
+        feeds = {
+            "flux": flux,
+            "ivar": ivar,
+            "phase": np.clip(position / (self.num_rest_pixels - 1), -1, 2).astype(np.float32),
+            "bins": self._bins(flux, ivar, wavelength, redshift),
+            "redshift": redshift,
+        }
+        return Prepared(feeds, position, norm, window, has_data)
+
+    def _norm(
+        self, flux: np.ndarray, ivar: np.ndarray, wavelength: np.ndarray, redshift: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the norm and the window of each spectrum."""
+        stretch = np.float32(1) + redshift
+        first, last = wavelength[..., 0], wavelength[..., -1]
+        norm = np.ones(len(flux), dtype=np.float32)
+        chosen = np.full(len(flux), -1, dtype=np.int8)
+        is_open = np.ones(len(flux), dtype=bool)
+        for index, (low, high) in enumerate(self.windows_aa):
+            lower, upper = np.float32(low) * stretch, np.float32(high) * stretch
+            fits = is_open & (lower >= first) & (upper <= last)
+            is_open &= ~fits
+            for row in np.flatnonzero(fits):
+                grid = wavelength if wavelength.ndim == 1 else wavelength[row]
+                pixels = slice(*np.searchsorted(grid, (lower[row], upper[row])))
+                weight = ivar[row, pixels]
+                valid = weight > 0
+                if not valid.any():
+                    continue
+                median = np.float32(np.median(flux[row, pixels][valid]))
+                error = math.sqrt(math.pi / 2.0 / float(weight.sum(dtype=np.float64)))
+                if median > 0 and float(median) / error >= self.min_snr:
+                    norm[row], chosen[row] = median, index
+        return norm, chosen
+
+    def _position(self, wavelength: np.ndarray, redshift: np.ndarray) -> np.ndarray:
+        log_wavelength = np.log(np.maximum(wavelength.astype(np.float64), 1e-3))
+        log_shift = np.log1p(redshift.astype(np.float64))
+        return (np.atleast_2d(log_wavelength) - log_shift[:, None] - self.log_start) / self.log_step
+
+    def _bins(self, flux: np.ndarray, ivar: np.ndarray, wavelength: np.ndarray, redshift: np.ndarray) -> np.ndarray:
+        """Return compressed means and weights of broad rest-frame bins, (N, 2 B)."""
+        num_pixels = math.ceil(self.num_rest_pixels / self.num_bins) * self.num_bins
+        rest = np.exp(self.log_start + self.log_step * np.linspace(0, self.num_rest_pixels - 1, num_pixels))
+        mean = np.zeros((len(flux), self.num_bins), dtype=np.float32)
+        weight = np.zeros_like(mean)
+        excess = np.where(ivar > 0, flux - np.float32(1), np.float32(0))
+        for row in range(len(flux)):
+            grid = (wavelength if wavelength.ndim == 1 else wavelength[row]).astype(np.float64)
+            observed = rest * (1.0 + float(redshift[row]))
+            middle = 0.5 * (grid[1:] + grid[:-1])
+            index = np.searchsorted(middle, observed)
+            inside = (observed >= 2 * grid[0] - middle[0]) & (observed <= 2 * grid[-1] - middle[-1])
+            each = np.where(inside, ivar[row, index], np.float32(0))
+            total = each.reshape(self.num_bins, -1).sum(axis=1)
+            mean[row] = (each * excess[row, index]).reshape(self.num_bins, -1).sum(axis=1) / np.maximum(total, _TINY)
+            weight[row] = total
+        return np.concatenate(
+            [np.arcsinh(mean * (weight / (weight + 1))), np.float32(0.2) * np.arcsinh(np.sqrt(weight))], axis=1
+        )
+
+    def reconstruct(self, prepared: Prepared, rest_flux: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Interpolate what the decoder made to the observed pixels.
+
+        Parameters
+        ----------
+        prepared : Prepared
+        rest_flux : ndarray, shape (N, R), float32
+            Output of the network: normalised flux on the rest grid.
+
+        Returns
+        -------
+        reconstruction : ndarray, shape (N, L), float32
+            Normalised flux.
+        covered : ndarray, shape (N, L), bool
+            Pixels on the rest grid; elsewhere the reconstruction means nothing.
+        """
+        position = prepared.position
+        lower = np.floor(np.clip(position, 0, self.num_rest_pixels - 2))
+        fraction = np.clip(position - lower, 0, 1).astype(np.float32)
+        index = lower.astype(np.int64)
+        left = np.take_along_axis(rest_flux, index, axis=1)
+        right = np.take_along_axis(rest_flux, index + 1, axis=1)
+        covered = (position >= 0) & (position <= self.num_rest_pixels - 1)
+        return left + fraction * (right - left), covered
+
+    def catalogue(self, prepared: Prepared, outputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Return what becomes of each spectrum, as columns of the catalogue ``hpctrain encode`` writes.
+
+        Parameters
+        ----------
+        prepared : Prepared
+        outputs : mapping of ndarray
+            Of the network: ``latents`` (N, S) and ``rest_flux`` (N, R).
+
+        Returns
+        -------
+        dict of ndarray, each of length N
+            ``LATENT_VEC`` (N, S) float32, ``RECON_MSE``, ``NORM``, ``WINDOW``, ``NUM_PIXELS``, ``STATUS``; NaN where
+            STATUS is not 0.
+        """
+        reconstruction, covered = self.reconstruct(prepared, outputs["rest_flux"])
+        valid = (prepared.feeds["ivar"] > 0) & covered
+        weight = np.sqrt(np.where(valid, prepared.feeds["ivar"], 0).astype(np.float64))
+        residual = np.where(valid, prepared.feeds["flux"] - reconstruction, 0) * weight
+        count = valid.sum(axis=1)
+        status = np.full(len(count), ENCODED, dtype=np.uint8)
+        status[count == 0] = OUTSIDE
+        status[prepared.window < 0] = REJECTED
+        status[~prepared.has_data] = NO_DATA
+        unused = status != ENCODED
+        chi2 = (np.square(residual).sum(axis=1) / np.maximum(count, 1)).astype(np.float32)
+        return {
+            "LATENT_VEC": np.where(unused[:, None], np.float32(np.nan), outputs["latents"]),
+            "RECON_MSE": np.where(unused, np.float32(np.nan), chi2),
+            "NORM": np.where(prepared.window < 0, np.float32(np.nan), prepared.norm),
+            "WINDOW": prepared.window,
+            "NUM_PIXELS": count.astype(np.int32),
+            "STATUS": status,
+        }
+
+
+def _clean(flux: np.ndarray, ivar: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return copies in float32: flux finite, ivar a weight."""
+    flux, ivar = np.array(flux, dtype=np.float32), np.array(ivar, dtype=np.float32)
+    finite = np.isfinite(flux)
+    good = finite & (ivar > 0) & (ivar < np.inf)  # NaN is neither
+    flux[~finite] = 0
+    ivar[~good] = 0
+    return flux, ivar

@@ -1,0 +1,86 @@
+"""ONNX Runtime as one call: arrays in by name, arrays out by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hpctrain.errors import CheckpointError, SiteError
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+PREFERRED = ("TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider")
+"""Fastest first; what this build of ONNX Runtime lacks is left out."""
+
+
+class OnnxNetwork:
+    """A network of an ONNX file, ready to be called.
+
+    Parameters
+    ----------
+    path : Path
+        The ONNX file.
+    providers : sequence of str, optional
+        ONNX Runtime's names of what may compute; by default the fastest there is, then the CPU.
+    threads : int, optional
+        Threads of one call on the CPU; by default one per core.
+
+    Attributes
+    ----------
+    inputs, outputs : list of str
+        Names, in the order of the graph.
+    provider : str
+        What computes, such as ``CPUExecutionProvider``.
+
+    Raises
+    ------
+    SiteError
+        onnxruntime is not installed, or lacks a provider that was asked for.
+    CheckpointError
+        The file is no network that onnxruntime can run.
+    """
+
+    def __init__(self, path: Path, providers: Sequence[str] | None = None, threads: int | None = None) -> None:
+        runtime = _import_runtime()
+        have = runtime.get_available_providers()
+        missing = [name for name in providers or () if name not in have]
+        if missing:
+            raise SiteError(f"this onnxruntime has no {', '.join(missing)}; it has {', '.join(have)}")
+        options = runtime.SessionOptions()
+        options.log_severity_level = 3  # its warnings are about graphs, not about what a user has done
+        if threads is not None:
+            options.intra_op_num_threads = threads
+        chosen = list(providers) if providers else [name for name in PREFERRED if name in have]
+        try:
+            self._session = runtime.InferenceSession(str(path), options, providers=chosen)
+        except Exception as error:  # onnxruntime's own classes have no common base but this
+            raise CheckpointError(f"{path}: onnxruntime cannot run it ({str(error).strip()})") from error
+        self.inputs = [item.name for item in self._session.get_inputs()]
+        self.outputs = [item.name for item in self._session.get_outputs()]
+        self.provider = self._session.get_providers()[0]
+
+    def __call__(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Compute the outputs.
+
+        Parameters
+        ----------
+        feeds : mapping of ndarray
+            More than the network's inputs may be in it.
+        """
+        values = self._session.run(self.outputs, {name: feeds[name] for name in self.inputs})
+        return dict(zip(self.outputs, values, strict=True))
+
+
+def _import_runtime() -> onnxruntime:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise SiteError(
+            f"onnxruntime cannot be imported ({error}); pip install 'hpctrain[edge]', or on a Jetson the build that "
+            "docs/jetson.md names"
+        ) from error
+    return onnxruntime

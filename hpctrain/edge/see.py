@@ -1,0 +1,110 @@
+"""What a network makes of spectra, in PyTorch and through the runtime of the device."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import torch
+
+from hpctrain.edge.forest import IsolationForest
+from hpctrain.edge.gates import Seen, nearest_classes
+from hpctrain.edge.prepare import Preparation
+from hpctrain.edge.runtime import OnnxNetwork
+from hpctrain.edge.sample import prepared_batches
+from hpctrain.errors import DataError
+from hpctrain.profile.schema import NormaliseSection
+from hpctrain.science.chi2 import reduced_chi2
+from hpctrain.spectra.hdf5 import SpectraSet
+from hpctrain.spectra.transform import normalise
+
+_BATCH = 64
+_FOREST_MINIMUM = 32
+"""Spectra a forest is worth fitting on."""
+
+
+@torch.no_grad()
+def see_in_pytorch(
+    model: torch.nn.Module, card: dict[str, Any], spectra: SpectraSet, rows: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Encode and reconstruct as the trainer does, in float32.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        In evaluation mode, on the CPU.
+    card : dict
+        Its card.
+    spectra : SpectraSet
+    rows : ndarray of int64, shape (N,)
+
+    Returns
+    -------
+    latents : ndarray, shape (N, S), float32
+    chi2 : ndarray, shape (N,), float32
+        Reduced chi-square. Both NaN where a spectrum has none.
+    """
+    section = NormaliseSection.model_validate_json(json.dumps(card["normalise"]))
+    latents, chi2 = [], []
+    for start in range(0, len(rows), _BATCH):
+        batch = normalise(spectra.read(rows[start : start + _BATCH]), section)
+        mean, reconstruction, covered = model.describe(batch)
+        fit = reduced_chi2(batch.flux, reconstruction, batch.ivar, covered)
+        unused = torch.isnan(fit) | (batch.window < 0)
+        latents.append(mean.masked_fill(unused[:, None], torch.nan).numpy())
+        chi2.append(fit.masked_fill(unused, torch.nan).numpy())
+    return np.concatenate(latents), np.concatenate(chi2)
+
+
+def see_through_runtime(
+    network: OnnxNetwork, preparation: Preparation, spectra: SpectraSet, rows: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Encode and reconstruct as the device does; the same as :func:`see_in_pytorch` otherwise."""
+    latents, chi2 = [], []
+    for prepared in prepared_batches(spectra, rows, preparation):
+        columns = preparation.catalogue(prepared, network(prepared.feeds))
+        latents.append(columns["LATENT_VEC"])
+        chi2.append(columns["RECON_MSE"])
+    return np.concatenate(latents).astype(np.float32), np.concatenate(chi2)
+
+
+def fit_forest(latents: np.ndarray, seed: int) -> IsolationForest:
+    """Fit the forest of the training spectra.
+
+    Raises
+    ------
+    DataError
+        Too few of them have latents.
+    """
+    finite = latents[np.isfinite(latents).all(axis=1)]
+    if len(finite) < _FOREST_MINIMUM:
+        raise DataError(
+            f"only {len(finite)} training spectra have latents; the anomaly score needs {_FOREST_MINIMUM} or more"
+        )
+    return IsolationForest.fit(finite, seed)
+
+
+def with_meaning(
+    latents: np.ndarray,
+    chi2: np.ndarray,
+    forest: IsolationForest,
+    reference: tuple[np.ndarray, np.ndarray] | None,
+) -> Seen:
+    """Add anomaly scores and classes to what a network has put out.
+
+    Parameters
+    ----------
+    latents, chi2 : ndarray
+        As the functions above return them.
+    forest : IsolationForest
+        Of training spectra, by the same network.
+    reference : tuple of ndarray, optional
+        Latents of training spectra by the same network, and their classes.
+    """
+    found = None
+    if reference is not None:
+        known = np.isfinite(reference[0]).all(axis=1)
+        found = nearest_classes(reference[0][known], reference[1][known], latents)
+    stored = latents.astype(np.float16).astype(np.float32)  # the catalogue holds half precision, and so does its score
+    return Seen(latents, chi2, forest.score(stored), found)

@@ -1,0 +1,138 @@
+"""Structured pruning: whole filters and units are taken out, and a smaller network of the same family is left.
+
+The result is an ordinary model folder with smaller ``encoder_channels``, ``encoder_hidden`` and ``decoder_hidden``; it
+is dense, so it is smaller and faster everywhere, without any support for sparsity.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from hpctrain.models import build_model
+from hpctrain.models.spectral_vae import SpectralVAE
+from hpctrain.profile.schema import SpectralVAESection
+
+
+def kept_units(width: int, original_width: int, share: float) -> int:
+    """Return how many of `width` units are kept so that `share` of the original ones are left, at least one."""
+    return min(width, max(1, round(original_width * share)))
+
+
+def slim(
+    model: SpectralVAE,
+    section: SpectralVAESection,
+    original: SpectralVAESection,
+    importance: dict[str, Tensor],
+    share: float,
+) -> tuple[SpectralVAE, SpectralVAESection]:
+    """Take the least important units out of every hidden layer.
+
+    Parameters
+    ----------
+    model : SpectralVAE
+        Left as it is.
+    section : SpectralVAESection
+        Its section.
+    original : SpectralVAESection
+        Section of the network before the first pruning.
+    importance : dict of Tensor
+        From :func:`~hpctrain.edge.importance.unit_importance`.
+    share : float
+        Of the original units that are left in each layer.
+
+    Returns
+    -------
+    model : SpectralVAE
+        Smaller, in evaluation mode. It computes what `model` does with the other units set to 0.
+    section : SpectralVAESection
+
+    Notes
+    -----
+    The filters of the last convolution are pairs, a value and its weight in the attention: both go or stay, and which
+    is decided by the value, without which the weight does nothing. Latents and output keep their size.
+    """
+    state = model.state_dict()
+    small: dict[str, Tensor] = {}
+    columns = torch.arange(state["encoder.blocks.0.conv.weight"].shape[1])
+    channels = []
+    last = len(section.encoder_channels) - 1
+    for index, width in enumerate(section.encoder_channels):
+        name = f"encoder.blocks.{index}"
+        if index < last:
+            keep = _best(importance[name], kept_units(width, original.encoder_channels[index], share))
+        else:
+            pairs = kept_units(width // 2, original.encoder_channels[index] // 2, share)
+            values = _best(importance[name][: width // 2], pairs)
+            keep = torch.cat([values, values + width // 2])
+        small[f"{name}.conv.weight"] = state[f"{name}.conv.weight"][keep][:, columns]
+        for part in ("conv.bias", "norm.weight", "norm.bias", "activation.weight"):
+            small[f"{name}.{part}"] = state[f"{name}.{part}"][keep]
+        columns = keep
+        channels.append(len(keep))
+    half = section.encoder_channels[last] // 2
+    num_features = model.encoder.blocks[last].conv.out_channels // 2
+    rest = torch.arange(num_features, _first_inputs(model))  # bins and redshift stand behind the features
+    columns = torch.cat([columns[columns < half], rest])
+    hidden, columns = _slim_layers(
+        "encoder.perceptron",
+        model.encoder.perceptron,
+        state,
+        small,
+        columns,
+        original.encoder_hidden,
+        importance,
+        share,
+    )
+    for head in ("mean", "log_variance"):
+        small[f"encoder.{head}.weight"] = state[f"encoder.{head}.weight"][:, columns]
+        small[f"encoder.{head}.bias"] = state[f"encoder.{head}.bias"]
+    latents = torch.arange(section.latent_size)
+    decoder_hidden, columns = _slim_layers(
+        "decoder.hidden", model.decoder.hidden, state, small, latents, original.decoder_hidden, importance, share
+    )
+    small["decoder.output.weight"] = state["decoder.output.weight"][:, columns]
+    small["decoder.output.bias"] = state["decoder.output.bias"]
+    smaller = section.model_copy(
+        update={"encoder_channels": channels, "encoder_hidden": hidden, "decoder_hidden": decoder_hidden}
+    )
+    network = build_model(smaller, model.facts)
+    network.load_state_dict(small)
+    return network.eval(), smaller
+
+
+def _slim_layers(
+    name: str,
+    layers: nn.Sequential,
+    state: dict[str, Tensor],
+    small: dict[str, Tensor],
+    columns: Tensor,
+    original_widths: list[int],
+    importance: dict[str, Tensor],
+    share: float,
+) -> tuple[list[int], Tensor]:
+    """Slim the layers of a perceptron; return their widths, and which outputs of the last one are left."""
+    widths: list[int] = []
+    for index, layer in enumerate(layers):
+        key = f"{name}.{index}"
+        if isinstance(layer, nn.Linear):
+            keep = _best(importance[key], kept_units(layer.out_features, original_widths[len(widths)], share))
+            small[f"{key}.weight"] = state[f"{key}.weight"][keep][:, columns]
+            small[f"{key}.bias"] = state[f"{key}.bias"][keep]
+            widths.append(len(keep))
+            columns = keep
+        elif isinstance(layer, nn.PReLU):
+            small[f"{key}.weight"] = state[f"{key}.weight"][columns]
+    return widths, columns
+
+
+def _first_inputs(model: SpectralVAE) -> int:
+    """Inputs of the first layer behind the convolutions."""
+    layers = [layer for layer in model.encoder.perceptron if isinstance(layer, nn.Linear)]
+    return (layers[0] if layers else model.encoder.mean).in_features
+
+
+def _best(importance: Tensor, number: int) -> Tensor:
+    """Return the places of the most important units, in their order; the first of equals."""
+    order = torch.argsort(importance, descending=True, stable=True)
+    return order[:number].sort().values

@@ -1,0 +1,95 @@
+"""Pruning that leaves the network its shape: weights become 0, one by one or two of each four.
+
+Plain zeros make a file smaller once it is compressed, and nothing faster. Two zeros among each four neighbours are a
+pattern that TensorRT can use on GPUs since Ampere, Orin among them (``trtexec --sparsity=enable``).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+HEADS = ("encoder.mean", "encoder.log_variance")
+"""Layers whose outputs are latents; they are small, and each of their weights counts."""
+
+_GROUP = 4
+_KEPT = 2
+
+
+def prunable(model: nn.Module) -> dict[str, nn.Parameter]:
+    """Return the weights of convolutions and products by name, but those of the first convolution and the heads.
+
+    The first convolution sees the spectrum itself; its few weights are those that hurt most.
+    """
+    found = {
+        f"{name}.weight": layer.weight
+        for name, layer in model.named_modules()
+        if isinstance(layer, nn.Conv1d | nn.Linear) and name not in HEADS
+    }
+    convolutions = [name for name, weight in found.items() if weight.dim() == 3]
+    return {name: weight for name, weight in found.items() if name not in convolutions[:1]}
+
+
+@torch.no_grad()
+def zero_smallest(model: nn.Module, share: float) -> dict[str, float]:
+    """Set the smallest weights of each layer to 0.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Changed in place.
+    share : float
+        Of the weights of each layer that are 0 afterwards.
+
+    Returns
+    -------
+    dict of float
+        Share of zeros of each layer.
+
+    References
+    ----------
+    .. [1] Han et al. 2015, "Learning both weights and connections", arXiv:1506.02626.
+    """
+    for weight in prunable(model).values():
+        number = round(share * weight.numel())
+        smallest = torch.argsort(weight.abs().flatten(), stable=True)[:number]
+        weight.view(-1)[smallest] = 0.0
+    return zeros(model)
+
+
+@torch.no_grad()
+def zero_two_of_four(model: nn.Module) -> tuple[dict[str, float], list[str]]:
+    """Set the two smallest of each four neighbours along the inputs to 0.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Changed in place.
+
+    Returns
+    -------
+    shares : dict of float
+        Share of zeros of each layer.
+    skipped : list of str
+        Layers whose number of inputs is no multiple of four.
+
+    References
+    ----------
+    .. [1] Mishra et al. 2021, "Accelerating sparse deep neural networks", arXiv:2104.08378.
+    """
+    skipped = []
+    for name, weight in prunable(model).items():
+        if weight.shape[1] % _GROUP:
+            skipped.append(name)
+            continue
+        inputs_last = weight.movedim(1, -1)  # (outputs, kernel, inputs) of a convolution
+        groups = inputs_last.reshape(*inputs_last.shape[:-1], -1, _GROUP).abs()
+        order = groups.argsort(dim=-1, descending=True, stable=True)
+        mask = torch.zeros_like(groups).scatter_(-1, order[..., :_KEPT], 1.0)
+        weight.mul_(mask.reshape(inputs_last.shape).movedim(-1, 1))
+    return zeros(model), skipped
+
+
+def zeros(model: nn.Module) -> dict[str, float]:
+    """Return the share of zeros in each layer that can be pruned."""
+    return {name: float((weight == 0).float().mean()) for name, weight in prunable(model).items()}

@@ -1,0 +1,242 @@
+"""Spectra for a device: survey FITS files and HDF5, a few hundred rows at a time, on the grid of the network.
+
+N spectra, L pixels. Survey files go the way of ``hpctrain ingest``: masks, arms, redshifts, resampling. HDF5 files in
+the layout of ``hpctrain ingest`` must be on the grid of the network already, as for training.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from hpctrain.errors import DataError
+from hpctrain.ingest.multimodal_universe import MultimodalReader
+from hpctrain.ingest.process import IngestPlan, Reader, ReadyRows, process_all
+from hpctrain.ingest.selection import Selection
+from hpctrain.spectra.elsewhere import check_filters, check_sources
+from hpctrain.spectra.target_id import read_target_id
+from hpctrain.spectra.wavelength import fill_padding, is_wavelength, read_common_grid, same_grid
+
+COLUMNS = ("flux", "ivar", "mask", "wavelength", "target_id", "redshift")
+"""What is read of an HDF5 file; ``mask`` may be absent."""
+
+_HDF5 = b"\x89HDF\r\n\x1a\n"
+_DESI_NAMES = ("coadd-", "spectra-")
+
+
+@dataclass(frozen=True)
+class RawSpectra:
+    """Some rows of one file.
+
+    Parameters
+    ----------
+    path : Path
+    flux, ivar : ndarray, shape (N, L), float32
+    wavelength_aa : ndarray, shape (L,) or (N, L), float64
+        Vacuum wavelengths [AA].
+    redshift : ndarray, shape (N,), float64
+        NaN where none is known.
+    target_id : ndarray, shape (N,), int64
+    ra, dec : ndarray, shape (N,), float64
+        ICRS [deg]; NaN where the file does not say.
+    row : ndarray, shape (N,), int64
+        Row in the file.
+    """
+
+    path: Path
+    flux: np.ndarray
+    ivar: np.ndarray
+    wavelength_aa: np.ndarray
+    redshift: np.ndarray
+    target_id: np.ndarray
+    ra: np.ndarray
+    dec: np.ndarray
+    row: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.flux)
+
+
+@dataclass
+class SpectraFiles:
+    """Files of spectra, read one after the other; a broken one is noted and the others go on.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+    wavelength_aa : ndarray, shape (L,), float64, or None
+        Grid of the network [AA]; None where each spectrum brings its own.
+    num_pixels : int
+        L.
+    columns : mapping of str
+        Names of datasets in HDF5 files, where they are not ours.
+    redshift_tables : sequence of Path
+        Tables with TARGETID and Z, for DESI files without a redrock file beside them.
+    rows_at_once : int
+        Rows of HDF5 files that are in memory together.
+
+    Attributes
+    ----------
+    failed : list of (Path, str)
+        Files that could not be read (to their end), and why.
+    dropped : Counter of str
+        Rows of survey files that are no spectra of an object (sky fibres, dead fibres), by reason.
+    """
+
+    paths: Sequence[Path]
+    wavelength_aa: np.ndarray | None
+    num_pixels: int
+    columns: Mapping[str, str] = field(default_factory=dict)
+    redshift_tables: Sequence[Path] = ()
+    rows_at_once: int = 256
+    failed: list[tuple[Path, str]] = field(default_factory=list)
+    dropped: Counter[str] = field(default_factory=Counter)
+
+    def __iter__(self) -> Iterator[RawSpectra]:
+        for path in self.paths:
+            try:
+                yield from self._read(path)
+            except DataError as error:
+                self.failed.append((path, str(error).removeprefix(f"{path}: ")))
+
+    def _read(self, path: Path) -> Iterator[RawSpectra]:
+        if _begins_as_hdf5(path):
+            try:
+                with h5py.File(path, "r") as file:
+                    if "spectrum_flux" not in file or self.columns:
+                        yield from self._read_hdf5(path, file)
+                        return
+            except (OSError, RuntimeError, LookupError, ValueError, TypeError) as error:
+                raise DataError(f"cannot be read as HDF5 ({' '.join(str(error).split())}); it is damaged") from error
+            yield from self._read_survey(path, MultimodalReader())
+        elif path.name.startswith(_DESI_NAMES):
+            yield from self._read_survey(path, self._desi_reader)
+        else:
+            from hpctrain.ingest.sdss import SdssReader
+
+            yield from self._read_survey(path, SdssReader())
+
+    @property
+    def _desi_reader(self) -> Reader:
+        from hpctrain.ingest.desi import DesiReader
+        from hpctrain.ingest.redshifts import read_redshifts
+
+        if self.redshift_tables and not hasattr(self, "_redshifts"):
+            self._redshifts = read_redshifts(list(self.redshift_tables))
+        return DesiReader(redshifts=getattr(self, "_redshifts", None))
+
+    def _read_survey(self, path: Path, reader: Reader) -> Iterator[RawSpectra]:
+        """Read a survey's file as ``hpctrain ingest`` does, but for cuts on quality: here every object counts."""
+        if self.wavelength_aa is None:
+            raise DataError("the network has no grid of its own; run `hpctrain ingest` and give it the HDF5 file")
+        selection = Selection(min_good_fraction=0.0)
+        plan = IngestPlan("files", reader, [path], path, grid=self.wavelength_aa, selection=selection)
+        for _, item in process_all(plan, self.wavelength_aa):
+            if isinstance(item, ReadyRows):
+                yield self._from_survey(path, item)
+                continue
+            self.dropped.update(item.dropped)
+            self.failed += [(Path(name), reason) for name, reason in item.failed_files]
+
+    def _from_survey(self, path: Path, rows: ReadyRows) -> RawSpectra:
+        num_rows = len(rows.flux)
+
+        def column(name: str, missing: float) -> np.ndarray:
+            return np.asarray(rows.columns.get(name, np.full(num_rows, missing)))
+
+        return RawSpectra(
+            path=path,
+            flux=rows.flux,
+            ivar=rows.ivar,
+            wavelength_aa=self.wavelength_aa,
+            redshift=column("redshift", np.nan).astype(np.float64),
+            target_id=column("target_id", 0).astype(np.int64),
+            ra=column("ra", np.nan).astype(np.float64),
+            dec=column("dec", np.nan).astype(np.float64),
+            row=column("source_row", 0).astype(np.int64),
+        )
+
+    def _read_hdf5(self, path: Path, file: h5py.File) -> Iterator[RawSpectra]:
+        found = self._find_columns(file)
+        grid = self._grid(found["wavelength"])
+        num_rows = found["flux"].shape[0]
+        target_id, _ = read_target_id(found["target_id"])
+        for start in range(0, num_rows, self.rows_at_once):
+            rows = slice(start, min(start + self.rows_at_once, num_rows))
+            wavelength = grid
+            flux, ivar = (found[name][rows].astype(np.float32) for name in ("flux", "ivar"))
+            if "mask" in found:
+                ivar[found["mask"][rows].astype(bool)] = 0
+            if wavelength is None:
+                raw = found["wavelength"][rows].astype(np.float64)
+                ivar[~is_wavelength(raw)] = 0
+                wavelength = np.stack([fill_padding(one) for one in raw])
+            yield RawSpectra(
+                path=path,
+                flux=flux,
+                ivar=ivar,
+                wavelength_aa=wavelength,
+                redshift=found["redshift"][rows].astype(np.float64),
+                target_id=target_id[rows],
+                ra=_optional(file, "ra", rows, num_rows),
+                dec=_optional(file, "dec", rows, num_rows),
+                row=np.arange(rows.start, rows.stop),
+            )
+
+    def _find_columns(self, file: h5py.File) -> dict[str, h5py.Dataset]:
+        names = {role: self.columns.get(role, role) for role in COLUMNS}
+        found = {role: file[name] for role, name in names.items() if isinstance(file.get(name), h5py.Dataset)}
+        missing = [names[role] for role in COLUMNS if role not in found and (role != "mask" or role in self.columns)]
+        if missing:
+            have = ", ".join(sorted(file)[:20]) or "nothing"
+            raise DataError(f"lacks {', '.join(missing)}; it has {have}. Name them: --column NAME=DATASET")
+        shape = found["flux"].shape
+        if len(shape) != 2 or shape[1] != self.num_pixels:
+            raise DataError(
+                f"flux has shape {shape}, the network takes {self.num_pixels} pixels; "
+                "run `hpctrain ingest` to put the spectra on its grid"
+            )
+        wanted = {"ivar": [shape], "mask": [shape], "target_id": [shape[:1]], "redshift": [shape[:1]]}
+        wanted["wavelength"] = [shape[1:], (1, shape[1]), shape]
+        wrong = [
+            f"{names[role]} has shape {found[role].shape}"
+            for role in found
+            if role != "flux" and found[role].shape not in wanted[role]
+        ]
+        if wrong:
+            raise DataError(f"{', '.join(wrong)}, which does not fit flux {shape}")
+        for role, dataset in found.items():
+            check_sources(dataset, names[role])
+            check_filters(dataset, names[role])
+        return found
+
+    def _grid(self, dataset: h5py.Dataset) -> np.ndarray | None:
+        """Return the grid all rows share, if it is the network's; None where network and file have one per row."""
+        grid = read_common_grid(dataset)
+        if self.wavelength_aa is None:
+            return None if grid is None else fill_padding(grid)
+        if grid is None or not same_grid(fill_padding(grid), self.wavelength_aa):
+            raise DataError("is on another wavelength grid than the network; run `hpctrain ingest` with its grid")
+        return self.wavelength_aa
+
+
+def _begins_as_hdf5(path: Path) -> bool:
+    try:
+        with open(path, "rb") as stream:
+            return stream.read(len(_HDF5)) == _HDF5
+    except FileNotFoundError as error:
+        raise DataError("no such file") from error
+    except OSError as error:
+        raise DataError(f"cannot be read ({error.strerror})") from error
+
+
+def _optional(file: h5py.File, name: str, rows: slice, num_rows: int) -> np.ndarray:
+    dataset = file.get(name)
+    if isinstance(dataset, h5py.Dataset) and dataset.shape == (num_rows,) and dataset.dtype.kind in "fiu":
+        return dataset[rows].astype(np.float64)
+    return np.full(rows.stop - rows.start, np.nan)

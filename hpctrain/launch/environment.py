@@ -1,0 +1,28 @@
+"""The environment that ranks are started in: the user's own, and nothing of a job that surrounds us."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+
+from hpctrain.launch.plan import checkout_root
+
+_INHERITED_FROM_A_JOB = re.compile(
+    r"^(SLURM_(?!(CONF|JWT|CLUSTERS)$)|SLURMD_|SRUN_|PMI|(LOCAL_)?RANK$|(LOCAL_)?WORLD_SIZE$|MASTER_|HPCTRAIN_DEADLINE$)"
+)
+"""Variables of a surrounding job or launcher, which would misplace the new job's ranks."""
+
+
+def clean_environment(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Return the environment a job is submitted with: the user's, less what a surrounding job left in it."""
+    return {name: value for name, value in environment.items() if not _INHERITED_FROM_A_JOB.match(name)}
+
+
+def enter_clean_environment() -> None:
+    """Make this process's environment that of ranks on this machine, which run the code that we run."""
+    environment = clean_environment()
+    if root := checkout_root():
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(root), environment.get("PYTHONPATH")]))
+    os.environ.clear()
+    os.environ.update(environment)

@@ -1,0 +1,28 @@
+"""The catalogue that spectra become: its columns, and why an object has latents or has none. No torch."""
+
+from __future__ import annotations
+
+FORMAT = "hpctrain-latents"
+FORMAT_VERSION = 1
+
+ENCODED, NO_DATA, REJECTED, OUTSIDE = range(4)
+STATUS = {
+    ENCODED: "encoded",
+    NO_DATA: "no valid pixel or no redshift",
+    REJECTED: "no normalisation window with enough signal",
+    OUTSIDE: "no valid pixel within the model's rest-frame range",
+}
+"""Why an object has latents, or has none: values of the column STATUS."""
+
+COLUMNS = {
+    "target_id": ("int64", "", "identifier of the object"),
+    "redshift": ("float32", "", "redshift the spectrum was encoded with"),
+    "LATENT_VEC": ("float16", "", "mean of the latent distribution; NaN where STATUS is not 0"),
+    "RECON_MSE": ("float32", "", "mean squared residual in units of the variance (reduced chi-square), valid pixels"),
+    "ANOMALY_SCORE": ("float32", "", "Isolation Forest on LATENT_VEC, all objects of this file; negative: anomalous"),
+    "NORM": ("float32", "unit of the input flux", "median flux of the normalisation window the flux was divided by"),
+    "WINDOW": ("int8", "", "index of that window in the attribute 'normalise'; -1: none"),
+    "NUM_PIXELS": ("int32", "pixel", "valid pixels of the reconstruction"),
+    "STATUS": ("uint8", "", "; ".join(f"{value}: {text}" for value, text in STATUS.items())),
+}
+"""Name to dtype, unit, meaning; the upper-case names are those of the ARD data dictionary."""
