@@ -114,6 +114,34 @@ class NvmlGpu:
         return None
 
 
+def find_gpu(uuid: str | None) -> tuple[NvmlGpu | None, str]:
+    """Return the GPU that CUDA calls by a UUID, or why it cannot be found.
+
+    Parameters
+    ----------
+    uuid : str or None
+        With or without ``GPU-``; CUDA does not say whether it is that of a whole GPU or of a MIG instance. Without
+        one, or with one that the driver does not know (Orin), the GPU is known only if there is no other.
+
+    Returns
+    -------
+    gpu : NvmlGpu or None
+    reason : str
+        Empty where it was found.
+    """
+    reason = "NVML: which of the GPUs is meant is not known, CUDA tells no UUID"
+    names = [] if uuid is None else [uuid] if uuid.startswith(("GPU-", "MIG-")) else [f"GPU-{uuid}", f"MIG-{uuid}"]
+    try:
+        for name in names:
+            try:
+                return NvmlGpu(name), ""
+            except NvmlError as error:
+                reason = str(error)
+        return (NvmlGpu(index=0), "") if gpu_count() == 1 else (None, reason)
+    except NvmlError as error:
+        return None, str(error)
+
+
 def gpu_count() -> int:
     """Return how many GPUs the driver manages.
 

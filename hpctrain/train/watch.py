@@ -12,7 +12,7 @@ from hpctrain.distributed.world import World, node_name
 from hpctrain.metrics.progress import describe_event
 from hpctrain.metrics.record import MetricsWriter
 from hpctrain.monitor.ledger import Ledger, read_ledgers, sum_up
-from hpctrain.monitor.nvml import NvmlError, NvmlGpu
+from hpctrain.monitor.nvml import NvmlGpu, find_gpu
 from hpctrain.monitor.pace import Governor
 from hpctrain.monitor.sampler import Sampler
 from hpctrain.monitor.sensors import Sensors
@@ -80,18 +80,8 @@ def _own_gpu(device: torch.device) -> tuple[NvmlGpu | None, str]:
     """Return the GPU this rank computes on as its driver knows it, or why there is none; neither for a CPU."""
     if device.type != "cuda":
         return None, ""
-    try:
-        return NvmlGpu(*_identity(device)), ""
-    except NvmlError as error:
-        return None, str(error)
-
-
-def _identity(device: torch.device) -> tuple[str | None, int]:
-    uuid = getattr(torch.cuda.get_device_properties(device), "uuid", None)  # since torch 2.4, and not for every device
-    if uuid is None or not str(uuid).strip("0-"):
-        return None, device.index or 0
-    text = str(uuid)
-    return (text if text.startswith(("GPU-", "MIG-")) else f"GPU-{text}"), device.index or 0
+    uuid = getattr(torch.cuda.get_device_properties(device), "uuid", None)  # since torch 2.4
+    return find_gpu(None if uuid is None else str(uuid))
 
 
 def energy_fields(run: RunDir, num_spectra: int) -> dict[str, float]:

@@ -32,11 +32,17 @@ static int tell(const char *name, unsigned *out) {
 
 int nvmlInitWithFlags(unsigned flags) { unsigned ignored; return tell("init", &ignored) == NOT_SUPPORTED ? 0 : 9; }
 int nvmlShutdown(void) { return SUCCESS; }
-int nvmlDeviceGetCount_v2(unsigned *count) { *count = 1; return SUCCESS; }
+int nvmlDeviceGetCount_v2(unsigned *count) {
+    if (tell("count", count) == NOT_SUPPORTED)
+        *count = 1;
+    return SUCCESS;
+}
 int nvmlDeviceGetHandleByIndex_v2(unsigned index, void **device) { *device = (void *)1; return index ? INVALID : 0; }
 int nvmlDeviceGetHandleByUUID(const char *uuid, void **device) {
     *device = (void *)1;
-    return strcmp(uuid, "GPU-11111111-2222-3333-4444-555555555555") ? NOT_FOUND : SUCCESS;
+    int is_gpu = strcmp(uuid, "GPU-11111111-2222-3333-4444-555555555555") == 0;
+    int is_mig = strcmp(uuid, "MIG-66666666-2222-3333-4444-555555555555") == 0;
+    return is_gpu || is_mig ? SUCCESS : NOT_FOUND;
 }
 int nvmlDeviceGetName(void *device, char *name, unsigned length) {
     snprintf(name, length, "%s", getenv("FAKE_NVML_NAME"));

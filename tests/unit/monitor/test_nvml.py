@@ -19,13 +19,12 @@ READ = """
 import json, sys
 from pathlib import Path
 from hpctrain.monitor.energy import EnergyMeter
-from hpctrain.monitor.nvml import NvmlError, NvmlGpu
+from hpctrain.monitor.nvml import find_gpu
 from hpctrain.monitor.sensors import Sensors
 root = Path(sys.argv[1])
-try:
-    gpu = NvmlGpu(uuid=sys.argv[2] or None)
-except NvmlError as error:
-    print(json.dumps({"error": str(error)}))
+gpu, reason = find_gpu(sys.argv[2] or None)
+if gpu is None:
+    print(json.dumps({"error": reason}))
     sys.exit()
 sensors, meter, samples = Sensors(root, gpu=gpu, thermal_limit_c=70.0), EnergyMeter(30.0), []
 script = Path(sys.argv[3])
@@ -139,9 +138,16 @@ def test_idle_and_chosen_clocks_are_no_throttling(ask, bits, heat, power):
     assert (values["gpu_throttled_by_heat"], values["gpu_throttled_by_power"]) == (heat, power)
 
 
-def test_the_gpu_of_a_rank_is_found_by_its_uuid_and_an_unknown_one_is_said(ask):
-    assert ask(A100, uuid="GPU-11111111-2222-3333-4444-555555555555")["name"] == "NVIDIA A100"
-    assert "does not know GPU GPU-99999999" in ask(A100, uuid="GPU-99999999-0000-0000-0000-000000000000")["error"]
+@pytest.mark.parametrize("uuid", ["GPU-11111111", "11111111", "66666666"], ids=["whole", "as CUDA says it", "MIG"])
+def test_the_gpu_of_a_rank_is_found_by_its_uuid(ask, uuid):
+    assert ask({**A100, "count": 4}, uuid=f"{uuid}-2222-3333-4444-555555555555")["name"] == "NVIDIA A100"
+
+
+def test_a_gpu_that_cannot_be_told_from_others_is_not_guessed(ask):
+    unknown = "99999999-0000-0000-0000-000000000000"
+    assert "does not know GPU MIG-99999999" in ask({**A100, "count": 4}, uuid=unknown)["error"]
+    assert "CUDA tells no UUID" in ask({**A100, "count": 4})["error"]
+    assert ask(A100, uuid=unknown)["name"] == "NVIDIA A100"  # there is only one
 
 
 def test_a_driver_that_is_not_loaded_is_said(ask):
