@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass
-from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
@@ -44,8 +43,8 @@ class Frame:
     energy : RunEnergy
     states : dict of int to str
         What each rank does, by its heartbeat.
-    events : list of dict
-        The newest, oldest first.
+    events : list of (float, str)
+        Time [s since 1970] and words of the newest, oldest first; those of sensors from all ranks.
     checkpoint_at : float or None
         When the newest whole checkpoint was written, seconds since 1970.
     num_spectra : int
@@ -57,7 +56,7 @@ class Frame:
     ranks: list[RankState]
     energy: RunEnergy
     states: dict[int, str]
-    events: list[dict[str, Any]]
+    events: list[tuple[float, str]]
     checkpoint_at: float | None
     num_spectra: int
     now: float
@@ -78,21 +77,28 @@ def read_frame(run: RunDir, now: float | None = None) -> Frame:
     ranks = read_ledgers(run)
     newest = max((state.attempt for state in ranks), default=0)
     beats = [read_json(path, {}) or {} for path in sorted(run.heartbeats.glob("rank-*.json"))]
-    events: list[dict[str, Any]] = []
+    events: list[tuple[float, str]] = []
     num_spectra = 0
     for number, record in enumerate(read_backwards(run.metrics)):
         if record.get("kind") == "event" and record.get("event") not in _QUIET_EVENTS and len(events) < NUM_EVENTS:
-            events.insert(0, record)
+            events.append((float(record["time"]), describe_event(record)))
         num_spectra = num_spectra or int(record.get("samples_seen") or 0)
         if number > _RECORDS_LOOKED_AT or (num_spectra and len(events) == NUM_EVENTS):
             break
+    # metrics.jsonl has the events of rank 0 only; those of the others are with what they have measured.
+    events += [
+        (float(event["time"]), f"rank {state.rank}: {event['text']}")
+        for state in ranks
+        for event in state.events[-NUM_EVENTS:]
+        if state.rank > 0
+    ]
     manifests = sorted(run.checkpoints.glob("step-*/MANIFEST.json"))
     return Frame(
         status,
         [state for state in ranks if state.attempt == newest],
         sum_up(ranks),
         {int(beat["rank"]): str(beat.get("state")) for beat in beats if "rank" in beat},
-        events,
+        sorted(events)[-NUM_EVENTS:],
         manifests[-1].stat().st_mtime if manifests else None,
         num_spectra,
         now,
@@ -211,10 +217,8 @@ def _temperature(state: RankState) -> float:
 
 def _events(frame: Frame) -> Table:
     table = Table.grid(padding=(0, 2))
-    for event in frame.events:
-        text = describe_event(event)
-        if text:
-            table.add_row(Text(time.strftime("%H:%M:%S", time.localtime(event["time"])), style="dim"), text)
+    for moment, text in frame.events:
+        table.add_row(Text(time.strftime("%H:%M:%S", time.localtime(moment)), style="dim"), Text(text))
     return table
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 _AVAILABLE_KIB = re.compile(r"^MemAvailable:\s*(\d+) kB", re.MULTILINE)
+_TOTAL_KIB = re.compile(r"^MemTotal:\s*(\d+) kB", re.MULTILINE)
 _NO_LIMIT = 1 << 60
 
 
@@ -19,16 +20,32 @@ def available_memory_bytes(root: Path = Path("/")) -> int | None:
     root : Path
         Where ``proc`` and ``sys`` are.
     """
-    found = []
+    return min((left for left, _ in _left(root)), default=None)
+
+
+def available_memory_share(root: Path = Path("/")) -> float | None:
+    """Return the share of the memory that can still be taken, of the node's or of a narrower limit; None if unknown.
+
+    Parameters
+    ----------
+    root : Path
+        Where ``proc`` and ``sys`` are.
+    """
+    return min((left / allowed for left, allowed in _left(root) if allowed), default=None)
+
+
+def _left(root: Path) -> Iterator[tuple[int, int]]:
+    """Yield what is left and what there is in all [bytes], of the node and of each control group around us."""
     with contextlib.suppress(OSError):
-        match = _AVAILABLE_KIB.search((root / "proc/meminfo").read_text())
-        found += [int(match[1]) * 1024] if match else []
-    found += _left_in_groups(root)
-    return min(found, default=None)
+        text = (root / "proc/meminfo").read_text()
+        available, total = _AVAILABLE_KIB.search(text), _TOTAL_KIB.search(text)
+        if available:
+            yield int(available[1]) * 1024, int(total[1]) * 1024 if total else 0
+    yield from _left_in_groups(root)
 
 
-def _left_in_groups(root: Path) -> Iterator[int]:
-    """Yield what each control group around this process still allows; page cache that can be dropped is free."""
+def _left_in_groups(root: Path) -> Iterator[tuple[int, int]]:
+    """Yield what each control group still allows, and its limit; page cache that can be dropped is free."""
     names = ("memory.max", "memory.current", "inactive_file")
     names_v1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
     for base, group in _groups(root):
@@ -38,7 +55,8 @@ def _left_in_groups(root: Path) -> Iterator[int]:
                 allowed = int((folder / limit).read_text())
                 if allowed < _NO_LIMIT:
                     cache = re.search(rf"^{droppable} (\d+)", (folder / "memory.stat").read_text(), re.MULTILINE)
-                    yield max(0, allowed - int((folder / used).read_text()) + (int(cache[1]) if cache else 0))
+                    left = max(0, allowed - int((folder / used).read_text()) + (int(cache[1]) if cache else 0))
+                    yield left, allowed
             if folder == base:
                 break
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from hpctrain.monitor.available import available_memory_bytes
+from hpctrain.monitor.available import available_memory_bytes, available_memory_share
 from hpctrain.monitor.sysfs import read_text
 
 LEAST_AVAILABLE = 0.10
-"""Share of the memory below which it is short."""
+"""Share of the memory, or of the job's limit, below which it is short."""
 MOST_PRESSURE_PERCENT = 10.0
 """Share of ten seconds that some process has waited for memory, above which it is short."""
 _RELAXED = 1.5
@@ -30,6 +30,7 @@ class HostMemory:
 
     def __init__(self, root: Path = Path("/")) -> None:
         self._root = root
+        self._share: float | None = None
         self.is_short = False
 
     def read(self) -> dict[str, float]:
@@ -40,6 +41,7 @@ class HostMemory:
         """
         kib = {name: int(value) for name, value in _FIELD_KIB.findall(read_text(self._root / "proc/meminfo") or "")}
         values = {}
+        self._share = available_memory_share(self._root)
         available = available_memory_bytes(self._root)
         if "MemTotal" in kib:
             values["memory_total_gib"] = kib["MemTotal"] / 2**20
@@ -60,13 +62,13 @@ class HostMemory:
         values : dict
             From :meth:`read`.
         """
-        total, available = values.get("memory_total_gib"), values.get("memory_available_gib")
-        share = available / total if total and available is not None else 1.0
+        share = self._share
         pressure = values.get("memory_pressure_percent", 0.0)
         factor = _RELAXED if self.is_short else 1.0
         reasons = []
-        if share < LEAST_AVAILABLE * factor:
-            reasons.append(f"{available:.2f} of {total:.1f} GiB available")
+        if share is not None and share < LEAST_AVAILABLE * factor:
+            gib = values.get("memory_available_gib", 0.0)
+            reasons.append(f"{gib:.2f} GiB available, {100 * share:.0f} % of what the job may use")
         if pressure > MOST_PRESSURE_PERCENT / factor:
             reasons.append(f"some process waited for memory in {pressure:.0f} % of the last ten seconds")
         was_short, self.is_short = self.is_short, bool(reasons)

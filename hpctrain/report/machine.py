@@ -16,6 +16,7 @@ from hpctrain.report.svg import Axes, drawing, legend
 DASH = "–"
 NARROW = 508
 _LEFT, _RIGHT = 62, 26
+MOST_EVENTS = 100
 MOST_RANKS = 64
 """Rows of the table of ranks."""
 
@@ -69,7 +70,7 @@ def machine_section(records: list[Record], events: list[Record], ranks: list[Ran
     parts = [f'<p class="lead">{escape(energy_sentence(energy, num_spectra))}</p>']
     if slowed := slowed_text(events, energy):
         parts.append(f'<p class="lead">{escape(slowed)}</p>')
-    parts += [f'<div class="pair">{figures}</div>' if figures else "", _table(ranks), _absent(ranks)]
+    parts += [f'<div class="pair">{figures}</div>' if figures else "", _table(ranks), _of_others(ranks), _absent(ranks)]
     return "".join(parts)
 
 
@@ -186,6 +187,21 @@ def _row(state: RankState) -> str:
         f"{sum(joules) / 3.6e6:.3g} kWh" if joules else DASH,
     )
     return f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in cells)}</tr>"
+
+
+def _of_others(ranks: list[RankState]) -> str:
+    """List what the sensors of other ranks have met; events of rank 0 are told as the run's own."""
+    texts = [
+        f"rank {state.rank} on {state.host}, attempt {event.get('attempt', '?')}: {event.get('text')}"
+        for state in ranks
+        if state.rank > 0
+        for event in state.events
+        if not str(event.get("text")).startswith("power mode")
+    ]
+    if not texts:
+        return ""
+    items = "".join(f"<li>{escape(text)}</li>" for text in texts[-MOST_EVENTS:])
+    return f"<details><summary>What other ranks have met</summary><ul>{items}</ul></details>"
 
 
 def _absent(ranks: list[RankState]) -> str:

@@ -52,7 +52,7 @@ def make_run(folder: Path, num_ranks: int = 2) -> RunDir:
         machine.heat(93.5 if rank == 1 else 61.0)
         sampler = Sampler(
             Sensors(machine.root), Governor(10.0), Ledger(run, rank, 1, f"node{rank}"), 3600.0, lambda: 120,
-            on_event=lambda name, fields: metrics.event(name, 120, **fields), clock=iter((0.0, 3600.0)).__next__,
+            clock=iter((0.0, 3600.0)).__next__,
         )  # fmt: skip
         sampler.sample()
         sampler.sample()
@@ -80,7 +80,7 @@ def test_one_frame_shows_progress_ranks_energy_events_and_the_checkpoint(tmp_pat
     assert ranks["1"][1:4] == ["node1", "cooling", "hot"]
     assert "94" in ranks["1"]
     assert "22.6 W" in done.stdout
-    assert any("hot: waits at step 120 (tj 93.5 °C" in line for line in lines)
+    assert any("rank 1: hot: waits at step 120 (tj 93.5 °C" in line for line in lines)
     assert "\x1b" not in done.stdout
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hpctrain.monitor.available import available_memory_bytes
+from hpctrain.monitor.available import available_memory_bytes, available_memory_share
 
 
 def write(root, files):
@@ -21,6 +21,7 @@ JOB = "sys/fs/cgroup/slurm/job_7"
 
 def test_without_groups_it_is_what_the_kernel_says(tmp_path):
     assert available_memory_bytes(write(tmp_path, MEMINFO)) == 8000 * 1024
+    assert available_memory_share(tmp_path) == 0.5
 
 
 def test_the_tightest_group_around_the_process_decides(tmp_path):
@@ -33,6 +34,7 @@ def test_the_tightest_group_around_the_process_decides(tmp_path):
         f"{JOB}/memory.stat": "anon 1\ninactive_file 50000\n",
     }
     assert available_memory_bytes(write(tmp_path, files)) == 1000000 - 600000 + 50000
+    assert available_memory_share(tmp_path) == 0.45  # of the job's limit: on the node half of the memory is free
 
 
 def test_groups_of_version_1_count_too(tmp_path):

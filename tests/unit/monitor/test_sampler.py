@@ -113,7 +113,7 @@ def test_over_current_and_short_memory_and_a_new_power_mode_are_events(tmp_path)
     watched.pass_time(10)
     assert watched.named("over_current") == [{"what": "2 over-current events of oc3 (instantaneous current)"}]
     assert [mode["mode"] for mode in watched.named("power_mode")] == ["MAXN", "MODE_30W"]
-    assert watched.named("memory_short") == [{"reason": "1.00 of 61.3 GiB available"}]
+    assert watched.named("memory_short") == [{"reason": "1.00 GiB available, 2 % of what the job may use"}]
     assert watched.sampler.memory_is_short
     assert watched.sampler.level is Level.WARM
 

@@ -219,20 +219,39 @@ def test_the_energy_of_a_laptop_comes_from_its_counter_across_the_wrap(tmp_path)
 
 
 def test_memory_is_short_once_and_again_only_after_it_was_not(tmp_path):
-    memory = HostMemory(Machine(tmp_path, "orin-nx-16gb").root)
-    values = memory.read()
-    assert values["swap_used_gib"] == pytest.approx(2.0, abs=0.01)
-    reason = memory.judge(values)
-    assert "1.19 of 14.9 GiB available" in reason
-    assert "21 %" in reason
-    assert memory.is_short
-    assert memory.judge(values) == ""
-    relaxed = {**values, "memory_available_gib": 8.0, "memory_pressure_percent": 0.0}
-    assert memory.judge({**relaxed, "memory_available_gib": 0.12 * 14.93}) == ""
+    nano = Machine(tmp_path, "orin-nx-16gb")
+    memory = HostMemory(nano.root)
+
+    def judge(available_kib, pressure_percent):
+        nano.write("proc/meminfo", f"MemTotal: 15656672 kB\nMemAvailable: {available_kib} kB")
+        nano.write("proc/pressure/memory", f"some avg10={pressure_percent} avg60=0.00 avg300=0.00 total=0")
+        return memory.judge(memory.read())
+
+    assert memory.read()["swap_used_gib"] == pytest.approx(2.0, abs=0.01)
+    reason = memory.judge(memory.read())
+    assert reason.startswith("1.19 GiB available, 8 % of what the job may use; some process waited")
+    assert reason.endswith("in 21 % of the last ten seconds")
+    assert judge(1_251_616, 21.4) == ""  # told already
+    assert judge(1_900_000, 0.0) == ""
     assert memory.is_short  # a little above the mark is not enough to call it over
-    assert memory.judge(relaxed) == ""
+    assert judge(8_000_000, 0.0) == ""
     assert not memory.is_short
-    assert memory.judge(values) != ""
+    assert judge(1_251_616, 0.0) != ""
+
+
+def test_a_job_with_a_small_share_of_a_large_node_is_not_short_of_memory(tmp_path):
+    orin = Machine(tmp_path, "agx-orin-64gb")
+    orin.write("proc/self/cgroup", "0::/job_7")
+    for name, text in {"cgroup.controllers": "memory", "job_7/memory.max": f"{4 << 30}"}.items():
+        orin.write(f"sys/fs/cgroup/{name}", text)
+    orin.write("sys/fs/cgroup/job_7/memory.stat", "inactive_file 0")
+    orin.write("sys/fs/cgroup/job_7/memory.current", f"{2 << 30}")
+    memory = HostMemory(orin.root)
+    values = memory.read()
+    assert values["memory_available_gib"] == 2.0
+    assert memory.judge(values) == ""
+    orin.write("sys/fs/cgroup/job_7/memory.current", f"{4 * 1000**3}")
+    assert "7 % of what the job may use" in memory.judge(memory.read())
 
 
 def test_the_root_of_the_machine_may_be_elsewhere(monkeypatch, tmp_path):

@@ -78,6 +78,8 @@ def write_ledgers(run: RunDir, num_ranks: int = 4, num_attempts: int = 3) -> Non
         for attempt in range(1, num_attempts + 1):
             ledger = Ledger(run, rank, attempt, f"gpu-node-0{7 + rank // 2}")
             values = {name: value for name, value in sensors_at(100, rng).items() if rank < 3 or name != "gpu_power_w"}
+            if rank == 2 and attempt == 2:
+                ledger.note("hot: waits at step 9000 (GPU 88.0 °C; monitor.thermal_limit_c 80 °C)", START)
             ledger.absent = {} if rank < 3 else {"gpu_power_w": "NVML: <Not Supported>"}
             energy_j = 900_000.0 if rank < 3 else None
             by_source_j = {"gpu": 700_000.0, "cpu_package_0": 200_000.0} if rank < 3 else {}

@@ -50,6 +50,7 @@ def test_what_slowed_the_run_down_is_said_with_the_reason(run):
     text = text_of(section(run))
     assert "Slowed down once, for the first time at step 5050 (GPU 83.1 °C; monitor.thermal_limit_c 80 °C)" in text
     assert "It rested for 3 min 45 s in all" in text
+    assert "rank 2 on gpu-node-08, attempt 2: hot: waits at step 9000 (GPU 88.0 °C" in text
 
 
 def test_every_rank_has_its_line_and_what_it_cannot_tell_is_a_dash(run):
