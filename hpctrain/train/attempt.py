@@ -215,7 +215,7 @@ def _work(run: Run, startup: Startup) -> int:
     startup.lap("load")
     subscribe_exporters(run)
     _announce(run)
-    run.heartbeat.state = "training"
+    run.heartbeat.step, run.heartbeat.state = run.progress.step, "training"
     if run.world.world_size > 1:
         run.update.warm_up(run.spectra.source.read(np.full(run.schedule.micro_batch, -1, dtype=np.int64)))
     startup.lap("warm_up")
