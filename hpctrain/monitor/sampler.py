@@ -17,6 +17,8 @@ from hpctrain.monitor.sensors import Sensors
 
 LONGEST_GAP_INTERVALS = 3.0
 """Samples further apart than so many intervals, and a second, leave the energy between them unmeasured."""
+LONGEST_WAIT_S = 5.0
+"""For a sample in progress when the run ends: a sensor that hangs must not hold up a rank that leaves."""
 CLOSER_LOOK_S = 1.0
 """While the run is slowed down it is looked at so often [s]."""
 _POWER_MEAN_S = 30.0
@@ -98,8 +100,7 @@ class Sampler:
 
     def __exit__(self, *exception: object) -> None:
         self._ended.set()
-        # A sensor that hangs must not hold up a rank that leaves.
-        self._thread.join(timeout=5.0)
+        self._thread.join(timeout=LONGEST_WAIT_S)
         if not self._thread.is_alive():
             self.sample()
 
@@ -127,6 +128,8 @@ class Sampler:
         if math.isnan(self._first_s):
             self._first_s = self._last_s = now_s
         values: dict[str, Any] = dict(self._sensors.read(now_s, self.meter))
+        if self._ended.is_set() and threading.current_thread() is self._thread:
+            return  # a sensor has hung until the run was over: its files are closed
         self._tell_what_is_absent(values)
         self._watch_memory(values)
         self._watch_power_mode(values)

@@ -114,7 +114,7 @@ def test_a_critical_board_makes_all_ranks_save_and_leave_and_the_next_attempt_en
     assert sum_up(read_ledgers(run)).joules > before
     attempts = read_ledgers(run)[0].attempts
     assert [sums.attempt for sums in attempts] == [1, 2]
-    again_from = [record["step"] for record in run.read_metrics("monitor") if record["attempt"] == 2][0]
+    again_from = next(record["step"] for record in run.read_metrics("monitor") if record["attempt"] == 2)
     assert again_from == stopped["step"]
     assert all(sums.energy_j > 0 for sums in attempts)
 

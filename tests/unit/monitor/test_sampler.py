@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 import time
 
@@ -248,6 +249,28 @@ def test_the_thread_samples_at_its_interval_and_once_more_at_the_end(tmp_path):
     assert samples[-1]["energy_j"] > 0.3 * BOARD_W
     count = len(samples)
     time.sleep(0.15)
+    assert len(samples) == count
+
+
+def test_a_sensor_that_hangs_delays_no_end_and_writes_nothing_after_it(tmp_path, monkeypatch):
+    """A named pipe nobody writes to is a file whose reader waits."""
+    watched = Watched(tmp_path)
+    monkeypatch.setattr("hpctrain.monitor.sampler.LONGEST_WAIT_S", 0.3)
+    samples = []
+    sampler = Sampler(
+        Sensors(watched.machine.root), Governor(1.0), Ledger(watched.run, 0, 1, "here"), 0.02, int, samples.append
+    )
+    load = watched.machine.root / "sys/class/devfreq/17000000.gpu/device/load"
+    began_s = time.monotonic()
+    with sampler:
+        load.unlink()
+        os.mkfifo(load)
+        time.sleep(0.2)
+        count = len(samples)
+    assert time.monotonic() - began_s < 3.0
+    with open(load, "w") as stream:  # it answers when all is over
+        stream.write("500")
+    time.sleep(0.3)
     assert len(samples) == count
 
 
