@@ -417,11 +417,11 @@ class _Export:
             for_tensorrt = self._request.target == TENSORRT
             preparation = self._network.preparation
             spectra = prepare_all(self._sample.train, self._calibration, preparation)
-            layers, ranges, named = choose_layers(
+            layers, calibration, named = choose_layers(
                 self._float, spectra, preparation, self._profile.edge.gates, self._scratch, for_tensorrt=for_tensorrt
             )
             small = [layer.name for layer in layers if layer.is_int8]
-            write_int8(named, path, small, ranges, for_tensorrt=for_tensorrt)
+            write_int8(named, path, small, calibration, for_tensorrt=for_tensorrt)
             write_fp16(path, path, skip=small)
             return layers
         return []

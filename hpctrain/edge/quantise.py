@@ -19,6 +19,7 @@ References
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +39,21 @@ _BATCH = 8
 _LARGEST = 127
 """Of a symmetric 8-bit number; -128 is not used."""
 
-Ranges = Mapping[str, float]
-"""Largest absolute value of each tensor a quantised operation takes in or puts out."""
+
+@dataclass(frozen=True)
+class Calibration:
+    """What calibration spectra show of the layers.
+
+    Parameters
+    ----------
+    largest : dict of float
+        Largest absolute value of each tensor that a layer takes in or puts out, by name.
+    share : dict of float
+        Of each layer, the larger of its share of all weights and of all multiplications.
+    """
+
+    largest: dict[str, float]
+    share: dict[str, float]
 
 
 def name_operations(source: Path, target: Path) -> list[str]:
@@ -67,8 +81,8 @@ def name_operations(source: Path, target: Path) -> list[str]:
     ]
 
 
-def activation_ranges(source: Path, layers: Collection[str], feeds: Mapping[str, np.ndarray], scratch: Path) -> Ranges:
-    """Run calibration spectra through a float32 graph and return the largest value of what matters.
+def calibrate(source: Path, layers: Collection[str], feeds: Mapping[str, np.ndarray], scratch: Path) -> Calibration:
+    """Run calibration spectra through a float32 graph and note what matters.
 
     Parameters
     ----------
@@ -83,23 +97,32 @@ def activation_ranges(source: Path, layers: Collection[str], feeds: Mapping[str,
     """
     (onnx,) = need("onnx")
     model = onnx.load(source)
-    tensors = [name for node in model.graph.node if node.name in layers for name in (node.input[0], node.output[0])]
+    nodes = [node for node in model.graph.node if node.name in layers]
+    tensors = [name for node in nodes for name in (node.input[0], node.output[0])]
     there = {value.name for value in model.graph.output}
     shown = [name for name in dict.fromkeys(tensors) if name not in there]
     model.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in shown)
     path = scratch / "ranges.onnx"
     onnx.save(model, path)
     network = OnnxNetwork(path, ["CPUExecutionProvider"])
-    largest = dict.fromkeys(tensors, 0.0)
+    largest, places = dict.fromkeys(tensors, 0.0), dict.fromkeys(tensors, 1)
     for start in range(0, len(next(iter(feeds.values()))), _BATCH):
         outputs = network({name: value[start : start + _BATCH] for name, value in feeds.items()})
         for name in largest:
             largest[name] = max(largest[name], float(np.abs(outputs[name]).max()))
+            places[name] = outputs[name].shape[2] if outputs[name].ndim == 3 else 1
     path.unlink()
-    return largest
+    sizes = {tensor.name: int(np.prod(tensor.dims)) for tensor in model.graph.initializer}
+    weights = {node.name: sizes[node.input[1]] for node in nodes}
+    products = {node.name: weights[node.name] * places[node.output[0]] for node in nodes}
+    all_weights, all_products = max(sum(weights.values()), 1), max(sum(products.values()), 1)
+    share = {name: max(weights[name] / all_weights, products[name] / all_products) for name in weights}
+    return Calibration(largest, share)
 
 
-def write_int8(source: Path, target: Path, layers: Collection[str], ranges: Ranges, *, for_tensorrt: bool) -> None:
+def write_int8(
+    source: Path, target: Path, layers: Collection[str], calibration: Calibration, *, for_tensorrt: bool
+) -> None:
     """Quantise some convolutions and products.
 
     Parameters
@@ -108,8 +131,7 @@ def write_int8(source: Path, target: Path, layers: Collection[str], ranges: Rang
         ONNX files: float32 with names, and what is to be written.
     layers : collection of str
         Operations to quantise.
-    ranges : mapping of float
-        From :func:`activation_ranges`.
+    calibration : Calibration
     for_tensorrt : bool
         Weights stay float32 before a QuantizeLinear of their own and biases float32, as TensorRT of every version reads
         them. Otherwise weights are stored as 8-bit numbers, a quarter of the size, biases as 32-bit ones, and what
@@ -120,7 +142,7 @@ def write_int8(source: Path, target: Path, layers: Collection[str], ranges: Rang
     editor = _Editor(onnx, model.graph)
     for node in list(model.graph.node):
         if node.name in layers:
-            scale = np.float32(max(ranges[node.input[0]], 1e-12) / _LARGEST)
+            scale = np.float32(max(calibration.largest[node.input[0]], 1e-12) / _LARGEST)
             bias = node.input[2] if len(node.input) > 2 and not for_tensorrt else None
             output = node.output[0] if node.op_type == "Conv" and not for_tensorrt else None
             axis = 1 if node.op_type == "Gemm" and not _transposed(node) else 0
@@ -133,7 +155,7 @@ def write_int8(source: Path, target: Path, layers: Collection[str], ranges: Rang
                 node.output[0] = f"{output}_unrounded"
             editor.nodes.append(node)
             if output is not None:
-                scale = np.float32(max(ranges[output], 1e-12) / _LARGEST)
+                scale = np.float32(max(calibration.largest[output], 1e-12) / _LARGEST)
                 editor.rounded(node.output[0], scale, f"{node.name}_y", result=output)
         else:
             editor.nodes.append(node)
