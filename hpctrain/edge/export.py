@@ -78,10 +78,8 @@ class ExportRequest:
     replace: bool = False
 
     def variant(self, precision: str) -> str:
-        """Return the name of what is made, such as ``onnx-int8-structured50``."""
-        pruned = ""
-        if self.plan is not None:
-            pruned = f"-{self.plan.method.replace(':', 'of')}{round(100 * self.plan.share)}"
+        """Return the name of what is made, such as ``onnx-int8-structured-50``."""
+        pruned = "" if self.plan is None else f"-{self.plan.name}"
         return f"{self.target}-{precision}{pruned}"
 
     def folder(self, precision: str) -> Path:
@@ -94,8 +92,7 @@ class ExportRequest:
         if self.out is not None:
             return self.out.with_name(f"{self.out.name}.work")
         assert self.plan is not None
-        name = f"{self.plan.method.replace(':', 'of')}{round(100 * self.plan.share)}.work"
-        return self.source / "export" / name
+        return self.source / "export" / f"{self.plan.name}.work"
 
 
 @dataclass
