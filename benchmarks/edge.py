@@ -40,11 +40,13 @@ REFERENCE = "PyTorch eager"
 _NUM_SPECTRA = 256
 _SHARE_LEFT = 0.5
 _SMALLEST_ROUND_S = 0.05
+_PAUSE_S = 0.03
+"""Before each variant: the threads of the one before wait for more work a while, and would take the cores from it."""
 
 Call = Callable[[dict[str, np.ndarray]], object]
 
 
-def variants(folder: Path, num_pixels: int) -> tuple[dict[str, tuple[Call, int]], dict[str, np.ndarray]]:
+def variants(folder: Path, num_pixels: int, threads: int) -> tuple[dict[str, tuple[Call, int]], dict[str, np.ndarray]]:
     """Return each variant's call and bytes, and the inputs."""
     path = folder / "spectra.h5"
     simulate(path, SimulateSection(num_spectra=_NUM_SPECTRA, num_pixels=num_pixels))
@@ -71,7 +73,10 @@ def variants(folder: Path, num_pixels: int) -> tuple[dict[str, tuple[Call, int]]
         write_fp16(full, fp16)
         write_int8(full, int8, large, ranges, for_tensorrt=False)
         for kind, file in (("fp32", full), ("FP16 weights", fp16), ("INT8", int8)):
-            made[f"ONNX Runtime {kind}{name}"] = (OnnxNetwork(file, ["CPUExecutionProvider"]), file.stat().st_size)
+            made[f"ONNX Runtime {kind}{name}"] = (
+                OnnxNetwork(file, ["CPUExecutionProvider"], threads),
+                file.stat().st_size,
+            )
     return made, feeds
 
 
@@ -90,12 +95,16 @@ def measure(made: dict[str, tuple[Call, int]], feeds: dict[str, np.ndarray], rou
     for call, _ in made.values():  # compiles, allocates
         for _ in range(3):
             call(feeds)
+    time.sleep(_PAUSE_S)
+    made[REFERENCE][0](feeds)
     started_s = time.perf_counter()
     made[REFERENCE][0](feeds)
     repeats = max(1, round(_SMALLEST_ROUND_S / (time.perf_counter() - started_s)))
     times: dict[str, list[float]] = {name: [] for name in made}
     for _ in range(rounds):
         for name, (call, _) in made.items():
+            time.sleep(_PAUSE_S)
+            call(feeds)
             started_s = time.perf_counter()
             for _ in range(repeats):
                 call(feeds)
@@ -103,10 +112,10 @@ def measure(made: dict[str, tuple[Call, int]], feeds: dict[str, np.ndarray], rou
     return times
 
 
-def table(rounds: int, num_pixels: int, batches: list[int]) -> list[str]:
+def table(rounds: int, num_pixels: int, batches: list[int], threads: int) -> list[str]:
     """Measure and return the lines of a Markdown table."""
     with tempfile.TemporaryDirectory() as folder:
-        made, feeds = variants(Path(folder), num_pixels)
+        made, feeds = variants(Path(folder), num_pixels, threads)
         found = {
             batch: measure(
                 made, {name: np.resize(value, (batch, *value.shape[1:])) for name, value in feeds.items()}, rounds
@@ -133,15 +142,17 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--pixels", type=int, default=1024)
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 64])
-    parser.add_argument("--threads", type=int, help="of PyTorch; ONNX Runtime takes one per core (default: the same)")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of PyTorch and ONNX Runtime")
     arguments = parser.parse_args()
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
+    torch.set_num_threads(arguments.threads)
     from benchmarks.__main__ import machine
 
     print(machine())
-    print(f"{arguments.pixels} pixels, median of {arguments.rounds} rounds (least-largest); ratios to {REFERENCE}\n")
-    for line in table(arguments.rounds, arguments.pixels, arguments.batches):
+    print(
+        f"{arguments.pixels} pixels, {arguments.threads} threads, "
+        f"median of {arguments.rounds} rounds (least-largest), ratios to {REFERENCE}\n"
+    )
+    for line in table(arguments.rounds, arguments.pixels, arguments.batches, arguments.threads):
         print(line, flush=True)
 
 

@@ -6,8 +6,8 @@ products that put out or take in a short output, such as the latents, stay in fl
 be wrong directly.
 
 INT8 is written as QuantizeLinear and DequantizeLinear around each operation: symmetric around zero, weights per output
-channel, activations per tensor by the largest value in calibration. That is what TensorRT reads [1]_, and what
-onnxruntime's CPU kernels understand.
+channel, activations per tensor by the largest value in calibration. That is what TensorRT reads [1]_; onnxruntime's
+integer kernels understand a form of it that differs in details.
 
 References
 ----------
@@ -38,6 +38,9 @@ _BATCH = 8
 
 _LARGEST = 127
 """Of a symmetric 8-bit number; -128 is not used."""
+
+_UNSIGNED_ZERO = 128
+"""Activations are symmetric for onnxruntime, too, but unsigned: its integer convolution on x86 takes no others."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +142,7 @@ def write_int8(
     """
     (onnx,) = need("onnx")
     model = onnx.load(source)
-    editor = _Editor(onnx, model.graph)
+    editor = _Editor(onnx, model.graph, 0 if for_tensorrt else _UNSIGNED_ZERO)
     for node in list(model.graph.node):
         if node.name in layers:
             scale = np.float32(max(calibration.largest[node.input[0]], 1e-12) / _LARGEST)
@@ -201,10 +204,13 @@ class _Editor:
     ----------
     onnx : module
     graph : onnx.GraphProto
+    activation_zero : int
+        What stands for 0 in a rounded activation: 0 of a signed number, or the middle of an unsigned one.
     """
 
-    def __init__(self, onnx: Any, graph: Any) -> None:
+    def __init__(self, onnx: Any, graph: Any, activation_zero: int = 0) -> None:
         self._onnx, self._graph = onnx, graph
+        self._activation_zero = np.array(activation_zero, dtype=np.uint8 if activation_zero else np.int8)
         self._constants = {tensor.name: tensor for tensor in graph.initializer}
         self._halves: dict[str, str] = {}
         self.nodes: list[Any] = []
@@ -226,7 +232,7 @@ class _Editor:
     def rounded(self, tensor: str, scale: np.float32, name: str, result: str | None = None) -> str:
         """Round a tensor to 8 bits and back."""
         step = self.constant(f"{name}_scale", np.array(scale, dtype=np.float32))
-        zero = self.constant(f"{name}_zero", np.array(0, dtype=np.int8))
+        zero = self.constant(f"{name}_zero", self._activation_zero)
         small = self.add("QuantizeLinear", [tensor, step, zero], f"{name}_int8", f"{name}_quantise")
         return self.add("DequantizeLinear", [small, step, zero], result or f"{name}_rounded", f"{name}_dequantise")
 
