@@ -21,6 +21,7 @@ COMMANDS = {
     "submit": "check, render and submit a profile; returns at once (also: hpc-submit)",
     "local": "train here and now, in the foreground (also: python -m hpctrain.local)",
     "status": "where a run stands, and who says so",
+    "monitor": "live view of a run: progress, power, heat; or the sensors of this machine",
     "logs": "print or follow the logs of a run",
     "cancel": "stop a run for good; its state is saved",
     "list": "runs on disk, newest first",
@@ -64,7 +65,8 @@ def _overview() -> str:
         *(f"  {name:<{width}}  {text}" for name, text in COMMANDS.items()),
         "",
         "hpctrain COMMAND --help says more. Exit codes: 0 done, 1 our bug, 2 profile or command line, 3 cluster or",
-        "site, 4 data, 5 checkpoint, 6 diverged, 7 export failed a gate, 75 saved and to be requeued.",
+        "site, 4 data, 5 checkpoint, 6 diverged, 7 an export failed a gate, 75 saved and to be requeued, 78 saved because",
+        "it was too hot.",
     ]
     return "\n".join(lines)
 

@@ -13,7 +13,8 @@
 
 Being stopped by the queue is no error: the trainer saves, leaves with :data:`EXIT_REQUEUE`, and the batch script
 requeues the job. A rank that hangs, or whose peers are gone, leaves with :data:`EXIT_RANKS_LOST`, and the job is
-requeued too. Only ``cli.py`` and the trainer's ``__main__`` catch these errors.
+requeued too. A machine that gets too hot, although the run waits, makes it save and leave with :data:`EXIT_TOO_HOT`;
+it is started again after it has cooled down. Only ``cli.py`` and the trainer's ``__main__`` catch these errors.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ EXIT_FINISHED = 0
 EXIT_BUG = 1
 EXIT_REQUEUE = 75
 EXIT_RANKS_LOST = 76
+EXIT_TOO_HOT = 78
 
 
 class HpctrainError(Exception):

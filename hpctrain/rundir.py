@@ -11,6 +11,7 @@
       attempts/           0001.json ...: one numbered lease per attempt; the highest number owns the run;
                           bad-nodes.tsv: nodes that failed, when and how
       heartbeat/          rank-0000.json ...: what each rank did last, and when
+      monitor/            rank-0000.json ...: what each rank measured: newest values, energy of every attempt
       metrics.jsonl       the truth about progress; every tracker is an exporter of it
       tensorboard/        event files
       checkpoints/        step-00001200/ ...
@@ -114,6 +115,7 @@ class RunDir:
         self.attempts = self.path / "attempts"
         self.bad_nodes = self.attempts / "bad-nodes.tsv"
         self.heartbeats = self.path / "heartbeat"
+        self.monitor = self.path / "monitor"
         self.metrics = self.path / "metrics.jsonl"
         self.superseded_metrics = self.logs / "superseded.jsonl"
         self.tensorboard = self.path / "tensorboard"
@@ -159,8 +161,12 @@ class RunDir:
         """Path of the heartbeat of one rank."""
         return self.heartbeats / f"rank-{rank:04d}.json"
 
+    def monitor_file(self, rank: int) -> Path:
+        """Path of what one rank has measured."""
+        return self.monitor / f"rank-{rank:04d}.json"
+
     def read_metrics(self, kind: str | None = None) -> Iterator[dict[str, Any]]:
-        """Yield the records of ``metrics.jsonl``, all or of one kind (``train``, ``eval``, ``event``)."""
+        """Yield the records of ``metrics.jsonl``, all or of one kind (``train``, ``eval``, ``event``, ``monitor``)."""
         for record in read_json_lines(self.metrics):
             if kind is None or record.get("kind") == kind:
                 yield record

@@ -17,6 +17,7 @@ from hpctrain.errors import Problem, ProfileError
 
 if TYPE_CHECKING:
     from hpctrain.profile.check import Findings
+    from hpctrain.profile.schema import Profile
 
 _GREEN, _YELLOW, _PLAIN = "\x1b[32m", "\x1b[33m", "\x1b[0m"
 _EXIT_WRONG = ProfileError.exit_code
@@ -85,10 +86,16 @@ def summary(findings: Findings) -> list[str]:
     lines = [
         f"{profile.name}: {plural(launch.world_size, 'rank')} on {plural(launch.nodes, 'node')} ({device}, {where}), "
         f"at most {launch.time_limit} per attempt",
-        f"global batch {profile.global_batch:,} = {train.batch_size} x accumulation {train.accumulation} x "
-        f"{plural(launch.world_size, 'rank')}, {train.precision}",
+        f"global batch {profile.global_batch:,} = {_shares(profile)} x {plural(launch.world_size, 'rank')}, "
+        f"{train.precision}",
     ]
     return [*lines, *_length(findings), *_memory(findings)]
+
+
+def _shares(profile: Profile) -> str:
+    if profile.train.batch_size == "auto":
+        return "as many at a time as fit x accumulation"
+    return f"{profile.train.batch_size} x accumulation {profile.accumulation}"
 
 
 def _length(findings: Findings) -> list[str]:
@@ -112,10 +119,13 @@ def _memory(findings: Findings) -> list[str]:
     size = f"{found.num_parameters / 1e6:.1f} million weights"
     assumed = "" if found.facts_from == "the data" else f"; assumed: {found.facts_from}"
     if need is None:
-        peak = max(found.floor_gib, found.fixed_gib + found.per_spectrum_gib * findings.profile.train.batch_size)
+        size_of_batch = findings.profile.train.batch_size
+        if size_of_batch == "auto":
+            return [f"memory {found.per_spectrum_gib:.2g} GiB per spectrum of a batch ({size}{assumed})"]
+        peak = max(found.floor_gib, found.fixed_gib + found.per_spectrum_gib * size_of_batch)
         missing = "launch.memory_gib_per_node" if findings.profile.platform else "platform"
         return [f"memory about {peak:.2g} GiB per rank ({size}{assumed}); set {missing} to have it checked"]
-    needed = need.needed_gib(findings.profile.train.batch_size)
+    needed = need.needed_gib(need.batch_size)
     title = need.platform.title
     return [f"memory {needed:.1f} of {need.available_gib:.1f} GiB ({need.share:.0%}) of {title} ({size}{assumed})"]
 
@@ -128,7 +138,7 @@ def _as_json(findings: Findings, good: bool) -> dict[str, Any]:
     memory = None
     if need is not None and profile is not None:
         memory = {
-            "needed_gib": round(need.needed_gib(profile.train.batch_size), 3),
+            "needed_gib": round(need.needed_gib(need.batch_size), 3),
             "available_gib": need.available_gib,
             "platform": need.platform.name,
             "fits": need.fits,

@@ -77,8 +77,20 @@ def _overrides(arguments: argparse.Namespace) -> list[str]:
     if arguments.profile is None and texts and "=" not in texts[-1]:
         arguments.profile = texts.pop()  # typed behind --set
     texts += [f"launch.runs_dir={json.dumps(arguments.runs_dir)}"] if arguments.runs_dir else []
-    texts += [f"train.init_from={json.dumps(arguments.source)}"] if arguments.source else []
+    if arguments.source:
+        texts += [f"train.init_from={json.dumps(arguments.source)}", *_network_of(Path(arguments.source))]
     return texts
+
+
+def _network_of(source: Path) -> list[str]:
+    """Return overrides that make the profile's network the one of a run or bundle, which may have been pruned."""
+    import json
+
+    from hpctrain.rundir import read_json
+
+    folders = (source, source / "model", source.parent, source.parent.parent / "model")  # run, bundle, file, checkpoint
+    card = next((card for folder in folders if (card := read_json(folder / "model.json"))), {})
+    return [f"model.{name}={json.dumps(value)}" for name, value in card.get("section", {}).items()]
 
 
 def _here(profile: Profile) -> list[str]:

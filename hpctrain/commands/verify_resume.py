@@ -117,6 +117,9 @@ def _judged(arguments: argparse.Namespace) -> Profile:
             source = findings.source
             problems += findings.problems
         elif findings.profile is not None:
+            if findings.profile.train.batch_size == "auto":
+                message = "auto is found anew by each of the two runs; name a number: --set train.batch_size=16"
+                raise ProfileError(findings.source, [Problem("train.batch_size", message)])
             wanted = load_profile(arguments.profile, arguments.set).global_batch
             profile = with_global_batch(findings.profile, wanted, "--ranks")
     except ProfileError as error:

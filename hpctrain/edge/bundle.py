@@ -99,7 +99,7 @@ def write_reference(folder: Path, wavelength_aa: np.ndarray | None, forest: Isol
     arrays = {} if forest is None else forest.to_arrays()
     if wavelength_aa is not None:
         arrays["wavelength_aa"] = np.asarray(wavelength_aa, dtype=np.float64)
-    np.savez(folder / REFERENCE, **arrays)
+    np.savez_compressed(folder / REFERENCE, **arrays)
 
 
 def seal_bundle(

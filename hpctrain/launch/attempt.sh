@@ -141,8 +141,9 @@ if [ "$followed" = requeued ]; then
         if [ "$restarts" -gt "$restart" ]; then break; fi # while this node was out of sight
         if scontrol requeue "$job"; then
             # A requeued job waits two minutes for old credentials to expire, unless it is given a start time while
-            # the ended attempt is still being cleaned up.
-            scontrol update JobId="$job" StartTime=now+10
+            # the ended attempt is still being cleaned up. Ranks that were too hot (78) get those two minutes.
+            if [ "$code" = 78 ]; then start_in=120; else start_in=10; fi
+            scontrol update JobId="$job" StartTime=now+$start_in
             avoid=$(nodes_to_avoid)
             if [ -n "$avoid" ]; then
                 given=$(scontrol show job "$job" -o | sed -n 's/.* ExcNodeList=\([^ ]*\).*/\1/p')

@@ -60,6 +60,8 @@ def block(status: RunStatus) -> str:
     ]
     if status.exit_code is not None:
         rows.append(("exit code", str(status.exit_code)))
+    if status.machine:
+        rows.append(("machine", status.machine))
     if status.bad_data:
         rows.append(("bad data", status.bad_data))
     if status.avoided_nodes:

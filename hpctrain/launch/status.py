@@ -7,15 +7,19 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
+from hpctrain.distributed.process import identity, is_gone
 from hpctrain.launch.history import EndedAttempt, avoided_nodes, newest_checkpoint, read_history
 from hpctrain.launch.lastwords import LastWords, read_last_words
 from hpctrain.launch.queue import Queue, QueueAnswer
 from hpctrain.launch.runs import job_ids, read_job
 from hpctrain.launch.supervisor import is_supervised, supervisor_path
+from hpctrain.monitor.ledger import read_ledgers, sum_up
+from hpctrain.monitor.sensors import Sensors
 from hpctrain.rundir import RunDir, read_json
 
 ACTIVE = ("pending", "requeued", "running")
 """States in which the job still holds, or waits for, its place."""
+_PACES = ("ok", "warm", "hot", "critical")
 _SILENT_BEATS = 12
 """Heartbeats that may be missed before a run counts as lost: a node busy with a checkpoint is slow, not dead."""
 _SLURM_STATES = {
@@ -68,6 +72,8 @@ class RunStatus:
         Nodes that failed repeatedly, which the next attempt stays away from.
     bad_data : str
         What the newest attempt has masked because it cannot be used; empty if nothing.
+    machine : str
+        Power, temperature, pace and energy in one line; empty where nothing was measured.
     silent : list of str
         Why those who were asked first had nothing to say.
     """
@@ -89,6 +95,7 @@ class RunStatus:
     exit_code: int | None = None
     avoided_nodes: list[str] = field(default_factory=list)
     bad_data: str = ""
+    machine: str = ""
     silent: list[str] = field(default_factory=list)
 
     @property
@@ -96,7 +103,7 @@ class RunStatus:
         return self.state in ACTIVE
 
 
-def describe(run: RunDir, now: float | None = None, queue: Queue | None = None) -> RunStatus:
+def describe(run: RunDir, now: float | None = None, queue: Queue | None = None, ask_queue: bool = True) -> RunStatus:
     """Say where a run stands.
 
     Parameters
@@ -106,6 +113,8 @@ def describe(run: RunDir, now: float | None = None, queue: Queue | None = None) 
         Seconds since 1970; none is now.
     queue : Queue, optional
         Whom to ask; one for many runs spares them a controller that does not answer.
+    ask_queue : bool
+        Else only the run directory is read, and nothing of Slurm is called.
 
     Returns
     -------
@@ -118,7 +127,7 @@ def describe(run: RunDir, now: float | None = None, queue: Queue | None = None) 
     beats = _heartbeats(run)
     history = read_history(run)
     answer, silent = None, []
-    if ids and job.get("cluster") == "slurm":
+    if ask_queue and ids and job.get("cluster") == "slurm":
         job_name = job["submissions"][-1].get("job_name", job.get("name", ""))
         answer, silent = (queue or Queue()).ask(ids[-1], job_name)
     if answer is not None:
@@ -150,6 +159,7 @@ def describe(run: RunDir, now: float | None = None, queue: Queue | None = None) 
         exit_code=history[-1].exit_code if history else words.exit_code,
         avoided_nodes=avoided_nodes(run, now),
         bad_data=words.bad_data,
+        machine=_machine(run),
         silent=silent,
     )
 
@@ -182,6 +192,8 @@ def _from_run(
         for beat in beats
         if beat.get("state") not in ("finished", "stopped", "failed")
         and now - beat.get("time", 0) < _SILENT_BEATS * beat.get("interval_s", 10)
+        and not is_gone(beat.get("process"))
+        and not _ended_with_this_machine(run, beat)
     ]
     if alive and not (words.finished or words.exit_code in range(1, 7)):
         hosts = ", ".join(sorted({str(beat.get("host")) for beat in alive}))
@@ -196,6 +208,13 @@ def _from_run(
     if read_job(run).get("submissions"):
         return "unknown", "submitted, and nothing has been heard of it", "run directory"
     return "unknown", "never submitted", "run directory"
+
+
+def _ended_with_this_machine(run: RunDir, beat: dict[str, Any]) -> bool:
+    """Whether a local run's rank lived here before a reboot: after a power cut nobody should have to wait."""
+    boot_id = (beat.get("process") or {}).get("boot_id")
+    is_here = read_job(run).get("cluster") == "local" and beat.get("host") == socket.gethostname()
+    return is_here and boot_id is not None and boot_id != identity()["boot_id"]
 
 
 def _ended(words: LastWords, history: list[EndedAttempt]) -> tuple[str, str]:
@@ -214,6 +233,24 @@ def _ended(words: LastWords, history: list[EndedAttempt]) -> tuple[str, str]:
     if words.stopped:
         return "stopped", f"{words.stopped}; saved, can be resumed"
     return "", ""
+
+
+def _machine(run: RunDir) -> str:
+    """Return what the machines of the newest attempt bear, and the energy of the run so far."""
+    states = read_ledgers(run)
+    newest = max((state.attempt for state in states), default=0)
+    values = [state.values for state in states if state.attempt == newest]
+    watts = [Sensors.power_w(each) for each in values]
+    celsius = [each["gpu_temperature_c"] for each in values if "gpu_temperature_c" in each]
+    worst = max((str(each.get("pace", "ok")) for each in values), key=_PACES.index, default="ok")
+    energy = sum_up(states)
+    parts = [
+        f"{sum(each for each in watts if each is not None):,.0f} W" if any(watts) else "",
+        f"{max(celsius):.0f} °C" if celsius else "",
+        worst if worst != "ok" else "",
+        f"{energy.kwh:.3g} kWh so far" if energy.kwh is not None else "",
+    ]
+    return ", ".join(filter(None, parts))
 
 
 def _heartbeats(run: RunDir) -> list[dict[str, Any]]:

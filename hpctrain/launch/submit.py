@@ -114,14 +114,17 @@ def with_global_batch(profile: Profile, global_batch: int, source: str) -> Profi
         No accumulation gives it.
     """
     train, ranks = profile.train, profile.launch.world_size
-    accumulation, rest = divmod(global_batch, train.batch_size * ranks)
-    if rest or not accumulation:
+    batch_size = 1 if train.batch_size == "auto" else train.batch_size
+    if global_batch % (batch_size * ranks):
         message = (
             f"{ranks} ranks x batch_size {train.batch_size} do not divide the global batch of {global_batch}, which "
             "must stay; take a number of ranks that does"
         )
         raise ProfileError(source, [Problem("launch", message)])
-    return profile.model_copy(update={"train": train.model_copy(update={"accumulation": accumulation})})
+    if train.batch_size == "auto":
+        return profile.model_copy(update={"train": train.model_copy(update={"global_batch": global_batch})})
+    held = profile.model_copy(update={"train": train.model_copy(update={"global_batch": global_batch})})
+    return held.with_batch_size(batch_size)
 
 
 def choose_cluster(wanted: str) -> str:

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from hpctrain.errors import EXIT_FINISHED, EXIT_REQUEUE
+from hpctrain.errors import EXIT_FINISHED, EXIT_REQUEUE, EXIT_TOO_HOT
 from hpctrain.launch.history import append_history, newest_checkpoint, what_follows
 from hpctrain.launch.ranks import LocalRanks
 from hpctrain.rundir import RunDir, read_json, write_json
@@ -27,6 +27,8 @@ from hpctrain.rundir import RunDir, read_json, write_json
 _GRACE_S = 90.0
 """From TERM to KILL for ranks that are saving [s]."""
 _PAUSE_AFTER_CRASH_S = 2.0
+COOL_DOWN_S = 120.0
+"""Until ranks that left because the machine was too hot are started again [s]; `attempt.sh` waits as long."""
 VISIBLE_GPUS = "HPCTRAIN_VISIBLE_GPUS"
 """The user's CUDA_VISIBLE_DEVICES, which submitit's local executor writes over."""
 ALL_GPUS = "all"
@@ -39,10 +41,13 @@ class Supervisor:
     ----------
     run : RunDir
         Its ``job.json`` holds what :class:`~hpctrain.launch.plan.JobPlan` says about ranks and attempts.
+    cool_down_s : float
+        Pause after ranks that left because the machine was too hot [s].
     """
 
-    def __init__(self, run: RunDir) -> None:
+    def __init__(self, run: RunDir, cool_down_s: float = COOL_DOWN_S) -> None:
         self.run = run
+        self._cool_down_s = cool_down_s
         self.job: dict[str, Any] = read_json(run.job)
         self.job_id = f"local-{os.getpid()}"
         self.terminated = False
@@ -62,9 +67,19 @@ class Supervisor:
             _say(f"attempt {restart + 1} ended with code {code}, newest checkpoint: {ended.after}; {ended.followed}")
             if ended.followed != "requeued":
                 return code
-            if code != EXIT_REQUEUE:
+            if code == EXIT_TOO_HOT and not self._cooled_down():
+                return code
+            if code not in (EXIT_REQUEUE, EXIT_TOO_HOT):
                 time.sleep(_PAUSE_AFTER_CRASH_S)
             restart += 1
+
+    def _cooled_down(self) -> bool:
+        """Wait a while; return False if the run was cancelled meanwhile."""
+        _say(f"the machine was too hot; the next attempt starts in {self._cool_down_s:.0f} s")
+        until_s = time.monotonic() + self._cool_down_s
+        while not self.terminated and time.monotonic() < until_s:
+            time.sleep(0.2)
+        return not self.terminated
 
     def _note_stop(self, number: int, _frame: object) -> None:
         self.terminated = True

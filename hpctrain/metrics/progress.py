@@ -85,7 +85,7 @@ class ProgressLine:
         elif record["kind"] == "eval":
             self._validation_loss = record.get("loss")
             self.message(self._evaluation_text(record))
-        else:
+        elif record["kind"] == "train":
             self._values = record
             self.tick(record["step"])
 
@@ -263,6 +263,32 @@ def _staged(record: dict[str, Any], fields: dict[str, Any]) -> str:
     return f"{files} staged{where} in {format_duration(fields.get('seconds', 0))}: {copied}"
 
 
+def _finished(record: dict[str, Any], fields: dict[str, Any]) -> str:
+    text = f"finished at step {record['step']}"
+    if fields.get("seconds") is not None:
+        text += f" after {format_duration(fields['seconds'])}"
+    if fields.get("energy_kwh") is not None:
+        text += f", {fields['energy_kwh']:.3g} kWh"
+        if fields.get("joules_per_sample") is not None:
+            text += f" ({fields['joules_per_sample']:.3g} J per spectrum)"
+    return text
+
+
+def _sensors(record: dict[str, Any], fields: dict[str, Any]) -> str:
+    absent = fields.get("absent") or {}
+    if not absent:
+        return f"{len(fields.get('found') or [])} sensors of this machine are read"
+    return f"not told by this machine: {', '.join(f'{name} ({why})' for name, why in absent.items())}"
+
+
+_PACE_WORDS = {"ok": "full speed again", "warm": "slows down", "hot": "waits", "critical": "saves and leaves"}
+
+
+def _pace(record: dict[str, Any], fields: dict[str, Any]) -> str:
+    level = str(fields.get("level"))
+    return f"{level}: {_PACE_WORDS.get(level, level)} at step {record['step']} ({fields.get('reason')})"
+
+
 _EVENT_TEXTS: dict[str, Callable[[dict[str, Any], dict[str, Any]], str]] = {
     "started": _started,
     "data": _data,
@@ -275,6 +301,10 @@ _EVENT_TEXTS: dict[str, Callable[[dict[str, Any], dict[str, Any]], str]] = {
     "cached": lambda record, f: (
         f"{format_bytes(f.get('bytes', 0))} of spectra decoded into memory in {format_duration(f.get('seconds', 0))}"
     ),
+    "batch_size": lambda record, f: (
+        f"batches of {f.get('batch_size')} spectra, accumulation {f.get('accumulation')}: "
+        f"about {f.get('needed_gib')} of {f.get('free_gib')} GiB that were free"
+    ),
     "first_step": lambda record, f: f"first update {f.get('seconds', 0):.1f} s after the start of the process",
     "bad_pixels": _bad_pixels,
     "best": lambda record, f: f"best validation loss so far: {_number(f.get('loss'))}",
@@ -284,10 +314,14 @@ _EVENT_TEXTS: dict[str, Callable[[dict[str, Any], dict[str, Any]], str]] = {
     ),
     "early_stopped": lambda record, f: f"stopped early at step {record['step']}: no better validation loss",
     "diverged": lambda record, f: f"DIVERGED at step {record['step']}; objects in the batch: {f.get('objects')}",
-    "finished": lambda record, f: (
-        f"finished at step {record['step']}"
-        + (f" after {format_duration(f['seconds'])}" if f.get("seconds") is not None else "")
+    "finished": _finished,
+    "sensors": _sensors,
+    "pace": _pace,
+    "over_current": lambda record, f: f"over-current: {f.get('what')}",
+    "memory_short": lambda record, f: (
+        f"MEMORY IS SHORT: {f.get('reason')}; a smaller data.prefetch_batches or train.batch_size needs less"
     ),
+    "power_mode": lambda record, f: f"power mode {f.get('mode')}" + (f", was {f['before']}" if f.get("before") else ""),
     "failed": lambda record, f: f"FAILED at step {record['step']}: {f.get('error')} (exit code {f.get('exit_code')})",
     "exporter_failed": lambda record, f: f"{f.get('exporter')} failed and is off: {f.get('error')}",
     "records_lost": lambda record, f: f"{f.get('records')} records could not be written",

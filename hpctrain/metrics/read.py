@@ -18,6 +18,8 @@ class History:
     ----------
     train, evaluations, events : list of dict
         Records of kind ``train``, ``eval`` and ``event``.
+    monitor : list of dict
+        Records of kind ``monitor``: what the sensors of rank 0 told.
     superseded : list of dict
         ``train`` and ``eval`` records of updates that were lost and made again.
     """
@@ -25,11 +27,12 @@ class History:
     train: list[Record] = field(default_factory=list)
     evaluations: list[Record] = field(default_factory=list)
     events: list[Record] = field(default_factory=list)
+    monitor: list[Record] = field(default_factory=list)
     superseded: list[Record] = field(default_factory=list)
 
     @property
     def records(self) -> list[Record]:
-        """All records but the superseded ones, by time."""
+        """All records but the superseded ones and those of sensors, by time."""
         return sorted([*self.train, *self.evaluations, *self.events], key=lambda record: record["time"])
 
     @property
@@ -72,6 +75,8 @@ def read_history(run: RunDir) -> History:
         kind = record["kind"]
         if kind == "event":
             history.events.append(record)
+        elif kind == "monitor":
+            history.monitor.append(record)
         elif attempt < newest_attempt:
             history.superseded.append(record)
         elif kind == "train":

@@ -1,6 +1,7 @@
 """Writing ``metrics.jsonl``: one JSON object a line, the truth about a run's progress.
 
-Every line has ``kind`` (``train``, ``eval`` or ``event``), ``step``, ``time`` (seconds since 1970) and ``attempt``.
+Every line has ``kind`` (``train``, ``eval``, ``event`` or ``monitor``), ``step``, ``time`` (seconds since 1970) and
+``attempt``.
 TensorBoard and the progress line are exporters: they are called with each record after it was written, and what
 goes wrong in them costs the exporter, never the run.
 """
@@ -99,6 +100,10 @@ class MetricsWriter:
         """Record an evaluation on the held-out split after update `step`."""
         return self._write("eval", step, fields)
 
+    def monitor(self, step: int, **fields: Any) -> Record:
+        """Record what the sensors of rank 0 and its node told while update `step` was the last one done."""
+        return self._write("monitor", step, fields)
+
     def event(self, name: str, step: int, **fields: Any) -> Record:
         """Record something that happened, such as ``checkpoint`` or ``stopped``."""
         return self._write("event", step, {"event": name, **fields})
@@ -169,9 +174,10 @@ class MetricsWriter:
 def supersede_after(run: RunDir, step: int, evaluated_step: int | None = None) -> int:
     """Take back the records of updates that a resumed run will make again.
 
-    The ``train`` and ``eval`` records beyond `step` move to ``logs/superseded.jsonl``; events stay where they are,
-    because what happened has happened. A torn last line is dropped. ``metrics.jsonl`` is replaced as a whole, even if
-    nothing moves: a rank of an older attempt that lives on keeps writing to a file that nobody reads any more.
+    The ``train`` and ``eval`` records beyond `step` move to ``logs/superseded.jsonl``; events and what sensors told
+    stay where they are, because what happened has happened. A torn last line is dropped. ``metrics.jsonl`` is replaced
+    as a whole, even if nothing moves: a rank of an older attempt that lives on keeps writing to a file that nobody
+    reads any more.
 
     Parameters
     ----------

@@ -51,14 +51,21 @@ class RestGrid:
         num_pixels : int, optional
             Pixels R; none has as many per unit of log wavelength as the observed grid has on average.
         """
+        range_aa, num_pixels = cls.extent(facts, range_aa, num_pixels)
+        return cls(math.log(range_aa[0]), math.log(range_aa[1] / range_aa[0]) / (num_pixels - 1), num_pixels)
+
+    @staticmethod
+    def extent(
+        facts: DataFacts, range_aa: tuple[float, float] | None = None, num_pixels: int | None = None
+    ) -> tuple[tuple[float, float], int]:
+        """Return range [AA] and number of pixels of the grid that :meth:`for_data` makes of the same arguments."""
         first, last = facts.wavelength_aa
         if range_aa is None:
             margin = 1.0 + facts.mean_log_step  # so that rounding leaves the outermost pixels inside
             range_aa = (first / (1.0 + facts.redshift_max) / margin, last / (1.0 + facts.redshift_min) * margin)
-        log_range = math.log(range_aa[1] / range_aa[0])
         if num_pixels is None:
-            num_pixels = max(16, math.ceil(log_range / facts.mean_log_step) + 1)
-        return cls(math.log(range_aa[0]), log_range / (num_pixels - 1), num_pixels)
+            num_pixels = max(16, math.ceil(math.log(range_aa[1] / range_aa[0]) / facts.mean_log_step) + 1)
+        return range_aa, num_pixels
 
     @property
     def wavelength_aa(self) -> Tensor:

@@ -24,6 +24,7 @@ from torch import nn
 from hpctrain.errors import CheckpointError
 from hpctrain.models import build_model
 from hpctrain.models.facts import DataFacts
+from hpctrain.models.grid import RestGrid
 from hpctrain.profile.schema import ModelSection
 from hpctrain.rundir import RunDir, fsync_directory, write_json
 
@@ -221,6 +222,38 @@ def load_weights(model: nn.Module, path: str | Path) -> Path:
     weights, _ = find_weights(path)
     _load_into(model, _read_model(weights), weights)
     return weights
+
+
+def with_grid_of(section: ModelSection, path: str | Path) -> ModelSection:
+    """Return a model section with the rest-frame grid of a trained network, so that its weights fit other data.
+
+    Where no grid is given, one is computed from the data: another survey, or other redshifts, would get another number
+    of pixels and another meaning of each.
+
+    Parameters
+    ----------
+    section : ModelSection
+        One that says a grid itself is returned as it is.
+    path : str or Path
+        A run directory, a bundle, a model or checkpoint folder, or a ``model.safetensors``, without whose card the
+        section is returned as it is, too.
+
+    Raises
+    ------
+    CheckpointError
+        Nothing of the kind is there, or its card is damaged.
+    """
+    _, card_path = find_weights(path)
+    if section.rest_wavelength_aa is not None or section.rest_pixels is not None or not card_path.is_file():
+        return section
+    card = read_card(card_path)
+    try:
+        there = ModelSection.model_validate_json(json.dumps(card["section"]))
+        facts = DataFacts.from_json(card["facts"])
+    except (ValidationError, KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{card_path}: section or facts cannot be read ({error})") from error
+    range_aa, num_pixels = RestGrid.extent(facts, there.rest_wavelength_aa, there.rest_pixels)
+    return section.model_copy(update={"rest_wavelength_aa": range_aa, "rest_pixels": num_pixels})
 
 
 def _read_model(path: Path) -> dict[str, Tensor]:

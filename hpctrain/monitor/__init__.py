@@ -1,1 +1,4 @@
-"""In: drivers and /proc. Out: numbers about the machine; what cannot be read is absent, never 0."""
+"""In: drivers, /sys and /proc. Out: numbers about the machine, and at what pace the run may go.
+
+What cannot be read is absent, never 0.
+"""

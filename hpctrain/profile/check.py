@@ -25,6 +25,7 @@ from hpctrain.profile.platforms import Platform, find_platform
 from hpctrain.profile.rules_data import check_data
 from hpctrain.profile.rules_edge import check_edge
 from hpctrain.profile.rules_launch import check_launch
+from hpctrain.profile.rules_monitor import check_monitor
 from hpctrain.profile.rules_stage import check_cache
 from hpctrain.profile.rules_train import check_length, check_train
 from hpctrain.profile.schema import Profile
@@ -76,6 +77,7 @@ def check_profile(path: str | Path | Profile, overrides: Sequence[str] = (), mem
     check_data(judge)
     check_train(judge)
     check_edge(judge)
+    check_monitor(judge)
     if memory and profile is not None and not any(problem.where.startswith("model") for problem in judge.problems):
         _check_memory(judge, findings)
     judge.problems += document.problems

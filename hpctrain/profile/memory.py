@@ -112,7 +112,13 @@ class MemoryNeed:
     @property
     def share(self) -> float:
         """Share of the device that the profile's batch takes."""
-        return self.needed_gib(self.profile.train.batch_size) / self.available_gib
+        return self.needed_gib(self.batch_size) / self.available_gib
+
+    @property
+    def batch_size(self) -> int:
+        """The profile's, or for ``auto`` the one that is likely to be found."""
+        size = self.profile.train.batch_size
+        return (self.best_batch() or (1, 1))[0] if size == "auto" else size
 
     @property
     def fits(self) -> bool:
@@ -120,7 +126,7 @@ class MemoryNeed:
 
     def best_batch(self) -> tuple[int, int] | None:
         """Return the largest batch size that fits, with the accumulation that keeps the global batch."""
-        per_rank = self.profile.train.batch_size * self.profile.train.accumulation
+        per_rank = self.profile.global_batch // self.profile.launch.world_size
         for batch_size in _divisors_from_above(per_rank):
             if batch_size <= MAX_BATCH_SIZE and self.needed_gib(batch_size) <= COMFORTABLE * self.available_gib:
                 return batch_size, per_rank // batch_size
@@ -130,7 +136,7 @@ class MemoryNeed:
         """Say that it does not fit and what would; None where it fits."""
         if self.fits:
             return None
-        batch_size = self.profile.train.batch_size
+        batch_size = self.batch_size
         found = (
             f"{batch_size} would need {self.needed_gib(batch_size):.1f} of the {self.available_gib:.1f} GiB of "
             f"{self.platform.title}"
@@ -145,10 +151,9 @@ class MemoryNeed:
         """Say that the card is nearly empty and what would use it better; None where it is not."""
         if self.share >= NEARLY_EMPTY or self.platform.is_unified or self.profile.launch.gpus_per_node == 0:
             return None  # on a board, memory that is left is no waste: the system and the cameras live there too
-        train = self.profile.train
-        found = f"{train.batch_size} uses {self.share:.0%} of {self.platform.title} (memory)"
+        found = f"{self.batch_size} uses {self.share:.0%} of {self.platform.title} (memory)"
         best = self.best_batch()
-        if best is not None and best[0] > train.batch_size:
+        if best is not None and best[0] > self.batch_size:
             return (
                 f"{found}; batch_size {best[0]} with accumulation {best[1]} gives the same global batch in fewer passes"
             )
@@ -211,7 +216,13 @@ def _key(profile: Profile) -> str:
     depends_on: dict[str, Any] = {
         "model": profile.model.model_dump(mode="json"),
         "data": profile.data.model_dump(mode="json", exclude={"reader_threads", "prefetch_batches"}),
-        "train": [train.precision, train.gradient_checkpointing, train.ema_decay is None, train.accumulation > 1],
+        "train": [
+            train.precision,
+            train.gradient_checkpointing,
+            train.ema_decay is None,
+            profile.accumulation > 1,
+            train.freeze,
+        ],
         "files": [[str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns] for path in files],
         "code": sorted([str(path), path.stat().st_mtime_ns] for path in _code()),
         "python": [sys.executable, _torch_stamp()],

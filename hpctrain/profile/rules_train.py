@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from hpctrain.profile.judge import Judge
+from hpctrain.profile.judge import Judge, plural
 from hpctrain.profile.near import nearest
 from hpctrain.profile.platforms import find_platform
 
@@ -19,6 +19,7 @@ def check_train(judge: Judge) -> None:
     _check_learning_rate(judge)
     _check_precision(judge)
     _check_init_from(judge)
+    _check_batch(judge)
     _check_checkpoints(judge)
 
 
@@ -108,6 +109,33 @@ def _check_precision(judge: Judge) -> None:
         judge.problem(message, "train.precision", "launch.gpus_per_node", "train.device", "platform")
     elif train.precision == "bf16" and not on_cpu and platform is not None and not platform.has_bf16:
         judge.problem(f"{platform.title} cannot compute in bf16; use fp16 or fp32", "train.precision", "platform")
+
+
+def _check_batch(judge: Judge) -> None:
+    """Judge what of batch size, accumulation and global batch is given, and whether it fits together."""
+    train, ranks = judge.profile.train, judge.profile.launch.world_size
+    if train.global_batch is None:
+        if train.batch_size == "auto":
+            message = (
+                "auto needs train.global_batch, the number of spectra of an update, such as 256; it is never changed"
+            )
+            judge.problem(message, "train.batch_size")
+        return
+    each = ranks if train.batch_size == "auto" else ranks * train.batch_size
+    if train.global_batch % each:
+        shares = plural(ranks, "rank") if each == ranks else f"{plural(ranks, 'rank')} x batch_size {train.batch_size}"
+        lower, upper = train.global_batch // each * each, -(-train.global_batch // each) * each
+        near = f"{lower} or {upper}" if lower else f"{upper}"
+        judge.problem(
+            f"{train.global_batch} cannot be shared out to {shares}; use {near}",
+            "train.global_batch",
+            "train.batch_size",
+        )
+    elif train.accumulation not in (1, judge.profile.accumulation) and train.batch_size != "auto":
+        message = (
+            f"{train.accumulation} is not used: global_batch {train.global_batch} makes it {judge.profile.accumulation}"
+        )
+        judge.warn(message, "train.accumulation", "train.global_batch")
 
 
 def _check_init_from(judge: Judge) -> None:

@@ -307,10 +307,14 @@ class EarlyStoppingSection(Section):
 class TrainSection(Section):
     """The optimisation."""
 
-    batch_size: Annotated[int, Field(ge=1, le=MAX_BATCH_SIZE)] = 128
-    """Spectra per rank and micro-batch."""
+    batch_size: Annotated[int, Field(ge=1, le=MAX_BATCH_SIZE)] | Literal["auto"] = 128
+    """Spectra per rank and micro-batch. ``auto`` takes, at the first start, the most that fit into the memory of the
+    device and divide `global_batch`; the run's own profile then holds the number."""
     accumulation: Annotated[int, Field(ge=1, le=65536)] = 1
     """Micro-batches per rank and update. The global batch is batch_size x accumulation x ranks."""
+    global_batch: Annotated[int, Field(ge=1, le=2**32)] | None = None
+    """Spectra per update, over all ranks; `accumulation` then follows from it. None takes batch_size x accumulation x
+    ranks."""
     epochs: Annotated[int, Field(ge=1)] = 100
     """Passes over the training spectra."""
     max_steps: Annotated[int, Field(ge=1)] | None = None
@@ -350,7 +354,11 @@ class TrainSection(Section):
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 1
     """Of weights, sample order, dropout, latent noise and augmentation."""
     init_from: PathText | None = None
-    """A run directory or model.safetensors whose weights to start from."""
+    """A run directory, a bundle or a model.safetensors whose weights to start from. The rest-frame grid is that of
+    the network they come from, unless `model` says another."""
+    freeze: list[Annotated[str, Field(min_length=1)]] = []
+    """Weights that keep the values they start with, by name; ``*`` stands for anything, such as
+    ``encoder.blocks.*``. A pattern that fits nothing ends the run with the names there are."""
     keep_zeros: Switch = False
     """Matrices and filters keep the zeros that `init_from` brings: what was pruned stays pruned."""
     device: Literal["auto", "cuda", "cpu"] = "auto"
@@ -386,14 +394,28 @@ class TrackSection(Section):
 
 
 class MonitorSection(Section):
-    """Signs of life."""
+    """Signs of life, sensors, and the limits of the machine."""
 
     heartbeat_s: Annotated[float, Field(gt=0, le=3600)] = 10.0
     """Each rank writes its step this often [s]."""
     hang_timeout_s: Annotated[float, Field(gt=0, le=86400)] | None = 1800.0
     """A rank without any progress for so long [s] writes its stacks to the log and ends; the job is requeued."""
-    gpu_interval_s: Annotated[float, Field(gt=0, le=3600)] = 5.0
-    """GPU memory and utilisation are read this often [s]."""
+    sample_interval_s: Annotated[float, Field(gt=0, le=3600)] = 5.0
+    """The sensors are read this often [s]: GPU, power, temperatures, memory, CPU. A sample costs a millisecond or two
+    of a thread's time."""
+    thermal_limit_c: Annotated[float, Field(ge=30, le=120)] | None = None
+    """Temperature [°C] above which the run slows down; 7 °C above it waits, 15 °C above (or at the board's own last
+    point) it saves and leaves. None takes a Jetson's own trip points, and lets the driver look after other GPUs."""
+    power_limit_w: Annotated[float, Field(gt=0, le=100000)] | None = None
+    """Power [W] to stay below: of a Jetson's module, else of each rank's GPU. The run slows down from 90 % of it on;
+    none has no limit."""
+    dwell_s: Annotated[float, Field(ge=0, le=3600)] = 10.0
+    """Shortest time [s] at a pace before the next faster one, so that the run does not flutter between two."""
+    prometheus_textfile: PathText | None = None
+    """File ending in ``.prom`` for the textfile collector of node_exporter; ``%r`` becomes the run's name and id. Needs
+    ``hpctrain[prometheus]``."""
+    prometheus_port: Annotated[int, Field(ge=1024, le=65535)] | None = None
+    """Port on rank 0's node where Prometheus can ask; anybody who reaches it can. Needs ``hpctrain[prometheus]``."""
 
 
 class GatesSection(Section):
@@ -468,4 +490,21 @@ class Profile(Section):
     @property
     def global_batch(self) -> int:
         """Spectra per update, over all ranks and micro-batches."""
+        if self.train.global_batch is not None:
+            return self.train.global_batch
+        if self.train.batch_size == "auto":  # a problem, which the rules name
+            return self.train.accumulation * self.launch.world_size
         return self.train.batch_size * self.train.accumulation * self.launch.world_size
+
+    @property
+    def accumulation(self) -> int:
+        """Micro-batches per rank and update; 1 where the size of a micro-batch is still to be found."""
+        if self.train.batch_size == "auto":
+            return 1
+        return max(1, self.global_batch // (self.train.batch_size * self.launch.world_size))
+
+    def with_batch_size(self, batch_size: int) -> Profile:
+        """Return the profile with another micro-batch and the same global batch, which it must divide on each rank."""
+        sizes = {"batch_size": batch_size, "global_batch": None}
+        sizes["accumulation"] = self.global_batch // (batch_size * self.launch.world_size)
+        return self.model_copy(update={"train": self.train.model_copy(update=sizes)})

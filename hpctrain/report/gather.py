@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from hpctrain.metrics.read import History, read_history
+from hpctrain.monitor.ledger import RankState, read_ledgers
 from hpctrain.report.attempts import Attempt, list_attempts, read_endings
 from hpctrain.rundir import RunDir, read_json
 
@@ -37,6 +38,8 @@ class RunFacts:
         ``results/*.npz``.
     latents : dict of ndarray, optional
         ``LATENT_VEC`` (N, S), ``redshift``, ``RECON_MSE``, ``ANOMALY_SCORE``, ``target_id`` (N,).
+    ranks : list of RankState
+        What the sensors of each rank have told.
     unreadable : list of str
         What could not be read, and why.
     """
@@ -52,6 +55,7 @@ class RunFacts:
     reconstructions: Arrays | None = None
     anomalies: Arrays | None = None
     latents: Arrays | None = None
+    ranks: list[RankState] = field(default_factory=list)
     unreadable: list[str] = field(default_factory=list)
 
     @property
@@ -64,6 +68,11 @@ class RunFacts:
     def step(self) -> int:
         """The last update known to be done and not taken back."""
         return max([self.history.step, *(a.last_step for a in self.attempts[-1:])], default=0)
+
+    @property
+    def num_spectra(self) -> int:
+        """Spectra seen in training, as far as is on record."""
+        return max((int(record.get("samples_seen") or 0) for record in self.history.train), default=0)
 
     @property
     def submitted_at(self) -> float | None:
@@ -96,6 +105,7 @@ def gather_facts(run: RunDir, now: float | None = None) -> RunFacts:
         provenance=_dictionary(run.provenance),
         profile_text=_text(run.profile),
         script_text=_text(run.script),
+        ranks=read_ledgers(run),
     )
     facts.reconstructions = _read_spectra(run.results / "reconstructions.npz", facts.unreadable)
     facts.anomalies = _read_spectra(run.results / "anomalies.npz", facts.unreadable)

@@ -19,6 +19,7 @@ from hpctrain.report.curves import loss_figure, small_figures
 from hpctrain.report.gather import RunFacts
 from hpctrain.report.highlight import highlight_shell, highlight_yaml
 from hpctrain.report.latents import chi2_histogram, latent_figure
+from hpctrain.report.machine import machine_section
 from hpctrain.report.scale import grouped
 from hpctrain.report.spectra import LEGEND, MOST_SPECTRA, spectrum_figures
 from hpctrain.report.summary import (
@@ -51,6 +52,7 @@ def render_page(facts: RunFacts) -> str:
     sections = [
         ("training", "Training", _training(facts)),
         ("attempts", "Attempts", _attempts(facts)),
+        ("machine", "Energy and heat", _machine(facts)),
         ("reconstructions", "Reconstructions", _reconstructions(facts)),
         ("anomalies", "Most anomalous spectra", _anomalies(facts)),
         ("latents", "Latent space", _latents(facts)),
@@ -152,6 +154,10 @@ def _exit_text(attempt: Attempt) -> str:
     guess = "requeued" if attempt.exit_code == EXIT_REQUEUE else ""
     followed = FOLLOWED.get(attempt.followed, guess if not attempt.followed else "")
     return f"exit code {attempt.exit_code}" + (f", {followed}" if followed else "")
+
+
+def _machine(facts: RunFacts) -> str:
+    return machine_section(facts.history.monitor, facts.history.events, facts.ranks, facts.num_spectra)
 
 
 def _reconstructions(facts: RunFacts) -> str:

@@ -6,8 +6,10 @@ import statistics
 from dataclasses import dataclass
 
 from hpctrain.metrics.progress import describe_event, format_bytes, format_count, format_duration
+from hpctrain.monitor.ledger import sum_up
 from hpctrain.report.attempts import Attempt
 from hpctrain.report.gather import RunFacts
+from hpctrain.report.machine import machine_warnings
 from hpctrain.report.scale import grouped
 
 EXIT_REQUEUE = 75
@@ -149,6 +151,8 @@ def _effort(facts: RunFacts) -> list[KeyNumber]:
     on = f"{last.world_size} × {last.device}" if last and last.device else "median"
     at_work = training_seconds(attempts)
     hours = sum(attempt.seconds * attempt.world_size for attempt in attempts) / 3600
+    energy = sum_up(facts.ranks)
+    kwh = f", {energy.kwh:.3g} kWh" if energy.kwh is not None else ""
     unit = "CPU rank" if last and last.device.lower().startswith("cpu") else "GPU"
     waited = _waited(facts)
     lost = sum(attempt.steps_lost for attempt in attempts)
@@ -156,7 +160,7 @@ def _effort(facts: RunFacts) -> list[KeyNumber]:
     share = f"{100 * lost / made:.2g} % of all made" if lost else "nothing was done twice"
     return [
         KeyNumber("Spectra per second", format_count(statistics.median(rates)) if rates else DASH, on),
-        KeyNumber("Time at work", format_duration(at_work) if attempts else DASH, f"{hours:.3g} {unit} hours"),
+        KeyNumber("Time at work", format_duration(at_work) if attempts else DASH, f"{hours:.3g} {unit} hours{kwh}"),
         KeyNumber(
             "Attempts", str(len(attempts)) if attempts else DASH, f"waited {format_duration(waited)}" if waited else ""
         ),
@@ -184,6 +188,7 @@ def warnings_of(facts: RunFacts) -> list[str]:
     # The first of an attempt's tallies says that there is something, the last one how much.
     tallies = {record.get("attempt"): record for record in facts.history.named("bad_pixels")}
     found += [f"Attempt {number or '?'}: {describe_event(record)}." for number, record in tallies.items()]
+    found += machine_warnings(facts.history.events)
     nonfinite = [r for r in [*facts.history.train, *facts.history.evaluations] if r.get("nonfinite")]
     if nonfinite:
         names = ", ".join(sorted({str(name) for record in nonfinite for name in record["nonfinite"]}))

@@ -1,7 +1,7 @@
 """``python -m hpctrain.train RUN_DIR``: one rank of a run; the same under srun, torchrun or alone.
 
 Exit codes: 0 finished, 1 our bug, 2 profile, 3 cluster, 4 data, 5 checkpoint, 6 diverged, 75 saved and to be requeued,
-76 hung or lost the other ranks, 77 some nodes are not fit, 130 interrupted by hand (saved).
+76 hung or lost the other ranks, 77 some nodes are not fit, 78 too hot (saved), 130 interrupted by hand (saved).
 """
 
 from __future__ import annotations

@@ -40,6 +40,7 @@ from hpctrain.distributed.world import World
 from hpctrain.errors import (
     EXIT_FINISHED,
     EXIT_REQUEUE,
+    EXIT_TOO_HOT,
     CheckpointError,
     HpctrainError,
     NodeError,
@@ -51,6 +52,7 @@ from hpctrain.metrics.record import MetricsWriter, supersede_after
 from hpctrain.profile.load import load_profile
 from hpctrain.profile.schema import Profile
 from hpctrain.rundir import RunDir, note_bad_nodes
+from hpctrain.train.batchsize import settle_batch_size
 from hpctrain.train.build import Run, Spectra, build_run, device_facts, make_data, open_data, subscribe_exporters
 from hpctrain.train.caching import cache_in_memory
 from hpctrain.train.finish import finish
@@ -60,8 +62,14 @@ from hpctrain.train.staging import name_originals, stage_data
 from hpctrain.train.startup import Startup
 from hpctrain.train.state import restore
 from hpctrain.train.together import Crew, StoppedBeforeTrainingError
+from hpctrain.train.watch import energy_fields
 
 EXIT_INTERRUPTED = 130
+_EXIT_CODES = {
+    Outcome.STOPPED: EXIT_REQUEUE,
+    Outcome.INTERRUPTED: EXIT_INTERRUPTED,
+    Outcome.TOO_HOT: EXIT_TOO_HOT,
+}
 
 
 def run_attempt(path: str | Path, stop: StopRequest | None = None) -> int:
@@ -77,7 +85,7 @@ def run_attempt(path: str | Path, stop: StopRequest | None = None) -> int:
     Returns
     -------
     int
-        0 finished, 75 saved and to be requeued, 130 interrupted by hand.
+        0 finished, 75 saved and to be requeued, 78 saved because it was too hot, 130 interrupted by hand.
 
     Raises
     ------
@@ -116,13 +124,18 @@ def run_attempt(path: str | Path, stop: StopRequest | None = None) -> int:
         preflight(world, device, directory, profile.data.files)
         startup.lap("preflight")
         spectra = _bring_data(directory, profile, Crew(world, stop, watchdog), heartbeat, metrics, startup)
+        if profile.train.batch_size == "auto":
+            heartbeat.state = "finding the batch size"
+            profile = settle_batch_size(directory, profile, world, device, spectra, metrics)
+            startup.lap("batch_size")
         run = build_run(directory, profile, world, device, attempt, stop, heartbeat, watchdog, metrics, spectra)
         startup.lap("build")
         return _work(run, startup)
     except StoppedBeforeTrainingError as stopped:
         step = max((step for step, _ in list_checkpoints(directory)), default=0)
         print("hpctrain: stopped before the first step; what was copied stays for the next attempt", flush=True)
-        return _leave_together(world, stop, heartbeat, watchdog, metrics, step, stopped.is_interrupted)
+        code = EXIT_INTERRUPTED if stopped.is_interrupted else EXIT_REQUEUE
+        return _leave_together(world, stop, heartbeat, watchdog, metrics, step, code)
     except HpctrainError as error:
         if metrics is not None:
             with contextlib.suppress(CheckpointError):  # replaced before its first record: it has nothing to say
@@ -206,7 +219,8 @@ def _work(run: Run, startup: Startup) -> int:
     if run.world.world_size > 1:
         run.update.warm_up(run.spectra.source.read(np.full(run.schedule.micro_batch, -1, dtype=np.int64)))
     startup.lap("warm_up")
-    outcome = train(run, startup)
+    with run.sampler:
+        outcome = train(run, startup)
     if outcome is not Outcome.FINISHED:
         return _leave_stopped(run, outcome)
     close_group(run.world)  # rank 0 goes on alone: the others must not wait in a collective meanwhile
@@ -214,6 +228,7 @@ def _work(run: Run, startup: Startup) -> int:
         run.heartbeat.state = "finishing"
         fields = finish(run)
         seconds = round(time.perf_counter() - started_s, 3)
+        fields |= energy_fields(run.directory, run.schedule.samples_seen(run.progress.step))
         run.metrics.event("finished", run.progress.step, seconds=seconds, **fields)
         run.metrics.close()
     run.watchdog.end()
@@ -297,8 +312,8 @@ def _announce(run: Run) -> None:
 
 
 def _leave_stopped(run: Run, outcome: Outcome) -> int:
-    step, is_interrupted = run.progress.step, outcome is Outcome.INTERRUPTED
-    code = _leave_together(run.world, run.stop, run.heartbeat, run.watchdog, run.metrics, step, is_interrupted)
+    step, code = run.progress.step, _EXIT_CODES[outcome]
+    _leave_together(run.world, run.stop, run.heartbeat, run.watchdog, run.metrics, step, code)
     if run.metrics is not None:
         cause = run.stop.cause or "another rank"
         print(f"hpctrain: stopped by {cause}, saved step {step} of {run.schedule.total_steps}", flush=True)
@@ -312,11 +327,10 @@ def _leave_together(
     watchdog: Watchdog,
     metrics: MetricsWriter | None,
     step: int,
-    is_interrupted: bool,
+    code: int,
 ) -> int:
     """Leave a run that goes on from a step another time; return the exit code."""
     watchdog.end()
-    code = EXIT_INTERRUPTED if is_interrupted else EXIT_REQUEUE
     if metrics is not None:
         metrics.event("stopped", step, cause=stop.cause or "another rank", exit_code=code)
         metrics.close()

@@ -24,17 +24,21 @@ from hpctrain.metrics.record import MetricsWriter
 from hpctrain.metrics.tensorboard import TensorBoardExporter
 from hpctrain.models import build_model
 from hpctrain.models.facts import DataFacts
-from hpctrain.models.store import CARD, load_weights, read_card, write_card
+from hpctrain.models.store import CARD, load_weights, read_card, with_grid_of, write_card
+from hpctrain.monitor.sampler import Sampler
 from hpctrain.profile.remote import is_remote
-from hpctrain.profile.schema import DataSection, Profile, TrainSection
+from hpctrain.profile.schema import DataSection, ModelSection, Profile, TrainSection
 from hpctrain.rundir import RunDir
 from hpctrain.spectra.hdf5 import SpectraSet, open_spectra
 from hpctrain.spectra.split import TRAIN, VALIDATION, assign_split, choose_rows
 from hpctrain.train.adamw import AdamW
+from hpctrain.train.freeze import freeze
+from hpctrain.train.pacing import Pacer
 from hpctrain.train.scaling import LossScale
 from hpctrain.train.schedule import Schedule, mix
 from hpctrain.train.state import Progress
 from hpctrain.train.step import UpdateStep
+from hpctrain.train.watch import build_sampler, subscribe_prometheus
 from hpctrain.train.zeros import find_zeros
 
 
@@ -49,14 +53,17 @@ class Spectra:
         Global rows, sorted.
     blocks : ndarray of int64, or None
         Where among the training rows the pieces begin that have to be decoded together, if any have to be.
+    section : ModelSection
+        The network, with a rest-frame grid that is fixed at the first attempt.
     facts : DataFacts
-        What the network's geometry is computed from; fixed at the first attempt.
+        What the rest of its geometry is computed from; fixed at the first attempt, too.
     """
 
     source: SpectraSet
     train_rows: np.ndarray
     validation_rows: np.ndarray
     blocks: np.ndarray | None
+    section: ModelSection
     facts: DataFacts
 
 
@@ -70,6 +77,10 @@ class Run:
         The network itself: what is saved, evaluated and exported.
     averaged : dict of str to Tensor, or None
         Moving averages of its parameters by name.
+    sampler : Sampler
+        Reads the sensors; to be entered while the run trains.
+    pacer : Pacer
+        Slows the run down where the sensors say so.
     metrics, tensorboard : only on rank 0, else None
     """
 
@@ -92,6 +103,8 @@ class Run:
     checkpoints: CheckpointWriter | None
     metrics: MetricsWriter | None
     tensorboard: TensorBoardExporter | None
+    sampler: Sampler
+    pacer: Pacer
 
 
 def make_data(data: DataSection, world: World) -> None:
@@ -135,19 +148,26 @@ def open_data(profile: Profile, run: RunDir, world: World, data: DataSection | N
     if source.decoded_bytes:
         blocks = source.blocks(train_rows)
         source.keep_window(profile.data.shuffle_window, world.world_size)
-    return Spectra(source, train_rows, validation_rows, blocks, _facts(run, world, profile, source, train_rows))
+    section, facts = _blueprint(run, world, profile, source, train_rows)
+    return Spectra(source, train_rows, validation_rows, blocks, section, facts)
 
 
-def _facts(run: RunDir, world: World, profile: Profile, source: SpectraSet, train_rows: np.ndarray) -> DataFacts:
-    """Compute what sizes the network once, at the first attempt: later ones must build the same network.
+def _blueprint(
+    run: RunDir, world: World, profile: Profile, source: SpectraSet, train_rows: np.ndarray
+) -> tuple[ModelSection, DataFacts]:
+    """Work out what sizes the network once, at the first attempt: later ones must build the same network.
 
     The model's card is written here already, so that any checkpoint of the run can be read as a model.
     """
     if world.is_main and not (run.model / CARD).exists():
-        facts = DataFacts.from_spectra(source, train_rows)
-        write_card(run.model, profile.model, facts, card_entries(profile))
+        section, init_from = profile.model, profile.train.init_from
+        if init_from is not None:
+            section = with_grid_of(section, init_from)
+        write_card(run.model, section, DataFacts.from_spectra(source, train_rows), card_entries(profile))
     barrier(world)
-    return DataFacts.from_json(read_card(run.model / CARD)["facts"])
+    card = read_card(run.model / CARD)
+    grid = {name: card["section"][name] for name in ("rest_wavelength_aa", "rest_pixels")}
+    return profile.model.model_copy(update=grid), DataFacts.from_json(card["facts"])
 
 
 def card_entries(profile: Profile) -> dict[str, object]:
@@ -160,16 +180,27 @@ def card_entries(profile: Profile) -> dict[str, object]:
     }
 
 
-def build_network(profile: Profile, facts: DataFacts, device: torch.device) -> torch.nn.Module:
-    """Build the network with weights that are a function of ``train.seed``, or those of ``train.init_from``."""
-    torch.manual_seed(mix(profile.train.seed, 0x1417))
-    model = build_model(profile.model, facts)
-    if profile.train.init_from is not None:
-        load_weights(model, Path(profile.train.init_from))
-    if profile.train.gradient_checkpointing:
+def build_network(
+    train: TrainSection, section: ModelSection, facts: DataFacts, device: torch.device
+) -> torch.nn.Module:
+    """Build the network with weights that are a function of ``train.seed``, or those of ``train.init_from``.
+
+    Raises
+    ------
+    CheckpointError
+        The weights to start from are absent, damaged, or of another network.
+    ProfileError
+        ``train.freeze`` names weights that are not there, or leaves none to train.
+    """
+    torch.manual_seed(mix(train.seed, 0x1417))
+    model = build_model(section, facts)
+    if train.init_from is not None:
+        load_weights(model, Path(train.init_from))
+    freeze(model, train.freeze)
+    if train.gradient_checkpointing:
         model.enable_gradient_checkpointing()
     model.to(device)
-    if profile.train.compile:
+    if train.compile:
         model.compile()
     return model
 
@@ -213,13 +244,15 @@ def build_run(
     """Build every part of this rank's share of the run, at step 0; opens the profile's own files if none are given."""
     spectra = spectra or open_data(profile, directory, world)
     schedule = Schedule(profile, len(spectra.train_rows), spectra.blocks)
-    model = build_network(profile, spectra.facts, device)
+    model = build_network(profile.train, spectra.section, spectra.facts, device)
     optimizer = build_optimizer(model, profile.train)
     averaged = None
     if profile.train.ema_decay is not None:
         averaged = {name: p.detach().clone() for name, p in model.named_parameters() if p.requires_grad}
     loss_scale = LossScale(profile.train.precision, device)
     names = {parameter: name for name, parameter in model.named_parameters()}
+    sampler = build_sampler(directory, profile.monitor, world, device, attempt, heartbeat, metrics)
+    pacer = Pacer(world, device, stop, heartbeat, watchdog, sampler)
     update = UpdateStep(
         world,
         schedule,
@@ -231,6 +264,7 @@ def build_run(
         loss_scale,
         None if averaged is None else [averaged[names[p]] for p in optimizer.parameters],
         stop,
+        pacer,
         find_zeros(optimizer.parameters) if profile.train.keep_zeros else (),
     )
     heartbeat.total_steps = schedule.total_steps
@@ -259,6 +293,8 @@ def build_run(
         checkpoints=checkpoints,
         metrics=metrics,
         tensorboard=None,
+        sampler=sampler,
+        pacer=pacer,
     )
 
 
@@ -272,6 +308,7 @@ def subscribe_exporters(run: Run) -> None:
             run.directory, purge_step=run.progress.step + 1, num_figures=run.profile.track.num_figures
         )
         run.metrics.subscribe(run.tensorboard)
+    subscribe_prometheus(run.directory, run.profile.monitor, run.world, run.metrics, run.progress.step)
 
 
 def device_facts(device: torch.device) -> dict[str, object]:

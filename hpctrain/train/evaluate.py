@@ -70,6 +70,7 @@ def evaluate(run: Run) -> dict[str, Any]:
         batches = read_ahead(run.spectra.source, requests, data.reader_threads, data.prefetch_batches)
         with contextlib.closing(batches):
             for index, batch in enumerate(batches):
+                run.pacer.rest()
                 # The latents are drawn as in training, so the losses compare; what is drawn depends on the chunk alone.
                 seed = mix(run.profile.train.seed, _DRAWS, world.rank + index * world.world_size)
                 seed_random_numbers(run.device, seed)

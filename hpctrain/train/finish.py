@@ -44,7 +44,7 @@ def finish(run: Run) -> dict[str, Any]:
         "moving_average": run.averaged is not None,
     }
     with evaluated_weights(run) as model:
-        save_model(path, model, run.profile.model, run.spectra.facts, extra)
+        save_model(path, model, run.spectra.section, run.spectra.facts, extra)
     difference = _check(run)
     if len(run.spectra.validation_rows):
         _describe_held_out(run)

@@ -35,6 +35,7 @@ class Outcome(enum.Enum):
     FINISHED = "finished"
     STOPPED = "stopped"
     INTERRUPTED = "interrupted"
+    TOO_HOT = "too hot"
 
 
 def train(run: Run, startup: Startup) -> Outcome:
@@ -108,6 +109,7 @@ class Boundary:
         self._run = run
         self._pending: StepResult | None = None
         self._stop: Outcome | None = None
+        self._hot = False
         self._bad = BadPixelTally()
         self._clock_s = time.perf_counter()
         self._clock_step = run.progress.step
@@ -131,6 +133,9 @@ class Boundary:
         save = run.schedule.checkpoint_due(step)
         if save or run.schedule.evaluation_due(step) or result.arrived is None:
             self._settle()
+        if self._hot and self._stop is None:
+            self._wait_until_cool()
+        run.pacer.release_memory()
         if self._stop is None and run.schedule.evaluation_due(step):
             save |= self._evaluate()
         outcome = self._stop or self._finished()
@@ -160,12 +165,24 @@ class Boundary:
             result.skipped and (not run.loss_scale.enabled or result.loss_scale < SMALLEST_SCALE)
         ):
             raise_diverged(run, result)
-        if result.stop and self._stop is None:
-            self._stop = Outcome.INTERRUPTED if result.interrupted else Outcome.STOPPED
-            if run.metrics is not None:
-                run.metrics.event("stop_requested", result.step, cause=run.stop.cause or "another rank")
+        self._hot = result.hot
+        self._note_stop(result.stop, result.interrupted, result.critical)
         if run.metrics is not None and self._is_logged(result.step):
             self._log(result)
+
+    def _note_stop(self, stop: bool, interrupted: bool, critical: bool) -> None:
+        run = self._run
+        if stop and self._stop is None:
+            why = Outcome.TOO_HOT if critical else Outcome.STOPPED
+            self._stop = Outcome.INTERRUPTED if interrupted else why
+            if run.metrics is not None:
+                run.metrics.event("stop_requested", run.progress.step, cause=run.stop.cause or "another rank")
+
+    def _wait_until_cool(self) -> None:
+        """Stand still with all ranks while one of them is hot; a stop is heard and ends the run here and now."""
+        self._settle()
+        self._hot = False
+        self._note_stop(*self._run.pacer.wait_until_cool())
 
     def _look_for_bad_pixels(self, result: StepResult) -> None:
         run, schedule = self._run, self._run.schedule

@@ -37,6 +37,8 @@ from hpctrain.spectra.batch import SpectraBatch
 from hpctrain.spectra.hdf5 import open_spectra
 from hpctrain.spectra.split import TRAIN, assign_split
 from hpctrain.spectra.transform import augment
+from hpctrain.train.freeze import freeze
+from hpctrain.train.pacing import FullSpeed
 from hpctrain.train.scaling import LossScale
 from hpctrain.train.schedule import Schedule
 from hpctrain.train.step import UpdateStep
@@ -125,7 +127,12 @@ def measure_peak_bytes(profile: Profile, facts: DataFacts, batch_size: int) -> t
     num_parameters : int
     """
     train = profile.train.model_copy(
-        update={"batch_size": batch_size, "accumulation": min(2, profile.train.accumulation), "compile": False}
+        update={
+            "batch_size": batch_size,
+            "accumulation": min(2, profile.accumulation),
+            "global_batch": None,
+            "compile": False,
+        }
     )
     launch = profile.launch.model_copy(update={"nodes": 1, "gpus_per_node": 0, "ranks_per_node": 1})
     alone = profile.model_copy(update={"train": train, "launch": launch})
@@ -133,6 +140,7 @@ def measure_peak_bytes(profile: Profile, facts: DataFacts, batch_size: int) -> t
         model = build_model(alone.model, facts)
         if train.gradient_checkpointing:
             model.enable_gradient_checkpointing()
+        freeze(model, train.freeze)
         parameters = [p for p in model.parameters() if p.requires_grad]
         averaged = None if train.ema_decay is None else [p.detach().clone() for p in parameters]
         update = _FakeUpdate(
@@ -146,6 +154,7 @@ def measure_peak_bytes(profile: Profile, facts: DataFacts, batch_size: int) -> t
             LossScale(train.precision, torch.device("cpu")),
             averaged,
             StopRequest(),
+            FullSpeed(),
         )
         for step in range(2):
             update(step, _fake_batches(facts, batch_size))
@@ -171,7 +180,11 @@ def _fake_batches(facts: DataFacts, batch_size: int) -> Iterator[SpectraBatch]:
 
 def measure(profile: Profile) -> Measurement:
     """Return the memory model of a profile, its grid and redshifts taken from the data where they exist."""
-    data = look_at_data(profile.data)
+    return measure_with(profile, look_at_data(profile.data))
+
+
+def measure_with(profile: Profile, data: DataLook) -> Measurement:
+    """Return the memory model of a profile whose data have been looked at."""
     small, large = (measure_peak_bytes(profile, data.facts, size)[0] for size in _BATCH_SIZES)
     floor, num_parameters = measure_peak_bytes(profile, data.facts, 1)
     slope = (large - small) / (_BATCH_SIZES[1] - _BATCH_SIZES[0])

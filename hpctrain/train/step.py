@@ -18,6 +18,7 @@ from hpctrain.spectra.batch import SpectraBatch
 from hpctrain.spectra.transform import augment, normalise
 from hpctrain.train.adamw import AdamW
 from hpctrain.train.badpixels import BAD_SUMS, count_bad
+from hpctrain.train.pacing import FullSpeed, Pacer
 from hpctrain.train.randomness import seed_random_numbers
 from hpctrain.train.scaling import LossScale, scale_and_clip
 from hpctrain.train.schedule import Schedule, mix
@@ -36,9 +37,9 @@ class StepResult:
         Updates done, this one included.
     names : list of str
         Names of the sums in `values`.
-    values : Tensor, shape (len(names) + 5,), float64, CPU
-        The sums over the global batch, then: ranks that ask to stop, ranks interrupted by hand, gradient norm,
-        loss scale, whether the gradient was not finite.
+    values : Tensor, shape (len(names) + 7,), float64, CPU
+        The sums over the global batch, then: ranks that ask to stop, ranks interrupted by hand, ranks that are hot,
+        ranks that are critically hot, gradient norm, loss scale, whether the gradient was not finite.
     arrived : torch.cuda.Event or None
         When `values` may be read.
     """
@@ -61,10 +62,20 @@ class StepResult:
 
     @property
     def stop(self) -> bool:
-        return self.numbers[-5] > 0
+        return self.numbers[-7] > 0
 
     @property
     def interrupted(self) -> bool:
+        return self.numbers[-6] > 0
+
+    @property
+    def hot(self) -> bool:
+        """All ranks are to wait until the one that is hot has cooled down."""
+        return self.numbers[-5] > 0
+
+    @property
+    def critical(self) -> bool:
+        """All ranks are to save and leave: one of them is too hot to wait."""
         return self.numbers[-4] > 0
 
     @property
@@ -102,6 +113,8 @@ class UpdateStep:
         Moving averages of the parameters, in their order.
     stop : StopRequest
         Its flags ride on the reduction of the sums.
+    pacer : Pacer or FullSpeed
+        Lets this rank rest between micro-batches; its flags ride along.
     zeros : sequence of (Parameter, Tensor)
         Weights that stay 0, from :func:`~hpctrain.train.zeros.find_zeros`.
     """
@@ -118,18 +131,19 @@ class UpdateStep:
         loss_scale: LossScale,
         ema: list[torch.Tensor] | None,
         stop: StopRequest,
+        pacer: Pacer | FullSpeed,
         zeros: Sequence[Mask] = (),
     ) -> None:
         self._world, self._schedule, self._data, self._train = world, schedule, data, train
         self._model, self._optimizer, self._loss_scale, self._ema, self._stop = model, optimizer, loss_scale, ema, stop
-        self._zeros = zeros
+        self._pacer, self._zeros = pacer, zeros
         self._parameters = optimizer.parameters
         self._accumulation = schedule.accumulation(world.world_size)
         self._device = self._parameters[0].device
         # A sum over pixels would overflow fp16: it is divided by about their number, which `_apply` undoes.
         self._presum = 1.0 / (schedule.micro_batch * num_pixels)
         self._names: list[str] = []
-        self._no_flags = torch.zeros(2, dtype=torch.float64, device=self._device)
+        self._no_flags = torch.zeros(4, dtype=torch.float64, device=self._device)
         self._dtype = _AUTOCAST.get(train.precision)
 
     def warm_up(self, empty: SpectraBatch) -> None:
@@ -151,6 +165,7 @@ class UpdateStep:
         for index in range(self._accumulation):
             is_last = index + 1 == self._accumulation
             micro = index * self._world.world_size + self._world.rank
+            self._pacer.rest()
             batch = self._prepare(next(batches), step, micro)
             # Gradients travel once per update, in the backward pass of the last micro-batch.
             with contextlib.nullcontext() if is_last else self._no_sync():
@@ -172,8 +187,9 @@ class UpdateStep:
         return augment(normalise(batch, self._data.normalise), self._data.augment)
 
     def _flags(self) -> torch.Tensor:
-        """Return whether this rank asks to stop; nothing is copied to the device while it does not."""
-        flags = self._stop.flags()
+        """Return whether this rank asks to stop or to wait; nothing is copied to the device while it does not."""
+        pace = self._pacer.flags()
+        flags = (*self._stop.flags(), pace.hot, pace.critical)
         return torch.tensor(flags, dtype=torch.float64, device=self._device) if any(flags) else self._no_flags
 
     def _forward(self, batch: SpectraBatch, step: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -44,6 +44,8 @@ HPC = str(REPOSITORY / "profiles" / "hpc.yaml")
         (["platforms"], 0),
         (["status", "no-such-run"], 2),
         (["report", "no-such-run"], 2),
+        (["monitor", "no-such-run"], 2),
+        (["monitor", "--sensors"], 0),
         (["encode", "--help"], 0),
     ],
     ids=lambda value: " ".join(map(str, value)).replace(f"{REPOSITORY}/", "") if isinstance(value, list) else "",

@@ -97,6 +97,43 @@ def test_a_killed_rank_is_followed_by_another_attempt(tmp_path, supervise):
     assert first.after != "none"  # its peer was told to stop, and saved
 
 
+COOLS_DOWN_IN = """
+import sys
+from hpctrain.launch.supervisor import Supervisor
+from hpctrain.rundir import RunDir
+run = RunDir(sys.argv[1])
+run.make_folders()
+sys.exit(Supervisor(run, cool_down_s=float(sys.argv[2])).supervise())
+"""
+
+
+def supervise_hot(run: RunDir, cool_down_s: float) -> subprocess.Popen:
+    """Supervise ranks whose first attempt leaves because the machine is too hot."""
+    environment = {**os.environ, "STUB": "steps=6 exit=0:78@3", "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", COOLS_DOWN_IN, str(run.path), str(cool_down_s)]
+    with open(run.logs / "supervisor.log", "w") as log:
+        return subprocess.Popen(command, env=environment, stdout=log)
+
+
+def test_ranks_that_were_too_hot_start_again_after_a_while(tmp_path):
+    run = make_run(tmp_path, world_size=1)
+    process = supervise_hot(run, 1.0)
+    assert process.wait(60) == 0
+    first, second = read_history(run)
+    assert (first.exit_code, first.followed) == (78, "requeued")
+    assert second.followed == "finished"
+    assert "too hot; the next attempt starts in 1 s" in (run.logs / "supervisor.log").read_text()
+
+
+def test_a_run_that_cools_down_can_be_cancelled(tmp_path):
+    run = make_run(tmp_path, world_size=1)
+    process = supervise_hot(run, 300.0)
+    wait_until(lambda: read_history(run))
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(10) == 78
+    assert len(read_history(run)) == 1
+
+
 def test_a_users_error_ends_the_run_and_its_peers(tmp_path, supervise):
     run = make_run(tmp_path)
     assert supervise(run, "steps=600 exit=1:4@3").wait(60) == 4

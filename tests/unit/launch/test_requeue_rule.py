@@ -48,6 +48,10 @@ STUCK = ("7", "requeued", "none")
 CASES = {
     "finished": Case("finished", code=0),
     "saved and asks for more": Case("requeued"),
+    "saved because it was too hot": Case(
+        "requeued", code=78, says="srun: error: n1: tasks 0-3: Exited with exit code 78"
+    ),
+    "too hot again and again at the same step": Case("no-progress", code=78, restart=2, earlier=(STUCK, STUCK)),
     "a rank was killed": Case("requeued", code=137, says="srun: error: n1: task 1: Killed"),
     "a rank was killed and its peer lost it": Case(
         "requeued",
@@ -154,7 +158,7 @@ def test_the_batch_script_decides_as_the_table_says(tmp_path, case):
     asked = (fake / "scontrol.log").read_text()
     assert ("requeue 7" in asked) == (case.followed == "requeued")
     if case.followed == "requeued":
-        assert "update JobId=7 StartTime=now+10" in asked
+        assert f"update JobId=7 StartTime=now+{120 if case.code == 78 else 10}\n" in asked
 
 
 def test_the_local_supervisor_decides_alike(tmp_path, case):

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
+from hpctrain.distributed.process import identity
 from hpctrain.errors import ProfileError
 from hpctrain.launch.history import EndedAttempt, append_history
 from hpctrain.launch.lastwords import read_backwards, read_last_words
@@ -151,6 +155,31 @@ def test_a_queue_that_does_not_know_the_job_is_no_proof_that_it_is_gone(tmp_path
     beat(run, age_s=8)
     status = describe(run, NOW)
     assert (status.state, status.source, status.detail) == ("running", "heartbeat", "1 ranks alive on n1")
+
+
+def ended_process():
+    """Identity of a process of this machine that is no more."""
+    code = "import json; from hpctrain.distributed.process import identity; print(json.dumps(identity()))"
+    return json.loads(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
+
+
+def test_a_rank_that_was_killed_here_a_moment_ago_is_not_alive(tmp_path, slurm_says):
+    slurm_says()
+    run = make_run(tmp_path, job_id="local-1")
+    beat(run, age_s=2, process=ended_process())
+    assert describe(run, NOW).state == "lost"
+    beat(run, age_s=2, process=identity())
+    assert describe(run, NOW).state == "running"
+
+
+def test_a_rank_of_this_machine_from_before_its_reboot_is_not_alive(tmp_path, slurm_says):
+    slurm_says()
+    run = make_run(tmp_path, job_id="local-1")
+    before = {**identity(), "boot_id": "another"}
+    beat(run, age_s=2, process=before, host=socket.gethostname())
+    assert describe(run, NOW).state == "lost"
+    beat(run, age_s=2, process=before, host="elsewhere")
+    assert describe(run, NOW).state == "running", "another machine may live on"
 
 
 def test_a_run_without_a_sign_of_life_is_lost(tmp_path, slurm_says):

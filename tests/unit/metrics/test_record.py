@@ -129,12 +129,15 @@ def test_superseded_records_move_away_and_events_stay(run):
         writer.train(step, loss=1.0)
     writer.evaluation(30, loss=1.0)
     writer.event("checkpoint", 30)
+    writer.monitor(30, gpu_power_w=250.0)  # the energy has been used, whatever becomes of the updates
     writer.close()
     with open(run.metrics, "a") as stream:
         stream.write('{"kind":"tra')
     assert supersede_after(run, 20) == 2
-    assert [(r["kind"], r["step"]) for r in lines_of(run)] == [("train", 10), ("train", 20), ("event", 30)]
+    kept = [("train", 10), ("train", 20), ("event", 30), ("monitor", 30)]
+    assert [(r["kind"], r["step"]) for r in lines_of(run)] == kept
     history = read_history(run)
+    assert [r["gpu_power_w"] for r in history.monitor] == [250.0]
     assert [(r["kind"], r["step"]) for r in history.superseded] == [("train", 30), ("eval", 30)]
     assert supersede_after(run, 20) == 0
 

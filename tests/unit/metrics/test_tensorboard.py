@@ -36,12 +36,14 @@ def test_scalars_of_training_and_evaluation_are_written(run):
     writer.train(10, loss=0.5, lr=np.float32(1e-3), grad_norm=2.0, samples_per_s=100.0, memory_gib=3.0, note="text")
     writer.evaluation(10, loss=0.6, chi2=1.1)
     writer.event("checkpoint", 10, bytes=5)
+    writer.monitor(10, board_power_w=22.5, temperature_tj_c=77.0, pace="ok", power_mode="MAXN")
     writer.close()
     events = read_back(run)
     scalars = set(events.Tags()["scalars"])
     assert {"train/loss", "train/lr", "train/grad_norm", "train/samples_per_s", "train/memory_gib"} <= scalars
     assert {"eval/loss", "eval/chi2"} <= scalars
-    assert "train/note" not in scalars
+    assert {"monitor/board_power_w", "monitor/temperature_tj_c"} <= scalars
+    assert not {"train/note", "monitor/pace", "monitor/power_mode"} & scalars
     assert [(e.step, e.value) for e in events.Scalars("train/loss")] == [(10, 0.5)]
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from hpctrain.monitor.ledger import Ledger
 from hpctrain.rundir import RunDir, write_json
 
 START = 1_795_000_000.0
@@ -58,6 +59,32 @@ def loss_at(step: int, rng: np.random.Generator, scatter: float = 0.02) -> float
     )
 
 
+def sensors_at(step: int, rng: np.random.Generator) -> dict[str, object]:
+    """Return what an A100 may tell, which is warm between steps 5,000 and 6,000."""
+    is_warm = 5000 < step <= 6000
+    return {
+        "gpu_utilisation_percent": 96.0 + rng.normal(), "gpu_power_w": (280.0 if is_warm else 341.0) + 5 * rng.normal(),
+        "gpu_temperature_c": (83.0 if is_warm else 66.0) + 0.4 * rng.normal(), "gpu_memory_used_gib": 12.7,
+        "gpu_memory_total_gib": 40.0, "gpu_throttled_by_heat": 0.0, "gpu_throttled_by_power": float(is_warm),
+        "cpu_utilisation_percent": 21.0 + rng.normal(), "memory_available_gib": 402.0, "process_memory_gib": 6.1,
+        "pace": "warm" if is_warm else "ok", "duty": 0.8 if is_warm else 1.0,
+    }  # fmt: skip
+
+
+def write_ledgers(run: RunDir, num_ranks: int = 4, num_attempts: int = 3) -> None:
+    """Write what the sensors of each rank have told, as the sampler does; rank 3 has no power reading."""
+    rng = np.random.default_rng(5)
+    for rank in range(num_ranks):
+        for attempt in range(1, num_attempts + 1):
+            ledger = Ledger(run, rank, attempt, f"gpu-node-0{7 + rank // 2}")
+            values = {name: value for name, value in sensors_at(100, rng).items() if rank < 3 or name != "gpu_power_w"}
+            ledger.absent = {} if rank < 3 else {"gpu_power_w": "NVML: <Not Supported>"}
+            energy_j = 900_000.0 if rank < 3 else None
+            by_source_j = {"gpu": 700_000.0, "cpu_package_0": 200_000.0} if rank < 3 else {}
+            sums = {"energy_j": energy_j, "by_source_j": by_source_j, "measured_s": 2700.0, "rested_s": 75.0}
+            ledger.write(7200, values, {**sums, "unmeasured_s": 30.0}, 5.0)
+
+
 def record_training(
     recorder: Recorder, first: int, last: int, every: int = 10, resumed: int | None = None, lost: int = 0
 ) -> None:
@@ -81,6 +108,8 @@ def record_training(
             grad_norm=float(np.exp(rng.normal() * 0.35) * (0.3 + 3 * np.exp(-step / 800))), samples_seen=step * 1024,
             samples_per_s=rate, epoch=step / 180, memory_gib=11.4,
         )  # fmt: skip
+        if step % 50 == 0:
+            recorder.write("monitor", step, **sensors_at(step, rng))
         if step % 1000 == 0:
             recorder.time += 4.0
             loss = loss_at(step, rng, 0.004) + 0.006 + 8e-7 * step
@@ -180,6 +209,8 @@ def write_run(folder: Path, results: bool = True, every: int = 10) -> RunDir:
     write_submission(run)
     first = Recorder(run, 1, START)
     record_training(first, 0, 7200, every)
+    reason = "GPU 83.1 °C; monitor.thermal_limit_c 80 °C"
+    first.event("pace", 5050, level="warm", before="ok", reason=reason)
     first.event("stop_requested", 7200, cause="SIGUSR2")
     first.event("checkpoint", 7200, path="checkpoints/step-00007200", seconds=0.9, bytes=162_000_000, blocked_s=0.9)
     first.event("stopped", 7200, cause="SIGUSR2, the time limit", exit_code=75)
@@ -191,6 +222,7 @@ def write_run(folder: Path, results: bool = True, every: int = 10) -> RunDir:
             stream.write(
                 json.dumps({"kind": "train", "step": step, "time": second.time, "attempt": 2, "loss": 0.53}) + "\n"
             )
+    write_ledgers(run)
     third = Recorder(run, 3, second.time + 420)
     third.event(
         "checkpoint_rejected", 12_000, path="checkpoints/step-00012400", reason="model.safetensors: SHA-256 differs"

@@ -25,6 +25,7 @@ from hpctrain.distributed.world import World
 from hpctrain.profile.schema import Profile
 from hpctrain.train.build import build_network, build_optimizer
 from hpctrain.train.memory import DataFacts, _fake_batches
+from hpctrain.train.pacing import FullSpeed
 from hpctrain.train.scaling import LossScale
 from hpctrain.train.schedule import Schedule
 from hpctrain.train.step import UpdateStep
@@ -41,9 +42,9 @@ def memory(key):
 def train(batch_size):
     section = profile.train.model_copy(update={"batch_size": batch_size})
     one = profile.model_copy(update={"train": section})
-    model = build_network(one, facts, device)
+    model = build_network(one.train, one.model, facts, device)
     update = UpdateStep(World(), Schedule(one, 100_000), 2000, one.data, section, model,
-                        build_optimizer(model, section), LossScale("fp32", device), None, StopRequest())
+                        build_optimizer(model, section), LossScale("fp32", device), None, StopRequest(), FullSpeed())
     for step in range(2):
         update(step, _fake_batches(facts, batch_size))
 

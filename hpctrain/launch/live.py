@@ -1,0 +1,222 @@
+"""A run as a live view: progress, what each rank's machine bears, what has happened. Reads the run directory only."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Group, RenderableType
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from hpctrain.launch.lastwords import read_backwards
+from hpctrain.launch.present import duration, steps
+from hpctrain.launch.status import RunStatus, describe
+from hpctrain.metrics.progress import describe_event
+from hpctrain.monitor.ledger import RankState, RunEnergy, read_ledgers, sum_up
+from hpctrain.monitor.sensors import Sensors
+from hpctrain.rundir import RunDir, read_json
+
+NUM_EVENTS = 6
+MOST_RANKS = 16
+"""Ranks shown; of more, the hottest and the slowest matter, and those are shown first."""
+_STALE_INTERVALS = 6.0
+"""Samples that may be missed before what a rank last told is called old."""
+_STYLES = {"ok": "green", "warm": "yellow", "hot": "bold red", "critical": "bold white on red"}
+_QUIET_EVENTS = frozenset({"first_step", "best", "sensors", "data", "checkpoint"})
+_RECORDS_LOOKED_AT = 4000
+"""From the end of metrics.jsonl, to find the last events."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """All that one frame of the view shows, read once.
+
+    Parameters
+    ----------
+    status : RunStatus
+        By the run's own word; no queue was asked.
+    ranks : list of RankState
+    energy : RunEnergy
+    states : dict of int to str
+        What each rank does, by its heartbeat.
+    events : list of dict
+        The newest, oldest first.
+    checkpoint_at : float or None
+        When the newest whole checkpoint was written, seconds since 1970.
+    num_spectra : int
+        Seen in training.
+    now : float
+    """
+
+    status: RunStatus
+    ranks: list[RankState]
+    energy: RunEnergy
+    states: dict[int, str]
+    events: list[dict[str, Any]]
+    checkpoint_at: float | None
+    num_spectra: int
+    now: float
+
+
+def read_frame(run: RunDir, now: float | None = None) -> Frame:
+    """Read what a frame shows.
+
+    Parameters
+    ----------
+    run : RunDir
+        On a file system that this host sees; the run itself may be anywhere.
+    now : float, optional
+        Seconds since 1970; none is the clock.
+    """
+    now = time.time() if now is None else now
+    status = describe(run, now, ask_queue=False)
+    ranks = read_ledgers(run)
+    newest = max((state.attempt for state in ranks), default=0)
+    beats = [read_json(path, {}) or {} for path in sorted(run.heartbeats.glob("rank-*.json"))]
+    events: list[dict[str, Any]] = []
+    num_spectra = 0
+    for number, record in enumerate(read_backwards(run.metrics)):
+        if record.get("kind") == "event" and record.get("event") not in _QUIET_EVENTS and len(events) < NUM_EVENTS:
+            events.insert(0, record)
+        num_spectra = num_spectra or int(record.get("samples_seen") or 0)
+        if number > _RECORDS_LOOKED_AT or (num_spectra and len(events) == NUM_EVENTS):
+            break
+    manifests = sorted(run.checkpoints.glob("step-*/MANIFEST.json"))
+    return Frame(
+        status,
+        [state for state in ranks if state.attempt == newest],
+        sum_up(ranks),
+        {int(beat["rank"]): str(beat.get("state")) for beat in beats if "rank" in beat},
+        events,
+        manifests[-1].stat().st_mtime if manifests else None,
+        num_spectra,
+        now,
+    )
+
+
+def draw(frame: Frame) -> RenderableType:
+    """Return a frame for rich to print."""
+    parts: list[RenderableType] = [_head(frame), _bar(frame), _facts(frame)]
+    if frame.ranks:
+        parts.append(_ranks(frame))
+    if frame.events:
+        parts.append(_events(frame))
+    return Group(*parts)
+
+
+def _head(frame: Frame) -> Text:
+    status = frame.status
+    detail = f"  ({status.detail})" if status.detail else ""
+    style = {"running": "green", "finished": "bold green", "failed": "red", "lost": "red"}.get(status.state, "yellow")
+    return Text.assemble((f"{status.run.name}/{status.run.run_id}", "bold"), "  ", (status.state, style), detail)
+
+
+def _bar(frame: Frame) -> RenderableType:
+    status = frame.status
+    if not status.total_steps:
+        return Text(f"step {steps(status)}")
+    row = Table.grid(padding=(0, 2))
+    row.add_column(width=32)
+    row.add_column()
+    left = f"{duration(status.eta_s)} left" if status.eta_s is not None else ""
+    row.add_row(
+        ProgressBar(total=status.total_steps, completed=status.step, width=32),
+        "  ".join(filter(None, [f"step {steps(status)}", left])),
+    )
+    return row
+
+
+def _facts(frame: Frame) -> Text:
+    status, energy = frame.status, frame.energy
+    facts = [
+        f"loss {status.loss:.4g}" if status.loss is not None else "",
+        f"validation {status.validation_loss:.4g}" if status.validation_loss is not None else "",
+        f"{status.samples_per_s:,.0f} spectra/s" if status.samples_per_s else "",
+        f"attempt {status.num_attempts}" if status.num_attempts else "",
+        _checkpoint(frame),
+    ]
+    power = [
+        f"energy {energy.kwh:.3g} kWh" if energy.kwh is not None else "energy not measured",
+        f"{joules:.3g} J per spectrum" if (joules := energy.per_spectrum_j(frame.num_spectra)) is not None else "",
+        f"unmeasured {duration(energy.unmeasured_s)}" if energy.unmeasured_s >= 1 else "",
+        f"rested {duration(energy.rested_s)}" if energy.rested_s >= 1 else "",
+    ]
+    return Text("\n".join("   ".join(filter(None, line)) for line in (facts, power)))
+
+
+def _checkpoint(frame: Frame) -> str:
+    if frame.checkpoint_at is None:
+        return "no checkpoint yet"
+    return f"{frame.status.checkpoint}, {duration(max(0.0, frame.now - frame.checkpoint_at))} old"
+
+
+def _ranks(frame: Frame) -> Table:
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+    table.add_column("rank", justify="right")
+    table.add_column("host")
+    table.add_column("does")
+    table.add_column("pace")
+    for title in ("GPU", "memory", "°C", "power", "CPU", "RSS"):
+        table.add_column(title, justify="right")
+    shown = sorted(frame.ranks, key=lambda state: (-_duty_lost(state), -_temperature(state), state.rank))[:MOST_RANKS]
+    for state in sorted(shown, key=lambda state: state.rank):
+        table.add_row(*_row(state, frame))
+    if len(frame.ranks) > MOST_RANKS:
+        table.caption = f"{len(frame.ranks) - MOST_RANKS} cooler ranks are left out"
+    return table
+
+
+def _row(state: RankState, frame: Frame) -> list[Text | str]:
+    values = state.values
+    age_s = frame.now - state.time
+    is_old = age_s > _STALE_INTERVALS * state.interval_s + 1.0
+    pace = str(values.get("pace", "-"))
+    if pace == "warm":
+        pace = f"warm {100 * values.get('duty', 1.0):.0f} %"
+    used, total = values.get("gpu_memory_used_gib"), values.get("gpu_memory_total_gib")
+    memory = f"{used:.1f}/{total:.0f} GiB" if used is not None and total is not None else "-"
+    if used is None and "memory_available_gib" in values and "memory_total_gib" in values:
+        used, total = values["memory_total_gib"] - values["memory_available_gib"], values["memory_total_gib"]
+        memory = f"{used:.1f}/{total:.0f} GiB"  # of the node: on a Jetson it is the GPU's too
+    celsius = _temperature(state)
+    is_silent = is_old and frame.status.state == "running"
+    return [
+        str(state.rank),
+        state.host,
+        f"silent {duration(age_s)}" if is_silent else frame.states.get(state.rank, "-"),
+        Text(pace, style=_STYLES.get(pace.split()[0], "")),
+        _with(values.get("gpu_utilisation_percent"), "{:.0f} %"),
+        memory,
+        f"{celsius:.0f}" if celsius > -math.inf else "-",
+        _with(Sensors.power_w(values), "{:.1f} W"),
+        _with(values.get("process_cpu_percent"), "{:.0f} %"),
+        _with(values.get("process_memory_gib"), "{:.2f} GiB"),
+    ]
+
+
+def _duty_lost(state: RankState) -> float:
+    return {"hot": 1.0, "critical": 2.0}.get(str(state.values.get("pace")), 1.0 - state.values.get("duty", 1.0))
+
+
+def _temperature(state: RankState) -> float:
+    """Return the highest temperature told [°C]; minus infinity where there is none."""
+    celsius = [value for name, value in state.values.items() if name.endswith("_c") and "temperature" in name]
+    return max(celsius, default=-math.inf)
+
+
+def _events(frame: Frame) -> Table:
+    table = Table.grid(padding=(0, 2))
+    for event in frame.events:
+        text = describe_event(event)
+        if text:
+            table.add_row(Text(time.strftime("%H:%M:%S", time.localtime(event["time"])), style="dim"), text)
+    return table
+
+
+def _with(value: float | None, form: str) -> str:
+    return "-" if value is None else form.format(value)

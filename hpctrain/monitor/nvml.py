@@ -1,0 +1,160 @@
+"""An NVIDIA GPU as its driver's management library (NVML) describes it.
+
+Each call may be refused for itself: on Orin the library loads and tells the GPU's name, and nothing else. What a device
+does not tell is asked once, kept with the reason, and left out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+_REASONS = {
+    0x4: "power cap",
+    0x8: "hardware slowdown",
+    0x20: "temperature",
+    0x40: "temperature (hardware)",
+    0x80: "power brake",
+}
+"""Bits of the throttle reasons that slow work down. The others (idle, clocks somebody has set) are no trouble."""
+
+POWER_REASONS, HEAT_REASONS = 0x4 | 0x80, 0x8 | 0x20 | 0x40
+
+_FINAL = frozenset({"NotSupported", "FunctionNotFound", "NoPermission", "ArgumentVersionMismatch"})
+"""Answers that will be the same next time."""
+
+
+class NvmlError(Exception):
+    """The library, or the GPU asked for, is not there."""
+
+
+class NvmlGpu:
+    """One GPU.
+
+    Parameters
+    ----------
+    uuid : str, optional
+        As ``GPU-…`` or ``MIG-…``; what CUDA shows as its first device may be any of the driver's.
+    index : int
+        The driver's number, where there is no UUID.
+
+    Raises
+    ------
+    NvmlError
+        There is no such GPU, no driver, or no nvidia-ml-py.
+    """
+
+    def __init__(self, uuid: str | None = None, index: int = 0) -> None:
+        self._nvml = _library()
+        try:
+            self._handle = (
+                self._nvml.nvmlDeviceGetHandleByUUID(uuid) if uuid else self._nvml.nvmlDeviceGetHandleByIndex(index)
+            )
+        except self._nvml.NVMLError as error:
+            raise NvmlError(f"NVML does not know GPU {uuid or index}: {error}") from error
+        self.absent: dict[str, str] = {}
+        self.index = index
+        name = self._ask("gpu_name", lambda: self._nvml.nvmlDeviceGetName(self._handle))
+        self.name = name.decode() if isinstance(name, bytes) else name or "NVIDIA GPU"
+        self.absent.pop("gpu_name", None)
+
+    def read(self) -> dict[str, float]:
+        """Return what the GPU tells now: utilisation, memory, temperature, power, clocks and throttle reasons."""
+        nvml, handle, values = self._nvml, self._handle, {}
+        rates = self._ask("gpu_utilisation_percent", lambda: nvml.nvmlDeviceGetUtilizationRates(handle))
+        memory = self._ask("gpu_memory_used_gib", lambda: nvml.nvmlDeviceGetMemoryInfo(handle))
+        if rates is not None:
+            values["gpu_utilisation_percent"] = float(rates.gpu)
+        if memory is not None:
+            values["gpu_memory_used_gib"] = memory.used / 2**30
+            values["gpu_memory_total_gib"] = memory.total / 2**30
+        simple: dict[str, tuple[Callable[[], float], float]] = {
+            "gpu_temperature_c": (lambda: _temperature(nvml, handle), 1.0),
+            "gpu_power_w": (lambda: nvml.nvmlDeviceGetPowerUsage(handle), 1000.0),
+            "gpu_power_limit_w": (lambda: nvml.nvmlDeviceGetEnforcedPowerLimit(handle), 1000.0),
+            "gpu_clock_mhz": (lambda: nvml.nvmlDeviceGetClockInfo(handle, nvml.NVML_CLOCK_SM), 1.0),
+            "gpu_throttle_reasons": (lambda: _throttle_reasons(nvml, handle), 1.0),
+        }
+        for name, (call, divisor) in simple.items():
+            value = self._ask(name, call)
+            if value is not None:
+                values[name] = value / divisor
+        if "gpu_throttle_reasons" in values:
+            bits = int(values.pop("gpu_throttle_reasons"))
+            values["gpu_throttled_by_heat"] = float(bool(bits & HEAT_REASONS))
+            values["gpu_throttled_by_power"] = float(bool(bits & POWER_REASONS))
+        return values
+
+    def energy_j(self) -> float | None:
+        """Return the driver's energy counter [J], since it was loaded; None where the GPU has none (before Volta)."""
+        millijoules = self._ask("gpu_energy_j", lambda: self._nvml.nvmlDeviceGetTotalEnergyConsumption(self._handle))
+        return None if millijoules is None else millijoules / 1000
+
+    def slowdown_c(self) -> float | None:
+        """Return the temperature at which the GPU slows itself down [°C]; None where it does not tell."""
+        kind = self._nvml.NVML_TEMPERATURE_THRESHOLD_SLOWDOWN
+        value = self._ask(
+            "gpu_slowdown_temperature_c", lambda: self._nvml.nvmlDeviceGetTemperatureThreshold(self._handle, kind)
+        )
+        self.absent.pop("gpu_slowdown_temperature_c", None)
+        return float(value) if value else None
+
+    def _ask(self, name: str, call: Callable[[], Any]) -> Any:
+        """Return what a call tells, or None: for good where the device does not support it, else for this time."""
+        if name in self.absent:
+            return None
+        try:
+            return call()
+        except self._nvml.NVMLError as error:
+            if type(error).__name__.removeprefix("NVMLError_") in _FINAL:
+                self.absent[name] = f"NVML: {error}"
+        except (AttributeError, OSError, ValueError) as error:  # an older binding, or a stub of a library
+            self.absent[name] = f"NVML: {error!r}"
+        return None
+
+
+def gpu_count() -> int:
+    """Return how many GPUs the driver manages.
+
+    Raises
+    ------
+    NvmlError
+        There is no driver, or no nvidia-ml-py.
+    """
+    nvml = _library()
+    try:
+        return int(nvml.nvmlDeviceGetCount())
+    except nvml.NVMLError as error:
+        raise NvmlError(f"NVML: {error}") from error
+
+
+def _library() -> Any:
+    try:
+        import pynvml
+    except ImportError as error:
+        raise NvmlError("nvidia-ml-py is not installed") from error
+    try:
+        pynvml.nvmlInit()  # counts its calls; the process ends without the last nvmlShutdown, which frees nothing else
+    except pynvml.NVMLError as error:
+        raise NvmlError(f"NVML: {error}") from error
+    return pynvml
+
+
+def _temperature(nvml: Any, handle: Any) -> float:
+    kind = nvml.NVML_TEMPERATURE_GPU
+    return _newest(nvml, ("nvmlDeviceGetTemperatureV", "nvmlDeviceGetTemperature"), handle, kind)
+
+
+def _throttle_reasons(nvml: Any, handle: Any) -> int:
+    names = ("nvmlDeviceGetCurrentClocksEventReasons", "nvmlDeviceGetCurrentClocksThrottleReasons")
+    return _newest(nvml, names, handle)
+
+
+def _newest(nvml: Any, names: tuple[str, str], *arguments: Any) -> Any:
+    """Call the newer of two names of a function; the older one where binding or driver do not know it yet."""
+    newer = getattr(nvml, names[0], None)
+    if newer is not None:
+        with contextlib.suppress(nvml.NVMLError):
+            return newer(*arguments)
+    return getattr(nvml, names[1])(*arguments)

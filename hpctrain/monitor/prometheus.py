@@ -1,0 +1,123 @@
+"""Prometheus: the newest numbers of a run as a file for node_exporter's textfile collector, or on a port."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Mapping
+from numbers import Real
+from pathlib import Path
+from typing import Any
+
+from hpctrain.monitor.ledger import read_ledgers, sum_up
+from hpctrain.monitor.pace import Level
+from hpctrain.rundir import RunDir
+
+_PREFIX = "hpctrain"
+_OF_RUN = ("run", "host")
+_OF_RANK = ("run", "rank", "host")
+_TRAIN = {
+    "loss": "Loss of the newest recorded update, per pixel.",
+    "samples_per_s": "Spectra per second, all ranks.",
+    "grad_norm": "Norm of the gradient before clipping.",
+    "lr": "Learning rate.",
+    "epoch": "Passes over the training spectra.",
+}
+_PACE = {level.word: int(level) for level in Level}
+
+
+class PrometheusExporter:
+    """Follow the metrics of a run; an exporter of :class:`~hpctrain.metrics.record.MetricsWriter`.
+
+    Rank 0 has the only one, and tells for all ranks what they have written into the run directory.
+
+    Parameters
+    ----------
+    run : RunDir
+    host : str
+        Of this rank.
+    textfile : str or None
+        File to write with each sample, whole or not at all; its name must end in ``.prom``. ``%r`` in it becomes the
+        run's name and id, so that several runs on a node do not write the same file.
+    port : int or None
+        Port to serve on.
+
+    Raises
+    ------
+    ImportError
+        prometheus_client is not installed.
+    OSError
+        The port is taken.
+    """
+
+    def __init__(self, run: RunDir, host: str, textfile: str | None, port: int | None) -> None:
+        from prometheus_client import CollectorRegistry, Gauge, start_http_server, write_to_textfile
+
+        self._run, self._gauge, self._write_file = run, Gauge, write_to_textfile
+        self._label = f"{run.name}/{run.run_id}"
+        self._host = host
+        self._textfile = None if textfile is None else Path(textfile.replace("%r", f"{run.name}-{run.run_id}"))
+        self._registry = CollectorRegistry()
+        self._gauges: dict[str, Any] = {}
+        self._server = None if port is None else start_http_server(port, registry=self._registry)[0]
+
+    def __call__(self, record: Mapping[str, Any]) -> None:
+        """Take one record of ``metrics.jsonl``."""
+        kind = record["kind"]
+        self._set("step", "Updates done.", record["step"])
+        if kind == "train":
+            for name, text in _TRAIN.items():
+                self._set(f"train_{name}", text, record.get(name))
+        elif kind == "eval":
+            self._set("validation_loss", "Loss on the held-out spectra.", record.get("loss"))
+            self._set("validation_chi2", "Chi-square per pixel on the held-out spectra.", record.get("chi2"))
+        elif kind == "event" and record.get("event") == "checkpoint":
+            self._set("checkpoint_time_seconds", "When the newest checkpoint was written, epoch.", record["time"])
+        elif kind == "monitor":
+            self._ranks()
+            if self._textfile is not None:
+                self._write()
+
+    def close(self) -> None:
+        """Write the file a last time, and give the port back."""
+        if self._textfile is not None:
+            self._write()
+        if self._server is not None:
+            self._server.shutdown()
+            self._server.server_close()
+
+    def _ranks(self) -> None:
+        states = read_ledgers(self._run)
+        for state in states:
+            labels = {"run": self._label, "rank": str(state.rank), "host": state.host}
+            for name, value in state.values.items():
+                self._set(name, _help(name), value, labels)
+            pace = _PACE.get(str(state.values.get("pace")))
+            self._set("pace_level", "0 ok, 1 warm, 2 hot, 3 critical.", pace, labels)
+            self._set("sample_time_seconds", "When the sensors were read, epoch.", state.time, labels)
+        energy = sum_up(states)
+        self._set("run_energy_joules", "All ranks and attempts.", energy.joules)
+        self._set("run_energy_unmeasured_seconds", "Time no energy is known of.", energy.unmeasured_s)
+        self._set("run_rested_seconds", "Time waited for the machine to cool down.", energy.rested_s)
+
+    def _set(self, name: str, text: str, value: Any, labels: dict[str, str] | None = None) -> None:
+        if not isinstance(value, Real) or isinstance(value, bool):
+            return
+        labels = labels or {"run": self._label, "host": self._host}
+        full = f"{_PREFIX}_{re.sub(r'[^a-zA-Z0-9_]', '_', name)}"
+        if full not in self._gauges:
+            names = _OF_RANK if "rank" in labels else _OF_RUN
+            self._gauges[full] = self._gauge(full, text, names, registry=self._registry)
+        self._gauges[full].labels(**labels).set(float(value))
+
+    def _write(self) -> None:
+        self._textfile.parent.mkdir(parents=True, exist_ok=True)
+        self._write_file(str(self._textfile), self._registry)  # a temporary sibling, renamed
+        with contextlib.suppress(OSError):
+            os.chmod(self._textfile, 0o644)  # node_exporter is another user
+
+
+def _help(name: str) -> str:
+    """Return a line about a sensor's value; its unit is the end of its name."""
+    return f"{name.replace('_', ' ').capitalize()}."

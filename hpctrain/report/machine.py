@@ -1,0 +1,241 @@
+"""What the run took of its machines: power, energy, temperature, utilisation, and what nobody could measure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from html import escape
+from typing import Any
+
+import numpy as np
+
+from hpctrain.metrics.progress import describe_event, format_duration
+from hpctrain.monitor.ledger import AttemptSums, RankState, RunEnergy, sum_up
+from hpctrain.report.scale import grouped, padded
+from hpctrain.report.svg import Axes, drawing, legend
+
+DASH = "–"
+NARROW = 508
+_LEFT, _RIGHT = 62, 26
+MOST_RANKS = 64
+"""Rows of the table of ranks."""
+
+Record = dict[str, Any]
+Line = tuple[str, str, str]
+"""Name of a value, class of its line, label."""
+
+_FIGURES: tuple[tuple[str, str, tuple[Line, ...]], ...] = (
+    (
+        "Power", "W",
+        (("board_power_w", "c1", "module"), ("gpu_power_w", "c1", "GPU of rank 0"),
+         ("cpu_package_power_w", "c2", "processors")),
+    ),
+    (
+        "Temperature", "°C",
+        (("gpu_temperature_c", "c1", "GPU of rank 0"), ("temperature_tj_c", "c2", "hottest part of the chip"),
+         ("temperature_cpu_c", "c3", "CPU"), ("temperature_x86_pkg_temp_c", "c3", "CPU")),
+    ),
+    (
+        "Utilisation", "percent",
+        (("gpu_utilisation_percent", "c1", "GPU of rank 0"), ("cpu_utilisation_percent", "c3", "all CPUs of the node")),
+    ),
+    (
+        "Memory", "GiB",
+        (("gpu_memory_used_gib", "c1", "GPU of rank 0"), ("process_memory_gib", "c3", "process of rank 0"),
+         ("memory_available_gib", "c4", "left on the node")),
+    ),
+)  # fmt: skip
+
+
+def machine_section(records: list[Record], events: list[Record], ranks: list[RankState], num_spectra: int) -> str:
+    """Return the section on energy and heat; empty where no sensor was ever read.
+
+    Parameters
+    ----------
+    records : list of dict
+        Kind ``monitor``, of rank 0, in the order of writing.
+    events : list of dict
+        All events of the run.
+    ranks : list of RankState
+    num_spectra : int
+        Seen in training.
+    """
+    if not records and not ranks:
+        return ""
+    energy = sum_up(ranks)
+    figures = "".join(
+        f"<figure><figcaption><b>{escape(title)}</b></figcaption>{svg}</figure>"
+        for title, svg in machine_figures(records)
+    )
+    parts = [f'<p class="lead">{escape(energy_sentence(energy, num_spectra))}</p>']
+    if slowed := slowed_text(events, energy):
+        parts.append(f'<p class="lead">{escape(slowed)}</p>')
+    parts += [f'<div class="pair">{figures}</div>' if figures else "", _table(ranks), _absent(ranks)]
+    return "".join(parts)
+
+
+def energy_sentence(energy: RunEnergy, num_spectra: int) -> str:
+    """Return energy of the run and per spectrum in words, and how much of the time is not in it."""
+    if energy.joules is None:
+        return "No energy was measured: nothing here tells power."
+    names = {"gpu": "GPUs", "cpu": "processors", "board": "the board's module"}
+    sources = " and ".join(names.get(source, source) for source in sorted(energy.by_source_j, reverse=True))
+    text = f"{energy.kwh:.3g} kWh by {sources}, over all ranks and attempts"
+    per_spectrum_j = energy.per_spectrum_j(num_spectra)
+    if per_spectrum_j is not None:
+        text += f"; {per_spectrum_j:.3g} J per spectrum seen"
+    if energy.unmeasured_s >= 1:
+        text += f". Of {format_duration(energy.unmeasured_s)} no energy is known"
+    return f"{text}."
+
+
+def slowed_text(events: list[Record], energy: RunEnergy) -> str:
+    """Return how often and how long the run was slowed down; empty if it never was."""
+    changes = [event for event in events if event.get("event") == "pace"]
+    began = [event for event in changes if event.get("before") == "ok"]
+    if not began:
+        return ""
+    waited = sum(event.get("level") == "hot" for event in changes)
+    times = "once" if len(began) == 1 else f"{len(began)} times"
+    text = f"Slowed down {times}, for the first time at step {grouped(began[0]['step'])} ({began[0].get('reason')})"
+    text += f"; waited to cool down {waited} times" if waited > 1 else "; waited to cool down once" if waited else ""
+    return f"{text}. It rested for {format_duration(energy.rested_s)} in all, which changes no number."
+
+
+def machine_figures(records: list[Record]) -> list[tuple[str, str]]:
+    """Return (title, legend and SVG) of power, temperature, utilisation, memory and pace against the time."""
+    if len(records) < 2:
+        return []
+    seconds = np.array([record["time"] for record in records]) - records[0]["time"]
+    attempts = np.array([record.get("attempt") or 0 for record in records])
+    breaks = np.flatnonzero(np.diff(attempts)) + 1
+    figures = []
+    for title, unit, lines in _FIGURES:
+        drawn, labels = [], set()
+        for name, css, label in lines:
+            values = _values(records, name)
+            if np.isfinite(values).sum() > 1 and label not in labels:
+                drawn.append((values, css, label))
+                labels.add(label)
+        if drawn:
+            figures.append((title, _figure(title, unit, seconds, drawn, breaks)))
+    duty = 100 * _values(records, "duty")
+    if np.isfinite(duty).any() and np.nanmin(duty) < 100:
+        halted = np.array([record.get("pace") in ("hot", "critical") for record in records])
+        drawn = [(np.where(halted, 0.0, duty), "c2", "allowed to compute")]
+        figures.append(("Pace", _figure("Pace", "percent of the time", seconds, drawn, breaks)))
+    return figures
+
+
+def _values(records: list[Record], name: str) -> np.ndarray:
+    return np.array([_number(record.get(name)) for record in records])
+
+
+def _number(value: Any) -> float:
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else np.nan
+
+
+def _figure(title: str, unit: str, seconds: np.ndarray, lines: list, breaks: np.ndarray) -> str:
+    together = np.concatenate([values[np.isfinite(values)] for values, _, _ in lines])
+    if unit.startswith("percent"):
+        limits = (0.0, 105.0)
+    elif unit == "°C":
+        limits = padded(float(together.min()), float(together.max()))
+    else:
+        limits = (0.0, float(together.max()) * 1.08 or 1.0)
+    axes = Axes(_LEFT, 30, NARROW - _LEFT - _RIGHT, 150, (0.0, max(float(seconds[-1]), 1e-3)), limits, x_kind="time")
+    axes.add_grid("since the first reading", unit, 5, 4)
+    for place in breaks:
+        axes.vertical(float(seconds[place]), "resume", title="another attempt")
+    for values, css, label in lines:
+        x = np.insert(seconds, breaks, seconds[breaks])
+        axes.line(x, np.insert(values, breaks, np.nan), css, label)
+    signs = legend([(f"line {css}", label) for _, css, label in lines])
+    svg = drawing(NARROW, 222, [axes], f"{title} in {unit} against the time")
+    return f'{signs}<div class="scroll">{svg}</div>'
+
+
+def _table(ranks: list[RankState]) -> str:
+    if not ranks:
+        return ""
+    heads = ("Rank", "Host", "Utilisation", "Power", "Hottest", "GPU memory", "Throttled", "Rested", "Energy")
+    body = "".join(_row(state) for state in ranks[:MOST_RANKS])
+    more = len(ranks) - MOST_RANKS
+    note = f'<p class="note">{more} more ranks are in monitor/.</p>' if more > 0 else ""
+    return (
+        f'<div class="scroll"><table><thead><tr>{"".join(f"<th>{head}</th>" for head in heads)}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div>{note}"
+    )
+
+
+def _row(state: RankState) -> str:
+    every = state.attempts
+    joules = [sums.energy_j for sums in every if sums.energy_j is not None]
+    heat, power = (_mean(every, f"mean_gpu_throttled_by_{why}") for why in ("heat", "power"))
+    throttled = [
+        f"{100 * share:.2g} % by {why}" for share, why in ((heat, "heat"), (power, "power")) if share is not None
+    ]
+    cells = (
+        str(state.rank),
+        state.host,
+        _text(_mean(every, "mean_gpu_utilisation_percent"), "{:.0f} %"),
+        _text(_first(_mean(every, "mean_board_power_w"), _mean(every, "mean_gpu_power_w")), "{:.0f} W"),
+        _text(_most(every, "max_gpu_temperature_c"), "{:.0f} °C"),
+        _text(_most(every, "max_gpu_memory_used_gib"), "{:.1f} GiB"),
+        ", ".join(throttled) or DASH,
+        format_duration(sum(sums.rested_s for sums in every)),
+        f"{sum(joules) / 3.6e6:.3g} kWh" if joules else DASH,
+    )
+    return f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in cells)}</tr>"
+
+
+def _absent(ranks: list[RankState]) -> str:
+    reasons: dict[tuple[str, str], list[int]] = {}
+    for state in ranks:
+        for name, why in state.absent.items():
+            reasons.setdefault((name, str(why)), []).append(state.rank)
+    if not reasons:
+        return ""
+    items = "".join(
+        f"<li>{escape(name)}: {escape(why)}{escape(_of_ranks(numbers, len(ranks)))}</li>"
+        for (name, why), numbers in sorted(reasons.items())
+    )
+    return f"<details><summary>Not told by these machines</summary><ul>{items}</ul></details>"
+
+
+def _of_ranks(numbers: list[int], total: int) -> str:
+    return "" if len(numbers) == total else f" (rank {', '.join(map(str, numbers[:8]))})"
+
+
+def _mean(every: Iterable[AttemptSums], name: str) -> float | None:
+    """Return the mean over attempts, weighted by how long each was measured."""
+    found = [(sums.statistics[name], max(sums.measured_s, 1e-3)) for sums in every if name in sums.statistics]
+    return sum(v * w for v, w in found) / sum(w for _, w in found) if found else None
+
+
+def _most(every: Iterable[AttemptSums], name: str) -> float | None:
+    return max((sums.statistics[name] for sums in every if name in sums.statistics), default=None)
+
+
+def _first(*values: float | None) -> float | None:
+    return next((value for value in values if value is not None), None)
+
+
+def _text(value: float | None, form: str) -> str:
+    return DASH if value is None else form.format(value)
+
+
+def machine_warnings(events: list[Record]) -> list[str]:
+    """Return what a reader must know of the machines: critical heat, over-current, short memory; each kind once."""
+    last: dict[str, Record] = {}
+    count: dict[str, int] = {}
+    for event in events:
+        name = str(event.get("event"))
+        if name in ("over_current", "memory_short") or (name == "pace" and event.get("level") == "critical"):
+            last[name] = event
+            count[name] = count.get(name, 0) + 1
+    texts = []
+    for name, event in last.items():
+        text = describe_event(event)
+        more = f" ({count[name]} times in all)" if count[name] > 1 else ""
+        texts.append(f"Attempt {event.get('attempt', '?')}: {text}{more}.")
+    return texts

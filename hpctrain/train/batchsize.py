@@ -1,0 +1,157 @@
+"""``train.batch_size: auto``: the most spectra at a time that fit, found once and then part of the run.
+
+Random numbers are seeded by micro-batch, so its size must never change within a run: rank 0 writes the number into the
+run's ``profile.yaml`` before the first update, and later attempts find no ``auto`` there. The global batch is the
+profile's in any case, so the size changes speed and memory, and the result only as much as other random numbers do.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from hpctrain.distributed.group import gather_json
+from hpctrain.distributed.stop import StopRequest
+from hpctrain.distributed.world import World
+from hpctrain.errors import Problem, ProfileError
+from hpctrain.metrics.progress import describe_event
+from hpctrain.metrics.record import MetricsWriter
+from hpctrain.monitor.available import available_memory_bytes
+from hpctrain.profile.load import dump_profile
+from hpctrain.profile.memory import FRAGMENTATION, WORKSPACE_GIB
+from hpctrain.profile.schema import MAX_BATCH_SIZE, Profile
+from hpctrain.rundir import RunDir, write_atomic
+from hpctrain.train.build import Spectra, build_network, build_optimizer
+from hpctrain.train.memory import GIB, DataLook, measure_with
+from hpctrain.train.pacing import FullSpeed
+from hpctrain.train.scaling import LossScale
+from hpctrain.train.schedule import Schedule
+from hpctrain.train.step import UpdateStep
+
+SHARE = 0.85
+"""Of what is free now: evaluations, other processes and the page cache that feeds us want some of it."""
+
+
+def settle_batch_size(
+    directory: RunDir,
+    profile: Profile,
+    world: World,
+    device: torch.device,
+    spectra: Spectra,
+    metrics: MetricsWriter | None,
+) -> Profile:
+    """Find the batch size all ranks can have, write it into the run's profile and return that.
+
+    Parameters
+    ----------
+    directory : RunDir
+    profile : Profile
+        With ``train.batch_size: auto``.
+    world : World
+    device : torch.device
+    spectra : Spectra
+    metrics : MetricsWriter or None
+        Told ``batch_size``.
+
+    Raises
+    ------
+    ProfileError
+        Not even one spectrum fits.
+    """
+    candidates = [size for size in _divisors(profile.global_batch // world.world_size) if size <= MAX_BATCH_SIZE]
+    ranks_here = 1 if device.type == "cuda" else world.local_world_size
+    free_bytes = _free_bytes(device) // ranks_here
+    need = measure_with(profile, DataLook(spectra.facts, "the data"))
+    fixed, floor = need.fixed_gib + WORKSPACE_GIB, need.floor_gib + WORKSPACE_GIB
+
+    def needed_bytes(size: int) -> int:
+        ahead = 0.0
+        if device.type != "cuda" or _is_unified(device):  # batches that wait to be used lie in the same memory
+            ahead = profile.data.prefetch_batches * size * spectra.source.num_pixels * 8 / GIB
+        return int(GIB * (FRAGMENTATION * max(floor, fixed + need.per_spectrum_gib * size) + ahead))
+
+    size = largest_fitting(candidates, lambda size: needed_bytes(size) <= SHARE * free_bytes)
+    if size is not None and device.type == "cuda":
+        below = [candidate for candidate in candidates if candidate <= size]
+        size = largest_fitting(below, lambda size: _runs(profile.with_batch_size(size), world, device, spectra))
+    found = gather_json(world, size)
+    if None in found:
+        message = (
+            f"auto finds no size that fits: one spectrum needs {needed_bytes(1) / GIB:.1f} GiB, and "
+            f"{free_bytes / GIB:.1f} GiB are free on {device}; use a smaller model or train.gradient_checkpointing"
+        )
+        raise ProfileError(str(directory.profile), [Problem("train.batch_size", message)])
+    settled = profile.with_batch_size(min(found))
+    if world.is_main:
+        write_atomic(directory.profile, dump_profile(settled))
+    if metrics is not None:
+        event = metrics.event(
+            "batch_size",
+            0,
+            batch_size=settled.train.batch_size,
+            accumulation=settled.train.accumulation,
+            needed_gib=round(needed_bytes(min(found)) / GIB, 3),
+            free_gib=round(free_bytes / GIB, 3),
+        )
+        print(f"hpctrain: {describe_event(event)}", file=sys.stderr, flush=True)
+    return settled
+
+
+def largest_fitting(candidates: list[int], fits: Callable[[int], bool]) -> int | None:
+    """Return the first of the candidates, largest first, that fits; None where none does."""
+    return next((size for size in candidates if fits(size)), None)
+
+
+def _divisors(number: int) -> list[int]:
+    low = [divisor for divisor in range(1, math.isqrt(number) + 1) if number % divisor == 0]
+    return sorted({*low, *(number // divisor for divisor in low)}, reverse=True)
+
+
+def _free_bytes(device: torch.device) -> int:
+    if device.type == "cuda" and not _is_unified(device):
+        return torch.cuda.mem_get_info(device)[0]
+    # Where CPU and GPU share the memory, CUDA counts page cache as used, which the kernel would give back.
+    return available_memory_bytes() or 2**62
+
+
+def _is_unified(device: torch.device) -> bool:
+    return device.type == "cuda" and bool(getattr(torch.cuda.get_device_properties(device), "is_integrated", False))
+
+
+def _runs(profile: Profile, world: World, device: torch.device, spectra: Spectra) -> bool:
+    """Make one update of padding rows, as the run will, and forget it; False where memory does not suffice."""
+    alone = profile.model_copy(
+        update={
+            "train": profile.train.model_copy(update={"compile": False, "accumulation": min(2, profile.accumulation)}),
+            "launch": profile.launch.model_copy(update={"nodes": 1, "gpus_per_node": 1, "ranks_per_node": 1}),
+        }
+    )
+    try:
+        model = build_network(alone.train, spectra.section, spectra.facts, device)
+        optimizer = build_optimizer(model, alone.train)
+        update = UpdateStep(
+            World(),
+            Schedule(alone, alone.global_batch),
+            spectra.source.num_pixels,
+            alone.data,
+            alone.train,
+            model,
+            optimizer,
+            LossScale(alone.train.precision, device),
+            None,
+            StopRequest(),
+            FullSpeed(),
+        )
+        rows = np.full(alone.train.batch_size, -1, dtype=np.int64)
+        update(0, (spectra.source.read(rows) for _ in range(alone.accumulation)))
+        torch.cuda.synchronize(device)
+    except torch.cuda.OutOfMemoryError:
+        return False
+    finally:
+        model = optimizer = update = None  # before the cache is emptied, or nothing would be in it
+        torch.cuda.empty_cache()
+    return True

@@ -1,0 +1,135 @@
+"""The sensors of this rank: which GPU is ours, who reads for the node, and where the readings go."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import torch
+
+from hpctrain.distributed.heartbeat import Heartbeat
+from hpctrain.distributed.world import World, node_name
+from hpctrain.metrics.progress import describe_event
+from hpctrain.metrics.record import MetricsWriter
+from hpctrain.monitor.ledger import Ledger, read_ledgers, sum_up
+from hpctrain.monitor.nvml import NvmlError, NvmlGpu
+from hpctrain.monitor.pace import Governor
+from hpctrain.monitor.sampler import Sampler
+from hpctrain.monitor.sensors import Sensors
+from hpctrain.profile.schema import MonitorSection
+from hpctrain.rundir import RunDir
+
+
+def build_sampler(
+    run: RunDir,
+    monitor: MonitorSection,
+    world: World,
+    device: torch.device,
+    attempt: int,
+    heartbeat: Heartbeat,
+    metrics: MetricsWriter | None,
+) -> Sampler:
+    """Build the sampler of this rank; it begins to read when it is entered.
+
+    Parameters
+    ----------
+    run : RunDir
+    monitor : MonitorSection
+    world : World
+        The first rank of a node reads what the node has once.
+    device : torch.device
+        Its GPU is found by UUID: CUDA's first device may be any of the driver's.
+    attempt : int
+    heartbeat : Heartbeat
+        Knows the step.
+    metrics : MetricsWriter or None
+        Only on rank 0.
+    """
+    gpu, why_not = _own_gpu(device)
+    sensors = Sensors(
+        gpu=gpu,
+        why_no_gpu=why_not,
+        of_node=world.local_rank == 0,
+        thermal_limit_c=monitor.thermal_limit_c,
+        power_limit_w=monitor.power_limit_w,
+    )
+
+    def record(values: dict[str, Any]) -> None:
+        if metrics is not None:
+            metrics.monitor(heartbeat.step, **values)
+
+    def tell(name: str, fields: dict[str, Any]) -> None:
+        if metrics is not None:
+            metrics.event(name, heartbeat.step, **fields)
+        elif name != "sensors":
+            text = describe_event({"event": name, "step": heartbeat.step, **fields})
+            print(f"hpctrain: rank {world.rank}: {text}", file=sys.stderr, flush=True)
+
+    return Sampler(
+        sensors,
+        Governor(monitor.dwell_s),
+        Ledger(run, world.rank, attempt, node_name()),
+        monitor.sample_interval_s,
+        lambda: heartbeat.step,
+        record,
+        tell,
+    )
+
+
+def _own_gpu(device: torch.device) -> tuple[NvmlGpu | None, str]:
+    """Return the GPU this rank computes on as its driver knows it, or why there is none; neither for a CPU."""
+    if device.type != "cuda":
+        return None, ""
+    try:
+        return NvmlGpu(*_identity(device)), ""
+    except NvmlError as error:
+        return None, str(error)
+
+
+def _identity(device: torch.device) -> tuple[str | None, int]:
+    uuid = getattr(torch.cuda.get_device_properties(device), "uuid", None)  # since torch 2.4, and not for every device
+    if uuid is None or not str(uuid).strip("0-"):
+        return None, device.index or 0
+    text = str(uuid)
+    return (text if text.startswith(("GPU-", "MIG-")) else f"GPU-{text}"), device.index or 0
+
+
+def energy_fields(run: RunDir, num_spectra: int) -> dict[str, float]:
+    """Return the energy of all ranks and attempts of a run for its last event; nothing where none was measured.
+
+    Parameters
+    ----------
+    run : RunDir
+    num_spectra : int
+        Seen in training.
+    """
+    energy = sum_up(read_ledgers(run))
+    if energy.joules is None:
+        return {}
+    fields = {"energy_kwh": energy.kwh, "energy_unmeasured_s": energy.unmeasured_s, "rested_s": energy.rested_s}
+    per_spectrum_j = energy.per_spectrum_j(num_spectra)
+    return fields if per_spectrum_j is None else {**fields, "joules_per_sample": per_spectrum_j}
+
+
+def subscribe_prometheus(run: RunDir, monitor: MonitorSection, world: World, metrics: MetricsWriter, step: int) -> None:
+    """Let Prometheus follow the metrics, where the profile says so; what is missing for it costs no run.
+
+    Parameters
+    ----------
+    run : RunDir
+    monitor : MonitorSection
+    world : World
+    metrics : MetricsWriter
+    step : int
+        At which this attempt starts.
+    """
+    if monitor.prometheus_textfile is None and monitor.prometheus_port is None:
+        return
+    from hpctrain.monitor.prometheus import PrometheusExporter
+
+    try:
+        exporter = PrometheusExporter(run, node_name(), monitor.prometheus_textfile, monitor.prometheus_port)
+    except (ImportError, OSError) as error:
+        metrics.event("exporter_failed", step, exporter="Prometheus", error=str(error))
+        return
+    metrics.subscribe(exporter)

@@ -1,0 +1,255 @@
+"""A bundle over files: the same numbers as ``hpctrain encode``, from FITS or HDF5, in bounded memory, without torch."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tracemalloc
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from survey_files import make_desi, make_redshifts, make_sdss
+
+from hpctrain.cli import main
+from hpctrain.edge.bundle import GOOD, REJECTED, read_bundle, seal_bundle, write_reference
+from hpctrain.edge.forest import IsolationForest
+from hpctrain.edge.infer import infer_files
+from hpctrain.edge.networks import exported_network
+from hpctrain.edge.onnx_file import write_onnx
+from hpctrain.edge.runtime import OnnxNetwork
+from hpctrain.edge.spectra_files import SpectraFiles
+from hpctrain.ingest.grid import desi_grid
+from hpctrain.models import build_model
+from hpctrain.models.facts import DataFacts
+from hpctrain.models.store import load_model, save_model
+from hpctrain.profile.schema import DataSection, NormaliseSection, SpectralVAESection, SplitSection
+from hpctrain.science.encode import encode_to_file
+from hpctrain.spectra.hdf5 import open_spectra
+
+L = 7781
+SECTION = SpectralVAESection(
+    latent_size=3,
+    encoder_channels=[4, 8],
+    encoder_kernels=[11, 21],
+    encoder_hidden=[8],
+    decoder_hidden=[8],
+    rest_wavelength_aa=(1000.0, 9800.0),
+    rest_pixels=2000,
+)
+
+
+def make_bundle(folder, model_folder, status=GOOD, **entries):
+    """A bundle of a network that was never trained: what comes out means nothing, but must be the same everywhere."""
+    model, card = load_model(model_folder)
+    network = exported_network(model, card)
+    folder.mkdir()
+    write_onnx(network, folder / "model.onnx")
+    latents = np.random.default_rng(0).normal(size=(64, SECTION.latent_size))
+    write_reference(folder, desi_grid(), IsolationForest.fit(latents, 1))
+    seal_bundle(folder, status=status, num_pixels=L, preparation=network.preparation, network={}, card=card, **entries)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model_folder(tmp_path_factory):
+    facts = DataFacts(L, (3600.0, 9824.0), 0.0, 2.0, float(desi_grid()[L // 2]))
+    torch.manual_seed(0)
+    extra = {"name": "tiny", "seed": 1, "normalise": NormaliseSection().model_dump(mode="json")}
+    extra["split"] = SplitSection().model_dump(mode="json")
+    folder = tmp_path_factory.mktemp("model")
+    save_model(folder, build_model(SECTION, facts), SECTION, facts, extra)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory, model_folder):
+    return make_bundle(tmp_path_factory.mktemp("bundles") / "bundle", model_folder)
+
+
+def write_spectra(path, num=20, grid=None, seed=0):
+    grid = desi_grid() if grid is None else grid
+    rng = np.random.default_rng(seed)
+    flux = rng.normal(5.0, 1.0, (num, len(grid))).astype("f4")
+    ivar = rng.uniform(0.5, 1.5, flux.shape).astype("f4")
+    flux[2, 50], ivar[3] = np.nan, 0
+    mask = np.zeros(flux.shape, "u1")
+    mask[:, 500:600] = 1
+    with h5py.File(path, "w") as file:
+        file.create_dataset("flux", data=flux, chunks=(4, len(grid)), compression="gzip", shuffle=True)
+        file["ivar"], file["mask"], file["wavelength"] = ivar, mask, grid
+        file["redshift"] = rng.uniform(0.0, 0.6, num)
+        file["target_id"] = np.arange(num) + 39_000_000_000_000_000
+        file["ra"] = rng.uniform(0, 360, num)
+    return path
+
+
+def read(path):
+    with h5py.File(path) as file:
+        return {name: file[name][:] for name in file}
+
+
+def test_the_numbers_are_those_of_encode(bundle, model_folder, tmp_path, capsys):
+    spectra = write_spectra(tmp_path / "s.h5")
+    model, card = load_model(model_folder)
+    encode_to_file(model, card, open_spectra(DataSection(files=[str(spectra)])), None, tmp_path / "encoded.h5")
+    assert main(["infer", str(bundle), str(spectra), "--out", str(tmp_path / "inferred.h5")]) == 0
+    ours, theirs = read(tmp_path / "inferred.h5"), read(tmp_path / "encoded.h5")
+    for name in ("target_id", "STATUS", "WINDOW", "NUM_PIXELS", "ra"):
+        np.testing.assert_array_equal(ours[name], theirs[name])
+    assert (ours["STATUS"] == 0).sum() == 19
+    for name, tolerance in (("LATENT_VEC", 2e-3), ("RECON_MSE", 1e-4), ("NORM", 1e-6), ("redshift", 0)):
+        np.testing.assert_allclose(ours[name].astype("f8"), theirs[name].astype("f8"), rtol=tolerance, atol=1e-6)
+    scores = read_bundle(bundle).forest.score(ours["LATENT_VEC"].astype("f4"))
+    np.testing.assert_array_equal(ours["ANOMALY_SCORE"], scores)
+    assert "19  encoded" in capsys.readouterr().out
+
+
+def table_of(bundle, files, batch_size):
+    parts = []
+    loaded = read_bundle(bundle)
+    network = OnnxNetwork(loaded.network)
+    infer_files(loaded, network, files, batch_size, lambda _, table: parts.append(table))
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def test_batches_of_any_size_give_the_same_numbers(bundle, tmp_path):
+    path = write_spectra(tmp_path / "s.h5")
+
+    def files():
+        return SpectraFiles([path], desi_grid(), L, rows_at_once=8)
+
+    one, many = table_of(bundle, files(), 1), table_of(bundle, files(), 16)
+    for name in one:
+        np.testing.assert_allclose(one[name].astype("f8"), many[name].astype("f8"), rtol=2e-3, atol=1e-5)
+
+
+def test_memory_does_not_grow_with_the_file(tmp_path):
+    def peak_bytes(num):
+        path = tmp_path / f"{num}.h5"
+        with h5py.File(path, "w") as file:
+            for name in ("flux", "ivar"):
+                file.create_dataset(name, (num, L), "f4", chunks=(64, L), compression="gzip")  # never written: all 0
+            file["wavelength"], file["redshift"], file["target_id"] = desi_grid(), np.zeros(num), np.arange(num)
+        tracemalloc.start()
+        assert sum(map(len, SpectraFiles([path], desi_grid(), L, rows_at_once=64))) == num
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return peak
+
+    small, large = peak_bytes(128), peak_bytes(4096)
+    assert large < small + 0.1 * 64 * L * 4
+
+
+def test_desi_files_come_with_the_redshifts_beside_them(bundle, tmp_path, capsys):
+    coadd = make_desi(tmp_path / "coadd-main-dark-7.fits", [11, 12, 13])
+    rows = {"TARGETID": [11, 12, 13], "Z": [0.3, 0.4, 1.1], "ZERR": [1e-4] * 3, "ZWARN": [0] * 3}
+    make_redshifts(tmp_path / "redrock-main-dark-7.fits", "REDSHIFTS", rows)
+    out = tmp_path / "latents.h5"
+    assert main(["infer", str(bundle), str(coadd), "--out", str(out)]) == 0, capsys.readouterr().err
+    table = read(out)
+    np.testing.assert_array_equal(table["target_id"], [11, 12, 13])
+    np.testing.assert_allclose(table["redshift"], [0.3, 0.4, 1.1], rtol=1e-6)
+    with h5py.File(out) as file:
+        assert list(file.attrs["source_files"]) == [str(coadd)]
+        assert file["ANOMALY_SCORE"].attrs["description"].endswith("training spectra")
+
+
+def test_without_out_there_is_a_line_for_each_spectrum(bundle, tmp_path, capsys):
+    spectrum = make_sdss(tmp_path, num_pixels=4000, Z=0.2)
+    assert main(["infer", str(bundle), str(spectrum)]) == 0
+    printed = capsys.readouterr()
+    header, line = printed.out.splitlines()
+    assert header.split() == ["target_id", "redshift", "chi2", "anomaly", "where"]
+    assert "0.20000" in line
+    assert "spec-3586-55181-0001.fits" in line
+    assert "1 spectra in" in printed.err
+
+
+def test_a_broken_file_is_named_and_the_others_go_on(bundle, tmp_path, capsys):
+    good = write_spectra(tmp_path / "good.h5", num=5)
+    broken = tmp_path / "broken.h5"
+    broken.write_bytes(good.read_bytes()[:3000])
+    coarse = write_spectra(tmp_path / "coarse.h5", num=5, grid=np.linspace(3600, 9824, 100))
+    shifted = write_spectra(tmp_path / "shifted.h5", num=5, grid=desi_grid() + 0.4)
+    text = tmp_path / "spec-1-2-3.fits"
+    text.write_text("no FITS")
+    names = [str(path) for path in (broken, coarse, good, shifted, text)]
+    assert main(["infer", str(bundle), *names, "--out", str(tmp_path / "out.h5")]) == 4
+    errors = capsys.readouterr().err
+    assert f"{broken}: cannot be read as HDF5" in errors
+    assert f"{coarse}: flux has shape (5, 100), the network takes 7781 pixels" in errors
+    assert f"{shifted}: is on another wavelength grid" in errors
+    assert f"{text}: " in errors
+    assert len(read(tmp_path / "out.h5")["target_id"]) == 5
+
+
+def test_a_bundle_that_failed_its_gates_is_refused(tmp_path, model_folder, capsys):
+    gates = [{"name": "chi2", "passed": False}]
+    bad = make_bundle(tmp_path / "bad", model_folder, status=REJECTED, gates=gates)
+    spectra = write_spectra(tmp_path / "s.h5", num=5)
+    assert main(["infer", str(bad), str(spectra)]) == 5
+    assert "did not pass its gates" in capsys.readouterr().err
+    assert main(["infer", str(bad), str(spectra), "--force"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message", "code"),
+    [
+        (["s.h5", "--column", "flux"], "is not NAME=DATASET", 2),
+        (["s.h5", "--out", "s.h5"], "is one of the input files", 2),
+        (["s.h5", "--out", "nowhere/out.h5"], "is no directory", 2),
+        (["absent.h5"], "absent.h5: no such file or folder", 4),
+        (["s.h5", "--provider", "TpuExecutionProvider"], "has no TpuExecutionProvider", 3),
+        (["s.h5", "--column", "flux=FLUX"], "lacks FLUX; it has flux", 4),
+    ],
+    ids=["column", "out is input", "no folder", "absent", "provider", "no dataset"],
+)
+def test_a_mistake_gets_one_clear_error(bundle, tmp_path, monkeypatch, capsys, arguments, message, code):
+    write_spectra(tmp_path / "s.h5", num=5)
+    monkeypatch.chdir(tmp_path)
+    assert main(["infer", str(bundle), *arguments]) == code
+    assert message in capsys.readouterr().err
+
+
+def test_nothing_of_the_training_is_needed(bundle, tmp_path):
+    """On a device there are numpy, h5py and onnxruntime, and scipy and astropy for survey files."""
+    absent = ("torch", "pydantic", "submitit", "safetensors", "sklearn", "matplotlib", "tensorboard", "rich", "yaml")
+    for package in absent:
+        (tmp_path / "absent" / package).mkdir(parents=True)
+        (tmp_path / "absent" / package / "__init__.py").write_text(
+            f"raise ImportError('no {package} on this device')\n"
+        )
+    spectra = write_spectra(tmp_path / "s.h5", num=5)
+    coadd = make_desi(tmp_path / "coadd-main-dark-7.fits", [11, 12])
+    paths = os.pathsep.join(filter(None, [str(tmp_path / "absent"), os.environ.get("PYTHONPATH")]))
+    command = [sys.executable, "-m", "hpctrain.local", "--infer", str(bundle), str(spectra), str(coadd)]
+    done = subprocess.run(
+        [*command, "--out", str(tmp_path / "out.h5")],
+        env={**os.environ, "PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(read(tmp_path / "out.h5")["target_id"]) == 7
+
+
+@pytest.mark.shared_data
+def test_real_desi_and_sdss_spectra_are_inferred(bundle, shared_data, tmp_path, capsys):
+    out = tmp_path / "latents.h5"
+    desi = [
+        shared_data / "desi_coadd" / f"coadd-{name}.fits" for name in ("special-dark-27247", "4-80613-thru20210324")
+    ]
+    sdss = sorted((shared_data / "sdss_spec").glob("spec-0[23]*.fits.gz"))
+    assert main(["infer", str(bundle), *map(str, [*desi, *sdss]), "--out", str(out)]) == 0, capsys.readouterr().err
+    table = read(out)
+    assert set(table["source_file"]) == set(range(len(desi) + len(sdss)))
+    encoded = table["STATUS"] == 0
+    assert encoded.sum() > 0.3 * len(encoded)
+    assert np.isfinite(table["LATENT_VEC"][encoded]).all()
+    with h5py.File(out) as file:
+        assert json.loads(file.attrs["normalise"])["min_snr"] == 2.0
