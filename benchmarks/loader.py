@@ -50,13 +50,19 @@ def open_file(path: Path) -> SpectraSet:
 
 
 def requests(spectra: SpectraSet, epoch: int) -> list[np.ndarray]:
-    """Return the rows of each whole batch of an epoch, in the order the trainer would use."""
-    count = len(spectra)
-    positions = epoch * count + np.arange(count // BATCH_SIZE * BATCH_SIZE)
+    """Return the rows of each whole batch of an epoch, in the order the trainer would use.
+
+    Where chunks have to be decoded, epochs take turns with the two halves of the file: two windows are kept decoded,
+    which of so small a file would be half of the next epoch.
+    """
     if spectra.decoded_bytes:
-        rows = WindowedOrder(1, count, spectra.blocks(np.arange(count)), WINDOW)(positions)
+        rows = np.array_split(np.arange(len(spectra)), 2)[epoch % 2]
+        count = len(rows)
+        positions = epoch * count + np.arange(count // BATCH_SIZE * BATCH_SIZE)
+        rows = rows[WindowedOrder(1, count, spectra.blocks(rows), WINDOW)(positions)]
     else:
-        rows = sample_order(1, count, positions)
+        count = len(spectra)
+        rows = sample_order(1, count, epoch * count + np.arange(count // BATCH_SIZE * BATCH_SIZE))
     return list(rows.reshape(-1, BATCH_SIZE))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
+import threading
 import time
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from hpctrain.errors import DataError
 
 _LOOK_EVERY_S = 1.0
 """A look at the file costs microseconds here and a question to a server on a parallel file system."""
+
+_read_by_thread = threading.local()
 
 
 class MappedFile:
@@ -74,18 +77,28 @@ class MappedFile:
                 "run, or start a new one"
             )
 
-    def read(self, offset: int, num_bytes: int) -> bytes:
+    def read(self, offset: int, num_bytes: int) -> np.ndarray:
         """Return bytes of the file, by a system call; fewer where the file ends.
+
+        Returns
+        -------
+        ndarray, uint8
+            Memory of the calling thread, overwritten by its next call: fresh memory costs more than the reading.
 
         Raises
         ------
         DataError
             The file system fails.
         """
+        num_bytes = max(0, min(num_bytes, self.num_bytes - offset))
+        memory = getattr(_read_by_thread, "memory", None)
+        if memory is None or memory.size < num_bytes:
+            memory = _read_by_thread.memory = np.empty(num_bytes, np.uint8)
         try:
-            return os.pread(self._descriptor, num_bytes, offset)
+            done = os.preadv(self._descriptor, [memory[:num_bytes]], offset)
         except OSError as error:
             raise DataError(f"{self.path}: {num_bytes} bytes at {offset} cannot be read ({error.strerror})") from error
+        return memory[:done]
 
     def will_need(self, offsets: np.ndarray, num_bytes: int) -> None:
         """Let the kernel fetch pieces of equal size before they are touched, in the order of the disk."""
