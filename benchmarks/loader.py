@@ -11,6 +11,7 @@ extra ``benchmark``. The files are in the page cache, but for the last table.
 from __future__ import annotations
 
 import argparse
+import functools
 import gc
 import os
 import resource
@@ -19,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -30,6 +31,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import loader_peers
 from benchmarks.loader_files import FORMATS, make_files
+from benchmarks.loader_peers import Factory, Reader
+from benchmarks.loader_probe import print_probes, probe
 from hpctrain.profile.schema import DataSection
 from hpctrain.spectra.hdf5 import SpectraSet, open_spectra
 from hpctrain.spectra.loader import read_ahead
@@ -37,8 +40,6 @@ from hpctrain.spectra.order import WindowedOrder, sample_order
 
 BATCH_SIZE = 128
 WINDOW = 2048
-Reader = Callable[[int], Iterator[object]]
-"""Yields the batches of an epoch of the given seed."""
 
 
 def open_file(path: Path) -> SpectraSet:
@@ -49,21 +50,25 @@ def open_file(path: Path) -> SpectraSet:
     return spectra
 
 
-def requests(spectra: SpectraSet, epoch: int) -> list[np.ndarray]:
-    """Return the rows of each whole batch of an epoch, in the order the trainer would use."""
-    count = len(spectra)
-    positions = epoch * count + np.arange(count // BATCH_SIZE * BATCH_SIZE)
+def requests(spectra: SpectraSet, epoch: int, first: int = 0) -> Iterator[np.ndarray]:
+    """Yield the rows of each whole batch of an epoch from one on, in the order the trainer would use.
+
+    Where chunks have to be decoded, epochs take turns with the two halves of the file: two windows are kept decoded,
+    which of so small a file would be half of the next epoch.
+    """
+    rows = np.arange(len(spectra))
+    order = functools.partial(sample_order, 1, len(rows))
     if spectra.decoded_bytes:
-        rows = WindowedOrder(1, count, spectra.blocks(np.arange(count)), WINDOW)(positions)
-    else:
-        rows = sample_order(1, count, positions)
-    return list(rows.reshape(-1, BATCH_SIZE))
+        rows = np.array_split(rows, 2)[epoch % 2]
+        order = WindowedOrder(1, len(rows), spectra.blocks(rows), WINDOW)
+    for start in range(first * BATCH_SIZE, len(rows) - BATCH_SIZE + 1, BATCH_SIZE):
+        yield rows[order(epoch * len(rows) + start + np.arange(BATCH_SIZE))]
 
 
 def ours(path: Path, threads: int) -> Reader:
     """Return our loader with so many threads; 0 reads in the consumer's."""
     spectra = open_file(path)
-    return lambda epoch: read_ahead(spectra, requests(spectra, epoch), threads, depth=4)
+    return Reader(lambda epoch, first, _: read_ahead(spectra, requests(spectra, epoch, first), threads, depth=4))
 
 
 def in_memory(path: Path) -> Reader:
@@ -75,17 +80,20 @@ def in_memory(path: Path) -> Reader:
     ring = [[np.empty((BATCH_SIZE, arrays[0].shape[1]), np.float32) for _ in arrays] for _ in range(6)]
     spectra = open_file(path)
 
-    def gather(epoch: int) -> Iterator[object]:
-        for number, rows in enumerate(requests(spectra, epoch)):
+    def gather(epoch: int, first: int, _state: object) -> Iterator[object]:
+        for number, rows in enumerate(requests(spectra, epoch, first)):
             for array, out in zip(arrays, ring[number % len(ring)], strict=True):
                 np.take(array, rows, axis=0, out=out, mode="clip")
             yield ring[number % len(ring)]
 
-    return gather
+    return Reader(gather)
 
 
 def decoder_alone(path: Path, threads: int) -> Reader:
-    """Return what undoing the filters costs by itself: each chunk of the file once, on so many threads."""
+    """Return what undoing the filters costs by itself: each chunk of the file once, on so many threads.
+
+    Into memory that is used again, from which nothing is copied to a batch.
+    """
     spectra = open_file(path)
     readers = [getattr(spectra._files[0], name)._decoded for name in ("flux", "ivar")]
     per_batch = max(1, BATCH_SIZE // readers[0].band_rows)
@@ -97,22 +105,20 @@ def decoder_alone(path: Path, threads: int) -> Reader:
                 pass
         yield from range(len(spectra) // BATCH_SIZE // per_batch)
 
-    return decode
+    return Reader(decode, resumes=False)
 
 
-def readers(files: dict[str, Path], cores: int) -> dict[str, Reader]:
+def readers(files: dict[str, Path], cores: int) -> dict[str, Factory]:
     """Return each way to read, by its name; the first one is the reference."""
-    found: dict[str, Reader] = {"in-memory gather into a ring of buffers": in_memory(files["contiguous"])}
+    found: dict[str, Factory] = {"in-memory gather into a ring of buffers": lambda: in_memory(files["contiguous"])}
     for name, path in files.items():
         if name not in FORMATS:
             continue
-        spectra = open_file(path)
-        if spectra.decoded_bytes:
-            found[f"{name}: decoder alone, {cores} threads"] = decoder_alone(path, cores)
+        if open_file(path).decoded_bytes:
+            found[f"{name}: decoder alone, {cores} threads"] = functools.partial(decoder_alone, path, cores)
         for threads in (0, 1, 2):
-            found[f"{name}: hpctrain, {threads} threads"] = ours(path, threads)
-    found |= loader_peers.readers(files, BATCH_SIZE)
-    return found
+            found[f"{name}: hpctrain, {threads} threads"] = functools.partial(ours, path, threads)
+    return found | loader_peers.readers(files, BATCH_SIZE)
 
 
 def measure(ways: dict[str, Reader], count: int, rounds: int) -> dict[str, list[tuple[float, float]]]:
@@ -153,56 +159,13 @@ def print_speeds(speeds: dict[str, list[tuple[float, float]]]) -> None:
         print(f"{name:52s} {' '.join(cells)}")
 
 
-def probe(path: Path, position: int) -> None:
-    """Print, in a process of its own: opening and first batch [ms], the order far into the run [ms], memory [MiB]."""
-    before = _peak_mib()
-    started = time.perf_counter()
-    spectra = open_file(path)
-    rows = requests(spectra, 0)
-    spectra.read(rows[0])
-    first = time.perf_counter()
-    count = len(spectra)
-    positions = position + np.arange(BATCH_SIZE)
-    blocks = spectra.blocks(np.arange(count)) if spectra.decoded_bytes else None
-    order = WindowedOrder(1, count, blocks, WINDOW) if blocks is not None else None
-    jumped = order(positions) if order else sample_order(1, count, positions)
-    ordered = time.perf_counter()
-    for batch in read_ahead(spectra, rows, 2, depth=4):
-        del batch
-    anonymous = _peak_mib() - before
-    print(f"{1e3 * (first - started):.1f} {1e3 * (ordered - first):.1f} {anonymous:.0f} {len(jumped)}")
-
-
-def _peak_mib() -> float:
-    """Return private memory [MiB] of this process: pages of a mapped file belong to the page cache."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("RssAnon"):
-            return int(line.split()[1]) / 1024
-    return 0.0
-
-
-def print_probes(files: dict[str, Path]) -> None:
-    """Print what opening, jumping and an epoch cost in fresh processes, for each of our formats."""
-    print(f"\n{'file':24s} {'open + first batch ms':>22s} {'jump to 10^9 ms':>16s} {'private memory MiB':>19s}")
-    for name, path in files.items():
-        if name not in FORMATS:
-            continue
-        found = []
-        for _ in range(3):
-            command = [sys.executable, __file__, "--probe", str(path)]
-            words = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
-            found.append([float(word) for word in words])
-        first, jump, memory = (statistics.median(column) for column in list(zip(*found, strict=True))[:3])
-        print(f"{name:24s} {first:22.1f} {jump:16.1f} {memory:19.0f}")
-
-
 def print_depths(path: Path) -> None:
     """Print how long a consumer waits for batches that are read ahead to several depths.
 
     The consumer stands for a GPU: it takes as long as reading does, on average, but not each time, and uses no core.
     """
     spectra = open_file(path)
-    rows = requests(spectra, 0)
+    rows = list(requests(spectra, 0))
     started = time.perf_counter()
     for _ in read_ahead(spectra, rows, 2, depth=4):
         pass
@@ -275,26 +238,26 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", default="", help="readers whose name holds this text, and the reference")
     parser.add_argument("--folder", type=Path, help="where the files are made, and kept for the next time")
-    parser.add_argument("--probe", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--probe", help=argparse.SUPPRESS)
     parser.add_argument("--cold", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
     torch.set_num_threads(1)
-    if args.probe:
-        probe(args.probe, 10**9)
-        return
     if args.cold:
         print_cold(args.cold, args.rounds)
         return
     with tempfile.TemporaryDirectory() as temporary:
         folder = args.folder or Path(temporary)
         files = make_files(folder, args.num_spectra)
-        ways = readers(files, len(os.sched_getaffinity(0)))
-        reference = next(iter(ways))
-        ways = {name: way for name, way in ways.items() if name == reference or args.only in name}
-        print_speeds(measure(ways, args.num_spectra, args.rounds))
+        factories = readers(files, len(os.sched_getaffinity(0)))
+        if args.probe:
+            probe(factories[args.probe], args.probe, args.num_spectra // BATCH_SIZE // 2)
+            return
+        reference = next(iter(factories))
+        wanted = [name for name in factories if name == reference or args.only in name]
+        print_speeds(measure({name: factories[name]() for name in wanted}, args.num_spectra, args.rounds))
         sys.stdout.flush()
+        print_probes([name for name in wanted if "alone" not in name], folder, args.num_spectra)
         if not args.only:
-            print_probes(files)
             print_depths(files["contiguous"])
             # In a process of its own: what is mapped by this one stays in the page cache.
             command = [sys.executable, __file__, "--rounds", str(args.rounds), "--cold", str(files["contiguous"])]

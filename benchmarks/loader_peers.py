@@ -2,17 +2,45 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
-import json
+import itertools
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 import torch
 
-Reader = Callable[[int], Iterator[object]]
+
+@dataclass(frozen=True)
+class Reader:
+    """A way to read.
+
+    Parameters
+    ----------
+    read : callable
+        Takes the epoch, the batches to leave out, and what `state_at` returned; yields batches.
+    state_at : callable, optional
+        Returns what a program would have saved after so many batches of epoch 0, where a place cannot be computed.
+    resumes : bool
+        Whether batches can be left out without reading them.
+    """
+
+    read: Callable[..., Iterator[object]]
+    state_at: Callable[[int], Any] | None = None
+    resumes: bool = True
+
+    def __call__(self, epoch: int, first: int = 0, state: Any = None) -> Iterator[object]:
+        """Yield the batches of an epoch from one on."""
+        if self.resumes:
+            return self.read(epoch, first, state)
+        return itertools.islice(self.read(epoch), first, None)
+
+
+Factory = Callable[[], Reader]
+"""Opens what has to be open before the first epoch."""
 
 
 class SampleDataset(torch.utils.data.Dataset):
@@ -32,34 +60,37 @@ class SampleDataset(torch.utils.data.Dataset):
         return self.file["flux"][index], self.file["ivar"][index]
 
 
-def readers(files: dict[str, Path], batch_size: int) -> dict[str, Reader]:
+def readers(files: dict[str, Path], batch_size: int) -> dict[str, Factory]:
     """Return the peers that can run here, by name."""
     path = files["contiguous"]
-    found: dict[str, Reader] = {
-        "contiguous: h5py, a batch by a list of rows": _by_list(path, batch_size),
-        "contiguous: h5py a sample at a time, DataLoader": _by_sample(path, batch_size, 0),
-        "contiguous: the same with 2 worker processes": _by_sample(path, batch_size, 2),
-        "TensorDataset in memory, DataLoader": _tensors(path, batch_size),
+    found: dict[str, Factory] = {
+        "contiguous: h5py, a batch by a list of rows": lambda: _by_list(path, batch_size),
+        "contiguous: h5py a sample at a time, DataLoader": lambda: _by_sample(path, batch_size, 0),
+        "contiguous: the same with 2 worker processes": lambda: _by_sample(path, batch_size, 2),
+        "TensorDataset in memory, DataLoader": lambda: _tensors(path, batch_size),
     }
     if "gzip-4" in files:
-        found["gzip-4: h5py a sample at a time, DataLoader"] = _by_sample(files["gzip-4"], batch_size, 0)
+        found["gzip-4: h5py a sample at a time, DataLoader"] = lambda: _by_sample(files["gzip-4"], batch_size, 0)
     for package, make in PEERS.items():
         if importlib.util.find_spec(package) is not None:
             folder = path.parent / f"peer-{package}-{path.stem}"
-            with contextlib.suppress(ImportError):
-                found[f"{package}"] = make(path, folder, batch_size)
+            found[package] = lambda make=make, folder=folder: make(path, folder, batch_size)
     return found
 
 
 def _by_list(path: Path, batch_size: int) -> Reader:
-    def read(epoch: int) -> Iterator[object]:
+    def read(epoch: int, first: int, _state: object) -> Iterator[object]:
         with h5py.File(path) as file:
-            order = np.random.default_rng(epoch).permutation(len(file["flux"]))
-            for start in range(0, len(order) - batch_size + 1, batch_size):
-                rows = np.sort(order[start : start + batch_size])
+            for rows in _sorted_batches(epoch, len(file["flux"]), batch_size, first):
                 yield file["flux"][rows], file["ivar"][rows]
 
-    return read
+    return Reader(read)
+
+
+def _sorted_batches(epoch: int, count: int, batch_size: int, first: int) -> Iterator[np.ndarray]:
+    order = np.random.default_rng(epoch).permutation(count)
+    for start in range(first * batch_size, count - batch_size + 1, batch_size):
+        yield np.sort(order[start : start + batch_size])
 
 
 def _by_sample(path: Path, batch_size: int, workers: int) -> Reader:
@@ -70,7 +101,7 @@ def _by_sample(path: Path, batch_size: int, workers: int) -> Reader:
             dataset, batch_size=batch_size, shuffle=True, generator=generator, num_workers=workers
         )
 
-    return read
+    return Reader(read, resumes=False)
 
 
 def _tensors(path: Path, batch_size: int) -> Reader:
@@ -81,7 +112,7 @@ def _tensors(path: Path, batch_size: int) -> Reader:
         generator = torch.Generator().manual_seed(epoch)
         yield from torch.utils.data.DataLoader(dataset, batch_size=batch_size, shuffle=True, generator=generator)
 
-    return read
+    return Reader(read, resumes=False)
 
 
 def _rows(path: Path) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
@@ -105,7 +136,7 @@ def _webdataset(path: Path, folder: Path, batch_size: int) -> Reader:
         pipe = webdataset.WebDataset(shards, shardshuffle=len(shards), seed=epoch).shuffle(2048).decode()
         yield from pipe.to_tuple("flux.npy", "ivar.npy").batched(batch_size)
 
-    return read
+    return Reader(read, resumes=False)
 
 
 def _zarr(path: Path, folder: Path, batch_size: int) -> Reader:
@@ -118,14 +149,12 @@ def _zarr(path: Path, folder: Path, batch_size: int) -> Reader:
                 values = file[name][...]
                 group.create_array(name, data=values, chunks=(64, values.shape[1]), compressors=None)
 
-    def read(epoch: int) -> Iterator[object]:
+    def read(epoch: int, first: int, _state: object) -> Iterator[object]:
         group = zarr.open_group(str(folder), mode="r")
-        order = np.random.default_rng(epoch).permutation(group["flux"].shape[0])
-        for start in range(0, len(order) - batch_size + 1, batch_size):
-            rows = np.sort(order[start : start + batch_size])
+        for rows in _sorted_batches(epoch, group["flux"].shape[0], batch_size, first):
             yield group["flux"].oindex[rows], group["ivar"].oindex[rows]
 
-    return read
+    return Reader(read)
 
 
 def _datasets(path: Path, folder: Path, batch_size: int) -> Reader:
@@ -138,11 +167,11 @@ def _datasets(path: Path, folder: Path, batch_size: int) -> Reader:
         )
         rows.save_to_disk(str(folder))
 
-    def read(epoch: int) -> Iterator[object]:
-        rows = datasets.load_from_disk(str(folder)).with_format("numpy")
-        yield from rows.shuffle(seed=epoch).iter(batch_size)
+    def read(epoch: int, first: int, _state: object) -> Iterator[object]:
+        rows = datasets.load_from_disk(str(folder)).with_format("numpy").shuffle(seed=epoch)
+        yield from rows.select(range(first * batch_size, len(rows))).iter(batch_size)
 
-    return read
+    return Reader(read)
 
 
 def _litdata(path: Path, folder: Path, batch_size: int) -> Reader:
@@ -156,13 +185,12 @@ def _litdata(path: Path, folder: Path, batch_size: int) -> Reader:
             writer.add_item(row, {"flux": torch.from_numpy(flux), "ivar": torch.from_numpy(ivar)})
         writer.done()
         writer.merge()
-        json.loads((folder / "index.json").read_text())
 
-    def read(epoch: int) -> Iterator[object]:
+    def loader(epoch: int) -> Any:
         dataset = litdata.StreamingDataset(str(folder), shuffle=True, seed=epoch)
-        yield from litdata.StreamingDataLoader(dataset, batch_size=batch_size)
+        return litdata.StreamingDataLoader(dataset, batch_size=batch_size)
 
-    return read
+    return _stateful(loader)
 
 
 def _streaming(path: Path, folder: Path, batch_size: int) -> Reader:
@@ -175,15 +203,59 @@ def _streaming(path: Path, folder: Path, batch_size: int) -> Reader:
             for _, flux, ivar in _rows(path):
                 writer.write({"flux": flux, "ivar": ivar})
 
-    def read(epoch: int) -> Iterator[object]:
+    def loader(epoch: int) -> Any:
         streaming.base.util.clean_stale_shared_memory()
         dataset = streaming.StreamingDataset(local=str(folder), shuffle=True, shuffle_seed=epoch, batch_size=batch_size)
-        yield from torch.utils.data.DataLoader(dataset, batch_size=batch_size)
+        return streaming.StreamingDataLoader(dataset, batch_size=batch_size)
 
-    return read
+    return _stateful(loader)
+
+
+def _stateful(loader: Callable[[int], Any]) -> Reader:
+    """Return the reader of a loader that has ``state_dict``."""
+
+    def read(epoch: int, _first: int, state: Any) -> Iterator[object]:
+        batches = loader(epoch)
+        if state is not None:
+            batches.load_state_dict(state)
+        yield from batches
+
+    def state_at(first: int) -> Any:
+        batches = loader(0)
+        for _ in zip(range(first), batches, strict=False):
+            pass
+        return batches.state_dict()
+
+    return Reader(read, state_at)
+
+
+def _ffcv(path: Path, folder: Path, batch_size: int) -> Reader:
+    from ffcv.fields import NDArrayField
+    from ffcv.fields.ndarray import NDArrayDecoder
+    from ffcv.loader import Loader, OrderOption
+    from ffcv.transforms import ToTensor
+    from ffcv.writer import DatasetWriter
+
+    file = folder.with_suffix(".beton")
+    if not file.exists():
+        num_pixels = next(_rows(path))[1].size
+        fields = {name: NDArrayField(np.dtype("float32"), (num_pixels,)) for name in ("flux", "ivar")}
+        DatasetWriter(str(file), fields, num_workers=1).from_indexed_dataset(SampleDataset(path))
+    # Kept from epoch to epoch, as it compiles its pipeline when it is made.
+    batches = Loader(
+        str(file),
+        batch_size=batch_size,
+        num_workers=2,
+        order=OrderOption.RANDOM,
+        os_cache=True,
+        drop_last=True,
+        pipelines={name: [NDArrayDecoder(), ToTensor()] for name in ("flux", "ivar")},
+    )
+    return Reader(lambda _epoch: iter(batches), resumes=False)
 
 
 PEERS: dict[str, Callable[[Path, Path, int], Reader]] = {
+    "ffcv": _ffcv,
     "webdataset": _webdataset,
     "zarr": _zarr,
     "datasets": _datasets,

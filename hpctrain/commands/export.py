@@ -8,7 +8,7 @@ hpctrain export model/ --data spectra.h5 --target torch --prune 0.5      a model
 
 The network before and after is put to held-out spectra, overall and in bins of signal to noise ratio and of redshift:
 the gates of `edge` in the profile (change them with --set edge.gates.chi2=0.05). An export that fails one goes to a
-folder whose name ends in .rejected, and the exit code is 7. Given again after an interruption, the same command goes on.
+folder whose name ends in .rejected, and the exit code is 7. After an interruption the same command goes on.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--prune-method",
         choices=METHODS,
         default="structured",
-        help="structured: whole filters and units, a smaller dense network; unstructured: single weights become 0, which "
-        "makes nothing faster; 2:4: two of each four, which TensorRT can use (structured)",
+        help="structured: whole filters and units, a smaller dense network; unstructured: single weights become 0, "
+        "which makes nothing faster; 2:4: two of each four, which TensorRT can use (structured)",
     )
     parser.add_argument("--rounds", type=int, metavar="N", help="times to prune and train (edge.prune_rounds)")
     parser.add_argument("--finetune-steps", type=int, metavar="N", help="updates after each (edge.finetune_steps)")
@@ -178,6 +178,11 @@ def _lines(exported: Exported, arguments: argparse.Namespace) -> list[str]:
     )
     if exported.pruned is not None:
         lines += _pruned_lines(exported.pruned)
+    if chosen.layers:
+        small = [layer.name for layer in chosen.layers if layer.is_int8]
+        others = [layer.name for layer in chosen.layers if not layer.is_int8]
+        named = f"; FP16: {', '.join(others)}, where INT8 would use up what the gates allow" if others else ""
+        lines.append(f"INT8: {len(small)} of {len(chosen.layers)} large layers{named}")
     share = chosen.bytes / exported.bytes_before
     lines.append(f"size {chosen.bytes / 1e6:.2f} MB of {exported.bytes_before / 1e6:.2f} MB before ({share:.2f})")
     lines += [f"latency {latency}" for latency in chosen.latencies]

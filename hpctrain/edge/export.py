@@ -21,15 +21,16 @@ from hpctrain.edge.latency import Latency, machine, measure_latency
 from hpctrain.edge.networks import exported_network
 from hpctrain.edge.onnx_file import OPSET, check_onnx, largest_differences, write_onnx
 from hpctrain.edge.packages import need
+from hpctrain.edge.placement import Layer, choose_layers
 from hpctrain.edge.prune import TWO_OF_FOUR, PrunePlan, card_extra, prune
 from hpctrain.edge.quantise import write_fp16, write_int8
 from hpctrain.edge.runtime import OnnxNetwork
 from hpctrain.edge.sample import (
     Sample,
-    calibration_feeds,
     choose_calibration,
     class_labels,
     open_sample,
+    prepare_all,
     prepared_batches,
     signal_to_noise,
 )
@@ -77,10 +78,8 @@ class ExportRequest:
     replace: bool = False
 
     def variant(self, precision: str) -> str:
-        """Return the name of what is made, such as ``onnx-int8-structured50``."""
-        pruned = ""
-        if self.plan is not None:
-            pruned = f"-{self.plan.method.replace(':', 'of')}{round(100 * self.plan.share)}"
+        """Return the name of what is made, such as ``onnx-int8-structured-50``."""
+        pruned = "" if self.plan is None else f"-{self.plan.name}"
         return f"{self.target}-{precision}{pruned}"
 
     def folder(self, precision: str) -> Path:
@@ -93,8 +92,7 @@ class ExportRequest:
         if self.out is not None:
             return self.out.with_name(f"{self.out.name}.work")
         assert self.plan is not None
-        name = f"{self.plan.method.replace(':', 'of')}{round(100 * self.plan.share)}.work"
-        return self.source / "export" / name
+        return self.source / "export" / f"{self.plan.name}.work"
 
 
 @dataclass
@@ -111,6 +109,8 @@ class Attempt:
         Size of the graph, or of the weights.
     latencies : list of Latency
     engine : Engine or None
+    layers : list of Layer
+        Which of them are INT8, and why.
     reason : str
         Why it cannot be used; empty where it can.
     """
@@ -121,6 +121,7 @@ class Attempt:
     bytes: int = 0
     latencies: list[Latency] = field(default_factory=list)
     engine: Engine | None = None
+    layers: list[Layer] = field(default_factory=list)
     reason: str = ""
 
     @property
@@ -142,6 +143,7 @@ class Attempt:
             **({} if self.is_good else {"fault": self.fault}),
             "bytes": self.bytes,
             "differences": self.differences,
+            **({"layers": [layer.to_json() for layer in self.layers]} if self.layers else {}),
             "gates": [verdict.to_json() for verdict in self.verdicts],
         }
 
@@ -294,7 +296,10 @@ class _Export:
         """Convert to a precision, and put the result to all gates."""
         path = self._scratch / f"{precision}.onnx"
         attempt = Attempt(precision)
-        self._convert(precision, path)
+        attempt.layers = self._convert(precision, path)
+        if precision == INT8 and not any(layer.is_int8 for layer in attempt.layers):
+            attempt.reason = "every layer alone would use up what the gates allow"
+            return attempt
         attempt.bytes = path.stat().st_size
         attempt.differences = self._parity if precision == FP32 else largest_differences(path, self._network)
         network = OnnxNetwork(path, ["CPUExecutionProvider"])
@@ -372,6 +377,7 @@ class _Export:
                 "inputs": [port.to_json() for port in self._network.inputs],
                 "outputs": [port.to_json() for port in self._network.outputs],
                 "differences": chosen.differences,
+                **({"layers": [layer.to_json() for layer in chosen.layers]} if chosen.layers else {}),
             },
             card=self._card,
             **entries,
@@ -398,14 +404,24 @@ class _Export:
         found = see_through_runtime(network, preparation, sample.held_out, sample.held_out_rows)
         return with_meaning(*found, self._forest, reference)
 
-    def _convert(self, precision: str, path: Path) -> None:
+    def _convert(self, precision: str, path: Path) -> list[Layer]:
+        """Write the graph; return what was decided about each layer, if anything was."""
         if precision == FP32:
             shutil.copyfile(self._float, path)
         elif precision == FP16:
             write_fp16(self._float, path)
         else:
-            feeds = calibration_feeds(self._sample.train, self._calibration, self._network.preparation)
-            write_int8(self._float, path, feeds, for_tensorrt=self._request.target == TENSORRT)
+            for_tensorrt = self._request.target == TENSORRT
+            preparation = self._network.preparation
+            spectra = prepare_all(self._sample.train, self._calibration, preparation)
+            layers, calibration, named = choose_layers(
+                self._float, spectra, preparation, self._profile.edge.gates, self._scratch, for_tensorrt=for_tensorrt
+            )
+            small = [layer.name for layer in layers if layer.is_int8]
+            write_int8(named, path, small, calibration, for_tensorrt=for_tensorrt)
+            write_fp16(path, path, skip=small)
+            return layers
+        return []
 
     def _build(self, path: Path, precision: str) -> Engine | None:
         engine, batch = self._scratch / f"{precision}.engine", self._profile.edge.latency_batch

@@ -57,6 +57,10 @@ class PrunePlan:
     rounds: int
     steps: int
 
+    @property
+    def name(self) -> str:
+        return "2of4" if self.method == TWO_OF_FOUR else f"{self.method}-{round(100 * self.share)}"
+
     def kept(self, number: int) -> float:
         """Return the share that is left after so many rounds: each takes the same part of what is there.
 

@@ -4,21 +4,29 @@ Convolutions and products hold nearly all weights and arithmetic. What stands be
 sums over thousands of pixels, softmax over wavelength, arcsinh) loses more from small numbers than it gains. The
 products that put out or take in a short output, such as the latents, stay in float32 too: they cost nothing and would
 be wrong directly.
+
+INT8 is written as QuantizeLinear and DequantizeLinear around each operation: symmetric around zero, weights per output
+channel, activations per tensor by the largest value in calibration. That is what TensorRT reads [1]_; onnxruntime's
+integer kernels understand a form of it that differs in details.
+
+References
+----------
+.. [1] TensorRT documentation, "Explicit quantization": Q/DQ nodes, zero points of 0, INT8 weights behind a DQ.
+.. [2] Wu et al. 2020, "Integer quantization for deep learning inference", arXiv:2004.09602: per-channel weights,
+   per-tensor activations by their maximum.
 """
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
-import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from hpctrain.edge.packages import need
+from hpctrain.edge.runtime import OnnxNetwork
 
 QUANTISED_OPERATIONS = ("Conv", "Gemm")
 
@@ -28,154 +36,263 @@ SHORT_OUTPUT = 64
 _BATCH = 8
 """Spectra of one calibration call: what the network puts out in between is in memory at once."""
 
+_LARGEST = 127
+"""Of a symmetric 8-bit number; -128 is not used."""
 
-def write_int8(source: Path, target: Path, feeds: Mapping[str, np.ndarray], *, for_tensorrt: bool) -> None:
-    """Quantise statically: 8-bit weights per channel, 8-bit activations by the largest value in calibration, QDQ form.
+_UNSIGNED_ZERO = 128
+"""Activations are symmetric for onnxruntime, too, but unsigned: its integer convolution on x86 takes no others."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What calibration spectra show of the layers.
+
+    Parameters
+    ----------
+    largest : dict of float
+        Largest absolute value of each tensor that a layer takes in or puts out, by name.
+    share : dict of float
+        Of each layer, the larger of its share of all weights and of all multiplications.
+    """
+
+    largest: dict[str, float]
+    share: dict[str, float]
+
+
+def name_operations(source: Path, target: Path) -> list[str]:
+    """Give every operation a name, and return those that can be quantised.
 
     Parameters
     ----------
     source, target : Path
-        ONNX files: float32, and what is to be written.
+        ONNX files; may be the same.
+    """
+    (onnx,) = need("onnx")
+    model = onnx.load(source)
+    for index, node in enumerate(model.graph.node):
+        node.name = node.name or f"{node.op_type}_{index}"
+    onnx.save(model, target)
+    short = _short_outputs(model.graph)
+    weights = {tensor.name for tensor in model.graph.initializer}
+    return [
+        node.name
+        for node in model.graph.node
+        if node.op_type in QUANTISED_OPERATIONS
+        and node.input[1] in weights
+        # A product that takes them in would have them rounded for it, and they would come out rounded.
+        and not short & {*node.input, *node.output}
+    ]
+
+
+def calibrate(source: Path, layers: Collection[str], feeds: Mapping[str, np.ndarray], scratch: Path) -> Calibration:
+    """Run calibration spectra through a float32 graph and note what matters.
+
+    Parameters
+    ----------
+    source : Path
+        ONNX file with names, from :func:`name_operations`.
+    layers : collection of str
+        From there, too.
     feeds : mapping of ndarray
         Inputs of the network for the calibration spectra.
-    for_tensorrt : bool
-        Weights stay float32 before a QuantizeLinear of their own, as TensorRT of every version reads them; otherwise
-        they are stored as 8-bit numbers, a quarter of the size.
-
-    Notes
-    -----
-    Symmetric around zero, as TensorRT demands: the zero point of everything is 0.
-
-    References
-    ----------
-    .. [1] Wu et al. 2020, "Integer quantization for deep learning inference", arXiv:2004.09602: per-channel weights,
-       per-tensor activations.
+    scratch : Path
+        Folder for a graph that shows these tensors.
     """
-    need("onnx", "onnxruntime")
-    from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
-
-    with tempfile.TemporaryDirectory() as scratch, _quiet():
-        named = Path(scratch) / "named.onnx"
-        kept_float = _name_operations(source, named)
-        quantize_static(
-            str(named),
-            str(target),
-            _feeds_reader(feeds),
-            quant_format=QuantFormat.QDQ,
-            op_types_to_quantize=list(QUANTISED_OPERATIONS),
-            nodes_to_exclude=kept_float,
-            per_channel=True,
-            activation_type=QuantType.QInt8,
-            weight_type=QuantType.QInt8,
-            calibrate_method=CalibrationMethod.MinMax,
-            extra_options={
-                "ActivationSymmetric": True,
-                "WeightSymmetric": True,
-                "AddQDQPairToWeight": for_tensorrt,
-                "DedicatedQDQPair": True,
-                "OpTypesToExcludeOutputQuantization": list(QUANTISED_OPERATIONS),
-                "QuantizeBias": False,
-            },
-        )
+    (onnx,) = need("onnx")
+    model = onnx.load(source)
+    nodes = [node for node in model.graph.node if node.name in layers]
+    tensors = [name for node in nodes for name in (node.input[0], node.output[0])]
+    there = {value.name for value in model.graph.output}
+    shown = [name for name in dict.fromkeys(tensors) if name not in there]
+    model.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in shown)
+    path = scratch / "ranges.onnx"
+    onnx.save(model, path)
+    network = OnnxNetwork(path, ["CPUExecutionProvider"])
+    largest, places = dict.fromkeys(tensors, 0.0), dict.fromkeys(tensors, 1)
+    for start in range(0, len(next(iter(feeds.values()))), _BATCH):
+        outputs = network({name: value[start : start + _BATCH] for name, value in feeds.items()})
+        for name in largest:
+            largest[name] = max(largest[name], float(np.abs(outputs[name]).max()))
+            places[name] = outputs[name].shape[2] if outputs[name].ndim == 3 else 1
+    path.unlink()
+    sizes = {tensor.name: int(np.prod(tensor.dims)) for tensor in model.graph.initializer}
+    weights = {node.name: sizes[node.input[1]] for node in nodes}
+    products = {node.name: weights[node.name] * places[node.output[0]] for node in nodes}
+    all_weights, all_products = max(sum(weights.values()), 1), max(sum(products.values()), 1)
+    share = {name: max(weights[name] / all_weights, products[name] / all_products) for name in weights}
+    return Calibration(largest, share)
 
 
-def write_fp16(source: Path, target: Path) -> None:
-    """Compute convolutions and products in float16, with weights stored as such; all else stays float32.
+def write_int8(
+    source: Path, target: Path, layers: Collection[str], calibration: Calibration, *, for_tensorrt: bool
+) -> None:
+    """Quantise some convolutions and products.
 
     Parameters
     ----------
     source, target : Path
-        ONNX files: float32, and what is to be written.
+        ONNX files: float32 with names, and what is to be written.
+    layers : collection of str
+        Operations to quantise.
+    calibration : Calibration
+    for_tensorrt : bool
+        Weights stay float32 before a QuantizeLinear of their own and biases float32, as TensorRT of every version reads
+        them. Otherwise weights are stored as 8-bit numbers, a quarter of the size, biases as 32-bit ones, and what
+        a convolution puts out is quantised too: onnxruntime has integer kernels for that form.
+    """
+    (onnx,) = need("onnx")
+    model = onnx.load(source)
+    editor = _Editor(onnx, model.graph, 0 if for_tensorrt else _UNSIGNED_ZERO)
+    for node in list(model.graph.node):
+        if node.name in layers:
+            scale = np.float32(max(calibration.largest[node.input[0]], 1e-12) / _LARGEST)
+            bias = node.input[2] if len(node.input) > 2 and not for_tensorrt else None
+            output = node.output[0] if node.op_type == "Conv" and not for_tensorrt else None
+            axis = 1 if node.op_type == "Gemm" and not _transposed(node) else 0
+            node.input[0] = editor.rounded(node.input[0], scale, f"{node.name}_x")
+            weight, scales = editor.weight(node.input[1], axis, node.name, stored_float=for_tensorrt)
+            node.input[1] = weight
+            if bias is not None:
+                node.input[2] = editor.bias(bias, scale * scales, node.name)
+            if output is not None:
+                node.output[0] = f"{output}_unrounded"
+            editor.nodes.append(node)
+            if output is not None:
+                scale = np.float32(max(calibration.largest[output], 1e-12) / _LARGEST)
+                editor.rounded(node.output[0], scale, f"{node.name}_y", result=output)
+        else:
+            editor.nodes.append(node)
+    editor.save(model, target)
+
+
+def write_fp16(source: Path, target: Path, skip: Collection[str] = ()) -> None:
+    """Compute convolutions and products in float16, with weights stored as such; all else stays as it is.
+
+    Parameters
+    ----------
+    source, target : Path
+        ONNX files; may be the same.
+    skip : collection of str
+        Operations to leave alone.
 
     Notes
     -----
     Types are explicit: a Cast stands before and behind each operation, so a strongly typed TensorRT engine and
     onnxruntime agree on them. Weights beyond the range of float16 (65504) become infinite and fail every gate.
     """
-    onnx, _ = need("onnx", "onnx.numpy_helper")
-    helper, numpy_helper, types = onnx.helper, onnx.numpy_helper, onnx.TensorProto
-    model = onnx.load(source)
-    graph = model.graph
-    kept_float = set(_short_outputs(graph))
-    weights = {tensor.name: tensor for tensor in graph.initializer}
-    nodes, halves = [], {}
-
-    def half(name: str, node_name: str) -> str:
-        """Return the name of a float16 copy of a tensor, adding what makes it."""
-        if name not in halves:
-            halves[name] = f"{name}_half"
-            if name in weights:
-                array = numpy_helper.to_array(weights[name])
-                with np.errstate(over="ignore"):
-                    graph.initializer.append(numpy_helper.from_array(array.astype(np.float16), halves[name]))
-            else:
-                nodes.append(
-                    helper.make_node("Cast", [name], [halves[name]], name=f"{node_name}_to_half", to=types.FLOAT16)
-                )
-        return halves[name]
-
-    for node in graph.node:
-        if node.op_type not in QUANTISED_OPERATIONS or node.output[0] in kept_float:
-            nodes.append(node)
-            continue
-        output = node.output[0]
-        node.input[:] = [half(name, node.name) for name in node.input]
-        node.output[0] = f"{output}_half_out"
-        nodes.append(node)
-        nodes.append(helper.make_node("Cast", [node.output[0]], [output], name=f"{node.name}_to_float", to=types.FLOAT))
-    del graph.node[:]
-    graph.node.extend(nodes)
-    used = {name for node in graph.node for name in node.input}
-    for name, tensor in weights.items():
-        if name not in used:
-            graph.initializer.remove(tensor)
-    del graph.value_info[:]
-    onnx.checker.check_model(model, full_check=True)
-    onnx.save(model, target)
-
-
-def _name_operations(source: Path, target: Path) -> list[str]:
-    """Give every operation a name, which quantisation goes by; return those that stay float32."""
     (onnx,) = need("onnx")
     model = onnx.load(source)
-    for index, node in enumerate(model.graph.node):
-        node.name = node.name or f"{node.op_type}_{index}"
-    outputs = set(_short_outputs(model.graph))
-    onnx.save(model, target)
-    # A product that takes them in would have them rounded for it, and they would come out rounded.
-    return [node.name for node in model.graph.node if outputs & {*node.input, *node.output}]
+    short = _short_outputs(model.graph)
+    editor = _Editor(onnx, model.graph)
+    for node in list(model.graph.node):
+        is_small = node.name in skip or bool(short & {*node.input, *node.output})
+        if node.op_type not in QUANTISED_OPERATIONS or is_small:
+            editor.nodes.append(node)
+            continue
+        output = node.output[0]
+        node.input[:] = [editor.half(name, node.name) for name in node.input]
+        node.output[0] = f"{output}_half"
+        editor.nodes.append(node)
+        editor.add("Cast", [node.output[0]], output, f"{node.name}_to_float", to=onnx.TensorProto.FLOAT)
+    editor.save(model, target)
 
 
-def _short_outputs(graph: Any) -> Iterator[str]:
-    for output in graph.output:
-        sizes = [dimension.dim_value for dimension in output.type.tensor_type.shape.dim[1:]]
-        if np.prod(sizes) <= SHORT_OUTPUT:
-            yield output.name
+class _Editor:
+    """A graph that is written anew, operation by operation.
+
+    Parameters
+    ----------
+    onnx : module
+    graph : onnx.GraphProto
+    activation_zero : int
+        What stands for 0 in a rounded activation: 0 of a signed number, or the middle of an unsigned one.
+    """
+
+    def __init__(self, onnx: Any, graph: Any, activation_zero: int = 0) -> None:
+        self._onnx, self._graph = onnx, graph
+        self._activation_zero = np.array(activation_zero, dtype=np.uint8 if activation_zero else np.int8)
+        self._constants = {tensor.name: tensor for tensor in graph.initializer}
+        self._halves: dict[str, str] = {}
+        self.nodes: list[Any] = []
+
+    def add(self, operation: str, inputs: list[str], output: str, name: str, **attributes: Any) -> str:
+        """Add an operation and return its output."""
+        self.nodes.append(self._onnx.helper.make_node(operation, inputs, [output], name=name, **attributes))
+        return output
+
+    def constant(self, name: str, values: np.ndarray) -> str:
+        """Add a constant and return its name."""
+        self._graph.initializer.append(self._onnx.numpy_helper.from_array(values, name))
+        return name
+
+    def values(self, name: str) -> np.ndarray:
+        """Return a constant of the graph."""
+        return self._onnx.numpy_helper.to_array(self._constants[name])
+
+    def rounded(self, tensor: str, scale: np.float32, name: str, result: str | None = None) -> str:
+        """Round a tensor to 8 bits and back."""
+        step = self.constant(f"{name}_scale", np.array(scale, dtype=np.float32))
+        zero = self.constant(f"{name}_zero", self._activation_zero)
+        small = self.add("QuantizeLinear", [tensor, step, zero], f"{name}_int8", f"{name}_quantise")
+        return self.add("DequantizeLinear", [small, step, zero], result or f"{name}_rounded", f"{name}_dequantise")
+
+    def weight(self, tensor: str, axis: int, name: str, *, stored_float: bool) -> tuple[str, np.ndarray]:
+        """Round a weight per output channel; return it and its steps."""
+        values = self.values(tensor).astype(np.float32)
+        others = tuple(index for index in range(values.ndim) if index != axis)
+        steps = (np.maximum(np.abs(values).max(axis=others), 1e-12) / _LARGEST).astype(np.float32)
+        shape = [-1 if index == axis else 1 for index in range(values.ndim)]
+        step = self.constant(f"{name}_w_scale", steps)
+        zero = self.constant(f"{name}_w_zero", np.zeros(len(steps), dtype=np.int8))
+        if stored_float:
+            small = self.add("QuantizeLinear", [tensor, step, zero], f"{name}_w_int8", f"{name}_w_quantise", axis=axis)
+        else:
+            rounded = np.clip(np.rint(values / steps.reshape(shape)), -_LARGEST, _LARGEST)
+            small = self.constant(f"{name}_w_int8", rounded.astype(np.int8))
+        inputs, output = [small, step, zero], f"{name}_w_rounded"
+        return self.add("DequantizeLinear", inputs, output, f"{name}_w_dequantise", axis=axis), steps
+
+    def bias(self, tensor: str, steps: np.ndarray, name: str) -> str:
+        """Store a bias as 32-bit integers in steps of what it is added to."""
+        limit = np.iinfo(np.int32).max
+        rounded = np.clip(np.rint(self.values(tensor).astype(np.float64) / steps), -limit, limit)
+        small = self.constant(f"{name}_b_int32", rounded.astype(np.int32))
+        step = self.constant(f"{name}_b_scale", steps.astype(np.float32))
+        return self.add("DequantizeLinear", [small, step], f"{name}_b_rounded", f"{name}_b_dequantise", axis=0)
+
+    def half(self, tensor: str, name: str) -> str:
+        """Return the name of a float16 copy of a tensor, adding what makes it."""
+        if tensor not in self._halves:
+            copy = f"{tensor}_as_half"
+            if tensor in self._constants:
+                with np.errstate(over="ignore"):
+                    self.constant(copy, self.values(tensor).astype(np.float16))
+            else:
+                self.add("Cast", [tensor], copy, f"{name}_to_half", to=self._onnx.TensorProto.FLOAT16)
+            self._halves[tensor] = copy
+        return self._halves[tensor]
+
+    def save(self, model: Any, target: Path) -> None:
+        """Check the graph and write it, without the constants it no longer uses."""
+        graph = self._graph
+        del graph.node[:]
+        graph.node.extend(self.nodes)
+        used = {name for node in self.nodes for name in node.input}
+        kept = [tensor for tensor in graph.initializer if tensor.name in used]
+        del graph.initializer[:]
+        graph.initializer.extend(kept)
+        del graph.value_info[:]
+        self._onnx.checker.check_model(model, full_check=True)
+        self._onnx.save(model, target)
 
 
-def _feeds_reader(feeds: Mapping[str, np.ndarray]) -> Any:
-    """Hand out the feeds in small batches, as onnxruntime's calibration asks for them."""
-    from onnxruntime.quantization import CalibrationDataReader
-
-    class Reader(CalibrationDataReader):
-        def __init__(self) -> None:
-            self._start = 0
-
-        def get_next(self) -> dict[str, np.ndarray] | None:
-            piece = {name: value[self._start : self._start + _BATCH] for name, value in feeds.items()}
-            self._start += _BATCH
-            return piece if len(next(iter(piece.values()))) else None
-
-    return Reader()
+def _short_outputs(graph: Any) -> set[str]:
+    sizes = {
+        output.name: [dimension.dim_value for dimension in output.type.tensor_type.shape.dim[1:]]
+        for output in graph.output
+    }
+    return {name for name, size in sizes.items() if np.prod(size) <= SHORT_OUTPUT}
 
 
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep to ourselves that no shape inference was run before: these graphs do not need it."""
-    previous = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            yield
-    finally:
-        logging.disable(previous)
+def _transposed(node: Any) -> bool:
+    return any(attribute.name == "transB" and attribute.i for attribute in node.attribute)

@@ -149,10 +149,15 @@ def choose_calibration(sample: Sample, preparation: Preparation, number: int) ->
     return np.sort(rows[np.concatenate(chosen)])
 
 
-def calibration_feeds(spectra: SpectraSet, rows: np.ndarray, preparation: Preparation) -> dict[str, np.ndarray]:
-    """Return the inputs of the network for these spectra, by name."""
-    pieces = [prepared.feeds for prepared in prepared_batches(spectra, rows, preparation)]
-    return {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
+def prepare_all(spectra: SpectraSet, rows: np.ndarray, preparation: Preparation) -> Prepared:
+    """Return a few spectra prepared as one piece."""
+    pieces = list(prepared_batches(spectra, rows, preparation))
+    feeds = {name: np.concatenate([piece.feeds[name] for piece in pieces]) for name in pieces[0].feeds}
+    others = (
+        np.concatenate([getattr(piece, name) for piece in pieces])
+        for name in ("position", "norm", "window", "has_data")
+    )
+    return Prepared(feeds, *others)
 
 
 def class_labels(spectra: SpectraSet, column: str, rows: np.ndarray) -> np.ndarray:

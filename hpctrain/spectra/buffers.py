@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import mmap
+import threading
 import weakref
 from collections import deque
 
@@ -47,3 +48,38 @@ class BufferPool:
 def _new_block(num_bytes: int) -> np.ndarray:
     """Return bytes that begin at a page, as numpy's own need not for a vector instruction's sake."""
     return np.frombuffer(mmap.mmap(-1, max(1, num_bytes)), np.uint8)
+
+
+class BoundedPool:
+    """Lends arrays like :class:`BufferPool`, for what is lent in large numbers and kept for long.
+
+    Attributes
+    ----------
+    max_bytes : int
+        Memory that is kept for the next one who asks, as long as all of it, lent and idle, is not more.
+    """
+
+    def __init__(self) -> None:
+        self.max_bytes = 0
+        self._num_bytes = 0
+        self._idle: list[np.ndarray] = []
+        # Only appended to when an array is dropped, which may happen anywhere, also under the lock below.
+        self._returned: deque[np.ndarray] = deque()
+        self._lock = threading.Lock()
+
+    def lend(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+        """Return an array with arbitrary content; whoever uses a view of it keeps the array itself, too."""
+        num_bytes = math.prod(shape) * dtype.itemsize
+        with self._lock:
+            while self._returned:
+                self._idle.append(self._returned.popleft())
+            fitting = next((at for at in reversed(range(len(self._idle))) if self._idle[at].size == num_bytes), None)
+            block = None if fitting is None else self._idle.pop(fitting)
+            self._num_bytes += num_bytes if block is None else 0
+            while self._idle and self._num_bytes > self.max_bytes:
+                self._num_bytes -= self._idle.pop(0).size
+        if block is None:
+            block = np.empty(num_bytes, np.uint8)
+        view = block.view(dtype).reshape(shape)
+        weakref.finalize(view, self._returned.append, block).atexit = False
+        return view

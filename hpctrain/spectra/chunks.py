@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 
 from hpctrain.errors import DataError
+from hpctrain.spectra.buffers import BoundedPool
 from hpctrain.spectra.filters import DamagedChunkError, Pipeline
 from hpctrain.spectra.mapped import MappedFile, gather
 
@@ -51,29 +52,32 @@ class ChunkTable:
         shape = tuple(-(-size // chunk) for size, chunk in zip(dataset.shape, dataset.chunks, strict=True))
         table = cls(np.full(shape, -1, np.int64), np.zeros(shape, np.int64), np.zeros(shape, np.int64))
 
-        last = (-1,)
-
-        def note(info: h5py.h5d.StoreInfo) -> None:
-            nonlocal last
-            # Every kind of index is walked in the order of the chunks. In the oldest, which has no checksum, a chunk
-            # whose place was changed would otherwise hide another, or fill a hole.
-            inside = all(at < size for at, size in zip(info.chunk_offset, dataset.shape, strict=True))
-            aligned = not any(at % chunk for at, chunk in zip(info.chunk_offset, dataset.chunks, strict=True))
-            if not (inside and aligned and info.chunk_offset > last):
-                raise DataError(
-                    f"{dataset.file.filename}: {dataset.name.lstrip('/')}: its index of chunks is damaged: after the "
-                    f"one at {last} comes one at {info.chunk_offset}"
-                )
-            last = info.chunk_offset
-            place = tuple(at // chunk for at, chunk in zip(info.chunk_offset, dataset.chunks, strict=True))
-            table.offset[place], table.num_bytes[place] = info.byte_offset, info.size
-            table.skipped[place] = info.filter_mask
-
+        found: list[h5py.h5d.StoreInfo] = []
         if hasattr(dataset.id, "chunk_iter"):
-            dataset.id.chunk_iter(note)
+            dataset.id.chunk_iter(found.append)
         else:  # libhdf5 before 1.12.3
-            for number in range(dataset.id.get_num_chunks()):
-                note(dataset.id.get_chunk_info(number))
+            found = [dataset.id.get_chunk_info(number) for number in range(dataset.id.get_num_chunks())]
+        if not found:
+            return table
+        corners, skipped, offsets, sizes = zip(*found, strict=True)
+        corner = np.array(corners, np.uint64).astype(np.int64)  # beyond 2^63 only where it is damaged
+        place = corner // dataset.chunks
+        # Every kind of index is walked in the order of the chunks. In the oldest, which has no checksum, a chunk whose
+        # place was changed would otherwise hide another, or fill a hole.
+        is_inside = ((corner >= 0) & (corner < dataset.shape)).all(axis=1)
+        is_aligned = (corner == place * dataset.chunks).all(axis=1)
+        number = place[:, 0] * shape[1] + place[:, 1]
+        is_next = np.diff(number, prepend=-1) > 0
+        wrong = np.flatnonzero(~(is_inside & is_aligned & is_next))
+        if wrong.size:
+            first = int(wrong[0])
+            before = corners[first - 1] if first else (-1,)
+            raise DataError(
+                f"{dataset.file.filename}: {dataset.name.lstrip('/')}: its index of chunks is damaged: after the "
+                f"one at {before} comes one at {corners[first]}"
+            )
+        table.offset.flat[number], table.num_bytes.flat[number] = offsets, sizes
+        table.skipped.flat[number] = skipped
         return table
 
 
@@ -86,6 +90,7 @@ class BandCache:
 
     def __init__(self) -> None:
         self.max_bytes = _KEPT_BYTES
+        self._memory = BoundedPool()
         self._lock = threading.Lock()
         self._bands: OrderedDict[Band, Future[np.ndarray]] = OrderedDict()
         self._num_bytes = 0
@@ -106,6 +111,11 @@ class BandCache:
                 (reader, _), _ = self._bands.popitem(last=False)  # who holds it still has it
                 self._num_bytes -= reader.band_bytes
         return futures, mine
+
+    def lend(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+        """Return memory for a band; that of bands which made room is used again."""
+        self._memory.max_bytes = self.max_bytes
+        return self._memory.lend(shape, dtype)
 
     def drop(self, band: Band, decoded: Future[np.ndarray]) -> None:
         """Forget a band that could not be decoded: it is tried again when it is asked for again."""
@@ -198,29 +208,31 @@ class DecodedRows:
     def _read_band(self, band: int) -> np.ndarray:
         """Return the rows of a band, shape (rows of a chunk, L), dtype of the file."""
         height, width = self._chunks
+        rows = self.cache.lend((height, self._shape[1]), self._dtype)
         if width == self._shape[1] and self._table.offset[band, 0] >= 0:
-            return self._read_chunk(band, 0)
-        rows = np.empty((height, self._shape[1]), self._dtype)
+            self._read_chunk(band, 0, rows)
+            return rows
+        chunk = np.empty(self._chunks, self._dtype)
         for column in range(self._table.offset.shape[1]):
             target = rows[:, column * width : (column + 1) * width]
-            is_stored = self._table.offset[band, column] >= 0
-            target[...] = self._read_chunk(band, column)[:, : target.shape[1]] if is_stored else self._fill
+            if self._table.offset[band, column] < 0:
+                target[...] = self._fill
+                continue
+            self._read_chunk(band, column, chunk)
+            target[...] = chunk[:, : target.shape[1]]
         return rows
 
-    def _read_chunk(self, band: int, column: int) -> np.ndarray:
-        height, width = self._chunks
+    def _read_chunk(self, band: int, column: int, out: np.ndarray) -> None:
         offset, stored_bytes = int(self._table.offset[band, column]), int(self._table.num_bytes[band, column])
         stored = self._file.read(offset, stored_bytes)
         try:
             if len(stored) < stored_bytes:
                 raise DamagedChunkError("the file ends within it; it is truncated")
-            num_bytes = height * width * self._dtype.itemsize
-            decoded = self._pipeline.decode(stored, num_bytes, int(self._table.skipped[band, column]))
+            self._pipeline.decode_into(stored, out.reshape(-1).view(np.uint8), int(self._table.skipped[band, column]))
         except DamagedChunkError as error:
-            first = band * height
-            last = min(first + height, self._shape[0]) - 1
+            first = band * self.band_rows
+            last = min(first + self.band_rows, self._shape[0]) - 1
             raise DataError(
                 f"{self._file.path}: {self._name}: rows {first} to {last} cannot be read: the chunk at byte "
                 f"{offset} is damaged: {error}"
             ) from None
-        return decoded.view(self._dtype).reshape(height, width)

@@ -139,6 +139,11 @@ class RowReader:
             return self._chunk_address[chunk] + within * self._row_bytes
         return None
 
+    def is_in_memory(self, rows: np.ndarray) -> bool:
+        """Say whether rows are in the page cache, or read in a way for which that does not matter."""
+        addresses = self._stored_addresses(rows)
+        return addresses is None or self._mapped.is_in_memory(addresses - self._mapped.address)
+
     def keep_rows(self, num_rows: int) -> None:
         """Have room for so many decoded rows, where they are decoded."""
         if self._decoded is not None:

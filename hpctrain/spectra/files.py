@@ -78,12 +78,16 @@ class SpectraFile:
         """Spectra that cost as much as one of them, as they are decoded together."""
         return max(reader.band_rows for reader in self._readers)
 
+    def is_in_memory(self, rows: np.ndarray) -> bool:
+        """Say whether rows that are copied out of a file are in the page cache; no where the system does not tell."""
+        return all(reader.is_in_memory(rows) for reader in self._readers)
+
     def share(self, cache: BandCache) -> None:
         """Keep decoded spectra in a cache together with those of other files."""
         for reader in self._readers:
             reader.share(cache)
 
-    def prepare(self, rows: np.ndarray, pool: Executor, is_cold: bool) -> None:
+    def prepare(self, rows: np.ndarray, pool: Executor | None, is_cold: bool) -> None:
         """Begin what can be done before rows are read."""
         for reader in self._readers:
             reader.prepare(rows, pool, is_cold)

@@ -10,6 +10,8 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 
+_BLOCK_BYTES = struct.Struct(">I")
+
 
 class DamagedChunkError(Exception):
     """The bytes of a chunk are not what a filter made."""
@@ -93,10 +95,11 @@ def _sizes(data: memoryview, form: str, who: str) -> tuple[int, ...]:
 def _walk(data: memoryview, at: int, num_blocks: int, rest_bytes: int, who: str) -> None:
     """Follow blocks that begin with their size; all of them and the rest behind them must lie inside."""
     end = len(data)
+    size_at = _BLOCK_BYTES.unpack_from
     for _ in range(num_blocks):
         if at + 4 > end:
             break
-        at += 4 + int.from_bytes(data[at : at + 4], "big")
+        at += 4 + size_at(data, at)[0]
     else:
         if at + rest_bytes <= end:
             return

@@ -6,7 +6,7 @@ The layout is described in docs/data.md; any other one is named in ``data.column
 from __future__ import annotations
 
 import os
-import time
+import resource
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -27,14 +27,14 @@ from hpctrain.spectra.wavelength import fill_padding, is_wavelength, same_grid
 if TYPE_CHECKING:
     from hpctrain.profile.schema import DataSection
 
-_COLD_BYTES_PER_S = 1.5e9
-"""Rows that arrive slower than this come from a disk, which should be told early what will be asked of it."""
-
-_HARDLY_ANYTHING_S = 2e-3
-"""A batch that is there so soon tells nothing about the disk."""
+_SLOW_PAGES = 8
+"""Pages of a batch that had to be waited for; more mean that rows come from a disk, which wants to be told early."""
 
 _FETCH_BATCHES = 16
-"""Batches that a slow disk is told of ahead of time."""
+"""Batches that a slow disk is told of together, while those before them are read."""
+
+_COLD_BATCHES = 64
+"""Batches until a disk may be taken for memory: what it was told of in time is not waited for."""
 
 
 Part = tuple[SpectraFile, np.ndarray, np.ndarray]
@@ -139,7 +139,8 @@ class SpectraSet:
         self._buffers = BufferPool()
         self._pool: ThreadPoolExecutor | None = None
         self._pool_pid = 0
-        self._is_cold = False
+        self._is_known = False
+        self._cold_batches = 0
         self._own_window = 0
         self._decoded = BandCache()
         for file in files:
@@ -176,10 +177,19 @@ class SpectraSet:
         """Whether :meth:`prepare` has anything to do at the moment."""
         return self.decoded_bytes > 0 or self._is_cold
 
+    @property
+    def _is_cold(self) -> bool:
+        return self._cold_batches > 0
+
     def batches_ahead(self, batch_size: int) -> int:
         """Return how many batches before it is read one should be prepared."""
         # Not more than a window: what is prepared for later must not push out what is being read.
-        return self._own_window // batch_size if self.decoded_bytes else _FETCH_BATCHES
+        return self._own_window // batch_size if self.decoded_bytes else 2 * _FETCH_BATCHES
+
+    @property
+    def batches_together(self) -> int:
+        """How many batches to prepare together: of many rows, more are neighbours on a disk."""
+        return 1 if self.decoded_bytes else _FETCH_BATCHES
 
     def blocks(self, rows: np.ndarray) -> np.ndarray:
         """Return where in `rows` the pieces begin whose members cost as much as one of them.
@@ -243,12 +253,12 @@ class SpectraSet:
         if rows.size and not (rows.min() >= PADDING_ROW and rows.max() < len(self)):
             raise IndexError(f"rows {rows.min()} to {rows.max()} of a set of {len(self)}")
         parts = list(self._by_file(rows))
-        started_s = time.perf_counter()
+        self._ask_for(parts)
+        waits = _pages_waited_for()
         flux = self._gather("flux", parts, len(rows), pin)
         ivar = self._gather("ivar", parts, len(rows), pin)
         if rows.size:
-            took_s = time.perf_counter() - started_s
-            self._is_cold = took_s > max(_HARDLY_ANYTHING_S, 2 * flux.nbytes / _COLD_BYTES_PER_S)
+            self._note_waits(_pages_waited_for() - waits)
         grid = self._wavelength if self.wavelength_aa is not None else self._tensor(len(rows), np.float32, pin)
         for file, places, rows_of_file in parts:
             if file.mask is not None:
@@ -276,6 +286,20 @@ class SpectraSet:
             target_id=torch.from_numpy(np.where(padding, -1, self.target_id[at])),
             row=torch.from_numpy(rows.copy()),
         )
+
+    def _ask_for(self, parts: list[Part]) -> None:
+        """Tell a disk of all rows of a batch before the first of them is waited for."""
+        if not self._is_known:
+            self._is_known = True
+            if not all(file.is_in_memory(rows[:8]) for file, _, rows in parts):
+                self._note_waits(_SLOW_PAGES + 1)
+        if self._is_cold:
+            for file, _, rows in parts:
+                file.prepare(rows, None, is_cold=True)
+
+    def _note_waits(self, num_pages: int) -> None:
+        """Decide whether rows come from memory or from a disk."""
+        self._cold_batches = _COLD_BATCHES if num_pages > _SLOW_PAGES else max(0, self._cold_batches - 1)
 
     def locate(self, row: int) -> tuple[Path, int]:
         """Return the file a row of the set is in, and its row there."""
@@ -347,3 +371,8 @@ class SpectraSet:
             gather(addresses[in_memory], values.view(np.uint8))
             target[in_memory] = values
         return out
+
+
+def _pages_waited_for() -> int:
+    """Return how many pages of mapped files this thread has had to wait for until now."""
+    return resource.getrusage(resource.RUSAGE_THREAD).ru_majflt

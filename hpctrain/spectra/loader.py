@@ -69,15 +69,20 @@ def _prepared(
 ) -> Iterator[np.ndarray]:
     """Yield the requests, each long after the set was told of it, where that helps."""
     told: deque[np.ndarray] = deque()
+    untold: list[np.ndarray] = []
     for rows in requests:
         if spectra.is_prepared_ahead:
-            executor.submit(spectra.prepare, rows)
             told.append(rows)
+            untold.append(rows)
+            if len(untold) >= spectra.batches_together:
+                executor.submit(spectra.prepare, np.concatenate(untold))
+                untold.clear()
             # What is told and what is being read together are the window after this one, and no more.
             if len(told) > spectra.batches_ahead(len(rows)) - in_flight:
                 yield told.popleft()
         else:
             yield from told
             told.clear()
+            untold.clear()
             yield rows
     yield from told

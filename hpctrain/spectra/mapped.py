@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
+import threading
 import time
 from pathlib import Path
 
@@ -15,6 +16,14 @@ from hpctrain.errors import DataError
 
 _LOOK_EVERY_S = 1.0
 """A look at the file costs microseconds here and a question to a server on a parallel file system."""
+
+_GAP_BYTES = 64 * 1024
+"""Read along with the pieces on both sides of it: it costs less than another request, and will be asked for later."""
+
+_ASKED_BYTES = 128 * 1024
+"""Asked for at once; Linux leaves out what is beyond its read-ahead, without a word."""
+
+_read_by_thread = threading.local()
 
 
 class MappedFile:
@@ -45,6 +54,8 @@ class MappedFile:
             self.num_bytes = os.fstat(self._descriptor).st_size
             # The map stays as long as this object does; threads may be copying out of it until then.
             self._map = mmap.mmap(self._descriptor, 0, prot=mmap.PROT_READ)
+            # Rows are told to the kernel before they are touched; left to guess, it reads up to megabytes around each.
+            self._map.madvise(mmap.MADV_RANDOM)
         except (OSError, ValueError) as error:
             raise DataError(f"{path}: cannot be mapped to memory ({error})") from error
         self.bytes = np.frombuffer(self._map, np.uint8)
@@ -74,23 +85,47 @@ class MappedFile:
                 "run, or start a new one"
             )
 
-    def read(self, offset: int, num_bytes: int) -> bytes:
+    def read(self, offset: int, num_bytes: int) -> np.ndarray:
         """Return bytes of the file, by a system call; fewer where the file ends.
+
+        Returns
+        -------
+        ndarray, uint8
+            Memory of the calling thread, overwritten by its next call: fresh memory costs more than the reading.
 
         Raises
         ------
         DataError
             The file system fails.
         """
+        num_bytes = max(0, min(num_bytes, self.num_bytes - offset))
+        memory = getattr(_read_by_thread, "memory", None)
+        if memory is None or memory.size < num_bytes:
+            memory = _read_by_thread.memory = np.empty(num_bytes, np.uint8)
         try:
-            return os.pread(self._descriptor, num_bytes, offset)
+            done = os.preadv(self._descriptor, [memory[:num_bytes]], offset)
         except OSError as error:
             raise DataError(f"{self.path}: {num_bytes} bytes at {offset} cannot be read ({error.strerror})") from error
+        return memory[:done]
+
+    def is_in_memory(self, offsets: np.ndarray) -> bool:
+        """Say whether bytes are in the page cache; no where the file system does not tell (NFS)."""
+        try:
+            for offset in offsets.tolist():
+                os.preadv(self._descriptor, [bytearray(1)], offset, os.RWF_NOWAIT)
+        except (AttributeError, OSError):
+            return False
+        return True
 
     def will_need(self, offsets: np.ndarray, num_bytes: int) -> None:
         """Let the kernel fetch pieces of equal size before they are touched, in the order of the disk."""
-        for offset in np.sort(offsets).tolist():
-            os.posix_fadvise(self._descriptor, offset, num_bytes, os.POSIX_FADV_WILLNEED)
+        begins = np.sort(offsets)
+        first = np.flatnonzero(np.diff(begins, prepend=-_GAP_BYTES - num_bytes - 1) > num_bytes + _GAP_BYTES)
+        ends = begins[np.append(first[1:], len(begins)) - 1] + num_bytes
+        for begin, end in zip(begins[first].tolist(), ends.tolist(), strict=True):
+            for offset in range(begin, end, _ASKED_BYTES):
+                num_bytes = min(_ASKED_BYTES, end - offset)
+                os.posix_fadvise(self._descriptor, offset, num_bytes, os.POSIX_FADV_WILLNEED)
 
     def __del__(self) -> None:
         if hasattr(self, "_descriptor"):

@@ -65,7 +65,7 @@ def test_no_more_than_depth_requests_are_drawn_ahead(spectra):
     loader = read_ahead(spectra, endless(), threads=2, depth=3)
     for number in range(1, 10):
         next(loader)
-        # A machine that is busy enough is taken for a slow disk, and told of what comes.
+        # A file system that does not say what is in memory is taken for a slow one, and told of what comes.
         assert len(drawn) <= number + 3 + spectra.batches_ahead(4)
     loader.close()
     assert not reader_threads()

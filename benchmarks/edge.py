@@ -1,0 +1,160 @@
+"""Latency and size of exported networks against PyTorch on this machine's CPU, as ratios.
+
+    python benchmarks/edge.py [--rounds 7] [--pixels 1024] [--batches 1 64]
+
+The default network with fresh weights (time and size do not depend on their values) on simulated spectra. Each round
+calls every variant once, one after the other, and is compared within itself, so that what else the machine does meets
+all of them. Only the network is timed: preparation is the same for all. What exports do to the science is not here, it
+is the gates of `hpctrain export`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import numpy as np
+import torch
+
+from hpctrain.edge.importance import unit_importance
+from hpctrain.edge.networks import ExportedNetwork, exported_network
+from hpctrain.edge.onnx_file import write_onnx
+from hpctrain.edge.quantise import calibrate, name_operations, write_fp16, write_int8
+from hpctrain.edge.runtime import OnnxNetwork
+from hpctrain.edge.sample import prepare_all
+from hpctrain.edge.slim import slim
+from hpctrain.ingest.simulate import simulate
+from hpctrain.models import build_model
+from hpctrain.models.facts import DataFacts
+from hpctrain.profile.schema import DataSection, NormaliseSection, SimulateSection, SpectralVAESection
+from hpctrain.spectra.hdf5 import open_spectra
+
+REFERENCE = "PyTorch eager"
+_NUM_SPECTRA = 256
+_SHARE_LEFT = 0.5
+_SMALLEST_ROUND_S = 0.05
+_PAUSE_S = 0.03
+"""Before each variant: the threads of the one before wait for more work a while, and would take the cores from it."""
+
+Call = Callable[[dict[str, np.ndarray]], object]
+
+
+def variants(folder: Path, num_pixels: int, threads: int) -> tuple[dict[str, tuple[Call, int]], dict[str, np.ndarray]]:
+    """Return each variant's call and bytes, and the inputs."""
+    path = folder / "spectra.h5"
+    simulate(path, SimulateSection(num_spectra=_NUM_SPECTRA, num_pixels=num_pixels))
+    spectra = open_spectra(DataSection(files=[str(path)]))
+    rows = np.arange(len(spectra))
+    card = {"family": "spectral_vae", "normalise": NormaliseSection().model_dump(mode="json")}
+    section = SpectralVAESection()
+    torch.manual_seed(1)
+    model = build_model(section, DataFacts.from_spectra(spectra, rows)).eval()
+    small, _ = slim(model, section, section, unit_importance(model, card, spectra, rows[:32]), _SHARE_LEFT)
+    network, half = exported_network(model, card), exported_network(small.eval(), card)
+    feeds = prepare_all(spectra, rows, network.preparation).feeds
+    made: dict[str, tuple[Call, int]] = {}
+    weights = sum(weight.numel() * weight.element_size() for weight in model.parameters())
+    made[REFERENCE] = (_in_torch(network, network.module), weights)
+    made["PyTorch compiled"] = (_in_torch(network, torch.compile(network.module, dynamic=False)), weights)
+    for name, exported in (("", network), (", half the filters", half)):
+        full = folder / f"fp32{bool(name)}.onnx"
+        write_onnx(exported, full)
+        layers = name_operations(full, full)
+        ranges = calibrate(full, layers, feeds, folder)
+        large = [layer for layer in layers if ranges.share[layer] >= 0.05]
+        fp16, int8 = folder / f"fp16{bool(name)}.onnx", folder / f"int8{bool(name)}.onnx"
+        write_fp16(full, fp16)
+        write_int8(full, int8, large, ranges, for_tensorrt=False)
+        for kind, file in (("fp32", full), ("FP16 weights", fp16), ("INT8", int8)):
+            made[f"ONNX Runtime {kind}{name}"] = (
+                OnnxNetwork(file, ["CPUExecutionProvider"], threads),
+                file.stat().st_size,
+            )
+    return made, feeds
+
+
+def _in_torch(network: ExportedNetwork, module: Callable) -> Call:
+    names = [port.name for port in network.inputs]
+
+    @torch.no_grad()
+    def call(feeds: dict[str, np.ndarray]) -> object:
+        return module(*(torch.from_numpy(feeds[name]) for name in names))
+
+    return call
+
+
+def measure(made: dict[str, tuple[Call, int]], feeds: dict[str, np.ndarray], rounds: int) -> dict[str, list[float]]:
+    """Return seconds of a call of each variant, by round."""
+    for call, _ in made.values():  # compiles, allocates
+        for _ in range(3):
+            call(feeds)
+    time.sleep(_PAUSE_S)
+    made[REFERENCE][0](feeds)
+    started_s = time.perf_counter()
+    made[REFERENCE][0](feeds)
+    repeats = max(1, round(_SMALLEST_ROUND_S / (time.perf_counter() - started_s)))
+    times: dict[str, list[float]] = {name: [] for name in made}
+    for _ in range(rounds):
+        for name, (call, _) in made.items():
+            time.sleep(_PAUSE_S)
+            call(feeds)
+            started_s = time.perf_counter()
+            for _ in range(repeats):
+                call(feeds)
+            times[name].append((time.perf_counter() - started_s) / repeats)
+    return times
+
+
+def table(rounds: int, num_pixels: int, batches: list[int], threads: int) -> list[str]:
+    """Measure and return the lines of a Markdown table."""
+    with tempfile.TemporaryDirectory() as folder:
+        made, feeds = variants(Path(folder), num_pixels, threads)
+        found = {
+            batch: measure(
+                made, {name: np.resize(value, (batch, *value.shape[1:])) for name, value in feeds.items()}, rounds
+            )
+            for batch in batches
+        }
+    titles = [f"batch {batch}, ms | ratio" for batch in batches]
+    lines = [f"| | {' | '.join(titles)} | MB | ratio |", "|---" * (3 + 2 * len(batches)) + "|"]
+    size = made[REFERENCE][1]
+    for name, (_, number) in made.items():
+        cells = []
+        for batch in batches:
+            times, reference = found[batch][name], found[batch][REFERENCE]
+            ratios = sorted(mine / its for mine, its in zip(times, reference, strict=True))
+            spread = f"{statistics.median(ratios):.2f} ({ratios[0]:.2f}-{ratios[-1]:.2f})"
+            cells += [f"{1e3 * statistics.median(times):.2f}", spread]
+        lines.append(f"| {name} | {' | '.join(cells)} | {number / 1e6:.1f} | {number / size:.2f} |")
+    return lines
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--pixels", type=int, default=1024)
+    parser.add_argument("--batches", type=int, nargs="+", default=[1, 64])
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of PyTorch and ONNX Runtime")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    from benchmarks.__main__ import machine
+
+    print(machine())
+    print(
+        f"{arguments.pixels} pixels, {arguments.threads} threads, "
+        f"median of {arguments.rounds} rounds (least-largest), ratios to {REFERENCE}\n"
+    )
+    for line in table(arguments.rounds, arguments.pixels, arguments.batches, arguments.threads):
+        print(line, flush=True)
+
+
+if __name__ == "__main__":
+    main()

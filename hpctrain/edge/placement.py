@@ -1,0 +1,178 @@
+"""Which layers can be INT8: each large one is tried alone on calibration spectra, and the most harmful stay in FP16.
+
+The error of one layer is a matter of chance and of what it does: a filter over noise hardly minds, the last product of
+a decoder puts the step of its input into every bright spectrum. Measured once, the harm adds up: variances of latents
+and rises of chi-square, as rounding in different layers is independent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hpctrain.edge.prepare import Preparation, Prepared
+from hpctrain.edge.quantise import Calibration, calibrate, name_operations, write_int8
+from hpctrain.edge.runtime import OnnxNetwork
+from hpctrain.edge.sample import signal_to_noise
+from hpctrain.profile.schema import GatesSection
+
+SHARE_OF_GATE = 0.5
+"""Of what the gates allow may be used up in calibration: held-out bins scatter about it."""
+
+_SPECTRA = 256
+"""That harm is measured on, at most."""
+_BRIGHT = 90.0
+"""Percentile of the harm to chi-square that counts: bright spectra show a rounding that faint ones hide."""
+SMALLEST_SHARE = 0.05
+"""Layers with fewer of all weights and multiplications stay in FP16: there is nothing to gain from them, and spectra
+unlike those of the calibration are cut off at its largest value."""
+
+_DEFAULTS = {"latent": 0.02, "chi2": 0.02}
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A convolution or product.
+
+    Parameters
+    ----------
+    name : str
+    latent_error : float
+        Rms error of the latents, in units of their standard deviation, with this layer alone in INT8, in the worst
+        quarter of the calibration spectra by signal to noise ratio or redshift.
+    chi2_rise : float
+        Rise of the reduced chi-square of bright spectra, as a share of it.
+    is_int8 : bool
+    """
+
+    name: str
+    latent_error: float
+    chi2_rise: float
+    is_int8: bool
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values for ``bundle.json``."""
+        precision = "int8" if self.is_int8 else "fp16"
+        return {
+            "name": self.name,
+            "precision": precision,
+            "latent_error": self.latent_error,
+            "chi2_rise": self.chi2_rise,
+        }
+
+
+def choose_layers(
+    source: Path,
+    prepared: Prepared,
+    preparation: Preparation,
+    gates: GatesSection,
+    scratch: Path,
+    *,
+    for_tensorrt: bool,
+) -> tuple[list[Layer], Calibration, Path]:
+    """Decide layer by layer.
+
+    Parameters
+    ----------
+    source : Path
+        Float32 ONNX file.
+    prepared : Prepared
+        Calibration spectra.
+    preparation : Preparation
+    gates : GatesSection
+        Half of what they allow may be used up.
+    scratch : Path
+        Folder for files on the way.
+    for_tensorrt : bool
+        As of :func:`~hpctrain.edge.quantise.write_int8`.
+
+    Returns
+    -------
+    layers : list of Layer
+    calibration : Calibration
+        For :func:`~hpctrain.edge.quantise.write_int8`.
+    named : Path
+        The graph with names, which that is to be called with.
+    """
+    named = scratch / "named.onnx"
+    names = name_operations(source, named)
+    calibration = calibrate(named, names, prepared.feeds, scratch)
+    names = [name for name in names if calibration.share[name] >= SMALLEST_SHARE]
+    few = _first(prepared, _SPECTRA)
+    exact = _Measured.of(OnnxNetwork(named, ["CPUExecutionProvider"]), few, preparation)
+    found: dict[str, tuple[float, float]] = {}
+    for name in names:
+        path = scratch / "alone.onnx"
+        write_int8(named, path, [name], calibration, for_tensorrt=for_tensorrt)
+        rounded = _Measured.of(OnnxNetwork(path, ["CPUExecutionProvider"]), few, preparation)
+        found[name] = exact.harm(rounded, few)
+        path.unlink()
+    latent_budget = (SHARE_OF_GATE * (gates.latent_error or _DEFAULTS["latent"])) ** 2
+    chi2_budget = SHARE_OF_GATE * (_DEFAULTS["chi2"] if gates.chi2 is None else gates.chi2)
+    used_latent = used_chi2 = 0.0
+    chosen = set()
+    for name in sorted(
+        names, key=lambda name: max(found[name][0] ** 2 / latent_budget, _share(found[name][1], chi2_budget))
+    ):
+        latent, chi2 = found[name]
+        if used_latent + latent**2 <= latent_budget and used_chi2 + chi2 <= chi2_budget:
+            used_latent, used_chi2 = used_latent + latent**2, used_chi2 + chi2
+            chosen.add(name)
+    return [Layer(name, *found[name], name in chosen) for name in names], calibration, named
+
+
+def _share(value: float, budget: float) -> float:
+    return value / budget if budget > 0 else (0.0 if value == 0 else np.inf)
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """What a graph makes of the calibration spectra."""
+
+    latents: np.ndarray
+    reconstruction: np.ndarray
+    covered: np.ndarray
+
+    @classmethod
+    def of(cls, network: OnnxNetwork, prepared: Prepared, preparation: Preparation) -> _Measured:
+        outputs = network(prepared.feeds)
+        return cls(outputs["latents"], *preparation.reconstruct(prepared, outputs["rest_flux"]))
+
+    def harm(self, other: _Measured, prepared: Prepared) -> tuple[float, float]:
+        """Return the error of the latents and the rise of chi-square of another graph."""
+        spread = self.latents.std(axis=0)
+        alive = spread > 1e-6 * max(float(spread.max()), 1e-30)
+        error = np.square((other.latents - self.latents)[:, alive] / spread[alive], dtype=np.float64).mean(axis=1)
+        weight = np.where(self.covered, prepared.feeds["ivar"], 0).astype(np.float64)
+        misfit = np.square(prepared.feeds["flux"] - self.reconstruction, dtype=np.float64)
+        change = np.square(other.reconstruction - self.reconstruction, dtype=np.float64)
+        chi2 = (weight * misfit).sum(axis=1)
+        rise = (weight * change).sum(axis=1)[chi2 > 0] / chi2[chi2 > 0]
+        latent = max(float(np.sqrt(error[members].mean())) for members in _bins(prepared)) if alive.any() else 0.0
+        return latent, float(np.percentile(rise, _BRIGHT)) if len(rise) else 0.0
+
+
+def _bins(prepared: Prepared) -> list[np.ndarray]:
+    """Return all spectra, and their quarters in signal to noise ratio and in redshift, as the gates look at them."""
+    bins = [np.arange(len(prepared.position))]
+    for values in (signal_to_noise(prepared), prepared.feeds["redshift"]):
+        bins += [piece for piece in np.array_split(np.argsort(values, kind="stable"), 4) if len(piece)]
+    return bins
+
+
+def _first(prepared: Prepared, number: int) -> Prepared:
+    """Return some of the spectra, evenly from all."""
+    total = len(prepared.position)
+    places = np.unique(np.linspace(0, total - 1, min(number, total)).round().astype(np.int64))
+    feeds: Mapping[str, np.ndarray] = {name: value[places] for name, value in prepared.feeds.items()}
+    return Prepared(
+        dict(feeds),
+        prepared.position[places],
+        prepared.norm[places],
+        prepared.window[places],
+        prepared.has_data[places],
+    )

@@ -1,0 +1,16 @@
+"""What the small network of these tests is made of."""
+
+from __future__ import annotations
+
+from hpctrain.profile.schema import NormaliseSection, SpectralVAESection
+
+SECTION = SpectralVAESection(
+    latent_size=3,
+    encoder_channels=[12, 16],
+    encoder_kernels=[5, 8],
+    encoder_hidden=[16, 12],
+    decoder_hidden=[16, 24],
+)
+"""One even kernel, which gives a pixel more than it takes."""
+
+CARD = {"family": "spectral_vae", "normalise": NormaliseSection().model_dump(mode="json"), "seed": 1}
