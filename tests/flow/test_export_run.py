@@ -121,14 +121,15 @@ def test_a_network_without_half_its_science_is_rejected_and_not_run(run, spectra
 
 
 def test_a_gate_nothing_passes_says_what_was_tried_and_why_not(run, capsys):
-    """No layer may be INT8 where latents may not change at all, and FP16 changes them, too."""
-    assert export(run, "--quantise", "int8", "--set", "edge.gates.latent_error=1e-9", lenient=False) == 7
+    """No layer may be INT8 where nothing may change, and FP16 changes something, too."""
+    nothing = ["--set", "edge.gates.latent_error=1e-9", "--set", "edge.gates.chi2=0"]
+    assert export(run, "--quantise", "int8", *nothing, lenient=False) == 7
     assert "int8 was tried and not used: every layer alone would use up" in capsys.readouterr().out
     bundle = read_bundle(run.path / "export" / "onnx-fp16.rejected")
     assert bundle.entries["network"]["precision"] == "fp16"
     (tried,) = bundle.entries["tried"]
     assert (tried["precision"], tried["good"]) == ("int8", False)
-    assert {gate["gate"] for gate in bundle.entries["gates"] if not gate.get("passed", True)} == {"latent_error"}
+    assert "latent_error" in {gate["gate"] for gate in bundle.entries["gates"] if not gate.get("passed", True)}
 
 
 def test_a_latency_nobody_reaches_fails_its_gate(run, capsys):

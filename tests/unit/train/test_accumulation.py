@@ -14,6 +14,7 @@ from hpctrain.models.facts import DataFacts
 from hpctrain.profile.schema import Profile
 from hpctrain.spectra.hdf5 import open_spectra
 from hpctrain.train.build import build_optimizer
+from hpctrain.train.pacing import FullSpeed
 from hpctrain.train.scaling import LossScale
 from hpctrain.train.schedule import Schedule
 from hpctrain.train.step import UpdateStep
@@ -68,6 +69,7 @@ def gradient(path, batch_size, accumulation):
         LossScale("fp32", torch.device("cpu")),
         None,
         StopRequest(deadline_s=1e12, lead_s=1.0),
+        FullSpeed(),
     )
     batches = (spectra.read(np.arange(start, start + batch_size)) for start in range(0, 64, batch_size))
     result = update(0, batches)
