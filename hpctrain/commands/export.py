@@ -171,11 +171,9 @@ def _lines(exported: Exported, arguments: argparse.Namespace) -> list[str]:
     for attempt in exported.others:
         lines.append(f"{attempt.precision} was tried and not used: {attempt.fault}")
     lines += gate_table(chosen.verdicts)
-    largest = max(chosen.differences.values())
-    lines.append(
-        f"{exported.num_held_out:,} held-out spectra ({exported.side}); largest difference of the graph from PyTorch "
-        f"{largest:.2g} of the largest value"
-    )
+    differences = [f"{name} by {value:.2g}" for name, value in chosen.differences.items()]
+    text = f"; the graph differs from PyTorch at most in {', '.join(differences)} of the largest value"
+    lines.append(f"{exported.num_held_out:,} held-out spectra ({exported.side}){text if differences else ''}")
     if exported.pruned is not None:
         lines += _pruned_lines(exported.pruned)
     if chosen.layers:

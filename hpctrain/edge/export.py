@@ -34,7 +34,7 @@ from hpctrain.edge.sample import (
     prepared_batches,
     signal_to_noise,
 )
-from hpctrain.edge.see import fit_forest, see_in_pytorch, see_through_runtime, with_meaning
+from hpctrain.edge.see import Network, TorchNetwork, fit_forest, see_in_pytorch, see_through_runtime, with_meaning
 from hpctrain.edge.tensorrt import ENGINE, Engine, EngineError, build_engine, trtexec_command
 from hpctrain.errors import CheckpointError, DataError
 from hpctrain.launch.provenance import collect
@@ -160,7 +160,7 @@ class Exported:
     others : list of Attempt
         Tried and not used.
     bytes_before : int
-        Size of the float32 graph of the network before pruning.
+        Size of the weights of the trained network.
     num_held_out : int
     side : str
         What the held-out spectra are.
@@ -200,7 +200,8 @@ def export(profile: Profile, request: ExportRequest, say: Callable[[str], None])
     HpctrainError
         As drawn in ``errors.py``; a failed gate is no error here, see :attr:`Exported.is_good`.
     """
-    need("onnx", "onnxruntime")  # before any training
+    if request.target != TORCH:
+        need("onnx", "onnxruntime")  # before any training
     for precision in TRIED[request.quantise]:
         _refuse_to_replace(request, request.folder(precision))
     model, card = load_model(request.source)
@@ -214,21 +215,23 @@ def export(profile: Profile, request: ExportRequest, say: Callable[[str], None])
     weights, pruned, folder = card["weights"], None, request.source
     if request.plan is not None:
         folder, pruned = prune(request.source, profile, request.plan, sample, calibration, request.work, say)
-    export = _Export(profile, request, sample, calibration, say)
-    export.look(model, card, *load_model(folder))
-    attempts: list[Attempt] = []
-    for precision in TRIED[request.quantise] if request.target != TORCH else (FP32,):
-        attempts.append(export.attempt(precision))
-        if attempts[-1].is_good:
-            break
-        say(f"{precision}: {attempts[-1].fault}")
-    chosen = next((attempt for attempt in attempts if attempt.is_good), attempts[0])
-    others = [attempt for attempt in attempts if attempt is not chosen]
-    path, command = export.write(chosen, others, weights, pruned)
-    export.close()
-    return Exported(
-        path, chosen, others, export.bytes_before, int(export.bins[0].members.sum()), sample.side, command, pruned
-    )
+    work = _Export(profile, request, sample, calibration, say)
+    try:
+        work.look(model, card, *load_model(folder))
+        attempts: list[Attempt] = []
+        for precision in TRIED[request.quantise]:
+            attempts.append(work.attempt(precision))
+            if attempts[-1].is_good:
+                break
+            say(f"{precision}: {attempts[-1].fault}")
+        judged = [attempt for attempt in attempts if attempt.verdicts] or attempts
+        chosen = next((attempt for attempt in attempts if attempt.is_good), judged[0])
+        others = [attempt for attempt in attempts if attempt is not chosen]
+        path, command = work.write(chosen, others, weights, pruned)
+    finally:
+        work.close()
+    number = int(work.bins[0].members.sum())
+    return Exported(path, chosen, others, work.bytes_before, number, sample.side, command, pruned)
 
 
 class _Export:
@@ -283,26 +286,28 @@ class _Export:
                 f"only {usable.sum()} held-out spectra ({sample.side}) can be encoded, and edge.gates.min_spectra is "
                 f"{edge.gates.min_spectra}: nothing could judge the export; name more spectra with --held-out"
             )
+        self.bytes_before = _bytes(trained)
+        self._parity: dict[str, float] = {}
         self._float = self._scratch / "float32.onnx"
-        original = self._scratch / "before.onnx"
-        write_onnx(self._network, self._float)
-        self._parity = check_onnx(self._float, self._network)
-        self.bytes_before = self._float.stat().st_size
-        if self._request.plan is not None:
-            write_onnx(exported_network(trained, trained_card), original)
-            self.bytes_before = original.stat().st_size
+        if self._request.target != TORCH:
+            write_onnx(self._network, self._float)
+            self._parity = check_onnx(self._float, self._network)
 
     def attempt(self, precision: str) -> Attempt:
         """Convert to a precision, and put the result to all gates."""
-        path = self._scratch / f"{precision}.onnx"
         attempt = Attempt(precision)
+        if self._request.target == TORCH:
+            attempt.bytes = _bytes(self._model)
+            network = TorchNetwork(self._network)
+            self._judge(attempt, network, network)
+            return attempt
+        path = self._scratch / f"{precision}.onnx"
         attempt.layers = self._convert(precision, path)
         if precision == INT8 and not any(layer.is_int8 for layer in attempt.layers):
             attempt.reason = "every layer alone would use up what the gates allow"
             return attempt
         attempt.bytes = path.stat().st_size
         attempt.differences = self._parity if precision == FP32 else largest_differences(path, self._network)
-        network = OnnxNetwork(path, ["CPUExecutionProvider"])
         if self._request.target == TENSORRT:
             try:
                 attempt.engine = self._build(path, precision)
@@ -312,10 +317,7 @@ class _Export:
                 self._say(str(error))
                 attempt.reason = f"TensorRT cannot build the engine: {str(error).splitlines()[-1].strip()}"
                 return attempt
-        after = self._see_through_runtime(network)
-        gates = self._profile.edge.gates
-        attempt.verdicts = judge(self._trained, self._converted, after, self.bins, gates, self._labels)
-        self._time(attempt, OnnxNetwork(path))
+        self._judge(attempt, OnnxNetwork(path, ["CPUExecutionProvider"]), OnnxNetwork(path))
         return attempt
 
     def write(
@@ -394,7 +396,14 @@ class _Export:
         found = see_in_pytorch(model, card, sample.held_out, sample.held_out_rows)
         return with_meaning(*found, forest, reference), forest
 
-    def _see_through_runtime(self, network: OnnxNetwork) -> Seen:
+    def _judge(self, attempt: Attempt, exact: Network, fast: Network) -> None:
+        """Put what was made to the gates: what it computes by the CPU, how fast by the best there is."""
+        after = self._see_through_runtime(exact)
+        gates = self._profile.edge.gates
+        attempt.verdicts = judge(self._trained, self._converted, after, self.bins, gates, self._labels)
+        self._time(attempt, fast)
+
+    def _see_through_runtime(self, network: Network) -> Seen:
         """The same through the exported graph: the forest is the one that goes into the bundle."""
         sample, preparation = self._sample, self._network.preparation
         reference = None
@@ -431,7 +440,7 @@ class _Export:
         plan = self._request.plan
         return ["--sparsity=enable"] if plan is not None and plan.method == TWO_OF_FOUR else []
 
-    def _time(self, attempt: Attempt, network: OnnxNetwork) -> None:
+    def _time(self, attempt: Attempt, network: Network) -> None:
         """Measure alone and in batches, and judge by the first."""
         sample, edge, preparation = self._sample, self._profile.edge, self._network.preparation
         rows = sample.held_out_rows[self.bins[0].members]
@@ -464,6 +473,11 @@ class _Export:
             shutil.rmtree(path)
         folder.rename(path)
         fsync_directory(path.parent)
+
+
+def _bytes(model: torch.nn.Module) -> int:
+    """Size of the weights."""
+    return sum(weight.numel() * weight.element_size() for weight in model.parameters())
 
 
 def _refuse_to_replace(request: ExportRequest, path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from hpctrain.edge.prepare import Preparation
-from hpctrain.edge.runtime import OnnxNetwork
+from hpctrain.edge.see import Network
 from hpctrain.spectra.hdf5 import SpectraSet
 
 WARM_UP = 5
@@ -65,7 +65,7 @@ class Latency:
 
 
 def measure_latency(
-    network: OnnxNetwork,
+    network: Network,
     preparation: Preparation,
     spectra: SpectraSet,
     rows: np.ndarray,
@@ -76,7 +76,7 @@ def measure_latency(
 
     Parameters
     ----------
-    network : OnnxNetwork
+    network : Network
     preparation : Preparation
     spectra : SpectraSet
     rows : ndarray of int64
@@ -110,7 +110,7 @@ def _batches(spectra: SpectraSet, rows: np.ndarray, batch: int) -> list[tuple[np
     ]
 
 
-def _timed(network: OnnxNetwork, preparation: Preparation, batch: tuple[np.ndarray, ...]) -> tuple[float, float]:
+def _timed(network: Network, preparation: Preparation, batch: tuple[np.ndarray, ...]) -> tuple[float, float]:
     """Return the seconds of the whole and of the network."""
     started_s = time.perf_counter()
     prepared = preparation(*batch)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 
 from hpctrain.edge.forest import IsolationForest
 from hpctrain.edge.gates import Seen, nearest_classes
+from hpctrain.edge.networks import ExportedNetwork
 from hpctrain.edge.prepare import Preparation
-from hpctrain.edge.runtime import OnnxNetwork
 from hpctrain.edge.sample import prepared_batches
 from hpctrain.errors import DataError
 from hpctrain.profile.schema import NormaliseSection
@@ -22,6 +23,33 @@ from hpctrain.spectra.transform import normalise
 _BATCH = 64
 _FOREST_MINIMUM = 32
 """Spectra a forest is worth fitting on."""
+
+
+class Network(Protocol):
+    """What computes the outputs of an exported network: onnxruntime, or PyTorch itself."""
+
+    provider: str
+
+    def __call__(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]: ...
+
+
+class TorchNetwork:
+    """An exported network in PyTorch, called as :class:`~hpctrain.edge.runtime.OnnxNetwork` is.
+
+    Parameters
+    ----------
+    network : ExportedNetwork
+    """
+
+    provider = "PyTorch"
+
+    def __init__(self, network: ExportedNetwork) -> None:
+        self._network = network
+
+    @torch.no_grad()
+    def __call__(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        values = self._network.module(*(torch.from_numpy(feeds[port.name]) for port in self._network.inputs))
+        return {port.name: value.numpy() for port, value in zip(self._network.outputs, values, strict=True)}
 
 
 @torch.no_grad()
@@ -58,7 +86,7 @@ def see_in_pytorch(
 
 
 def see_through_runtime(
-    network: OnnxNetwork, preparation: Preparation, spectra: SpectraSet, rows: np.ndarray
+    network: Network, preparation: Preparation, spectra: SpectraSet, rows: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Encode and reconstruct as the device does; the same as :func:`see_in_pytorch` otherwise."""
     latents, chi2 = [], []
