@@ -250,7 +250,7 @@ def main() -> None:
         files = make_files(folder, args.num_spectra)
         factories = readers(files, len(os.sched_getaffinity(0)))
         if args.probe:
-            probe(factories[args.probe], args.probe, args.num_spectra // BATCH_SIZE // 2)
+            probe(factories[args.probe], args.probe, args.num_spectra // BATCH_SIZE // 4)
             return
         reference = next(iter(factories))
         wanted = [name for name in factories if name == reference or args.only in name]

@@ -6,9 +6,10 @@ while a worker process would have to copy each batch once more (measured: twenty
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -52,10 +53,14 @@ def read_ahead(
             yield spectra.read(rows, pin=pin)
         return
     waiting: deque[Future[SpectraBatch]] = deque()
+    is_first = True
     with ThreadPoolExecutor(threads, thread_name_prefix="read-spectra") as executor:
         try:
             for rows in _prepared(spectra, requests, executor, depth + threads):
                 waiting.append(executor.submit(spectra.read, rows, pin=pin))
+                if is_first:  # alone, as somebody waits for it
+                    wait(waiting)
+                    is_first = False
                 if len(waiting) > depth:
                     yield waiting.popleft().result()
             while waiting:
@@ -67,9 +72,11 @@ def read_ahead(
 def _prepared(
     spectra: SpectraSet, requests: Iterable[np.ndarray], executor: ThreadPoolExecutor, in_flight: int
 ) -> Iterator[np.ndarray]:
-    """Yield the requests, each long after the set was told of it, where that helps."""
+    """Yield the requests, each but the first long after the set was told of it, where that helps."""
     told: deque[np.ndarray] = deque()
     untold: list[np.ndarray] = []
+    requests = iter(requests)
+    yield from itertools.islice(requests, 1)
     for rows in requests:
         if spectra.is_prepared_ahead:
             told.append(rows)
