@@ -15,7 +15,7 @@ from pathlib import Path
 
 from benchmarks.loader_peers import PEERS, Factory
 
-_LIMIT_S = 2.0
+_LIMIT_S = 1.0
 _MIB = 2**20
 _FAR_EPOCH = 120_000
 """Where our own readers resume; others would have to count up to there."""
