@@ -53,14 +53,17 @@ def read_ahead(
             yield spectra.read(rows, pin=pin)
         return
     waiting: deque[Future[SpectraBatch]] = deque()
-    is_first = True
+    requests = iter(requests)
     with ThreadPoolExecutor(threads, thread_name_prefix="read-spectra") as executor:
         try:
+            for rows in itertools.islice(requests, 1):
+                waiting.append(executor.submit(spectra.read, rows, pin=pin))
+                # Read alone, as somebody waits for it; the next ones are drawn meanwhile.
+                ahead = spectra.batches_ahead(len(rows)) if spectra.is_prepared_ahead else 0
+                requests = itertools.chain(list(itertools.islice(requests, depth + ahead)), requests)
+                wait(waiting)
             for rows in _prepared(spectra, requests, executor, depth + threads):
                 waiting.append(executor.submit(spectra.read, rows, pin=pin))
-                if is_first:  # alone, as somebody waits for it
-                    wait(waiting)
-                    is_first = False
                 if len(waiting) > depth:
                     yield waiting.popleft().result()
             while waiting:
@@ -72,11 +75,9 @@ def read_ahead(
 def _prepared(
     spectra: SpectraSet, requests: Iterable[np.ndarray], executor: ThreadPoolExecutor, in_flight: int
 ) -> Iterator[np.ndarray]:
-    """Yield the requests, each but the first long after the set was told of it, where that helps."""
+    """Yield the requests, each long after the set was told of it, where that helps."""
     told: deque[np.ndarray] = deque()
     untold: list[np.ndarray] = []
-    requests = iter(requests)
-    yield from itertools.islice(requests, 1)
     for rows in requests:
         if spectra.is_prepared_ahead:
             told.append(rows)
