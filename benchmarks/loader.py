@@ -250,13 +250,14 @@ def main() -> None:
         files = make_files(folder, args.num_spectra)
         factories = readers(files, len(os.sched_getaffinity(0)))
         if args.probe:
-            probe(factories[args.probe], args.probe, args.num_spectra // BATCH_SIZE // 2)
+            probe(factories[args.probe], args.probe, args.num_spectra // BATCH_SIZE // 4)
             return
         reference = next(iter(factories))
         wanted = [name for name in factories if name == reference or args.only in name]
         print_speeds(measure({name: factories[name]() for name in wanted}, args.num_spectra, args.rounds))
         sys.stdout.flush()
-        print_probes([name for name in wanted if "alone" not in name], folder, args.num_spectra)
+        others = [name for name in wanted if "alone" not in name and "1 threads" not in name]
+        print_probes(others, folder, args.num_spectra)
         if not args.only:
             print_depths(files["contiguous"])
             # In a process of its own: what is mapped by this one stays in the page cache.

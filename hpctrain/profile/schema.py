@@ -444,6 +444,9 @@ class GatesSection(Section):
 class EdgeSection(Section):
     """What ``hpctrain export`` makes of the trained network for a small device, and what it must hold."""
 
+    export_at_end: Literal["fp32", "fp16", "int8"] | None = None
+    """When the run is finished, write a bundle of this precision into its ``export`` folder, as ``hpctrain export``
+    would; one that fails its gates costs the run nothing. None writes none."""
     gates: GatesSection = GatesSection()
     class_column: PathText | None = None
     """Column of the spectra files with a class of each object (text or integer); none judges no classes."""

@@ -52,34 +52,45 @@ class ChunkTable:
         shape = tuple(-(-size // chunk) for size, chunk in zip(dataset.shape, dataset.chunks, strict=True))
         table = cls(np.full(shape, -1, np.int64), np.zeros(shape, np.int64), np.zeros(shape, np.int64))
 
-        found: list[h5py.h5d.StoreInfo] = []
+        # Plain numbers in one list: thousands of tuples would wake the garbage collector, which takes far longer.
+        found: list[int] = []
+
+        def note(info: h5py.h5d.StoreInfo) -> None:
+            found.extend(info.chunk_offset)
+            found.extend((info.byte_offset, info.size, info.filter_mask))
+
         if hasattr(dataset.id, "chunk_iter"):
-            dataset.id.chunk_iter(found.append)
+            dataset.id.chunk_iter(note)
         else:  # libhdf5 before 1.12.3
-            found = [dataset.id.get_chunk_info(number) for number in range(dataset.id.get_num_chunks())]
+            for chunk in range(dataset.id.get_num_chunks()):
+                note(dataset.id.get_chunk_info(chunk))
         if not found:
             return table
-        corners, skipped, offsets, sizes = zip(*found, strict=True)
-        corner = np.array(corners, np.uint64).astype(np.int64)  # beyond 2^63 only where it is damaged
+        numbers = np.array(found, np.uint64).astype(np.int64).reshape(-1, dataset.ndim + 3)
+        corner = numbers[:, : dataset.ndim]
         place = corner // dataset.chunks
         # Every kind of index is walked in the order of the chunks. In the oldest, which has no checksum, a chunk whose
         # place was changed would otherwise hide another, or fill a hole.
-        is_inside = ((corner >= 0) & (corner < dataset.shape)).all(axis=1)
+        is_number = (numbers >= 0).all(axis=1)  # what was beyond 2^63 became negative
+        is_inside = (corner < dataset.shape).all(axis=1)
         is_aligned = (corner == place * dataset.chunks).all(axis=1)
         number = place[:, 0] * shape[1] + place[:, 1]
         is_next = np.diff(number, prepend=-1) > 0
-        wrong = np.flatnonzero(~(is_inside & is_aligned & is_next))
+        wrong = np.flatnonzero(~(is_number & is_inside & is_aligned & is_next))
         if wrong.size:
             first = int(wrong[0])
-            before = corners[first - 1] if first else (-1,)
+            before = tuple(corner[first - 1].tolist()) if first else (-1,)
             raise DataError(
                 f"{dataset.file.filename}: {dataset.name.lstrip('/')}: its index of chunks is damaged: after the "
-                f"one at {before} comes one at {corners[first]}"
+                f"one at {before} comes one at {tuple(corner[first].tolist())}"
             )
-        table.offset.flat[number], table.num_bytes.flat[number] = offsets, sizes
-        table.skipped.flat[number] = skipped
+        for column, values in zip((table.offset, table.num_bytes, table.skipped), numbers.T[-3:], strict=True):
+            column.flat[number] = values
         return table
 
+
+_FEW = 4
+"""A band is worth decoding whole if more than one in so many of its rows are wanted."""
 
 Band = tuple["DecodedRows", int]
 """A dataset and the number of one of its bands."""
@@ -155,6 +166,7 @@ class DecodedRows:
         self._row_bytes = dataset.shape[1] * dataset.dtype.itemsize
         self.band_bytes: int = self._row_bytes * self.band_rows
         self.cache = BandCache()
+        self._is_begun = False
 
     def take(self, rows: np.ndarray, out: np.ndarray, pool: Executor | None) -> None:
         """Write rows, in any order, to `out`, shape (n, L), of the dataset's dtype.
@@ -166,6 +178,10 @@ class DecodedRows:
         """
         bands, within = np.divmod(rows, self.band_rows)
         wanted, which = np.unique(bands, return_inverse=True)
+        is_first, self._is_begun = not self._is_begun, True
+        are_few = _FEW * len(rows) <= len(wanted) * self.band_rows
+        if is_first and are_few and pool is not None and self._take_alone(wanted, which, within, out):
+            return
         # More bands than are kept are taken a few at a time, so that memory stays bounded.
         at_once = max(_LEAST_BANDS, self.cache.max_bytes // self.band_bytes)
         for start in range(0, len(wanted), at_once):
@@ -178,6 +194,30 @@ class DecodedRows:
             found = np.empty((len(places), out.shape[1]), out.dtype)
             gather(begins[which[places] - start] + within[places] * self._row_bytes, found.view(np.uint8))
             out[places] = found
+
+    def _take_alone(self, wanted: np.ndarray, which: np.ndarray, within: np.ndarray, out: np.ndarray) -> bool:
+        """Decode only what rows need, without waiting for all of their bands; say whether that was possible.
+
+        For the first batch, for which there are hardly any rows in each band of its window.
+        """
+        offsets = self._table.offset[wanted, 0]
+        if self._chunks[1] != self._shape[1] or offsets.min() < 0 or not self._file.is_in_memory(offsets):
+            return False
+        rows = out.view(np.uint8)
+        for number, band in enumerate(wanted.tolist()):
+            offset, stored_bytes = int(self._table.offset[band, 0]), int(self._table.num_bytes[band, 0])
+            # Out of the memory map: most of the chunk is not looked at.
+            stored = self._file.bytes[offset : offset + stored_bytes]
+            try:
+                read = self._pipeline.part(stored, self.band_bytes, int(self._table.skipped[band, 0]))
+                if read is None:
+                    return False
+                for place in np.flatnonzero(which == number).tolist():
+                    begin = int(within[place]) * self._row_bytes
+                    rows[place] = read(begin, begin + self._row_bytes)
+            except DamagedChunkError:  # is found again, and told, where the whole band is decoded
+                return False
+        return True
 
     def prepare(self, rows: np.ndarray, pool: Executor) -> None:
         """Begin to decode what rows will need; what is needed first is decoded first."""

@@ -49,6 +49,8 @@ _CALLED = {
     _BLOSC2: None,
 }
 """Filters whose function is called directly, and what looks at a chunk before."""
+_BITSHUFFLE_HEADER = struct.Struct(">QI")
+"""Bytes of the chunk and of each block."""
 _REVERSE = 0x0100  # H5Z_FLAG_REVERSE: undo the filter
 
 _FilterFunction = ctypes.CFUNCTYPE(
@@ -97,6 +99,10 @@ class Filter:
     parameters: tuple[int, ...]
 
 
+_Undo = Callable[[object, int, "np.ndarray | None"], object]
+"""Takes the bytes, how large the chunk will be, and where to write it, given to the last step; returns bytes."""
+
+
 class Pipeline:
     """The filters of one dataset, undone in the reverse of the order in which they were applied.
 
@@ -139,7 +145,7 @@ class Pipeline:
             A filter refuses the bytes, or the outcome has another size.
         """
         data: object = stored
-        steps = [undo for bit, undo in self._undo if not skipped & bit]
+        steps = self._steps(skipped)
         try:
             for number, undo in enumerate(steps, 1):
                 data = undo(data, out.size, out if number == len(steps) else None)
@@ -150,14 +156,40 @@ class Pipeline:
         if data is not out:
             np.copyto(out, decoded)
 
+    def part(self, stored: np.ndarray, num_bytes: int, skipped: int = 0) -> Callable[[int, int], np.ndarray] | None:
+        """Return a function that gives the bytes of a chunk from one to another, where they can be had alone.
+
+        Parameters
+        ----------
+        stored : ndarray, uint8
+            A chunk as it lies in the file; looked at again by the function.
+        num_bytes : int
+            Of the chunk before it was filtered.
+        skipped : int
+            As above.
+
+        Returns
+        -------
+        callable, or None
+            None where all has to be decoded.
+
+        Raises
+        ------
+        DamagedChunkError
+            As above, also from the function.
+        """
+        steps = self._steps(skipped)
+        if len(steps) != 1 or not isinstance(steps[0], _Bitshuffle):
+            return None
+        return steps[0].part(stored, num_bytes)
+
+    def _steps(self, skipped: int) -> list[_Undo]:
+        return [undo for bit, undo in self._undo if not skipped & bit]
+
 
 def _check_size(num_bytes: int, wanted: int) -> None:
     if num_bytes != wanted:
         raise DamagedChunkError(f"{num_bytes} bytes come out of its filters instead of {wanted}")
-
-
-_Undo = Callable[[object, int, "np.ndarray | None"], object]
-"""Takes the bytes, how large the chunk will be, and where to write it, given to the last step; returns bytes."""
 
 
 def _undoer(item: Filter) -> _Undo:
@@ -174,7 +206,7 @@ def _undoer(item: Filter) -> _Undo:
     call = functools.partial(_call, _function(item.number), item)
     packer = {2: "lz4", 3: "zstd"}.get(item.parameters[4] if len(item.parameters) > 4 else 0)
     if item.number == _BITSHUFFLE and packer and (unpack := _bitshuffle_function(packer)) is not None:
-        return functools.partial(_unpack_bitshuffle, unpack, call, item)
+        return _Bitshuffle(item, unpack, call)
     return call
 
 
@@ -238,22 +270,48 @@ def _fold(total: int) -> int:
     return (total - 1) % 65535 + 1 if total else 0
 
 
-def _unpack_bitshuffle(
-    unpack: Callable[..., int], call: _Undo, item: Filter, data: object, num_bytes: int, out: np.ndarray | None
-) -> np.ndarray:
-    """Undo bitshuffle and what packed its blocks without the two copies that the interface of filters takes."""
-    if out is None:
-        return call(data, num_bytes, None)
-    source = np.frombuffer(data, np.uint8)
-    guard_bitshuffle(memoryview(source), item.parameters, 2 * num_bytes + 65536)
-    made, block_bytes = struct.unpack_from(">QI", source)
-    _check_size(made, out.size)
-    item_bytes = item.parameters[2]
-    blocks = source[struct.calcsize(">QI") :]
-    sizes = made // item_bytes, item_bytes, block_bytes // item_bytes
-    if unpack(blocks.ctypes.data, out.ctypes.data, *sizes) < 0:
-        raise DamagedChunkError(f"the filter {item.name!r} refuses it")
-    return out
+class _Bitshuffle:
+    """Bitshuffle and what packed its blocks, undone without the two copies that the interface of filters takes."""
+
+    def __init__(self, item: Filter, unpack: Callable[..., int], call: _Undo) -> None:
+        self._item, self._unpack, self._call = item, unpack, call
+
+    def __call__(self, data: object, num_bytes: int, out: np.ndarray | None) -> np.ndarray:
+        if out is None:
+            return self._call(data, num_bytes, None)
+        source = np.frombuffer(data, np.uint8)
+        _, block_bytes = self._begins(source, num_bytes)
+        self._write(source, _BITSHUFFLE_HEADER.size, block_bytes, out)
+        return out
+
+    def part(self, data: np.ndarray, num_bytes: int) -> Callable[[int, int], np.ndarray]:
+        """Return a function that gives the bytes from one to another of a chunk, decoding only their blocks."""
+        begins, block_bytes = self._begins(data, num_bytes)
+
+        def read(first: int, end: int) -> np.ndarray:
+            block, behind = first // block_bytes, -(-end // block_bytes)
+            if block >= len(begins):
+                raise DamagedChunkError("these bytes are in no block")
+            start = block * block_bytes
+            # What fills no block comes behind the last one, and with it.
+            stop = behind * block_bytes if behind < len(begins) else num_bytes
+            out = np.empty(stop - start, np.uint8)
+            self._write(data, begins[block], block_bytes, out)
+            return out[first - start : end - start]
+
+        return read
+
+    def _begins(self, source: np.ndarray, num_bytes: int) -> tuple[list[int], int]:
+        begins = guard_bitshuffle(memoryview(source), self._item.parameters, 2 * num_bytes + 65536)
+        made, block_bytes = _BITSHUFFLE_HEADER.unpack_from(source)
+        _check_size(made, num_bytes)
+        return begins, block_bytes // self._item.parameters[2] * self._item.parameters[2]
+
+    def _write(self, source: np.ndarray, begin: int, block_bytes: int, out: np.ndarray) -> None:
+        item_bytes = self._item.parameters[2]
+        sizes = out.size // item_bytes, item_bytes, block_bytes // item_bytes
+        if self._unpack(source[begin:].ctypes.data, out.ctypes.data, *sizes) < 0:
+            raise DamagedChunkError(f"the filter {self._item.name!r} refuses it")
 
 
 def _call(

@@ -17,7 +17,7 @@ class DamagedChunkError(Exception):
     """The bytes of a chunk are not what a filter made."""
 
 
-def guard_bitshuffle(data: memoryview, parameters: Sequence[int], limit: int) -> None:
+def guard_bitshuffle(data: memoryview, parameters: Sequence[int], limit: int) -> list[int]:
     """Check a chunk of bitshuffle: alone, or followed by LZ4 or Zstandard in blocks.
 
     Parameters
@@ -28,6 +28,11 @@ def guard_bitshuffle(data: memoryview, parameters: Sequence[int], limit: int) ->
         Of the filter: two numbers of its version, bytes of an item, items of a block, and what packs the blocks.
     limit : int
         Bytes that may come out.
+
+    Returns
+    -------
+    list of int
+        Where each packed block begins.
 
     Raises
     ------
@@ -40,14 +45,14 @@ def guard_bitshuffle(data: memoryview, parameters: Sequence[int], limit: int) ->
     if len(parameters) < 5 or parameters[4] == 0:
         if len(data) % item_bytes:
             raise DamagedChunkError(f"bitshuffle cannot have left {len(data)} bytes of items of {item_bytes}")
-        return
+        return []
     num_bytes, block_bytes = _sizes(data, ">QI", "bitshuffle")
     block_items = block_bytes // item_bytes
     if num_bytes > limit or num_bytes % item_bytes or block_items == 0 or block_items % 8:
         raise DamagedChunkError(f"bitshuffle says {num_bytes} bytes in blocks of {block_bytes}")
     items = num_bytes // item_bytes
     num_blocks = items // block_items + (items % block_items >= 8)
-    _walk(data, 12, num_blocks, (items % 8) * item_bytes, "bitshuffle")
+    return _walk(data, 12, num_blocks, (items % 8) * item_bytes, "bitshuffle")
 
 
 def guard_lz4(data: memoryview, _parameters: Sequence[int], limit: int) -> None:
@@ -92,15 +97,17 @@ def _sizes(data: memoryview, form: str, who: str) -> tuple[int, ...]:
     return struct.unpack_from(form, data)
 
 
-def _walk(data: memoryview, at: int, num_blocks: int, rest_bytes: int, who: str) -> None:
+def _walk(data: memoryview, at: int, num_blocks: int, rest_bytes: int, who: str) -> list[int]:
     """Follow blocks that begin with their size; all of them and the rest behind them must lie inside."""
     end = len(data)
+    found = []
     size_at = _BLOCK_BYTES.unpack_from
     for _ in range(num_blocks):
         if at + 4 > end:
             break
+        found.append(at)
         at += 4 + size_at(data, at)[0]
     else:
         if at + rest_bytes <= end:
-            return
+            return found
     raise DamagedChunkError(f"a block of {who} leads beyond its end")

@@ -6,9 +6,10 @@ while a worker process would have to copy each batch once more (measured: twenty
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -52,8 +53,15 @@ def read_ahead(
             yield spectra.read(rows, pin=pin)
         return
     waiting: deque[Future[SpectraBatch]] = deque()
+    requests = iter(requests)
     with ThreadPoolExecutor(threads, thread_name_prefix="read-spectra") as executor:
         try:
+            for rows in itertools.islice(requests, 1):
+                waiting.append(executor.submit(spectra.read, rows, pin=pin))
+                # Read alone, as somebody waits for it; the next ones are drawn meanwhile.
+                ahead = spectra.batches_ahead(len(rows)) if spectra.is_prepared_ahead else 0
+                requests = itertools.chain(list(itertools.islice(requests, depth + ahead)), requests)
+                wait(waiting)
             for rows in _prepared(spectra, requests, executor, depth + threads):
                 waiting.append(executor.submit(spectra.read, rows, pin=pin))
                 if len(waiting) > depth:

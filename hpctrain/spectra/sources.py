@@ -39,6 +39,8 @@ class Source(Protocol):
         Its size.
     version : str
         Another text means another content.
+    modified_ns : int or None
+        When it was written, where that is known for sure.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Source(Protocol):
     is_remote: bool
     num_bytes: int
     version: str
+    modified_ns: int | None
 
     @property
     def file_name(self) -> str:
@@ -72,6 +75,7 @@ class LocalSource:
             raise DataError(f"{path}: cannot be read: {error.strerror}") from error
         self.num_bytes = status.st_size
         self.version = _version_of(status)
+        self.modified_ns: int | None = status.st_mtime_ns
 
     @property
     def file_name(self) -> str:
@@ -97,6 +101,7 @@ class HttpSource:
     """
 
     is_remote = True
+    modified_ns = None
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -150,6 +155,7 @@ class StoreSource:
     """A file of an object store, through fsspec."""
 
     is_remote = True
+    modified_ns = None
 
     def __init__(self, url: str, system: Any, path: str) -> None:
         self._system, self._path = system, path

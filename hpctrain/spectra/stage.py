@@ -279,6 +279,8 @@ def _copy(place: _Place, activity: Activity) -> None:
         raise DataError(f"{place.source.name}: was removed while it was copied ({error.strerror})") from error
     if version != place.source.version:
         raise DataError(f"{place.source.name}: changed while it was copied; let its writer finish, then start again")
+    if place.source.modified_ns is not None:  # the hashes in it are those of a file of that time
+        os.utime(place.part, ns=(place.source.modified_ns, place.source.modified_ns))
     os.replace(place.part, place.file)
     fsync_directory(place.folder)
     status = place.file.stat()

@@ -235,6 +235,8 @@ def _work(run: Run, startup: Startup) -> int:
     run.heartbeat.end("finished")
     if run.world.is_main:
         _write_report(run.directory)
+        if run.profile.edge.export_at_end is not None:
+            _export(run.directory, run.profile.edge.export_at_end)
     return EXIT_FINISHED
 
 
@@ -341,7 +343,16 @@ def _leave_together(
 
 
 def _write_report(directory: RunDir) -> None:
-    """Write the report in a process of its own; a run that is finished does not fail for want of it."""
-    command = [sys.executable, "-m", "hpctrain", "report", str(directory.path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    print(f"hpctrain: {(done.stdout or done.stderr).strip()}", flush=True)
+    _afterwards("report", str(directory.path))
+
+
+def _export(directory: RunDir, precision: str) -> None:
+    quantise = "none" if precision == "fp32" else precision
+    _afterwards("export", str(directory.path), "--quantise", quantise, "--replace")
+
+
+def _afterwards(*command: str) -> None:
+    """Run a command of ours in a process of its own; a run that is finished does not fail for want of it."""
+    done = subprocess.run([sys.executable, "-m", "hpctrain", *command], capture_output=True, text=True, check=False)
+    said = done.stdout if done.returncode == 0 else f"{done.stdout}\n{done.stderr}"
+    print(f"hpctrain: {said.strip()}", flush=True)

@@ -115,12 +115,16 @@ class Boundary:
         self._clock_step = run.progress.step
 
     def catch_up(self) -> Outcome | None:
-        """Do what was due after the step the run starts from and was cut off; return an outcome if all is done."""
+        """Do what was due after the step the run starts from and was cut off; return an outcome if all is done.
+
+        A machine that is too hot still, or again, is not heated further: the run waits, or leaves without a step.
+        """
         run = self._run
+        self._wait_until_cool()
         cut_off = run.progress.evaluated_step < run.progress.step and run.schedule.evaluation_due(run.progress.step)
-        if cut_off and self._evaluate():
+        if self._stop is None and cut_off and self._evaluate():
             self._save(wait=False)
-        return self._finished()
+        return self._finished() or self._stop
 
     def pass_through(self, result: StepResult) -> Outcome | None:
         """Handle the boundary after an update; return an outcome when training is over."""

@@ -13,6 +13,7 @@ import pytest
 import yaml
 from small_network import SMALL_NETWORK
 
+from hpctrain.edge.bundle import read_bundle
 from hpctrain.profile.load import load_profile
 from hpctrain.rundir import RunDir
 
@@ -86,13 +87,14 @@ def finished(process):
 
 
 def test_a_profile_for_many_gpus_trains_here_with_the_same_global_batch(local, profile, tmp_path):
-    text = finished(local(profile))
+    text = finished(local(profile, "--set", "edge.export_at_end=fp32", "edge.gates.min_spectra=10"))
     run = only_run(tmp_path)
     settled = load_profile(run.profile)
     assert (settled.launch.world_size, settled.global_batch) == (1, 4 * 8)
     assert "finished" in text
     assert "step" in text, "progress is shown in the foreground"
     assert run.report.exists()
+    assert read_bundle(run.path / "export" / "onnx-fp32").is_good, text
     assert json.loads((run.model / "model.json").read_text())["name"] == "board"
 
 

@@ -119,6 +119,18 @@ def test_a_critical_board_makes_all_ranks_save_and_leave_and_the_next_attempt_en
     assert all(sums.energy_j > 0 for sums in attempts)
 
 
+def test_a_board_that_is_critical_from_the_start_is_not_heated_by_a_single_step(make_run, start, tmp_path):
+    machine = Machine(tmp_path / "orin", "agx-orin-64gb")
+    machine.heat(101.0)
+    run = make_run("too-hot-to-begin", train=LONG, monitor=QUICK)
+    ranks = start(run, 1, **{ROOT_VARIABLE: str(machine.root)})
+    assert ranks.wait() == [EXIT_TOO_HOT], ranks.stderr
+    assert losses(run) == []
+    assert list_checkpoints(run) == []  # so that it counts as an attempt without progress
+    [stopped] = events(run, "stopped")
+    assert (stopped["step"], stopped["exit_code"]) == (0, EXIT_TOO_HOT)
+
+
 def test_a_run_that_waits_obeys_a_stop_at_once_on_all_ranks(straight, make_run, start, tmp_path):
     machine = Machine(tmp_path / "orin", "agx-orin-64gb")
     run = make_run("stopped-while-hot", train=LONG, monitor=QUICK)

@@ -125,3 +125,26 @@ def test_a_damaged_chunk_is_an_error_where_its_rows_are_read_and_nowhere_else(pa
             spectra.read(np.array([0, 5 * ROWS + 3]))
     rows = np.setdiff1d(np.arange(0, N, 7), np.arange(5 * ROWS, 6 * ROWS))
     assert np.array_equal(spectra.read(rows).flux, flux[rows])
+
+
+def test_the_first_batch_of_bitshuffle_decodes_only_the_blocks_of_its_rows(tmp_path, decoded):
+    hdf5plugin = pytest.importorskip("hdf5plugin")
+    # 1,003 pixels: rows end within blocks, and the last pixels of a chunk fill none.
+    values = np.random.default_rng(0).normal(size=(1000, 1003)).astype("f4")
+    with h5py.File(tmp_path / "s.h5", "w") as file:
+        for name, cname in (("flux", "lz4"), ("ivar", "zstd")):
+            packing = hdf5plugin.Bitshuffle(cname=cname)
+            file.create_dataset(name, data=np.abs(values), chunks=(101, 1003), **packing)
+        file["wavelength"], file["target_id"] = np.linspace(3600, 9824, 1003), np.arange(1000)
+        file["redshift"] = np.ones(1000)
+    for seed in range(4):
+        spectra = open_spectra(DataSection(files=[str(tmp_path / "s.h5")]))
+        rows = np.concatenate([[100, 0, 999, 908, 201], np.random.default_rng(seed).permutation(1000)[:30]])
+        del decoded[:]
+        batch = spectra.read(rows)
+        assert decoded == []
+        assert np.array_equal(batch.flux, np.abs(values[rows]))
+        assert np.array_equal(batch.ivar, np.abs(values[rows]))
+        again = spectra.read(rows)
+        assert np.array_equal(again.flux, batch.flux)
+        assert len(decoded) == len(set(decoded)) == 20

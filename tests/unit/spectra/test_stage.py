@@ -87,6 +87,16 @@ def test_a_copy_has_the_bytes_of_the_original_and_is_not_made_twice(original, tm
     assert sorted(entry.name for entry in first.paths[0].parent.iterdir()) == ["lock", "record.json", "spectra.h5"]
 
 
+def test_a_copy_has_the_time_of_the_original_as_its_hashes_are_worth_as_much(original, tmp_path):
+    os.utime(original, ns=(10**18, 10**18 + 123_456_789))
+    found, _ = staged(original, tmp_path / "node")
+    assert found.paths[0].stat().st_mtime_ns == 10**18 + 123_456_789
+    release(found.paths[0])
+    again, source = staged(original, tmp_path / "node")
+    assert again.paths == found.paths
+    assert source.opened_at == []
+
+
 def test_files_of_one_name_from_different_folders_stay_apart(original, tmp_path):
     other = tmp_path / "other" / "spectra.h5"
     other.parent.mkdir()
