@@ -15,6 +15,7 @@ import torch
 
 from hpctrain.checkpoint.tensorfile import file_digest
 from hpctrain.edge.bundle import GOOD, NETWORK, REJECTED, seal_bundle, write_reference
+from hpctrain.edge.energy import measured_energy
 from hpctrain.edge.forest import IsolationForest
 from hpctrain.edge.gates import FAILED, PASSED, Bin, Seen, Verdict, failures, judge, make_bins
 from hpctrain.edge.latency import Latency, machine, measure_latency
@@ -444,10 +445,11 @@ class _Export:
         """Measure alone and in batches, and judge by the first."""
         sample, edge, preparation = self._sample, self._profile.edge, self._network.preparation
         rows = sample.held_out_rows[self.bins[0].members]
-        attempt.latencies = [
-            measure_latency(network, preparation, sample.held_out, rows, batch)
-            for batch in dict.fromkeys((1, edge.latency_batch))
-        ]
+        with measured_energy() as energy_j:
+            attempt.latencies = [
+                measure_latency(network, preparation, sample.held_out, rows, batch, energy_j)
+                for batch in dict.fromkeys((1, edge.latency_batch))
+            ]
         if edge.latency_ms is None:
             return
         alone = attempt.latencies[0]

@@ -60,7 +60,10 @@ def finetune_profile(
     changes: dict[str, Any] = {
         "init_from": str(init_from),
         "keep_zeros": keep_zeros,
-        "accumulation": train.accumulation * profile.launch.world_size,
+        # The same global batch in one process, whatever it was written as.
+        "global_batch": profile.global_batch,
+        "accumulation": 1,
+        "freeze": [],  # what is left of a pruned network has to learn to do without the rest
         "max_steps": steps,
         "epochs": max(1, math.ceil(steps * profile.global_batch / num_train)),
         "learning_rate": rate,
@@ -82,6 +85,7 @@ def finetune_profile(
             "launch": profile.launch.model_copy(update=launch),
             "model": model,
             "train": train.model_copy(update=changes),
+            "edge": edge.model_copy(update={"export_at_end": None}),
             "checkpoint": profile.checkpoint.model_copy(update={"every_steps": every, "keep_every_steps": None}),
         }
     )

@@ -1,0 +1,59 @@
+"""Times are those of real calls, warmed up; energy is there where a sensor is."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+from machines import Machine
+
+from hpctrain.edge.energy import measured_energy
+from hpctrain.edge.latency import WARM_UP, measure_latency
+
+
+class Slow:
+    """Answers like a network, after a while; the first calls take longer."""
+
+    provider = "a stand-in for the runtime"
+
+    def __init__(self, network, seconds):
+        self._outputs, self._seconds, self.calls = network.outputs, seconds, 0
+        self.batches = set()
+
+    def __call__(self, feeds):
+        self.calls += 1
+        self.batches.add(len(feeds["flux"]))
+        time.sleep(self._seconds * (20 if self.calls <= WARM_UP else 1))
+        return {port.name: np.zeros(port.sized(len(feeds["flux"])), dtype="f4") for port in self._outputs}
+
+
+@pytest.mark.parametrize("batch", [1, 5])
+def test_the_first_calls_do_not_count_and_the_whole_takes_longer_than_the_network(network, spectra, batch):
+    slow = Slow(network, 0.004)
+    found = measure_latency(slow, network.preparation, spectra, np.arange(3), batch)
+    assert slow.batches == {batch}
+    assert found.calls == slow.calls - WARM_UP >= 30
+    assert 4.0 <= found.network_p50_ms <= found.network_p95_ms <= found.network_p99_ms
+    assert found.network_p50_ms < 40.0  # 80 ms before it was warm
+    assert found.p50_ms > found.network_p50_ms
+    assert found.p50_ms <= found.p95_ms <= found.p99_ms
+    assert "joules_per_spectrum" not in found.to_json()
+
+
+def test_energy_is_shared_out_among_the_spectra(network, spectra):
+    joules = iter((100.0, 190.0))
+    found = measure_latency(Slow(network, 0.0001), network.preparation, spectra, np.arange(9), 3, lambda: next(joules))
+    assert found.joules_per_spectrum == pytest.approx(90.0 / (3 * found.calls))
+    assert "J a spectrum" in str(found)
+
+
+def test_a_board_with_rails_says_its_energy_and_a_machine_without_says_none(tmp_path):
+    with measured_energy(Machine(tmp_path / "orin", "agx-orin-64gb").root, interval_s=0.02) as energy_j:
+        time.sleep(0.15)
+        first = energy_j()
+        time.sleep(0.15)
+        second = energy_j()
+    assert 0 < first < second
+    with measured_energy(tmp_path / "nothing") as energy_j:
+        assert energy_j() is None
