@@ -195,15 +195,27 @@ def test_weights_that_were_set_to_zero_are_zero_after_training(run, method, amou
 
 
 def test_an_export_that_was_killed_goes_on_and_ends_with_the_same_bits(run, trained, tmp_path):
-    """Killed in the second fine-tuning; the first is not repeated, the second resumes from its checkpoint."""
+    """Killed in the second fine-tuning; the first is not repeated, the second resumes, and zeros stay."""
     straight = RunDir(shutil.copytree(trained.path, tmp_path / "straight"))
     settings = [word for setting in (*LENIENT, "edge.gates.chi2=1e3") for word in ("--set", setting)]
     command = [sys.executable, "-m", "hpctrain", "export"]
-    options = ["--target", "torch", "--prune", "0.5", "--rounds", "2", "--finetune-steps", "30", *settings]
+    options = [
+        "--target",
+        "torch",
+        "--prune",
+        "0.5",
+        "--prune-method",
+        "unstructured",
+        "--rounds",
+        "2",
+        "--finetune-steps",
+        "30",
+        *settings,
+    ]
     assert run_command("export", [str(straight.path), *options]) == 0
 
     process = subprocess.Popen([*command, str(run.path), *options], start_new_session=True, stderr=subprocess.DEVNULL)
-    rounds = run.path / "export" / "structured-50.work"
+    rounds = run.path / "export" / "unstructured-50.work"
     second = RunDir(rounds / "round-2" / "run")
     deadline = time.monotonic() + 120
     while max((record["step"] for record in second.read_metrics("train")), default=0) < 18:
@@ -212,12 +224,12 @@ def test_an_export_that_was_killed_goes_on_and_ends_with_the_same_bits(run, trai
         time.sleep(0.01)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    assert not (run.path / "export" / "torch-fp32-structured-50").exists()
+    assert not (run.path / "export" / "torch-fp32-unstructured-50").exists()
 
     assert run_command("export", [str(run.path), *options]) == 0
     assert len(RunDir(rounds / "round-1" / "run").read_attempts()) == 1
     assert next(iter(r["step"] for r in second.read_metrics("event") if r["event"] == "resumed")) in (8, 16)
-    name = "export/torch-fp32-structured-50/model.safetensors"
+    name = "export/torch-fp32-unstructured-50/model.safetensors"
     assert (run.path / name).read_bytes() == (straight.path / name).read_bytes()
 
 
