@@ -64,6 +64,8 @@ def save_model(
     try:
         # One entry only: the library writes several in random order, and equal models must be equal files.
         save_file(weights, temporary, metadata={"format": f"{FORMAT} {FORMAT_VERSION}"})
+        # The library makes a file for its owner alone; whoever may read the folder may read the model.
+        temporary.chmod(folder.stat().st_mode & 0o666)
         with open(temporary, "rb+") as stream:
             os.fsync(stream.fileno())
         os.replace(temporary, folder / WEIGHTS)

@@ -170,3 +170,10 @@ def test_a_logarithmic_grid_of_the_same_range_is_told_from_a_linear_one():
     assert facts.grid_difference(log) == "middle pixel at 6000.00 AA, the model's is at 6500.00 AA"
     assert facts.grid_difference(GridOnly(np.linspace(4000.0, 9000.0, 100))) == "100 pixels, the model has 101"
     assert facts.grid_difference(GridOnly(np.linspace(4000.0, 9000.1, 101))) is None
+
+
+def test_whoever_may_read_the_folder_may_read_the_model(tmp_path, model):
+    save_model(tmp_path / "model", model, SECTION, FACTS, {})
+    mode = (tmp_path / "model").stat().st_mode
+    for path in (tmp_path / "model").iterdir():
+        assert path.stat().st_mode & 0o444 == mode & 0o444, path.name
