@@ -5,9 +5,9 @@ Reads one JSON object a line from standard input and answers each with the exit 
     {"run": "/path", "world_size": 1, "cut": {"signal": 10, "at_update": 7, "rank": 0}}
     {"run": "/path", "world_size": 1, "kill_after_s": 0.0123}
 
-A cut sends a real signal to its own process from the clock that the stop request asks once in each update: in the
-forward pass of the last micro-batch of that update of this attempt, with gradients half accumulated. ``kill_after_s``
-sends SIGKILL to all ranks from outside.
+A cut sends a real signal to its own process from the clock that the stop request asks once before the first update, and
+once in each: in the forward pass of the last micro-batch of that update of this attempt, with gradients half
+accumulated. ``kill_after_s`` sends SIGKILL to all ranks from outside.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ def preload() -> None:
 
 
 class Clock:
-    """Stands still; sends `number` to this process when it is asked for the n-th time."""
+    """Stands still; sends `number` to this process when it is asked in the n-th update."""
 
     def __init__(self, number: int, at_update: int) -> None:
-        self._number, self._left = number, at_update
+        self._number, self._left = number, at_update + 1
 
     def __call__(self) -> float:
         self._left -= 1
