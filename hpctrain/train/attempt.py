@@ -53,7 +53,16 @@ from hpctrain.profile.load import load_profile
 from hpctrain.profile.schema import Profile
 from hpctrain.rundir import RunDir, note_bad_nodes
 from hpctrain.train.batchsize import settle_batch_size
-from hpctrain.train.build import Run, Spectra, build_run, device_facts, make_data, open_data, subscribe_exporters
+from hpctrain.train.build import (
+    Run,
+    Spectra,
+    begin_anew,
+    build_run,
+    device_facts,
+    make_data,
+    open_data,
+    subscribe_exporters,
+)
 from hpctrain.train.caching import cache_in_memory
 from hpctrain.train.finish import finish
 from hpctrain.train.loop import Outcome, train
@@ -249,6 +258,8 @@ def _resume(run: Run) -> None:
     chosen = broadcast_number(run.world, -1 if step is None else step)
     if chosen >= 0:
         restore(run, *_read_the_same(run, checkpoint_path(run.directory, chosen)))
+    else:
+        begin_anew(run)
     if run.metrics is None:
         return
     set_aside(rejected)

@@ -183,7 +183,10 @@ def card_entries(profile: Profile) -> dict[str, object]:
 def build_network(
     train: TrainSection, section: ModelSection, facts: DataFacts, device: torch.device
 ) -> torch.nn.Module:
-    """Build the network with weights that are a function of ``train.seed``, or those of ``train.init_from``.
+    """Build the network with weights that are a function of ``train.seed``.
+
+    Those of ``train.init_from`` come with :func:`begin_anew`, where no checkpoint has newer ones: what a run once
+    started from may be gone by then. Only ``train.keep_zeros`` needs them each time, to know which are 0.
 
     Raises
     ------
@@ -194,7 +197,7 @@ def build_network(
     """
     torch.manual_seed(mix(train.seed, 0x1417))
     model = build_model(section, facts)
-    if train.init_from is not None:
+    if train.init_from is not None and train.keep_zeros:
         load_weights(model, Path(train.init_from))
     freeze(model, train.freeze)
     if train.gradient_checkpointing:
@@ -203,6 +206,23 @@ def build_network(
     if train.compile:
         model.compile()
     return model
+
+
+def begin_anew(run: Run) -> None:
+    """Give a run that has no whole checkpoint, or none any more, the weights it starts from.
+
+    Raises
+    ------
+    CheckpointError
+        ``train.init_from`` is absent, damaged, or of another network.
+    """
+    if run.profile.train.init_from is None:
+        return
+    load_weights(run.model, Path(run.profile.train.init_from))
+    if run.averaged is not None:
+        for name, parameter in run.model.named_parameters():
+            if name in run.averaged:
+                run.averaged[name].copy_(parameter.detach())
 
 
 def build_optimizer(model: torch.nn.Module, train: TrainSection) -> AdamW:

@@ -67,6 +67,28 @@ def test_a_frozen_run_that_was_cut_ends_with_the_same_bits(make_run, start, trai
     assert (straight.model / "model.safetensors").read_bytes() == (cut.model / "model.safetensors").read_bytes()
 
 
+def test_a_run_goes_on_without_what_it_started_from_and_begins_anew_only_with_it(make_run, start, trained, tmp_path):
+    source = shutil.copytree(trained.model, tmp_path / "stick")
+    train = {"epochs": 3, "warmup_steps": 0, "init_from": str(source), "ema_decay": 0.9}
+    straight, cut = make_run("straight", train=train), make_run("cut", train=train)
+    assert start(straight).wait() == [0]
+    ranks = start(cut)
+    ranks.wait_for_step(6)
+    ranks.signal(signal.SIGUSR2)
+    assert ranks.wait() == [75], ranks.stderr
+    source.rename(tmp_path / "taken away")
+    damaged = shutil.copytree(cut.path, tmp_path / "damaged")
+    for path in damaged.glob("checkpoints/step-*/model.safetensors"):
+        path.write_bytes(b"")
+    assert start(cut).wait() == [0]
+    assert (straight.model / "model.safetensors").read_bytes() == (cut.model / "model.safetensors").read_bytes()
+    ranks = start(RunDir(damaged))
+    assert ranks.wait() == [5], "weights drawn at random would be another run"
+    (tmp_path / "taken away").rename(source)
+    assert start(RunDir(damaged)).wait() == [0]
+    assert (straight.model / "model.safetensors").read_bytes() == (damaged / "model" / "model.safetensors").read_bytes()
+
+
 def test_a_pattern_that_fits_nothing_ends_the_run_with_the_names_there_are(make_run, start):
     ranks = start(make_run(train={"freeze": ["encoder.blok.*"]}))
     assert ranks.wait() == [2]
