@@ -25,6 +25,7 @@ It can be read, moved and resumed without the launcher and without a database.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import secrets
@@ -34,6 +35,9 @@ from pathlib import Path
 from typing import Any
 
 from hpctrain.errors import HpctrainError
+
+_BLOCK = 1 << 22
+"""Bytes of a file that are hashed at a time."""
 
 
 def new_run_id(now: float | None = None) -> str:
@@ -49,6 +53,15 @@ def fsync_directory(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file as hexadecimal text."""
+    digest = hashlib.sha256()
+    with open(path, "rb", buffering=0) as stream:
+        while block := stream.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def write_atomic(path: Path, text: str) -> None:

@@ -23,9 +23,9 @@ from typing import Any
 
 import torch
 
-from hpctrain.checkpoint.tensorfile import file_digest, read_tensors, write_tensors
+from hpctrain.checkpoint.tensorfile import read_tensors, write_tensors
 from hpctrain.errors import CheckpointError
-from hpctrain.rundir import RunDir, fsync_directory, write_atomic
+from hpctrain.rundir import RunDir, file_digest, fsync_directory, write_atomic
 
 FORMAT = 1
 MANIFEST = "MANIFEST.json"

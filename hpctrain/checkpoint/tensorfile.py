@@ -82,12 +82,3 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
         return load_file(path, device="cpu")
     except Exception as error:  # the library has its own exception type, which it does not document as stable
         raise CheckpointError(f"{path}: cannot be read as safetensors: {error}") from error
-
-
-def file_digest(path: Path) -> str:
-    """Return the SHA-256 of a file as hexadecimal text."""
-    digest = hashlib.sha256()
-    with open(path, "rb", buffering=0) as stream:
-        while block := stream.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hpctrain.commands.argument_types import positive
 from hpctrain.errors import Problem, ProfileError
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=DATASET",
         help="name of a dataset in the files, such as flux=spectrum_flux; otherwise as in the run's profile",
     )
-    parser.add_argument("--batch-size", type=_positive, default=256, metavar="N", help="spectra per batch (256)")
+    parser.add_argument("--batch-size", type=positive, default=256, metavar="N", help="spectra per batch (256)")
     parser.add_argument("--device", choices=("auto", "cuda", "cpu"), default="auto", help="auto: GPU if there is one")
     parser.add_argument("--reader-threads", type=int, default=2, metavar="N", help="threads that read ahead (2)")
 
@@ -152,10 +153,3 @@ def _progress(total: int) -> Iterator[Any]:
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
         task = bar.add_task("encoding", total=total)
         yield lambda done: bar.update(task, completed=done)
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError("must be 1 or more")
-    return value

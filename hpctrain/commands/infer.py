@@ -20,6 +20,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hpctrain.commands.argument_types import positive
 from hpctrain.errors import CheckpointError, DataError, Problem, ProfileError
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=Path, metavar="LATENTS.h5", help="catalogue to write; none prints a line for each"
     )
-    parser.add_argument("--batch-size", type=_positive, default=16, metavar="N", help="spectra at a time (16)")
+    parser.add_argument("--batch-size", type=positive, default=16, metavar="N", help="spectra at a time (16)")
     parser.add_argument(
         "--redshifts", nargs="+", default=[], metavar="FITS", help="tables with TARGETID and Z, for DESI"
     )
@@ -54,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="what of onnxruntime computes, such as CPUExecutionProvider (default: the first of TensorRT, CUDA, CPU)",
     )
-    parser.add_argument("--threads", type=_positive, metavar="N", help="CPU threads of the network (all cores)")
+    parser.add_argument("--threads", type=positive, metavar="N", help="CPU threads of the network (all cores)")
     parser.add_argument("--force", action="store_true", help="use a bundle that has failed its gates")
 
 
@@ -159,9 +160,3 @@ def _report_failed(files: SpectraFiles) -> int:
     if len(files.failed) > _MOST_NAMED:
         print(f"... and {len(files.failed) - _MOST_NAMED} more files", file=sys.stderr)
     return DataError.exit_code if files.failed else 0
-
-
-def _positive(text: str) -> int:
-    if not text.isdigit() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
-    return int(text)

@@ -12,6 +12,8 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
+from hpctrain.commands.argument_types import positive
+
 if TYPE_CHECKING:
     from hpctrain.ingest.process import IngestPlan
     from hpctrain.ingest.run import IngestResult
@@ -88,7 +90,7 @@ def _add_common(parser: argparse.ArgumentParser, survey: str) -> None:
         default="per_pixel",
         help="resampled ivar: true variance of each pixel, or the sum of ivar conserved (default per_pixel)",
     )
-    parser.add_argument("--limit", type=_count, metavar="N", help="stop after N spectra")
+    parser.add_argument("--limit", type=positive, metavar="N", help="stop after N spectra")
     parser.add_argument("--keep-sky", action="store_true", help="keep sky fibres (class SKY, redshift NaN)")
     parser.add_argument(
         "--zwarn", choices=("any", "good"), default="any", help="good keeps only redshifts without a warning"
@@ -104,7 +106,7 @@ def _add_common(parser: argparse.ArgumentParser, survey: str) -> None:
     )
     parser.add_argument(
         "--workers",
-        type=_count,
+        type=positive,
         metavar="N",
         help="reading processes, each of which holds a whole file; the output is the same for any number (default: 1; "
         "sdss with 2,000 files or more: all cores up to 8)",
@@ -298,13 +300,6 @@ def _column(text: str) -> tuple[str, str]:
     if ours not in allowed or not theirs:
         raise argparse.ArgumentTypeError(f"'{text}': write OURS=THEIRS, with OURS one of {', '.join(allowed)}")
     return ours, theirs
-
-
-def _count(text: str) -> int:
-    number = int(text) if text.isdecimal() else 0
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number above 0")
-    return number
 
 
 def _fraction(text: str) -> float:

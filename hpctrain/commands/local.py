@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shlex
 import sys
 import threading
 from pathlib import Path
@@ -144,18 +143,19 @@ def _go_on(run: RunDir, overrides: list[str]) -> int:
 def _supervise(run: RunDir) -> int:
     """Run attempts in the foreground while what they print is shown."""
     from hpctrain.launch.environment import enter_clean_environment
+    from hpctrain.launch.present import as_typed
     from hpctrain.launch.submit import record_job
     from hpctrain.launch.supervisor import Supervisor, hold_lock
 
     enter_clean_environment()
     os.environ["PYTHONUNBUFFERED"] = "1"  # so that what the trainer says is seen when it says it
-    resume = f"python -m hpctrain.local --resume {_short(run.path)}"
+    resume = f"python -m hpctrain.local --resume {as_typed(run.path)}"
     with hold_lock(run) as is_mine:
         if not is_mine:
             raise CheckpointError(f"{run.path}: another process trains this run already; see: hpctrain status")
         supervisor = Supervisor(run)
         record_job(run, supervisor.job_id)
-        print(f"run directory  {_short(run.path)}\nCtrl-C saves and ends; go on with: {resume}", flush=True)
+        print(f"run directory  {as_typed(run.path)}\nCtrl-C saves and ends; go on with: {resume}", flush=True)
         ended = threading.Event()
         shown = threading.Thread(target=_show_logs, args=(run, supervisor.job_id, ended), daemon=True)
         shown.start()
@@ -179,8 +179,3 @@ def _show_logs(run: RunDir, job_id: str, ended: threading.Event) -> None:
                 sys.stdout.write(stream.read())
                 positions[path] = stream.tell()
         sys.stdout.flush()
-
-
-def _short(path: Path) -> str:
-    inside = path.is_relative_to(Path.cwd())
-    return shlex.quote(str(path.relative_to(Path.cwd()) if inside else path))

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hpctrain.errors import Problem, ProfileError, SiteError
+from hpctrain.launch.present import as_typed
 from hpctrain.launch.submit import Submission, choose_cluster, prepare, submit, with_absolute_paths, with_global_batch
 from hpctrain.profile.load import load_profile
 from hpctrain.rundir import RunDir
@@ -73,7 +74,7 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     job_ids = submit(submission, Path.cwd())
     for run_dir, job_id in zip(submission.runs, job_ids, strict=True):
-        print(f"run directory  {_short(run_dir.path)}")
+        print(f"run directory  {as_typed(run_dir.path)}")
         print(f"job id         {job_id}")
     print(_what_next(submission))
     if not arguments.wait:
@@ -240,11 +241,5 @@ def _inside_job(arguments: argparse.Namespace) -> int:
 
 
 def _what_next(submission: Submission) -> str:
-    run_dir = _short(submission.runs[0].path)
+    run_dir = as_typed(submission.runs[0].path)
     return "\n".join(f"  hpctrain {verb:<8}{run_dir}" for verb in ("status", "logs -f", "cancel", "report"))
-
-
-def _short(path: Path) -> str:
-    """The path as a user would type it from here."""
-    inside = path.is_relative_to(Path.cwd())
-    return shlex.quote(str(path.relative_to(Path.cwd()) if inside else path))

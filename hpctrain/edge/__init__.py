@@ -1,5 +1,19 @@
 """From a trained model to a small, fast and checked one, and what runs it on a device.
 
-``bundle``, ``prepare``, ``forest``, ``spectra_files`` and ``infer`` are what runs on the device: numpy, h5py and
-onnxruntime, and astropy for FITS files; no torch.
+On the device (numpy, h5py and onnxruntime, scipy and astropy for survey files; no torch)::
+
+    spectra_files.py  FITS and HDF5          ─▶ raw spectra, some hundred rows at a time
+    prepare.py        raw spectra            ─▶ inputs of the network; its outputs ─▶ rows of a catalogue
+    runtime.py        inputs                 ─▶ outputs, by ONNX Runtime
+    forest.py         latents                ─▶ anomaly scores
+    infer.py          all of it, file to catalogue
+    bundle.py         the folder that holds what it needs
+
+Where it was trained (``hpctrain export``)::
+
+    export.py         the whole way; sample.py: which spectra it looks at, and never the held-out ones to calibrate
+    prune.py          rounds of importance.py, slim.py or sparsify.py, and finetune.py
+    networks.py       what of a family is exported ─▶ onnx_file.py ─▶ quantise.py (placement.py: which layers bear it)
+    tensorrt.py       ONNX                   ─▶ engine, or the command that builds it
+    see.py, gates.py  before and after, in bins; latency.py, energy.py: how fast, for how much
 """

@@ -14,7 +14,6 @@ No torch is imported here, and nothing in a bundle can run code.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Mapping
@@ -28,7 +27,7 @@ from hpctrain import __version__
 from hpctrain.edge.forest import IsolationForest
 from hpctrain.edge.prepare import Preparation
 from hpctrain.errors import CheckpointError
-from hpctrain.rundir import write_json
+from hpctrain.rundir import file_digest, write_json
 
 FORMAT = "hpctrain-bundle"
 FORMAT_VERSION = 1
@@ -130,7 +129,7 @@ def seal_bundle(
         More plain JSON values: ``gates``, ``latency``, ``provenance``, ...
     """
     files = {
-        str(path.relative_to(folder)): {"bytes": path.stat().st_size, "sha256": _digest(path)}
+        str(path.relative_to(folder)): {"bytes": path.stat().st_size, "sha256": file_digest(path)}
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.name != MANIFEST
     }
@@ -211,16 +210,8 @@ def _check_files(folder: Path, entries: Mapping[str, Any]) -> None:
             problems.append(f"{name}: missing")
         elif path.stat().st_size != facts["bytes"]:
             problems.append(f"{name}: {path.stat().st_size} bytes, should be {facts['bytes']}")
-        elif _digest(path) != facts["sha256"]:
+        elif file_digest(path) != facts["sha256"]:
             problems.append(f"{name}: other contents than when it was made (SHA-256)")
     if problems:
         lines = "\n".join(f"  {problem}" for problem in problems)
         raise CheckpointError(f"{folder}: the bundle is not whole; copy it again\n{lines}")
-
-
-def _digest(path: Path) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as stream:
-        while piece := stream.read(1 << 20):
-            digest.update(piece)
-    return digest.hexdigest()

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from hpctrain.checkpoint.tensorfile import file_digest
 from hpctrain.edge.bundle import GOOD, NETWORK, REJECTED, seal_bundle, write_reference
 from hpctrain.edge.energy import measured_energy
 from hpctrain.edge.forest import IsolationForest
@@ -41,7 +40,7 @@ from hpctrain.errors import CheckpointError, DataError
 from hpctrain.launch.provenance import collect
 from hpctrain.models.store import load_model, save_model
 from hpctrain.profile.schema import ModelSection, Profile
-from hpctrain.rundir import fsync_directory
+from hpctrain.rundir import file_digest, fsync_directory
 
 ONNX, TORCH, TENSORRT = "onnx", "torch", "tensorrt"
 TARGETS = (ONNX, TORCH, TENSORRT)

@@ -19,7 +19,6 @@ from typing import Any
 
 import numpy as np
 
-from hpctrain.checkpoint.tensorfile import file_digest
 from hpctrain.edge.finetune import finetune, finetune_profile
 from hpctrain.edge.importance import unit_importance
 from hpctrain.edge.sample import Sample
@@ -27,7 +26,7 @@ from hpctrain.edge.slim import slim
 from hpctrain.edge.sparsify import zero_smallest, zero_two_of_four, zeros
 from hpctrain.models.store import CARD, load_model, save_model
 from hpctrain.profile.schema import ModelSection, Profile
-from hpctrain.rundir import read_json, write_json
+from hpctrain.rundir import file_digest, read_json, write_json
 from hpctrain.spectra.split import TRAIN, assign_split
 
 STRUCTURED, UNSTRUCTURED, TWO_OF_FOUR = "structured", "unstructured", "2:4"
@@ -142,6 +141,13 @@ def prune(
             keep_zeros = plan.method != STRUCTURED
             smaller = finetune_profile(profile, section, pruned, plan.steps, num_train, keep_zeros=keep_zeros)
             folder = finetune(here / "run", smaller, model.facts)
+    return folder, _facts(plan, original, num_before, folder, skipped)
+
+
+def _facts(
+    plan: PrunePlan, original: ModelSection, num_before: int, folder: Path, skipped: list[str]
+) -> dict[str, Any]:
+    """Return what was done, for ``bundle.json``."""
     model, card = load_model(folder)
     facts = {
         "method": plan.method,
@@ -159,7 +165,7 @@ def prune(
         facts["zeros"] = zeros(model)
         if skipped:
             facts["skipped"] = skipped
-    return folder, facts
+    return facts
 
 
 def _keep_or_clear(

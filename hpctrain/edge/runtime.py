@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hpctrain.edge.packages import need
 from hpctrain.errors import CheckpointError, SiteError
-
-if TYPE_CHECKING:
-    import onnxruntime
 
 PREFERRED = ("TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider")
 """Fastest first; what this build of ONNX Runtime lacks is left out."""
@@ -45,7 +42,7 @@ class OnnxNetwork:
     """
 
     def __init__(self, path: Path, providers: Sequence[str] | None = None, threads: int | None = None) -> None:
-        runtime = _import_runtime()
+        (runtime,) = need("onnxruntime", extra="edge")
         have = runtime.get_available_providers()
         missing = [name for name in providers or () if name not in have]
         if missing:
@@ -73,14 +70,3 @@ class OnnxNetwork:
         """
         values = self._session.run(self.outputs, {name: feeds[name] for name in self.inputs})
         return dict(zip(self.outputs, values, strict=True))
-
-
-def _import_runtime() -> onnxruntime:
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise SiteError(
-            f"onnxruntime cannot be imported ({error}); pip install 'hpctrain[edge]', or on a Jetson the build that "
-            "docs/jetson.md names"
-        ) from error
-    return onnxruntime

@@ -54,26 +54,12 @@ def slim(
     """
     state = model.state_dict()
     small: dict[str, Tensor] = {}
-    columns = torch.arange(state["encoder.blocks.0.conv.weight"].shape[1])
-    channels = []
-    last = len(section.encoder_channels) - 1
-    for index, width in enumerate(section.encoder_channels):
-        name = f"encoder.blocks.{index}"
-        if index < last:
-            keep = _best(importance[name], kept_units(width, original.encoder_channels[index], share))
-        else:
-            pairs = kept_units(width // 2, original.encoder_channels[index] // 2, share)
-            values = _best(importance[name][: width // 2], pairs)
-            keep = torch.cat([values, values + width // 2])
-        small[f"{name}.conv.weight"] = state[f"{name}.conv.weight"][keep][:, columns]
-        for part in ("conv.bias", "norm.weight", "norm.bias", "activation.weight"):
-            small[f"{name}.{part}"] = state[f"{name}.{part}"][keep]
-        columns = keep
-        channels.append(len(keep))
-    half = section.encoder_channels[last] // 2
-    num_features = model.encoder.blocks[last].conv.out_channels // 2
+    channels, columns = _slim_convolutions(
+        state, small, section.encoder_channels, original.encoder_channels, importance, share
+    )
+    num_features = section.encoder_channels[-1] // 2
     rest = torch.arange(num_features, _first_inputs(model))  # bins and redshift stand behind the features
-    columns = torch.cat([columns[columns < half], rest])
+    columns = torch.cat([columns[columns < num_features], rest])
     hidden, columns = _slim_layers(
         "encoder.perceptron",
         model.encoder.perceptron,
@@ -99,6 +85,33 @@ def slim(
     network = build_model(smaller, model.facts)
     network.load_state_dict(small)
     return network.eval(), smaller
+
+
+def _slim_convolutions(
+    state: dict[str, Tensor],
+    small: dict[str, Tensor],
+    widths: list[int],
+    original_widths: list[int],
+    importance: dict[str, Tensor],
+    share: float,
+) -> tuple[list[int], Tensor]:
+    """Slim the convolutions; return their numbers of filters, and which filters of the last one are left."""
+    columns = torch.arange(state["encoder.blocks.0.conv.weight"].shape[1])
+    channels = []
+    for index, width in enumerate(widths):
+        name = f"encoder.blocks.{index}"
+        if index < len(widths) - 1:
+            keep = _best(importance[name], kept_units(width, original_widths[index], share))
+        else:
+            pairs = kept_units(width // 2, original_widths[index] // 2, share)
+            values = _best(importance[name][: width // 2], pairs)
+            keep = torch.cat([values, values + width // 2])
+        small[f"{name}.conv.weight"] = state[f"{name}.conv.weight"][keep][:, columns]
+        for part in ("conv.bias", "norm.weight", "norm.bias", "activation.weight"):
+            small[f"{name}.{part}"] = state[f"{name}.{part}"][keep]
+        columns = keep
+        channels.append(len(keep))
+    return channels, columns
 
 
 def _slim_layers(

@@ -6,10 +6,12 @@ the layout of ``hpctrain ingest`` must be on the grid of the network already, as
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import h5py
 import numpy as np
@@ -21,6 +23,9 @@ from hpctrain.ingest.selection import Selection
 from hpctrain.spectra.elsewhere import check_filters, check_sources
 from hpctrain.spectra.target_id import read_target_id
 from hpctrain.spectra.wavelength import fill_padding, is_wavelength, read_common_grid, same_grid
+
+if TYPE_CHECKING:
+    from hpctrain.ingest.redshifts import RedshiftTable
 
 COLUMNS = ("flux", "ivar", "mask", "wavelength", "target_id", "redshift")
 """What is read of an HDF5 file; ``mask`` may be absent."""
@@ -115,20 +120,19 @@ class SpectraFiles:
                 raise DataError(f"cannot be read as HDF5 ({' '.join(str(error).split())}); it is damaged") from error
             yield from self._read_survey(path, MultimodalReader())
         elif path.name.startswith(_DESI_NAMES):
-            yield from self._read_survey(path, self._desi_reader)
+            from hpctrain.ingest.desi import DesiReader
+
+            yield from self._read_survey(path, DesiReader(redshifts=self._redshifts))
         else:
             from hpctrain.ingest.sdss import SdssReader
 
             yield from self._read_survey(path, SdssReader())
 
-    @property
-    def _desi_reader(self) -> Reader:
-        from hpctrain.ingest.desi import DesiReader
+    @functools.cached_property
+    def _redshifts(self) -> RedshiftTable | None:
         from hpctrain.ingest.redshifts import read_redshifts
 
-        if self.redshift_tables and not hasattr(self, "_redshifts"):
-            self._redshifts = read_redshifts(list(self.redshift_tables))
-        return DesiReader(redshifts=getattr(self, "_redshifts", None))
+        return read_redshifts(list(self.redshift_tables)) if self.redshift_tables else None
 
     def _read_survey(self, path: Path, reader: Reader) -> Iterator[RawSpectra]:
         """Read a survey's file as ``hpctrain ingest`` does, but for cuts on quality: here every object counts."""

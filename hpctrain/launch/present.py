@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from hpctrain.launch.status import RunStatus
+
+
+def as_typed(path: Path) -> str:
+    """Return a path as a user would type it from here."""
+    inside = path.is_relative_to(Path.cwd())
+    return shlex.quote(str(path.relative_to(Path.cwd()) if inside else path))
 
 
 def duration(seconds: float) -> str:

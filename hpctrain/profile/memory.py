@@ -127,7 +127,7 @@ class MemoryNeed:
     def best_batch(self) -> tuple[int, int] | None:
         """Return the largest batch size that fits, with the accumulation that keeps the global batch."""
         per_rank = self.profile.global_batch // self.profile.launch.world_size
-        for batch_size in _divisors_from_above(per_rank):
+        for batch_size in divisors_from_above(per_rank):
             if batch_size <= MAX_BATCH_SIZE and self.needed_gib(batch_size) <= COMFORTABLE * self.available_gib:
                 return batch_size, per_rank // batch_size
         return None
@@ -241,6 +241,7 @@ def _torch_stamp() -> list[str]:
     return sorted(path.name for folder in folders for path in folder.glob("torch-*.dist-info"))
 
 
-def _divisors_from_above(number: int) -> list[int]:
+def divisors_from_above(number: int) -> list[int]:
+    """Return the divisors of a number, largest first: the batch sizes that accumulation can make it of."""
     low = [divisor for divisor in range(1, math.isqrt(number) + 1) if number % divisor == 0]
     return sorted({*low, *(number // divisor for divisor in low)}, reverse=True)

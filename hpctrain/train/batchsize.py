@@ -7,7 +7,6 @@ profile's in any case, so the size changes speed and memory, and the result only
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Callable
 
@@ -22,7 +21,7 @@ from hpctrain.metrics.progress import describe_event
 from hpctrain.metrics.record import MetricsWriter
 from hpctrain.monitor.available import available_memory_bytes
 from hpctrain.profile.load import dump_profile
-from hpctrain.profile.memory import FRAGMENTATION, WORKSPACE_GIB
+from hpctrain.profile.memory import FRAGMENTATION, WORKSPACE_GIB, divisors_from_above
 from hpctrain.profile.schema import MAX_BATCH_SIZE, Profile
 from hpctrain.rundir import RunDir, write_atomic
 from hpctrain.train.build import Spectra, build_network, build_optimizer
@@ -62,7 +61,8 @@ def settle_batch_size(
     ProfileError
         Not even one spectrum fits.
     """
-    candidates = [size for size in _divisors(profile.global_batch // world.world_size) if size <= MAX_BATCH_SIZE]
+    per_rank = profile.global_batch // world.world_size
+    candidates = [size for size in divisors_from_above(per_rank) if size <= MAX_BATCH_SIZE]
     ranks_here = 1 if device.type == "cuda" else world.local_world_size
     free_bytes = _free_bytes(device) // ranks_here
     need = measure_with(profile, DataLook(spectra.facts, "the data"))
@@ -104,11 +104,6 @@ def settle_batch_size(
 def largest_fitting(candidates: list[int], fits: Callable[[int], bool]) -> int | None:
     """Return the first of the candidates, largest first, that fits; None where none does."""
     return next((size for size in candidates if fits(size)), None)
-
-
-def _divisors(number: int) -> list[int]:
-    low = [divisor for divisor in range(1, math.isqrt(number) + 1) if number % divisor == 0]
-    return sorted({*low, *(number // divisor for divisor in low)}, reverse=True)
 
 
 def _free_bytes(device: torch.device) -> int:

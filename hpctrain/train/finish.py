@@ -10,9 +10,10 @@ import numpy as np
 import torch
 
 from hpctrain.checkpoint.store import checkpoint_path, refuse_if_replaced, verify
-from hpctrain.checkpoint.tensorfile import file_digest, read_tensors
+from hpctrain.checkpoint.tensorfile import read_tensors
 from hpctrain.errors import CheckpointError
 from hpctrain.models.store import WEIGHTS, load_model, save_model
+from hpctrain.rundir import file_digest
 from hpctrain.science.encode import encode_to_file
 from hpctrain.train.build import card_entries
 from hpctrain.train.evaluate import evaluated_weights, reconstructions, write_arrays

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hpctrain.checkpoint.store import newest_whole
-from hpctrain.checkpoint.tensorfile import file_digest
-from hpctrain.rundir import RunDir
+from hpctrain.rundir import RunDir, file_digest
 
 CLOCK_FIELDS = frozenset({"time", "attempt", "seconds", "samples_per_s", "memory_gib"})
 """What a record says about the machine and the attempt, not about the training."""

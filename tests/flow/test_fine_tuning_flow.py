@@ -44,6 +44,13 @@ def weights(run):
     return load_file(run.model / "model.safetensors")
 
 
+def cut_at_step_6(start, run):
+    ranks = start(run)
+    ranks.wait_for_step(6)
+    ranks.signal(signal.SIGUSR2)
+    assert ranks.wait() == [75], ranks.stderr
+
+
 def test_frozen_weights_keep_every_bit_and_the_others_are_trained(make_run, start, trained):
     run = make_run(train={**SHORT, "init_from": str(trained.path), "freeze": ["encoder"], "ema_decay": 0.9})
     ranks = start(run)
@@ -59,10 +66,7 @@ def test_a_frozen_run_that_was_cut_ends_with_the_same_bits(make_run, start, trai
     train = {"epochs": 3, "warmup_steps": 0, "init_from": str(trained.path), "freeze": ["decoder.*"]}
     straight, cut = make_run("straight", train=train), make_run("cut", train=train)
     assert start(straight).wait() == [0]
-    ranks = start(cut)
-    ranks.wait_for_step(6)
-    ranks.signal(signal.SIGUSR2)
-    assert ranks.wait() == [75], ranks.stderr
+    cut_at_step_6(start, cut)
     assert start(cut).wait() == [0]
     assert (straight.model / "model.safetensors").read_bytes() == (cut.model / "model.safetensors").read_bytes()
 
@@ -72,10 +76,7 @@ def test_a_run_goes_on_without_what_it_started_from_and_begins_anew_only_with_it
     train = {"epochs": 3, "warmup_steps": 0, "init_from": str(source), "ema_decay": 0.9}
     straight, cut = make_run("straight", train=train), make_run("cut", train=train)
     assert start(straight).wait() == [0]
-    ranks = start(cut)
-    ranks.wait_for_step(6)
-    ranks.signal(signal.SIGUSR2)
-    assert ranks.wait() == [75], ranks.stderr
+    cut_at_step_6(start, cut)
     source.rename(tmp_path / "taken away")
     damaged = shutil.copytree(cut.path, tmp_path / "damaged")
     for path in damaged.glob("checkpoints/step-*/model.safetensors"):

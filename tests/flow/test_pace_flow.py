@@ -10,11 +10,10 @@ import pytest
 from machines import Machine
 
 from hpctrain.checkpoint.store import list_checkpoints
-from hpctrain.checkpoint.tensorfile import file_digest
 from hpctrain.errors import EXIT_TOO_HOT
 from hpctrain.monitor.ledger import read_ledgers, sum_up
 from hpctrain.monitor.sysfs import ROOT_VARIABLE
-from hpctrain.rundir import read_json
+from hpctrain.rundir import file_digest, read_json
 
 QUICK = {"sample_interval_s": 0.05, "dwell_s": 0.0, "heartbeat_s": 0.1, "hang_timeout_s": 30.0}
 LONG = {"epochs": 16, "accumulation": 4, "batch_size": 8, "evaluate_every_steps": 40}
