@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import glob
 import importlib.metadata
 import os
 import platform
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from hpctrain import __version__
+from hpctrain.profile.files import matching_files
 from hpctrain.profile.schema import Profile
 
 _PACKAGES = ("torch", "numpy", "h5py", "astropy", "safetensors", "submitit", "pydantic", "scikit-learn")
@@ -71,8 +71,8 @@ def git_state(folder: Path) -> dict[str, Any] | None:
 
 
 def data_files(profile: Profile) -> list[Path]:
-    """Return the files that the patterns of ``data.files`` match now; they need not exist yet."""
-    return [Path(name) for pattern in profile.data.files for name in sorted(glob.glob(pattern))]
+    """Return the files that ``data.files`` means now; simulated ones may not exist yet, remote ones are left out."""
+    return [path for name in profile.data.files for path in matching_files(name) if path.is_file()]
 
 
 def fingerprint(path: Path) -> dict[str, Any]:

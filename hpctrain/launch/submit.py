@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from hpctrain.errors import HpctrainError, Problem, ProfileError, SiteError
 from hpctrain.launch.plan import ARRAY_TASK, JobPlan, plan_job
+from hpctrain.profile.files import is_pattern
 from hpctrain.profile.load import dump_profile
 from hpctrain.profile.remote import is_remote
 from hpctrain.profile.schema import Profile
@@ -92,8 +93,7 @@ def with_absolute_paths(profile: Profile, base: Path) -> Profile:
     def absolute_pattern(text: str) -> str:
         if is_remote(text):
             return text
-        is_pattern = glob.has_magic(text) and not os.path.exists(absolute(text))
-        return absolute(text, glob.escape(str(base))) if is_pattern else absolute(text)
+        return absolute(text, glob.escape(str(base))) if is_pattern(absolute(text)) else absolute(text)
 
     data = profile.data.model_copy(update={"files": [absolute_pattern(path) for path in profile.data.files]})
     launch = profile.launch.model_copy(update={"runs_dir": absolute(profile.launch.runs_dir)})

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from hpctrain.errors import HpctrainError
+from hpctrain.profile.files import matching_files
 from hpctrain.profile.platforms import CUDA_CONTEXT_GIB, Platform
-from hpctrain.profile.rules_data import find_files
 from hpctrain.profile.schema import MAX_BATCH_SIZE, Profile
 from hpctrain.rundir import write_atomic
 
@@ -38,6 +38,9 @@ COMFORTABLE = 0.95
 
 NEARLY_EMPTY = 0.05
 """Below this share of the card the batch is worth a second thought."""
+
+PIXEL_BYTES = 8
+"""Flux and inverse variance of a pixel, float32."""
 
 _TIMEOUT_S = 180
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -104,8 +107,8 @@ class MemoryNeed:
         if self.platform.is_gpu:
             peak += CUDA_CONTEXT_GIB + WORKSPACE_GIB
         if self.platform.is_unified or not self.platform.is_gpu:
-            # Host and device share the memory: the process, the copy a checkpoint is written from, batches read ahead.
-            ahead = self.profile.data.prefetch_batches * batch_size * found.num_pixels * 16 / 2**30
+            # Host and device share the memory: the process, the copy a checkpoint is written from, prefetched batches.
+            ahead = prefetched_gib(self.profile.data.prefetch_batches, batch_size, found.num_pixels)
             peak += HOST_PROCESS_GIB + 3 * found.weights_gib + ahead
         return peak * self.ranks
 
@@ -212,7 +215,7 @@ def _cache_folder() -> Path:
 def _key(profile: Profile) -> str:
     """Hash everything the result depends on: the profile's part, the data, the code that is run, torch."""
     train = profile.train
-    files = [path for pattern in profile.data.files for path in find_files(pattern)]
+    files = [path for pattern in profile.data.files for path in matching_files(pattern)]
     depends_on: dict[str, Any] = {
         "model": profile.model.model_dump(mode="json"),
         "data": profile.data.model_dump(mode="json", exclude={"reader_threads", "prefetch_batches"}),
@@ -239,6 +242,15 @@ def _torch_stamp() -> list[str]:
     """Name the installed torch without importing it, which would cost more than all the rest."""
     folders = (Path(entry) for entry in sys.path if entry)
     return sorted(path.name for folder in folders for path in folder.glob("torch-*.dist-info"))
+
+
+def prefetched_gib(prefetch_batches: int, batch_size: int, num_pixels: int) -> float:
+    """Return the host memory of the batches that one rank prefetches [GiB].
+
+    Each of the ``data.prefetch_batches`` counts twice. An evaluation prefetches as many batches of its own while those
+    of the training wait, and the buffers of the evaluation are then kept for the next one.
+    """
+    return 2 * prefetch_batches * batch_size * num_pixels * PIXEL_BYTES / 2**30
 
 
 def divisors_from_above(number: int) -> list[int]:

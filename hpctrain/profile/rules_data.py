@@ -8,6 +8,7 @@ from __future__ import annotations
 import glob
 from pathlib import Path
 
+from hpctrain.profile.files import matching_files
 from hpctrain.profile.judge import Judge
 from hpctrain.profile.near import nearest
 from hpctrain.profile.remote import is_remote
@@ -30,19 +31,10 @@ def check_data(judge: Judge) -> None:
     _check_columns(judge)
 
 
-def find_files(pattern: str) -> list[Path]:
-    """Return the files a name or glob pattern of ``data.files`` stands for, sorted; none for a remote one."""
-    if is_remote(pattern):
-        return []
-    if Path(pattern).exists():
-        return [Path(pattern)]
-    return sorted(Path(name) for name in glob.glob(pattern, recursive=True))
-
-
 def _check_files(judge: Judge) -> None:
     data = judge.profile.data
     seen: dict[Path, str] = {}
-    found = {pattern: find_files(pattern) for pattern in data.files}
+    found = {pattern: matching_files(pattern) for pattern in data.files}
     makes_its_own = data.simulate is not None and not any(found.values()) and not any(map(is_remote, data.files))
     for index, pattern in enumerate(data.files):
         where = f"data.files.{index}"
@@ -64,9 +56,9 @@ def _check_files(judge: Judge) -> None:
 
 
 def _missing(pattern: str, source: str) -> str:
-    if _has_wildcard(pattern):
+    if glob.has_magic(pattern):
         return f"no file matches '{pattern}' in {Path.cwd()}"
-    path = Path(pattern)
+    path = Path(pattern).expanduser()
     suffixes = (".h5", ".hdf5", ".hdf")
     beside = Path(source).parent / pattern
     if not path.is_absolute() and beside.exists():
@@ -79,10 +71,6 @@ def _missing(pattern: str, source: str) -> str:
     if near is not None:
         return f"'{pattern}' does not exist; did you mean '{path.parent / near}'?"
     return f"'{pattern}' does not exist; 'hpctrain ingest' or 'hpctrain simulate' makes such a file"
-
-
-def _has_wildcard(pattern: str) -> bool:
-    return glob.has_magic(pattern)
 
 
 def _what_is_wrong(path: Path) -> str | None:

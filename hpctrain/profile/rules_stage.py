@@ -7,14 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hpctrain.profile.judge import Judge, plural
+from hpctrain.profile.memory import PIXEL_BYTES
 from hpctrain.profile.remote import is_http, is_remote, missing_package, without_secrets
 from hpctrain.profile.variables import VARIABLE, has_variable
 
 if TYPE_CHECKING:
     from hpctrain.profile.memory import Measurement
-
-_BYTES_PER_PIXEL = 8
-"""Flux and inverse variance, float32."""
 
 
 def check_stage(judge: Judge) -> None:
@@ -87,7 +85,7 @@ def check_cache(judge: Judge, measurement: Measurement, available_gib: float | N
         return
     held_out = round(measurement.num_spectra * data.split.validation)
     num_spectra = held_out + (measurement.num_train or measurement.num_spectra - held_out)
-    needed_gib = min(num_spectra, measurement.num_spectra) * measurement.num_pixels * _BYTES_PER_PIXEL / 2**30
+    needed_gib = min(num_spectra, measurement.num_spectra) * measurement.num_pixels * PIXEL_BYTES / 2**30
     if needed_gib > available_gib:
         message = (
             f"ram would need {needed_gib:.1f} GiB for {num_spectra} spectra, a node has {available_gib:.1f}; "

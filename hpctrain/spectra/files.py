@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-import glob
+import os
 from collections.abc import Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
@@ -15,6 +15,7 @@ import h5py
 import numpy as np
 
 from hpctrain.errors import DataError
+from hpctrain.profile.files import is_pattern, matching_files
 from hpctrain.spectra.chunks import BandCache
 from hpctrain.spectra.columns import RowReader
 from hpctrain.spectra.library import LibraryFile, open_library_file
@@ -137,18 +138,17 @@ def find_files(patterns: list[str], base: Path) -> list[Path]:
     found: dict[Path, Path] = {}
     problems = []
     for pattern in patterns:
-        whole = str(base / Path(pattern).expanduser())
-        try:
-            matches = sorted(glob.glob(whole, recursive=True)) if glob.has_magic(whole) else [whole]
-            matches = matches if not Path(whole).exists() else [whole]  # a name with brackets in it is still a name
-            if not matches:
-                problems.append(f"{whole}: no file matches (data.files)")
-            for match in matches:
-                if not Path(match).exists():
-                    problems.append(f"{match}: no such file (data.files)")
-                found.setdefault(Path(match).resolve(), Path(match))
-        except OSError as error:  # a folder on the way that may not be entered
-            problems.append(f"{whole}: {(error.strerror or str(error)).lower()} (data.files)")
+        matches = matching_files(pattern, base)
+        if not matches and is_pattern(pattern):
+            problems.append(f"{base / Path(pattern).expanduser()}: no file matches (data.files)")
+        for path in matches or ([] if is_pattern(pattern) else [base / Path(pattern).expanduser()]):
+            try:
+                os.stat(path)
+            except FileNotFoundError:
+                problems.append(f"{path}: no such file (data.files)")
+            except OSError as error:  # a folder on the way that may not be entered
+                problems.append(f"{path}: {(error.strerror or str(error)).lower()} (data.files)")
+            found.setdefault(path.resolve(), path)
     if problems:
         raise DataError("\n".join(problems))
     return list(found.values())

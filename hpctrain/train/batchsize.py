@@ -21,7 +21,7 @@ from hpctrain.metrics.progress import describe_event
 from hpctrain.metrics.record import MetricsWriter
 from hpctrain.monitor.available import available_memory_bytes
 from hpctrain.profile.load import dump_profile
-from hpctrain.profile.memory import FRAGMENTATION, WORKSPACE_GIB, divisors_from_above
+from hpctrain.profile.memory import FRAGMENTATION, WORKSPACE_GIB, divisors_from_above, prefetched_gib
 from hpctrain.profile.schema import MAX_BATCH_SIZE, Profile
 from hpctrain.rundir import RunDir, write_atomic
 from hpctrain.train.build import Spectra, build_network, build_optimizer
@@ -70,8 +70,8 @@ def settle_batch_size(
 
     def needed_bytes(size: int) -> int:
         ahead = 0.0
-        if device.type != "cuda" or _is_unified(device):  # batches that wait to be used lie in the same memory
-            ahead = profile.data.prefetch_batches * size * spectra.source.num_pixels * 8 / GIB
+        if device.type != "cuda" or _is_unified(device):  # prefetched batches lie in the same memory
+            ahead = prefetched_gib(profile.data.prefetch_batches, size, spectra.source.num_pixels)
         return int(GIB * (FRAGMENTATION * max(floor, fixed + need.per_spectrum_gib * size) + ahead))
 
     size = largest_fitting(candidates, lambda size: needed_bytes(size) <= SHARE * free_bytes)

@@ -26,6 +26,7 @@ from hpctrain.models import build_model
 from hpctrain.models.facts import DataFacts
 from hpctrain.models.store import CARD, load_weights, read_card, with_grid_of, write_card
 from hpctrain.monitor.sampler import Sampler
+from hpctrain.profile.files import matching_files
 from hpctrain.profile.remote import is_remote
 from hpctrain.profile.schema import DataSection, ModelSection, Profile, TrainSection
 from hpctrain.rundir import RunDir
@@ -109,7 +110,7 @@ class Run:
 
 def make_data(data: DataSection, world: World) -> None:
     """Make simulated spectra on rank 0 where the profile says so and the file is absent; all ranks wait."""
-    is_there = any(is_remote(pattern) or Path(pattern).exists() for pattern in data.files)
+    is_there = any(is_remote(pattern) or matching_files(pattern) for pattern in data.files)
     if data.simulate is not None and world.is_main and not is_there:
         from hpctrain.ingest.simulate import simulate
 

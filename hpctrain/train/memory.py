@@ -29,9 +29,9 @@ from hpctrain.distributed.world import World
 from hpctrain.errors import DataError
 from hpctrain.models import build_model
 from hpctrain.models.facts import DataFacts
+from hpctrain.profile.files import matching_files
 from hpctrain.profile.memory import Measurement
 from hpctrain.profile.remote import is_remote
-from hpctrain.profile.rules_data import find_files
 from hpctrain.profile.schema import DataSection, Profile
 from hpctrain.spectra.batch import SpectraBatch
 from hpctrain.spectra.hdf5 import open_spectra
@@ -227,7 +227,7 @@ class DataLook:
 def look_at_data(data: DataSection) -> DataLook:
     """Look at the files of ``data.files``; assume DESI's grid where there are none yet."""
     assumed = _assumed(data)
-    if any(map(is_remote, data.files)) or not any(find_files(pattern) for pattern in data.files):
+    if any(map(is_remote, data.files)) or not any(matching_files(pattern) for pattern in data.files):
         return assumed
     try:
         spectra = open_spectra(data)

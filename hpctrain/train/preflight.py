@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import glob
 import os
 import threading
 import time
@@ -22,6 +21,7 @@ import torch.distributed as dist
 from hpctrain.distributed.group import gather_json
 from hpctrain.distributed.world import World, node_name
 from hpctrain.errors import NodeError, SiteError
+from hpctrain.profile.files import matching_files
 from hpctrain.rundir import RunDir
 
 _LEAST_FREE_SHARE = 0.5
@@ -171,7 +171,7 @@ def _look_at_run_directory(run: RunDir, report: RankReport) -> None:
 
 
 def _look_at_data(patterns: list[str], report: RankReport) -> None:
-    paths = sorted({path for pattern in patterns for path in glob.glob(pattern)})
+    paths = sorted({path for pattern in patterns for path in matching_files(pattern)})
     report.num_files = len(paths)
     for path in paths:
         try:

@@ -1,0 +1,40 @@
+"""Which files an entry of ``data.files`` means: one rule for check, loader, staging and provenance."""
+
+from __future__ import annotations
+
+import glob
+import os
+from pathlib import Path
+
+from hpctrain.profile.remote import is_remote
+
+
+def matching_files(name: str, base: Path | None = None) -> list[Path]:
+    """Return the files that one entry of ``data.files`` means now.
+
+    Parameters
+    ----------
+    name : str
+        A path, or a glob pattern with ``*``, ``?``, ``[...]`` and ``**``; ``~`` is the home directory. A path that
+        exists is taken as it is, even with brackets in it.
+    base : Path, optional
+        Folder that a relative name counts from; the current directory by default.
+
+    Returns
+    -------
+    list of Path
+        Sorted. Empty where nothing matches, where a folder on the way may not be entered, and for a remote file.
+    """
+    if is_remote(name):
+        return []
+    path = os.path.expanduser(name)
+    whole = path if base is None else os.path.join(base, path)
+    if os.path.exists(whole):
+        return [Path(whole)]
+    pattern = path if base is None else os.path.join(glob.escape(str(base)), path)
+    return sorted(Path(match) for match in glob.glob(pattern, recursive=True))
+
+
+def is_pattern(name: str) -> bool:
+    """Return whether an entry of ``data.files`` has wildcards; a file that exists under this very name has none."""
+    return glob.has_magic(name) and not os.path.exists(os.path.expanduser(name))
