@@ -1,8 +1,8 @@
-"""AdamW with the torch kernels, and without what ``torch.optim.Optimizer`` puts around each step.
+"""AdamW on torch's fused kernel, without the overhead of ``torch.optim.Optimizer``.
 
-``torch.optim.AdamW`` imports torch's compiler when it is built, 1.2 s of CPU that each requeued job would pay again,
-and gathers lists, hooks and profiler records at every step: 4 % of an update of a small network. The arithmetic, the
-state and the names in it are the same, so are the bits.
+Building ``torch.optim.AdamW`` imports torch's compiler: 1.2 s of CPU in every requeued attempt. Each of its steps also
+gathers lists, hooks and profiler records, which is 4 % of a step of a small network. This class does the same
+arithmetic with the same state under the same names, so its results are identical bit for bit.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch
 
 
 class AdamW:
-    """Fused AdamW whose step is left out, without asking the host, where the gradient is not finite.
+    """Fused AdamW that skips a step whose gradient is not finite, without waiting for the host.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ class AdamW:
         self._groups = [(parameters, decay) for parameters, decay in groups if parameters]
         self._betas, self._eps = betas, eps
         self.parameters = [parameter for parameters, _ in self._groups for parameter in parameters]
-        # One float32 a parameter, where the kernel reads it; one tensor, so that all are counted up by one operation.
+        # The kernel reads one float32 per parameter. They share one tensor, so one operation increments all of them.
         self._steps = torch.zeros(len(self.parameters), device=self.parameters[0].device)
         self.state: dict[torch.nn.Parameter, dict[str, torch.Tensor]] = {
             parameter: {
@@ -54,19 +54,19 @@ class AdamW:
         }
 
     def zero_grad(self) -> None:
-        """Forget the gradients; the next backward pass makes new ones."""
+        """Drop the gradients; the next backward pass allocates new ones."""
         for parameter in self.parameters:
             parameter.grad = None
 
     @torch.no_grad()
     def step(self, learning_rate: float, found_nonfinite: torch.Tensor) -> None:
-        """Update the parameters; each needs a gradient.
+        """Update the parameters; each must have a gradient.
 
         Parameters
         ----------
         learning_rate : float
         found_nonfinite : Tensor, shape ()
-            1 leaves parameters and state as they are, 0 does not.
+            1 skips the step and keeps parameters and state unchanged; 0 applies it.
         """
         self._steps.add_(1.0 - found_nonfinite)
         for parameters, decay in self._groups:

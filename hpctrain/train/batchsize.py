@@ -1,8 +1,8 @@
-"""``train.batch_size: auto``: the most spectra at a time that fit, found once and then part of the run.
+"""``train.batch_size: auto``: find the largest micro-batch that fits, once per run.
 
-Random numbers are seeded by micro-batch, so its size must never change within a run: rank 0 writes the number into the
-run's ``profile.yaml`` before the first update, and later attempts find no ``auto`` there. The global batch is the
-profile's in any case, so the size changes speed and memory, and the result only as much as other random numbers do.
+Random numbers are seeded by micro-batch, so its size must never change within a run. Rank 0 writes the number into the
+run's ``profile.yaml`` before the first step, and later attempts find that number instead of ``auto``. The global batch
+is fixed by the profile, so the size changes speed and memory; the result changes only as with another random seed.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from hpctrain.train.schedule import Schedule
 from hpctrain.train.step import UpdateStep
 
 SHARE = 0.85
-"""Of what is free now: evaluations, other processes and the page cache that feeds us want some of it."""
+"""Share of the free memory to use; evaluations, other processes and the page cache need the rest."""
 
 
 def settle_batch_size(
@@ -43,7 +43,7 @@ def settle_batch_size(
     spectra: Spectra,
     metrics: MetricsWriter | None,
 ) -> Profile:
-    """Find the batch size all ranks can have, write it into the run's profile and return that.
+    """Find a batch size that fits on every rank, write it into the run's profile and return that profile.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ def settle_batch_size(
     device : torch.device
     spectra : Spectra
     metrics : MetricsWriter or None
-        Told ``batch_size``.
+        Receives the event ``batch_size``.
 
     Raises
     ------
@@ -81,7 +81,7 @@ def settle_batch_size(
     found = gather_json(world, size)
     if None in found:
         message = (
-            f"auto finds no size that fits: one spectrum needs {needed_bytes(1) / GIB:.1f} GiB, and "
+            f"auto found no size that fits: one spectrum needs {needed_bytes(1) / GIB:.1f} GiB, but only "
             f"{free_bytes / GIB:.1f} GiB are free on {device}; use a smaller model or train.gradient_checkpointing"
         )
         raise ProfileError(str(directory.profile), [Problem("train.batch_size", message)])
@@ -109,7 +109,7 @@ def largest_fitting(candidates: list[int], fits: Callable[[int], bool]) -> int |
 def _free_bytes(device: torch.device) -> int:
     if device.type == "cuda" and not _is_unified(device):
         return torch.cuda.mem_get_info(device)[0]
-    # Where CPU and GPU share the memory, CUDA counts page cache as used, which the kernel would give back.
+    # Where CPU and GPU share memory, CUDA counts the page cache as used, although the kernel would free it on demand.
     return available_memory_bytes() or 2**62
 
 
@@ -118,7 +118,7 @@ def _is_unified(device: torch.device) -> bool:
 
 
 def _runs(profile: Profile, world: World, device: torch.device, spectra: Spectra) -> bool:
-    """Make one update of padding rows, as the run will, and forget it; False where memory does not suffice."""
+    """Run one step on padding rows, exactly as the run will, and discard it; return False if it runs out of memory."""
     alone = profile.model_copy(
         update={
             "train": profile.train.model_copy(update={"compile": False, "accumulation": min(2, profile.accumulation)}),
@@ -147,6 +147,6 @@ def _runs(profile: Profile, world: World, device: torch.device, spectra: Spectra
     except torch.cuda.OutOfMemoryError:
         return False
     finally:
-        model = optimizer = update = None  # before the cache is emptied, or nothing would be in it
+        model = optimizer = update = None  # drop them first: the cache frees only what nobody refers to
         torch.cuda.empty_cache()
     return True

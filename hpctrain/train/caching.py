@@ -1,4 +1,4 @@
-"""``data.cache: ram``: one decoded copy of the spectra per node, in memory that its ranks share."""
+"""``data.cache: ram``: keep one decoded copy of the spectra per node, in memory shared by its ranks."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from hpctrain.train.staging import Record
 from hpctrain.train.together import Crew
 
 _SHARE = 0.9
-"""Of the memory that is free now; ranks, checkpoints and batches will want some of the rest."""
+"""Share of the free memory to use; ranks, checkpoints and batches need the rest."""
 
 
 def cache_in_memory(spectra: Spectra, crew: Crew, record: Record) -> Spectra:
-    """Return the same spectra, decoded in memory; each of them can be read for itself, so their order is exact.
+    """Return the same spectra, decoded in memory; each can be read on its own, so the shuffle is exact.
 
     Parameters
     ----------
     spectra : Spectra
     crew : Crew
     record : callable
-        Told ``cached``.
+        Receives the event ``cached``.
 
     Returns
     -------
@@ -41,7 +41,7 @@ def cache_in_memory(spectra: Spectra, crew: Crew, record: Record) -> Spectra:
     Raises
     ------
     SiteError
-        A node has too little memory; nothing was taken.
+        A node has too little memory; none was allocated.
     DataError
         A row cannot be read.
     StoppedBeforeTrainingError
@@ -61,11 +61,11 @@ def _fill(source: SpectraSet, rows: np.ndarray, world: World, activity: Activity
     needed, available = needed_bytes(source, rows), available_memory_bytes()
     if available is not None and needed > _SHARE * available:
         raise SiteError(
-            f"data.cache: ram: node {node_name()}: {needed / 2**30:.1f} GiB are needed for {len(rows)} spectra, "
-            f"{_SHARE * available / 2**30:.1f} GiB can be taken ({available / 2**30:.1f} GiB are available); ask for "
-            "more with launch.memory_gib_per_node, or use cache: none"
+            f"data.cache: ram: node {node_name()}: {len(rows)} spectra need {needed / 2**30:.1f} GiB, but only "
+            f"{_SHARE * available / 2**30:.1f} GiB may be used ({available / 2**30:.1f} GiB are available); ask for "
+            "more with launch.memory_gib_per_node, or use data.cache: none"
         )
-    # The other ranks of the node wait meanwhile, so their cores are free; where ranks are bound, only ours are seen.
+    # The other ranks of the node wait meanwhile, so this rank uses their cores too, unless ranks are bound to cores.
     threads = max(1, len(os.sched_getaffinity(0)))
     descriptor = copy_to_memory(source, rows, threads, activity)
     return {"node": node_name(), "pid": os.getpid(), "descriptor": descriptor, "bytes": needed}

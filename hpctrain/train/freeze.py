@@ -1,4 +1,4 @@
-"""Weights that keep the values they start with (``train.freeze``): no gradient, no moments, no decay."""
+"""Frozen weights (``train.freeze``) keep their initial values: no gradient, no moments, no weight decay."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from hpctrain.errors import Problem, ProfileError
 
 
 def freeze(model: nn.Module, patterns: Sequence[str]) -> list[str]:
-    """Take the weights that patterns name out of the training.
+    """Exclude the weights that match the patterns from training.
 
     Parameters
     ----------
     model : Module
         Changed in place.
     patterns : sequence of str
-        Names of parameters, or of modules with all that is in them; ``*`` stands for anything.
+        Names of parameters, or of modules including everything in them; ``*`` matches anything.
 
     Returns
     -------
@@ -28,13 +28,13 @@ def freeze(model: nn.Module, patterns: Sequence[str]) -> list[str]:
     Raises
     ------
     ProfileError
-        A pattern fits no weight, or nothing is left to train.
+        A pattern matches no weight, or no weight is left to train.
     """
     names = [name for name, _ in model.named_parameters()]
     chosen = {pattern: [name for name in names if _fits(name, pattern)] for pattern in patterns}
     modules = ", ".join(dict.fromkeys(name.rpartition(".")[0] for name in names))
     problems = [
-        Problem("train.freeze", f"'{pattern}' fits no weight; the network has {modules}")
+        Problem("train.freeze", f"'{pattern}' matches no weight; the modules of the network are {modules}")
         for pattern, found in chosen.items()
         if not found
     ]

@@ -1,6 +1,6 @@
-"""Slow down and recover: rests between micro-batches, and waits at a boundary that all ranks enter and leave together.
+"""Slow a run down and let it recover: pauses between micro-batches, and pauses of all ranks together between steps.
 
-Nothing here touches batches, random numbers, learning rate or the order of samples.
+Nothing here changes batches, random numbers, the learning rate or the order of samples.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from hpctrain.monitor.pace import Level
 from hpctrain.monitor.sampler import Sampler
 
 LONGEST_REST_S = 10.0
-"""Of one micro-batch: other ranks may wait for this one in a collective."""
+"""Longest pause after one micro-batch; other ranks may be waiting for this one in a collective."""
 _SLICE_S = 0.25
-"""A rest is cut into pieces of this length, to hear of a stop and of the sensors."""
+"""A pause is made of slices of this length; between them the rank checks for a stop request and new readings."""
 
 
 @dataclass(frozen=True)
 class PaceFlags:
-    """What the ranks tell each other with each update: numbers that are summed.
+    """What the ranks exchange with each step: numbers that are summed over ranks.
 
     Parameters
     ----------
     hot : float
-        Ranks that want to wait.
+        Number of ranks that ask for a pause.
     critical : float
-        Ranks that want to save and leave.
+        Number of ranks that ask to save and exit.
     """
 
     hot: float = 0.0
@@ -42,18 +42,18 @@ class PaceFlags:
 
 
 class FullSpeed:
-    """The pace of an update that no sensor watches: a measurement, a test."""
+    """The pace of a step without sensors, as in a memory measurement or a test."""
 
     def flags(self) -> PaceFlags:
-        """Ask for nothing."""
+        """Ask for no pause and no stop."""
         return PaceFlags()
 
     def rest(self) -> None:
-        """Go on at once."""
+        """Continue at once."""
 
 
 class Pacer:
-    """Hold the run to the pace its sensors allow.
+    """Keep the run at the pace its sensors allow.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ class Pacer:
         Of this rank.
     sampler : Sampler
     sleep : callable
-        Waits for so many seconds; another one in a time-lapse.
+        Waits for the given number of seconds [s]; tests pass a faster one.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class Pacer:
         self._has_released = False
 
     def flags(self) -> PaceFlags:
-        """Return what this rank wants; a critical level sticks, so that it is heard however short it was."""
+        """Return what this rank asks for; a critical level stays set, so that even a short one is not missed."""
         level = self._sampler.level
         if level is Level.CRITICAL:
             self._is_critical = True
@@ -92,13 +92,13 @@ class Pacer:
         return PaceFlags(float(level >= Level.HOT), float(self._is_critical))
 
     def rest(self) -> None:
-        """Rest as long as the duty asks for after the work since the last call; at full speed this costs nothing."""
+        """Pause for the time the duty cycle asks for after the work since the last call; free at full speed."""
         if self._sampler.level is Level.OK:
             self._worked_since_s = None
             self._has_released = self._has_released and self._sampler.memory_is_short
             return
         if self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)  # the host is ahead of the GPU, whose work is what heats
+            torch.cuda.synchronize(self._device)  # the GPU makes the heat, and the host runs ahead of it
         now_s = time.perf_counter()
         if self._worked_since_s is not None:
             duty = self._sampler.duty
@@ -111,12 +111,12 @@ class Pacer:
         self._worked_since_s = time.perf_counter()
 
     def wait_until_cool(self) -> tuple[bool, bool, bool]:
-        """Wait, all ranks together, until none of them is hot or any of them is asked to stop.
+        """Pause all ranks together until none of them is hot or one of them is asked to stop.
 
         Returns
         -------
         stop, interrupted, critical : bool
-            What some rank was asked for meanwhile.
+            Whether any rank was asked to stop, was interrupted, or reached its critical limit meanwhile.
         """
         state, self._heartbeat.state = self._heartbeat.state, "cooling"
         began_s = time.perf_counter()
@@ -134,7 +134,7 @@ class Pacer:
         return stop, interrupted, critical
 
     def release_memory(self) -> None:
-        """Give back what torch keeps for later, once, where CPU and GPU share a memory that is short."""
+        """Free torch's cache once, on a GPU that shares memory with the CPU, when that memory runs short."""
         if self._sampler.memory_is_short and not self._has_released and self._device.type == "cuda":
             torch.cuda.empty_cache()
             self._has_released = True

@@ -1,8 +1,8 @@
-"""Before the first step: is every node fit, and does everybody see the same? Under ten seconds, or a table of what not.
+"""Before the first step: check within ten seconds that every node is fit and that all ranks see the same data.
 
-A GPU that another job still holds, two ranks on one GPU, a node without the file system: each would show itself after
-minutes as a hang or as an error of another rank. Every rank looks at its own node, all exchange what they found, and
-all leave with the same table.
+A GPU that another job still uses, two ranks on one GPU, a node without the file system: each of these would otherwise
+appear minutes later as a hang, or as an error of another rank. Every rank checks its own node, all ranks exchange what
+they found, and all exit with the same table of problems.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from hpctrain.profile.files import matching_files
 from hpctrain.rundir import RunDir
 
 _LEAST_FREE_SHARE = 0.5
-"""Of a GPU's memory; less free than this before we have taken any means that somebody else is on it."""
+"""If less than this share of a GPU's memory is free before we allocate any, another process is using the GPU."""
 
 _PROBE = 1 << 20
 
 _ANSWER_WITHIN_S = 8.0
-"""A file system or GPU that takes longer to answer hangs, and would take the whole job with it."""
+"""A file system or GPU that takes longer to answer is treated as hanging; it would block the whole job."""
 
 
 @dataclass
@@ -47,12 +47,12 @@ class RankReport:
     free_gib, total_gib : float or None
         Memory of the GPU; None on a CPU.
     num_files : int
-        Data files that are there.
+        Number of data files found.
     torch_version : str
     seconds : float
-        How long looking took.
+        Time the checks took [s].
     problems : list of str
-        What is wrong, with what to do.
+        Each with what to do about it.
     """
 
     rank: int
@@ -67,7 +67,7 @@ class RankReport:
 
 
 def preflight(world: World, device: torch.device, run: RunDir, patterns: list[str]) -> list[RankReport]:
-    """Look at every node and raise if one is not fit.
+    """Check every node and raise if one of them is not fit.
 
     Parameters
     ----------
@@ -83,14 +83,14 @@ def preflight(world: World, device: torch.device, run: RunDir, patterns: list[st
     Returns
     -------
     list of RankReport
-        One of each rank.
+        One per rank.
 
     Raises
     ------
     NodeError
-        Some nodes are not fit; with a table of what is wrong with each.
+        Some nodes are not fit; the message is a table of their problems.
     SiteError
-        No node is.
+        No node is fit.
     """
     started = time.perf_counter()
     report = RankReport(world.rank, node_name())
@@ -117,7 +117,7 @@ def bad_nodes(reports: list[RankReport]) -> list[str]:
 
 
 def format_reports(reports: list[RankReport]) -> str:
-    """Return the table of what was found, a line for each problem."""
+    """Return a table with one line per problem."""
     bad = bad_nodes(reports)
     lines = [f"pre-flight: {len(bad)} of {len({report.node for report in reports})} node(s) not fit: {', '.join(bad)}"]
     for report in reports:
@@ -126,7 +126,7 @@ def format_reports(reports: list[RankReport]) -> str:
 
 
 def _look(report: RankReport, looks: Mapping[str, Callable[[RankReport], None]], within_s: float) -> None:
-    """Look at everything at once and complain about what does not answer, such as a mount whose server is gone."""
+    """Run all checks side by side; report those that do not answer, such as a mount whose server is gone."""
     threads = {what: threading.Thread(target=look, args=(report,), daemon=True) for what, look in looks.items()}
     for thread in threads.values():
         thread.start()
@@ -185,7 +185,7 @@ def _look_at_data(patterns: list[str], report: RankReport) -> None:
 
 
 def _compare(reports: list[RankReport]) -> None:
-    """Add the problems that only show when ranks are seen side by side."""
+    """Add the problems that show only when the ranks are compared."""
     by_device: dict[tuple[str, str], list[int]] = {}
     for report in reports:
         by_device.setdefault((report.node, report.device), []).append(report.rank)
@@ -202,7 +202,7 @@ def _compare(reports: list[RankReport]) -> None:
 
 
 def _reduce_once(world: World, device: torch.device) -> None:
-    """One small reduction over the network that the gradients will use."""
+    """Do one small reduction over the network that the gradients will use."""
     if world.world_size == 1:
         return
     total = torch.ones(1, device=device)
@@ -212,7 +212,9 @@ def _reduce_once(world: World, device: torch.device) -> None:
     except RuntimeError as error:
         raise SiteError(
             f"pre-flight: the first reduction over {world.world_size} ranks failed: {str(error).splitlines()[0]}\n"
-            "  check NCCL_SOCKET_IFNAME and NCCL_IB_HCA in the site file; NCCL_DEBUG=INFO says what NCCL tried"
+            "  check NCCL_SOCKET_IFNAME and NCCL_IB_HCA in the site file; NCCL_DEBUG=INFO prints what NCCL tried"
         ) from error
     if answer != world.world_size:
-        raise SiteError(f"pre-flight: {world.world_size} ranks of 1 sum up to {answer}; report it to the admins")
+        raise SiteError(
+            f"pre-flight: the sum of 1 over {world.world_size} ranks is {answer}; report it to the administrators"
+        )

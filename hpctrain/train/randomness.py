@@ -1,4 +1,4 @@
-"""Seeding the random numbers of one micro-batch on the devices it uses, and on no other."""
+"""Seed the random numbers of one micro-batch, only on the devices that it uses."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ def seed_random_numbers(device: torch.device, seed: int) -> None:
     """Seed torch's global generators of the CPU and of `device`.
 
     ``torch.manual_seed`` would also queue a seed, with a formatted stack trace, for every kind of accelerator that is
-    not initialised: 0.3 ms for each micro-batch on a CPU.
+    not initialised, which costs 0.3 ms per micro-batch on a CPU.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
-"""Dividing, clipping and applying the gradient of one update without waiting for the device.
+"""Scale and clip the gradient of one step without waiting for the device.
 
-The loss is a sum over the global batch divided by a weight that is only known when every rank has counted, so ranks
-accumulate gradients of plain sums and the division happens here, once, together with the clipping.
+The loss is a sum over the global batch divided by a weight that is known only after all ranks have counted. So the
+ranks accumulate gradients of plain sums, and this module divides once, together with the clipping.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ import torch
 _GROWTH_INTERVAL = 2000
 _LARGEST_SCALE = 2.0**24
 SMALLEST_SCALE = 2.0**-14
-"""A loss scale below this means that no step is finite any more, however small the gradients are made."""
+"""Below this loss scale the gradients are not finite however small they are scaled: the run has diverged."""
 
 
 class LossScale:
-    """The factor that keeps fp16 gradients from underflow, kept on the device; 1 for other precisions.
+    """The factor that keeps fp16 gradients from underflow, stored on the device; 1 for other precisions.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ class LossScale:
         self.good_steps = torch.zeros((), device=device)
 
     def update(self, found_nonfinite: torch.Tensor) -> None:
-        """Halve after a gradient that is not finite, double after many that are."""
+        """Halve the scale after a gradient that is not finite; double it after many finite ones."""
         if not self.enabled:
             return
         bad = found_nonfinite > 0
@@ -44,11 +44,11 @@ class LossScale:
         self.good_steps.copy_(torch.where(bad | grown, torch.zeros_like(self.good_steps), self.good_steps + 1))
 
     def state(self) -> dict[str, torch.Tensor]:
-        """Return the tensors that belong to the state of the run."""
+        """Return the tensors that are part of the run's state."""
         return {"loss_scale": self.value, "loss_scale_good_steps": self.good_steps}
 
     def load(self, state: dict[str, torch.Tensor]) -> None:
-        """Take the tensors of :meth:`state` back."""
+        """Restore the tensors that :meth:`state` returned."""
         self.value.copy_(state["loss_scale"])
         self.good_steps.copy_(state["loss_scale_good_steps"])
 
@@ -63,7 +63,7 @@ def scale_and_clip(
     gradients : list of Tensor
         float32 gradients of sums.
     factor : Tensor, shape ()
-        What turns them into the gradient of the loss.
+        Turns the gradients of sums into the gradient of the loss.
     clip_norm : float or None
         Largest norm of the result.
 

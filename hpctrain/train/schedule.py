@@ -1,7 +1,7 @@
 """Everything about a run that is a function of the step: which spectra, which random numbers, which learning rate.
 
-A step is an update of the weights; step k means that k updates are done. Nothing here has state, so a resume is exact
-and costs nothing, and the world size decides only which rank computes a micro-batch, never what is in it.
+A step is one update of the weights; step k means that k updates are done. Nothing here has state, so a resume is exact
+and costs nothing. The world size decides only which rank computes a micro-batch, never which spectra are in it.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ class Schedule:
     ----------
     profile : Profile
     num_train : int
-        Training spectra.
+        Number of training spectra.
     blocks : ndarray of int64, optional
-        Where among the training spectra the pieces begin that have to be read together; none where each can be read for
-        itself, which makes the order an exact shuffle.
+        Index of the first training spectrum of each block that has to be read as a whole. None where every spectrum can
+        be read on its own; the order is then an exact shuffle.
     """
 
     profile: Profile
@@ -49,7 +49,7 @@ class Schedule:
 
     @functools.cached_property
     def order_name(self) -> str:
-        """What a later attempt must have in common with this one to see the same spectra in the same order."""
+        """Name of the order; two attempts with the same name see the same spectra in the same order."""
         if self.blocks is None:
             return "exact"
         blocks = hashlib.sha256(self.blocks.astype("<i8").tobytes()).hexdigest()[:16]
@@ -62,12 +62,12 @@ class Schedule:
 
     @functools.cached_property
     def global_batch(self) -> int:
-        """Spectra in one update; fixed by the profile, whatever the world size of this attempt."""
+        """Spectra per step; fixed by the profile, whatever the world size of this attempt."""
         return self.profile.global_batch
 
     @property
     def num_micro_batches(self) -> int:
-        """Micro-batches of one update, over all ranks."""
+        """Micro-batches per step, over all ranks."""
         return self.global_batch // self.micro_batch
 
     @functools.cached_property
@@ -77,49 +77,49 @@ class Schedule:
 
     @functools.cached_property
     def total_steps(self) -> int:
-        """Updates of the whole run; the last one may be short of spectra, none is left out or seen twice."""
+        """Steps of the whole run; the last batch may be smaller, and no spectrum is left out or seen twice."""
         steps = math.ceil(self.num_samples / self.global_batch)
         return min(steps, self.profile.train.max_steps or steps)
 
     @functools.cached_property
     def steps_per_epoch(self) -> float:
-        """Updates in which every training spectrum is seen once."""
+        """Steps in which every training spectrum is seen once."""
         return self.num_train / self.global_batch
 
     def samples_seen(self, step: int) -> int:
-        """Spectra seen after `step` updates."""
+        """Number of spectra seen after `step` steps."""
         return min(step * self.global_batch, self.num_samples)
 
     def accumulation(self, world_size: int) -> int:
-        """Micro-batches each rank computes per update.
+        """Micro-batches that each rank computes per step.
 
         Raises
         ------
         ProfileError
-            The micro-batches of an update cannot be shared out evenly.
+            The micro-batches of a step cannot be divided evenly among the ranks.
         """
         if self.num_micro_batches % world_size:
             fitting = [str(n) for n in range(1, self.num_micro_batches + 1) if self.num_micro_batches % n == 0]
             message = (
-                f"an update is {self.num_micro_batches} micro-batches of {self.micro_batch} spectra, which "
+                f"a step has {self.num_micro_batches} micro-batches of {self.micro_batch} spectra, which "
                 f"{world_size} ranks cannot share evenly; start {', '.join(fitting[:12])} ranks, or change the profile"
             )
             raise ProfileError("launch", [Problem("train.accumulation", message)])
         return self.num_micro_batches // world_size
 
     def samples(self, step: int, micro: int) -> np.ndarray:
-        """Return indices into the training set for a micro-batch, shape (B,), int64; -1 pads the end of the run."""
+        """Return the training-set indices of a micro-batch, shape (B,), int64; -1 is padding at the end of the run."""
         return self.samples_of(range(step, step + 1), range(micro, micro + 1))[0]
 
     def samples_of(self, steps: range, micros: range) -> np.ndarray:
-        """Return the samples of several updates at once.
+        """Return the samples of several steps at once.
 
         Parameters
         ----------
         steps : range
-            Updates: k stands for update ``k + 1``.
+            k stands for the step from k to k + 1.
         micros : range
-            Micro-batches of each of them.
+            Micro-batches of each step.
 
         Returns
         -------
@@ -134,7 +134,7 @@ class Schedule:
         return samples
 
     def learning_rate(self, step: int) -> float:
-        """Return the learning rate of update ``step + 1``: linear warm-up, then a cosine."""
+        """Return the learning rate of the step from `step` to ``step + 1``: linear warm-up, then a cosine."""
         train = self.profile.train
         if step < train.warmup_steps:
             return train.learning_rate * (step + 1) / train.warmup_steps
@@ -144,7 +144,7 @@ class Schedule:
         return floor + (train.learning_rate - floor) * 0.5 * (1.0 + math.cos(math.pi * share))
 
     def evaluation_due(self, step: int) -> bool:
-        """Whether the held-out spectra are evaluated after `step` updates; always after the last."""
+        """Whether the held-out spectra are evaluated after `step` steps; always after the last."""
         if step == 0:
             return False
         if step == self.total_steps:
@@ -155,7 +155,7 @@ class Schedule:
         return int(step / self.steps_per_epoch) > int((step - 1) / self.steps_per_epoch)
 
     def figure_due(self, step: int) -> bool:
-        """Whether reconstructions are drawn at the evaluation after `step` updates."""
+        """Whether reconstructions are drawn at the evaluation after `step` steps."""
         every = self.profile.track.figure_every_steps
         if every is None or not self.evaluation_due(step):
             return False
@@ -165,12 +165,12 @@ class Schedule:
         return step == self.total_steps or step // every > previous // every
 
     def checkpoint_due(self, step: int) -> bool:
-        """Whether the state is saved after `step` updates; always after the last."""
+        """Whether the state is saved after `step` steps; always after the last."""
         return step > 0 and (step % self.profile.checkpoint.every_steps == 0 or step == self.total_steps)
 
 
 def mix(*numbers: int) -> int:
-    """Hash integers to one of 63 bits (splitmix64), for seeds that do not resemble each other.
+    """Hash integers to one integer of 63 bits (splitmix64), so that seeds are unrelated to each other.
 
     References
     ----------

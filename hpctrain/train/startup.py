@@ -1,4 +1,4 @@
-"""What the time from the start of a process to its first update went into; each requeued job pays it again."""
+"""Measure the time from the start of the process to the first step; every requeued attempt spends it again."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 class Startup:
-    """A stopwatch with a name for each lap, started when the process was created.
+    """A stopwatch with named laps that starts when the kernel created the process.
 
     Attributes
     ----------
@@ -21,19 +21,19 @@ class Startup:
         self._begun_s = self._lap_s = time.monotonic() - _age_s()
 
     def lap(self, name: str) -> None:
-        """Say that what began at the last lap is done."""
+        """End the current lap under this name."""
         now_s = time.monotonic()
         self.seconds[name] = round(now_s - self._lap_s, 3)
         self._lap_s = now_s
 
     @property
     def total_s(self) -> float:
-        """From the creation of the process to the last lap [s]."""
+        """Time from the creation of the process to the end of the last lap [s]."""
         return round(self._lap_s - self._begun_s, 3)
 
 
 def _age_s() -> float:
-    """Return how long ago the kernel made this process [s], to a hundredth; 0 where it does not say (macOS)."""
+    """Return the age of this process [s], to a hundredth of a second; 0 where the system does not report it (macOS)."""
     try:
         started_ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
         return time.clock_gettime(time.CLOCK_BOOTTIME) - started_ticks / os.sysconf("SC_CLK_TCK")

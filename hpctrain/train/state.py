@@ -1,4 +1,4 @@
-"""The state of a run: weights, moments, loss scale, one integer, and what evaluations have found so far."""
+"""The state of a run: weights, moments, loss scale, one integer, and the best evaluation so far."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 @dataclass
 class Progress:
-    """The numbers of the state.
+    """The numbers that are part of the state.
 
     Parameters
     ----------
     step : int
-        Completed updates.
+        Number of completed steps.
     evaluated_step : int
-        Step of the last evaluation; a stop may come between an update and the evaluation that was due after it.
+        Step of the last evaluation; a stop may come between a step and the evaluation that is due after it.
     best_step : int or None
         Step with the lowest validation loss.
     best_loss : float or None
@@ -42,7 +42,7 @@ class Progress:
 
 
 def capture(run: Run) -> tuple[dict[str, dict[str, torch.Tensor]], dict[str, Any]]:
-    """Return the live tensors of the state, by file and name, and the rest as JSON values."""
+    """Return the live tensors of the state, by file and name, and everything else as JSON values."""
     optimizer: dict[str, torch.Tensor] = dict(run.loss_scale.state())
     for name, parameter in run.model.named_parameters():
         for key, value in run.optimizer.state.get(parameter, {}).items():
@@ -54,7 +54,7 @@ def capture(run: Run) -> tuple[dict[str, dict[str, torch.Tensor]], dict[str, Any
 
 
 def restore(run: Run, tensors: Mapping[str, Mapping[str, torch.Tensor]], state: Mapping[str, Any]) -> None:
-    """Put a captured state into a freshly built run.
+    """Load a captured state into a freshly built run.
 
     Raises
     ------
@@ -98,7 +98,7 @@ def _refuse_other_data(run: Run, then: Mapping[str, int | str]) -> None:
     changed = [f"{name} was {then[name]}, is {now[name]}" for name in then if then[name] != now[name]]
     if changed:
         raise DataError(
-            f"{run.directory.path}: cannot go on exactly, because the data or the profile changed since its "
+            f"{run.directory.path}: cannot resume exactly, because the data or the profile changed since its "
             f"checkpoint: {'; '.join(changed)}. Put the files back, or start a new run with train.init_from: "
             f"{run.directory.path}"
         )

@@ -1,8 +1,8 @@
-"""Work that some ranks do before the first step while the others wait: copying files, decoding spectra.
+"""Work that one rank per node does before the first step while the others wait: copying files, decoding spectra.
 
 It takes minutes, so it runs in a thread, and the main threads of all ranks meet in a small reduction about once a
-second. Through it everybody hears how far it is, that a rank failed or died, and that the job should stop; waiting
-costs no CPU and no file system is asked.
+second. Through it every rank learns how far the work is, whether a rank failed or died, and whether the job should
+stop. Waiting costs no CPU and no file-system calls.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.02, 1.0
 _SAY_EVERY_S = 10.0
 
 _PATIENCE = 20
-"""Meetings, less than a second apart, that are held for somebody's work to end; a read that hangs never does."""
+"""After a stop or a failure, wait this many meetings for unfinished work; a read that hangs never ends."""
 
 Work = Callable[[Activity], dict[str, Any]]
-"""Something a rank does for its node; returns what the others should know, as JSON can say it."""
+"""What a rank does for its node; returns what the other ranks need to know, as JSON values."""
 
 
 class StoppedBeforeTrainingError(Exception):
-    """The job was asked to stop while files were copied or decoded; not an error of anybody.
+    """The job was asked to stop while files were copied or decoded; this is not a fault.
 
     Parameters
     ----------
     is_interrupted : bool
-        By hand, for good.
+        Whether a person stopped it, so that it is not requeued.
     """
 
     def __init__(self, is_interrupted: bool) -> None:
@@ -51,14 +51,14 @@ class StoppedBeforeTrainingError(Exception):
 
 @dataclass
 class Crew:
-    """All ranks, and what they look at while they work or wait.
+    """All ranks, with the stop request and the watchdog that they check while they work or wait.
 
     Parameters
     ----------
     world : World
     stop : StopRequest
     watchdog : Watchdog
-        Told whenever anything has moved on any rank.
+        Informed whenever the work of any rank has progressed.
     """
 
     world: World
@@ -66,7 +66,7 @@ class Crew:
     watchdog: Watchdog
 
     def work(self, what: str, work: Work) -> dict[str, Any]:
-        """Do something on one rank of each node.
+        """Run `work` on one rank of each node while the others wait.
 
         Parameters
         ----------
@@ -78,14 +78,14 @@ class Crew:
         Returns
         -------
         dict
-            What it returned on this node.
+            What `work` returned on this node.
 
         Raises
         ------
         HpctrainError
-            What some rank raised; raised on all of them.
+            An error of any rank; every rank raises it.
         StoppedBeforeTrainingError
-            Somebody asked to stop; the work was told to end, and has.
+            The job was asked to stop; the work was cancelled and has ended.
         """
         job = _Job(work if self.world.local_rank == 0 else None)
         line = _Line(what, self.world)
@@ -115,11 +115,11 @@ class Crew:
         return self._of_this_node(outcomes)
 
     def gather(self, value: Any) -> list[Any]:
-        """Return what each rank has, on all of them."""
+        """Return the values of all ranks, on every rank."""
         return gather_json(self.world, value)
 
     def agree(self, act: Callable[[], Any]) -> Any:
-        """Do something on every rank; where one of them cannot, all of them raise what it did."""
+        """Call `act` on every rank; if it fails on one of them, every rank raises that error."""
         job = _Job(None)
         found = job.run(act)
         self._raise_failure(job, gather_json(self.world, job.outcome()))
@@ -142,7 +142,7 @@ class Crew:
 
 
 class _Job:
-    """The work in its thread; nothing where this rank only waits."""
+    """The work in its thread; finished from the beginning on a rank that only waits."""
 
     def __init__(self, work: Work | None) -> None:
         self.activity = Activity()
@@ -186,12 +186,12 @@ class _Job:
 
 
 def _node_key() -> str:
-    """Tell one node from the other; in containers all hosts may have one name, pretend nodes have one kernel."""
+    """Identify this node: containers may all have the same host name, and pretend nodes share one kernel."""
     return f"{node_name()} {identity()['boot_id']}"
 
 
 class _Line:
-    """A line about progress now and then, by rank 0, for all nodes together."""
+    """Progress lines that rank 0 prints every few seconds, for all nodes together."""
 
     def __init__(self, what: str, world: World) -> None:
         self._what, self._is_main, self._nodes = what, world.is_main, world.num_nodes

@@ -1,4 +1,4 @@
-"""The sensors of this rank: which GPU is ours, who reads for the node, and where the readings go."""
+"""The sensors of this rank: which GPU it uses, which rank reads the node's sensors, and who receives the readings."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ def build_sampler(
     heartbeat: Heartbeat,
     metrics: MetricsWriter | None,
 ) -> Sampler:
-    """Build the sampler of this rank; it begins to read when it is entered.
+    """Build the sampler of this rank; it starts reading when it is entered as a context manager.
 
     Parameters
     ----------
     run : RunDir
     monitor : MonitorSection
     world : World
-        The first rank of a node reads what the node has once.
+        The first rank of a node reads the sensors that the node has only once.
     device : torch.device
-        Its GPU is found by UUID: CUDA's first device may be any of the driver's.
+        Its GPU is found by UUID, because CUDA and the driver may number devices differently.
     attempt : int
     heartbeat : Heartbeat
-        Knows the step.
+        Holds the current step.
     metrics : MetricsWriter or None
         Only on rank 0.
     """
@@ -77,7 +77,7 @@ def build_sampler(
 
 
 def _own_gpu(device: torch.device) -> tuple[NvmlGpu | None, str]:
-    """Return the GPU this rank computes on as its driver knows it, or why there is none; neither for a CPU."""
+    """Return the driver's handle of this rank's GPU, or None and the reason; None without a reason on a CPU."""
     if device.type != "cuda":
         return None, ""
     uuid = getattr(torch.cuda.get_device_properties(device), "uuid", None)  # since torch 2.4
@@ -85,13 +85,13 @@ def _own_gpu(device: torch.device) -> tuple[NvmlGpu | None, str]:
 
 
 def energy_fields(run: RunDir, num_spectra: int) -> dict[str, float]:
-    """Return the energy of all ranks and attempts of a run for its last event; nothing where none was measured.
+    """Return the energy of all ranks and attempts of a run for its last event; empty where none was measured.
 
     Parameters
     ----------
     run : RunDir
     num_spectra : int
-        Seen in training.
+        Number of spectra seen in training.
     """
     energy = sum_up(read_ledgers(run))
     if energy.joules is None:
@@ -102,7 +102,7 @@ def energy_fields(run: RunDir, num_spectra: int) -> dict[str, float]:
 
 
 def subscribe_prometheus(run: RunDir, monitor: MonitorSection, world: World, metrics: MetricsWriter, step: int) -> None:
-    """Let Prometheus follow the metrics, where the profile says so; what is missing for it costs no run.
+    """Export the metrics to Prometheus if the profile asks for it; if that fails, the run continues without.
 
     Parameters
     ----------
@@ -111,7 +111,7 @@ def subscribe_prometheus(run: RunDir, monitor: MonitorSection, world: World, met
     world : World
     metrics : MetricsWriter
     step : int
-        At which this attempt starts.
+        First step of this attempt.
     """
     if monitor.prometheus_textfile is None and monitor.prometheus_port is None:
         return

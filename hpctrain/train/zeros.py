@@ -1,4 +1,4 @@
-"""Pruned weights that stay pruned (``train.keep_zeros``): their gradient is 0, so their moments and they stay 0."""
+"""Keep pruned weights at 0 (``train.keep_zeros``): their gradient is set to 0, so their moments stay 0 as well."""
 
 from __future__ import annotations
 
@@ -7,26 +7,26 @@ from collections.abc import Sequence
 import torch
 
 Mask = tuple[torch.nn.Parameter, torch.Tensor]
-"""A parameter, and of its shape and type: 0 where it stays 0, 1 elsewhere."""
+"""A parameter and its mask, of the same shape and dtype: 0 where the weight stays 0, 1 elsewhere."""
 
 
 def find_zeros(parameters: Sequence[torch.nn.Parameter]) -> list[Mask]:
-    """Return the masks of the matrices and filters that hold zeros.
+    """Return the masks of the matrices and filters that contain zeros.
 
-    The weights must be those the run starts from, not those of a checkpoint: a weight that is 0 by chance later is not
-    pruned, and a resumed attempt would otherwise take it for one.
+    Call it with the weights that the run starts from, never with those of a checkpoint: a weight that becomes 0 by
+    chance later is not pruned, but a resumed attempt would treat it as pruned.
 
     Parameters
     ----------
     parameters : sequence of Parameter
-        Those with fewer than two dimensions (biases) are passed over.
+        Those with fewer than two dimensions (biases) are skipped.
     """
     masks = [(parameter, (parameter.detach() != 0).to(parameter.dtype)) for parameter in parameters]
     return [(parameter, mask) for parameter, mask in masks if parameter.dim() >= 2 and not bool(mask.all())]
 
 
 def mask_gradients(masks: Sequence[Mask]) -> None:
-    """Take the gradient from the weights that stay 0, before its norm is measured and moments are made of it."""
+    """Zero the gradient of the weights that stay 0, before its norm is taken and the moments are updated."""
     for parameter, mask in masks:
         if parameter.grad is not None:
             parameter.grad.mul_(mask)

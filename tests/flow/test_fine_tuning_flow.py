@@ -93,7 +93,7 @@ def test_a_run_goes_on_without_what_it_started_from_and_begins_anew_only_with_it
 def test_a_pattern_that_fits_nothing_ends_the_run_with_the_names_there_are(make_run, start):
     ranks = start(make_run(train={"freeze": ["encoder.blok.*"]}))
     assert ranks.wait() == [2]
-    assert "'encoder.blok.*' fits no weight; the network has encoder.blocks.0.conv" in ranks.stderr
+    assert "'encoder.blok.*' matches no weight; the modules of the network are encoder.blocks.0.conv" in ranks.stderr
     assert "Traceback" not in ranks.stderr
 
 

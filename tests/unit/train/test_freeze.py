@@ -39,7 +39,8 @@ def test_every_pattern_that_fits_nothing_is_named_with_what_there_is(model):
     with pytest.raises(ProfileError) as caught:
         freeze(model, ["encoder.block.*", "decoder", "head"])
     assert [problem.message for problem in caught.value.problems] == [
-        f"'{pattern}' fits no weight; the network has encoder.blocks.0, encoder.blocks.1, encoder.head, decoder"
+        f"'{pattern}' matches no weight; "
+        "the modules of the network are encoder.blocks.0, encoder.blocks.1, encoder.head, decoder"
         for pattern in ("encoder.block.*", "head")
     ]
 
