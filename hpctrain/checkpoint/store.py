@@ -4,9 +4,10 @@
 
     checkpoints/step-00001200/   model.safetensors  optimizer.safetensors  state.json  MANIFEST.json
 
-Everything is written to a hidden sibling, each file is fsynced, the manifest last, then the directory; one rename makes
-it visible and the parent is fsynced. Nothing is removed before the new one stands. Loading believes only a directory
-whose every byte agrees with its manifest, and walks back to the newest that does.
+A writer fills a hidden sibling directory: it fsyncs each file, writes the manifest last, then fsyncs the directory. One
+rename makes the checkpoint visible, and the writer fsyncs the parent. The newest whole checkpoint is never removed
+before a newer one is whole. A reader accepts only a directory whose every byte agrees with its manifest, and goes back
+to the newest one that does.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,19 +32,20 @@ FORMAT = 1
 MANIFEST = "MANIFEST.json"
 _NAME = re.compile(r"^step-(\d{8,})$")
 _LEFTOVER = re.compile(r"^\.step-\d+\.(\d+)\.\d+$")
-_ASIDE = "rejected-"
+REJECTED = "rejected-"
+"""Beginning of the new name of a damaged checkpoint."""
 
 
 @dataclass(frozen=True)
 class Rejected:
-    """A directory that is there but cannot be believed, and why."""
+    """A directory that is there but is not a whole checkpoint, and why."""
 
     path: Path
     reason: str
 
 
 def checkpoint_path(run: RunDir, step: int) -> Path:
-    """Return where the checkpoint of a step stands or would stand."""
+    """Return the directory of the checkpoint of a step, whether it exists or not."""
     return run.checkpoints / _name(step)
 
 
@@ -63,12 +65,12 @@ def list_checkpoints(run: RunDir) -> list[tuple[int, Path]]:
 
 
 def verify(path: Path) -> str | None:
-    """Return what is wrong with a checkpoint directory, or None when every byte is as it was written."""
+    """Return what is wrong with a checkpoint directory; None if every byte is as it was written."""
     try:
         content = (path / MANIFEST).read_bytes()
         manifest = json.loads(content)
         files = manifest["files"]
-        # The manifest vouches for itself too: for its values by a checksum, for its every byte by having one spelling.
+        # The manifest is checked too: a checksum covers its values, and only one spelling of them is accepted.
         if content != _manifest_text(manifest["format"], manifest["step"], files).encode():
             return f"{MANIFEST} is damaged"
         if manifest["format"] != FORMAT:
@@ -88,20 +90,20 @@ def verify(path: Path) -> str | None:
                 return f"{name} does not have the SHA-256 of its manifest"
     except FileNotFoundError as error:
         return f"{Path(error.filename).name} is missing"
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         return f"cannot be read: {error!r}"
     return None
 
 
 def _manifest_text(version: int, step: int, files: Mapping[str, Any]) -> str:
-    """Return the one way to write a manifest, its checksum included."""
+    """Return the only accepted text of a manifest, its checksum included."""
     facts = {"format": version, "step": step, "files": files}
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
     return json.dumps({**facts, "sha256": digest}, indent=1, sort_keys=True) + "\n"
 
 
 def newest_whole(run: RunDir) -> tuple[int | None, list[Rejected]]:
-    """Return the newest checkpoint that verifies, and the newer ones that do not.
+    """Return the newest whole checkpoint, and the newer ones that are not whole.
 
     Returns
     -------
@@ -119,28 +121,28 @@ def newest_whole(run: RunDir) -> tuple[int | None, list[Rejected]]:
 
 
 def clear_leftovers(run: RunDir, attempt: int) -> tuple[list[Path], list[Rejected]]:
-    """Remove what killed or failed writers, up to those of `attempt`, left half written or half removed.
+    """Remove what killed or failed writers of this or older attempts left half written or half removed.
 
     Returns
     -------
     cleared : list of Path
     stuck : list of Rejected
-        What could not be removed, and why; it holds disk space, nothing else.
+        What could not be removed, and why. It takes disk space and does no other harm.
     """
     cleared, stuck = [], []
     for path in sorted(run.checkpoints.glob(".step-*")):
         owner = _LEFTOVER.match(path.name)
         if owner and int(owner[1]) > attempt:
-            continue  # a newer attempt is writing it: this one was replaced and does not know it yet
-        if (reason := _remove(path)) is None:
+            continue  # a newer attempt is writing it; this attempt was replaced and has not noticed yet
+        if (reason := remove_directory(path)) is None:
             cleared.append(path)
         else:
             stuck.append(Rejected(path, reason))
     return cleared, stuck
 
 
-def _remove(path: Path) -> str | None:
-    """Remove a directory; return why it could not be, or None."""
+def remove_directory(path: Path) -> str | None:
+    """Remove a directory; return why it could not be removed, or None."""
     try:
         shutil.rmtree(path)
     except FileNotFoundError:
@@ -151,20 +153,22 @@ def _remove(path: Path) -> str | None:
 
 
 def set_aside(rejected: list[Rejected]) -> None:
-    """Give checkpoints that cannot be believed another name, so that they count nowhere as the newest ones.
+    """Rename damaged checkpoints, so that nothing takes them for the newest ones.
 
-    They stay for whoever wants to look, until :func:`prune` finds that another one stands.
+    They can be inspected until the next checkpoint is saved; then retention removes them.
     """
     for item in rejected:
-        target = item.path.with_name(f"{_ASIDE}{item.path.name}")
-        _remove(target)
+        target = item.path.with_name(f"{REJECTED}{item.path.name}")
+        if target.is_symlink() or target.is_file():
+            target.unlink()
+        remove_directory(target)
         os.rename(item.path, target)
 
 
 def write_checkpoint(
     run: RunDir, step: int, tensors: Mapping[str, Mapping[str, torch.Tensor]], state: Mapping[str, Any], attempt: int
 ) -> int:
-    """Write one checkpoint so that it is whole or not there; return its size [byte].
+    """Write one checkpoint, whole or not at all; return its size [byte].
 
     Parameters
     ----------
@@ -174,19 +178,19 @@ def write_checkpoint(
     tensors : mapping
         File name without ending (``model``, ``optimizer``, ``ema``) to its named CPU tensors.
     state : mapping
-        What else belongs to the state; JSON.
+        The rest of the state, as JSON values.
     attempt : int
-        The writer's attempt; one that a newer attempt has replaced may not publish.
+        Number of the writer's attempt. An attempt that a newer one has replaced may not save.
 
     Raises
     ------
     CheckpointError
         A newer attempt owns the run directory.
     OSError
-        The disk is full or the directory cannot be written; the checkpoints that stand are untouched.
+        The disk is full or the directory cannot be written. The older checkpoints are untouched.
     """
     refuse_if_replaced(run, attempt)
-    clear_leftovers(run, attempt)  # of a save that failed: it would take the room this one needs
+    clear_leftovers(run, attempt)  # of a save that failed: they would take the room that this one needs
     final = checkpoint_path(run, step)
     temporary = run.checkpoints / f".{final.name}.{attempt:04d}.{os.getpid()}"
     try:
@@ -209,14 +213,14 @@ def write_checkpoint(
 
 def _publish(temporary: Path, final: Path) -> None:
     if final.exists():
-        # The same step was reached again after a walk-back: a whole one has the same bits, a damaged one goes.
+        # The run reached this step again after going back. A whole checkpoint has the same bits and stays.
         if verify(final) is None:
             shutil.rmtree(temporary)
             return
         damaged = final.with_name(f".{final.name}.damaged.{os.getpid()}")
         os.rename(final, damaged)
         os.rename(temporary, final)
-        _remove(damaged)
+        remove_directory(damaged)
     else:
         os.rename(temporary, final)
     fsync_directory(final.parent)
@@ -225,55 +229,11 @@ def _publish(temporary: Path, final: Path) -> None:
 def refuse_if_replaced(run: RunDir, attempt: int) -> None:
     """Raise CheckpointError when a newer attempt than `attempt` has taken the run directory.
 
-    A node that was cut off from the network lives on, unseen by Slurm, while the job runs again elsewhere.
+    The processes of a node that was cut off from the network may still run when Slurm starts the job again elsewhere.
     """
     newest = run.newest_attempt()
     if newest > attempt:
         raise CheckpointError(f"{run.path}: attempt {attempt} was replaced by attempt {newest}; this one may not save")
-
-
-def prune(run: RunDir, keep_last: int, keep_every_steps: int | None, best_step: int | None) -> Iterator[Path]:
-    """Remove the checkpoints that retention does not keep, oldest first, and yield each.
-
-    Parameters
-    ----------
-    run : RunDir
-    keep_last : int
-        Newest ones to keep.
-    keep_every_steps : int or None
-        Steps that are a multiple of this stay for good.
-    best_step : int or None
-        Stays too.
-    """
-    unwanted = [
-        path
-        for step, path in list_checkpoints(run)[keep_last:]
-        if step != best_step and not (keep_every_steps and step % keep_every_steps == 0)
-    ]
-    for path in [*sorted(run.checkpoints.glob(f"{_ASIDE}step-*")), *reversed(unwanted)]:
-        # Hidden first: a removal that is cut short must not leave a visible directory without its files.
-        hidden = path.with_name(f".{path.name.removeprefix(_ASIDE)}.removed")
-        _remove(hidden)
-        os.rename(path, hidden)
-        shutil.rmtree(hidden)
-        yield path
-
-
-def make_room(run: RunDir, keep_last: int, keep_every_steps: int | None, best_step: int | None) -> list[Path]:
-    """Remove on a full disk what retention would remove anyway if only the next checkpoint could be written.
-
-    Without it a disk that is filled by exactly the checkpoints to keep would never take another one. The newest one
-    stays and is verified first; where it is the only one to keep nothing is removed.
-
-    Returns
-    -------
-    list of Path
-        What was removed; the arguments are those of :func:`prune`.
-    """
-    standing = list_checkpoints(run)
-    if keep_last < 2 or not standing or verify(standing[0][1]) is not None:
-        return []
-    return list(prune(run, keep_last - 1, keep_every_steps, best_step))
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, dict[str, torch.Tensor]], dict[str, Any]]:

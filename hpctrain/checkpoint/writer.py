@@ -1,6 +1,6 @@
-"""Saving while training goes on: copy the state to host buffers the writer owns, return, write in a thread.
+"""Save while training goes on: copy the state to host buffers of the writer, return, and write in a thread.
 
-One write is in flight at most. The copy is what the training loop waits for; the bytes on disk are those of the step
+At most one write is in flight. The training loop waits for the copy only. The bytes on disk are those of the step
 boundary, whatever the optimizer does meanwhile.
 """
 
@@ -14,12 +14,14 @@ from typing import Any
 
 import torch
 
-from hpctrain.checkpoint.store import make_room, prune, refuse_if_replaced, write_checkpoint
+from hpctrain.checkpoint.retention import make_room, prune
+from hpctrain.checkpoint.store import refuse_if_replaced, write_checkpoint
 from hpctrain.errors import CheckpointError
 from hpctrain.profile.schema import CheckpointSection
 from hpctrain.rundir import RunDir
 
-_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+"""A full disk and an exhausted quota; only then may older checkpoints go to make room."""
 
 Tensors = Mapping[str, Mapping[str, torch.Tensor]]
 
@@ -33,9 +35,9 @@ class CheckpointWriter:
     section : CheckpointSection
         Retention, and whether to write in a thread.
     attempt : int
-        Number of this attempt, the fence against older ones.
+        Number of this attempt; an older attempt may not save over it.
     report : callable
-        Called with (event name, step, fields) as metrics events, from the training thread only.
+        Called with the event name, the step and the fields of a metrics event, from the training thread only.
     """
 
     def __init__(
@@ -58,14 +60,14 @@ class CheckpointWriter:
         state : mapping
             JSON values.
         best_step : int or None
-            Checkpoint that retention must keep.
+            Checkpoint that retention keeps.
         wait : bool
-            Return only when it is on disk, as the last save of an attempt must be.
+            Return only when the checkpoint is on disk; the last save of an attempt needs that.
 
         Raises
         ------
         CheckpointError
-            A newer attempt owns the run, or (with `wait`) the state could not be written.
+            A newer attempt owns the run directory, or (with `wait`) the state could not be written.
         """
         started = time.perf_counter()
         self.finish()  # the buffers belong to the write in flight until it ends
@@ -109,14 +111,9 @@ class CheckpointWriter:
         started = time.perf_counter()
         retention = (self._section.keep_last, self._section.keep_every_steps, best_step)
         fields: dict[str, Any] = {"path": f"checkpoints/step-{step:08d}"}
+        made_room: list[str] = []
         try:
-            try:
-                size = write_checkpoint(self._run, step, tensors, state, self._attempt)
-            except OSError as error:
-                if error.errno not in _DISK_FULL or not (removed := make_room(self._run, *retention)):
-                    raise
-                fields["made_room"] = [path.name for path in removed]
-                size = write_checkpoint(self._run, step, tensors, state, self._attempt)
+            size = self._write_or_make_room(step, tensors, state, retention, made_room)
             fields |= self._retain(retention)
             fields |= {
                 "seconds": round(time.perf_counter() - started, 4),
@@ -124,13 +121,41 @@ class CheckpointWriter:
                 "bytes": size,
             }
             self._outcome = ("checkpoint", step, fields)
-        except OSError as error:  # a full disk costs this checkpoint, never the older ones and never the run
-            self._outcome = ("checkpoint_failed", step, {"error": f"{type(error).__name__}: {error}"})
-        except BaseException as error:  # a thread's error must reach the training loop, whatever it is
+        except OSError as error:  # a full disk costs this checkpoint, never the newest whole one and never the run
+            text = f"{type(error).__name__}: {error}"
+            if error.errno in DISK_FULL:
+                text += "; the disk has no room for another checkpoint beside the newest one"
+            self._outcome = ("checkpoint_failed", step, {"error": text})
+        except BaseException as error:  # an error of the thread must reach the training loop, whatever it is
             self._error = error
+        if made_room and self._outcome is not None:
+            self._outcome[2]["made_room"] = made_room
+
+    def _write_or_make_room(
+        self,
+        step: int,
+        tensors: Tensors,
+        state: dict[str, Any],
+        retention: tuple[int, int | None, int | None],
+        made_room: list[str],
+    ) -> int:
+        """Write the checkpoint and return its size [byte]; on a full disk, remove older ones until it fits.
+
+        The names of those that were removed are added to `made_room`.
+        """
+        while True:
+            try:
+                return write_checkpoint(self._run, step, tensors, state, self._attempt)
+            except OSError as error:
+                if error.errno not in DISK_FULL:
+                    raise
+                refuse_if_replaced(self._run, self._attempt)
+                if (removed := make_room(self._run, *retention)) is None:
+                    raise
+                made_room.append(removed.name)
 
     def _retain(self, retention: tuple[int, int | None, int | None]) -> dict[str, str]:
-        """Remove what is no longer kept; what goes wrong there takes nothing from the checkpoint that now stands."""
+        """Remove what retention no longer keeps; an error there does not harm the new checkpoint."""
         try:
             refuse_if_replaced(self._run, self._attempt)
             for _ in prune(self._run, *retention):
@@ -148,6 +173,6 @@ class CheckpointWriter:
             self._report(name, step, fields)
             if name == "checkpoint_failed" and must_be_saved:
                 raise CheckpointError(
-                    f"{self._run.checkpoints}: step {step} could not be saved: {fields['error']}\n  the checkpoints "
-                    "that stand are whole; when the disk takes data again, start the run again and it goes on from them"
+                    f"{self._run.checkpoints}: step {step} could not be saved: {fields['error']}\n  the older "
+                    "checkpoints are untouched; free some room, then start the run again: it resumes from the newest"
                 )

@@ -228,7 +228,12 @@ def _started(record: dict[str, Any], fields: dict[str, Any]) -> str:
 def _checkpoint(record: dict[str, Any], fields: dict[str, Any]) -> str:
     size = f", {format_bytes(fields['bytes'])}" if fields.get("bytes") else ""
     seconds = f" in {fields['seconds']:.2g} s" if fields.get("seconds") is not None else ""
-    return f"checkpoint at step {record['step']}{size}{seconds}"
+    return f"checkpoint at step {record['step']}{size}{seconds}{_made_room(fields)}"
+
+
+def _made_room(fields: dict[str, Any]) -> str:
+    removed = fields.get("made_room")
+    return f"; the disk was full: removed {', '.join(removed)}" if removed else ""
 
 
 def _resumed(record: dict[str, Any], fields: dict[str, Any]) -> str:
@@ -294,7 +299,9 @@ _EVENT_TEXTS: dict[str, Callable[[dict[str, Any], dict[str, Any]], str]] = {
     "data": _data,
     "resumed": _resumed,
     "checkpoint": _checkpoint,
-    "checkpoint_failed": lambda record, f: f"checkpoint at step {record['step']} FAILED: {f.get('error', f)}",
+    "checkpoint_failed": lambda record, f: (
+        f"checkpoint at step {record['step']} FAILED: {f.get('error', f)}{_made_room(f)}"
+    ),
     "checkpoint_rejected": lambda record, f: f"checkpoint {f.get('path')} rejected: {f.get('reason')}",
     "staged": _staged,
     "stage_fell_back": lambda record, f: f"NOT staged on {f.get('node')}, which reads the originals: {f.get('reason')}",

@@ -11,13 +11,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from hpctrain.checkpoint.retention import prune
 from hpctrain.checkpoint.store import (
     MANIFEST,
     checkpoint_path,
     clear_leftovers,
     list_checkpoints,
     newest_whole,
-    prune,
     read_checkpoint,
     set_aside,
     verify,
@@ -224,7 +224,8 @@ def test_a_writer_killed_at_any_moment_leaves_the_old_checkpoint_whole(run):
     program = textwrap.dedent(
         """
         import os, random, signal, sys, time, torch
-        from hpctrain.checkpoint.store import newest_whole, prune, write_checkpoint
+        from hpctrain.checkpoint.retention import prune
+        from hpctrain.checkpoint.store import newest_whole, write_checkpoint
         from hpctrain.rundir import RunDir
         run = RunDir(sys.argv[1])
         draw = random.Random(1)

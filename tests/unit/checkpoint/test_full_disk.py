@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -9,9 +10,10 @@ import pytest
 import torch
 
 from hpctrain.checkpoint.lease import take_lease
-from hpctrain.checkpoint.store import list_checkpoints, newest_whole
+from hpctrain.checkpoint.store import list_checkpoints, newest_whole, set_aside
 from hpctrain.checkpoint.writer import CheckpointWriter
 from hpctrain.errors import CheckpointError
+from hpctrain.metrics.progress import describe_event
 from hpctrain.profile.schema import CheckpointSection
 from hpctrain.rundir import RunDir
 
@@ -47,6 +49,11 @@ def read_only(disk):
         yield
     finally:
         subprocess.run(["mount", "-o", "remount,rw", str(disk)], check=True)
+
+
+def record_of(event):
+    name, step, fields = event
+    return {"kind": "event", "event": name, "step": step, **fields}
 
 
 def steps(run):
@@ -102,23 +109,103 @@ def test_retention_that_fills_the_disk_by_itself_makes_room_and_the_run_goes_on_
     assert steps(run) == [9, 10, 11, 12]
 
 
-def test_room_is_made_only_of_what_retention_would_remove_anyway(run, disk):
-    """Never the best, never every m-th, and never the only one that stands."""
-    writer, told = make_writer(run, keep_last=2, keep_every_steps=4)
+@pytest.mark.parametrize("wait", [False, True], ids=["background", "last"])
+def test_room_for_one_checkpoint_beside_the_newest_whole_one_is_enough_to_go_on(make_disk, wait):
+    run = RunDir.create(make_disk(256), "test", "run")  # room for two, and five are to be kept
+    writer, told = make_writer(run, keep_last=5)
+    for step in range(1, 9):
+        writer.save(step, tensors(step), {}, None, wait=wait)
+        writer.finish()
+        assert newest_whole(run) == (step, [])
+    assert [event[0] for event in told] == ["checkpoint"] * 8
+    assert told[-1][2]["made_room"] == ["step-00000006"]
+    assert steps(run) == [7, 8]
+    assert "the disk was full: removed step-00000006" in describe_event(record_of(told[-1]))
+
+
+def test_the_best_one_is_the_last_to_go_and_those_kept_for_good_the_last_but_one(run, disk):
+    writer, told = make_writer(run, keep_last=1, keep_every_steps=4)
     for step in (4, 5, 6):
         writer.save(step, tensors(step), {}, best_step=5, wait=True)
     assert steps(run) == [4, 5, 6]
+    for step, removed, left in ((7, [4], [5, 6, 7]), (9, [6], [5, 7, 9]), (10, [7], [5, 9, 10])):
+        fill(disk)
+        writer, told = make_writer(run, keep_last=3, keep_every_steps=4)
+        writer.save(step, tensors(step), {}, 5, wait=False)
+        writer.finish()
+        assert told[-1][2]["made_room"] == [f"step-{number:08d}" for number in removed]
+        assert steps(run) == left
+    for step in (11, 13, 14):
+        fill(disk)
+        writer.save(step, tensors(step), {}, 5, wait=True)
+    assert steps(run) == [5, 13, 14]
+    (disk / "other-job").unlink()
+    shutil.rmtree(run.checkpoints / "step-00000013")
     fill(disk)
-    writer.save(7, tensors(7), {}, 5, wait=False)
-    writer.finish()
-    assert told[-1][0] == "checkpoint_failed"
-    assert steps(run) == [4, 5, 6]
+    writer.save(15, tensors(15), {}, 5, wait=True)
+    assert told[-1][2]["made_room"] == ["step-00000005"]
+    assert steps(run) == [14, 15]
 
-    writer, told = make_writer(run, keep_last=1)
-    writer.save(8, tensors(8), {}, None, wait=False)
+
+def test_a_rejected_checkpoint_goes_before_any_whole_one(run, disk):
+    writer, told = make_writer(run, keep_last=3)
+    for step in (1, 2):
+        writer.save(step, tensors(step), {}, None, wait=True)
+    (run.checkpoints / "step-00000002" / "state.json").write_text("{")
+    set_aside(newest_whole(run)[1])
+    fill(disk)
+    writer.save(3, tensors(3), {}, None, wait=True)
+    assert told[-1][2]["made_room"] == ["rejected-step-00000002"]
+    assert steps(run) == [1, 3]
+
+
+def test_a_damaged_newest_checkpoint_does_not_cost_the_newest_whole_one(run, disk):
+    writer, told = make_writer(run, keep_last=3)
+    for step in (1, 2, 3):
+        writer.save(step, tensors(step), {}, None, wait=True)
+    (run.checkpoints / "step-00000003" / "state.json").write_text("{")
+    fill(disk)
+    writer.save(4, tensors(4), {}, None, wait=True)
+    assert told[-1][2]["made_room"] == ["step-00000003"]
+    assert steps(run) == [1, 2, 4]
+
+
+def test_where_only_one_checkpoint_fits_it_stays_and_the_run_goes_on(make_disk):
+    run = RunDir.create(make_disk(160), "test", "run")
+    writer, told = make_writer(run, keep_last=3)
+    for step in (1, 2, 3):
+        writer.save(step, tensors(step), {}, None, wait=False)
+        writer.finish()
+    assert [event[0] for event in told] == ["checkpoint", "checkpoint_failed", "checkpoint_failed"]
+    assert told[-1][2]["error"].endswith("the disk has no room for another checkpoint beside the newest one")
+    assert newest_whole(run) == (1, [])
+    with pytest.raises(CheckpointError, match="the older checkpoints are untouched; free some room") as error:
+        writer.save(4, tensors(4), {}, None, wait=True)
+    assert error.value.exit_code == 5
+    assert newest_whole(run) == (1, [])
+
+
+def test_nothing_is_removed_where_that_would_not_make_enough_room(run, disk):
+    """The next checkpoint is larger than everything that may go; no older one is lost for nothing."""
+    writer, told = make_writer(run, keep_last=3)
+    writer.save(1, tensors(1), {}, None, wait=True)
+    larger = {"model": {"w": torch.zeros(3 * CHECKPOINT_BYTES // 4)}}
+    writer.save(2, larger, {}, None, wait=True)
+    writer.save(3, larger, {}, None, wait=False)
     writer.finish()
     assert told[-1][0] == "checkpoint_failed"
-    assert newest_whole(run) == (6, [])
+    assert steps(run) == [1, 2]
+
+
+def test_other_errors_than_a_full_disk_never_make_room(run, disk):
+    writer, told = make_writer(run, keep_last=3)
+    for step in (1, 2):
+        writer.save(step, tensors(step), {}, None, wait=True)
+    with read_only(disk):
+        writer.save(3, tensors(3), {}, None, wait=False)
+        writer.finish()
+    assert "made_room" not in told[-1][2]
+    assert steps(run) == [1, 2]
 
 
 def test_a_read_only_directory_costs_saves_and_refuses_a_new_attempt_in_one_line(run, disk):
