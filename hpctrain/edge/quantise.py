@@ -1,19 +1,25 @@
-"""Smaller numbers in an ONNX file: INT8 or FP16 for convolutions and matrix products, float32 for all else.
+"""Write an ONNX file in INT8 or FP16: convolutions and matrix products are rounded, all else stays float32.
 
-Convolutions and products hold nearly all weights and arithmetic. What stands between them here (normalisation by masked
-sums over thousands of pixels, softmax over wavelength, arcsinh) loses more from small numbers than it gains. The
-products that put out or take in a short output, such as the latents, stay in float32 too: they cost nothing and would
-be wrong directly.
+Convolutions and products hold nearly all weights and arithmetic. The operations between them (normalisation by masked
+sums over thousands of pixels, softmax over wavelength, arcsinh) would lose more accuracy than they gain speed. Products
+that compute or read a short output, such as the latent vectors, stay in float32 too: they cost little time, and their
+rounding would show directly in the results.
 
-INT8 is written as QuantizeLinear and DequantizeLinear around each operation: symmetric around zero, weights per output
-channel, activations per tensor by the largest value in calibration. That is what TensorRT reads [1]_; onnxruntime's
-integer kernels understand a form of it that differs in details.
+INT8 is written as QuantizeLinear and DequantizeLinear around each operation. It is symmetric around zero. Weights have
+one step per output channel. Activations have one step per tensor, from the largest value in calibration. TensorRT reads
+this form [1]_; the integer kernels of onnxruntime need a form that differs in details.
+
+x86 CPUs with AVX2 or AVX-512 but without VNNI multiply an unsigned activation by a signed weight with VPMADDUBSW. This
+instruction adds two neighbouring products in 16 bits and saturates [3]_. Full 8-bit weights make it overflow, and the
+latent vectors are then wrong by a third of their spread. The weights written here for onnxruntime are small enough that
+no two of one output channel can overflow (see `LARGEST_PAIR`), so every CPU computes the same sums.
 
 References
 ----------
 .. [1] TensorRT documentation, "Explicit quantization": Q/DQ nodes, zero points of 0, INT8 weights behind a DQ.
 .. [2] Wu et al. 2020, "Integer quantization for deep learning inference", arXiv:2004.09602: per-channel weights,
    per-tensor activations by their maximum.
+.. [3] Intel 64 and IA-32 Architectures Software Developer's Manual, volume 2, "PMADDUBSW".
 """
 
 from __future__ import annotations
@@ -33,26 +39,32 @@ QUANTISED_OPERATIONS = ("Conv", "Gemm")
 SHORT_OUTPUT = 64
 """Outputs of the network with no more values than this per spectrum are never rounded."""
 
+LARGEST_PAIR = 128
+"""Largest sum of two weights of one output channel that have the same sign, in steps.
+
+An activation is at most 255, and 255 * 128 = 32640 fits in 16 signed bits. The sum of any two products therefore
+fits, in whatever order a kernel pairs the weights."""
+
 _BATCH = 8
-"""Spectra of one calibration call: what the network puts out in between is in memory at once."""
+"""Spectra of one calibration call: all intermediate outputs of a call are in memory at once."""
 
 _LARGEST = 127
-"""Of a symmetric 8-bit number; -128 is not used."""
+"""Largest symmetric 8-bit number; -128 is not used."""
 
 _UNSIGNED_ZERO = 128
-"""Activations are symmetric for onnxruntime, too, but unsigned: its integer convolution on x86 takes no others."""
+"""Activations for onnxruntime are symmetric too, but unsigned: its integer convolution on x86 reads no others."""
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """What calibration spectra show of the layers.
+    """Ranges and sizes of the layers, measured on the calibration spectra.
 
     Parameters
     ----------
     largest : dict of float
-        Largest absolute value of each tensor that a layer takes in or puts out, by name.
+        Largest absolute value of each tensor that a layer reads or computes, by name.
     share : dict of float
-        Of each layer, the larger of its share of all weights and of all multiplications.
+        For each layer, its share of all weights or of all multiplications, whichever is larger.
     """
 
     largest: dict[str, float]
@@ -79,24 +91,24 @@ def name_operations(source: Path, target: Path) -> list[str]:
         for node in model.graph.node
         if node.op_type in QUANTISED_OPERATIONS
         and node.input[1] in weights
-        # A product that takes them in would have them rounded for it, and they would come out rounded.
+        # A product that reads a short output would have it rounded, and the network would return it rounded.
         and not short & {*node.input, *node.output}
     ]
 
 
 def calibrate(source: Path, layers: Collection[str], feeds: Mapping[str, np.ndarray], scratch: Path) -> Calibration:
-    """Run calibration spectra through a float32 graph and note what matters.
+    """Run calibration spectra through a float32 graph and measure its ranges.
 
     Parameters
     ----------
     source : Path
         ONNX file with names, from :func:`name_operations`.
     layers : collection of str
-        From there, too.
+        Names from there too.
     feeds : mapping of ndarray
         Inputs of the network for the calibration spectra.
     scratch : Path
-        Folder for a graph that shows these tensors.
+        Folder for a temporary graph that has these tensors as outputs.
     """
     (onnx,) = need("onnx")
     model = onnx.load(source)
@@ -131,14 +143,19 @@ def write_int8(
     Parameters
     ----------
     source, target : Path
-        ONNX files: float32 with names, and what is to be written.
+        ONNX files: the float32 graph with names, and the file to write.
     layers : collection of str
         Operations to quantise.
     calibration : Calibration
     for_tensorrt : bool
-        Weights stay float32 before a QuantizeLinear of their own and biases float32, as TensorRT of every version reads
-        them. Otherwise weights are stored as 8-bit numbers, a quarter of the size, biases as 32-bit ones, and what
-        a convolution puts out is quantised too: onnxruntime has integer kernels for that form.
+        Weights stay float32 before a QuantizeLinear of their own, and biases stay float32, because every version of
+        TensorRT reads that. Otherwise weights are stored as 8-bit integers, a quarter of the size, and biases as 32-bit
+        integers; the outputs of convolutions are rounded too. onnxruntime has integer kernels for that form.
+
+    Notes
+    -----
+    TensorRT multiplies signed by signed numbers and adds in 32 bits, so its weights use the whole range of 8 bits. For
+    onnxruntime the step of an output channel is as large as `LARGEST_PAIR` needs.
     """
     (onnx,) = need("onnx")
     model = onnx.load(source)
@@ -166,18 +183,18 @@ def write_int8(
 
 
 def write_fp16(source: Path, target: Path, skip: Collection[str] = ()) -> None:
-    """Compute convolutions and products in float16, with weights stored as such; all else stays as it is.
+    """Compute convolutions and products in float16 and store their weights in float16; all else stays as it is.
 
     Parameters
     ----------
     source, target : Path
         ONNX files; may be the same.
     skip : collection of str
-        Operations to leave alone.
+        Operations to keep as they are.
 
     Notes
     -----
-    Types are explicit: a Cast stands before and behind each operation, so a strongly typed TensorRT engine and
+    Types are explicit: a Cast comes before and after each operation, so a strongly typed TensorRT engine and
     onnxruntime agree on them. Weights beyond the range of float16 (65504) become infinite and fail every gate.
     """
     (onnx,) = need("onnx")
@@ -198,14 +215,14 @@ def write_fp16(source: Path, target: Path, skip: Collection[str] = ()) -> None:
 
 
 class _Editor:
-    """A graph that is written anew, operation by operation.
+    """Writes a graph anew, operation by operation.
 
     Parameters
     ----------
     onnx : module
     graph : onnx.GraphProto
     activation_zero : int
-        What stands for 0 in a rounded activation: 0 of a signed number, or the middle of an unsigned one.
+        Integer that represents 0 in a rounded activation: 0 if signed, or the middle of the range if unsigned.
     """
 
     def __init__(self, onnx: Any, graph: Any, activation_zero: int = 0) -> None:
@@ -237,10 +254,14 @@ class _Editor:
         return self.add("DequantizeLinear", [small, step, zero], result or f"{name}_rounded", f"{name}_dequantise")
 
     def weight(self, tensor: str, axis: int, name: str, *, stored_float: bool) -> tuple[str, np.ndarray]:
-        """Round a weight per output channel; return it and its steps."""
+        """Round a weight tensor per output channel; return the name of the rounded tensor and the steps."""
         values = self.values(tensor).astype(np.float32)
-        others = tuple(index for index in range(values.ndim) if index != axis)
-        steps = (np.maximum(np.abs(values).max(axis=others), 1e-12) / _LARGEST).astype(np.float32)
+        channels = np.moveaxis(values, axis, 0).reshape(values.shape[axis], -1)
+        steps = np.abs(channels).max(axis=1) / _LARGEST
+        if not stored_float:
+            # One less than allowed: rounding can add half a step to each of the two weights.
+            steps = np.maximum(steps, _largest_pair(channels) / (LARGEST_PAIR - 1))
+        steps = np.maximum(steps, 1e-14).astype(np.float32)
         shape = [-1 if index == axis else 1 for index in range(values.ndim)]
         step = self.constant(f"{name}_w_scale", steps)
         zero = self.constant(f"{name}_w_zero", np.zeros(len(steps), dtype=np.int8))
@@ -253,7 +274,7 @@ class _Editor:
         return self.add("DequantizeLinear", inputs, output, f"{name}_w_dequantise", axis=axis), steps
 
     def bias(self, tensor: str, steps: np.ndarray, name: str) -> str:
-        """Store a bias as 32-bit integers in steps of what it is added to."""
+        """Store a bias as 32-bit integers, in the steps of the sums it is added to."""
         limit = np.iinfo(np.int32).max
         rounded = np.clip(np.rint(self.values(tensor).astype(np.float64) / steps), -limit, limit)
         small = self.constant(f"{name}_b_int32", rounded.astype(np.int32))
@@ -261,7 +282,7 @@ class _Editor:
         return self.add("DequantizeLinear", [small, step], f"{name}_b_rounded", f"{name}_b_dequantise", axis=0)
 
     def half(self, tensor: str, name: str) -> str:
-        """Return the name of a float16 copy of a tensor, adding what makes it."""
+        """Return the name of a float16 copy of a tensor; add the copy or the Cast if needed."""
         if tensor not in self._halves:
             copy = f"{tensor}_as_half"
             if tensor in self._constants:
@@ -292,6 +313,13 @@ def _short_outputs(graph: Any) -> set[str]:
         for output in graph.output
     }
     return {name for name, size in sizes.items() if np.prod(size) <= SHORT_OUTPUT}
+
+
+def _largest_pair(channels: np.ndarray) -> np.ndarray:
+    """Return the largest absolute sum of two weights with the same sign, for each row of shape (num_weights,)."""
+    ordered = np.sort(channels, axis=1)
+    positive, negative = np.clip(ordered[:, -2:], 0, None), np.clip(ordered[:, :2], None, 0)
+    return np.maximum(positive.sum(axis=1), -negative.sum(axis=1))
 
 
 def _transposed(node: Any) -> bool:
