@@ -24,10 +24,10 @@ It can be read, moved and resumed without the launcher and without a database.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
+import re
 import secrets
 import time
 from collections.abc import Iterator
@@ -35,24 +35,20 @@ from pathlib import Path
 from typing import Any
 
 from hpctrain.errors import HpctrainError
+from hpctrain.files import NewFile, open_append, put_aside, read_lines, read_text
+from hpctrain.files import fsync_directory as fsync_directory
+from hpctrain.records import HEARTBEAT, JOB, LEASE, SUBMISSION, Record, metric_record, parse_json, well_typed
 
 _BLOCK = 1 << 22
 """Bytes of a file that are hashed at a time."""
+_ATTEMPT_FILE = re.compile(r"^(\d{4,9})\.json$")
+_RANK_FILE = re.compile(r"^rank-\d{4,9}\.json$")
 
 
 def new_run_id(now: float | None = None) -> str:
     """Return a run id that sorts by time and never collides, such as ``20261121-143000-7f3a``."""
     stamp = time.strftime("%Y%m%d-%H%M%S", time.localtime(now))
     return f"{stamp}-{secrets.token_hex(2)}"
-
-
-def fsync_directory(path: Path) -> None:
-    """Make the names in a directory durable, not only the bytes of its files."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def file_digest(path: Path) -> str:
@@ -64,8 +60,10 @@ def file_digest(path: Path) -> str:
     return digest.hexdigest()
 
 
-def write_atomic(path: Path, text: str) -> None:
-    """Write a whole file or none: temporary sibling, fsync, rename, fsync of the directory.
+def write_atomic(
+    path: Path, text: str, *, durable: bool = True, mode: int = 0o666, replace_folders: bool = False
+) -> None:
+    """Write a whole file or none: a new file with a random name, fsync, rename, fsync of the directory.
 
     Parameters
     ----------
@@ -73,40 +71,43 @@ def write_atomic(path: Path, text: str) -> None:
         Where the text ends up; an existing file is replaced.
     text : str
         Contents, written as UTF-8.
+    durable, mode, replace_folders
+        As of :class:`~hpctrain.files.NewFile`.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "w", encoding="utf-8") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise
-    fsync_directory(path.parent)
+    with NewFile(path, durable=durable, mode=mode, replace_folders=replace_folders) as new:
+        new.stream.write(text.encode("utf-8"))
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write `value` as indented JSON, whole or not at all."""
-    write_atomic(path, json.dumps(value, indent=2, default=str) + "\n")
+def write_json(path: Path, value: Any, **options: Any) -> None:
+    """Write `value` as indented JSON, whole or not at all; options as of :func:`write_atomic`."""
+    write_atomic(path, json.dumps(value, indent=2, default=str) + "\n", **options)
 
 
 def read_json(path: Path, default: Any = None) -> Any:
-    """Read a JSON file; `default` where it is absent or (half written by an older tool) not JSON."""
+    """Read a JSON file; `default` where it is absent, cannot be read, is not a regular file or is not JSON."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError):
+        return parse_json(read_text(path))
+    except (OSError, ValueError):
         return default
 
 
-def read_json_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the records of a JSON-lines file; a torn last line (a killed writer's) is passed over."""
-    with contextlib.suppress(FileNotFoundError), open(path, encoding="utf-8") as stream:
-        for line in stream:
-            with contextlib.suppress(json.JSONDecodeError):
-                yield json.loads(line)
+def read_json_lines(path: Path) -> Iterator[Record]:
+    """Yield the JSON objects of a JSON-lines file, one at a time; lines that are none, torn or damaged, are skipped."""
+    try:
+        for line in read_lines(path):
+            record = _record_of(line)
+            if record is not None:
+                yield record
+    except OSError:
+        return
+
+
+def _record_of(line: bytes) -> Record | None:
+    try:
+        record = parse_json(line.decode("utf-8", "replace"))
+    except ValueError:
+        return None
+    return record if isinstance(record, dict) else None
 
 
 class RunDir:
@@ -120,6 +121,8 @@ class RunDir:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path).absolute()
+        if self.path.is_symlink():  # such as `latest`: what it leads to is the run
+            self.path = Path(os.path.realpath(self.path))
         self.profile = self.path / "profile.yaml"
         self.job = self.path / "job.json"
         self.script = self.path / "job.sh"
@@ -166,9 +169,13 @@ class RunDir:
         return run
 
     def make_folders(self) -> None:
-        """Make the folders every attempt needs; harmless when they are there."""
+        """Make the folders every attempt needs; a file that stands in the place of one is put aside."""
         for folder in (self.logs, self.attempts, self.heartbeats, self.checkpoints):
-            folder.mkdir(parents=True, exist_ok=True)
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except FileExistsError:
+                put_aside(folder)
+                folder.mkdir(exist_ok=True)
 
     def heartbeat(self, rank: int) -> Path:
         """Path of the heartbeat of one rank."""
@@ -178,19 +185,57 @@ class RunDir:
         """Path of what one rank has measured."""
         return self.monitor / f"rank-{rank:04d}.json"
 
-    def read_metrics(self, kind: str | None = None) -> Iterator[dict[str, Any]]:
+    def read_metrics(self, kind: str | None = None) -> Iterator[Record]:
         """Yield the records of ``metrics.jsonl``, all or of one kind (``train``, ``eval``, ``event``, ``monitor``)."""
-        for record in read_json_lines(self.metrics):
-            if kind is None or record.get("kind") == kind:
+        for value in read_json_lines(self.metrics):
+            record = metric_record(value)
+            if record is not None and kind in (None, record["kind"]):
                 yield record
 
     def newest_attempt(self) -> int:
         """Return the highest attempt number taken so far, that of the run's owner; 0 before the first."""
-        return max((int(path.stem) for path in self.attempts.glob("[0-9]*.json")), default=0)
+        return max(self._attempt_files(), default=0)
 
-    def read_attempts(self) -> list[dict[str, Any]]:
-        """Return the leases taken so far, oldest first."""
-        return [read_json(path, {}) for path in sorted(self.attempts.glob("[0-9]*.json"))]
+    def read_attempts(self) -> list[Record]:
+        """Return the leases taken so far, oldest first; of a damaged one only its number is left."""
+        files = self._attempt_files()
+        return [{**well_typed(read_json(files[number]), LEASE), "attempt": number} for number in sorted(files)]
+
+    def _attempt_files(self) -> dict[int, Path]:
+        return {int(match[1]): path for path, match in _matching(self.attempts, _ATTEMPT_FILE)}
+
+    def read_heartbeats(self) -> list[Record]:
+        """Return the last sign of life of every rank, of any attempt, by rank."""
+        files = sorted(path for path, _ in _matching(self.heartbeats, _RANK_FILE))
+        beats = [well_typed(read_json(path), HEARTBEAT) for path in files]
+        return [beat for beat in beats if "rank" in beat]
+
+    def monitor_files(self) -> list[Path]:
+        """Return the files of what the ranks have measured, by rank."""
+        return sorted(path for path, _ in _matching(self.monitor, _RANK_FILE))
+
+    def read_job(self) -> Record:
+        """Return ``job.json``; an empty record where it is damaged, or the run was started without the launcher."""
+        job = well_typed(read_json(self.job), JOB)
+        if "submissions" in job:
+            submissions = [well_typed(entry, SUBMISSION) for entry in job["submissions"]]
+            job["submissions"] = [entry for entry in submissions if "job_id" in entry]
+        return job
+
+
+def _matching(folder: Path, pattern: re.Pattern[str]) -> Iterator[tuple[Path, re.Match[str]]]:
+    """Yield the entries of a folder whose name matches; none where there is no such folder, or it is not ours to read.
+
+    Other errors, such as those of a file system that is gone, are raised: they say nothing about what is there.
+    """
+    try:
+        names = os.listdir(folder)
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return
+    for name in names:
+        match = pattern.match(name)
+        if match:
+            yield folder / name, match
 
 
 def note_bad_nodes(run: RunDir, nodes: list[str], job_id: str | None, reason: str = "preflight") -> None:
@@ -206,5 +251,8 @@ def note_bad_nodes(run: RunDir, nodes: list[str], job_id: str | None, reason: st
         One word.
     """
     lines = "".join(f"{time.time():.0f}\t{node}\t{job_id}\t{reason}\n" for node in nodes)
-    with open(run.bad_nodes, "a", encoding="utf-8") as stream:  # one write, so lines of two jobs never mix
-        stream.write(lines)
+    descriptor = open_append(run.bad_nodes)
+    try:
+        os.write(descriptor, lines.encode("utf-8", "replace"))  # one write, so lines of two jobs never mix
+    finally:
+        os.close(descriptor)

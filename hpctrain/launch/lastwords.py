@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from hpctrain.files import open_regular
 from hpctrain.metrics.progress import describe_event
+from hpctrain.records import Record, metric_record, parse_json
 from hpctrain.rundir import RunDir
 
 _FIRST_BYTES = 1 << 16
+_LARGEST_BYTES = 1 << 20
+"""Bytes read at a time, at most; a line that is longer is skipped."""
+_FURTHEST_BYTES = 1 << 26
+"""Status looks no further back than this: some hundred thousand records."""
 _RATE_OVER_RECORDS = 20
+_RARE = (b'"event"', b'"eval"')
+"""What every line has that is neither a training record nor a reading of sensors."""
 
 
 @dataclass(frozen=True)
 class LastWords:
-    """What a run last said about itself.
+    """What a run has recorded last.
 
     Parameters
     ----------
@@ -25,7 +32,7 @@ class LastWords:
     loss, validation_loss, samples_per_s, steps_per_s : float or None
         The last on record; the rate of steps is that of the newest attempt's last records.
     started_at : float
-        When the newest attempt began; 0 if none did.
+        When the newest attempt began [s since 1970]; 0 if none did.
     finished : bool
         The last step is done and the model written.
     stopped : str
@@ -33,9 +40,9 @@ class LastWords:
     error : str
         What the newest attempt failed with; empty if it did not.
     exit_code : int or None
-        Of the newest attempt, if it said so.
+        Of the newest attempt, if it is on record.
     bad_data : str
-        What it has masked because it cannot be used; empty if nothing.
+        Which pixels and spectra it has masked because they cannot be used; empty if none.
     """
 
     step: int = 0
@@ -53,31 +60,44 @@ class LastWords:
 
 
 def read_last_words(run: RunDir) -> LastWords:
-    """Read back to the start of the newest attempt, or to the start of the file."""
-    train: list[dict[str, Any]] = []
-    last: dict[str, dict[str, Any]] = {}
+    """Read back to the start of the newest attempt, or as far as status looks; memory is that of a block."""
+    train: list[Record] = []
+    last: dict[str, Record] = {}
     step = 0
-    for record in read_backwards(run.metrics):
-        kind = record.get("kind")
-        name = str(record.get("event")) if kind == "event" else str(kind)
-        step = max(step, int(record.get("step") or 0))
-        last.setdefault(name, record)
-        if kind == "train" and len(train) < _RATE_OVER_RECORDS:
-            train.append(record)
-        if name == "started":
-            break
+    for block in _blocks_backwards(run.metrics, _FURTHEST_BYTES):
+        is_enough = len(train) == _RATE_OVER_RECORDS
+        if is_enough and not any(name in block for name in _RARE):
+            continue
+        for line in reversed(block.split(b"\n")):
+            if len(train) == _RATE_OVER_RECORDS and not any(name in line for name in _RARE):
+                continue
+            record = _record(line)
+            if record is None:
+                continue
+            kind = record["kind"]
+            name = str(record.get("event")) if kind == "event" else kind
+            step = max(step, record["step"])
+            last.setdefault(name, record)
+            if kind == "train" and len(train) < _RATE_OVER_RECORDS:
+                train.append(record)
+            if name == "started":
+                return _last_words(run, train, last, step)
+    return _last_words(run, train, last, step)
+
+
+def _last_words(run: RunDir, train: list[Record], last: dict[str, Record], step: int) -> LastWords:
     started = last.get("started", {})
     ending = last.get("failed") or last.get("diverged") or {}
     stopped = last.get("stopped", {})
     newest = train[0] if train else {}
     return LastWords(
         step=step,
-        total_steps=int(started.get("total_steps") or 0),
+        total_steps=started.get("total_steps", 0),
         loss=newest.get("loss"),
         validation_loss=last.get("eval", {}).get("loss"),
         samples_per_s=newest.get("samples_per_s"),
         steps_per_s=_rate(train),
-        started_at=float(started.get("time") or 0.0),
+        started_at=started.get("time", 0.0) or _started_by_lease(run),
         finished="finished" in last,
         stopped=str(stopped.get("cause", "stopped")) if stopped else "",
         error=str(ending.get("error") or ending.get("event") or ""),
@@ -86,32 +106,52 @@ def read_last_words(run: RunDir) -> LastWords:
     )
 
 
-def read_backwards(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the records of a JSON-lines file from the last to the first, reading only as much as is asked for."""
-    if not path.exists():
+def _started_by_lease(run: RunDir) -> float:
+    """When the newest attempt took its number: its first record may lie further back than one looks."""
+    if not run.metrics.exists():
+        return 0.0
+    leases = run.read_attempts()
+    return leases[-1].get("started_at", 0.0) if leases else 0.0
+
+
+def read_backwards(path: Path) -> Iterator[Record]:
+    """Yield the records of ``metrics.jsonl`` from the last to the first, reading only as much as is asked for."""
+    for block in _blocks_backwards(path):
+        yield from filter(None, map(_record, reversed(block.split(b"\n"))))
+
+
+def _blocks_backwards(path: Path, furthest_bytes: int | None = None) -> Iterator[bytes]:
+    """Yield blocks of whole lines from the end of a file; nothing where it cannot be read."""
+    try:
+        descriptor = open_regular(path)
+    except OSError:
         return
-    with open(path, "rb") as stream:
-        end = stream.seek(0, 2)
+    with os.fdopen(descriptor, "rb") as stream:
+        end = size_bytes = stream.seek(0, 2)
         size = _FIRST_BYTES
         rest = b""
-        while end > 0:
+        while end > 0 and (furthest_bytes is None or size_bytes - end < furthest_bytes):
             begin = max(0, end - size)
             stream.seek(begin)
-            lines = (stream.read(end - begin) + rest).split(b"\n")
-            rest = lines.pop(0) if begin else b""  # its beginning lies further up
-            yield from filter(None, map(_record, reversed(lines)))
-            end, size = begin, size * 4
+            text = stream.read(end - begin) + rest
+            if begin:  # the beginning of the first line lies further up
+                rest, _, text = text.partition(b"\n")
+                if len(rest) > _LARGEST_BYTES:
+                    rest = b"\0"  # no record is so long: what is left of it will not parse
+            yield text
+            end, size = begin, min(size * 4, _LARGEST_BYTES)
 
 
-def _record(line: bytes) -> dict[str, Any] | None:
+def _record(line: bytes) -> Record | None:
+    if not line:
+        return None
     try:
-        record = json.loads(line)
+        return metric_record(parse_json(line.decode("utf-8", "replace")))
     except ValueError:
-        return None  # torn by a kill, or the empty text after the last line break
-    return record if isinstance(record, dict) else None
+        return None  # torn by a kill, or damaged
 
 
-def _rate(train: list[dict[str, Any]]) -> float | None:
+def _rate(train: list[Record]) -> float | None:
     if len(train) < 2:
         return None
     seconds = train[0]["time"] - train[-1]["time"]

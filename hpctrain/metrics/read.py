@@ -1,13 +1,23 @@
-"""Reading ``metrics.jsonl``, for status and report: no torch, no numpy."""
+"""Reading ``metrics.jsonl``, for the report: as a stream, in bounded memory; no torch, no numpy."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
 
-from hpctrain.rundir import RunDir, read_json_lines
+from hpctrain.files import read_lines
+from hpctrain.metrics.thinned import Thinned
+from hpctrain.records import Record, metric_record, parse_json
+from hpctrain.rundir import RunDir
 
-Record = dict[str, Any]
+_LONGEST_MEASUREMENT_BYTES = 1 << 12
+"""Longer lines of kind ``train``, ``eval`` or ``monitor`` are damage: they hold some dozen numbers."""
+_MOST_EVENT_BYTES = 1 << 26
+"""Events beyond so many bytes are skipped."""
+_MOST_EVENT_NAMES = 256
+_AS_WRITTEN = re.compile(rb'\{"kind":"train","step":\d+,"time":[\d.]+,"attempt":(\d{1,9}),')
+_LOSS = re.compile(rb'"loss":(-?\d[\d.]*(?:e[+-]?\d+)?)[,}]')
 
 
 @dataclass
@@ -19,9 +29,17 @@ class History:
     train, evaluations, events : list of dict
         Records of kind ``train``, ``eval`` and ``event``.
     monitor : list of dict
-        Records of kind ``monitor``: what the sensors of rank 0 told.
+        Records of kind ``monitor``: readings of the sensors of rank 0.
     superseded : list of dict
-        ``train`` and ``eval`` records of updates that were lost and made again.
+        ``train`` and ``eval`` records of steps that were lost and made again.
+    extremes : list of dict
+        Where there are too many ``train`` records to keep all: the lowest and the highest loss between two that are
+        kept, so that a curve loses no spike.
+
+    Notes
+    -----
+    Of each kind at most some ten thousand records are kept, evenly spaced, with the newest thousand and the first and
+    the last of every attempt: see :mod:`hpctrain.metrics.thinned`.
     """
 
     train: list[Record] = field(default_factory=list)
@@ -29,6 +47,7 @@ class History:
     events: list[Record] = field(default_factory=list)
     monitor: list[Record] = field(default_factory=list)
     superseded: list[Record] = field(default_factory=list)
+    extremes: list[Record] = field(default_factory=list)
 
     @property
     def records(self) -> list[Record]:
@@ -37,9 +56,9 @@ class History:
 
     @property
     def step(self) -> int:
-        """The last update that is done and not taken back; 0 where there is none.
+        """The last step that is done and not taken back; 0 where there is none.
 
-        Events of older attempts do not count: what they had reached may have been lost.
+        Events of older attempts do not count: the steps they had reached may have been lost.
         """
         newest = max((record.get("attempt") or 0 for record in self.events), default=0)
         events = [record for record in self.events if (record.get("attempt") or 0) == newest]
@@ -54,42 +73,83 @@ class History:
         return next(iter(reversed(self.named(event))), None)
 
     def best_evaluation(self) -> Record | None:
-        """Return the evaluation with the lowest loss, of those that still stand."""
+        """Return the evaluation with the lowest loss, of those that are not superseded."""
         finite = [record for record in self.evaluations if record.get("loss") is not None]
         return min(finite, key=lambda record: record["loss"], default=None)
 
 
 def read_history(run: RunDir) -> History:
-    """Read what a run has recorded so far; an absent file gives an empty history.
+    """Read the records of a run, in one pass and in bounded memory; an absent file gives an empty history.
 
-    Lines that are no records (torn by a kill) are passed over. A ``train`` or ``eval`` record that an older attempt
-    wrote after a newer one had begun is put with the superseded ones: that attempt no longer owned the run.
+    Lines that are no records, torn by a kill or damaged, are skipped. A ``train`` or ``eval`` record that an older
+    attempt wrote after a newer one had begun is put with the superseded ones: that attempt no longer owned the run.
     """
-    history = History(superseded=[r for r in read_json_lines(run.superseded_metrics) if _is_record(r)])
-    newest_attempt = 0
-    for record in read_json_lines(run.metrics):
-        if not _is_record(record):
-            continue
-        attempt = record.get("attempt") or 0
-        newest_attempt = max(newest_attempt, attempt)
-        kind = record["kind"]
+    reader = _Reader()
+    reader.read(run.superseded_metrics, is_superseded=True)
+    reader.read(run.metrics)
+    return reader.history()
+
+
+class _Reader:
+    """Sorts lines by kind, and parses no more of them than are kept."""
+
+    def __init__(self) -> None:
+        self._kinds = {kind: Thinned(_parsed) for kind in ("train", "eval", "monitor", "superseded")}
+        self._events: dict[str, Thinned] = {}
+        self._event_bytes = 0
+        self._number = 0
+        self._newest_attempt = 0
+
+    def read(self, path: Path, is_superseded: bool = False) -> None:
+        """Read one file; nothing where it is absent or cannot be read."""
+        try:
+            for line in read_lines(path):
+                self._take(line, is_superseded)
+        except OSError:
+            return
+
+    def _take(self, line: bytes, is_superseded: bool) -> None:
+        self._number += 1
+        found = _AS_WRITTEN.match(line)
+        if found and len(line) <= _LONGEST_MEASUREMENT_BYTES:
+            loss = _LOSS.search(line, found.end())
+            self._sort("train", line, int(found[1]), float(loss[1]) if loss else None, is_superseded)
+            return
+        record = _parsed(line)
+        if record is None:
+            return
+        kind, attempt = record["kind"], record.get("attempt") or 0
         if kind == "event":
-            history.events.append(record)
-        elif kind == "monitor":
-            history.monitor.append(record)
-        elif attempt < newest_attempt:
-            history.superseded.append(record)
-        elif kind == "train":
-            history.train.append(record)
-        elif kind == "eval":
-            history.evaluations.append(record)
-    return history
+            self._event_bytes += len(line)
+            if not is_superseded and self._event_bytes <= _MOST_EVENT_BYTES:
+                self._newest_attempt = max(self._newest_attempt, attempt)
+                name = str(record.get("event")) if len(self._events) < _MOST_EVENT_NAMES else ""
+                self._events.setdefault(name, Thinned(_parsed)).add(self._number, line, attempt, None)
+        elif kind in self._kinds and len(line) <= _LONGEST_MEASUREMENT_BYTES:
+            self._sort(kind, line, attempt, record.get("loss"), is_superseded)
+
+    def _sort(self, kind: str, line: bytes, attempt: int, loss: float | None, is_superseded: bool) -> None:
+        if not is_superseded:
+            self._newest_attempt = max(self._newest_attempt, attempt)
+        if is_superseded or (kind != "monitor" and attempt < self._newest_attempt):
+            kind = "superseded"
+        self._kinds[kind].add(self._number, line, attempt, loss)
+
+    def history(self) -> History:
+        """Return the records that were kept."""
+        events = [record for thinned in self._events.values() for record in thinned.numbered()]
+        return History(
+            train=self._kinds["train"].records(),
+            evaluations=self._kinds["eval"].records(with_lowest=True),
+            events=[record for _, record in sorted(events, key=lambda item: item[0])],
+            monitor=self._kinds["monitor"].records(),
+            superseded=self._kinds["superseded"].records(),
+            extremes=self._kinds["train"].extremes(),
+        )
 
 
-def _is_record(value: Any) -> bool:
-    return (
-        isinstance(value, dict)
-        and isinstance(value.get("kind"), str)
-        and isinstance(value.get("step"), int)
-        and isinstance(value.get("time"), int | float)
-    )
+def _parsed(line: bytes) -> Record | None:
+    try:
+        return metric_record(parse_json(line.decode("utf-8", "replace")))
+    except ValueError:
+        return None

@@ -8,6 +8,7 @@ goes wrong in them costs the exporter, never the run.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import logging
@@ -19,7 +20,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from hpctrain.errors import CheckpointError
-from hpctrain.rundir import RunDir, fsync_directory, write_atomic
+from hpctrain.files import NewFile, clear_leftovers, fsync_directory, is_in_the_way, open_append, put_aside, read_lines
+from hpctrain.records import metric_record, parse_json
+from hpctrain.rundir import RunDir
 
 Record = dict[str, Any]
 Exporter = Callable[[Record], None]
@@ -93,15 +96,15 @@ class MetricsWriter:
         self._exporters.append(exporter)
 
     def train(self, step: int, **fields: Any) -> Record:
-        """Record what an update (or the mean over a few) measured; numbers only, already on the host."""
+        """Record what a step (or the mean over a few) measured; numbers only, already on the host."""
         return self._write("train", step, fields)
 
     def evaluation(self, step: int, **fields: Any) -> Record:
-        """Record an evaluation on the held-out split after update `step`."""
+        """Record an evaluation on the held-out split after `step`."""
         return self._write("eval", step, fields)
 
     def monitor(self, step: int, **fields: Any) -> Record:
-        """Record what the sensors of rank 0 and its node told while update `step` was the last one done."""
+        """Record what the sensors of rank 0 and its node reported while `step` was the last one done."""
         return self._write("monitor", step, fields)
 
     def event(self, name: str, step: int, **fields: Any) -> Record:
@@ -151,14 +154,13 @@ class MetricsWriter:
         return True
 
     def _open(self) -> None:
-        self._descriptor = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        self._descriptor = open_append(self._path)
         # Asked after opening: whoever takes the run over later replaces the file that is open here.
         if (newest := self._run.newest_attempt()) > self._attempt:
             raise CheckpointError(
                 f"{self._run.path}: attempt {self._attempt} was replaced by attempt {newest}; this one may not record"
             )
-        size = os.fstat(self._descriptor).st_size
-        self._torn = size > 0 and os.pread(self._descriptor, 1, size - 1) != b"\n"
+        self._torn = not _ends_with_a_line(self._descriptor)
 
     def _guarded(self, exporter: Exporter, call: Callable[..., None], *arguments: Any) -> None:
         try:
@@ -171,20 +173,25 @@ class MetricsWriter:
             self.event("exporter_failed", step, exporter=name, error=repr(error))
 
 
-def supersede_after(run: RunDir, step: int, evaluated_step: int | None = None) -> int:
-    """Take back the records of updates that a resumed run will make again.
+def _ends_with_a_line(descriptor: int) -> bool:
+    size = os.fstat(descriptor).st_size
+    return size == 0 or os.pread(descriptor, 1, size - 1) == b"\n"
 
-    The ``train`` and ``eval`` records beyond `step` move to ``logs/superseded.jsonl``; events and what sensors told
-    stay where they are, because what happened has happened. A torn last line is dropped. ``metrics.jsonl`` is replaced
-    as a whole, even if nothing moves: a rank of an older attempt that lives on keeps writing to a file that nobody
-    reads any more.
+
+def supersede_after(run: RunDir, step: int, evaluated_step: int | None = None) -> int:
+    """Take back the records of steps that a resumed run will make again.
+
+    The ``train`` and ``eval`` records beyond `step` move to ``logs/superseded.jsonl``; events and sensor readings stay
+    where they are, because what happened has happened. Lines that no reader takes, torn or damaged ones, are dropped.
+    ``metrics.jsonl`` is replaced as a whole, even if nothing moves: a rank of an older attempt that lives on keeps
+    writing to a file that nobody reads any more. Whatever stands under that name and is no regular file is put aside.
 
     Parameters
     ----------
     run : RunDir
         The run that is resumed.
     step : int
-        Last update contained in the checkpoint.
+        Last step contained in the checkpoint.
     evaluated_step : int, optional
         Last evaluation contained in it, if that is not up to `step`: a stop may come between the two.
 
@@ -193,24 +200,39 @@ def supersede_after(run: RunDir, step: int, evaluated_step: int | None = None) -
     int
         Number of records moved.
     """
+    clear_leftovers(run.metrics)
+    if is_in_the_way(run.metrics):
+        put_aside(run.metrics)
     if not run.metrics.exists():
         return 0
     last = {"train": step, "eval": step if evaluated_step is None else min(step, evaluated_step)}
-    kept, moved = [], []
-    with open(run.metrics, encoding="ascii", errors="replace") as stream:
-        for line in stream:
-            try:
-                record = json.loads(line)
-            except json.JSONDecodeError:
+    moved = 0
+    with NewFile(run.metrics) as kept, contextlib.ExitStack() as opened:
+        superseded = None
+        for line in read_lines(run.metrics):
+            record = _readable(line)
+            if record is None:
                 continue
-            beyond = record.get("kind") in last and record.get("step", 0) > last[record["kind"]]
-            (moved if beyond else kept).append(line.rstrip("\n") + "\n")
-    if moved:  # first copied, then taken away: killed in between, a record is there twice, never not at all
-        run.logs.mkdir(exist_ok=True)
-        with open(run.superseded_metrics, "a", encoding="ascii") as stream:
-            stream.writelines(moved)
-            stream.flush()
-            os.fsync(stream.fileno())
-        fsync_directory(run.logs)
-    write_atomic(run.metrics, "".join(kept))
-    return len(moved)
+            line = line.rstrip(b"\n") + b"\n"
+            if record["step"] <= last.get(record["kind"], record["step"]):
+                kept.stream.write(line)
+                continue
+            if superseded is None:
+                run.logs.mkdir(exist_ok=True)
+                superseded = opened.enter_context(os.fdopen(open_append(run.superseded_metrics), "ab"))
+                if not _ends_with_a_line(superseded.fileno()):
+                    superseded.write(b"\n")
+            superseded.write(line)
+            moved += 1
+        if superseded is not None:  # first copied, then taken away: killed in between, a record is there twice
+            superseded.flush()
+            os.fsync(superseded.fileno())
+            fsync_directory(run.logs)
+    return moved
+
+
+def _readable(line: bytes) -> Record | None:
+    try:
+        return metric_record(parse_json(line.decode("utf-8", "replace")))
+    except ValueError:
+        return None

@@ -248,7 +248,7 @@ def test_rate_and_time_left_come_from_the_newest_records(tmp_path, slurm_says):
 
 def test_records_are_read_backwards_over_any_block_border(tmp_path):
     path = tmp_path / "metrics.jsonl"
-    records = [{"step": step, "text": "é" * (step % 700)} for step in range(1000)]
+    records = [{"kind": "event", "time": NOW, "step": step, "text": "é" * (step % 700)} for step in range(1000)]
     path.write_text("\n".join(json.dumps(record, ensure_ascii=False) for record in records) + '\n{"torn": 1')
     assert list(read_backwards(path)) == records[::-1]
 

@@ -1,0 +1,245 @@
+"""Files that others may have put there: opened so that no planted link is followed, written whole or not at all.
+
+A run directory may belong to somebody else, or be writable by a group. So a file in it is read and appended to only if
+it is a regular file under its own name, and is replaced by one that nobody else can have prepared: a new file with a
+random name, renamed at the end. A *folder* of a run may be a link (``checkpoints`` on a larger disk) if the link
+belongs to the user who follows it, or to root.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import itertools
+import os
+import re
+import secrets
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO
+
+LARGEST_BYTES = 1 << 26
+"""A file that is read as a whole is refused beyond this size: none of ours comes near it."""
+LONGEST_LINE_BYTES = 1 << 20
+"""Longer lines are skipped: no record of ours comes near it, and memory stays bounded."""
+
+
+def open_regular(path: Path, flags: int = os.O_RDONLY, mode: int = 0o666) -> int:
+    """Open a regular file under its own name and return the descriptor.
+
+    Parameters
+    ----------
+    path : Path
+    flags : int
+        Of ``os.open``; links are never followed, whatever they say.
+    mode : int
+        Of a file that ``O_CREAT`` makes, before the umask.
+
+    Raises
+    ------
+    OSError
+        As ``os.open`` raises it; also where there is a link, a folder, a pipe or a device under that name, or where
+        the folder is a link that belongs to another user.
+    """
+    folder = _open_folder(path.parent)
+    flags |= os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # without NONBLOCK a planted pipe would block for ever
+    try:
+        descriptor = os.open(path.name, flags, mode, dir_fd=folder)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise OSError(errno.ELOOP, "is a symbolic link, which is not followed", str(path)) from None
+        error.filename = str(path)
+        raise
+    finally:
+        os.close(folder)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "is not a regular file", str(path))
+    return descriptor
+
+
+def _open_folder(path: Path) -> int:
+    flags = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+    try:
+        return os.open(path, flags | os.O_NOFOLLOW)
+    except NotADirectoryError:
+        owner = os.lstat(path).st_uid
+        if path.is_symlink() and owner not in (0, os.geteuid()):
+            message = "is a symbolic link of another user, which is not followed"
+            raise OSError(errno.ELOOP, message, str(path)) from None
+        return os.open(path, flags)
+
+
+def open_append(path: Path) -> int:
+    """Open a file to append to, and return the descriptor; it is made if it is not there.
+
+    Whatever stands under its name and is no regular file, a link for example, is put aside.
+
+    Raises
+    ------
+    OSError
+        It cannot be opened or made.
+    """
+    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT
+    try:
+        return open_regular(path, flags)
+    except OSError:
+        if not is_in_the_way(path):
+            raise
+    put_aside(path)
+    return open_regular(path, flags)
+
+
+def is_in_the_way(path: Path) -> bool:
+    """Say whether something stands under this name that cannot be used: no regular file, or ours and locked to us."""
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return False
+    is_locked = found.st_uid == os.geteuid() and not os.access(path, os.R_OK | os.W_OK)
+    return not stat.S_ISREG(found.st_mode) or is_locked
+
+
+def put_aside(path: Path) -> Path:
+    """Rename what stands under a name to ``<name>.damaged-1`` (2, 3 ...), and return the new path."""
+    for number in itertools.count(1):
+        target = path.with_name(f"{path.name}.damaged-{number}")
+        if not os.path.lexists(target):
+            os.rename(path, target)
+            return target
+    raise AssertionError("unreachable")
+
+
+def read_text(path: Path, largest_bytes: int = LARGEST_BYTES) -> str:
+    """Return the text of a regular file; bytes that are not UTF-8 become U+FFFD.
+
+    Raises
+    ------
+    OSError
+        It cannot be read, is not a regular file, or is larger than `largest_bytes`.
+    """
+    with os.fdopen(open_regular(path), "rb") as stream:
+        size = os.fstat(stream.fileno()).st_size
+        if size > largest_bytes:
+            raise OSError(errno.EFBIG, f"has {size} bytes; at most {largest_bytes} are read", str(path))
+        return stream.read(largest_bytes).decode("utf-8", "replace")
+
+
+def read_lines(path: Path) -> Iterator[bytes]:
+    """Yield the lines of a regular file, line breaks included, reading it as a stream; very long ones are skipped.
+
+    Raises
+    ------
+    OSError
+        As :func:`open_regular`, at the first line.
+    """
+    with os.fdopen(open_regular(path), "rb") as stream:
+        while line := stream.readline(LONGEST_LINE_BYTES):
+            if line.endswith(b"\n") or len(line) < LONGEST_LINE_BYTES:
+                yield line
+                continue
+            while line and not line.endswith(b"\n"):
+                line = stream.readline(LONGEST_LINE_BYTES)
+
+
+class NewFile:
+    """A file that is written under a random name and takes its place at the end, or never.
+
+    Use it as a context manager, which publishes at the end of the block and discards on an exception.
+
+    Parameters
+    ----------
+    path : Path
+        Its place; what is there is replaced, a link too, never what a link leads to.
+    durable : bool
+        Wait until the bytes and the name are on the disk before and after the file takes its place.
+    mode : int
+        Permissions, before the umask.
+    replace_folders : bool
+        Put a folder aside that stands in its place; else that is an error.
+
+    Attributes
+    ----------
+    stream : BinaryIO
+        Open for writing and reading.
+
+    Raises
+    ------
+    OSError
+        The file cannot be made.
+    """
+
+    def __init__(self, path: Path, *, durable: bool = True, mode: int = 0o666, replace_folders: bool = False) -> None:
+        self._path, self._durable, self._replace_folders = path, durable, replace_folders
+        self._temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        self.stream: BinaryIO = os.fdopen(os.open(self._temporary, flags, mode), "w+b")
+
+    @property
+    def name_for_libraries(self) -> str:
+        """A name under which a library can open this very file, whoever renames things in the folder."""
+        return f"/proc/self/fd/{self.stream.fileno()}"
+
+    def publish(self) -> None:
+        """Close the file and give it its place.
+
+        Raises
+        ------
+        OSError
+            The disk is full, or the file cannot be renamed; it is discarded.
+        """
+        try:
+            with self.stream:
+                self.stream.flush()
+                if self._durable:
+                    os.fsync(self.stream.fileno())
+            try:
+                os.replace(self._temporary, self._path)
+            except IsADirectoryError:
+                if not self._replace_folders:
+                    raise
+                put_aside(self._path)
+                os.replace(self._temporary, self._path)
+        except BaseException:
+            self.discard()
+            raise
+        if self._durable:
+            fsync_directory(self._path.parent)
+
+    def discard(self) -> None:
+        """Remove the file; harmless after :meth:`publish`."""
+        with contextlib.suppress(OSError):
+            self.stream.close()
+        with contextlib.suppress(OSError):
+            self._temporary.unlink()
+
+    def __enter__(self) -> NewFile:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.publish()
+        else:
+            self.discard()
+
+
+def clear_leftovers(path: Path) -> None:
+    """Remove what killed writers of :class:`NewFile` left of this file; only for who is its one writer."""
+    leftover = re.compile(re.escape(f".{path.name}.") + r"[0-9a-f]{16}\.tmp")
+    with contextlib.suppress(OSError):
+        for entry in os.scandir(path.parent):
+            if leftover.fullmatch(entry.name):
+                os.unlink(entry.path)
+
+
+def fsync_directory(path: Path) -> None:
+    """Make the names in a directory durable, not only the bytes of its files."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,243 @@
+"""What the entries of a run's records may be: one table per kind of file, and one function that holds a record to it.
+
+A record read from a disk may hold anything: a byte may have flipped, somebody may have edited it. An entry whose value
+cannot be what its name says is treated as missing, here and nowhere else, so that those who read records need no checks
+of their own. Entries that no table names pass as they are.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+Record = dict[str, Any]
+Types = Mapping[str, Callable[[Any], bool]]
+
+_LARGEST_COUNT = 2**53
+_LARGEST_NUMBER = 1e100
+"""Beyond it is damage; its square still fits a double."""
+_LATEST = 1e11
+"""Seconds since 1970, some thousand years ahead; the calendar of the C library ends beyond it."""
+_LONGEST_INTERVAL_S = 3600.0
+
+
+def is_count(value: Any) -> bool:
+    """Say whether a value is a whole number from 0."""
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _LARGEST_COUNT
+
+
+def is_whole(value: Any) -> bool:
+    """Say whether a value is a whole number of any sign, as an exit code is."""
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < _LARGEST_COUNT
+
+
+def is_number(value: Any) -> bool:
+    """Say whether a value is a finite number."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return math.isfinite(value) and abs(value) <= _LARGEST_NUMBER if isinstance(value, float) else is_whole(value)
+
+
+def is_number_or_null(value: Any) -> bool:
+    """Say whether a value is a finite number, or null, which stands for one that was not finite."""
+    return value is None or is_number(value)
+
+
+def is_moment(value: Any) -> bool:
+    """Say whether a value is a time in seconds since 1970."""
+    return is_number(value) and 0 <= value <= _LATEST
+
+
+def is_interval(value: Any) -> bool:
+    """Say whether a value is a time between two signs of life [s]."""
+    return is_number(value) and 0 < value <= _LONGEST_INTERVAL_S
+
+
+def is_text(value: Any) -> bool:
+    """Say whether a value is text."""
+    return isinstance(value, str)
+
+
+def is_texts(value: Any) -> bool:
+    """Say whether a value is a list of texts."""
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
+
+
+def is_text_or_texts(value: Any) -> bool:
+    """Say whether a value is text or a list of texts."""
+    return is_text(value) or is_texts(value)
+
+
+def is_flag(value: Any) -> bool:
+    """Say whether a value is true or false."""
+    return isinstance(value, bool)
+
+
+def is_list(value: Any) -> bool:
+    """Say whether a value is a list."""
+    return isinstance(value, list)
+
+
+def is_record(value: Any) -> bool:
+    """Say whether a value is a JSON object."""
+    return isinstance(value, dict)
+
+
+def is_texts_by_name(value: Any) -> bool:
+    """Say whether a value is a JSON object whose values are texts."""
+    return isinstance(value, dict) and all(isinstance(item, str) for item in value.values())
+
+
+def is_identity(value: Any) -> bool:
+    """Say whether a value is what ``distributed.process.identity`` returns."""
+    return isinstance(value, dict) and len(well_typed(value, IDENTITY)) == len(value) and "pid" in value
+
+
+def _null_or(check: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: value is None or check(value)
+
+
+IDENTITY: Types = {
+    "pid": is_count,
+    "boot_id": _null_or(is_text),
+    "pid_namespace": _null_or(is_text),
+    "started_ticks": _null_or(is_count),
+}
+LEASE: Types = {
+    "attempt": is_count,
+    "started_at": is_moment,
+    "process": is_identity,
+    "job_id": is_text,
+    "restart_count": is_count,
+    "world_size": is_count,
+    "num_nodes": is_count,
+    "launcher": is_text,
+    "hosts": is_text_or_texts,
+}
+"""``attempts/0001.json``"""
+HEARTBEAT: Types = {
+    "rank": is_count,
+    "world_size": is_count,
+    "attempt": is_count,
+    "job_id": is_text,
+    "pid": is_count,
+    "host": is_text,
+    "process": is_identity,
+    "interval_s": is_interval,
+    "step": is_count,
+    "total_steps": is_count,
+    "state": is_text,
+    "time": is_moment,
+}
+"""``heartbeat/rank-0000.json``"""
+SUPERVISOR: Types = {
+    "job_id": is_text,
+    "pid": is_count,
+    "host": is_text,
+    "restart": is_count,
+    "process": is_identity,
+}
+"""``attempts/supervisor.json``"""
+JOB: Types = {
+    "run_id": is_text,
+    "name": is_text,
+    "cluster": is_text,
+    "submitted_at": is_moment,
+    "command": is_texts,
+    "trainer": is_texts,
+    "environment": is_texts_by_name,
+    "world_size": is_count,
+    "requeue": is_flag,
+    "max_attempts": is_count,
+    "max_attempts_without_progress": is_count,
+    "submissions": is_list,
+}
+"""``job.json``"""
+SUBMISSION: Types = {
+    "job_id": is_text,
+    "array_index": _null_or(is_count),
+    "submitted_at": is_moment,
+    "job_name": is_text,
+    "cluster_name": is_text,
+}
+"""One entry of ``submissions`` in ``job.json``."""
+
+_COUNTS = (
+    "world_size", "num_nodes", "start_step", "total_steps", "num_parameters", "accumulation", "steps_lost",
+    "restart_count", "records", "best_step", "num_train", "num_validation", "num_rejected", "num_bad_pixels",
+    "num_bad_spectra", "num_empty_spectra", "files", "nodes", "bytes", "copied_bytes",
+)  # fmt: skip
+_NUMBERS = (
+    "loss", "chi2", "kl", "lr", "grad_norm", "samples_per_s", "samples_seen", "epoch", "memory_gib", "num_spectra",
+    "num_pixels", "seconds", "blocked_s", "energy_kwh", "joules_per_sample", "needed_gib", "free_gib", "duty",
+)  # fmt: skip
+_TEXTS = (
+    "event", "cause", "error", "checkpoint", "device", "device_name", "job_id", "level", "before", "reason", "path",
+    "exporter", "node", "mode", "what", "sha256", "torch", "pace",
+)  # fmt: skip
+METRIC: Types = {
+    "kind": is_text,
+    "step": is_count,
+    "time": is_moment,
+    "attempt": is_count,
+    "exit_code": is_whole,
+    "hosts": is_text_or_texts,
+    "nonfinite": is_texts,
+    "absent": is_record,
+    "found": is_list,
+    "objects": is_list,
+    **dict.fromkeys(_COUNTS, is_count),
+    **dict.fromkeys(_NUMBERS, is_number_or_null),
+    **dict.fromkeys(_TEXTS, is_text),
+}
+"""One line of ``metrics.jsonl``."""
+
+
+def well_typed(value: Any, types: Types) -> Record:
+    """Return the entries of a record but those that `types` names and whose value it refuses.
+
+    Parameters
+    ----------
+    value : object
+        What was read; anything that is not a JSON object has no entries.
+    types : mapping
+        Name of an entry to the function that says whether a value can stand there.
+    """
+    if not isinstance(value, dict):
+        return {}
+    return {name: item for name, item in value.items() if name not in types or types[name](item)}
+
+
+def metric_record(value: Any) -> Record | None:
+    """Return a record of ``metrics.jsonl``; None where kind, step or time is missing or damaged."""
+    record = well_typed(value, METRIC)
+    return record if "kind" in record and "step" in record and "time" in record else None
+
+
+def parse_json(text: str) -> Any:
+    """Parse JSON text, however deeply it is nested and whatever it holds.
+
+    Raises
+    ------
+    ValueError
+        It is not JSON, or nested too deeply.
+    """
+    try:
+        value = json.loads(text)
+    except RecursionError:
+        raise ValueError("is nested too deeply") from None
+    if "\\ud" in text or "\\uD" in text:  # halves of characters can be neither printed nor written
+        return _whole_characters(value)
+    return value
+
+
+def _whole_characters(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    if isinstance(value, list):
+        return [_whole_characters(item) for item in value]
+    if isinstance(value, dict):
+        return {_whole_characters(name): _whole_characters(item) for name, item in value.items()}
+    return value

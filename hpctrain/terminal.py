@@ -1,0 +1,90 @@
+"""Text for a terminal: control characters of files, profiles, logs and servers never reach it.
+
+An escape sequence in a log line or in a profile's key could clear the screen, change the title or hide what follows.
+:func:`printable` writes such characters as ``\\x1b``. ``cli.py`` sends all output to a terminal through it; the parts
+of the program that draw (bars, colours, tables) use :func:`raw` and :func:`console`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_CONTROLS = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f"  # C0 but tab and line break, DEL, C1
+    "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # what turns the direction of the text
+    "\u2028\u2029\ud800-\udfff]"  # other line breaks; halves of characters
+    "|\r(?!\n)"
+)
+
+
+def printable(text: str) -> str:
+    """Return the text with control characters written out: ``\\x1b``, ``\\u202e``.
+
+    Line breaks and tabs stay, as do all letters, marks and symbols.
+    """
+    return _CONTROLS.sub(_escaped, text)
+
+
+def _escaped(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+
+class PrintableStream:
+    """A text stream that passes everything on to another one as :func:`printable` writes it."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+
+    def write(self, text: str) -> int:
+        """Write a text; return its length."""
+        self.stream.write(printable(text))
+        return len(text)
+
+    def writelines(self, lines: Any) -> None:
+        """Write each of the lines."""
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+
+@contextlib.contextmanager
+def guarded_terminal() -> Iterator[None]:
+    """Write everything printable that goes to a terminal; output to files and pipes is left as it is."""
+    before = sys.stdout, sys.stderr
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is not None and not isinstance(stream, PrintableStream) and stream.isatty():
+            setattr(sys, name, PrintableStream(stream))
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = before
+
+
+def raw(stream: TextIO) -> TextIO:
+    """Return the stream for text that draws: whoever writes to it makes what comes from outside printable."""
+    return stream.stream if isinstance(stream, PrintableStream) else stream
+
+
+def console(stream: TextIO | None = None, **options: Any) -> Console:
+    """Return a console of rich that draws to a stream (none is ``sys.stdout``) and shows only printable text."""
+    from rich.console import Console
+    from rich.segment import Segment
+
+    class PrintableConsole(Console):
+        def render(self, *arguments: Any, **named: Any) -> Any:
+            for segment in super().render(*arguments, **named):
+                text = segment.text if segment.control else printable(segment.text)
+                yield segment if text == segment.text else Segment(text, segment.style)
+
+    return PrintableConsole(file=raw(sys.stdout if stream is None else stream), **options)
