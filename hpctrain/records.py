@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -21,6 +22,7 @@ _LARGEST_NUMBER = 1e100
 _LATEST = 1e11
 """Seconds since 1970, some thousand years ahead; the calendar of the C library ends beyond it."""
 _LONGEST_INTERVAL_S = 3600.0
+_JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 
 def is_count(value: Any) -> bool:
@@ -58,6 +60,11 @@ def is_interval(value: Any) -> bool:
 def is_text(value: Any) -> bool:
     """Say whether a value is text."""
     return isinstance(value, str)
+
+
+def is_job_id(value: Any) -> bool:
+    """Say whether a value can be the id of a job, and never an option of a command."""
+    return isinstance(value, str) and _JOB_ID.fullmatch(value) is not None
 
 
 def is_texts(value: Any) -> bool:
@@ -156,7 +163,7 @@ JOB: Types = {
 }
 """``job.json``"""
 SUBMISSION: Types = {
-    "job_id": is_text,
+    "job_id": is_job_id,
     "array_index": _null_or(is_count),
     "submitted_at": is_moment,
     "job_name": is_text,

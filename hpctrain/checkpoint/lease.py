@@ -10,11 +10,14 @@ from __future__ import annotations
 import json
 import os
 import time
+from pathlib import Path
 from typing import Any
 
 from hpctrain.distributed.process import identity, is_gone
 from hpctrain.errors import CheckpointError
-from hpctrain.rundir import RunDir, fsync_directory, read_json
+from hpctrain.files import fsync_directory, open_regular
+from hpctrain.records import LEASE, Record, well_typed
+from hpctrain.rundir import RunDir, read_json
 
 _ENDED = ("finished", "stopped", "failed")
 _WATCHED_BEATS = 3.0
@@ -53,7 +56,7 @@ def take_lease(run: RunDir, facts: dict[str, Any]) -> int:
     return number
 
 
-def _lease_path(run: RunDir, number: int) -> Any:
+def _lease_path(run: RunDir, number: int) -> Path:
     return run.attempts / f"{number:04d}.json"
 
 
@@ -63,7 +66,9 @@ def _create(run: RunDir, newest: int, facts: dict[str, Any]) -> int:
     while True:
         number += 1
         try:
-            with open(_lease_path(run, number), "x", encoding="utf-8") as stream:  # never twice the same number
+            # Never twice the same number, and never through a link that somebody has put there.
+            descriptor = open_regular(_lease_path(run, number), os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+            with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
                 json.dump({"attempt": number, **lease}, stream, indent=1)
                 stream.flush()
                 os.fsync(stream.fileno())
@@ -85,40 +90,38 @@ def _refuse_if_in_use(run: RunDir, number: int, facts: dict[str, Any]) -> None:
         gone = is_gone(sign.get("process"))
         if gone is False and sign["process"] != identity():
             _refuse(run, sign, "its process lives")
-        if gone is None and time.time() - float(sign.get("time", 0)) < _SKEW_S + _WATCHED_BEATS * _interval_s(sign):
+        if gone is None and time.time() - sign.get("time", 0) < _SKEW_S + _WATCHED_BEATS * _interval_s(sign):
             undecided.append(sign)
     if undecided:
         _watch(run, number, lease, signs, undecided)
 
 
-def _read_lease(run: RunDir, number: int) -> dict[str, Any] | None:
+def _read_lease(run: RunDir, number: int) -> Record | None:
     """Read a lease; one that is there but empty is being written this moment, or was when its node lost power."""
+    path = _lease_path(run, number)
     deadline = time.monotonic() + _WRITTEN_WITHIN_S
-    while (lease := read_json(_lease_path(run, number))) is None and _lease_path(run, number).exists():
+    while (lease := read_json(path)) is None and path.is_file():
         if time.monotonic() > deadline:
             return {}
         time.sleep(0.02)
-    return lease
+    return None if lease is None else well_typed(lease, LEASE)
 
 
-def _was_requeued(lease: dict[str, Any], facts: dict[str, Any]) -> bool:
+def _was_requeued(lease: Record, facts: dict[str, Any]) -> bool:
     """Slurm starts a job again only when it has ended its earlier start, or can no longer reach it."""
     same_job = lease.get("job_id") is not None and lease.get("job_id") == facts.get("job_id")
     return same_job and (lease.get("restart_count") or 0) < (facts.get("restart_count") or 0)
 
 
-def _signs_of_life(run: RunDir, number: int, lease: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the last beats of the ranks of an attempt that have not said goodbye; before its first beat, its lease."""
-    beats = [read_json(path) or {} for path in sorted(run.heartbeats.glob("rank-*.json"))]
-    beats = [beat for beat in beats if beat.get("attempt") == number]
+def _signs_of_life(run: RunDir, number: int, lease: Record) -> list[Record]:
+    """Return the last beats of ranks of an attempt that have not reported their end; before the first, its lease."""
+    beats = [beat for beat in run.read_heartbeats() if beat.get("attempt") == number]
     if not beats and lease:
         return [{**lease, "rank": 0, "host": lease.get("hosts"), "time": lease.get("started_at", 0)}]
     return [beat for beat in beats if beat.get("state") not in _ENDED]
 
 
-def _watch(
-    run: RunDir, number: int, lease: dict[str, Any], before: list[dict[str, Any]], undecided: list[dict[str, Any]]
-) -> None:
+def _watch(run: RunDir, number: int, lease: Record, before: list[Record], undecided: list[Record]) -> None:
     """Wait for another beat of processes that cannot be seen from here: no clocks are compared, they may differ."""
     watch_s = min(_LONGEST_WATCH_S, max(_WATCHED_BEATS * _interval_s(sign) for sign in undecided))
     deadline = time.monotonic() + watch_s
@@ -128,16 +131,16 @@ def _watch(
             if sign not in before:
                 _refuse(run, sign, "its heartbeat goes on")
     for sign in undecided:
-        age_s = time.time() - float(sign.get("time", 0))
+        age_s = time.time() - sign.get("time", 0)
         if _WATCHED_BEATS * _interval_s(sign) > watch_s and age_s < _WATCHED_BEATS * _interval_s(sign):
             _refuse(run, sign, f"last sign of life {age_s:.0f} s ago")
 
 
-def _interval_s(sign: dict[str, Any]) -> float:
-    return float(sign.get("interval_s", 10.0))
+def _interval_s(sign: Record) -> float:
+    return sign.get("interval_s", 10.0)
 
 
-def _refuse(run: RunDir, sign: dict[str, Any], why: str) -> None:
+def _refuse(run: RunDir, sign: Record, why: str) -> None:
     raise CheckpointError(
         f"{run.path}: in use by job {sign.get('job_id')} (rank {sign.get('rank')} on {sign.get('host')}, {why}); "
         f"wait for it, or end it first with: hpctrain cancel {run.path}"

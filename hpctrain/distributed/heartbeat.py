@@ -13,7 +13,8 @@ import time
 from hpctrain.distributed.process import identity
 from hpctrain.distributed.world import World
 from hpctrain.errors import CheckpointError
-from hpctrain.rundir import RunDir
+from hpctrain.files import clear_leftovers
+from hpctrain.rundir import RunDir, write_atomic
 
 
 class Heartbeat:
@@ -54,6 +55,7 @@ class Heartbeat:
 
     def start(self) -> Heartbeat:
         self._path.parent.mkdir(parents=True, exist_ok=True)
+        clear_leftovers(self._path)
         self.beat()
         self._thread.start()
         return self
@@ -67,10 +69,8 @@ class Heartbeat:
             "state": self.state,
             "time": time.time(),
         }
-        temporary = self._path.with_suffix(".tmp")
         with contextlib.suppress(OSError):
-            temporary.write_text(json.dumps(record) + "\n")
-            os.replace(temporary, self._path)
+            write_atomic(self._path, json.dumps(record) + "\n", durable=False, replace_folders=True)
 
     def end(self, state: str) -> None:
         """Write a last beat that says how this rank left."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -37,17 +39,70 @@ def is_gone(found: dict[str, Any] | None) -> bool | None:
     for name in ("boot_id", "pid_namespace"):
         if not found or mine[name] is None or found.get(name) != mine[name]:
             return None
+    if "pid" not in found:
+        return None
     ticks = _started_ticks(found["pid"])
     return ticks is None or ticks != found.get("started_ticks")
 
 
+def send_signal(found: dict[str, Any] | None, number: signal.Signals) -> bool:
+    """Send a signal to the process with that identity, if it is proved to be alive here and to belong to this user.
+
+    Anybody may have written the identity into a file. So its number counts only together with the boot id, the
+    namespace and the time of its start, and the process must have the user id of this one.
+
+    Parameters
+    ----------
+    found : dict or None
+        As :func:`identity` returned it to that process.
+    number : signal.Signals
+
+    Returns
+    -------
+    bool
+        False where nothing was sent.
+    """
+    pid = (found or {}).get("pid", 0)
+    if pid <= 1 or is_gone(found) is not False:
+        return False
+    with contextlib.ExitStack() as opened:
+        descriptor = _open_process(pid)
+        if descriptor is not None:
+            opened.callback(os.close, descriptor)
+        # Asked again now that the number cannot be given to another process while the descriptor is open.
+        if is_gone(found) is not False or _owner(pid) != os.geteuid():
+            return False
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            if descriptor is not None:
+                signal.pidfd_send_signal(descriptor, number)
+            else:
+                os.kill(pid, number)
+            return True
+    return False
+
+
+def _open_process(pid: int) -> int | None:
+    try:
+        return os.pidfd_open(pid)
+    except (OSError, AttributeError):
+        return None  # a kernel before 5.3
+
+
+def _owner(pid: int) -> int | None:
+    """Return the effective user id of a process; None where it cannot be seen."""
+    for line in (_read(f"/proc/{pid}/status") or "").splitlines():
+        if line.startswith("Uid:"):
+            return int(line.split()[2])
+    return None
+
+
 def _started_ticks(pid: int) -> int | None:
-    """Clock ticks from boot to the start of a process; None where there is none, or only its zombie."""
+    """Clock ticks from boot to the start of a process; None where there is none, or only a zombie."""
     text = _read(f"/proc/{pid}/stat")
     if text is None:
         return None
     fields = text.rpartition(")")[2].split()  # the command before it may hold anything
-    return None if fields[0] in "ZX" else int(fields[19])
+    return None if len(fields) < 20 or fields[0] in "ZX" else int(fields[19])
 
 
 def _read(path: str) -> str | None:

@@ -6,11 +6,15 @@ Python of ours. ``tests/unit/launch/test_requeue_rule.py`` holds both to one tab
 
 from __future__ import annotations
 
+import os
+import re
 import time
+from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 
 from hpctrain.errors import EXIT_FINISHED
+from hpctrain.files import open_append, read_lines
 from hpctrain.rundir import RunDir
 
 STRIKES_LAST_S = 86400.0
@@ -19,6 +23,10 @@ MOST_AVOIDED = 4
 """Nodes to avoid at a time, so that the job can start at all."""
 USER_ERRORS = range(1, 7)
 """Exit codes whose cause another attempt would only meet again."""
+_MOST_ROWS = 10_000
+"""Lines read of a table; a job has far fewer attempts."""
+_WHOLE_NUMBER = re.compile(r"\d{1,11}")
+_CHECKPOINT = re.compile(r"step-\d{8,}")
 
 
 @dataclass(frozen=True)
@@ -55,35 +63,39 @@ def history_path(run: RunDir) -> Path:
 
 
 def read_history(run: RunDir) -> list[EndedAttempt]:
-    """Return the ended attempts in the order of their starts; a line torn by a crash is left out.
+    """Return the ended attempts in the order of their starts; a torn or damaged line is left out.
 
     On a node that was cut off and comes back an attempt may end after the one that replaced it.
     """
-    path = history_path(run)
-    if not path.exists():
+    ended = [item for row in _rows(history_path(run)) if (item := _ended_attempt(row)) is not None]
+    jobs = {job_id: number for number, job_id in enumerate(dict.fromkeys(item.job_id for item in ended))}
+    return sorted(ended, key=lambda item: (jobs[item.job_id], item.restart))
+
+
+def _rows(path: Path) -> list[list[str]]:
+    """Return the last lines of a table, as fields; none where it is absent or cannot be read."""
+    try:
+        lines = deque(read_lines(path), maxlen=_MOST_ROWS)
+    except OSError:
         return []
-    rows = [line.split("\t") for line in path.read_text(encoding="utf-8").splitlines()]
-    ended = [
-        EndedAttempt(float(row[0]), row[1], int(row[2]), int(row[3]), row[4], row[5], row[6])
-        for row in rows
-        if len(row) == 7
-    ]
-    jobs = list(dict.fromkeys(item.job_id for item in ended))
-    return sorted(ended, key=lambda item: (jobs.index(item.job_id), item.restart))
+    return [line.decode("utf-8", "replace").rstrip("\n").split("\t") for line in lines]
+
+
+def _ended_attempt(row: list[str]) -> EndedAttempt | None:
+    if len(row) != 7 or not all(_WHOLE_NUMBER.fullmatch(row[column]) for column in (0, 2, 3)):
+        return None
+    return EndedAttempt(float(row[0]), row[1], int(row[2]), int(row[3]), row[4], row[5], row[6])
 
 
 def avoided_nodes(run: RunDir, now: float) -> list[str]:
-    """Return the nodes the next attempt stays away from, the latest first; the rule is that of ``attempt.sh``.
+    """Return the nodes the next attempt avoids, the latest first; the rule is that of ``attempt.sh``.
 
     A rank that was killed is one strike against its node, a pre-flight that found it unfit is two; two within a day
     are enough.
     """
-    if not run.bad_nodes.exists():
-        return []
     strikes: dict[str, int] = {}
-    for line in run.bad_nodes.read_text(encoding="utf-8").splitlines()[-100:]:
-        fields = line.split("\t")
-        if len(fields) == 4 and float(fields[0]) > now - STRIKES_LAST_S:
+    for fields in _rows(run.bad_nodes)[-100:]:
+        if len(fields) == 4 and _WHOLE_NUMBER.fullmatch(fields[0]) and float(fields[0]) > now - STRIKES_LAST_S:
             strikes[fields[1]] = strikes.pop(fields[1], 0) + (2 if fields[3] == "preflight" else 1)
     return [node for node, count in reversed(strikes.items()) if count >= 2][:MOST_AVOIDED]
 
@@ -91,14 +103,17 @@ def avoided_nodes(run: RunDir, now: float) -> list[str]:
 def append_history(run: RunDir, ended: EndedAttempt) -> None:
     """Add one line."""
     fields = (int(ended.time), ended.job_id, ended.restart, ended.exit_code, ended.before, ended.after, ended.followed)
-    with open(history_path(run), "a", encoding="utf-8") as stream:
-        stream.write("\t".join(map(str, fields)) + "\n")
+    descriptor = open_append(history_path(run))
+    try:
+        os.write(descriptor, ("\t".join(map(str, fields)) + "\n").encode("utf-8", "replace"))
+    finally:
+        os.close(descriptor)
 
 
 def newest_checkpoint(run: RunDir) -> str:
     """Return the name of the newest checkpoint that has its manifest, or ``none``."""
-    manifests = sorted(run.checkpoints.glob("step-*/MANIFEST.json"))
-    return manifests[-1].parent.name if manifests else "none"
+    names = [path.parent.name for path in run.checkpoints.glob("step-*/MANIFEST.json")]
+    return max(filter(_CHECKPOINT.fullmatch, names), default="none")
 
 
 def what_follows(
@@ -126,7 +141,7 @@ def what_follows(
     before : str
         :func:`newest_checkpoint` when the attempt began.
     terminated : bool
-        The job itself was told to stop, so nothing may follow.
+        Somebody stopped the job itself, so nothing may follow.
     requeue, max_attempts, max_attempts_without_progress
         As in the profile's ``launch``.
 

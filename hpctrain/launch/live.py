@@ -1,4 +1,4 @@
-"""A run as a live view: progress, what each rank's machine bears, what has happened. Reads the run directory only."""
+"""A run as a live view: progress, load and heat of the machine of each rank, what has happened."""
 
 from __future__ import annotations
 
@@ -12,19 +12,22 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from hpctrain.launch.history import newest_checkpoint
 from hpctrain.launch.lastwords import read_backwards
-from hpctrain.launch.present import duration, steps
+from hpctrain.launch.present import STYLES, duration, steps
+from hpctrain.launch.queue import Queue
 from hpctrain.launch.status import RunStatus, describe
 from hpctrain.metrics.progress import describe_event
 from hpctrain.monitor.ledger import RankState, RunEnergy, read_ledgers, sum_up
 from hpctrain.monitor.sensors import Sensors
-from hpctrain.rundir import RunDir, read_json
+from hpctrain.rundir import RunDir
+from hpctrain.states import PENDING, RUNNING
 
 NUM_EVENTS = 6
 MOST_RANKS = 16
 """Ranks shown; of more, the hottest and the slowest matter, and those are shown first."""
 _STALE_INTERVALS = 6.0
-"""Samples that may be missed before what a rank last told is called old."""
+"""Samples that may be missed before the last one of a rank is called old."""
 _STYLES = {"ok": "green", "warm": "yellow", "hot": "bold red", "critical": "bold white on red"}
 _QUIET_EVENTS = frozenset({"first_step", "best", "sensors", "data", "checkpoint"})
 _RECORDS_LOOKED_AT = 4000
@@ -38,11 +41,11 @@ class Frame:
     Parameters
     ----------
     status : RunStatus
-        By the run's own word; no queue was asked.
+        According to the run directory; before the first heartbeat according to the queue, if that may be asked.
     ranks : list of RankState
     energy : RunEnergy
     states : dict of int to str
-        What each rank does, by its heartbeat.
+        State of each rank, according to its heartbeat.
     events : list of (float, str)
         Time [s since 1970] and words of the newest, oldest first; those of sensors from all ranks.
     checkpoint_at : float or None
@@ -62,8 +65,8 @@ class Frame:
     now: float
 
 
-def read_frame(run: RunDir, now: float | None = None) -> Frame:
-    """Read what a frame shows.
+def read_frame(run: RunDir, now: float | None = None, queue: Queue | None = None) -> Frame:
+    """Read all that a frame shows.
 
     Parameters
     ----------
@@ -71,38 +74,49 @@ def read_frame(run: RunDir, now: float | None = None) -> Frame:
         On a file system that this host sees; the run itself may be anywhere.
     now : float, optional
         Seconds since 1970; none is the clock.
+    queue : Queue, optional
+        Asked while the run directory alone does not tell a job that waits from one that has just begun.
     """
     now = time.time() if now is None else now
     status = describe(run, now, ask_queue=False)
+    if status.state == PENDING and queue is not None:
+        status = describe(run, now, queue)
     ranks = read_ledgers(run)
     newest = max((state.attempt for state in ranks), default=0)
-    beats = [read_json(path, {}) or {} for path in sorted(run.heartbeats.glob("rank-*.json"))]
+    beats = run.read_heartbeats()
     events: list[tuple[float, str]] = []
     num_spectra = 0
     for number, record in enumerate(read_backwards(run.metrics)):
         if record.get("kind") == "event" and record.get("event") not in _QUIET_EVENTS and len(events) < NUM_EVENTS:
-            events.append((float(record["time"]), describe_event(record)))
+            events.append((record["time"], describe_event(record)))
         num_spectra = num_spectra or int(record.get("samples_seen") or 0)
         if number > _RECORDS_LOOKED_AT or (num_spectra and len(events) == NUM_EVENTS):
             break
-    # metrics.jsonl has the events of rank 0 only; those of the others are with what they have measured.
+    # metrics.jsonl has the events of rank 0 only; those of the others are with their measurements.
     events += [
-        (float(event["time"]), f"rank {state.rank}: {event['text']}")
+        (event["time"], f"rank {state.rank}: {event['text']}")
         for state in ranks
         for event in state.events[-NUM_EVENTS:]
         if state.rank > 0
     ]
-    manifests = sorted(run.checkpoints.glob("step-*/MANIFEST.json"))
     return Frame(
         status,
         [state for state in ranks if state.attempt == newest],
         sum_up(ranks),
-        {int(beat["rank"]): str(beat.get("state")) for beat in beats if "rank" in beat},
+        {beat["rank"]: beat.get("state", "-") for beat in beats},
         sorted(events)[-NUM_EVENTS:],
-        manifests[-1].stat().st_mtime if manifests else None,
+        _written_at(run),
         num_spectra,
         now,
     )
+
+
+def _written_at(run: RunDir) -> float | None:
+    """When the newest checkpoint was written [s since 1970]; None where there is none, or it was just removed."""
+    try:
+        return (run.checkpoints / newest_checkpoint(run) / "MANIFEST.json").stat().st_mtime
+    except OSError:
+        return None
 
 
 def draw(frame: Frame) -> RenderableType:
@@ -118,7 +132,7 @@ def draw(frame: Frame) -> RenderableType:
 def _head(frame: Frame) -> Text:
     status = frame.status
     detail = f"  ({status.detail})" if status.detail else ""
-    style = {"running": "green", "finished": "bold green", "failed": "red", "lost": "red"}.get(status.state, "yellow")
+    style = STYLES.get(status.state, "yellow")
     return Text.assemble((f"{status.run.name}/{status.run.run_id}", "bold"), "  ", (status.state, style), detail)
 
 
@@ -150,7 +164,7 @@ def _facts(frame: Frame) -> Text:
         f"energy {energy.kwh:.3g} kWh" if energy.kwh is not None else "energy not measured",
         f"{joules:.3g} J per spectrum" if (joules := energy.per_spectrum_j(frame.num_spectra)) is not None else "",
         f"unmeasured {duration(energy.unmeasured_s)}" if energy.unmeasured_s >= 1 else "",
-        f"rested {duration(energy.rested_s)}" if energy.rested_s >= 1 else "",
+        f"paused {duration(energy.rested_s)}" if energy.rested_s >= 1 else "",
     ]
     return Text("\n".join("   ".join(filter(None, line)) for line in (facts, power)))
 
@@ -165,7 +179,7 @@ def _ranks(frame: Frame) -> Table:
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
     table.add_column("rank", justify="right")
     table.add_column("host")
-    table.add_column("does")
+    table.add_column("state")
     table.add_column("pace")
     for title in ("GPU", "memory", "°C", "power", "CPU", "RSS"):
         table.add_column(title, justify="right")
@@ -173,7 +187,7 @@ def _ranks(frame: Frame) -> Table:
     for state in sorted(shown, key=lambda state: state.rank):
         table.add_row(*_row(state, frame))
     if len(frame.ranks) > MOST_RANKS:
-        table.caption = f"{len(frame.ranks) - MOST_RANKS} cooler ranks are left out"
+        table.caption = f"{len(frame.ranks) - MOST_RANKS} cooler ranks are not shown"
     return table
 
 
@@ -190,7 +204,7 @@ def _row(state: RankState, frame: Frame) -> list[Text | str]:
         used, total = values["memory_total_gib"] - values["memory_available_gib"], values["memory_total_gib"]
         memory = f"{used:.1f}/{total:.0f} GiB"  # of the node: on a Jetson it is the GPU's too
     celsius = _temperature(state)
-    is_silent = is_old and frame.status.state == "running"
+    is_silent = is_old and frame.status.state == RUNNING
     return [
         str(state.rank),
         state.host,
@@ -210,7 +224,7 @@ def _duty_lost(state: RankState) -> float:
 
 
 def _temperature(state: RankState) -> float:
-    """Return the highest temperature told [°C]; minus infinity where there is none."""
+    """Return the highest temperature reported [°C]; minus infinity where there is none."""
     celsius = [value for name, value in state.values.items() if name.endswith("_c") and "temperature" in name]
     return max(celsius, default=-math.inf)
 

@@ -10,13 +10,15 @@ import time
 
 from submitit.local.local import LocalExecutor
 
+from hpctrain.distributed.process import send_signal
 from hpctrain.errors import SiteError
+from hpctrain.files import is_in_the_way, open_append, put_aside
 from hpctrain.launch.environment import enter_clean_environment
-from hpctrain.launch.supervisor import ALL_GPUS, VISIBLE_GPUS, is_supervised, supervisor_path
-from hpctrain.rundir import RunDir, read_json
+from hpctrain.launch.supervisor import ALL_GPUS, VISIBLE_GPUS, lock_holder, read_supervisor, supervisor_path
+from hpctrain.rundir import RunDir
 
 _YEARS_MIN = 60 * 24 * 365 * 20
-"""submitit ends local jobs at a time limit of its own, two minutes by default; a local run has none."""
+"""submitit ends local jobs at its own time limit, two minutes by default; a local run has none."""
 _START_WITHIN_S = 30.0
 
 
@@ -47,24 +49,34 @@ def start_local(run: RunDir) -> str:
     SiteError
         The supervisor did not come up.
     """
+    if is_in_the_way(supervisor_path(run)):
+        put_aside(supervisor_path(run))
     supervisor_path(run).unlink(missing_ok=True)
     _in_a_session_of_its_own(run)
     deadline = time.monotonic() + _START_WITHIN_S
     while time.monotonic() < deadline:
-        record = read_json(supervisor_path(run))
-        if record:
-            return str(record["job_id"])
+        record = read_supervisor(run)
+        if "job_id" in record:
+            return record["job_id"]
         time.sleep(0.05)
     raise SiteError(f"the local run did not start within {_START_WITHIN_S:.0f} s; see {run.logs / 'supervisor.log'}")
 
 
 def cancel_local(run: RunDir) -> bool:
-    """Ask the supervisor on this host to let the ranks save and to end the run; False where there is none."""
-    record = read_json(supervisor_path(run))
-    if not record or not is_supervised(run):
+    """Ask the supervisor on this host to let the ranks save and to end the run.
+
+    The file that names it may have been written by anybody, so it is not trusted: the process must hold the lock of
+    the run by word of the kernel, must be the one that wrote the file, and must belong to this user.
+
+    Returns
+    -------
+    bool
+        False where there is no such process on this host; nothing was signalled.
+    """
+    process = read_supervisor(run).get("process")
+    if process is None or process["pid"] != lock_holder(run):
         return False
-    os.kill(record["pid"], signal.SIGTERM)
-    return True
+    return send_signal(process, signal.SIGTERM)
 
 
 def _in_a_session_of_its_own(run: RunDir) -> None:
@@ -75,7 +87,7 @@ def _in_a_session_of_its_own(run: RunDir) -> None:
         return
     try:
         os.setsid()
-        log = os.open(run.logs / "supervisor.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        log = open_append(run.logs / "supervisor.log")
         nothing = os.open(os.devnull, os.O_RDONLY)
         for descriptor, number in ((nothing, 0), (log, 1), (log, 2)):
             os.dup2(descriptor, number)

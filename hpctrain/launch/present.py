@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from hpctrain.launch.status import RunStatus
+from hpctrain.states import FAILED, FINISHED, LOST, PENDING, RUNNING, UNREADABLE
+from hpctrain.terminal import console, printable
 
 
 def as_typed(path: Path) -> str:
@@ -37,13 +39,13 @@ def steps(status: RunStatus) -> str:
 def progress_line(status: RunStatus) -> str:
     """Return the status in one line."""
     parts = [f"{status.run.name}/{status.run.run_id}: {status.state}"]
-    if status.detail and status.state != "running":
+    if status.detail and status.state != RUNNING:
         parts[0] += f" ({status.detail})"
     if status.step:
         parts.append(f"step {steps(status)}")
     if status.loss is not None:
         parts.append(f"loss {status.loss:.4g}")
-    if status.state == "running" and status.samples_per_s:
+    if status.state == RUNNING and status.samples_per_s:
         parts.append(f"{status.samples_per_s:,.0f} spectra/s")
     if status.num_attempts > 1:
         parts.append(f"attempt {status.num_attempts}")
@@ -55,7 +57,7 @@ def block(status: RunStatus) -> str:
     rows = [
         ("run", str(status.run.path)),
         ("state", status.state + (f" ({status.detail})" if status.detail else "")),
-        ("says", status.source),
+        ("according to", status.source),
         ("job id", status.job_id or "-"),
         ("step", steps(status)),
         ("loss", _number(status.loss)),
@@ -74,7 +76,7 @@ def block(status: RunStatus) -> str:
         rows.append(("bad data", status.bad_data))
     if status.avoided_nodes:
         rows.append(("avoids nodes", f"{', '.join(status.avoided_nodes)} (attempts/bad-nodes.tsv)"))
-    rows += [("asked in vain", reason) for reason in status.silent]
+    rows += [("could not ask", reason) for reason in status.silent]
     return "\n".join(f"{name:<16}{value}" for name, value in rows)
 
 
@@ -84,22 +86,29 @@ def as_json(status: RunStatus) -> dict[str, Any]:
     return {**fields, "run": str(status.run.path), "name": status.run.name, "run_id": status.run.run_id}
 
 
-_COLUMNS = ("name", "run id", "state", "job id", "step", "loss", "left", "attempts", "says")
-_STYLES = {"running": "green", "finished": "bold green", "failed": "red", "lost": "red", "pending": "yellow"}
+_COLUMNS = ("name", "run id", "state", "job id", "step", "loss", "left", "attempts", "source")
+STYLES = {
+    RUNNING: "green",
+    FINISHED: "bold green",
+    FAILED: "red",
+    LOST: "red",
+    UNREADABLE: "red",
+    PENDING: "yellow",
+}
+"""Colours of states."""
 
 
 def print_table(statuses: Sequence[RunStatus]) -> None:
     """Print one run a line."""
     rows = [_row(status) for status in statuses]
     if sys.stdout.isatty():
-        from rich.console import Console
         from rich.table import Table
         from rich.text import Text
 
         table = Table(*_COLUMNS, box=None, pad_edge=False)
         for row in rows:
-            table.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in row))
-        Console().print(table)
+            table.add_row(*(Text(printable(cell), style=STYLES.get(cell, "")) for cell in row))
+        console().print(table)
         return
     lines = [_COLUMNS, *rows]
     widths = [max(len(line[column]) for line in lines) for column in range(len(_COLUMNS))]

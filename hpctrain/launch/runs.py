@@ -3,34 +3,43 @@
 from __future__ import annotations
 
 import difflib
+import os
+import re
 from pathlib import Path
-from typing import Any
 
 from hpctrain.errors import Problem, ProfileError
-from hpctrain.rundir import RunDir, read_json
+from hpctrain.records import Record
+from hpctrain.rundir import RunDir
 
 DEFAULT_RUNS_DIR = "runs"
+_RUN_ID = re.compile(r"\d{8}-\d{6}-")
 
 
 def is_run(path: Path) -> bool:
-    """Say whether `path` is a run directory."""
-    return (path / "profile.yaml").is_file()
+    """Say whether `path` is a run directory: one of the files is there that every run has at some time."""
+    return any(os.path.lexists(path / name) for name in ("profile.yaml", "job.json", "metrics.jsonl"))
 
 
 def all_runs(runs_dir: Path) -> list[RunDir]:
     """Return all runs below `runs_dir`, newest first (run ids sort by time)."""
-    folders = [path.parent for path in runs_dir.glob("*/*/profile.yaml")]
-    return [RunDir(folder) for folder in sorted(folders, key=lambda folder: folder.name, reverse=True)]
+    folders = [folder for folder in runs_dir.glob("*/*") if is_run(folder) or _is_locked_run(folder)]
+    runs = {run.path: run for run in map(RunDir, folders)}
+    return sorted(runs.values(), key=lambda run: run.run_id, reverse=True)
 
 
-def read_job(run: RunDir) -> dict[str, Any]:
-    """Return ``job.json``, or an empty dict where a run was started without the launcher."""
-    return read_json(run.job, {})
+def _is_locked_run(folder: Path) -> bool:
+    """Say whether a folder has a run id for its name and may not be looked into."""
+    return _RUN_ID.match(folder.name) is not None and folder.is_dir() and not os.access(folder, os.R_OK | os.X_OK)
+
+
+def read_job(run: RunDir) -> Record:
+    """Return ``job.json``; an empty record where it is damaged, or a run was started without the launcher."""
+    return run.read_job()
 
 
 def job_ids(run: RunDir) -> list[str]:
     """Return the ids of all jobs this run was submitted as, oldest first."""
-    return [str(submission["job_id"]) for submission in read_job(run).get("submissions", [])]
+    return [submission["job_id"] for submission in read_job(run).get("submissions", [])]
 
 
 def find_run(text: str | None, runs_dir: Path) -> RunDir:

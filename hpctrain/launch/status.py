@@ -1,41 +1,54 @@
-"""Where a run stands: Slurm if it knows the job, else the run's own words, and always who said so."""
+"""Where a run stands: according to Slurm if it knows the job, else to the run directory; the source is always named."""
 
 from __future__ import annotations
 
+import os
 import socket
 import time
 from dataclasses import dataclass, field
-from typing import Any
 
 from hpctrain.distributed.process import identity, is_gone
 from hpctrain.launch.history import EndedAttempt, avoided_nodes, newest_checkpoint, read_history
 from hpctrain.launch.lastwords import LastWords, read_last_words
 from hpctrain.launch.queue import Queue, QueueAnswer
 from hpctrain.launch.runs import job_ids, read_job
-from hpctrain.launch.supervisor import is_supervised, supervisor_path
+from hpctrain.launch.supervisor import is_supervised, read_supervisor
 from hpctrain.monitor.ledger import read_ledgers, sum_up
 from hpctrain.monitor.sensors import Sensors
-from hpctrain.rundir import RunDir, read_json
+from hpctrain.records import Record
+from hpctrain.rundir import RunDir
+from hpctrain.states import (
+    ACTIVE,
+    CANCELLED,
+    ENDED_BEATS,
+    FAILED,
+    FINISHED,
+    LOST,
+    NOT_SUBMITTED,
+    PENDING,
+    REQUEUED,
+    RUNNING,
+    SILENT_BEATS,
+    STOPPED,
+    UNKNOWN,
+    UNREADABLE,
+)
 
-ACTIVE = ("pending", "requeued", "running")
-"""States in which the job still holds, or waits for, its place."""
 _PACES = ("ok", "warm", "hot", "critical")
-_SILENT_BEATS = 12
-"""Heartbeats that may be missed before a run counts as lost: a node busy with a checkpoint is slow, not dead."""
 _SLURM_STATES = {
-    "PENDING": "pending",
-    "CONFIGURING": "running",
-    "RUNNING": "running",
-    "SUSPENDED": "running",
-    "SIGNALING": "running",
-    "STOPPED": "running",
-    "STAGE_OUT": "running",
-    "RESIZING": "running",
-    "REQUEUED": "requeued",
-    "REQUEUE_HOLD": "requeued",
-    "SPECIAL_EXIT": "requeued",
-    "COMPLETED": "finished",
-    "CANCELLED": "cancelled",
+    "PENDING": PENDING,
+    "CONFIGURING": RUNNING,
+    "RUNNING": RUNNING,
+    "SUSPENDED": RUNNING,
+    "SIGNALING": RUNNING,
+    "STOPPED": RUNNING,
+    "STAGE_OUT": RUNNING,
+    "RESIZING": RUNNING,
+    "REQUEUED": REQUEUED,
+    "REQUEUE_HOLD": REQUEUED,
+    "SPECIAL_EXIT": REQUEUED,
+    "COMPLETED": FINISHED,
+    "CANCELLED": CANCELLED,
 }
 
 
@@ -47,16 +60,15 @@ class RunStatus:
     ----------
     run : RunDir
     state : str
-        ``pending``, ``running``, ``requeued``, ``finished``, ``stopped`` (saved, can be resumed), ``cancelled``,
-        ``failed``, ``lost`` (no sign of life) or ``unknown``.
+        One of :data:`hpctrain.states.MEANINGS`.
     source : str
-        Who said so: ``squeue``, ``scontrol``, ``sacct``, ``supervisor``, ``heartbeat`` or ``run directory``.
+        Where it is known from: ``squeue``, ``scontrol``, ``sacct``, ``supervisor``, ``heartbeat`` or ``run directory``.
     detail : str
         Why it waits, when it is expected to start, how it ended.
     job_id : str
         Of the newest submission; empty if it never was submitted.
     step, total_steps : int
-        Updates done, and of the whole run; 0 where unknown.
+        Steps done, and of the whole run; 0 where unknown.
     loss, validation_loss, samples_per_s : float or None
         As last recorded.
     eta_s : float or None
@@ -67,15 +79,15 @@ class RunStatus:
     heartbeat_age_s : float or None
         Since the last sign of life of any rank.
     exit_code : int or None
-        Of the last attempt, once it has ended.
+        Of the last attempt, once it has ended; None while one is running.
     avoided_nodes : list of str
-        Nodes that failed repeatedly, which the next attempt stays away from.
+        Nodes that failed repeatedly, which the next attempt avoids.
     bad_data : str
-        What the newest attempt has masked because it cannot be used; empty if nothing.
+        Which pixels and spectra the newest attempt has masked because they cannot be used; empty if none.
     machine : str
         Power, temperature, pace and energy in one line; empty where nothing was measured.
     silent : list of str
-        Why those who were asked first had nothing to say.
+        Why those that were asked first could not answer.
     """
 
     run: RunDir
@@ -136,9 +148,10 @@ def describe(run: RunDir, now: float | None = None, queue: Queue | None = None, 
         state, detail = _from_slurm(answer, words, history, begun)
         source = answer.source
     elif job.get("cluster") == "local" and is_supervised(run):
-        state, detail, source = "running", f"supervisor {read_json(supervisor_path(run), {}).get('pid')}", "supervisor"
+        state, detail, source = RUNNING, f"supervisor {read_supervisor(run).get('pid', 'unknown')}", "supervisor"
     else:
-        state, detail, source = _from_run(run, words, beats, history, now)
+        may_wait = not ask_queue and job.get("cluster") == "slurm"
+        state, detail, source = _from_run(run, words, beats, history, now, may_wait)
     step = max([words.step, *(beat.get("step", 0) for beat in beats)])
     total_steps = max([words.total_steps, *(beat.get("total_steps", 0) for beat in beats)])
     return RunStatus(
@@ -152,11 +165,11 @@ def describe(run: RunDir, now: float | None = None, queue: Queue | None = None, 
         loss=words.loss,
         validation_loss=words.validation_loss,
         samples_per_s=words.samples_per_s,
-        eta_s=_eta_s(words, step, total_steps) if state == "running" else None,
+        eta_s=_eta_s(words, step, total_steps) if state == RUNNING else None,
         num_attempts=len(run.read_attempts()),
         checkpoint=newest_checkpoint(run),
         heartbeat_age_s=min((now - beat["time"] for beat in beats if "time" in beat), default=None),
-        exit_code=history[-1].exit_code if history else words.exit_code,
+        exit_code=None if state == RUNNING else history[-1].exit_code if history else words.exit_code,
         avoided_nodes=avoided_nodes(run, now),
         bad_data=words.bad_data,
         machine=_machine(run),
@@ -164,54 +177,77 @@ def describe(run: RunDir, now: float | None = None, queue: Queue | None = None, 
     )
 
 
+def describe_any(run: RunDir, queue: Queue | None = None) -> RunStatus:
+    """Say where a run stands as one of many: what cannot be read is a state too, and the others are shown.
+
+    Parameters
+    ----------
+    run : RunDir
+    queue : Queue, optional
+        As of :func:`describe`.
+    """
+    try:
+        os.listdir(run.path)
+        return describe(run, queue=queue)
+    except Exception as error:  # whatever is wrong with one run, the list shows the others
+        reason = getattr(error, "strerror", None) or repr(error)
+        return RunStatus(run, UNREADABLE, "run directory", f"{reason}; hpctrain status {run.path} says more")
+
+
 def _from_slurm(answer: QueueAnswer, words: LastWords, history: list[EndedAttempt], begun: bool) -> tuple[str, str]:
     state = _SLURM_STATES.get(answer.state, "")
     if answer.state == "COMPLETING":  # on its way out: what follows was decided before
-        state = "requeued" if history and history[-1].followed == "requeued" else _ended(words, history)[0] or "running"
+        state = REQUEUED if history and history[-1].followed == "requeued" else _ended(words, history)[0] or RUNNING
         return state, "completing"
-    if state == "pending":
+    if state == PENDING:
         waits = ", ".join(filter(None, [answer.reason, f"expected to start {answer.start}" if answer.start else ""]))
-        return ("requeued" if begun else "pending"), waits
-    if state in ("running", "requeued"):
+        return (REQUEUED if begun else PENDING), waits
+    if state in (RUNNING, REQUEUED):
         return state, ", ".join(filter(None, [answer.nodes, f"until {answer.end}" if answer.end else ""]))
-    if state == "finished" and words.finished:
-        return "finished", ""
-    if state == "cancelled":
-        return "cancelled", "saved, can be resumed" if words.stopped else ""
+    if state == FINISHED and words.finished:
+        return FINISHED, ""
+    if state == CANCELLED:
+        return CANCELLED, "saved, can be resumed" if words.stopped else ""
     ended, detail = _ended(words, history)
     slurm_says = answer.state + (f" ({answer.exit_code})" if answer.exit_code else "")
-    return ended or "failed", "; ".join(filter(None, [slurm_says, detail]))
+    return ended or FAILED, "; ".join(filter(None, [slurm_says, detail]))
 
 
 def _from_run(
-    run: RunDir, words: LastWords, beats: list[dict[str, Any]], history: list[EndedAttempt], now: float
+    run: RunDir, words: LastWords, beats: list[Record], history: list[EndedAttempt], now: float, may_wait: bool
 ) -> tuple[str, str, str]:
-    """Nobody else knows: read the run's own record, and the ranks' last signs of life."""
+    """Nothing else knows: read the run's records, and the last signs of life of its ranks.
+
+    With `may_wait` the job may be in the queue, for its first attempt or for its next one: nobody has asked.
+    """
     alive = [
         beat
         for beat in beats
-        if beat.get("state") not in ("finished", "stopped", "failed")
-        and now - beat.get("time", 0) < _SILENT_BEATS * beat.get("interval_s", 10)
+        if beat.get("state") not in ENDED_BEATS
+        and now - beat.get("time", 0) < SILENT_BEATS * beat.get("interval_s", 10)
         and not is_gone(beat.get("process"))
         and not _ended_with_this_machine(run, beat)
     ]
     if alive and not (words.finished or words.exit_code in range(1, 7)):
         hosts = ", ".join(sorted({str(beat.get("host")) for beat in alive}))
-        return "running", f"{len(alive)} ranks alive on {hosts}", "heartbeat"
+        ranks = "1 rank" if len(alive) == 1 else f"{len(alive)} ranks"
+        return RUNNING, f"{ranks} alive on {hosts}", "heartbeat"
+    if may_wait and history and history[-1].followed == "requeued" and history[-1].time >= int(words.started_at):
+        return REQUEUED, f"exit code {history[-1].exit_code}, requeued", "run directory"
     state, detail = _ended(words, history)
     if state:
         return state, detail, "run directory"
     if beats:
         age_s = now - max(beat.get("time", 0) for beat in beats)
         here = "" if any(beat.get("host") == socket.gethostname() for beat in beats) else "; not seen from this host"
-        return "lost", f"no sign of life for {age_s:.0f} s{here}", "heartbeat"
+        return LOST, f"no sign of life for {age_s:.0f} s{here}", "heartbeat"
     if read_job(run).get("submissions"):
-        return "unknown", "submitted, and nothing has been heard of it", "run directory"
-    return "unknown", "never submitted", "run directory"
+        return PENDING if may_wait else UNKNOWN, "submitted, no attempt has started", "run directory"
+    return NOT_SUBMITTED, "", "run directory"
 
 
-def _ended_with_this_machine(run: RunDir, beat: dict[str, Any]) -> bool:
-    """Whether a local run's rank lived here before a reboot: after a power cut nobody should have to wait."""
+def _ended_with_this_machine(run: RunDir, beat: Record) -> bool:
+    """Say whether a rank of a local run lived here before a reboot: after a power cut nobody should have to wait."""
     boot_id = (beat.get("process") or {}).get("boot_id")
     is_here = read_job(run).get("cluster") == "local" and beat.get("host") == socket.gethostname()
     return is_here and boot_id is not None and boot_id != identity()["boot_id"]
@@ -220,29 +256,29 @@ def _ended_with_this_machine(run: RunDir, beat: dict[str, Any]) -> bool:
 def _ended(words: LastWords, history: list[EndedAttempt]) -> tuple[str, str]:
     """How the newest attempt ended by its own record; an empty state if it does not say."""
     if words.finished:
-        return "finished", ""
+        return FINISHED, ""
     # The history counts whole seconds; an end that is older than the newest start belongs to an earlier attempt.
     last = history[-1] if history and history[-1].time >= int(words.started_at) else None
     if last is not None and last.followed == "terminated":
-        return "cancelled", "saved, can be resumed" if words.stopped else "can be resumed from its newest checkpoint"
+        return CANCELLED, "saved, can be resumed" if words.stopped else "can be resumed from its newest checkpoint"
     if words.error:
-        return "failed", f"exit code {words.exit_code}: {words.error}"
+        return FAILED, f"exit code {words.exit_code}: {words.error}"
     if last is not None and last.followed != "requeued":
-        state = {"finished": "finished", "failed": "failed"}.get(last.followed, "stopped")
+        state = {"finished": FINISHED, "failed": FAILED}.get(last.followed, STOPPED)
         return state, f"exit code {last.exit_code}, {last.followed}"
     if words.stopped:
-        return "stopped", f"{words.stopped}; saved, can be resumed"
+        return STOPPED, f"{words.stopped}; saved, can be resumed"
     return "", ""
 
 
 def _machine(run: RunDir) -> str:
-    """Return what the machines of the newest attempt bear, and the energy of the run so far."""
+    """Return load and heat of the machines of the newest attempt, and the energy of the run so far."""
     states = read_ledgers(run)
     newest = max((state.attempt for state in states), default=0)
     values = [state.values for state in states if state.attempt == newest]
     watts = [Sensors.power_w(each) for each in values]
     celsius = [each["gpu_temperature_c"] for each in values if "gpu_temperature_c" in each]
-    worst = max((str(each.get("pace", "ok")) for each in values), key=_PACES.index, default="ok")
+    worst = max((pace for each in values if (pace := each.get("pace")) in _PACES), key=_PACES.index, default="ok")
     energy = sum_up(states)
     parts = [
         f"{sum(each for each in watts if each is not None):,.0f} W" if any(watts) else "",
@@ -253,8 +289,8 @@ def _machine(run: RunDir) -> str:
     return ", ".join(filter(None, parts))
 
 
-def _heartbeats(run: RunDir) -> list[dict[str, Any]]:
-    beats = [read_json(path, {}) for path in sorted(run.heartbeats.glob("rank-*.json"))]
+def _heartbeats(run: RunDir) -> list[Record]:
+    beats = run.read_heartbeats()
     newest = max((beat.get("attempt", 0) for beat in beats), default=0)
     return [beat for beat in beats if beat.get("attempt", 0) == newest]
 

@@ -1,15 +1,16 @@
-"""Stop a run at a person's word."""
+"""Stop a run for somebody who asks for it."""
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 
 from hpctrain.errors import SiteError
 from hpctrain.launch.runs import job_ids, read_job
 from hpctrain.launch.status import describe
-from hpctrain.launch.supervisor import supervisor_path
-from hpctrain.rundir import RunDir, read_json
+from hpctrain.launch.supervisor import lock_holder, read_supervisor
+from hpctrain.rundir import RunDir
 
 
 def cancel(run: RunDir) -> str:
@@ -25,6 +26,7 @@ def cancel(run: RunDir) -> str:
         return f"{run.path}: {status.state} (says {status.source}); there is nothing to cancel"
     if read_job(run).get("cluster") == "local":
         return _cancel_local(run)
+    _refuse_if_foreign(run, status.job_id)
     if shutil.which("scancel") is None:
         raise SiteError(f"there is no scancel on this host; on a login node: scancel {status.job_id}")
     done = subprocess.run(["scancel", job_ids(run)[-1]], capture_output=True, text=True, check=False)
@@ -36,7 +38,26 @@ def cancel(run: RunDir) -> str:
 def _cancel_local(run: RunDir) -> str:
     from hpctrain.launch.local import cancel_local
 
-    record = read_json(supervisor_path(run), {})
+    record = read_supervisor(run)
     if not cancel_local(run):
-        raise SiteError(f"{run.path}: its supervisor runs on {record.get('host', 'another host')}; cancel it there")
-    return f"{run.path}: supervisor {record['pid']} is told to stop; its ranks save and leave"
+        holder = lock_holder(run)
+        seen = f"process {holder} holds its lock" if holder else "no process of this host holds its lock"
+        raise SiteError(
+            f"{run.path}: cannot prove that process {record.get('pid', 'unknown')} on "
+            f"{record.get('host', 'an unknown host')} is the supervisor of this run and yours: {seen}; nothing was "
+            "signalled. Cancel it on its own host, as the user who started it"
+        )
+    return f"{run.path}: asked supervisor {record['pid']} to stop; its ranks save and exit"
+
+
+def _refuse_if_foreign(run: RunDir, job_id: str) -> None:
+    """Raise if somebody else wrote the job id: it could name another job of this user."""
+    try:
+        owner = os.lstat(run.job).st_uid
+    except OSError:
+        return
+    if owner != os.geteuid():
+        raise SiteError(
+            f"{run.job}: belongs to another user (uid {owner}), so the job id in it is not trusted; nothing was "
+            f"cancelled. If the job is yours to cancel: scancel {job_id}"
+        )

@@ -2,7 +2,7 @@
 
 What the batch script is under Slurm: starts the ranks, takes the others down when one dies, and decides by the rule of
 :mod:`hpctrain.launch.history`. TERM or INT (``hpctrain cancel``, Ctrl-C) let the ranks save and end the run. A lock
-that lives as long as this process tells ``hpctrain status`` that the run does.
+that lives as long as this process shows ``hpctrain status`` that the run does.
 """
 
 from __future__ import annotations
@@ -13,22 +13,37 @@ import os
 import shlex
 import signal
 import socket
+import struct
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-from hpctrain.errors import EXIT_FINISHED, EXIT_REQUEUE, EXIT_TOO_HOT
+from hpctrain.distributed.process import identity
+from hpctrain.errors import EXIT_FINISHED, EXIT_REQUEUE, EXIT_TOO_HOT, CheckpointError, HpctrainError
+from hpctrain.files import is_in_the_way, open_regular, put_aside
 from hpctrain.launch.history import append_history, newest_checkpoint, what_follows
 from hpctrain.launch.ranks import LocalRanks
+from hpctrain.records import SUPERVISOR, Record, well_typed
 from hpctrain.rundir import RunDir, read_json, write_json
+from hpctrain.terminal import printable
 
 _GRACE_S = 90.0
 """From TERM to KILL for ranks that are saving [s]."""
 _PAUSE_AFTER_CRASH_S = 2.0
+_FLOCK = "hhqqi4x"
+"""``struct flock`` on Linux with 64 bits: type, whence, start, length, process."""
+_NEEDED = (
+    "trainer",
+    "environment",
+    "world_size",
+    "requeue",
+    "max_attempts",
+    "max_attempts_without_progress",
+)
+"""Entries of ``job.json`` that a supervisor acts on."""
 COOL_DOWN_S = 120.0
-"""Until ranks that left because the machine was too hot are started again [s]; `attempt.sh` waits as long."""
+"""Until ranks that ended because the machine was too hot are started again [s]; `attempt.sh` waits as long."""
 VISIBLE_GPUS = "HPCTRAIN_VISIBLE_GPUS"
 """The user's CUDA_VISIBLE_DEVICES, which submitit's local executor writes over."""
 ALL_GPUS = "all"
@@ -42,13 +57,13 @@ class Supervisor:
     run : RunDir
         Its ``job.json`` holds what :class:`~hpctrain.launch.plan.JobPlan` says about ranks and attempts.
     cool_down_s : float
-        Pause after ranks that left because the machine was too hot [s].
+        Pause after ranks that ended because the machine was too hot [s].
     """
 
     def __init__(self, run: RunDir, cool_down_s: float = COOL_DOWN_S) -> None:
         self.run = run
         self._cool_down_s = cool_down_s
-        self.job: dict[str, Any] = read_json(run.job)
+        self.job = _job(run)
         self.job_id = f"local-{os.getpid()}"
         self.terminated = False
 
@@ -87,7 +102,14 @@ class Supervisor:
     def _record(self, restart: int) -> None:
         write_json(
             supervisor_path(self.run),
-            {"job_id": self.job_id, "pid": os.getpid(), "host": socket.gethostname(), "restart": restart},
+            {
+                "job_id": self.job_id,
+                "pid": os.getpid(),
+                "host": socket.gethostname(),
+                "restart": restart,
+                "process": identity(),
+            },
+            replace_folders=True,
         )
 
     def _attempt(self, restart: int) -> int:
@@ -101,8 +123,8 @@ class Supervisor:
             self._environment(restart),
         ) as ranks:
             codes = ranks.join(_GRACE_S, lambda: self.terminated, _say)
-        told = [code for code in codes if 2 <= code <= 6]  # wherever they stand: a rank that knows what is wrong
-        code = told[0] if told else ranks.first_failure or EXIT_FINISHED
+        known = [code for code in codes if 2 <= code <= 6]  # of whichever rank: it knows what is wrong
+        code = known[0] if known else ranks.first_failure or EXIT_FINISHED
         return 128 - code if code < 0 else code
 
     def _environment(self, restart: int) -> dict[str, str]:
@@ -120,33 +142,77 @@ class Supervisor:
         }
 
 
+def _job(run: RunDir) -> Record:
+    """Return ``job.json`` with all that a supervisor needs.
+
+    Raises
+    ------
+    CheckpointError
+        Something of it is missing or damaged.
+    """
+    job = run.read_job()
+    missing = [name for name in _NEEDED if name not in job]
+    if missing:
+        raise CheckpointError(
+            f"{run.job}: missing or damaged: {', '.join(missing)}; hpctrain submit --resume {run.path} writes it anew"
+        )
+    return job
+
+
 def supervisor_path(run: RunDir) -> Path:
     """Return the path of the record of who supervises a local run."""
     return run.attempts / "supervisor.json"
 
 
+def read_supervisor(run: RunDir) -> Record:
+    """Return the record of who supervises, or last supervised, a local run; empty where there is none."""
+    return well_typed(read_json(supervisor_path(run)), SUPERVISOR)
+
+
 @contextlib.contextmanager
 def hold_lock(run: RunDir) -> Iterator[bool]:
-    """Hold the lock of a local run; yields False where another supervisor holds it."""
-    with open(_lock_path(run), "w") as stream:
+    """Hold the lock of a local run; yields False where another supervisor holds it.
+
+    It is a POSIX lock, which the kernel knows the holder of. The process must not open the lock file again: closing
+    it a second time would release the lock.
+    """
+    path = _lock_path(run)
+    if is_in_the_way(path):
+        put_aside(path)
+    with os.fdopen(open_regular(path, os.O_RDWR | os.O_CREAT), "r+b") as stream:
         try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
             yield False
             return
         yield True
 
 
+def lock_holder(run: RunDir) -> int | None:
+    """Return the number of the process that holds the lock of a local run, by word of the kernel.
+
+    Returns
+    -------
+    int or None
+        None where nobody holds it; 0 where the process is on another host or in another container.
+    """
+    try:
+        descriptor = open_regular(_lock_path(run))
+    except OSError:
+        return None
+    try:
+        question = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+        kind, _, _, _, pid = struct.unpack(_FLOCK, fcntl.fcntl(descriptor, fcntl.F_GETLK, question))
+    except OSError:
+        return None  # a file system without locks
+    finally:
+        os.close(descriptor)
+    return None if kind == fcntl.F_UNLCK else max(0, pid)
+
+
 def is_supervised(run: RunDir) -> bool:
     """Say whether a supervisor of this run lives on this host."""
-    if not _lock_path(run).exists():
-        return False
-    with open(_lock_path(run)) as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
+    return lock_holder(run) is not None
 
 
 def _lock_path(run: RunDir) -> Path:
@@ -163,9 +229,13 @@ def main(arguments: list[str]) -> int:
     run.make_folders()
     with hold_lock(run) as is_mine:
         if not is_mine:
-            _say(f"{run.path}: another supervisor is at work here")
-            return 5
-        return Supervisor(run).supervise()
+            _say(f"{run.path}: another supervisor is running here")
+            return CheckpointError.exit_code
+        try:
+            return Supervisor(run).supervise()
+        except HpctrainError as error:
+            _say(printable(str(error)))
+            return error.exit_code
 
 
 if __name__ == "__main__":

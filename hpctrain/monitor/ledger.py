@@ -1,25 +1,59 @@
-"""What each rank has measured, in ``monitor/rank-0000.json``: the newest values, and the sums of every attempt.
+"""Measurements of each rank, in ``monitor/rank-0000.json``: the newest values, and the sums of every attempt.
 
-Written anew with each sample, whole or not at all, so that an attempt that is killed keeps what it had measured.
+Written anew with each sample, whole or not at all, so that an attempt that is killed keeps its measurements.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-import os
 import time
 from dataclasses import dataclass, field
 from typing import Any
 
+from hpctrain.files import clear_leftovers
 from hpctrain.monitor.energy import J_PER_KWH
-from hpctrain.rundir import RunDir, read_json
+from hpctrain.records import (
+    Record,
+    is_count,
+    is_interval,
+    is_list,
+    is_moment,
+    is_number,
+    is_number_or_null,
+    is_record,
+    is_text,
+    is_texts_by_name,
+    well_typed,
+)
+from hpctrain.rundir import RunDir, read_json, write_atomic
 
 MOST_EVENTS = 50
 """Newest events kept of each rank."""
 _MAXIMA = ("gpu_temperature_c", "gpu_memory_used_gib", "gpu_power_w", "board_power_w", "process_memory_gib")
 _MEANS = ("gpu_utilisation_percent", "gpu_power_w", "board_power_w", "cpu_utilisation_percent")
 _SHARES = ("gpu_throttled_by_heat", "gpu_throttled_by_power")
+_FILE = {
+    "rank": is_count,
+    "host": is_text,
+    "attempt": is_count,
+    "time": is_moment,
+    "step": is_count,
+    "interval_s": is_interval,
+    "values": is_record,
+    "absent": is_texts_by_name,
+    "attempts": is_record,
+    "events": is_list,
+}
+_EVENT = {"time": is_moment, "attempt": is_count, "text": is_text}
+_SUMS = {
+    "host": is_text,
+    "energy_j": is_number_or_null,
+    "by_source_j": is_record,
+    "measured_s": is_number,
+    "unmeasured_s": is_number,
+    "rested_s": is_number,
+}
 
 
 class Ledger:
@@ -36,9 +70,10 @@ class Ledger:
     def __init__(self, run: RunDir, rank: int, attempt: int, host: str) -> None:
         self._path = run.monitor_file(rank)
         self._fixed = {"rank": rank, "host": host, "attempt": attempt}
-        kept = _dictionary(read_json(self._path, {}))
-        self._earlier = {key: value for key, value in _dictionary(kept.get("attempts")).items() if key != str(attempt)}
-        self._events: list[dict[str, Any]] = [event for event in kept.get("events") or [] if isinstance(event, dict)]
+        clear_leftovers(self._path)
+        kept = well_typed(read_json(self._path), _FILE)
+        self._earlier = {key: value for key, value in _by_attempt(kept).items() if key != str(attempt)}
+        self._events = _events(kept)[-MOST_EVENTS:]
         self._tally: dict[str, float] = {}
         self._counts: dict[str, int] = {}
         self.absent: dict[str, str] = {}
@@ -57,7 +92,7 @@ class Ledger:
         values : dict
             Names with units.
         sums : dict
-            What adds up over an attempt, as :class:`AttemptSums` names it.
+            Sums over an attempt, as :class:`AttemptSums` names it.
         interval_s : float
             To the next write [s].
         """
@@ -72,11 +107,9 @@ class Ledger:
             "attempts": {**self._earlier, str(self._fixed["attempt"]): {**sums, **self._statistics()}},
             "events": self._events,
         }
-        temporary = self._path.with_suffix(".tmp")
         with contextlib.suppress(OSError):
             self._path.parent.mkdir(exist_ok=True)
-            temporary.write_text(json.dumps(record) + "\n")
-            os.replace(temporary, self._path)
+            write_atomic(self._path, json.dumps(record) + "\n", durable=False, replace_folders=True)
 
     def _count(self, values: dict[str, Any]) -> None:
         for name in {*_MEANS, *_SHARES} & values.keys():
@@ -92,7 +125,7 @@ class Ledger:
 
 @dataclass(frozen=True)
 class AttemptSums:
-    """What one rank has measured in one attempt.
+    """Sums over one attempt of one rank.
 
     Parameters
     ----------
@@ -105,7 +138,7 @@ class AttemptSums:
     measured_s, unmeasured_s : float
         Time from the first sample to the last, and how much of it no energy is known of.
     rested_s : float
-        Time the run has waited for the machine to cool down, or to draw less.
+        Time the run was paused for the machine to cool down, or to draw less.
     statistics : dict
         ``mean_…`` and ``max_…`` of values.
     """
@@ -136,7 +169,7 @@ class RankState:
     values : dict
         Of the newest sample.
     absent : dict
-        What the device does not tell, and why.
+        Sensors that this machine does not report, and why.
     attempts : list of AttemptSums
     events : list of dict
         ``time``, ``attempt`` and ``text``, oldest first.
@@ -155,47 +188,54 @@ class RankState:
 
 
 def read_ledgers(run: RunDir) -> list[RankState]:
-    """Return what the ranks of a run have written, by rank; a damaged file is passed over."""
-    found = []
-    for path in sorted(run.monitor.glob("rank-[0-9]*.json")):
-        record = _dictionary(read_json(path, {}))
-        with contextlib.suppress(KeyError, TypeError, ValueError, AttributeError):
-            found.append(_rank_state(record))
-    return found
+    """Return what the ranks of a run have written, by rank; a file without rank, attempt or time is skipped."""
+    records = [well_typed(read_json(path), _FILE) for path in run.monitor_files()]
+    return [_rank_state(record) for record in records if record.keys() >= {"rank", "attempt", "time"}]
 
 
-def _rank_state(record: dict[str, Any]) -> RankState:
-    rank, host = int(record["rank"]), str(record["host"])
+def _rank_state(record: Record) -> RankState:
+    rank, host = record["rank"], record.get("host", "")
+    by_attempt = {int(key): sums for key, sums in _by_attempt(record).items()}
     return RankState(
         rank=rank,
-        attempt=int(record["attempt"]),
-        step=int(record["step"]),
+        attempt=record["attempt"],
+        step=record.get("step", 0),
         host=host,
-        time=float(record["time"]),
-        interval_s=float(record["interval_s"]),
-        values=_dictionary(record["values"]),
-        absent=_dictionary(record["absent"]),
-        attempts=[_sums(rank, int(key), host, sums) for key, sums in sorted(record["attempts"].items(), key=_number)],
-        events=list(record["events"]),
+        time=record["time"],
+        interval_s=record.get("interval_s", 0.0),
+        values=_values(record.get("values", {})),
+        absent=record.get("absent", {}),
+        attempts=[_sums(rank, number, host, by_attempt[number]) for number in sorted(by_attempt)],
+        events=[event for event in _events(record) if event.keys() >= _EVENT.keys()],
     )
 
 
-def _number(item: tuple[str, Any]) -> int:
-    return int(item[0])
+def _values(values: Record) -> Record:
+    """Return readings of sensors: numbers, and ``pace``, which is a word."""
+    return {name: value for name, value in values.items() if (is_text if name == "pace" else is_number)(value)}
 
 
-def _sums(rank: int, attempt: int, host: str, sums: dict[str, Any]) -> AttemptSums:
-    statistics = {name: value for name, value in sums.items() if name.startswith(("mean_", "max_"))}
+def _by_attempt(record: Record) -> dict[str, Record]:
+    attempts = record.get("attempts", {})
+    return {key: sums for key, sums in attempts.items() if key.isdecimal() and len(key) < 10 and isinstance(sums, dict)}
+
+
+def _events(record: Record) -> list[Record]:
+    return [well_typed(event, _EVENT) for event in record.get("events", []) if isinstance(event, dict)]
+
+
+def _sums(rank: int, attempt: int, host: str, record: Record) -> AttemptSums:
+    sums = well_typed(record, _SUMS)
     return AttemptSums(
         rank,
         attempt,
-        str(sums.get("host", host)),
+        sums.get("host", host),
         sums.get("energy_j"),
-        dict(sums.get("by_source_j") or {}),
-        float(sums.get("measured_s") or 0.0),
-        float(sums.get("unmeasured_s") or 0.0),
-        float(sums.get("rested_s") or 0.0),
-        statistics,
+        {name: joules for name, joules in sums.get("by_source_j", {}).items() if is_number(joules)},
+        float(sums.get("measured_s", 0.0)),
+        float(sums.get("unmeasured_s", 0.0)),
+        float(sums.get("rested_s", 0.0)),
+        {name: v for name, v in sums.items() if name.startswith(("mean_", "max_")) and is_number(v)},
     )
 
 
@@ -224,7 +264,7 @@ class RunEnergy:
         return None if self.joules is None else self.joules / J_PER_KWH
 
     def per_spectrum_j(self, num_spectra: float) -> float | None:
-        """Return the energy per spectrum seen [J]; updates that were lost and made again are in it."""
+        """Return the energy per spectrum seen [J]; steps that were lost and made again are in it."""
         return self.joules / num_spectra if self.joules is not None and num_spectra > 0 else None
 
 
@@ -244,7 +284,3 @@ def sum_up(states: list[RankState]) -> RunEnergy:
     return RunEnergy(
         sum(measured) if measured else None, by_source, most("measured_s"), most("unmeasured_s"), most("rested_s")
     )
-
-
-def _dictionary(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}

@@ -114,7 +114,7 @@ def test_of_very_many_ranks_the_hot_ones_are_shown(tmp_path):
     for rank in range(40):
         run.monitor_file(rank).write_text(json.dumps({**(hot if rank in (3, 37) else cool), "rank": rank}))
     output = monitor(str(run.path)).stdout
-    assert f"{40 - MOST_RANKS} cooler ranks are left out" in output
+    assert f"{40 - MOST_RANKS} cooler ranks are not shown" in output
     assert output.count(" hot ") == 2
 
 

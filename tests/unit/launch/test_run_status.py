@@ -154,7 +154,7 @@ def test_a_queue_that_does_not_know_the_job_is_no_proof_that_it_is_gone(tmp_path
     run = make_run(tmp_path)
     beat(run, age_s=8)
     status = describe(run, NOW)
-    assert (status.state, status.source, status.detail) == ("running", "heartbeat", "1 ranks alive on n1")
+    assert (status.state, status.source, status.detail) == ("running", "heartbeat", "1 rank alive on n1")
 
 
 def ended_process():
