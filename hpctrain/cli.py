@@ -16,6 +16,7 @@ from hpctrain import __version__
 from hpctrain.errors import EXIT_BUG, HpctrainError
 
 COMMANDS = {
+    "init": "copy a shipped profile, site file or job script into the current folder, to start from",
     "check": "say what is wrong with a profile, before it queues",
     "render": "print the batch script and the files a submit would write",
     "submit": "check, render and submit a profile; returns at once (also: hpc-submit)",
@@ -35,6 +36,7 @@ COMMANDS = {
     "schema": "write the JSON Schema of profiles, for editors",
     "platforms": "list the GPUs and boards that profiles can name",
     "verify-resume": "prove that runs of a profile survive being killed, bit by bit",
+    "lab": "a private Slurm of pretend nodes on this machine",
     "demo": "the whole way on made-up spectra: submit, interrupt, resume, report",
 }
 """Command to one line of help, in the order of use."""

@@ -18,13 +18,14 @@ import threading
 import time
 from pathlib import Path
 
-from hpctrain.errors import EXIT_FINISHED, HpctrainError, Problem, ProfileError
+from hpctrain.errors import EXIT_FINISHED, HpctrainError
 from hpctrain.launch.runs import all_runs, job_ids
 from hpctrain.launch.status import RunStatus, describe
 from hpctrain.metrics.read import read_history
 from hpctrain.profile.load import load_profile
 from hpctrain.profile.schema import SimulateSection
 from hpctrain.rundir import RunDir, read_json
+from hpctrain.shipped import shipped
 
 INTERRUPT_AT = 0.4
 """Share of the run after which it is interrupted."""
@@ -101,12 +102,7 @@ def _find_profile(wanted: str | None) -> str:
     """Return the profile's path as one would type it."""
     if wanted:
         return wanted
-    checkout = Path(__file__).resolve().parents[2]
-    path = checkout / "profiles" / "quickstart.yaml"
-    if not path.exists():
-        message = "profiles/quickstart.yaml comes with the source; run this in a checkout, or name one with --profile"
-        raise ProfileError("hpctrain demo", [Problem("--profile", message)])
-    return os.path.relpath(path)
+    return os.path.relpath(shipped("profiles/quickstart.yaml"))
 
 
 def _choose_cluster(wanted: str) -> str:

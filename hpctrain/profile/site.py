@@ -20,6 +20,7 @@ from hpctrain.profile.explain import explain
 from hpctrain.profile.near import did_you_mean
 from hpctrain.profile.reading import read_plain
 from hpctrain.profile.schema import Line, Name, SbatchOptions, Section, SlurmWord, TimeLimit
+from hpctrain.shipped import shipped
 
 
 class Partition(Section):
@@ -82,7 +83,7 @@ def site_folders() -> list[Path]:
     """Return the folders that may hold site files, the first one wins."""
     folders = [
         Path.home() / ".config" / "hpctrain" / "sites",
-        Path(__file__).resolve().parents[2] / "slurm" / "sites",
+        shipped("slurm/sites"),
         Path(sys.prefix) / "share" / "hpctrain" / "sites",
     ]
     own = os.environ.get("HPCTRAIN_SITES")

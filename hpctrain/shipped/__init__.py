@@ -1,0 +1,15 @@
+"""What comes with the program besides code: profiles, site files, the job script, the pretend Slurm cluster.
+
+In a checkout, ``profiles`` and ``slurm`` here are links to the folders of that name at its top. A wheel holds copies.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+_FOLDER = Path(__file__).resolve().parent
+
+
+def shipped(name: str) -> Path:
+    """Return the path of a shipped file or folder, such as ``profiles/quickstart.yaml``."""
+    return (_FOLDER / name).resolve()
