@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from hpctrain.monitor.board import unfold, write_file
+
 RECORDED = Path(__file__).parent / "data/machines"
 
 
@@ -20,24 +22,11 @@ class Machine:
 
     def __init__(self, root: Path, name: str) -> None:
         self.root = root
-        for line in (RECORDED / f"{name}.txt").read_text().splitlines():
-            path, equals, contents = line.partition(" = ")
-            if equals and not line.startswith("#"):
-                self.write(path, contents.replace("\\n", "\n").replace("\\0", "\0"))
+        unfold(RECORDED / f"{name}.txt", root)
 
     def write(self, path: str, contents: str) -> None:
         """Write one file, as a whole, as the kernel shows it; ``!EIO`` makes it unreadable."""
-        target = self.root / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if target.is_dir():
-            target.rmdir()
-        if contents == "!EIO":
-            target.unlink(missing_ok=True)
-            target.mkdir()  # reading a folder fails with an OSError, too
-            return
-        temporary = target.with_name(f"{target.name}.new")
-        temporary.write_text(f"{contents}\n")
-        temporary.replace(target)
+        write_file(self.root / path, contents)
 
     def zone(self, name: str) -> str:
         """Return the folder of a thermal zone, such as ``tj-thermal``."""

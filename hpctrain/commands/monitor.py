@@ -1,8 +1,12 @@
-"""Watch a run: progress, what each rank's GPU and board bear, energy, what has happened.
+"""Watch a run: progress, load and temperature of each rank's GPU and board, energy, events.
 
-Reads nothing but the run directory, so the run may be on any node. On a terminal the view is redrawn until Ctrl-C or
-until the run is over; elsewhere, and with --once, one frame is printed. --sensors needs no run: it prints what can be
-read on this very machine, and what cannot and why.
+It reads only the run directory, so the run may be on any node. On a terminal the view is redrawn until Ctrl-C or until
+the run has ended; elsewhere, and with --once, it prints one frame. --sensors needs no run: it prints every sensor of
+this machine, and why others are absent.
+
+hpctrain monitor --sensors                         every sensor of this machine
+hpctrain monitor --record my-board.txt             save its sensor files, to look at them elsewhere
+hpctrain monitor --sensors --board my-board.txt    the sensors of that machine, on any machine
 """
 
 from __future__ import annotations
@@ -12,11 +16,12 @@ import sys
 import time
 from pathlib import Path
 
+from hpctrain.errors import Problem, ProfileError
 from hpctrain.launch.runs import DEFAULT_RUNS_DIR, find_run
 from hpctrain.rundir import RunDir
 
 _OVER = ("finished", "failed", "cancelled")
-"""A run that was stopped or lost may well come back."""
+"""States that end the view; a run that was stopped or lost may continue."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,20 +31,41 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--once", action="store_true", help="print one frame and exit")
     parser.add_argument("--interval", type=float, default=2.0, metavar="S", help="seconds between frames (default: 2)")
     parser.add_argument("--sensors", action="store_true", help="print every sensor of this machine, and exit")
+    parser.add_argument("--board", type=Path, metavar="FILE.txt", help="with --sensors: those of a recorded machine")
+    parser.add_argument("--record", type=Path, metavar="FILE.txt", help="record this machine's sensor files, and exit")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Show the run, or the sensors of this machine."""
-    if arguments.sensors:
-        from hpctrain.monitor.survey import survey
+    """Show the run, or the sensors of this machine or of a recorded one."""
+    if arguments.record is not None:
+        from hpctrain.monitor.board import record
+        from hpctrain.monitor.sysfs import sysfs_root
 
-        print(survey())
+        number = record(arguments.record, sysfs_root())
+        print(f"{arguments.record}: {number} files recorded; see hpctrain monitor --sensors --board {arguments.record}")
         return 0
+    if arguments.sensors or arguments.board is not None:
+        return _print_sensors(arguments.board)
     directory = find_run(arguments.run_name, arguments.runs_dir)
     if arguments.once or not sys.stdout.isatty():
         _print_once(directory)
         return 0
     return _watch(directory, max(0.2, arguments.interval))
+
+
+def _print_sensors(board: Path | None) -> int:
+    from hpctrain.monitor.survey import survey
+
+    if board is None:
+        print(survey())
+        return 0
+    if not board.exists():
+        message = f"{board}: no such file; record a machine with: hpctrain monitor --record FILE.txt"
+        raise ProfileError("hpctrain monitor", [Problem("--board", message)])
+    from hpctrain.monitor.board import unfolded
+
+    print(survey(board if board.is_dir() else unfolded(board.absolute()), is_recorded=True))
+    return 0
 
 
 def _print_once(directory: RunDir) -> None:
@@ -66,5 +92,5 @@ def _watch(directory: RunDir, interval_s: float) -> int:
                 frame = read_frame(directory)
                 live.update(draw(frame), refresh=True)
     except KeyboardInterrupt:
-        pass  # this is how one leaves
+        pass  # Ctrl-C ends the view, not the run
     return 0

@@ -1,4 +1,4 @@
-"""How long a spectrum takes on this machine: percentiles after a warm-up, alone and in batches."""
+"""Latency on this machine: percentiles after a warm-up, of single spectra and of batches."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ from hpctrain.edge.see import Network
 from hpctrain.spectra.hdf5 import SpectraSet
 
 WARM_UP = 5
-"""Calls before the clock: the first ones allocate memory and choose kernels."""
+"""Calls before those that are timed: the first ones allocate memory and choose kernels."""
 
 _CALLS = (30, 200)
-"""At least and at most so many calls are timed."""
+"""Least and largest number of timed calls."""
 _ENOUGH_S = 4.0
 
 
 @dataclass(frozen=True)
 class Latency:
-    """Times of calls with one batch size.
+    """Latency of calls with one batch size.
 
     Parameters
     ----------
     batch : int
         Spectra of each call.
     calls : int
-        That were timed.
+        Number of timed calls.
     p50_ms, p95_ms, p99_ms : float
-        Percentiles of the whole: from spectra in memory to rows of the catalogue.
+        Percentiles from spectra in memory to rows of the catalogue.
     network_p50_ms, network_p95_ms, network_p99_ms : float
         Of the network alone.
     joules_per_spectrum : float or None
-        Energy of the device, where a sensor measures it.
+        Energy of the device, if a sensor measures it.
     """
 
     batch: int
@@ -52,7 +52,7 @@ class Latency:
     joules_per_spectrum: float | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values for ``bundle.json``; what was not measured is absent."""
+        """Return plain values for ``bundle.json``; numbers that were not measured are absent."""
         return {name: value for name, value in asdict(self).items() if value is not None}
 
     def __str__(self) -> str:
@@ -71,6 +71,7 @@ def measure_latency(
     rows: np.ndarray,
     batch: int,
     energy_j: Callable[[], float | None] | None = None,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> Latency:
     """Time preparation, network and catalogue with real spectra.
 
@@ -84,16 +85,18 @@ def measure_latency(
     batch : int
         Spectra of each call.
     energy_j : callable, optional
-        Energy the device has used so far [J], None where nothing measures it; asked before and after the timed calls.
+        Returns the energy that the device has used so far [J], or None; called before and after the timed calls.
+    clock : callable
+        Returns seconds.
     """
     batches = _batches(spectra, np.resize(rows, max(batch, min(len(rows), 8 * batch))), batch)
     for index in range(WARM_UP):
-        _timed(network, preparation, batches[index % len(batches)])
+        _timed(network, preparation, batches[index % len(batches)], clock)
     whole, alone = [], []
     before_j = energy_j() if energy_j is not None else None
-    started_s = time.perf_counter()
-    while len(whole) < _CALLS[0] or (len(whole) < _CALLS[1] and time.perf_counter() - started_s < _ENOUGH_S):
-        seconds, network_s = _timed(network, preparation, batches[len(whole) % len(batches)])
+    started_s = clock()
+    while len(whole) < _CALLS[0] or (len(whole) < _CALLS[1] and clock() - started_s < _ENOUGH_S):
+        seconds, network_s = _timed(network, preparation, batches[len(whole) % len(batches)], clock)
         whole.append(seconds * 1e3)
         alone.append(network_s * 1e3)
     after_j = energy_j() if energy_j is not None else None
@@ -110,17 +113,19 @@ def _batches(spectra: SpectraSet, rows: np.ndarray, batch: int) -> list[tuple[np
     ]
 
 
-def _timed(network: Network, preparation: Preparation, batch: tuple[np.ndarray, ...]) -> tuple[float, float]:
-    """Return the seconds of the whole and of the network."""
-    started_s = time.perf_counter()
+def _timed(
+    network: Network, preparation: Preparation, batch: tuple[np.ndarray, ...], clock: Callable[[], float]
+) -> tuple[float, float]:
+    """Return the seconds of all, and those in the network."""
+    started_s = clock()
     prepared = preparation(*batch)
-    ready_s = time.perf_counter()
+    ready_s = clock()
     outputs = network(prepared.feeds)
-    computed_s = time.perf_counter()
+    computed_s = clock()
     preparation.catalogue(prepared, outputs)
-    return time.perf_counter() - started_s, computed_s - ready_s
+    return clock() - started_s, computed_s - ready_s
 
 
 def machine() -> dict[str, Any]:
-    """Return what the times were measured on."""
+    """Return the machine that the latency was measured on."""
     return {"machine": platform.machine(), "host": platform.node(), "cores": len(os.sched_getaffinity(0))}

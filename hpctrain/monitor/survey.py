@@ -1,4 +1,4 @@
-"""Every sensor of this machine, what it tells now, and what is absent and why: to see it on a device of one's own."""
+"""Every sensor of a machine with its present value, and why others are absent."""
 
 from __future__ import annotations
 
@@ -12,21 +12,23 @@ from hpctrain.monitor.sensors import Sensors
 from hpctrain.monitor.sysfs import sysfs_root
 
 _INTERVAL_S = 0.5
-"""Between the two looks that a share of time, or a power from a counter, needs."""
+"""Between the two readings that a share of time, or a power from an energy counter, needs."""
 
 
-def survey(root: Path | None = None, interval_s: float = _INTERVAL_S) -> str:
+def survey(root: Path | None = None, interval_s: float = _INTERVAL_S, is_recorded: bool = False) -> str:
     """Return one line per sensor.
 
     Parameters
     ----------
     root : Path, optional
-        Where ``sys`` and ``proc`` are; none is that of the environment.
+        Where ``sys`` and ``proc`` are; None means ``/`` or ``HPCTRAIN_SYSFS_ROOT``.
     interval_s : float
-        Between two looks [s].
+        Between two readings [s].
+    is_recorded : bool
+        Whether `root` is a recorded machine; the GPUs that NVML finds here are then left out.
     """
     root = sysfs_root() if root is None else root
-    gpus, why_not = _gpus()
+    gpus, why_not = ([], "not recorded") if is_recorded else _gpus()
     sensors = [Sensors(root, gpu=gpus[0] if gpus else None, why_no_gpu=why_not)]
     sensors += [Sensors(root, gpu=gpu, of_node=False) for gpu in gpus[1:]]
     blocks = []

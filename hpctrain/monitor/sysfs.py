@@ -1,24 +1,42 @@
-"""Files of the kernel that hold one value each: what cannot be read is None, never 0."""
+"""Files of the kernel that hold one value each: a value that cannot be read is None, never 0."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
+from hpctrain.errors import SiteError
+from hpctrain.monitor.board import unfolded
+
 ROOT_VARIABLE = "HPCTRAIN_SYSFS_ROOT"
-"""Folder that stands for ``/`` where sensors look for ``sys``, ``proc``, ``etc`` and ``var``: a container's view of its
-host, or a recorded machine in a test."""
+"""Folder that stands for ``/`` where sensors look for ``sys``, ``proc``, ``etc`` and ``var``, such as the mount of its
+host in a container; or the text file of a recorded machine (:mod:`hpctrain.monitor.board`)."""
 
 
 def sysfs_root() -> Path:
-    """Return the folder below which sensors look; ``/`` unless the environment says otherwise."""
-    return Path(os.environ.get(ROOT_VARIABLE) or "/")
+    """Return the folder below which sensors look; ``/`` unless the environment names another.
+
+    Raises
+    ------
+    SiteError
+        The environment names a path that does not exist, or a file that is no recorded machine.
+    """
+    name = os.environ.get(ROOT_VARIABLE)
+    path = Path(name or "/")
+    if path.is_file():
+        return unfolded(path.absolute())
+    if not path.is_dir():
+        raise SiteError(
+            f"{ROOT_VARIABLE}={name}: no such folder or file; give a folder that holds sys and proc, the .txt file of "
+            "a recorded machine, or unset the variable to read the sensors of this machine"
+        )
+    return path
 
 
 def read_text(path: Path) -> str | None:
-    """Return the contents without the blanks around them; None where the kernel does not tell.
+    """Return the contents without the blanks around them; None if the file cannot be read.
 
-    A block that is powered off answers EIO or EAGAIN, a file for root only EACCES: all of it is no reading.
+    A block that is powered off answers EIO or EAGAIN, a file for root only EACCES: none of them is a reading.
     """
     try:
         # Not Path.read_text: a sample reads dozens of files of a few bytes, and buffers would cost more than the reads.
@@ -32,7 +50,7 @@ def read_text(path: Path) -> str | None:
 
 
 def read_number(path: Path) -> float | None:
-    """Return the contents as a number; None where there is none."""
+    """Return the contents as a number; None if it is not one."""
     text = read_text(path)
     try:
         return float(text) if text else None

@@ -244,12 +244,10 @@ def test_the_thread_samples_at_its_interval_and_once_more_at_the_end(tmp_path):
         Sensors(watched.machine.root), Governor(1.0), Ledger(watched.run, 0, 1, "here"), 0.05, int, samples.append
     )
     with sampler:
-        time.sleep(0.5)
-    assert 4 <= len(samples) <= 12
-    assert samples[-1]["energy_j"] > 0.3 * BOARD_W
-    count = len(samples)
-    time.sleep(0.15)
-    assert len(samples) == count
+        wait_until(lambda: len(samples) >= 4)
+        assert is_sampling()
+    assert not is_sampling()
+    assert samples[-1]["energy_j"] > samples[1]["energy_j"] > 0
 
 
 def test_a_sensor_that_hangs_delays_no_end_and_writes_nothing_after_it(tmp_path, monkeypatch):
@@ -261,23 +259,34 @@ def test_a_sensor_that_hangs_delays_no_end_and_writes_nothing_after_it(tmp_path,
         Sensors(watched.machine.root), Governor(1.0), Ledger(watched.run, 0, 1, "here"), 0.02, int, samples.append
     )
     load = watched.machine.root / "sys/class/devfreq/17000000.gpu/device/load"
-    began_s = time.monotonic()
     with sampler:
         load.unlink()
         os.mkfifo(load)
-        time.sleep(0.2)
+        writer = wait_until(lambda: open_for_a_reader(load))
         count = len(samples)
-    assert time.monotonic() - began_s < 3.0
-    with open(load, "w") as stream:  # it answers when all is over
-        stream.write("500")
-    time.sleep(0.3)
+    assert is_sampling()  # the run ended although the thread still waits for the sensor
+    os.write(writer, b"500")  # the sensor answers when all is over
+    os.close(writer)
+    wait_until(lambda: not is_sampling())
     assert len(samples) == count
 
 
-def test_a_sample_is_cheap(tmp_path):
-    watched = Watched(tmp_path)
-    watched.sampler.sample()
-    began_s = time.thread_time()
-    for _ in range(20):
-        watched.sampler.sample()
-    assert (time.thread_time() - began_s) / 20 < 0.020  # every 5 s: less than half a percent of one core
+def is_sampling():
+    return any(thread.name == "monitor" for thread in threading.enumerate())
+
+
+def wait_until(condition):
+    """Return the first true answer; a machine may be as busy as it likes."""
+    deadline_s = time.monotonic() + 300
+    while not (found := condition()):
+        assert time.monotonic() < deadline_s
+        time.sleep(0.01)
+    return found
+
+
+def open_for_a_reader(pipe):
+    """Open a named pipe that somebody reads; None while nobody does."""
+    try:
+        return os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+    except OSError:
+        return None
