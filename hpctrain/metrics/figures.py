@@ -53,8 +53,38 @@ def smooth(flux: np.ndarray, ivar: np.ndarray, num_pixels: int) -> np.ndarray:
     return np.divide(total, weight, out=np.full(len(flux), np.nan), where=(weight > 0) & (ivar > 0))
 
 
+def near_data(wavelength_aa: np.ndarray, valid: np.ndarray, reach_aa: float) -> np.ndarray:
+    """Tell which pixels have a measured one on either side, no farther apart than a gap that a figure shows.
+
+    Parameters
+    ----------
+    wavelength_aa : ndarray, shape (L,)
+        Ascending [AA].
+    valid : ndarray, shape (L,), bool
+        Whether a pixel is measured.
+    reach_aa : float
+        Widest gap that is bridged [AA].
+
+    Returns
+    -------
+    ndarray, shape (L,), bool
+        False in wider gaps, and beyond the first and the last measured pixel.
+    """
+    places = np.flatnonzero(valid)
+    if not len(places):
+        return np.zeros(len(valid), dtype=bool)
+    before = np.searchsorted(places, np.arange(len(valid)), side="right") - 1
+    after = np.searchsorted(places, np.arange(len(valid)), side="left")
+    inside = (before >= 0) & (after < len(places))
+    left = wavelength_aa[places[np.clip(before, 0, None)]]
+    right = wavelength_aa[places[np.clip(after, None, len(places) - 1)]]
+    return inside & (right - left <= reach_aa)
+
+
 def draw_reconstruction(spectrum: Mapping[str, np.ndarray]) -> Figure:
     """Draw one spectrum with its reconstruction, and the residual in units of sigma below.
+
+    The axes end where the data end; in a gap of the data the reconstruction is pale.
 
     Parameters
     ----------
@@ -70,6 +100,9 @@ def draw_reconstruction(spectrum: Mapping[str, np.ndarray]) -> Figure:
     from matplotlib.figure import Figure
 
     wavelength_aa, valid = spectrum["wavelength_aa"], spectrum["ivar"] > 0
+    shown_aa = wavelength_aa[valid] if valid.any() else wavelength_aa
+    low_aa, high_aa = float(np.min(shown_aa)), float(np.max(shown_aa))
+    measured = near_data(wavelength_aa, valid, 0.01 * (high_aa - low_aa))
     sigma = np.where(valid, 1.0 / np.sqrt(np.where(valid, spectrum["ivar"], 1.0)), np.nan)
     flux = np.where(valid, spectrum["flux"], np.nan)
     reconstruction = np.where(spectrum["covered"].astype(bool), spectrum["reconstruction"], np.nan)
@@ -82,18 +115,21 @@ def draw_reconstruction(spectrum: Mapping[str, np.ndarray]) -> Figure:
     top.fill_between(wavelength_aa, smoothed - sigma, smoothed + sigma, color=GREY, alpha=0.5, linewidth=0, label="±σ")
     top.plot(wavelength_aa, flux, color=GREY, linewidth=0.4, label="spectrum")
     top.plot(wavelength_aa, smoothed, color=INK, linewidth=0.6, label="smoothed")
-    top.plot(wavelength_aa, reconstruction, color=VERMILION, linewidth=1.3, label="reconstruction")
-    top.set_ylim(*flux_limits(flux, reconstruction))
+    judged = np.where(measured, reconstruction, np.nan)
+    top.plot(wavelength_aa, np.where(measured, np.nan, reconstruction), color=VERMILION, linewidth=0.9, alpha=0.3)
+    top.plot(wavelength_aa, judged, color=VERMILION, linewidth=1.3, label="reconstruction")
+    top.set_ylim(*flux_limits(flux, judged))
     top.set_ylabel("flux (normalised)")
     top.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), frameon=False, ncols=4, fontsize=8, borderaxespad=0)
-    title = f"object {spectrum['target_id']}   z = {redshift:.4f}   χ² per pixel = {reduced_chi2(spectrum):.3f}"
+    title = f"object {spectrum['target_id']}   z = {redshift:.4f}   χ² per pixel = {reduced_chi2(spectrum):.3g}"
     top.set_title(title, loc="left", fontsize=10)
     bottom.axhspan(-1, 1, color=GREY, alpha=0.4, linewidth=0)
     bottom.plot(wavelength_aa, np.clip((flux - reconstruction) / sigma, -6, 6), color=BLUE, linewidth=0.4)
     bottom.set_ylim(-6, 6)
     bottom.set_ylabel("residual / σ")
     bottom.set_xlabel("observed wavelength [Å, vacuum]")
-    _label_lines(top, redshift, float(np.min(wavelength_aa)), float(np.max(wavelength_aa)))
+    top.set_xlim(low_aa, high_aa)
+    _label_lines(top, redshift, low_aa, high_aa)
     for axes in (top, bottom):
         axes.spines[["top", "right"]].set_visible(False)
         axes.margins(x=0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -13,12 +12,15 @@ from typing import Any
 from hpctrain.metrics.read import History
 
 STALE_BEATS = 6.0
-"""Heartbeats missed after which a run that has not said goodbye counts as gone."""
+"""Heartbeats missed after which a run without a final record counts as lost."""
+
+
+NO_FINAL_RECORD = "ended without a final record (killed, or its node was lost)"
 
 
 @dataclass(frozen=True)
 class Ending:
-    """One line of ``attempts/ended.tsv``: what the batch script, outside the trainer, saw of an attempt."""
+    """One line of ``attempts/ended.tsv``: the end of an attempt as the batch script saw it, outside the trainer."""
 
     time: float
     job_id: str
@@ -41,11 +43,11 @@ class Attempt:
     started_at, ended_at : float
         Seconds since 1970; the end of one that was killed is its last sign of life.
     outcome : str
-        ``finished``, ``stopped``, ``failed``, ``diverged``, ``killed`` (no goodbye) or ``running``.
+        ``finished``, ``stopped``, ``failed``, ``diverged``, ``killed`` (no final record) or ``running``.
     cause : str
         Why it ended, in words.
     followed : str
-        What the batch script did next, as in ``attempts/ended.tsv``; empty where it has not said so.
+        What the batch script did next, as in ``attempts/ended.tsv``; empty where it has written nothing.
     progress : list of (float, int)
         Time [s since 1970] and step of its records, superseded ones too.
     """
@@ -54,7 +56,7 @@ class Attempt:
     started_at: float
     ended_at: float
     outcome: str = "killed"
-    cause: str = "no goodbye on record"
+    cause: str = NO_FINAL_RECORD
     exit_code: int | None = None
     followed: str = ""
     restart: int = 0
@@ -75,7 +77,7 @@ class Attempt:
 
 
 def read_endings(path: Path) -> Iterator[Ending]:
-    """Yield the lines of ``attempts/ended.tsv``; one torn by a crash is passed over."""
+    """Yield the lines of ``attempts/ended.tsv``; one torn by a crash is skipped."""
     with contextlib.suppress(FileNotFoundError), open(path, encoding="utf-8", errors="replace") as stream:
         for line in stream:
             fields = line.rstrip("\n").split("\t")
@@ -103,7 +105,7 @@ def list_attempts(
     endings : list of Ending
         From ``attempts/ended.tsv``; there are none where somebody started the trainer by hand.
     now : float
-        Seconds since 1970; tells a running attempt from one that is gone.
+        Seconds since 1970; tells a running attempt from a lost one.
     """
     records: dict[int, list[dict[str, Any]]] = {}
     for record in [*history.records, *history.superseded]:
@@ -189,11 +191,11 @@ def _note_what_followed(attempt: Attempt, endings: list[Ending]) -> None:
 
 
 def _signal_text(exit_code: int) -> str:
-    """Return what a shell's exit code says about the end of a process that said nothing itself."""
+    """Return what a shell's exit code says about the end of a process that wrote no final record."""
     if exit_code > 128:
         with contextlib.suppress(ValueError):
             return f"killed by {signal.Signals(exit_code - 128).name}"
-    return "ended without a goodbye"
+    return NO_FINAL_RECORD
 
 
 def _mark_if_running(attempt: Attempt, heartbeats: list[dict[str, Any]], now: float) -> None:
@@ -215,11 +217,16 @@ def _mark_if_running(attempt: Attempt, heartbeats: list[dict[str, Any]], now: fl
 
 
 def _hand_over_losses(attempts: list[Attempt]) -> None:
-    """Say the steps an attempt lost with the one that lost them, not with the one that noticed."""
-    for attempt, following in itertools.pairwise(attempts):
-        attempt.steps_lost = following.steps_lost
-    if attempts:
-        attempts[-1].steps_lost = 0
+    """Count lost steps for the attempt that lost them, not for the next one, which recorded them."""
+    noticed = [attempt.steps_lost for attempt in attempts]
+    for attempt in attempts:
+        attempt.steps_lost = 0
+    for index, steps in enumerate(noticed):
+        earlier = attempts[:index]
+        # attempts that failed before their first step have lost nothing
+        beyond = [attempt for attempt in earlier if attempt.last_step > attempts[index].first_step]
+        if steps and earlier:
+            (beyond or earlier)[-1].steps_lost += steps
 
 
 def _host_text(hosts: Any) -> str:

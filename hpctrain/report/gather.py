@@ -1,4 +1,4 @@
-"""Reading all a report needs from a run directory; what is missing or damaged is said, not fatal."""
+"""Reading all a report needs from a run directory; the report names what is missing or damaged, and goes on."""
 
 from __future__ import annotations
 
@@ -14,8 +14,12 @@ from hpctrain.metrics.read import History, read_history
 from hpctrain.monitor.ledger import RankState, read_ledgers
 from hpctrain.report.attempts import Attempt, list_attempts, read_endings
 from hpctrain.rundir import RunDir, read_json
+from hpctrain.science.catalogue import SURVEY_PREFIX, survey_columns
 
 Arrays = dict[str, np.ndarray]
+
+_NAMED_ROWS = 1000
+"""Rows of the catalogue of which the survey's columns are read: more than there are reconstructed spectra."""
 
 _SPECTRA_KEYS = ("wavelength_aa", "flux", "ivar", "reconstruction", "covered", "target_id", "redshift")
 
@@ -37,9 +41,9 @@ class RunFacts:
     reconstructions, anomalies : dict of ndarray, optional
         ``results/*.npz``.
     latents : dict of ndarray, optional
-        ``LATENT_VEC`` (N, S), ``redshift``, ``RECON_MSE``, ``ANOMALY_SCORE``, ``target_id`` (N,).
+        ``LATENT_VEC`` (N, S), ``redshift``, ``RECON_MSE``, ``ANOMALY_SCORE``, ``target_id``, ``STATUS`` (N,).
     ranks : list of RankState
-        What the sensors of each rank have told.
+        What the sensors of each rank have measured.
     unreadable : list of str
         What could not be read, and why.
     """
@@ -60,13 +64,13 @@ class RunFacts:
 
     @property
     def total_steps(self) -> int:
-        """The update after which the run is finished; 0 while no attempt has said so."""
+        """The step after which the run is finished; 0 while no attempt has recorded it."""
         started = self.history.last("started") or {}
         return int(started.get("total_steps") or 0)
 
     @property
     def step(self) -> int:
-        """The last update known to be done and not taken back."""
+        """The last step known to be done and not lost since."""
         return max([self.history.step, *(a.last_step for a in self.attempts[-1:])], default=0)
 
     @property
@@ -87,7 +91,7 @@ def gather_facts(run: RunDir, now: float | None = None) -> RunFacts:
     Parameters
     ----------
     run : RunDir
-        A run that has been submitted, is at work or is over.
+        A run in any state.
     now : float, optional
         Seconds since 1970; none is the clock.
     """
@@ -110,6 +114,8 @@ def gather_facts(run: RunDir, now: float | None = None) -> RunFacts:
     facts.reconstructions = _read_spectra(run.results / "reconstructions.npz", facts.unreadable)
     facts.anomalies = _read_spectra(run.results / "anomalies.npz", facts.unreadable)
     facts.latents = _read_latents(run.results / "latents.h5", facts.unreadable)
+    if facts.reconstructions is not None and facts.latents is not None:
+        _add_survey_columns(facts.reconstructions, facts.latents)
     return facts
 
 
@@ -138,6 +144,15 @@ def _read_spectra(path: Path, unreadable: list[str]) -> Arrays | None:
     return arrays
 
 
+def _add_survey_columns(spectra: Arrays, latents: Arrays) -> None:
+    """Say of the reconstructed spectra what the survey says of them: they are the first rows of the catalogue."""
+    target_id = spectra["target_id"]
+    if len(target_id) <= _NAMED_ROWS and np.array_equal(latents.get("target_id", ())[: len(target_id)], target_id):
+        for name, values in latents.items():
+            if name.startswith(SURVEY_PREFIX):
+                spectra[name] = values[: len(target_id)]
+
+
 def _read_latents(path: Path, unreadable: list[str]) -> Arrays | None:
     if not path.exists():
         return None
@@ -145,8 +160,10 @@ def _read_latents(path: Path, unreadable: list[str]) -> Arrays | None:
 
     try:
         with h5py.File(path, "r") as file:
-            names = ("LATENT_VEC", "redshift", "RECON_MSE", "ANOMALY_SCORE", "target_id")
+            names = ("LATENT_VEC", "redshift", "RECON_MSE", "ANOMALY_SCORE", "target_id", "STATUS")
             arrays = {name: file[name][()] for name in names if name in file}
+            num_rows = len(arrays.get("target_id", ()))
+            arrays |= survey_columns(file, np.arange(min(num_rows, _NAMED_ROWS)))
     except OSError as error:
         unreadable.append(f"results/{path.name} cannot be read: {error}")
         return None

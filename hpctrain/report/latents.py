@@ -1,21 +1,20 @@
-"""The latent space in its two widest directions, and how well the held-out spectra are reconstructed."""
+"""The latent space in its two widest directions, and the reconstruction error of the held-out spectra."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from hpctrain.report.curves import NARROW
 from hpctrain.report.gather import Arrays
 from hpctrain.report.scale import padded
-from hpctrain.report.svg import Axes, drawing
+from hpctrain.report.svg import HALF, PHONE, Axes, drawing, on_both
 
 NUM_COLORS = 8
-MOST_POINTS = 4000
+MOST_POINTS = 3000
 _LEFT, _RIGHT = 52, 20
 
 
 def latent_figure(latents: Arrays) -> str:
-    """Draw the first two principal components of the latents, coloured by redshift; empty for fewer than three."""
+    """Draw the first two principal components of the latent vectors, coloured by redshift; empty for fewer than 3."""
     vectors = latents["LATENT_VEC"].astype(np.float64)
     redshift = np.asarray(latents.get("redshift", np.full(len(vectors), np.nan)), dtype=np.float64)
     good = np.isfinite(vectors).all(axis=1)
@@ -27,27 +26,36 @@ def latent_figure(latents: Arrays) -> str:
     ringed = [row for row in np.argsort(score)[:6] if score[row] < 0]
     chosen = np.linspace(0, len(vectors) - 1, min(len(vectors), MOST_POINTS)).astype(np.int64)
     chosen = np.union1d(chosen, np.array(ringed, dtype=np.int64))
-    axes = Axes(_LEFT, 30, NARROW - _LEFT - _RIGHT, 330, *_frame(components, ringed))
-    axes.add_grid(
-        f"first principal component ({100 * shares[0]:.0f} % of the variance)",
-        f"second principal component ({100 * shares[1]:.0f} %)",
-        6,
-        6,
-    )
     edges = (
-        np.unique(np.nanquantile(redshift, np.linspace(0, 1, NUM_COLORS + 1))) if np.isfinite(redshift).any() else []
+        np.unique(np.nanquantile(redshift, np.linspace(0, 1, NUM_COLORS + 1)))
+        if np.isfinite(redshift).any()
+        else np.empty(0)
     )
     color = np.clip(np.searchsorted(edges, redshift, side="right") - 1, 0, NUM_COLORS - 1) if len(edges) > 1 else None
-    for number in range(NUM_COLORS):
-        part = chosen[color[chosen] == number] if color is not None else chosen[:0]
-        axes.dots(components[part, 0], components[part, 1], f"z{number}", 2.2)
-    if color is None:
-        axes.dots(components[chosen, 0], components[chosen, 1], "z3", 2.2)
-    for row in ringed:
-        axes.ring(components[row, 0], components[row, 1], "ink", f"anomaly score {score[row]:.3f}")
-    return drawing(NARROW, 412, [axes], "Latents of the held-out spectra, first two principal components") + _scale(
-        edges
-    )
+
+    def draw(width: int) -> str:
+        axes = Axes(_LEFT, 30, width - _LEFT - _RIGHT, 330, *_frame(components, ringed))
+        axes.add_grid(
+            f"first principal component ({100 * shares[0]:.0f} % of the variance)",
+            f"second principal component ({100 * shares[1]:.0f} %)",
+            width // 80,
+            6,
+        )
+        for number in range(NUM_COLORS):
+            part = chosen[color[chosen] == number] if color is not None else chosen[:0]
+            axes.dots(components[part, 0], components[part, 1], f"z{number}", 2.2)
+        if color is None:
+            axes.dots(components[chosen, 0], components[chosen, 1], "z3", 2.2)
+        for row in ringed:
+            axes.ring(components[row, 0], components[row, 1], "ink", f"anomaly score {score[row]:.3f}")
+        return drawing(width, 412, [axes], "Latent vectors of the held-out spectra, first two principal components")
+
+    return on_both(HALF, draw) + _scale(edges)
+
+
+def num_encoded(latents: Arrays) -> int:
+    """Return how many of the spectra have latent vectors: those that are not rejected or fully masked."""
+    return int(np.isfinite(latents["LATENT_VEC"]).all(axis=1).sum())
 
 
 def principal_components(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -74,27 +82,42 @@ def principal_components(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return components, shares
 
 
+def chi2_of(latents: Arrays | None) -> np.ndarray:
+    """Return the chi-square per pixel of those held-out spectra that have one, shape (n,)."""
+    chi2 = np.asarray((latents or {}).get("RECON_MSE", []), dtype=np.float64)
+    return chi2[np.isfinite(chi2)]
+
+
 def chi2_histogram(latents: Arrays) -> str:
-    """Draw the distribution of chi-square per pixel of the held-out spectra; empty for fewer than eight."""
-    chi2 = np.asarray(latents.get("RECON_MSE", []), dtype=np.float64)
-    chi2 = chi2[np.isfinite(chi2)]
-    if len(chi2) < 8:
+    """Draw the distribution of chi-square per pixel of the held-out spectra; empty for fewer than eight.
+
+    The axis is logarithmic: most spectra are near 1, and a few are far beyond.
+    """
+    chi2 = chi2_of(latents)
+    positive = chi2[chi2 > 0]
+    if len(positive) < 8:
         return ""
-    low, high = np.quantile(chi2, (0.0, 0.99))
-    low, high = min(float(low), 0.9), max(float(high) * 1.03, 1.1)
-    counts, edges = np.histogram(chi2, bins=min(44, max(10, len(chi2) // 6)), range=(low, high))
-    beyond = int((chi2 > high).sum())
-    axes = Axes(_LEFT, 30, NARROW - _LEFT - _RIGHT, 330, (low, high), (0.0, float(counts.max()) * 1.1))
-    axes.add_grid("χ² per pixel", "held-out spectra", 6, 6)
-    axes.vertical(1.0, "reference", "1: the noise")
-    for count, left, right in zip(counts, edges[:-1], edges[1:], strict=True):
-        if count:
-            axes.bar(left, right, 0, count, "fill c2", f"{count} spectra between {left:.3g} and {right:.3g}")
-    median = float(np.median(chi2))
-    axes.vertical(median, "median", title=f"median {median:.3f}")
-    note = f'<p class="note">Solid line: the median, {median:.3f}.'
+    low, high = np.quantile(positive, (0.0, 0.99))
+    low, high = min(float(low) / 1.05, 0.85), max(float(high) * 1.05, 1.25)
+    counts, edges = np.histogram(positive, bins=np.geomspace(low, high, min(44, max(10, len(positive) // 6)) + 1))
+    beyond = int((positive > high).sum())
+    median, mean = float(np.median(chi2)), float(chi2.mean())
+
+    def draw(width: int) -> str:
+        limits = (0.0, float(counts.max()) * (1.25 if width > PHONE else 1.5))
+        axes = Axes(_LEFT, 30, width - _LEFT - _RIGHT, 330, (low, high), limits, x_kind="log")
+        axes.add_grid("χ² per pixel (logarithmic)", "held-out spectra", width // 80, 6)
+        for count, left, right in zip(counts, edges[:-1], edges[1:], strict=True):
+            if count:
+                axes.bar(left, right, 0, count, "fill c2", f"{count} spectra between {left:.3g} and {right:.3g}")
+        axes.vertical(1.0, "reference", "1: the noise")
+        axes.vertical(median, "median", title=f"median {median:.3f}")
+        return drawing(width, 412, [axes], "Distribution of chi-square per pixel of the held-out spectra")
+
+    note = f'<p class="note">Solid line: the median, {median:.3g}. The mean is {mean:.3g}'
+    note += ", as a few spectra with a large χ² raise it." if mean > 1.3 * median else "."
     note += f" {beyond} spectra lie beyond the right edge.</p>" if beyond else "</p>"
-    return drawing(NARROW, 412, [axes], "Distribution of chi-square per pixel of the held-out spectra") + note
+    return on_both(HALF, draw) + note
 
 
 def _frame(components: np.ndarray, ringed: list[int]) -> list[tuple[float, float]]:

@@ -1,4 +1,4 @@
-"""What the run took of its machines: power, energy, temperature, utilisation, and what nobody could measure."""
+"""What the run took of its machines: power, energy, temperature, utilisation, and what they do not report."""
 
 from __future__ import annotations
 
@@ -11,11 +11,22 @@ import numpy as np
 from hpctrain.metrics.progress import describe_event, format_duration
 from hpctrain.monitor.ledger import AttemptSums, RankState, RunEnergy, sum_up
 from hpctrain.report.scale import grouped, padded
-from hpctrain.report.svg import Axes, drawing, legend
+from hpctrain.report.svg import (
+    HALF,
+    LEFT,
+    PHONE,
+    RIGHT,
+    SMALL,
+    SMALL_ON_PHONE,
+    Axes,
+    drawing,
+    legend,
+    num_ticks,
+    on_both,
+)
+from hpctrain.report.table import table
 
 DASH = "–"
-NARROW = 508
-_LEFT, _RIGHT = 62, 26
 MOST_EVENTS = 100
 MOST_RANKS = 64
 """Rows of the table of ranks."""
@@ -77,7 +88,7 @@ def machine_section(records: list[Record], events: list[Record], ranks: list[Ran
 def energy_sentence(energy: RunEnergy, num_spectra: int) -> str:
     """Return energy of the run and per spectrum in words, and how much of the time is not in it."""
     if energy.joules is None:
-        return "No energy was measured: nothing here tells power."
+        return "No energy was measured: this machine does not report its power."
     names = {"gpu": "GPUs", "cpu": "processors", "board": "the board's module"}
     sources = " and ".join(names.get(source, source) for source in sorted(energy.by_source_j, reverse=True))
     text = f"{energy.kwh:.3g} kWh by {sources}, over all ranks and attempts"
@@ -85,7 +96,7 @@ def energy_sentence(energy: RunEnergy, num_spectra: int) -> str:
     if per_spectrum_j is not None:
         text += f"; {per_spectrum_j:.3g} J per spectrum seen"
     if energy.unmeasured_s >= 1:
-        text += f". Of {format_duration(energy.unmeasured_s)} no energy is known"
+        text += f". For {format_duration(energy.unmeasured_s)} there is no reading of the energy"
     return f"{text}."
 
 
@@ -99,11 +110,11 @@ def slowed_text(events: list[Record], energy: RunEnergy) -> str:
     times = "once" if len(began) == 1 else f"{len(began)} times"
     text = f"Slowed down {times}, for the first time at step {grouped(began[0]['step'])} ({began[0].get('reason')})"
     text += f"; waited to cool down {waited} times" if waited > 1 else "; waited to cool down once" if waited else ""
-    return f"{text}. It rested for {format_duration(energy.rested_s)} in all, which changes no number."
+    return f"{text}. It paused for {format_duration(energy.rested_s)} in all, which changes no result."
 
 
 def machine_figures(records: list[Record]) -> list[tuple[str, str]]:
-    """Return (title, legend and SVG) of power, temperature, utilisation, memory and pace against the time."""
+    """Return (title, legend and drawings) of power, temperature, utilisation, memory and pace against the time."""
     if len(records) < 2:
         return []
     seconds = np.array([record["time"] for record in records]) - records[0]["time"]
@@ -143,39 +154,49 @@ def _figure(title: str, unit: str, seconds: np.ndarray, lines: list, breaks: np.
         limits = padded(float(together.min()), float(together.max()))
     else:
         limits = (0.0, float(together.max()) * 1.08 or 1.0)
-    axes = Axes(_LEFT, 30, NARROW - _LEFT - _RIGHT, 150, (0.0, max(float(seconds[-1]), 1e-3)), limits, x_kind="time")
-    axes.add_grid("since the first reading", unit, 5, 4)
-    for place in breaks:
-        axes.vertical(float(seconds[place]), "resume", title="another attempt")
-    for values, css, label in lines:
-        x = np.insert(seconds, breaks, seconds[breaks])
-        axes.line(x, np.insert(values, breaks, np.nan), css, label)
-    signs = legend([(f"line {css}", label) for _, css, label in lines])
-    svg = drawing(NARROW, 222, [axes], f"{title} in {unit} against the time")
-    return f'{signs}<div class="scroll">{svg}</div>'
+
+    def draw(width: int) -> str:
+        times = (0.0, max(float(seconds[-1]), 1e-3))
+        height = SMALL if width > PHONE else SMALL_ON_PHONE
+        axes = Axes(LEFT, 30, width - LEFT - RIGHT, height, times, limits, x_kind="time")
+        axes.add_grid("time since the first reading", unit, num_ticks(width), 4)
+        for place in breaks:
+            axes.vertical(float(seconds[place]), "resume", title="another attempt")
+        for values, css, label in lines:
+            x = np.insert(seconds, breaks, seconds[breaks])
+            axes.line(x, np.insert(values, breaks, np.nan), css, label)
+        return drawing(width, height + 72, [axes], f"{title} in {unit} against the time")
+
+    return legend([(f"line {css}", label) for _, css, label in lines]) + on_both(HALF, draw)
+
+
+_HEADS = ("Rank", "Host", "Utilisation", "Power", "Hottest", "GPU memory", "Throttled", "Paused", "Energy")
 
 
 def _table(ranks: list[RankState]) -> str:
-    if not ranks:
+    """Return the table of ranks, without the columns that say nothing; empty where none says anything."""
+    rows = [_cells(state) for state in ranks[:MOST_RANKS]]
+    telling = [column for column in range(2, len(_HEADS)) if any(row[column] != DASH for row in rows)]
+    if not telling:
         return ""
-    heads = ("Rank", "Host", "Utilisation", "Power", "Hottest", "GPU memory", "Throttled", "Rested", "Energy")
-    body = "".join(_row(state) for state in ranks[:MOST_RANKS])
     more = len(ranks) - MOST_RANKS
     note = f'<p class="note">{more} more ranks are in monitor/.</p>' if more > 0 else ""
-    return (
-        f'<div class="scroll"><table><thead><tr>{"".join(f"<th>{head}</th>" for head in heads)}</tr></thead>'
-        f"<tbody>{body}</tbody></table></div>{note}"
-    )
+    shown = [0, 1, *telling]
+    cells = [[escape(row[column]) for column in shown] for row in rows]
+    title = "What each rank reports" if len(ranks) > 1 else "What the only rank reports"
+    listed = table([_HEADS[column] for column in shown], cells)
+    return f'<details class="figures"><summary>{title}</summary>{listed}{note}</details>'
 
 
-def _row(state: RankState) -> str:
+def _cells(state: RankState) -> tuple[str, ...]:
     every = state.attempts
     joules = [sums.energy_j for sums in every if sums.energy_j is not None]
     heat, power = (_mean(every, f"mean_gpu_throttled_by_{why}") for why in ("heat", "power"))
     throttled = [
         f"{100 * share:.2g} % by {why}" for share, why in ((heat, "heat"), (power, "power")) if share is not None
     ]
-    cells = (
+    paused_s = sum(sums.rested_s for sums in every)
+    return (
         str(state.rank),
         state.host,
         _text(_mean(every, "mean_gpu_utilisation_percent"), "{:.0f} %"),
@@ -183,14 +204,13 @@ def _row(state: RankState) -> str:
         _text(_most(every, "max_gpu_temperature_c"), "{:.0f} °C"),
         _text(_most(every, "max_gpu_memory_used_gib"), "{:.1f} GiB"),
         ", ".join(throttled) or DASH,
-        format_duration(sum(sums.rested_s for sums in every)),
+        format_duration(paused_s) if paused_s >= 1 else DASH,
         f"{sum(joules) / 3.6e6:.3g} kWh" if joules else DASH,
     )
-    return f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in cells)}</tr>"
 
 
 def _of_others(ranks: list[RankState]) -> str:
-    """List what the sensors of other ranks have met; events of rank 0 are told as the run's own."""
+    """List what the sensors of other ranks have met; the run's own events are those of rank 0."""
     texts = [
         f"rank {state.rank} on {state.host}, attempt {event.get('attempt', '?')}: {event.get('text')}"
         for state in ranks
@@ -215,7 +235,7 @@ def _absent(ranks: list[RankState]) -> str:
         f"<li>{escape(name)}: {escape(why)}{escape(_of_ranks(numbers, len(ranks)))}</li>"
         for (name, why), numbers in sorted(reasons.items())
     )
-    return f"<details><summary>Not told by these machines</summary><ul>{items}</ul></details>"
+    return f"<details><summary>Not available on these machines</summary><ul>{items}</ul></details>"
 
 
 def _of_ranks(numbers: list[int], total: int) -> str:
@@ -241,7 +261,7 @@ def _text(value: float | None, form: str) -> str:
 
 
 def machine_warnings(events: list[Record]) -> list[str]:
-    """Return what a reader must know of the machines: critical heat, over-current, short memory; each kind once."""
+    """Return what a reader should know of the machines: critical heat, over-current, short memory; each kind once."""
     last: dict[str, Record] = {}
     count: dict[str, int] = {}
     for event in events:

@@ -1,4 +1,4 @@
-"""The page: sections in the order a reader asks for them, put into one file that needs nothing else."""
+"""The page: sections in the order of a reader's questions, in one file that needs nothing else."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ from typing import Any
 from hpctrain import __version__
 from hpctrain.metrics.progress import format_bytes, format_duration
 from hpctrain.report.attempts import Attempt
+from hpctrain.report.caveats import FEW_HELD_OUT, caveats_of, cut
 from hpctrain.report.curves import loss_figure, small_figures
 from hpctrain.report.gather import RunFacts
 from hpctrain.report.highlight import highlight_shell, highlight_yaml
-from hpctrain.report.latents import chi2_histogram, latent_figure
+from hpctrain.report.latents import chi2_histogram, latent_figure, num_encoded
 from hpctrain.report.machine import machine_section
+from hpctrain.report.objects import Link
 from hpctrain.report.scale import grouped
 from hpctrain.report.spectra import LEGEND, MOST_SPECTRA, spectrum_figures
 from hpctrain.report.summary import (
@@ -27,23 +29,29 @@ from hpctrain.report.summary import (
     EXIT_REQUEUE,
     FOLLOWED,
     checkpoint_summary,
-    first_line,
     key_numbers,
     sentence,
     state_of,
-    warnings_of,
 )
-from hpctrain.report.timeline import OUTCOME_CSS, timeline_figure
+from hpctrain.report.table import table
+from hpctrain.report.timeline import OUTCOME_CSS, SIGNS, timeline_figure
 
 MOST_ATTEMPTS = 60
 """Rows of the table of attempts; of more, the first and the last are shown."""
+
+
+OPEN_ATTEMPTS = 8
+"""Of more attempts the table is folded away."""
+OPEN_SPECTRA = 3
+"""Spectra of a section that are shown at once; the others are folded away."""
 
 
 def render_page(facts: RunFacts) -> str:
     """Return the report of a run as one HTML document.
 
     The document loads nothing: styles, figures and the small script of the pointer's read-out are inside, and a
-    content security policy forbids the rest, whatever a profile or a log line may contain.
+    content security policy forbids the rest, whatever a profile or a log line contains. Links to pages about odd
+    spectra are followed only when somebody clicks on them.
     """
     template = files("hpctrain.report").joinpath("page.html").read_text(encoding="utf-8")
     style = files("hpctrain.report").joinpath("style.css").read_text(encoding="utf-8")
@@ -68,9 +76,9 @@ def render_page(facts: RunFacts) -> str:
         run_id=escape(facts.run.run_id),
         state=state,
         description=_description(facts),
-        sentence=escape(sentence(facts)),
+        sentence=_with_code(sentence(facts)),
         navigation="".join(f'<a href="#{key}">{escape(title)}</a>' for key, title, body in sections if body),
-        warnings=_warnings(facts),
+        warnings=_caveats(facts),
         numbers="".join(
             f"<div><dt>{escape(n.label)}</dt><dd>{escape(n.value)}</dd><dd>{escape(n.remark)}</dd></div>"
             for n in key_numbers(facts)
@@ -88,11 +96,11 @@ def _description(facts: RunFacts) -> str:
     return f'<p class="description">{escape(text)}</p>' if text else ""
 
 
-def _warnings(facts: RunFacts) -> str:
-    found = warnings_of(facts)
+def _caveats(facts: RunFacts) -> str:
+    found = caveats_of(facts)
     if not found:
         return ""
-    shown = "".join(f"<li>{escape(text)}</li>" for text in found[:12])
+    shown = "".join(f"<li>{_with_code(text)}</li>" for text in found[:12])
     more = f"<li>and {len(found) - 12} more, in metrics.jsonl</li>" if len(found) > 12 else ""
     title = "One thing to know" if len(found) == 1 else f"{len(found)} things to know"
     return f'<aside class="warnings"><h2>{title}</h2><ul>{shown}{more}</ul></aside>'
@@ -103,12 +111,13 @@ def _training(facts: RunFacts) -> str:
     if not loss:
         return '<p class="empty">Nothing has been recorded yet.</p>'
     small = "".join(
-        f"<figure><figcaption><b>{escape(title)}</b></figcaption>{_scroll(svg)}</figure>"
-        for title, svg in small_figures(facts.history, facts.attempts)
+        f"<figure><figcaption><b>{escape(title)}</b></figcaption>{html}</figure>"
+        for title, html in small_figures(facts.history, facts.attempts)
     )
     return (
-        f"<figure><figcaption><b>Loss</b> Half the χ² of the valid pixels plus beta times the divergence of latents, "
-        f'per valid pixel of the global batch.</figcaption>{_scroll(loss)}</figure><div class="pair">{small}</div>'
+        "<figure><figcaption><b>Loss</b> Half the χ² of the valid pixels plus beta times the Kullback–Leibler "
+        "divergence of the latent vectors, per valid pixel of the global batch. The noise alone gives 0.5."
+        f'</figcaption>{loss}</figure><div class="pair">{small}</div>'
     )
 
 
@@ -116,36 +125,36 @@ def _attempts(facts: RunFacts) -> str:
     if not facts.attempts:
         return ""
     rows = facts.attempts
-    cut = len(rows) > MOST_ATTEMPTS
-    shown = [*rows[: MOST_ATTEMPTS // 2], *rows[-MOST_ATTEMPTS // 2 :]] if cut else rows
-    heads = ("", "Began", "Lasted", "Where", "Steps", "Ended by", "Lost")
-    body = "".join(_attempt_row(attempt) for attempt in shown)
-    note = f'<p class="note">{len(rows) - len(shown)} attempts in between are left out.</p>' if cut else ""
-    table = (
-        f'<div class="scroll"><table><thead><tr>{"".join(f"<th>{head}</th>" for head in heads)}</tr></thead>'
-        f"<tbody>{body}</tbody></table></div>{note}"
-    )
+    cut_short = len(rows) > MOST_ATTEMPTS
+    shown = [*rows[: MOST_ATTEMPTS // 2], *rows[-MOST_ATTEMPTS // 2 :]] if cut_short else rows
+    heads = ["Attempt", "Began", "Lasted", "Where", "Steps", "Ended by", "Lost"]
+    note = f'<p class="note">{len(rows) - len(shown)} attempts in between are left out.</p>' if cut_short else ""
     caption = f"<b>Time line</b> {escape(checkpoint_summary(facts))}"
-    return f"<figure><figcaption>{caption}</figcaption>{_scroll(timeline_figure(facts))}</figure>{table}"
+    listed = f"{table(heads, [_attempt_cells(attempt) for attempt in shown])}{note}"
+    if len(rows) > OPEN_ATTEMPTS:
+        listed = f'<details class="figures"><summary>All {len(rows)} attempts</summary>{listed}</details>'
+    return f"<figure><figcaption>{caption}</figcaption>{timeline_figure(facts)}</figure>{listed}"
 
 
-def _attempt_row(attempt: Attempt) -> str:
+def _attempt_cells(attempt: Attempt) -> list[str]:
+    css = OUTCOME_CSS[attempt.outcome]
     job = f"job {attempt.job_id}" if attempt.job_id else "no job"
     where = f"{attempt.world_size} × {attempt.device or 'rank'}"
-    cells = [
-        f'<td><span class="pill {OUTCOME_CSS[attempt.outcome]}">{attempt.number}</span></td>',
-        f"<td>{escape(_when(attempt.started_at))}<small>{escape(job)}</small></td>",
-        f"<td>{escape(format_duration(attempt.seconds))}</td>",
-        f"<td>{escape(where)}<small>{escape(first_line(attempt.hosts))}</small></td>",
-        f"<td>{grouped(attempt.first_step)} – {grouped(attempt.last_step)}</td>",
-        f"<td>{escape(_ending(attempt))}<small>{escape(_exit_text(attempt))}</small></td>",
-        f"<td>{grouped(attempt.steps_lost) if attempt.steps_lost else DASH}</td>",
+    return [
+        f'<span class="pill {css}">{attempt.number} {SIGNS[css]}</span>',
+        f"{escape(_when(attempt.started_at))}<small>{escape(job)}</small>",
+        escape(format_duration(attempt.seconds)),
+        f"{escape(where)}<small>{escape(cut(attempt.hosts))}</small>",
+        _steps_text(attempt),
+        f"{escape(cut(attempt.cause))}<small>{escape(_exit_text(attempt))}</small>",
+        grouped(attempt.steps_lost) if attempt.steps_lost else DASH,
     ]
-    return f"<tr>{''.join(cells)}</tr>"
 
 
-def _ending(attempt: Attempt) -> str:
-    return first_line(attempt.cause)
+def _steps_text(attempt: Attempt) -> str:
+    if attempt.last_step > attempt.first_step:
+        return f"{grouped(attempt.first_step)} – {grouped(attempt.last_step)}"
+    return f"none, at {grouped(attempt.first_step)}" if attempt.first_step else "none"
 
 
 def _exit_text(attempt: Attempt) -> str:
@@ -164,7 +173,7 @@ def _reconstructions(facts: RunFacts) -> str:
     if facts.reconstructions is None:
         return ""
     step = facts.reconstructions.get("step")
-    when = f" as the network saw them at step {grouped(int(step))}" if step is not None else ""
+    when = f" as the network reconstructed them at step {grouped(int(step))}" if step is not None else ""
     more = len(facts.reconstructions["flux"]) - MOST_SPECTRA
     rest = f" {more} more are in results/reconstructions.npz." if more > 0 else ""
     return f'<p class="lead">Held-out spectra{when}.{rest}</p>{LEGEND}{_spectra(facts.reconstructions)}'
@@ -174,16 +183,33 @@ def _anomalies(facts: RunFacts) -> str:
     if facts.anomalies is None:
         return ""
     lead = (
-        "The held-out spectra that an Isolation Forest tells most easily from the others in latent space, the most "
-        "anomalous first. A negative score is anomalous; a large χ² beside it says that the network could not draw it."
+        "The held-out spectra that an Isolation Forest separates most easily from the others in latent space, the most "
+        "anomalous first. A negative score is anomalous; a large χ² beside it says that the network could not "
+        "reconstruct the spectrum."
     )
+    if facts.latents is not None and len(facts.latents["LATENT_VEC"]) < FEW_HELD_OUT:
+        lead += f" With only {len(facts.latents['LATENT_VEC'])} held-out spectra this says little."
     return f'<p class="lead">{lead}</p>{LEGEND}{_spectra(facts.anomalies)}'
 
 
 def _spectra(arrays: dict[str, Any]) -> str:
+    """Return the figures of spectra: the first few open, the others folded away."""
+    figures = [
+        f'<figure class="spectrum"><figcaption><b>{escape(figure.name)}</b> {escape(figure.facts)}'
+        f"{_links(figure.links)}</figcaption>{figure.html}</figure>"
+        for figure in spectrum_figures(arrays)
+    ]
+    folded = figures[OPEN_SPECTRA:]
+    more = "1 more spectrum" if len(folded) == 1 else f"{len(folded)} more spectra"
+    rest = f'<details class="figures"><summary>{more}</summary>{"".join(folded)}</details>' if folded else ""
+    return f"{''.join(figures[:OPEN_SPECTRA])}{rest}"
+
+
+def _links(links: list[Link]) -> str:
+    """Return links that tell the page nothing about the reader: the browser sends no address of this file."""
     return "".join(
-        f'<figure class="spectrum"><figcaption><b>{escape(name)}</b> {escape(text)}</figcaption>{_scroll(svg)}</figure>'
-        for name, text, svg in spectrum_figures(arrays)
+        f' · <a href="{escape(link.address)}" target="_blank" rel="noopener noreferrer">{escape(link.text)}</a>'
+        for link in links
     )
 
 
@@ -191,13 +217,11 @@ def _latents(facts: RunFacts) -> str:
     if facts.latents is None:
         return ""
     parts = [
-        (f"<b>{grouped(len(facts.latents['LATENT_VEC']))} held-out spectra</b> Rings: the most anomalous.",
+        (f"<b>{grouped(num_encoded(facts.latents))} held-out spectra</b> Rings: the most anomalous.",
          latent_figure(facts.latents)),
-        ("<b>Goodness of reconstruction</b>", chi2_histogram(facts.latents)),
+        ("<b>Reconstruction error (χ²)</b>", chi2_histogram(facts.latents)),
     ]  # fmt: skip
-    figures = "".join(
-        f"<figure><figcaption>{caption}</figcaption>{_scroll(svg)}</figure>" for caption, svg in parts if svg
-    )
+    figures = "".join(f"<figure><figcaption>{caption}</figcaption>{html}</figure>" for caption, html in parts if html)
     return f'<div class="pair">{figures}</div>' if figures else ""
 
 
@@ -205,7 +229,7 @@ def _profile(facts: RunFacts) -> str:
     parts = []
     if facts.profile_text:
         parts.append(
-            "<details open><summary>profile.yaml, resolved: the only configuration the trainer read</summary>"
+            "<details><summary>profile.yaml with all defaults: the only configuration that the trainer read</summary>"
             f"<pre>{highlight_yaml(facts.profile_text)}</pre></details>"
         )
     if facts.script_text:
@@ -249,11 +273,15 @@ def _provenance(facts: RunFacts) -> str:
     if finished.get("sha256"):
         rows.append(("Model, SHA-256", str(finished["sha256"])))
     folded.append(("provenance.json", json.dumps(known, indent=2, ensure_ascii=False)))
-    table = "".join(f"<tr><th>{escape(key)}</th><td>{escape(text)}</td></tr>" for key, text in rows)
+    body = "".join(f"<tr><th>{escape(key)}</th><td>{escape(text)}</td></tr>" for key, text in rows)
     details = "".join(
         f"<details><summary>{escape(title)}</summary><pre>{escape(text)}</pre></details>" for title, text in folded
     )
-    return f'<div class="scroll"><table class="facts"><tbody>{table}</tbody></table></div>{details}'
+    facts_table = (
+        "<details><summary>Who submitted what, where, with which code and data</summary>"
+        f'<table class="facts"><tbody>{body}</tbody></table></details>'
+    )
+    return f"{facts_table}{details}"
 
 
 def _git_text(git: dict[str, Any]) -> str:
@@ -269,5 +297,6 @@ def _when(moment: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S %Z", time.localtime(moment)).strip()
 
 
-def _scroll(svg: str) -> str:
-    return f'<div class="scroll">{svg}</div>'
+def _with_code(text: str) -> str:
+    """Return a text as HTML, with commands and keys in backquotes set as code."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))

@@ -2,73 +2,103 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
-from hpctrain.metrics.figures import flux_limits, reduced_chi2, row_of, smooth
+from hpctrain.metrics.figures import flux_limits, near_data, reduced_chi2, row_of, smooth
 from hpctrain.metrics.spectral_lines import observed_lines
-from hpctrain.report.curves import WIDE
 from hpctrain.report.decimate import column_means
 from hpctrain.report.gather import Arrays
+from hpctrain.report.objects import Link, describe_object
 from hpctrain.report.scale import grouped
-from hpctrain.report.svg import Axes, drawing, legend
+from hpctrain.report.svg import LEFT, PHONE, RIGHT, WIDE, Axes, drawing, legend, num_ticks, on_both
 
 MOST_SPECTRA = 8
 """More would make the page heavy; all are in ``results/*.npz``."""
 
-_LEFT, _RIGHT = 62, 26
 _LABEL_GAP = 13.0
+_GAP = 0.01
+"""A gap in the data wider than this share of the figure is a gap in the reconstruction, too."""
 LEGEND = legend(
     [
         ("line raw", "spectrum"),
         ("line ink", "smoothed"),
         ("box band", "±σ of a pixel"),
         ("line c2", "reconstruction"),
+        ("line c2 faint", "reconstruction where nothing is measured"),
         ("line c1", "residual / σ"),
     ]
 )
 
 
-def spectrum_figures(arrays: Arrays) -> list[tuple[str, str, str]]:
-    """Return (identifier, facts, SVG) of the first few spectra of ``results/*.npz``."""
+class SpectrumFigure(NamedTuple):
+    """One spectrum on the page: who it is, what is known of it, where to look it up, and the drawing as HTML."""
+
+    name: str
+    facts: str
+    links: list[Link]
+    html: str
+
+
+def spectrum_figures(arrays: Arrays) -> list[SpectrumFigure]:
+    """Return the figures of the first few spectra of ``results/*.npz``."""
     figures = []
     for row in range(min(len(arrays["flux"]), MOST_SPECTRA)):
         spectrum = row_of(arrays, row)
+        known = describe_object(spectrum)
         facts = [f"z = {float(spectrum['redshift']):.4f}"]
         chi2 = reduced_chi2(spectrum)
-        facts.append(f"χ² per pixel {chi2:.3f}" if np.isfinite(chi2) else "no valid pixel")
+        facts.append(f"χ² per pixel {chi2:.3g}" if np.isfinite(chi2) else "no valid pixel")
         if "anomaly_score" in spectrum:
             facts.insert(0, f"score {grouped(float(spectrum['anomaly_score']), 3)}")
-        name = str(spectrum["target_id"])
-        figures.append((name, " · ".join(facts), _figure(spectrum, name)))
+        figures.append(
+            SpectrumFigure(known.name, " · ".join([*facts, *known.facts]), known.links, _figure(spectrum, known.name))
+        )
     return figures
 
 
 def _figure(spectrum: Arrays, name: str) -> str:
+    return on_both(WIDE, lambda width: _drawing(spectrum, name, width))
+
+
+def _drawing(spectrum: Arrays, name: str, width: int) -> str:
     wavelength_aa = spectrum["wavelength_aa"].astype(np.float64)
     valid, covered = spectrum["ivar"] > 0, spectrum["covered"].astype(bool)
     sigma = np.where(valid, 1.0 / np.sqrt(np.where(valid, spectrum["ivar"], 1.0)), np.nan)
     flux = np.where(valid, spectrum["flux"], np.nan)
     reconstruction = np.where(covered, spectrum["reconstruction"], np.nan)
     smoothed = smooth(spectrum["flux"], spectrum["ivar"], max(1, len(flux) // 700))
-    limits = (float(np.nanmin(wavelength_aa)), float(np.nanmax(wavelength_aa)))
-    width = WIDE - _LEFT - _RIGHT
+    limits = _wavelength_limits(wavelength_aa, valid)
+    measured = near_data(wavelength_aa, valid, _GAP * (limits[1] - limits[0]))
+    inner = width - LEFT - RIGHT
 
-    top = Axes(_LEFT, 26, width, 190, limits, _flux_limits(flux, reconstruction))
-    top.add_grid("", "flux (normalised)", 10, 5)
+    height = 190 if width > PHONE else 150
+    top = Axes(LEFT, 26, inner, height, limits, _flux_limits(flux, np.where(measured, reconstruction, np.nan)))
+    top.add_grid("", "flux (normalised)", num_ticks(width), 5)
     _label_lines(top, float(spectrum["redshift"]), limits)
-    x, (middle, spread) = column_means(wavelength_aa, [smoothed, sigma], width // 2)
+    x, (middle, spread) = column_means(wavelength_aa, [smoothed, sigma], inner // 2)
     top.band(x, middle - spread, middle + spread, "band")
     top.line(wavelength_aa, flux, "raw")
     top.line(wavelength_aa, smoothed, "ink", "flux")
-    top.line(wavelength_aa, reconstruction, "c2", "reconstruction")
+    top.line(wavelength_aa, np.where(measured, np.nan, reconstruction), "c2 faint")
+    top.line(wavelength_aa, np.where(measured, reconstruction, np.nan), "c2", "reconstruction")
 
     residual = (flux - reconstruction) / sigma
     reach = _residual_reach(residual)
-    bottom = Axes(_LEFT, 250, width, 66, limits, (-reach, reach))
-    bottom.add_grid("observed wavelength [Å, vacuum]", "residual / σ", 10, 3)
+    bottom = Axes(LEFT, height + 60, inner, 66, limits, (-reach, reach))
+    bottom.add_grid("observed wavelength [Å, vacuum]", "residual / σ", num_ticks(width), 3)
     bottom.bar(*limits, -1, 1, "band")
     bottom.line(wavelength_aa, residual, "c1 thin", "residual / σ")
-    return drawing(WIDE, 362, [top, bottom], f"Spectrum of object {name}, its reconstruction and the residual")
+    return drawing(width, height + 172, [top, bottom], f"Spectrum of {name}, its reconstruction and the residual")
+
+
+def _wavelength_limits(wavelength_aa: np.ndarray, valid: np.ndarray) -> tuple[float, float]:
+    """Return the range that was measured, with a little air; all of it where nothing was."""
+    shown = wavelength_aa[valid] if valid.any() else wavelength_aa
+    low, high = float(np.nanmin(shown)), float(np.nanmax(shown))
+    air = 0.005 * (high - low) or 1.0
+    return low - air, high + air
 
 
 def _flux_limits(flux: np.ndarray, reconstruction: np.ndarray) -> tuple[float, float]:

@@ -1,15 +1,17 @@
-"""What a run came to: its state, one sentence, the key numbers, and what went wrong on the way."""
+"""The result of a run: its state, one sentence, and the key numbers."""
 
 from __future__ import annotations
 
+import re
 import statistics
 from dataclasses import dataclass
 
-from hpctrain.metrics.progress import describe_event, format_bytes, format_count, format_duration
+from hpctrain.metrics.progress import format_bytes, format_count, format_duration
 from hpctrain.monitor.ledger import sum_up
 from hpctrain.report.attempts import Attempt
+from hpctrain.report.caveats import cut
 from hpctrain.report.gather import RunFacts
-from hpctrain.report.machine import machine_warnings
+from hpctrain.report.latents import chi2_of
 from hpctrain.report.scale import grouped
 
 EXIT_REQUEUE = 75
@@ -25,20 +27,10 @@ FOLLOWED = {
 }
 """What the batch script did after an attempt, in words."""
 
-_WARNING_EVENTS = (
-    "checkpoint_rejected",
-    "checkpoint_failed",
-    "exporter_failed",
-    "records_lost",
-    "stage_fell_back",
-    "diverged",
-    "failed",
-)
-
 
 @dataclass(frozen=True)
 class KeyNumber:
-    """A number worth a card: what it is, its value, and a remark below."""
+    """A key number: its name, its value, and a remark below."""
 
     label: str
     value: str
@@ -63,26 +55,29 @@ def sentence(facts: RunFacts) -> str:
     """Return the result in one sentence or two."""
     state, step, total = state_of(facts), grouped(facts.step), grouped(facts.total_steps)
     if state == "submitted":
-        return "No attempt has started yet; the run waits in the queue, or was never begun."
+        return "No attempt has started yet: the job is queued, or nobody started it."
     last = facts.attempts[-1]
     of = f"step {step} of {total}" if facts.total_steps else f"step {step}"
     if state == "finished":
         attempts = "one attempt" if len(facts.attempts) == 1 else f"{len(facts.attempts)} attempts"
         early = ", stopped early," if facts.history.last("early_stopped") else ""
-        text = f"{step} updates{early} in {attempts} and {format_duration(training_seconds(facts.attempts))}."
+        text = f"{step} steps{early} in {attempts} and {format_duration(running_seconds(facts.attempts))}."
         return f"{text} {_fit(facts)}".strip()
     if state == "running":
         return f"At {of}{_time_left(facts)}. {_fit(facts)}".strip()
     if state == "waiting":
         saved = ", saved," if last.outcome == "stopped" else ""
-        return f"Stopped at {of} ({last.cause}){saved} and waiting for the queue. {_fit(facts)}".strip()
+        return f"Stopped at {of} ({cut(last.cause)}){saved} and queued again. {_fit(facts)}".strip()
     if state == "stopped":
-        return f"Stopped at {of} ({last.cause}), {FOLLOWED.get(last.followed, 'not requeued')}; it can be resumed."
+        return f"Stopped at {of} ({cut(last.cause)}), {FOLLOWED.get(last.followed, 'not requeued')}; it can be resumed."
     if state == "lost":
-        return f"No sign of life since {of}: the last attempt ended without a goodbye. It can be resumed."
+        return (
+            f"Lost: no heartbeat since {of}, and the last attempt ended without a final record (killed, or its node "
+            "was lost). It can be resumed."
+        )
     if state == "diverged":
         return f"The loss or a gradient was not finite at {of}."
-    return f"Failed at {of}: {first_line(last.cause)}"
+    return f"Failed at {of}: {cut(last.cause)} (`hpctrain logs` shows the whole message)"
 
 
 def _fit(facts: RunFacts) -> str:
@@ -92,8 +87,19 @@ def _fit(facts: RunFacts) -> str:
     last = evaluations[-1]
     spectra = f"{grouped(last['num_spectra'])} held-out spectra" if last.get("num_spectra") else "held-out spectra"
     if last.get("chi2") is not None:
-        return f"Reconstructions of {spectra} have χ² per pixel {last['chi2']:.3f}."
+        return f"Reconstructions of {spectra} have a mean χ² of {last['chi2']:.3g} per pixel{_median_text(facts)}."
     return f"The loss on {spectra} is {last['loss']:.4g}."
+
+
+def _median(facts: RunFacts) -> float | None:
+    """Return the median chi-square per pixel of the held-out spectra; None before the run is finished."""
+    chi2 = chi2_of(facts.latents)
+    return statistics.median(chi2.tolist()) if len(chi2) else None
+
+
+def _median_text(facts: RunFacts) -> str:
+    median = _median(facts)
+    return "" if median is None else f" (median {median:.3g})"
 
 
 def _time_left(facts: RunFacts) -> str:
@@ -107,13 +113,13 @@ def _time_left(facts: RunFacts) -> str:
     return f", about {format_duration(seconds)} left"
 
 
-def training_seconds(attempts: list[Attempt]) -> float:
-    """Return the time attempts were at work, waiting not counted [s]."""
+def running_seconds(attempts: list[Attempt]) -> float:
+    """Return the running time of all attempts, without the time in the queue [s]."""
     return sum(attempt.seconds for attempt in attempts)
 
 
 def key_numbers(facts: RunFacts) -> list[KeyNumber]:
-    """Return the cards at the top of the report; a number that is not known is a dash."""
+    """Return the cards at the top of the report; an unknown number is a dash."""
     return [*_quality(facts), *_effort(facts)]
 
 
@@ -123,6 +129,8 @@ def _quality(facts: RunFacts) -> list[KeyNumber]:
     losses = [record["loss"] for record in history.train if record.get("loss") is not None]
     last, best = (evaluations[-1] if evaluations else {}), history.best_evaluation() or {}
     spectra = f"mean of {grouped(last['num_spectra'])} held-out spectra" if last.get("num_spectra") else "held out"
+    if (median := _median(facts)) is not None:
+        spectra += f"; median {median:.3g}"
     best_text = f"best {best['loss']:.4g} at step {grouped(best['step'])}" if best else "not evaluated yet"
     return [
         KeyNumber("χ² per pixel", _significant(last.get("chi2")), spectra if last else "not evaluated yet"),
@@ -132,16 +140,16 @@ def _quality(facts: RunFacts) -> list[KeyNumber]:
             _significant(statistics.fmean(losses[-20:]) if losses else None),
             f"mean of the last {min(20, len(losses))} records" if losses else "nothing recorded yet",
         ),
-        _updates(facts),
+        _steps(facts),
     ]
 
 
-def _updates(facts: RunFacts) -> KeyNumber:
+def _steps(facts: RunFacts) -> KeyNumber:
     epoch = next((r["epoch"] for r in reversed(facts.history.train) if r.get("epoch") is not None), None)
     remark = f"of {grouped(facts.total_steps)}" if facts.total_steps else ""
     if epoch is not None:
         remark += f"{', ' if remark else ''}{epoch:.4g} epochs"
-    return KeyNumber("Updates", grouped(facts.step) if facts.attempts else DASH, remark)
+    return KeyNumber("Steps", grouped(facts.step) if facts.attempts else DASH, remark)
 
 
 def _effort(facts: RunFacts) -> list[KeyNumber]:
@@ -149,62 +157,44 @@ def _effort(facts: RunFacts) -> list[KeyNumber]:
     rates = [r["samples_per_s"] for r in facts.history.train if r.get("samples_per_s")]
     last = attempts[-1] if attempts else None
     on = f"{last.world_size} × {last.device}" if last and last.device else "median"
-    at_work = training_seconds(attempts)
-    hours = sum(attempt.seconds * attempt.world_size for attempt in attempts) / 3600
+    running_s = running_seconds(attempts)
     energy = sum_up(facts.ranks)
     kwh = f", {energy.kwh:.3g} kWh" if energy.kwh is not None else ""
-    unit = "CPU rank" if last and last.device.lower().startswith("cpu") else "GPU"
-    waited = _waited(facts)
+    queued_s = _queued_seconds(facts)
     lost = sum(attempt.steps_lost for attempt in attempts)
     made = facts.step + lost
-    share = f"{100 * lost / made:.2g} % of all made" if lost else "nothing was done twice"
+    share = f"{100 * lost / made:.2g} % of all steps" if lost else "no step was done twice"
     return [
         KeyNumber("Spectra per second", format_count(statistics.median(rates)) if rates else DASH, on),
-        KeyNumber("Time at work", format_duration(at_work) if attempts else DASH, f"{hours:.3g} {unit} hours{kwh}"),
+        KeyNumber("Running time", format_duration(running_s) if attempts else DASH, f"{_price(facts)}{kwh}"),
         KeyNumber(
-            "Attempts", str(len(attempts)) if attempts else DASH, f"waited {format_duration(waited)}" if waited else ""
+            "Attempts",
+            str(len(attempts)) if attempts else DASH,
+            f"queued for {format_duration(queued_s)} in all" if queued_s >= 1 else "starts of the job",
         ),
         KeyNumber("Steps lost", grouped(lost) if attempts else DASH, share if attempts else ""),
     ]
 
 
-def _waited(facts: RunFacts) -> float:
+def _price(facts: RunFacts) -> str:
+    """Return what the run used in the unit a computing centre counts in: GPU-hours, or core-hours without a GPU."""
+    last = facts.attempts[-1] if facts.attempts else None
+    seconds = sum(attempt.seconds * attempt.world_size for attempt in facts.attempts)
+    unit = "GPU"
+    if last is not None and last.device.lower().startswith("cpu"):
+        cores = re.search(r"^\s+cpus_per_rank:\s*(\d+)", facts.profile_text, re.MULTILINE)
+        unit, seconds = ("core", seconds * int(cores[1])) if cores else ("rank", seconds)
+    return f"{seconds / 3600:.3g} {unit}-hours" if seconds >= 3600 else f"{seconds / 60:.3g} {unit}-minutes"
+
+
+def _queued_seconds(facts: RunFacts) -> float:
     before = facts.submitted_at
-    waited = 0.0
+    queued_s = 0.0
     for attempt in facts.attempts:
         if before is not None:
-            waited += max(0.0, attempt.started_at - before)
+            queued_s += max(0.0, attempt.started_at - before)
         before = attempt.ended_at
-    return waited
-
-
-def warnings_of(facts: RunFacts) -> list[str]:
-    """Return what a reader must know before believing the numbers, each in one line or a few."""
-    found = [
-        f"Attempt {record.get('attempt', '?')}: {describe_event(record)}"
-        for record in facts.history.events
-        if record.get("event") in _WARNING_EVENTS
-    ]
-    # The first of an attempt's tallies says that there is something, the last one how much.
-    tallies = {record.get("attempt"): record for record in facts.history.named("bad_pixels")}
-    found += [f"Attempt {number or '?'}: {describe_event(record)}." for number, record in tallies.items()]
-    found += machine_warnings(facts.history.events)
-    nonfinite = [r for r in [*facts.history.train, *facts.history.evaluations] if r.get("nonfinite")]
-    if nonfinite:
-        names = ", ".join(sorted({str(name) for record in nonfinite for name in record["nonfinite"]}))
-        steps = f"first at step {grouped(nonfinite[0]['step'])}"
-        found.append(f"{len(nonfinite)} records have numbers that are not finite ({names}), {steps}.")
-    for attempt in facts.attempts:
-        if attempt.outcome == "killed":
-            code = f" (exit code {attempt.exit_code})" if attempt.exit_code else ""
-            found.append(
-                f"Attempt {attempt.number} ended without a goodbye at step {grouped(attempt.last_step)}{code}: killed, "
-                "or its node was lost. Its logs may say more."
-            )
-    rejected = (facts.history.last("data") or {}).get("num_rejected")
-    if rejected:
-        found.append(f"{grouped(rejected)} spectra were rejected by the normalisation and carry no weight.")
-    return [*found, *(f"{text[0].upper()}{text[1:]}" for text in facts.unreadable)]
+    return queued_s
 
 
 def checkpoint_summary(facts: RunFacts) -> str:
@@ -218,16 +208,10 @@ def checkpoint_summary(facts: RunFacts) -> str:
     text += f" of {format_bytes(sizes[-1])}" if sizes else ""
     text += " written"
     if blocked:
-        text += f"; training stood still for {format_duration(sum(blocked))} in all" if sum(blocked) >= 1 else (
-            f"; training stood still for {1000 * sum(blocked):.0f} ms in all"
-        )  # fmt: skip
+        total_s = sum(blocked)
+        waited = format_duration(total_s) if total_s >= 1 else f"{1000 * total_s:.0f} ms"
+        text += f"; training waited {waited} for them in all"
     return f"{text}."
-
-
-def first_line(text: str) -> str:
-    """Return the first line of a text, not too long for a table."""
-    line = text.strip().splitlines()[0] if text.strip() else ""
-    return line if len(line) <= 160 else f"{line[:157]}…"
 
 
 def _significant(value: float | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from html import escape
 from importlib.resources import files
 
@@ -11,7 +12,16 @@ import numpy as np
 from hpctrain.report.decimate import decimate
 from hpctrain.report.scale import Scale
 
+WIDE, HALF, PHONE = 1040, 508, 400
+"""Widths of drawings [about CSS pixels]: the whole column, half of it, and the screen of a phone."""
+LEFT, RIGHT = 62, 26
+"""Margins of most drawings."""
+SMALL, SMALL_ON_PHONE = 150, 112
+"""Heights of the frame of small curves."""
+
 _numbers = itertools.count(1)
+_LABEL_ROOM = 16.0
+"""Least distance from the left edge for a label to stand left of its line."""
 _HEAD = 56
 """Height of title and legend above a drawing that stands alone."""
 _RULES = ("svg .", "svg path", "svg text", ".c1", ".ink", ".good")
@@ -146,27 +156,30 @@ class Axes:
         told = f"<title>{escape(title)}</title>" if title else ""
         self._above.append(f'<circle class="ring {css}" cx="{px}" cy="{py}" r="5.5">{told}</circle>')
 
-    def bar(self, low: float, high: float, bottom: float, top: float, css: str, title: str = "") -> None:
-        """Draw a rectangle between values; at least one unit wide, so that it is seen."""
+    def bar(
+        self, low: float, high: float, bottom: float, top: float, css: str, title: str = "", thinnest: float = 1.0
+    ) -> None:
+        """Draw a rectangle between values; at least `thinnest` units wide, so that it is seen."""
         x0, x1 = float(self.x.place(low)), float(self.x.place(high))
         y0, y1 = sorted((float(self.y.place(bottom)), float(self.y.place(top))))
         told = f"<title>{escape(title)}</title>" if title else ""
         self._inside.append(
-            f'<rect class="{css}" x="{number(x0)}" y="{number(y0)}" width="{number(max(1.0, x1 - x0))}" '
+            f'<rect class="{css}" x="{number(x0)}" y="{number(y0)}" width="{number(max(thinnest, x1 - x0))}" '
             f'height="{number(y1 - y0)}">{told}</rect>'
         )
 
     def vertical(self, x: float, css: str, label: str = "", title: str = "") -> None:
-        """Draw a line from bottom to top, with a label along its upper end."""
+        """Draw a line from bottom to top, with a label along its upper end: on its left where there is room."""
         px = float(self.x.place(x))
         told = f"<title>{escape(title)}</title>" if title else ""
         self._below.append(
             f'<path class="{css}" d="M{number(px)} {number(self.top)}v{number(self.height)}">{told}</path>'
         )
         if label:
+            side = "-.35em" if px - self.left > _LABEL_ROOM else "1.05em"
             self._above.append(
                 f'<text class="mark" transform="translate({number(px)} {number(self.top + 3)}) rotate(-90)" '
-                f'text-anchor="end" dy="-.35em">{escape(label)}</text>'
+                f'text-anchor="end" dy="{side}">{escape(label)}</text>'
             )
 
     def horizontal(self, y: float, css: str, label: str = "") -> None:
@@ -198,6 +211,25 @@ class Axes:
             f'<g class="axes" data-frame="{frame}" {scales}><clipPath id="{clip}"><rect {box}/></clipPath>'
             f'{"".join(self._below)}<g clip-path="url(#{clip})">{"".join(self._inside)}</g>{"".join(self._above)}</g>'
         )
+
+
+def num_ticks(width: int) -> int:
+    """Return about how many labelled ticks an axis along a drawing of this width has room for."""
+    return min(10, width // 80)
+
+
+def on_both(width: int, draw: Callable[[int], str]) -> str:
+    """Return a drawing twice, for a wide screen and for a phone; the style sheet shows the one that fits.
+
+    Parameters
+    ----------
+    width : int
+        On a wide screen.
+    draw : callable
+        Takes a width, returns HTML; empty where there is nothing to draw.
+    """
+    wide = draw(width)
+    return f'<div class="on-wide">{wide}</div><div class="on-phone">{draw(PHONE)}</div>' if wide else ""
 
 
 def drawing(width: int, height: int, axes: list[Axes], description: str) -> str:

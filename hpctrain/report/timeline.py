@@ -1,17 +1,14 @@
-"""The time line: how far the run had come, when it waited, why it stopped, what was done twice."""
+"""The time line: how far the run had come, when it was queued, why it stopped, and which steps it did twice."""
 
 from __future__ import annotations
-
-import itertools
 
 import numpy as np
 
 from hpctrain.metrics.progress import format_duration
 from hpctrain.report.attempts import Attempt
-from hpctrain.report.curves import WIDE
 from hpctrain.report.gather import RunFacts
 from hpctrain.report.scale import grouped
-from hpctrain.report.svg import Axes, drawing, legend, standalone
+from hpctrain.report.svg import LEFT, RIGHT, WIDE, Axes, drawing, legend, num_ticks, on_both, standalone
 
 OUTCOME_CSS = {
     "finished": "good",
@@ -21,61 +18,85 @@ OUTCOME_CSS = {
     "diverged": "bad",
     "killed": "bad",
 }
+SIGNS = {"good": "✓", "busy": "►", "held": "■", "bad": "✕"}
+"""What stands beside the number of an attempt, so that nobody depends on the colour."""
 _SHOWN = "Steps done against time, and the attempts below"
-_LEFT, _RIGHT = 62, 26
-_LEAST_LABEL = 22.0
+_BARS_TOP, _BAR_HEIGHT, _HEIGHT = 246, 26, 322
+_THINNEST_BAR = 3.0
+_LETTER = 7.0
+"""Width of a letter of a label, a little more than it is."""
 
 
 def timeline_figure(facts: RunFacts) -> str:
     """Draw steps against time since submission, and below it one bar for each attempt; empty without attempts."""
-    axes = _timeline(facts)
-    return legend(_entries(facts.attempts)) + drawing(WIDE, 312, axes, _SHOWN) if axes else ""
+    if not facts.attempts:
+        return ""
+    figure = on_both(WIDE, lambda width: drawing(width, _HEIGHT, _timeline(facts, width), _SHOWN))
+    return legend(_entries(facts.attempts)) + figure
 
 
 def timeline_document(facts: RunFacts) -> str:
     """Return the same drawing as an SVG file that stands alone; empty without attempts."""
-    axes = _timeline(facts)
-    title = f"{facts.run.name}: updates done against time, and the attempts below"
-    return standalone(WIDE, 312, axes, title, _entries(facts.attempts)) if axes else ""
+    if not facts.attempts:
+        return ""
+    title = f"{facts.run.name}: steps done against time, and the attempts below"
+    return standalone(WIDE, _HEIGHT, _timeline(facts, WIDE), title, _entries(facts.attempts))
 
 
-def _timeline(facts: RunFacts) -> list[Axes]:
+def _timeline(facts: RunFacts, width: int) -> list[Axes]:
     attempts = facts.attempts
-    if not attempts:
-        return []
     origin = min(facts.submitted_at or attempts[0].started_at, attempts[0].started_at)
     end = max(attempt.ended_at for attempt in attempts)
     if facts.total_steps > facts.step and attempts[-1].outcome == "stopped":
         end = max(end, facts.now)
     limits = (0.0, max(1.0, (end - origin) * 1.005))
     highest = max(1, facts.total_steps, *(attempt.last_step for attempt in attempts))
-    steps = Axes(_LEFT, 30, WIDE - _LEFT - _RIGHT, 190, limits, (0, highest * 1.06), x_kind="time")
-    steps.add_grid("", "update", 10, 4)
+    inner = width - LEFT - RIGHT
+    steps = Axes(LEFT, 30, inner, 190, limits, (0, highest * 1.06), x_kind="time")
+    steps.add_grid("", "step", num_ticks(width), 4)
     if facts.total_steps:
         steps.horizontal(facts.total_steps, "reference")
-    bars = Axes(_LEFT, 236, WIDE - _LEFT - _RIGHT, 26, limits, (0, 1), x_kind="time")
-    _draw_axis(bars)
-    waited_from = origin
+    bars = Axes(LEFT, _BARS_TOP, inner, _BAR_HEIGHT, limits, (0, 1), x_kind="time")
+    _draw_axis(bars, width)
+    queued_from = origin
     for attempt, following in zip(attempts, [*attempts[1:], None], strict=True):
-        _draw_waiting(bars, waited_from - origin, attempt.started_at - origin)
+        _draw_queued(bars, queued_from - origin, attempt.started_at - origin)
         _draw_attempt(steps, bars, attempt, following, origin)
-        waited_from = attempt.ended_at
-    if end > waited_from:
-        _draw_waiting(bars, waited_from - origin, end - origin)
+        queued_from = attempt.ended_at
+    if end > queued_from:
+        _draw_queued(bars, queued_from - origin, end - origin)
+    _label_attempts(bars, attempts, origin)
     _draw_losses(steps, attempts, origin)
     return [steps, bars]
 
 
-def _draw_axis(bars: Axes) -> None:
+def _draw_axis(bars: Axes, width: int) -> None:
     bottom = bars.top + bars.height + 6
-    for value, label in bars.x.ticks(10):
+    for value, label in bars.x.ticks(num_ticks(width)):
         bars.text(float(bars.x.place(value)), bottom + 15, label, "tick", "middle")
     bars.text(bars.left + bars.width, bottom + 33, "time since submission", "label", "end")
 
 
-def _draw_waiting(bars: Axes, start: float, end: float) -> None:
+def _draw_queued(bars: Axes, start: float, end: float) -> None:
     if end - start > 0.002 * (bars.x.high - bars.x.low):
-        bars.bar(start, end, 0.3, 0.7, "waiting", f"waited {format_duration(end - start)}")
+        bars.bar(start, end, 0.3, 0.7, "waiting", f"queued {format_duration(end - start)}")
+
+
+def _label_attempts(bars: Axes, attempts: list[Attempt], origin: float) -> None:
+    """Write number and sign of each attempt on its bar, or above it where the bar is too narrow.
+
+    Of many attempts close together, those whose label would cover the one before have none.
+    """
+    free_from = -np.inf
+    for attempt in attempts:
+        label = f"{attempt.number} {SIGNS[OUTCOME_CSS[attempt.outcome]]}"
+        left, right = (float(bars.x.place(moment - origin)) for moment in (attempt.started_at, attempt.ended_at))
+        width, middle = _LETTER * len(label), (left + max(right, left + _THINNEST_BAR)) / 2
+        if right - left > width + 4:
+            bars.text(middle, bars.top + bars.height / 2 + 4.5, label, "bar-label", "middle")
+        elif middle - width / 2 > free_from:
+            bars.text(middle, bars.top - 6, label, "mark", "middle")
+            free_from = middle + width / 2
 
 
 def _draw_attempt(steps: Axes, bars: Axes, attempt: Attempt, following: Attempt | None, origin: float) -> None:
@@ -84,16 +105,13 @@ def _draw_attempt(steps: Axes, bars: Axes, attempt: Attempt, following: Attempt 
         f"at step {attempt.last_step} ({attempt.cause})"
     )
     start, end = attempt.started_at - origin, attempt.ended_at - origin
-    bars.bar(start, end, 0, 1, f"attempt {OUTCOME_CSS[attempt.outcome]}", title)
-    left, right = float(bars.x.place(start)), float(bars.x.place(end))
-    if right - left > _LEAST_LABEL:
-        bars.text((left + right) / 2, bars.top + bars.height / 2 + 4.5, str(attempt.number), "bar-label", "middle")
+    bars.bar(start, end, 0, 1, f"attempt {OUTCOME_CSS[attempt.outcome]}", title, _THINNEST_BAR)
     if attempt.progress:
         times = np.array([time for time, _ in attempt.progress]) - origin
-        steps.line(times, np.array([step for _, step in attempt.progress], dtype=np.float64), "c1", "update")
+        steps.line(times, np.array([step for _, step in attempt.progress], dtype=np.float64), "c1", "step")
     saved = {int(checkpoint["step"]) for checkpoint in attempt.checkpoints}
     if following is not None and attempt.first_step < following.first_step <= attempt.last_step:
-        saved.add(following.first_step)  # written, and the attempt was killed before it could say so
+        saved.add(following.first_step)  # written, and the attempt was killed before it could record it
     if saved and attempt.progress:
         done = np.array(sorted(saved), dtype=np.float64)
         done = done[:: max(1, len(done) // 200)]  # more would be a solid line
@@ -105,8 +123,9 @@ def _draw_attempt(steps: Axes, bars: Axes, attempt: Attempt, following: Attempt 
 
 def _draw_losses(steps: Axes, attempts: list[Attempt], origin: float) -> None:
     """Drop a line from where an attempt was cut off to the step the next one began at."""
-    for attempt, following in itertools.pairwise(attempts):
-        if attempt.steps_lost and following.progress:
+    for number, attempt in enumerate(attempts):
+        following = next((later for later in attempts[number + 1 :] if later.progress), None)
+        if attempt.steps_lost and following is not None:
             x = np.array([attempt.ended_at, following.started_at]) - origin
             steps.line(x, np.array([attempt.last_step, following.first_step], dtype=np.float64), "lost")
             place = float(steps.x.place(x[0])), float(steps.y.place(attempt.last_step))
@@ -116,7 +135,7 @@ def _draw_losses(steps: Axes, attempts: list[Attempt], origin: float) -> None:
 
 
 def _entries(attempts: list[Attempt]) -> list[tuple[str, str]]:
-    entries = [("line c1", "updates done")]
+    entries = [("line c1", "steps done")]
     if any(attempt.checkpoints for attempt in attempts):
         entries.append(("dot c3", "checkpoint"))
     if any(attempt.steps_lost for attempt in attempts):
@@ -125,5 +144,5 @@ def _entries(attempts: list[Attempt]) -> list[tuple[str, str]]:
         "good": "finished", "busy": "running", "held": "stopped and saved", "bad": "failed or killed",
     }  # fmt: skip
     shown = {OUTCOME_CSS[attempt.outcome] for attempt in attempts}
-    entries += [(f"box {css}", name) for css, name in names.items() if css in shown]
-    return [*entries, ("box waiting", "waiting")]
+    entries += [(f"box {css}", f"{SIGNS[css]} {name}") for css, name in names.items() if css in shown]
+    return [*entries, ("box waiting", "queued")]

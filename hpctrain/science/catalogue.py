@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import h5py
+
 FORMAT = "hpctrain-latents"
 FORMAT_VERSION = 1
 
@@ -26,3 +33,34 @@ COLUMNS = {
     "STATUS": ("uint8", "", "; ".join(f"{value}: {text}" for value, text in STATUS.items())),
 }
 """Name to dtype, unit, meaning; the upper-case names are those of the ARD data dictionary."""
+
+SURVEY_PREFIX = "survey_"
+"""Beginning of the names of :func:`survey_columns`, which sets them apart from what the network computed."""
+
+
+def survey_columns(file: h5py.File, rows: np.ndarray) -> dict[str, np.ndarray]:
+    """Return what the survey says of some objects of a catalogue: plate, MJD, fibre, RA, Dec, class and the like.
+
+    Parameters
+    ----------
+    file : h5py.File
+        A catalogue, open for reading.
+    rows : ndarray of int, shape (n,)
+        Its rows, in any order.
+
+    Returns
+    -------
+    dict of ndarray, shape (n,)
+        Every column that was copied from the input, its name after ``survey_``; texts are of a fixed length, so that
+        an ``npz`` file holds them without a pickle.
+    """
+    found = {}
+    for name in file:
+        column = file[name]
+        if name in COLUMNS or getattr(column, "ndim", 0) != 1:
+            continue
+        values = column[()][rows]
+        if values.dtype.kind == "O":
+            values = np.array([value.decode() if isinstance(value, bytes) else str(value) for value in values])
+        found[f"{SURVEY_PREFIX}{name}"] = values
+    return found

@@ -14,6 +14,7 @@ from hpctrain.checkpoint.tensorfile import read_tensors
 from hpctrain.errors import CheckpointError
 from hpctrain.models.store import WEIGHTS, load_model, save_model
 from hpctrain.rundir import file_digest
+from hpctrain.science.catalogue import survey_columns
 from hpctrain.science.encode import encode_to_file
 from hpctrain.train.build import card_entries
 from hpctrain.train.evaluate import evaluated_weights, reconstructions, write_arrays
@@ -122,7 +123,9 @@ def _describe_held_out(run: Run) -> None:
     )
     with h5py.File(path, "r") as file:
         score = file["ANOMALY_SCORE"][:]
-    usable = np.flatnonzero(np.isfinite(score))
-    worst = usable[np.argsort(score[usable])[:NUM_ANOMALIES]]
+        usable = np.flatnonzero(np.isfinite(score))
+        worst = usable[np.argsort(score[usable])[:NUM_ANOMALIES]]
+        columns = survey_columns(file, worst)
     if len(worst):
-        write_arrays(run.directory, "anomalies", reconstructions(run, rows[worst]) | {"anomaly_score": score[worst]})
+        arrays = reconstructions(run, rows[worst]) | {"anomaly_score": score[worst]} | columns
+        write_arrays(run.directory, "anomalies", arrays)

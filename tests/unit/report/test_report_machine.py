@@ -36,20 +36,20 @@ def section(run: RunDir) -> str:
 def test_the_energy_is_that_of_all_ranks_and_attempts(run):
     text = text_of(section(run))
     assert "2.25 kWh by GPUs and processors, over all ranks and attempts; 8.1 J per spectrum seen" in text
-    assert "Of 1 min 30 s no energy is known." in text
+    assert "For 1 min 30 s there is no reading of the energy." in text
 
 
 def test_the_page_has_the_section_the_energy_and_the_warnings(run):
     text = text_of(write_report(run).read_text())
     assert "Energy and heat" in text
-    assert re.search(r"GPU hours, 2\.25 kWh", text)
+    assert re.search(r"GPU-hours, 2\.25 kWh", text)
     assert "MEMORY IS SHORT: 3.10 of 503.0 GiB available" in text
 
 
 def test_what_slowed_the_run_down_is_said_with_the_reason(run):
     text = text_of(section(run))
     assert "Slowed down once, for the first time at step 5050 (GPU 83.1 °C; monitor.thermal_limit_c 80 °C)" in text
-    assert "It rested for 3 min 45 s in all" in text
+    assert "It paused for 3 min 45 s in all" in text
     assert "rank 2 on gpu-node-08, attempt 2: hot: waits at step 9000 (GPU 88.0 °C" in text
 
 

@@ -77,8 +77,8 @@ def run(tmp_path):
 
 def test_a_finished_run_says_its_result_in_one_sentence(finished):
     page = page_of(finished)
-    assert "18 000 updates in 3 attempts" in page.text
-    assert re.search(r"Reconstructions of 9700 held-out spectra have χ² per pixel 1\.0\d\d\.", page.text)
+    assert "18 000 steps in 3 attempts" in page.text
+    assert re.search(r"9700 held-out spectra have a mean χ² of 1\.0\d per pixel \(median 1\.0\d\)\.", page.text)
 
 
 def test_all_sections_are_there_and_reachable(finished):
@@ -135,7 +135,7 @@ def test_attempts_say_why_they_ended_and_what_was_lost(finished):
 def test_what_went_wrong_stands_at_the_top(finished):
     text = page_of(finished).text
     assert "2 things to know Attempt 3: checkpoint checkpoints/step-00012400 rejected" in text
-    assert "Attempt 2 ended without a goodbye at step 12 400" in text
+    assert "Attempt 2 ended without a final record at step 12 400" in text
 
 
 def test_a_long_run_gives_a_small_page(tmp_path):
@@ -174,8 +174,8 @@ def test_an_empty_directory_with_a_profile_has_a_page(tmp_path):
 def test_a_crash_before_the_first_record_is_told(run):
     Recorder(run, 1, START)
     text = page_of(run).text
-    assert "No sign of life since step 0" in text
-    assert "Attempt 1 ended without a goodbye at step 0" in text
+    assert "Lost: no heartbeat since step 0" in text
+    assert "Attempt 1 ended without a final record at step 0" in text
 
 
 def test_a_running_run_says_how_long_it_will_take(run):
@@ -185,7 +185,7 @@ def test_a_running_run_says_how_long_it_will_take(run):
     write_json(run.heartbeat(0), beat)
     text = page_of(run, now=recorder.time + 5).text
     assert re.search(r"At step 4500 of 18 000, about 1 h \d\d min left\.", text)
-    assert "without a goodbye" not in text
+    assert "without a final record" not in text
 
 
 def test_a_run_whose_heartbeat_is_old_counts_as_gone(run):
@@ -193,20 +193,20 @@ def test_a_run_whose_heartbeat_is_old_counts_as_gone(run):
     record_training(recorder, 0, 900)
     beat = {"rank": 0, "attempt": 1, "step": 900, "state": "training", "interval_s": 10.0, "time": recorder.time}
     write_json(run.heartbeat(0), beat)
-    assert "No sign of life since step 900 of 18 000" in page_of(run, now=recorder.time + 3600).text
+    assert "Lost: no heartbeat since step 900 of 18 000" in page_of(run, now=recorder.time + 3600).text
 
 
 def test_a_run_that_waits_for_the_queue_says_so(run):
     recorder = Recorder(run, 1, START)
     record_training(recorder, 0, 900)
     recorder.event("stopped", 900, cause="SIGTERM", exit_code=75)
-    assert "Stopped at step 900 of 18 000 (SIGTERM), saved, and waiting for the queue." in page_of(run).text
+    assert "Stopped at step 900 of 18 000 (SIGTERM), saved, and queued again." in page_of(run).text
 
 
 @pytest.mark.parametrize(
     ("code", "followed", "told"),
     [
-        (75, "requeued", "Stopped at step 900 of 18 000 (SIGTERM), saved, and waiting for the queue."),
+        (75, "requeued", "Stopped at step 900 of 18 000 (SIGTERM), saved, and queued again."),
         (75, "terminated", "(SIGTERM), by scancel, an administrator or the time limit; it can be resumed."),
         (75, "no-progress", "(SIGTERM), not requeued: the last attempts made no progress; it can be resumed."),
     ],
@@ -224,7 +224,7 @@ def test_a_killed_attempt_that_was_requeued_waits(run):
     recorder = Recorder(run, 1, START)
     record_training(recorder, 0, 900)
     (run.attempts / "ended.tsv").write_text(f"{recorder.time:.0f}\t4711\t0\t137\tnone\tnone\trequeued\n")
-    assert "Stopped at step 900 of 18 000 (killed by SIGKILL) and waiting for the queue." in page_of(run).text
+    assert "Stopped at step 900 of 18 000 (killed by SIGKILL) and queued again." in page_of(run).text
 
 
 def test_a_failed_run_says_with_what(run):

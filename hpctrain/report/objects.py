@@ -1,0 +1,117 @@
+"""What a survey says of an object: its name there, position, class, and the pages that show it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+from urllib.parse import urlencode
+
+import numpy as np
+
+from hpctrain.science.catalogue import SURVEY_PREFIX
+
+_NAMES = {
+    "ra": ("ra", "target_ra", "plug_ra", "raj2000"),
+    "dec": ("dec", "target_dec", "plug_dec", "dej2000", "decj2000"),
+    "plate": ("plate", "plateid"),
+    "mjd": ("mjd",),
+    "fiber": ("fiber", "fiberid", "fibre"),
+    "class": ("spectype", "class"),
+    "zwarn": ("zwarn", "zwarning"),
+    "survey": ("survey",),
+}
+"""What is looked for, and the names of columns that hold it, in any case."""
+
+_DESI_SURVEYS = ("main", "sv1", "sv2", "sv3", "special", "cmx")
+
+
+class Link(NamedTuple):
+    """A page on the web about an object."""
+
+    text: str
+    address: str
+
+
+class KnownObject(NamedTuple):
+    """What a survey says of an object: its name, short facts, and pages about it."""
+
+    name: str
+    facts: list[str]
+    links: list[Link]
+
+
+def describe_object(spectrum: Mapping[str, Any]) -> KnownObject:
+    """Put together what the columns of the data file say of one object.
+
+    Parameters
+    ----------
+    spectrum : mapping
+        One row of ``results/*.npz``: ``target_id``, and the columns of the data file, their names after ``survey_``.
+    """
+    columns = {
+        key.removeprefix(SURVEY_PREFIX).lower(): np.asarray(value).item()
+        for key, value in spectrum.items()
+        if key.startswith(SURVEY_PREFIX) and np.asarray(value).ndim == 0
+    }
+    known = {
+        wanted: next((columns[name] for name in names if name in columns), None) for wanted, names in _NAMES.items()
+    }
+    fibre = tuple(_whole(known[name]) for name in ("plate", "mjd", "fiber"))
+    is_sdss = all(number > 0 for number in fibre)
+    is_simulated = "is_unusual" in columns  # a column that ``hpctrain simulate`` writes
+    is_desi = not is_sdss and _text(known["survey"]).lower() in _DESI_SURVEYS
+    target_id = _whole(spectrum.get("target_id"))
+    links = []
+    if is_sdss:
+        name = "SDSS {}-{}-{:04d}".format(*fibre)
+        query = urlencode(dict(zip(("plateid", "mjd", "fiberid"), fibre, strict=True)))
+        links.append(Link("spectrum at SDSS", f"https://dr17.sdss.org/optical/spectrum/view?{query}"))
+    elif is_desi:
+        name = f"DESI {target_id}"
+        address = f"https://www.legacysurvey.org/viewer/desi-spectrum/dr1/targetid{target_id}"
+        links.append(Link("spectrum at DESI", address))
+    else:
+        name = f"{'simulated object' if is_simulated else 'object'} {target_id}"
+    facts = [f"TARGETID {target_id}"] if is_sdss else []
+    if kind := _text(known["class"]):
+        facts.append(kind)
+    ra, dec = _degrees(known["ra"]), _degrees(known["dec"])
+    if 0 <= ra <= 360 and -90 <= dec <= 90:
+        facts.append(f"RA {ra:.5f}° Dec {dec:+.5f}°".replace("-", "−"))
+        if not is_simulated:
+            links += [Link("SkyServer", _skyserver(ra, dec)), Link("Legacy Survey", _legacy(ra, dec))]
+    if _whole(known["zwarn"]) > 0:
+        facts.append(f"ZWARN {_whole(known['zwarn'])}: the survey doubts this redshift")
+    return KnownObject(name, facts, links)
+
+
+def _skyserver(ra: float, dec: float) -> str:
+    query = urlencode({"ra": f"{ra:.6f}", "dec": f"{dec:.6f}"})
+    return f"https://skyserver.sdss.org/dr18/VisualTools/explore/summary?{query}"
+
+
+def _legacy(ra: float, dec: float) -> str:
+    place = {"ra": f"{ra:.6f}", "dec": f"{dec:.6f}"}
+    query = urlencode({**place, "mark": ",".join(place.values()), "layer": "ls-dr10", "zoom": 15}, safe=",")
+    return f"https://www.legacysurvey.org/viewer?{query}"
+
+
+def _whole(value: Any) -> int:
+    """Return a whole number; -1 for whatever is none."""
+    try:
+        return int(value)
+    except (TypeError, ValueError, OverflowError):
+        return -1
+
+
+def _degrees(value: Any) -> float:
+    """Return an angle; NaN for whatever is none."""
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return float("nan")
+
+
+def _text(value: Any) -> str:
+    text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value or "")
+    return text.strip()
