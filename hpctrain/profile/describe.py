@@ -12,27 +12,28 @@ from hpctrain.profile.load import ENVIRONMENT_FIELDS
 from hpctrain.profile.schema import Profile, Section
 from hpctrain.profile.wording import Schema, allowed, sections
 
-_EXTENDS = "Another profile this one is laid over: relative to this file; mappings are merged, all else is replaced."
+_EXTENDS = "Base profile, relative to this file: sections are merged key by key, lists and single values are replaced."
 
 _PREFACE = """\
 # The profile
 
-One YAML file is one training run. `hpctrain check PROFILE` says everything that is wrong with it at once;
-`hpctrain submit PROFILE` runs it. Only `name` and `data.files` are needed, all else has a default.
+One YAML file describes one training run. `hpctrain check PROFILE` lists everything that is wrong with it;
+`hpctrain submit PROFILE` runs it. Only `name` and `data.files` are required; everything else has a default.
 
     name: my-run
     data:
       files: [spectra.h5]
 
-- **Another file as a base**: `extends: base.yaml`, relative to the file that says so. Sections are merged key by key;
-  lists and single values are replaced.
-- **For once**: `--set train.batch_size=64`, as often as needed; the value is YAML (`--set data.files=[a.h5,b.h5]`).
-- **Environment**: `${{SCRATCH}}` is replaced in {environment}, and nowhere else. `$$` is a dollar sign.
-- **YAML without surprises**: `24:00:00` is a time, `1e-3` a number, `no` is false only where a switch is meant; a key
+- **A base file**: `extends: base.yaml`, relative to the file that contains it. Sections are merged key by key; lists
+  and single values are replaced.
+- **Values for one run**: `--set train.batch_size=64`, any number of times. The value is YAML
+  (`--set data.files=[a.h5,b.h5]`).
+- **Environment variables**: `${{SCRATCH}}` is replaced in {environment}, and nowhere else. `$$` is a dollar sign.
+- **YAML without surprises**: `24:00:00` is a time, `1e-3` is a number, `no` means false only for a switch, and a key
   given twice is an error.
-- **Editors** complete keys and show these texts when the file begins with
+- **Editors** complete keys and show these texts if the file begins with
   `# yaml-language-server: $schema=schema.json` (as the shipped profiles do).
-- **No credentials**: they come from the environment; a profile that holds one is refused.
+- **No credentials**: they come from the environment. A profile that contains one is refused.
 
 This page is made from `hpctrain/profile/schema.py` by `hpctrain schema --markdown --out docs/profile.md`.
 """
@@ -47,11 +48,11 @@ def profile_json_schema() -> Schema:
         for key, value in definition["properties"].items():
             value.pop("title", None)
             if isinstance(value.get("default"), dict) and value["default"]:
-                value.pop("default")  # a section's defaults stand at its keys
+                value.pop("default")  # the defaults of a section are shown at its keys
             if _takes_nothing_for_a_section(value, schema["$defs"]):
                 definition["properties"][key] = {"anyOf": [{"$ref": value.pop("$ref")}, {"type": "null"}], **value}
     schema["properties"]["extends"] = {"type": "string", "minLength": 1, "description": _EXTENDS}
-    # A file with a base may leave to it what every run needs.
+    # A file with a base may take the required keys from it.
     schema["if"] = {"not": {"required": ["extends"]}}
     needed_in_data = schema["$defs"]["DataSection"].pop("required")
     schema["then"] = {"required": schema.pop("required"), "properties": {"data": {"required": needed_in_data}}}
@@ -76,7 +77,7 @@ def profile_markdown() -> str:
         texts = attribute_docstrings(model)
         for key, child in node["properties"].items():
             if "properties" in child and not child.get("optional"):
-                continue  # has a chapter of its own
+                continue  # has its own chapter
             default = _default(key, child, node)
             parts.append(f"| `{key}` | {default} | {_cell(texts[key])} | {_cell(_allowed_here(key, child))} |")
         parts.append("")
@@ -135,10 +136,10 @@ def _first_words(model: type[Section]) -> str:
 
 def _default(key: str, node: Schema, section: Schema) -> str:
     if key in section.get("required", []):
-        return "**needed**"
+        return "**required**"
     value: Any = node.get("default")
     if value is None:
-        return "none"
+        return "unset"
     return f"`{json.dumps(value)}`" if not isinstance(value, str) else f"`{value}`" if value else "empty"
 
 

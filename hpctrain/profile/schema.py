@@ -1,8 +1,8 @@
-"""What a profile may say: one typed section per station of the way from spectra to report.
+"""The keys of a profile: one typed section per stage from spectra to report.
 
-A YAML key, the field here, the heading in docs/profile.md and the path in an error message are the same word. Every
-field says its unit and the reason of its default. Rules that need two sections, the machine or the disk live in
-``check.py``; what a single value may be lives here.
+A YAML key, the field here, the heading in docs/profile.md and the path in an error message are the same word. The text
+below a field is its description in the docs, with its unit. The limits of a single value are here; rules that need two
+sections, the machine or the disk are in ``check.py``.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
-"""Names end up in paths, ``#SBATCH`` lines and shells, so nothing any of them could interpret is allowed."""
+"""Names are used in paths, ``#SBATCH`` lines and shells, so characters that any of these interpret are refused."""
 
 SLURM_WORD_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.,:+*=@/&|\[\]()-]{0,254}$"
 """Values of Slurm options (partitions, constraints, node lists): no blank, quote, dollar or newline."""
 
 MAX_TIME_LIMIT_S = 10_000 * 3600
-"""More than a year: no queue grants it, and four digits of hours are what HH:MM:SS shows."""
+"""Four digits of hours, more than a year: no queue allows more."""
 
 MAX_BATCH_SIZE = 1 << 20
-"""Spectra of a micro-batch; a slip of the finger above this, not a wish."""
+"""Spectra of a micro-batch; larger values are rejected as probable typing errors."""
 
 _TIME_LIMIT = re.compile(r"^(?:(?P<days>\d{1,3})-)?(?P<hours>\d{1,4}):(?P<minutes>[0-5]\d)(?::(?P<seconds>[0-5]\d))?$")
 
@@ -82,7 +82,7 @@ def _rising(value: tuple[float, float]) -> tuple[float, float]:
 
 
 def _switch(value: Any) -> Any:
-    """Take the yes, no, on, off of YAML 1.1 where a switch is meant, and nowhere else."""
+    """Accept the yes, no, on, off of YAML 1.1 for a switch, and only there."""
     words = {"yes": True, "on": True, "no": False, "off": False}
     return words.get(value.lower(), value) if isinstance(value, str) else value
 
@@ -108,14 +108,14 @@ class Section(BaseModel):
 
 
 class LaunchSection(Section):
-    """Where the job runs and what it asks the queue for."""
+    """Where the job runs, and what it requests from Slurm."""
 
     cluster: Literal["auto", "slurm", "local"] = "auto"
-    """``auto`` is Slurm where there is an ``sbatch``, else this machine."""
+    """``auto`` is Slurm if ``sbatch`` is on the PATH, else this machine."""
     site: Name | None = None
     """Name of a file in ``slurm/sites/``: partitions, limits, modules, NCCL settings of a cluster."""
     partition: SlurmWord | None = None
-    """Slurm partition; none takes the site's or the cluster's default."""
+    """Slurm partition; if unset, the default of the site file or of the cluster."""
     account: SlurmWord | None = None
     """Slurm account to charge."""
     qos: SlurmWord | None = None
@@ -131,25 +131,25 @@ class LaunchSection(Section):
     gpus_per_node: Annotated[int, Field(ge=0, le=16)] = 1
     """GPUs on each node; 0 trains on CPUs."""
     ranks_per_node: Annotated[int, Field(ge=1, le=256)] | None = None
-    """Processes on each node; none means one per GPU, or one where there is no GPU."""
+    """Ranks (processes) on each node; if unset, one per GPU, or one if there is no GPU."""
     cpus_per_rank: Annotated[int, Field(ge=1, le=512)] = 8
     """CPU cores of each rank: the step, reader threads and the checkpoint writer share them."""
     memory_gib_per_node: Annotated[float, Field(gt=0, le=16384)] | None = None
-    """Host memory [GiB]; none takes the partition's default."""
+    """Host memory of each node [GiB]; if unset, the partition's default."""
     time_limit: TimeLimit = "24:00:00"
-    """Of one attempt: HH:MM:SS, D-HH:MM:SS or minutes. The job requeues itself when it is reached."""
+    """Time limit of one attempt: HH:MM:SS, D-HH:MM:SS or minutes. When it is reached, the job requeues itself."""
     signal_lead_s: Annotated[int, Field(ge=0, le=65535)] = 180
-    """How long before the time limit the warning signal comes [s]; Slurm may be 30 s late."""
+    """Slurm warns the ranks this long before the time limit [s]; its signal may be 30 s late."""
     requeue: Switch = True
-    """Requeue the job when it was stopped before its last step."""
+    """Requeue the job if it was stopped before its last step."""
     max_attempts: Annotated[int, Field(ge=1, le=100000)] = 500
-    """Attempts of one job before it is left alone."""
+    """After so many attempts, the job is not requeued again."""
     max_attempts_without_progress: Annotated[int, Field(ge=1, le=1000)] = 3
-    """Attempts in a row that may end without a new step before the job is left alone."""
+    """After so many attempts in a row without a new checkpoint, the job is not requeued again."""
     sbatch: SbatchOptions = {}
     """Any other sbatch option by its long name, such as ``gres-flags: enforce-binding``; true sets a bare flag."""
     runs_dir: PathText = "runs"
-    """Where run directories are made; relative to the directory the command is called in."""
+    """Folder of the run directories; relative to the directory in which you call the command."""
 
     @property
     def ranks_on_each_node(self) -> int:
@@ -168,7 +168,7 @@ class ColumnsSection(Section):
     ivar: PathText = "ivar"
     """(N, L) inverse variance of `flux`; 0 masks a pixel."""
     mask: PathText | None = "mask"
-    """(N, L) integer or bool, other than 0 masks a pixel; may be absent from the file."""
+    """(N, L) integer or bool; nonzero masks a pixel. The file need not have it."""
     wavelength: PathText = "wavelength"
     """(L,) or (N, L) vacuum wavelength [AA]."""
     target_id: PathText = "target_id"
@@ -178,14 +178,14 @@ class ColumnsSection(Section):
 
 
 class SimulateSection(Section):
-    """Spectra to make when the files of ``data.files`` are absent."""
+    """Spectra to simulate if the files of ``data.files`` do not exist."""
 
     num_spectra: Annotated[int, Field(ge=1)] = 2000
-    """How many."""
+    """Number of spectra."""
     seed: Annotated[int, Field(ge=0)] = 1
     """Seed of the simulation."""
     num_pixels: Annotated[int, Field(ge=64, le=100000)] | None = None
-    """Pixels of the wavelength grid; none is the DESI grid of 7,781 pixels of 0.8 AA."""
+    """Pixels of the wavelength grid; if unset, the DESI grid of 7,781 pixels of 0.8 AA."""
     quasar_fraction: Annotated[float, Field(ge=0, le=1)] = 0.5
     """Share of quasars; the others are galaxies."""
     snr_median: Annotated[float, Field(gt=0)] = 4.0
@@ -193,14 +193,15 @@ class SimulateSection(Section):
 
 
 class SplitSection(Section):
-    """Who is trained on and who is held out, by a hash of the object id: an object never changes sides."""
+    """Which objects are trained on and which are held out, by a hash of the object id: an object never changes
+    sides."""
 
     validation: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """Share of objects held out for evaluation during training."""
     test: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Share of objects nothing but a final test may see."""
+    """Share of objects kept for a final test; neither training nor evaluation uses them."""
     salt: str = "hpctrain"
-    """Other text, other split."""
+    """Any text; another text gives another split."""
 
 
 class NormaliseSection(Section):
@@ -212,24 +213,24 @@ class NormaliseSection(Section):
         (1600.0, 1800.0),
         (1450.0, 1470.0),
     ]
-    """Rest-frame windows [AA], the first one wholly inside the observed range is used (spender, SpenderQ)."""
+    """Rest-frame windows [AA]; the first one that is wholly inside the observed range is used (spender, SpenderQ)."""
     min_snr: Annotated[float, Field(ge=0)] = 2.0
-    """Spectra whose window has a lower signal to noise ratio are not trained on (weight 0), and counted."""
+    """Spectra whose window has a lower signal to noise ratio get weight 0 and are counted."""
 
 
 class AugmentSection(Section):
     """Random changes of the training spectra; evaluation never sees them."""
 
     redshift_shift: Annotated[float, Field(ge=0, le=10)] = 0.0
-    """Largest change of the redshift; pixels that leave the grid get no weight. 0 is off."""
+    """Largest random change of the redshift; pixels that leave the grid get no weight. 0 is off."""
     noise: Annotated[float, Field(ge=0, le=10)] = 0.0
-    """Extra noise in units of the pixel's own sigma; ivar is lowered to stay honest. 0 is off."""
+    """Extra noise in units of the pixel's own sigma; ivar is lowered accordingly. 0 is off."""
     mask_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Share of pixels hidden from the encoder in contiguous blocks; the loss still sees them. 0 is off."""
+    """Share of pixels hidden from the encoder in contiguous blocks; the loss still uses them. 0 is off."""
 
 
 class DataSection(Section):
-    """Which spectra, and how they are made into batches."""
+    """Which spectra to use, and how to read them."""
 
     files: Annotated[list[PathText], Field(min_length=1)]
     """HDF5 files or glob patterns; several make one set. Relative to where the command is called. With `stage` also
@@ -239,50 +240,51 @@ class DataSection(Section):
     """Folder on a disk of the compute node, such as ``${TMPDIR}``: files are copied there before training, once per
     node. Variables are those of the compute node."""
     stage_required: Switch = False
-    """End the job when files cannot be staged (no room, no permission, a failing disk), instead of reading them from
-    where they are. Remote files always require it."""
+    """End the job if files cannot be staged (disk full, no permission, a failing disk), instead of reading the
+    originals. Always on for remote files."""
     cache: Literal["none", "ram"] = "none"
-    """``ram`` decodes the spectra that are trained on into memory, one copy per node, before the first step; compressed
-    files are then shuffled as a whole, too. Nothing is left behind, however the job ends."""
+    """``ram`` decodes the training and validation spectra into memory before the first step, one copy per node;
+    compressed files are then shuffled as a whole too. The memory is freed however the job ends."""
     columns: ColumnsSection = ColumnsSection()
     simulate: SimulateSection | None = None
-    """Make these spectra when no file of `files` exists."""
+    """Simulate these spectra if no file of `files` exists."""
     split: SplitSection = SplitSection()
     bad_pixels: Literal["mask", "error"] = "mask"
-    """What becomes of a pixel whose flux is not finite or whose ivar is negative or not finite: it gets no weight and
-    is counted, or the run ends and names file, row and object."""
+    """For a pixel whose flux is not finite, or whose ivar is negative or not finite: ``mask`` gives it no weight and
+    counts it; ``error`` ends the run and names file, row and object."""
     normalise: NormaliseSection = NormaliseSection()
     augment: AugmentSection = AugmentSection()
     max_spectra: Annotated[int, Field(ge=1)] | None = None
-    """Use only so many training spectra, chosen by the hash of the object id; none uses all."""
+    """Use only so many training spectra, chosen by the hash of the object id; if unset, all."""
     reader_threads: Annotated[int, Field(ge=0, le=64)] = 2
-    """Threads that read ahead; 0 reads in the training loop. The batches are the same for any number."""
+    """Threads that prefetch batches; 0 reads in the training loop. The batches are the same for any number."""
     prefetch_batches: Annotated[int, Field(ge=1, le=64)] = 4
-    """Micro-batches kept ready per rank."""
+    """Micro-batches that each rank prefetches."""
     shuffle_window: Annotated[int, Field(ge=1)] = 4096
-    """Spectra that are shuffled among each other where files are compressed; each rank keeps two such windows decoded
-    in memory. Files that are not compressed are shuffled as a whole."""
+    """Compressed files are shuffled in windows of so many spectra; each rank keeps two decoded windows in memory.
+    Uncompressed files are shuffled as a whole."""
 
 
 class SpectralVAESection(Section):
     """A variational autoencoder of spectra with the redshift applied between a rest-frame decoder and the data."""
 
     family: Literal["spectral_vae"] = "spectral_vae"
-    """Which network."""
+    """The network."""
     latent_size: Annotated[int, Field(ge=1, le=1024)] = 10
-    """Number of latents S; beyond 6 to 10 nothing is gained on quasars (SpenderQ)."""
+    """Length S of a latent vector; more than 6 to 10 did not help for quasars (SpenderQ)."""
     encoder_channels: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1, max_length=8)] = [128, 256, 512]
-    """Filters of each convolution; half of the last ones become attention weights, so it must be even."""
+    """Filters of each convolution; half of those of the last one become attention weights, so their number must be
+    even."""
     encoder_kernels: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1, max_length=8)] = [5, 11, 21]
     """Kernel size of each convolution [pixel]; each but the last is followed by a pooling of the same size."""
     encoder_hidden: list[Annotated[int, Field(ge=1)]] = [128, 64, 32]
-    """Widths of the layers between convolutions and latents."""
+    """Widths of the layers between convolutions and latent vector."""
     decoder_hidden: list[Annotated[int, Field(ge=1)]] = [64, 256, 1024]
     """Widths of the decoder's layers."""
     rest_wavelength_aa: WavelengthRange | None = None
-    """Range of the decoder's rest-frame grid [AA]; none takes what the data and their redshifts reach."""
+    """Range of the decoder's rest-frame grid [AA]; if unset, the range that the data and their redshifts cover."""
     rest_pixels: Annotated[int, Field(ge=16, le=200000)] | None = None
-    """Pixels of that grid, logarithmic; none takes as many per unit of log wavelength as the data have on average."""
+    """Pixels of that logarithmic grid; if unset, as many per unit of log wavelength as the data have on average."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Dropout in the fully connected layers."""
     beta: Annotated[float, Field(ge=0)] = 1.0
@@ -301,30 +303,30 @@ class EarlyStoppingSection(Section):
     patience: Annotated[int, Field(ge=1)] = 10
     """Evaluations without an improvement."""
     min_delta: Annotated[float, Field(ge=0)] = 0.0
-    """How much lower the loss must be to count."""
+    """A smaller decrease of the loss does not count as an improvement."""
 
 
 class TrainSection(Section):
-    """The optimisation."""
+    """Optimisation: batches, learning rate, precision."""
 
     batch_size: Annotated[int, Field(ge=1, le=MAX_BATCH_SIZE)] | Literal["auto"] = 128
-    """Spectra per rank and micro-batch. ``auto`` takes, at the first start, the most that fit into the memory of the
-    device and divide `global_batch`; the run's own profile then holds the number."""
+    """Spectra per rank and micro-batch. With ``auto``, the first attempt finds the largest number that fits into the
+    memory of the device and divides `global_batch`, and writes it into the run's own profile."""
     accumulation: Annotated[int, Field(ge=1, le=65536)] = 1
-    """Micro-batches per rank and update. The global batch is batch_size x accumulation x ranks."""
+    """Micro-batches per rank and step. The global batch is batch_size x accumulation x ranks."""
     global_batch: Annotated[int, Field(ge=1, le=2**32)] | None = None
-    """Spectra per update, over all ranks; `accumulation` then follows from it. None takes batch_size x accumulation x
+    """Spectra per step, over all ranks; `accumulation` then follows from it. If unset, batch_size x accumulation x
     ranks."""
     epochs: Annotated[int, Field(ge=1)] = 100
     """Passes over the training spectra."""
     max_steps: Annotated[int, Field(ge=1)] | None = None
-    """Updates after which the run is finished, if that comes before `epochs`."""
+    """Finish after so many steps, if that is earlier than `epochs`."""
     learning_rate: Annotated[float, Field(gt=0, lt=10)] = 1e-3
     """Peak learning rate of AdamW."""
     warmup_steps: Annotated[int, Field(ge=0)] = 500
-    """Updates of linear warm-up."""
+    """Steps of linear warm-up."""
     final_learning_rate: Annotated[float, Field(ge=0, lt=10)] = 1e-5
-    """Where the cosine ends."""
+    """Learning rate at the end of the cosine."""
     weight_decay: Annotated[float, Field(ge=0, lt=1)] = 0.01
     """Decoupled weight decay; not applied to biases and normalisation weights."""
     adam_beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
@@ -334,153 +336,157 @@ class TrainSection(Section):
     adam_eps: Annotated[float, Field(gt=0, lt=1)] = 1e-8
     """AdamW's epsilon; with fp16 1e-4 to 1e-6 is safer."""
     clip_norm: Annotated[float, Field(gt=0)] | None = 1.0
-    """Largest norm of the gradient; none never clips."""
+    """Largest norm of the gradient; null never clips."""
     precision: Literal["fp32", "fp16", "bf16"] = "fp32"
-    """Arithmetic of the network; weights and optimiser stay fp32. fp16 scales the loss and needs a GPU."""
+    """Precision of the network's arithmetic; weights and optimiser stay fp32. fp16 scales the loss and needs a GPU."""
     gradient_checkpointing: Switch = False
     """Recompute activations in the backward pass: less memory, about a third more time."""
     compile: Switch = False
     """torch.compile the network: minutes at the start of each attempt, then faster steps."""
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
-    """Keep an exponential moving average of the weights and evaluate and export that."""
+    """Keep an exponential moving average of the weights with this decay, and evaluate and export the average."""
     early_stopping: EarlyStoppingSection | None = None
-    """None trains to the last step."""
+    """Stop when the validation loss no longer falls; if unset, train to the last step."""
     evaluate_every_steps: Annotated[int, Field(ge=1)] | None = None
-    """Updates between evaluations on the held-out split; none evaluates once per epoch."""
+    """Steps between evaluations on the held-out split; if unset, once per epoch."""
     log_every_steps: Annotated[int, Field(ge=1)] = 10
-    """Updates between records in metrics.jsonl."""
+    """Steps between records in metrics.jsonl."""
     deterministic: Switch = True
-    """On a GPU, use only algorithms that give the same bits each time; a resume is exact up to rounding without."""
+    """On a GPU, use only algorithms that give the same bits each time. Without it, a resume is exact up to rounding."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 1
-    """Of weights, sample order, dropout, latent noise and augmentation."""
+    """Seed of weights, sample order, dropout, latent noise and augmentation."""
     init_from: PathText | None = None
-    """A run directory, a bundle or a model.safetensors whose weights to start from. The rest-frame grid is that of
-    the network they come from, unless `model` says another."""
+    """Start from the weights of this run directory, bundle or model.safetensors. The rest-frame grid comes from there
+    too, unless `model` sets one."""
     freeze: list[Annotated[str, Field(min_length=1)]] = []
-    """Weights that keep the values they start with, by name; ``*`` stands for anything, such as
-    ``encoder.blocks.*``. A pattern that fits nothing ends the run with the names there are."""
+    """Weights that are not trained, by name; ``*`` matches anything, such as ``encoder.blocks.*``. A pattern that
+    matches nothing ends the run and lists the names."""
     keep_zeros: Switch = False
-    """Matrices and filters keep the zeros that `init_from` brings: what was pruned stays pruned."""
+    """Weights that are 0 in `init_from` stay 0: a pruned network stays pruned."""
     device: Literal["auto", "cuda", "cpu"] = "auto"
-    """``auto`` is the GPU where there is one."""
+    """``auto`` is the GPU if there is one."""
 
 
 class CheckpointSection(Section):
-    """How often the state is saved, and what is kept."""
+    """How often the state is saved, and which checkpoints are kept."""
 
     every_steps: Annotated[int, Field(ge=1)] = 1000
-    """Updates between checkpoints."""
+    """Steps between checkpoints."""
     keep_last: Annotated[int, Field(ge=1)] = 5
-    """Newest checkpoints kept."""
+    """Number of newest checkpoints to keep."""
     keep_best: Switch = True
-    """Keep the checkpoint with the lowest validation loss too."""
+    """Also keep the checkpoint with the lowest validation loss."""
     keep_every_steps: Annotated[int, Field(ge=1)] | None = None
-    """Keep every checkpoint whose step is a multiple of this for good."""
+    """Also keep, for good, every checkpoint whose step is a multiple of this."""
     asynchronous: Switch = True
-    """Write in a thread while training goes on; the last checkpoint of an attempt is always waited for."""
+    """Write in a thread while training continues. Training always waits for the last checkpoint of an attempt."""
 
 
 class TrackSection(Section):
-    """Who is told about progress besides metrics.jsonl."""
+    """Where progress is reported besides metrics.jsonl."""
 
     tensorboard: Switch = True
     """Write TensorBoard event files."""
     histogram_every_steps: Annotated[int, Field(ge=1)] | None = 500
-    """Updates between histograms of weights and gradients; none writes none."""
+    """Steps between histograms of weights and gradients; null writes none."""
     figure_every_steps: Annotated[int, Field(ge=1)] | None = 500
-    """Updates between figures of reconstructions, made at the next evaluation; none draws none."""
+    """Steps between figures of reconstructions, drawn at the next evaluation; null draws none."""
     num_figures: Annotated[int, Field(ge=1, le=64)] = 4
-    """Held-out spectra in those figures."""
+    """Number of held-out spectra in these figures."""
 
 
 class MonitorSection(Section):
-    """Signs of life, sensors, and the limits of the machine."""
+    """Heartbeat, sensors, and limits of temperature and power."""
 
     heartbeat_s: Annotated[float, Field(gt=0, le=3600)] = 10.0
-    """Each rank writes its step this often [s]."""
+    """Interval at which each rank writes its heartbeat [s]."""
     hang_timeout_s: Annotated[float, Field(gt=0, le=86400)] | None = 1800.0
-    """A rank without any progress for so long [s] writes its stacks to the log and ends; the job is requeued."""
+    """A rank without any progress for so long [s] writes its stacks to the log and exits; the job is requeued."""
     sample_interval_s: Annotated[float, Field(gt=0, le=3600)] = 5.0
-    """The sensors are read this often [s]: GPU, power, temperatures, memory, CPU. A sample costs a millisecond or two
-    of a thread's time."""
+    """Interval at which the sensors are read [s]: GPU, power, temperatures, memory, CPU. A reading takes one or two
+    milliseconds of a thread."""
     thermal_limit_c: Annotated[float, Field(ge=30, le=120)] | None = None
-    """Temperature [°C] above which the run slows down; 7 °C above it waits, 15 °C above (or at the board's own last
-    point) it saves and leaves. None takes a Jetson's own trip points, and lets the driver look after other GPUs."""
+    """Temperature [°C] above which the run slows down; 7 °C above this it pauses, 15 °C above (or at the board's own
+    critical point) it saves and exits. If unset: a Jetson's own trip points, no limit for other GPUs."""
     power_limit_w: Annotated[float, Field(gt=0, le=100000)] | None = None
-    """Power [W] to stay below: of a Jetson's module, else of each rank's GPU. The run slows down from 90 % of it on;
-    none has no limit."""
+    """Limit of power [W], of a Jetson's module, else of each rank's GPU. The run slows down from 90 % of it on. If
+    unset, there is no limit."""
     dwell_s: Annotated[float, Field(ge=0, le=3600)] = 10.0
-    """Shortest time [s] at a pace before the next faster one, so that the run does not flutter between two."""
+    """Shortest time [s] at one pace before the run speeds up again, so that it does not alternate between two."""
     prometheus_textfile: PathText | None = None
     """File ending in ``.prom`` for the textfile collector of node_exporter; ``%r`` becomes the run's name and id. Needs
     ``hpctrain[prometheus]``."""
     prometheus_port: Annotated[int, Field(ge=1024, le=65535)] | None = None
-    """Port on rank 0's node where Prometheus can ask; anybody who reaches it can. Needs ``hpctrain[prometheus]``."""
+    """Port on rank 0's node that serves Prometheus, readable by anybody who reaches it. Needs
+    ``hpctrain[prometheus]``."""
 
 
 class GatesSection(Section):
-    """How much an export may lose, overall and in each bin of signal to noise ratio and redshift; none judges nothing.
+    """How much accuracy an export may lose, overall and in each bin of signal to noise ratio and redshift. A gate that
+    is null is not checked.
 
-    Before is the trained network in PyTorch and float32, after is the exported one through the runtime of the device.
+    "Before" is the trained network in PyTorch and float32, "after" the exported one in the runtime of the device.
     """
 
     chi2: Annotated[float, Field(ge=0)] | None = 0.02
     """Largest relative rise of the median reduced chi-square of reconstructions."""
     latent_error: Annotated[float, Field(gt=0)] | None = 0.02
-    """Largest rms error of the latents, in units of their standard deviation over the held-out spectra. After pruning
-    by the network that was pruned: fine-tuning gives latents a meaning of their own."""
+    """Largest rms error of the latent vectors, in units of their standard deviation over the held-out spectra. A pruned
+    network is compared with itself before export: after fine-tuning the latent axes are no longer comparable."""
     anomaly_rank: Annotated[float, Field(ge=-1, le=1)] | None = 0.99
-    """Lowest Spearman correlation of anomaly scores before and after; like `latent_error` by the pruned network."""
+    """Lowest Spearman correlation of anomaly scores before and after; for pruned networks compared as `latent_error`
+    is."""
     pruned_anomaly_rank: Annotated[float, Field(ge=-1, le=1)] | None = None
-    """The same against the network before pruning. None by default, as the latents are others; chi2 and classes are
-    always compared with the network before pruning."""
+    """The same, compared with the network before pruning. Off by default, because the latent axes differ; `chi2` and
+    `class_f1` are always compared with the network before pruning."""
     class_f1: Annotated[float, Field(ge=0, le=1)] | None = 0.02
-    """Largest drop of the macro-averaged F1 of `class_column` from the nearest neighbours among the latents of
-    training spectra."""
+    """Largest drop of the macro-averaged F1 score of `class_column`, predicted from the nearest neighbours among the
+    latent vectors of training spectra."""
     min_spectra: Annotated[int, Field(ge=2)] = 20
-    """Bins with fewer spectra are named, not judged."""
+    """Bins with fewer spectra are listed, but not checked."""
 
 
 class EdgeSection(Section):
-    """What ``hpctrain export`` makes of the trained network for a small device, and what it must hold."""
+    """How ``hpctrain export`` makes the trained network fit for a small device, and the gates that it must pass."""
 
     export_at_end: Literal["fp32", "fp16", "int8"] | None = None
     """When the run is finished, write a bundle of this precision into its ``export`` folder, as ``hpctrain export``
-    would; one that fails its gates costs the run nothing. None writes none."""
+    does. The run counts as finished even if the bundle fails its gates."""
     gates: GatesSection = GatesSection()
     class_column: PathText | None = None
-    """Column of the spectra files with a class of each object (text or integer); none judges no classes."""
+    """Column of the spectra files with the class of each object (text or integer); if unset, classes are not
+    checked."""
     latency_ms: Annotated[float, Field(gt=0)] | None = None
-    """Largest 95th percentile of the time from one spectrum in memory to its row of the catalogue [ms], on the machine
-    that exports; with a TensorRT engine, what trtexec measured and the preparation here. None judges none."""
+    """Largest 95th percentile of the time from one spectrum in memory to its row of the catalogue [ms], on the
+    exporting machine; for a TensorRT engine, trtexec's measurement plus the preparation here. If unset, not checked."""
     latency_batch: Annotated[int, Field(ge=1, le=65536)] = 64
-    """Spectra at once in the second latency measurement, and the largest batch of a TensorRT engine."""
+    """Batch size of the second latency measurement, and the largest batch of a TensorRT engine."""
     snr_edges: list[float] | None = None
-    """Inner edges of the bins in median signal to noise ratio per pixel, rising; none takes quartiles."""
+    """Inner edges of the bins in median signal to noise ratio per pixel, rising; if unset, quartiles."""
     redshift_edges: list[float] | None = None
-    """Inner edges of the bins in redshift, rising; none takes quartiles."""
+    """Inner edges of the bins in redshift, rising; if unset, quartiles."""
     max_held_out: Annotated[int, Field(ge=20)] = 4096
-    """Held-out spectra the gates look at: of the test split where there is one, else of the validation split."""
+    """Held-out spectra used by the gates: from the test split if there is one, else from the validation split."""
     calibration_spectra: Annotated[int, Field(ge=8)] = 256
-    """Training spectra that set the ranges of INT8 and say which filters matter; spread over signal to noise ratio
-    and redshift."""
+    """Training spectra used to calibrate INT8 and to rank filters for pruning; spread over signal to noise ratio and
+    redshift."""
     prune_rounds: Annotated[int, Field(ge=1, le=100)] = 3
-    """Times to prune a little and train again."""
+    """Number of rounds of pruning and training."""
     finetune_steps: Annotated[int, Field(ge=0)] = 500
-    """Updates after each pruning; 0 does not train."""
+    """Steps of training after each pruning; 0 does not train."""
     finetune_learning_rate: Annotated[float, Field(gt=0, lt=10)] | None = None
-    """Peak learning rate of these; none is a fifth of train.learning_rate."""
+    """Peak learning rate of these steps; if unset, a fifth of train.learning_rate."""
 
 
 class Profile(Section):
     """One training run."""
 
     name: Name
-    """Of the run's folder and the Slurm job: letters, digits, dot, dash, underscore."""
+    """Name of the run's folder and of the Slurm job: letters, digits, dot, dash, underscore."""
     description: Line = ""
-    """One line for the report."""
+    """One line that the report shows."""
     platform: Name | None = None
-    """The device it runs on, such as ``a100-40``; ``hpctrain platforms`` lists them. Used to check memory."""
+    """The device, such as ``a100-40``, used to check memory; ``hpctrain platforms`` lists the names."""
     launch: LaunchSection = LaunchSection()
     data: DataSection
     model: ModelSection = SpectralVAESection()
@@ -492,7 +498,7 @@ class Profile(Section):
 
     @property
     def global_batch(self) -> int:
-        """Spectra per update, over all ranks and micro-batches."""
+        """Spectra per step, over all ranks and micro-batches."""
         if self.train.global_batch is not None:
             return self.train.global_batch
         if self.train.batch_size == "auto":  # a problem, which the rules name
@@ -501,7 +507,7 @@ class Profile(Section):
 
     @property
     def accumulation(self) -> int:
-        """Micro-batches per rank and update; 1 where the size of a micro-batch is still to be found."""
+        """Micro-batches per rank and step; 1 while the size of a micro-batch (``auto``) is not known yet."""
         if self.train.batch_size == "auto":
             return 1
         return max(1, self.global_batch // (self.train.batch_size * self.launch.world_size))
