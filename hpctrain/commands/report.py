@@ -19,6 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run_dir", metavar="RUN", help="run directory, such as runs/desi_vae/20261121-143000-7f3a")
     parser.add_argument("--out", metavar="FILE", help="where to write (default: report.html in the run directory)")
     parser.add_argument("--timeline", metavar="FILE", help="write the time line as an SVG file, and no report")
+    parser.add_argument("--spectrum", metavar="FILE", help="write a held-out spectrum as an SVG file, and no report")
     parser.add_argument("--open", action="store_true", help="open what was written in a browser")
 
 
@@ -30,10 +31,12 @@ def run(args: argparse.Namespace) -> int:
     ):
         problem = Problem("RUN", "is no run directory: it has no profile.yaml, job.json or metrics.jsonl")
         raise ProfileError(str(args.run_dir), [problem])
-    from hpctrain.report.write import write_report, write_timeline
+    from hpctrain.report.write import write_report, write_spectrum, write_timeline
 
     if args.timeline:
         path = write_timeline(directory, Path(args.timeline))
+    elif args.spectrum:
+        path = write_spectrum(directory, Path(args.spectrum))
     else:
         path = write_report(directory, Path(args.out) if args.out else None)
     print(path)

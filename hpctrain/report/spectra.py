@@ -12,7 +12,7 @@ from hpctrain.report.decimate import column_means
 from hpctrain.report.gather import Arrays
 from hpctrain.report.objects import Link, describe_object
 from hpctrain.report.scale import grouped
-from hpctrain.report.svg import LEFT, PHONE, RIGHT, WIDE, Axes, drawing, legend, num_ticks, on_both
+from hpctrain.report.svg import LEFT, PHONE, RIGHT, WIDE, Axes, drawing, legend, num_ticks, on_both, standalone
 
 MOST_SPECTRA = 8
 """More would make the page heavy; all are in ``results/*.npz``."""
@@ -20,16 +20,15 @@ MOST_SPECTRA = 8
 _LABEL_GAP = 13.0
 _GAP = 0.01
 """A gap in the data wider than this share of the figure is a gap in the reconstruction, too."""
-LEGEND = legend(
-    [
-        ("line raw", "spectrum"),
-        ("line ink", "smoothed"),
-        ("box band", "±σ of a pixel"),
-        ("line c2", "reconstruction"),
-        ("line c2 faint", "reconstruction where nothing is measured"),
-        ("line c1", "residual / σ"),
-    ]
-)
+_ENTRIES = [
+    ("line raw", "spectrum"),
+    ("line ink", "smoothed"),
+    ("box band", "±σ of a pixel"),
+    ("line c2", "reconstruction"),
+    ("line c2 faint", "reconstruction where nothing is measured"),
+    ("line c1", "residual / σ"),
+]
+LEGEND = legend(_ENTRIES)
 
 
 class SpectrumFigure(NamedTuple):
@@ -47,22 +46,40 @@ def spectrum_figures(arrays: Arrays) -> list[SpectrumFigure]:
     for row in range(min(len(arrays["flux"]), MOST_SPECTRA)):
         spectrum = row_of(arrays, row)
         known = describe_object(spectrum)
-        facts = [f"z = {float(spectrum['redshift']):.4f}"]
-        chi2 = reduced_chi2(spectrum)
-        facts.append(f"χ² per pixel {chi2:.3g}" if np.isfinite(chi2) else "no valid pixel")
+        facts = [*_facts(spectrum), *known.facts]
         if "anomaly_score" in spectrum:
             facts.insert(0, f"score {grouped(float(spectrum['anomaly_score']), 3)}")
-        figures.append(
-            SpectrumFigure(known.name, " · ".join([*facts, *known.facts]), known.links, _figure(spectrum, known.name))
-        )
+        figures.append(SpectrumFigure(known.name, " · ".join(facts), known.links, _figure(spectrum, known.name)))
     return figures
 
 
+def spectrum_document(arrays: Arrays) -> str:
+    """Return one of the spectra as an SVG file that stands alone: the one with the median χ² of those there are."""
+    every = [row_of(arrays, row) for row in range(len(arrays["flux"]))]
+    ranked = sorted(every, key=lambda spectrum: np.nan_to_num(reduced_chi2(spectrum), nan=np.inf))
+    spectrum = ranked[(len(ranked) - 1) // 2]
+    title = f"Held out: {', '.join([describe_object(spectrum).name, *_facts(spectrum)])}"
+    height, axes = _axes(spectrum, WIDE)
+    entries = [entry for entry in _ENTRIES if entry[0] != "line c2 faint"]
+    return standalone(WIDE, height, axes, title, entries)
+
+
+def _facts(spectrum: Arrays) -> list[str]:
+    chi2 = reduced_chi2(spectrum)
+    fit = f"χ² per pixel {chi2:.3g}" if np.isfinite(chi2) else "no valid pixel"
+    return [f"z = {float(spectrum['redshift']):.4f}", fit]
+
+
 def _figure(spectrum: Arrays, name: str) -> str:
-    return on_both(WIDE, lambda width: _drawing(spectrum, name, width))
+    def draw(width: int) -> str:
+        height, axes = _axes(spectrum, width)
+        return drawing(width, height, axes, f"Spectrum of {name}, its reconstruction and the residual")
+
+    return on_both(WIDE, draw)
 
 
-def _drawing(spectrum: Arrays, name: str, width: int) -> str:
+def _axes(spectrum: Arrays, width: int) -> tuple[int, list[Axes]]:
+    """Return the height of the drawing, and its axes: flux and reconstruction above, the residual below."""
     wavelength_aa = spectrum["wavelength_aa"].astype(np.float64)
     valid, covered = spectrum["ivar"] > 0, spectrum["covered"].astype(bool)
     sigma = np.where(valid, 1.0 / np.sqrt(np.where(valid, spectrum["ivar"], 1.0)), np.nan)
@@ -90,7 +107,7 @@ def _drawing(spectrum: Arrays, name: str, width: int) -> str:
     bottom.add_grid("observed wavelength [Å, vacuum]", "residual / σ", num_ticks(width), 3)
     bottom.bar(*limits, -1, 1, "band")
     bottom.line(wavelength_aa, residual, "c1 thin", "residual / σ")
-    return drawing(width, height + 172, [top, bottom], f"Spectrum of {name}, its reconstruction and the residual")
+    return height + 172, [top, bottom]
 
 
 def _wavelength_limits(wavelength_aa: np.ndarray, valid: np.ndarray) -> tuple[float, float]:

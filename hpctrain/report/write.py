@@ -1,4 +1,4 @@
-"""Run directory in, ``report.html`` out."""
+"""Write the report of a run directory, or one of its drawings."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from hpctrain.errors import Problem, ProfileError
 from hpctrain.report.gather import gather_facts
 from hpctrain.report.page import render_page
+from hpctrain.report.spectra import spectrum_document
 from hpctrain.report.timeline import timeline_document
 from hpctrain.rundir import RunDir, write_atomic
 
@@ -27,11 +28,13 @@ def write_report(run: RunDir, path: Path | None = None, now: float | None = None
     -------
     Path
         The file written, absolute.
+
+    Raises
+    ------
+    ProfileError
+        The file cannot be written, as in somebody else's run directory.
     """
-    path = (path or run.report).absolute()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, render_page(gather_facts(run, now)))
-    return path
+    return _write((path or run.report).absolute(), render_page(gather_facts(run, now)), "--out")
 
 
 def write_timeline(run: RunDir, path: Path, now: float | None = None) -> Path:
@@ -40,12 +43,34 @@ def write_timeline(run: RunDir, path: Path, now: float | None = None) -> Path:
     Raises
     ------
     ProfileError
-        No attempt has begun.
+        No attempt has begun, or the file cannot be written.
     """
     text = timeline_document(gather_facts(run, now))
     if not text:
         raise ProfileError(str(run.path), [Problem("--timeline", "no attempt has begun yet, so there is none")])
-    path = path.absolute()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, text)
+    return _write(path.absolute(), text, "--timeline")
+
+
+def write_spectrum(run: RunDir, path: Path) -> Path:
+    """Write one held-out spectrum with its reconstruction as an SVG file that stands alone.
+
+    Raises
+    ------
+    ProfileError
+        The run has no reconstructions yet, or the file cannot be written.
+    """
+    arrays = gather_facts(run).reconstructions
+    if arrays is None or not len(arrays["flux"]):
+        reason = "no spectrum has been reconstructed yet; track.figure_every_steps says when that happens"
+        raise ProfileError(str(run.path), [Problem("--spectrum", reason)])
+    return _write(path.absolute(), spectrum_document(arrays), "--spectrum")
+
+
+def _write(path: Path, text: str, option: str) -> Path:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, text)
+    except OSError as error:
+        reason = f"cannot be written: {error.strerror}; name a file in a folder of yours with {option} FILE"
+        raise ProfileError(str(path), [Problem(option, reason)]) from error
     return path
