@@ -1,9 +1,9 @@
 """Merging of camera arms (DESI's B, R, Z) and of exposures into one spectrum per object.
 
 Arms share one linear lattice of wavelengths, so nothing is resampled: each pixel is the inverse-variance mean of the
-arms (and exposures) that see it, and its ivar their sum, as in desispec's ``coadd_cameras``. One thing is done
-differently on purpose: masked pixels have ivar 0 *before* they come here. desispec weights with the raw ivar and then
-clears the mask wherever ivar > 0, so a bad pixel of one arm comes out clean.
+arms (and exposures) that cover it, and its ivar is their sum, as in desispec's ``coadd_cameras``. One difference is on
+purpose: masked pixels have ivar 0 *before* the mean. desispec weights with the raw ivar and then clears the mask
+wherever ivar > 0, so it uses the bad pixel of an arm.
 """
 
 from __future__ import annotations
@@ -101,10 +101,10 @@ def merge_arms(
 
 
 def split_arms(wavelength_aa: np.ndarray) -> list[slice]:
-    """Cut a vector of arms written one after the other where its wavelength steps back.
+    """Split a vector of arms written one after the other where its wavelength steps back.
 
-    Such vectors (7,958 pixels of DESI: B, R, Z with their overlaps twice) are in the wild, and interpolating on them
-    gives wrong answers in silence.
+    Such vectors exist (7,958 pixels of DESI: B, R, Z with their overlaps twice), and interpolating them silently gives
+    wrong fluxes.
 
     Parameters
     ----------
@@ -119,14 +119,14 @@ def split_arms(wavelength_aa: np.ndarray) -> list[slice]:
     Raises
     ------
     DataError
-        Not finite, a pixel repeated, or more than 8 pieces: not arms but disorder.
+        Values are not finite, a pixel is repeated, or there are more than 8 pieces, too many to be arms.
     """
     wavelength = np.asarray(wavelength_aa, dtype=np.float64)
     if wavelength.ndim != 1 or len(wavelength) < 2 or not np.isfinite(wavelength).all():
         raise DataError("wavelength is not a vector of 2 or more finite numbers")
     steps = np.diff(wavelength)
     if np.any(steps == 0):
-        raise DataError(f"wavelength {wavelength[int(np.argmax(steps == 0))]:g} AA is there twice in a row")
+        raise DataError(f"wavelength {wavelength[int(np.argmax(steps == 0))]:g} AA occurs twice in a row")
     cuts = [0, *(np.flatnonzero(steps < 0) + 1).tolist(), len(wavelength)]
     arms = [slice(begin, end) for begin, end in itertools.pairwise(cuts)]
     if len(arms) > 8 or any(arm.stop - arm.start < 2 for arm in arms):

@@ -1,4 +1,4 @@
-"""Bits of the surveys' masks, and which of them make a pixel or a fibre useless to us.
+"""Bits of the surveys' masks, and which of them we mask or drop.
 
 References
 ----------
@@ -40,7 +40,7 @@ SDSS_PIXEL_BITS = {
     "BADSKYCHI": 27,
     "REDMONSTER": 28,
 }
-"""SPPIXMASK, bits of ``and_mask``: 0 to 12 speak of the fibre, 16 to 28 of the pixel."""
+"""SPPIXMASK, bits of ``and_mask``: 0 to 12 are about the fibre, 16 to 28 about the pixel."""
 
 SDSS_BAD_BITS = (
     "NOPLUG",
@@ -56,18 +56,18 @@ SDSS_BAD_BITS = (
     "BADSKYCHI",
     "REDMONSTER",
 )
-"""Bits under which the flux is not the target's, or the ivar does not know it.
+"""Bits that we mask by default: the flux is not that of the target, or the ivar does not account for the problem.
 
-Left out on purpose: BRIGHTSKY, BADFLAT, LOWFLAT, NEARBADPIXEL, MANYBADCOLUMNS, PARTIALREJECT, WHOPPER. They make 8.7 %
-of the pixels of `and_mask`, and in those pixels the flux scatters about the pipeline's model as its ivar says
-(docs/ingest.md has the table), so the inverse variance has already paid for them.
+Left out on purpose: BRIGHTSKY, BADFLAT, LOWFLAT, NEARBADPIXEL, MANYBADCOLUMNS, PARTIALREJECT, WHOPPER. They are set in
+8.7 % of the pixels, and there the flux scatters about the pipeline's model as its ivar says (docs/ingest.md has the
+table), so the inverse variance already accounts for them.
 """
 
 ZWARN_SKY = 1 << 0
 ZWARN_UNPLUGGED = 1 << 7
 ZWARN_NODATA = 1 << 9
 ZWARN_UNSPECIFIED = 1 << 30
-"""Ours: the source says only that there is a warning (a bool), not which."""
+"""Our own bit: the source has only a bool, which does not say which warning it is."""
 
 DESI_FIBER_INFORMATION = (1 << 1) | (1 << 3)
 """STUCKPOSITIONER and RESTRICTED of fibermask: remarks about the positioner, not about the spectrum."""

@@ -10,7 +10,7 @@ import numpy as np
 from hpctrain.errors import DataError
 
 IVAR_FLOOR = 1e-6
-"""Inverse variances up to this are no information (sigma of 1000 flux units), as in the Multimodal Universe's mask."""
+"""Pixels with an inverse variance up to this (sigma of 1000 flux units) are masked, as in the Multimodal Universe."""
 
 FLUX_UNIT = "1e-17 erg s-1 cm-2 AA-1"
 IVAR_UNIT = "1e34 s2 cm4 AA2 erg-2"
@@ -18,7 +18,7 @@ IVAR_UNIT = "1e34 s2 cm4 AA2 erg-2"
 
 @dataclass(frozen=True)
 class Column:
-    """One column of the output: its dtype, what stands for 'not known', and what it means."""
+    """One column of the output: its dtype, the value for 'not known', and its meaning."""
 
     dtype: str
     missing: object
@@ -65,7 +65,7 @@ class SpectraBlock:
     columns : dict of ndarray, shape (n,)
         Keys of :data:`COLUMNS`.
     reasons : list of str
-        Why the reader would drop the row; empty where it would not.
+        Why the reader drops the row; empty if it keeps it.
     duplicate_keys : list, optional
         Names of the observations; of rows with the same key only the first is kept.
     """
@@ -89,7 +89,7 @@ class SpectraBlock:
 
     @classmethod
     def unusable(cls, columns: dict[str, np.ndarray], reasons: list[str]) -> SpectraBlock:
-        """Return rows without pixels, which only carry the reason why they are dropped to where it is counted."""
+        """Return rows without pixels, which only carry the reason why they are dropped."""
         nothing = np.zeros((len(reasons), 0), dtype=np.float32)
         return cls(np.zeros(0), nothing, nothing, columns, reasons)
 

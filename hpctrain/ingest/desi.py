@@ -42,7 +42,7 @@ class DesiReader:
     exposures : {"coadd", "rows"}
         What to do with several rows of one target in a file: one inverse-variance coadd, or a row each.
     redshifts : RedshiftTable, optional
-        Comes before the redrock file beside the spectra, which fills in the targets this one lacks.
+        Takes precedence over the redrock file beside the spectra, which is used for targets that this table lacks.
     """
 
     exposures: Literal["coadd", "rows"] = "coadd"
@@ -80,7 +80,7 @@ class DesiReader:
     def _group(self, target_id: np.ndarray, reasons: list[str]) -> tuple[np.ndarray, np.ndarray]:
         """Return rows in an order that brings exposures of one target together, and the number of each row's group.
 
-        Rows with a reason to be dropped stay alone, so that a bad exposure never enters a coadd.
+        Each row that will be dropped is its own group, so that a bad exposure never enters a coadd.
         """
         if self.exposures == "rows":
             return np.arange(len(target_id)), np.arange(len(target_id))
@@ -102,7 +102,7 @@ class DesiReader:
         try:
             return read_redshifts([beside])
         except DataError as error:
-            # The spectra are worth having without redshifts, but nobody should have to guess why these are missing.
+            # Spectra without redshifts are still written, so the note says why their redshifts are missing.
             tally.failed_files.append((str(beside), str(error)))
             return None
 
@@ -148,7 +148,7 @@ class DesiReader:
 
 
 def _reasons(facts: dict[str, np.ndarray]) -> list[str]:
-    """Say for each row why it is no spectrum of a target, or nothing."""
+    """Return for each row why it is not the spectrum of a target, or an empty text."""
     harmless = DESI_FIBER_INFORMATION | sum(DESI_BAD_AMPLIFIER.values())
     bad = (facts["fiberstatus"] & ~np.int64(harmless)) != 0
     reasons = []
@@ -165,7 +165,7 @@ def _reasons(facts: dict[str, np.ndarray]) -> list[str]:
 
 
 def _group_chunks(groups: np.ndarray, size: int) -> Iterator[tuple[int, int]]:
-    """Cut rows into chunks of about `size` rows without cutting a group."""
+    """Split rows into chunks of about `size` rows without splitting a group."""
     if not len(groups):
         return
     starts = np.append(np.flatnonzero(np.diff(groups, prepend=-1)), len(groups)).tolist()

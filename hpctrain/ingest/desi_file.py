@@ -1,4 +1,4 @@
-"""One DESI FITS file: its arms on their common lattice, and what headers and FIBERMAP say about each row.
+"""One DESI FITS file: its arms on their common lattice, and the facts about each row from headers and FIBERMAP.
 
 HDUs are found by name, never by number: their order, the type of ``*_MASK`` (uint32 with BZERO, int32, compressed, or
 absent) and the columns of FIBERMAP differ between releases and between the tools that trimmed the files.
@@ -20,7 +20,7 @@ from hpctrain.ingest.tally import Tally
 
 
 class DesiFile:
-    """The arms of one open file on their common lattice, and what its headers and FIBERMAP say.
+    """The arms of one open file on their common lattice, and the facts from its headers and FIBERMAP.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ class DesiFile:
         self.has_targets = "FIBERMAP" in self._hdus
 
     def fibermap(self, tally: Tally) -> dict[str, np.ndarray]:
-        """Return what FIBERMAP says about each row, with stand-ins for columns it lacks."""
+        """Return the facts about each row from FIBERMAP, with defaults for columns it lacks."""
         count = self.num_rows
         facts = {
             "target_id": _ids_from_name(self.path, count),
@@ -122,7 +122,8 @@ class DesiFile:
         return merge_arms(len(self.wavelength_aa), self._positions, fluxes, ivars, groups)
 
     def _read(self, name: str, rows: np.ndarray) -> np.ndarray:
-        """Return rows of an image: only these from a plain file, while a gzipped one is unzipped once and kept."""
+        """Return rows of an image. A plain file is read row by row; a gzipped one is unzipped once and kept in
+        memory."""
         hdu = self._hdus[name]
         if self._is_gzip:
             return np.asarray(hdu.data)[rows]

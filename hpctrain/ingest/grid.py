@@ -7,7 +7,7 @@ import numpy as np
 from hpctrain.errors import DataError
 
 ALIGNED_PIXELS = 0.01
-"""Grids whose pixels coincide to this part of a pixel are one lattice: copied, not resampled.
+"""Grids whose pixels coincide to this fraction of a pixel count as one lattice: spectra are copied, not resampled.
 
 The surveys store wavelengths as float32, which shifts an SDSS pixel (1e-4 in log10) by 0.003 pixels and a DESI one by
 0.001; 0.01 pixels are 0.7 km/s.
@@ -15,7 +15,7 @@ The surveys store wavelengths as float32, which shifts an SDSS pixel (1e-4 in lo
 
 SDSS_LOG_STEP = 1e-4
 SDSS_FIRST_STEP, SDSS_LAST_STEP = 35500, 40180
-"""log10 wavelength 3.5500 to 4.0180 in steps of 1e-4 (3548 to 10423 AA): all that BOSS spectrographs reach."""
+"""log10 wavelength 3.5500 to 4.0180 in steps of 1e-4 (3548 to 10423 AA): the full range of the BOSS spectrographs."""
 
 DESI_FIRST_AA, DESI_STEP_AA, DESI_NUM_PIXELS = 3600.0, 0.8, 7781
 
@@ -44,7 +44,7 @@ def parse_grid(text: str) -> np.ndarray | str:
     Returns
     -------
     ndarray, shape (L,), float64, or str
-        Pixel centres [AA]; ``auto`` and ``native`` come back as they are.
+        Pixel centres [AA]; ``auto`` and ``native`` are returned unchanged.
 
     Raises
     ------
@@ -107,7 +107,7 @@ def pixel_edges(wavelength_aa: np.ndarray) -> np.ndarray:
 
 
 def find_offset(wavelength_in: np.ndarray, wavelength_out: np.ndarray) -> int | None:
-    """Tell where one grid lies on the lattice of another.
+    """Find the position of one grid on the lattice of another.
 
     Parameters
     ----------

@@ -48,7 +48,7 @@ def overlap_matrix(wavelength_in: np.ndarray, wavelength_out: np.ndarray) -> spa
         Overlap of output pixel i and input pixel j [AA].
     """
     edges_in, edges_out = pixel_edges(wavelength_in), pixel_edges(wavelength_out)
-    # Between two neighbouring edges of the merged list lies a piece of exactly one input and one output pixel.
+    # Two neighbouring edges of the merged list enclose a piece of exactly one input and one output pixel.
     low, high = max(edges_in[0], edges_out[0]), min(edges_in[-1], edges_out[-1])
     shape = (len(wavelength_out), len(wavelength_in))
     if low >= high:

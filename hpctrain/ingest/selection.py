@@ -1,4 +1,4 @@
-"""Which spectra are wanted, and why the others are not."""
+"""Which spectra to keep, and why the others are dropped."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hpctrain.ingest.block import SpectraBlock
 
 @dataclass(frozen=True)
 class Selection:
-    """Cuts on rows; each drops with a reason of its own.
+    """Cuts on rows; each has its own reason in the summary.
 
     Parameters
     ----------

@@ -56,7 +56,7 @@ _SNR_DEX = 0.3
 
 @dataclass
 class SimulatedBlock:
-    """Some rows of the simulation; what stands in the file, and `model`, which does not."""
+    """Some rows of the simulation: the columns of the file, and `model`, which is not written."""
 
     flux: np.ndarray
     ivar: np.ndarray
@@ -100,7 +100,7 @@ class Simulator:
         self._spectrograph = Spectrograph(grid)
 
     def rows(self, rows: np.ndarray) -> SimulatedBlock:
-        """Return rows of the survey; the same whatever other rows are asked for with them.
+        """Return rows of the survey; a row does not depend on which others are simulated with it.
 
         Parameters
         ----------
@@ -114,7 +114,7 @@ class Simulator:
         draws = Draws(self.section.seed, objects)
         is_quasar = draws.uniform() < self.section.quasar_fraction
         is_unusual, which = draws.uniform() < UNUSUAL_FRACTION, 1 + (draws.uniform() * 6).astype(np.uint8)
-        # Dust and troughs are told of quasars; a galaxy is unusual by its lines instead.
+        # Unusual quasars have dust or broad absorption; unusual galaxies have extreme lines.
         kind = np.where(is_unusual, np.where(is_quasar | (which > 2), which, 6), 0).astype(np.uint8)
         shared = {name: draws.uniform() for name in ("ra", "dec", "other", "step", "metal", "metal_redshift")}
         brightness, metal_depth = draws.normal(), draws.around(1.0, 0.25)

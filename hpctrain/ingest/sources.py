@@ -16,7 +16,7 @@ GLOB_CHARACTERS = frozenset("*?[")
 
 @dataclass
 class Sources:
-    """Files to read, and the files that were passed over with the reason."""
+    """Files to read, and skipped files with the reason."""
 
     paths: list[Path] = field(default_factory=list)
     passed_over: dict[str, str] = field(default_factory=dict)

@@ -32,7 +32,7 @@ KNOWN_NAMES = {
 
 
 def name_columns(available: Iterable[str], given: dict[str, str], known: dict[str, tuple[str, ...]]) -> dict[str, str]:
-    """Find under which name each of our columns stands in a table.
+    """Find the name of each of our columns in a table.
 
     Parameters
     ----------

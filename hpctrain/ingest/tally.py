@@ -1,4 +1,4 @@
-"""What was kept, dropped and why: every row and every file that was looked at is in one of these counts."""
+"""Counts of rows kept and dropped, with reasons: every row and every file that was read is in one of these counts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Tally:
     Parameters
     ----------
     num_read : int
-        Rows looked at: spectra, or single exposures where these are coadded.
+        Rows read: spectra, or single exposures if these are coadded.
     num_kept : int
         Spectra written.
     num_merged : int
@@ -22,7 +22,7 @@ class Tally:
     dropped : Counter of str
         Rows left out, by reason.
     remarks : Counter of str
-        Things worth knowing about rows that were kept.
+        Notes on rows that were kept.
     failed_files : list of (str, str)
         Files that could not be read (to their end), and why.
     """

@@ -1,8 +1,7 @@
-"""Writes the output file in bounded memory, contiguous, and only under its name when it is whole.
+"""Writes the output file in bounded memory, contiguous; it gets its name only when it is complete.
 
-Contiguous datasets are what the loader reads fastest, but they cannot grow. So rows go to two plain files beside the
-output as they come, and are copied into datasets of the final size at the end; columns of single numbers wait in
-memory.
+The loader reads contiguous datasets fastest, but they cannot grow. So rows are first written to two plain files beside
+the output, and copied into datasets of the final size at the end. Columns of single numbers are kept in memory.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ COPY_BYTES = 32 << 20
 
 
 class SpectraWriter:
-    """Collects rows and writes them as one HDF5 file; a context manager that leaves nothing behind when it fails.
+    """Collects rows and writes them as one HDF5 file; a context manager that removes its files when it fails.
 
     Parameters
     ----------
@@ -81,7 +80,7 @@ class SpectraWriter:
         flux, ivar : ndarray, shape (n, L), float32
             On the common grid.
         columns : dict of ndarray, shape (n,)
-            Any of :data:`hpctrain.ingest.block.COLUMNS`; what is missing gets the value that says so.
+            Any of :data:`hpctrain.ingest.block.COLUMNS`; a missing column gets its value for 'not known'.
         """
         with _disk_errors(self.out):
             self._streams["flux"].write(np.ascontiguousarray(flux, dtype=np.float32).data)
@@ -152,7 +151,7 @@ class SpectraWriter:
                     dataset[begin:end] = rows.reshape(end - begin, num_pixels)
                     sink.check()
                     hashes[name].update(rows)
-            # Not both copies of both arrays at once: the disk may be small.
+            # One array at a time, because the disk may be too small for two copies of both.
             self._spools[name].unlink()
         return {name: column.hexdigest() for name, column in hashes.items()}
 
@@ -168,7 +167,7 @@ class SpectraWriter:
 
 
 def require_free(out: Path, overwrite: bool) -> None:
-    """Refuse to write over an existing file that the user did not give up.
+    """Refuse to replace an existing file without `overwrite`.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What lies between a quasar and us: hydrogen of the Lyman-alpha forest, damped systems, metal lines of galaxies."""
+"""Absorption between a quasar and us: hydrogen of the Lyman-alpha forest, damped systems, metal lines of galaxies."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _METALS = [(2796.35, 1.0), (2803.53, 0.6), (2600.17, 0.5), (2586.65, 0.25), (238
 """Mg II doublet and Fe II: wavelength [AA] and optical depth relative to the strongest."""
 
 _FOREST_SIGMA = 1.3
-"""Scatter of ln(optical depth) between pixels; makes the variance of the flux that of the forest at z = 2.5."""
+"""Scatter of ln(optical depth) between pixels; it reproduces the variance of the flux in the forest at z = 2.5."""
 
 
 def add_forest(flux: np.ndarray, wavelength_aa: np.ndarray, redshift: float, random: np.random.Generator) -> None:

@@ -1,6 +1,6 @@
-"""Random numbers of objects and exposures: each has a generator of its own, keyed by seed, purpose and number.
+"""Random numbers of objects and exposures: each has its own generator, keyed by seed, purpose and number.
 
-So spectrum number 7 is the same spectrum whether ten or ten million are made, and in blocks of whatever size.
+So spectrum number 7 is the same spectrum whether ten or ten million are simulated, and for any block size.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from enum import IntEnum
 import numpy as np
 
 _NUM_DRAWS = 80
-"""Uniform and normal numbers of an object that a class of objects may use of each."""
+"""Largest number of uniform and of normal numbers that a class of objects may use per object."""
 
 
 class Purpose(IntEnum):
-    """What random numbers are for; numbers for one never depend on how many another took."""
+    """Purposes of random numbers; the numbers of one purpose never depend on how many another used."""
 
     OBJECT = 0
     FOREST = 1
@@ -51,7 +51,7 @@ class Draws:
         self._next = [0, 0]
 
     def of(self, which: np.ndarray) -> Draws:
-        """Return the draws of some of the objects, going on where these are."""
+        """Return the draws of some of the objects, continuing at the same column."""
         part = object.__new__(Draws)
         part._uniform, part._normal = self._uniform[which], self._normal[which]
         part._next = list(self._next)

@@ -174,7 +174,7 @@ def _step(center_aa: float, width_aa: float, below: float) -> np.ndarray:
 
 
 def _weak_lines() -> np.ndarray:
-    """Return the depth of the countless metal lines nobody lists: fixed noise that fades to the red."""
+    """Return the depth of the many unresolved metal lines: fixed noise that fades to the red."""
     noise = np.random.default_rng(4000).standard_normal(GRID_PIXELS)
     smooth = _convolve(noise, 2.2)
     depth = 0.13 * np.exp(-((GRID_AA - 3500).clip(0, None)) / 1300) + 0.008

@@ -10,7 +10,7 @@ RESOLUTION_AA = 1.8 / 2.355
 """Dispersion of the spectrograph's line spread [AA]: DESI has a nearly constant width of 1.8 AA FWHM."""
 
 _NUM_SIGMA = 4.5
-"""Where profiles are cut off."""
+"""Profiles are cut off at this many sigma."""
 
 NARROW_LINES_AA = {
     "[NeV] 3427": 3426.85,

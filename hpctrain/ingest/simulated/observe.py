@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 ARMS_AA = ((3600.0, 5800.0), (5760.0, 7620.0), (7520.0, 9824.0))
-"""What the blue, red and infrared arm record [AA]; a coadd joins them, with less noise where two of them see."""
+"""Ranges of the blue, red and infrared arm [AA]; a coadd joins them, with less noise where two overlap."""
 
 _DICHROICS_AA = (5780.0, 7570.0)
 _NATIVE_STEP_AA = 0.8
@@ -57,14 +57,14 @@ class Spectrograph:
 
     def __init__(self, wavelength_aa: np.ndarray) -> None:
         step = wavelength_aa[1] - wavelength_aa[0]
-        # Noise is worked out on the native pixels and averaged, so a coarse grid sees the same sky.
+        # Noise is computed on the native pixels and averaged, so a coarse grid sees the same sky.
         oversampling = max(1, round(step / _NATIVE_STEP_AA))
         fine = (wavelength_aa[:, None] + step * ((np.arange(oversampling) + 0.5) / oversampling - 0.5)).reshape(-1)
         sky, through = _sky(fine), _telluric(fine)
         ivar, weight = np.zeros_like(fine), np.zeros_like(fine)
         for number, (low, high) in enumerate(ARMS_AA):
             efficiency = _efficiency(fine, number) * through
-            # The outer arms go on to the end of the grid, whose first pixel may reach beyond the nominal one.
+            # The outer arms extend to the ends of the grid, whose first pixel may begin bluer than the nominal range.
             seen = (fine >= low if number > 0 else True) & (fine <= high if number < 2 else True)
             ivar += seen * efficiency**2 / (_NOISE_UNIT * (efficiency * sky + _READ_NOISE))
             weight += seen * efficiency

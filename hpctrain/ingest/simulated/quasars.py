@@ -85,7 +85,7 @@ _CONTINUUM_BASIS = np.stack([_BELOW_BREAK, _ABOVE_BREAK, _FAR_UV, -0.4 * np.log(
 _CONTINUUM_BASIS = _CONTINUUM_BASIS.astype(np.float32)
 
 _TROUGHS = [(1549.06, 1.0), (1397.2, 0.45), (1240.81, 0.8), (1215.67, 0.35), (1033.8, 0.6)]
-"""Lines that broad absorption shows in, and how deep relative to C IV."""
+"""Lines that show broad absorption, and its depth relative to C IV."""
 _LOW_IONISATION_TROUGHS = [*_TROUGHS, (1857.4, 0.8), (2798.75, 0.9), (2600.0, 0.7), (2400.0, 0.8), (1671.0, 0.5)]
 
 
@@ -146,7 +146,7 @@ def quasar_spectra(draws: Draws, reddened: np.ndarray, absorbed: np.ndarray, ext
 
 
 def _absorb_broadly(spectra: np.ndarray, draws: Draws, low_ionisation: np.ndarray) -> None:
-    """Put broad absorption troughs into one quasar in eight, and into all that shall be unusual by them."""
+    """Put broad absorption troughs into one quasar in eight, and into all `absorbed` ones."""
     has_troughs = (draws.uniform() < 0.12) | low_ionisation
     for number in range(3):
         present = has_troughs & ((draws.uniform() < 0.6) | (number == 0))

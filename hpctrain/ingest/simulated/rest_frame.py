@@ -25,7 +25,7 @@ def pixel_of(wavelength_aa: float) -> int:
 def line_profile(
     center_aa: float, shift_km_s: np.ndarray, sigma_km_s: np.ndarray, num_sigma: float = 4.0
 ) -> tuple[slice, np.ndarray] | None:
-    """Return the pixels a line of unit peak reaches, and its Gaussian profile on them.
+    """Return the pixels covered by a line of unit peak, and its Gaussian profile on them.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ def absorb_line(
 
 
 def combine(coefficients: np.ndarray, basis: np.ndarray) -> np.ndarray:
-    """Return ``coefficients @ basis``, shape (n, P), float32; each row to the last bit the same in any company.
+    """Return ``coefficients @ basis``, shape (n, P), float32; a row has the same bits whatever other rows there are.
 
     A matrix product of a BLAS library sums in an order that depends on the number of rows.
     """
