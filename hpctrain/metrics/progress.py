@@ -1,4 +1,4 @@
-"""Progress for the eye: one live line on a terminal, plain lines in a log file."""
+"""Progress on a terminal, in one live line, or in a log file, in plain lines."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class ProgressLine:
     Parameters
     ----------
     total_steps : int
-        The update after which the run is finished.
+        The step after which the run is finished.
     stream : TextIO, optional
         Where to write; none is ``sys.stderr``.
     clock : callable, optional
@@ -90,7 +90,7 @@ class ProgressLine:
             self.tick(record["step"])
 
     def tick(self, step: int) -> None:
-        """Say that update `step` is done; cheap enough for every step."""
+        """Show that `step` is done; cheap enough for every step."""
         now = self._clock()
         if step < self._step:
             self._marks.clear()
@@ -129,7 +129,7 @@ class ProgressLine:
 
     def _evaluation_text(self, record: dict[str, Any]) -> str:
         parts = [f"validation at step {record['step']}"]
-        for name, label in (("loss", "loss"), ("chi2", "chi²"), ("kl", "KL")):
+        for name, label in (("loss", "loss"), ("chi2", "mean chi²"), ("kl", "KL")):
             if name in record:
                 parts.append(f"{label} {_number(record[name])}")
         if record.get("num_spectra"):
@@ -146,7 +146,7 @@ class ProgressLine:
         return (self.total_steps - last_step) * (last_time - first_time) / (last_step - first_step)
 
     def _fields(self) -> list[tuple[int, str]]:
-        """Return (rank of importance, text) in the order of reading; what does not fit goes by rank."""
+        """Return (rank of importance, text) in the order of reading; a narrow terminal shows the lowest ranks."""
         values, width = self._values, len(str(self.total_steps))
         fields = [(0, f"step {self._step:>{width}}/{self.total_steps}")]
         if values.get("epoch") is not None:
@@ -238,7 +238,7 @@ def _made_room(fields: dict[str, Any]) -> str:
 
 def _resumed(record: dict[str, Any], fields: dict[str, Any]) -> str:
     lost = fields.get("steps_lost") or 0
-    return f"resumed from {fields.get('checkpoint', 'a checkpoint')}" + (f", {lost} steps to be redone" if lost else "")
+    return f"resumed from {fields.get('checkpoint', 'a checkpoint')}" + (f"; {lost} steps are done again" if lost else "")
 
 
 def _data(record: dict[str, Any], fields: dict[str, Any]) -> str:
@@ -257,8 +257,8 @@ def _bad_pixels(record: dict[str, Any], fields: dict[str, Any]) -> str:
             "negative or not finite) have been masked"
         )
     if fields.get("num_empty_spectra"):
-        parts.append(f"{fields['num_empty_spectra']} spectra have no pixel with weight")
-    return f"up to step {record['step']}, of {fields.get('num_spectra', '?')} spectra read: {'; '.join(parts)}"
+        parts.append(f"{fields['num_empty_spectra']} spectra are fully masked and do not contribute to the loss")
+    return f"up to step {record['step']}, of {fields.get('num_spectra', '?')} spectra read (again in each epoch): {'; '.join(parts)}"
 
 
 def _staged(record: dict[str, Any], fields: dict[str, Any]) -> str:
@@ -283,10 +283,10 @@ def _sensors(record: dict[str, Any], fields: dict[str, Any]) -> str:
     absent = fields.get("absent") or {}
     if not absent:
         return f"{len(fields.get('found') or [])} sensors of this machine are read"
-    return f"not told by this machine: {', '.join(f'{name} ({why})' for name, why in absent.items())}"
+    return f"sensors not available here: {', '.join(f'{name} ({why})' for name, why in absent.items())}"
 
 
-_PACE_WORDS = {"ok": "full speed again", "warm": "slows down", "hot": "waits", "critical": "saves and leaves"}
+_PACE_WORDS = {"ok": "full speed again", "warm": "slows down", "hot": "waits", "critical": "saves and exits"}
 
 
 def _pace(record: dict[str, Any], fields: dict[str, Any]) -> str:
@@ -312,7 +312,7 @@ _EVENT_TEXTS: dict[str, Callable[[dict[str, Any], dict[str, Any]], str]] = {
         f"batches of {f.get('batch_size')} spectra, accumulation {f.get('accumulation')}: "
         f"about {f.get('needed_gib')} of {f.get('free_gib')} GiB that were free"
     ),
-    "first_step": lambda record, f: f"first update {f.get('seconds', 0):.1f} s after the start of the process",
+    "first_step": lambda record, f: f"first step {f.get('seconds', 0):.1f} s after the start of the process",
     "bad_pixels": _bad_pixels,
     "best": lambda record, f: f"best validation loss so far: {_number(f.get('loss'))}",
     "stop_requested": lambda record, f: f"asked to stop ({f.get('cause', 'unknown cause')}) at step {record['step']}",

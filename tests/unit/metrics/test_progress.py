@@ -91,7 +91,7 @@ def test_a_log_gets_evaluations_and_events_at_once():
     progress({"kind": "eval", "step": 50, "time": 0.0, "loss": 0.5, "chi2": 1.01, "num_spectra": 1200, "seconds": 2.0})
     checkpoint, evaluation = (line[21:] for line in stream.getvalue().splitlines())
     assert checkpoint == "checkpoint at step 50, 162 MB in 0.9 s"
-    assert evaluation == "validation at step 50  loss 0.5  chi² 1.01  1.2k spectra in 2 s"
+    assert evaluation == "validation at step 50  loss 0.5  mean chi² 1.01  1.2k spectra in 2 s"
 
 
 def test_the_last_step_is_always_shown():
@@ -163,7 +163,7 @@ def test_a_loss_that_is_not_finite_is_said():
             "attempt 2 started at step 1200 of 9000: 4 × NVIDIA A100 on n[1-2]",
         ),
         ({"event": "resumed", "checkpoint": "checkpoints/step-00001200", "steps_lost": 40},
-         "resumed from checkpoints/step-00001200, 40 steps to be redone"),
+         "resumed from checkpoints/step-00001200; 40 steps are done again"),
         ({"event": "checkpoint_rejected", "path": "p", "reason": "torn"}, "checkpoint p rejected: torn"),
         ({"event": "stopped", "cause": "SIGTERM", "exit_code": 75}, "stopped at step 9 (SIGTERM), exit code 75"),
         ({"event": "finished", "seconds": 61}, "finished at step 9 after 1 min 01 s"),
