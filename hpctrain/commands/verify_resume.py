@@ -1,10 +1,10 @@
-"""Prove that a profile's runs survive being killed: run it twice, cut one of them at random, compare every bit.
+"""Prove that runs of a profile survive being killed: run it twice, interrupt one of them at random, compare every bit.
 
-Both runs are made on this machine, below runs/<name>-verify/. Where and how the second is cut is drawn by --seed: at
-its start, in an update, an evaluation, a save, at its end; by SIGKILL, SIGTERM, SIGUSR2. The table that says what was
-done and found goes to standard output and into the run. Exit code 0: identical; 5: a resume lost or changed something.
+Both runs are made on this machine, below runs/<name>-verify/. --seed chooses where and how the second is interrupted:
+at its start, in a step, an evaluation, a save, or at its end; by SIGKILL, SIGTERM or SIGUSR2. The result is a table on
+standard output and in the run. Exit code 0: identical; 5: a resume lost or changed something.
 
---check FILE.md says whether the tables in a file are as they were written.
+--check FILE.md checks whether the tables in a file were edited.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("profile", nargs="?", help="YAML profile; a short run is enough, see --steps")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a key of the profile")
-    parser.add_argument("--kills", type=int, default=8, metavar="N", help="how often to cut the second run (default 8)")
+    parser.add_argument("--kills", type=int, default=8, metavar="N", help="interruptions of the second run (default 8)")
     parser.add_argument(
-        "--steps", type=int, metavar="N", help="updates of each run, with evaluations and checkpoints to match"
+        "--steps", type=int, metavar="N", help="steps of each run; evaluations and checkpoints become frequent to match"
     )
     parser.add_argument("--ranks", type=int, metavar="N", help="processes; the global batch stays that of the profile")
-    parser.add_argument("--seed", type=int, default=1, help="of the moments and signals (default 1)")
-    parser.add_argument("--out", type=Path, metavar="FILE.md", help="where to write the table as well")
-    parser.add_argument("--json", action="store_true", help="print what was found as JSON instead of the table")
+    parser.add_argument("--seed", type=int, default=1, help="random seed of the interruptions (default 1)")
+    parser.add_argument("--out", type=Path, metavar="FILE.md", help="also write the table to this file")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON instead of the table")
     parser.add_argument(
-        "--check", type=Path, metavar="FILE.md", help="only say whether the tables in a file were edited"
+        "--check", type=Path, metavar="FILE.md", help="only check whether the tables in a file were edited"
     )
 
 
@@ -59,11 +59,11 @@ def run(arguments: argparse.Namespace) -> int:
     twins = [make_twin(Path(profile.launch.runs_dir), name, f"{stamp}-{which}", text) for which in ("straight", "cut")]
     straight, cut = twins
     try:
-        _say(f"run 1 of 2, left alone: {straight.path}")
+        _say(f"run 1 of 2, undisturbed: {straight.path}")
         pace = run_straight(straight, profile, _say)
         once_s = pace.start_s + pace.step_s * pace.last_step + pace.finish_s
-        _say(f"  {pace.last_step} updates in {once_s:.0f} s, of which {pace.start_s:.1f} s are its start")
-        _say(f"run 2 of 2, to be cut {arguments.kills} times: {cut.path}")
+        _say(f"  {pace.last_step} steps in {once_s:.0f} s, of which {pace.start_s:.1f} s are its start")
+        _say(f"run 2 of 2, to be interrupted {arguments.kills} times: {cut.path}")
         cuts = run_cut(cut, profile, arguments.kills, arguments.seed, pace, _say)
     except (KeyboardInterrupt, HpctrainError):
         _say(_where(twins))
@@ -89,7 +89,7 @@ def run(arguments: argparse.Namespace) -> int:
     print(json.dumps({**found.as_json(), "table": str(cut.path / _TABLE_NAME)}, indent=2) if arguments.json else table)
     if not found.identical:
         different = ", ".join(part.name for part in found.parts if not part.identical)
-        raise CheckpointError(f"{cut.path}: the run that was cut differs from the undisturbed one: {different}")
+        raise CheckpointError(f"{cut.path}: the interrupted run differs from the undisturbed one: {different}")
     return 0
 
 

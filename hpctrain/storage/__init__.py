@@ -1,1 +1,1 @@
-"""Files of spectra as they lie on a disk: how fast they can be read, what is wrong with them, and a better layout."""
+"""Inspects files of spectra: how fast they can be read, and what is wrong in them. Writes them in a better layout."""

@@ -1,4 +1,4 @@
-"""Attributes of HDF5 objects, copied but for those that would lie in the copy."""
+"""Copies attributes of HDF5 objects, except those that would be wrong in the copy."""
 
 from __future__ import annotations
 

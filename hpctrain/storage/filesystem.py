@@ -37,7 +37,7 @@ class FileSystem:
     Parameters
     ----------
     type : str
-        As the kernel calls it; ``unknown`` where there is no list of mounts.
+        The kernel's name for it; ``unknown`` if there is no list of mounts.
     kind : str
         ``local``, ``network`` (one server), ``parallel`` (many) or ``memory``.
     mount : str
@@ -91,7 +91,7 @@ def file_system_of(path: Path, mounts: Path = MOUNTS) -> FileSystem:
 
 
 def advised_stripes(num_bytes: int) -> int:
-    """Return over how many servers Lustre should spread a file of this size; sites have advice of their own."""
+    """Return over how many servers Lustre should spread a file of this size; the site's own advice takes precedence."""
     for limit_gb, stripes in ((1, 1), (10, 8), (100, 24)):
         if num_bytes < limit_gb * 1e9:
             return stripes

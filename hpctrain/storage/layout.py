@@ -1,4 +1,4 @@
-"""How a column of pixels lies in its file."""
+"""Layout of a column of pixels in its file."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ class ColumnLayout:
     filters : tuple of str
         In the order they were applied.
     missing_filter : str, optional
-        The one that only libhdf5 could undo, under its lock, if at all.
+        A filter that at most libhdf5 can decode, under its lock.
     offset : int, optional
         First byte, where it is one block.
     stored_bytes : int
         On disk.
     way : str
-        How the reader gets at it: ``block``, ``chunks``, ``decoded``, ``libhdf5``.
+        How the reader reads it: ``block``, ``chunks``, ``decoded``, ``libhdf5``.
     scaled : bool
         Integers with a scale and a zero point.
     special : str, optional
@@ -76,7 +76,7 @@ class ColumnLayout:
 
     @property
     def is_plain(self) -> bool:
-        """Whether the bytes can go into a batch as they are."""
+        """Whether the bytes can be copied into a batch without conversion."""
         return self.dtype in ("<f4", "<f2") and not self.scaled
 
     def __str__(self) -> str:

@@ -51,7 +51,7 @@ def files_of(spectra: SpectraSet) -> list[SpectraFile]:
 
 
 def own_readers(file: SpectraFile, columns: ColumnsSection) -> dict[str, RowReader]:
-    """Return readers of flux, ivar and mask that go, with all they have decoded, when the caller lets go of them.
+    """Return readers of flux, ivar and mask that are freed, with all they have decoded, when the caller drops them.
 
     Those of the set live as long as the set, and of many packed files there would be no memory for all.
 

@@ -43,7 +43,7 @@ def read_blocks(
     rows_at_once : int
         Rows of a block; the last one of a file may be shorter.
     expected : mapping
-        SHA-256 of `flux` and `ivar` as they are stored, where a file says them; checked when all its rows were read.
+        SHA-256 of `flux` and `ivar` that a file stores; checked when all its rows were read.
 
     Yields
     ------
@@ -52,7 +52,7 @@ def read_blocks(
     Raises
     ------
     DataError
-        A file is damaged, or not what its own SHA-256 says.
+        A file is damaged, or differs from its own SHA-256.
     """
     start = 0
     with ThreadPoolExecutor(len(os.sched_getaffinity(0)), thread_name_prefix="decode-chunks") as pool:
@@ -73,8 +73,8 @@ def read_blocks(
             for name, column in hashes.items():
                 if column.hexdigest() != known[name]:
                     raise DataError(
-                        f"{file.path}: {name} is not what the SHA-256 in the file says: changed or damaged since it "
-                        "was written; --ignore-hashes takes it as it is"
+                        f"{file.path}: {name} differs from the SHA-256 in the file: changed or damaged since it "
+                        "was written; --ignore-hashes uses it anyway"
                     )
             start += len(file)
 
@@ -88,5 +88,5 @@ def _read(reader: RowReader, rows: np.ndarray, ahead: np.ndarray, pool: Executor
 
 
 def _stored(reader: RowReader, rows: np.ndarray, values: np.ndarray, pool: Executor) -> np.ndarray:
-    """Return rows as they are in the file, which they are already where nothing had to be converted."""
+    """Return rows in the dtype of the file; they have it already if nothing had to be converted."""
     return values if reader.addresses(rows[:1]) is not None else reader.take_stored(rows, pool)

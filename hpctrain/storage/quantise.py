@@ -1,4 +1,4 @@
-"""Rounding far below the noise, so that what is left can be compressed.
+"""Rounds far below the noise, so that the file can be compressed.
 
 The last bits of a flux are noise that no compressor can shorten. Rounded to steps of a power of two of at most an
 eighth of its sigma, a flux changes by 0.027 sigma rms (0.063 at most): 0.07 % more variance, for a file of about a
@@ -36,8 +36,8 @@ def quantise(flux: np.ndarray, ivar: np.ndarray) -> tuple[np.ndarray, np.ndarray
     Returns
     -------
     flux, ivar : ndarray, shape (n, L), float32
-        Rounded as `STEP_RULE` says. A flux that is not finite stays what it is where ivar gives it weight, and so does
-        an ivar that is no weight: bad pixels stay as visible as they were.
+        Rounded as `STEP_RULE` says. A flux that is not finite is kept where ivar gives it weight, and so is an invalid
+        ivar, so that bad pixels can still be recognised.
     """
     is_weight = np.isfinite(ivar) & (ivar > 0)
     rounded_ivar = np.where(is_weight, _round_significand(ivar), ivar)

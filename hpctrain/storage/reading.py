@@ -1,4 +1,4 @@
-"""Any dataset of a file, block by block, as it is stored: through our own decoders where it is a table of numbers."""
+"""Reads any dataset of a file block by block without conversion, with our own decoders if it is a table of numbers."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
-"""Files of spectra written anew in the layout that reads fastest, checked by reading them back.
+"""Rewrites files of spectra in the layout that reads fastest, and checks them by reading them back.
 
-Rows stream through in blocks, so memory does not grow with the files. The new file has a hidden temporary name beside
-its own until every column has been read back from it, through the reader that training uses, and had the SHA-256 of
-what was read from the source.
+Rows are processed in blocks, so memory does not grow with the files. The new file keeps a hidden temporary name until
+every column has been read back through the reader that training uses, and its SHA-256 agrees with that of the source.
 """
 
 from __future__ import annotations
@@ -58,12 +57,12 @@ _ALIGNMENT = 4096
 """Columns begin at a page of memory, so that no two share one."""
 
 Progress = Callable[[str, int, int], None]
-"""Told what is being done, how many bytes of it are done, and of how many."""
+"""Called with the current activity, the bytes done and the bytes in total."""
 
 
 @dataclass
 class Repacked:
-    """What became of it."""
+    """The result of a repack."""
 
     out: Path
     num_spectra: int
@@ -72,7 +71,7 @@ class Repacked:
     out_bytes: int
     seconds: float
     num_verified: int
-    """Columns that were read back and had the SHA-256 of their source."""
+    """Columns that were read back and agree with the SHA-256 of their source."""
     loss: dict[str, Any] | None
     """Differences in sigma, where something was rounded."""
     loss_text: str
@@ -101,13 +100,13 @@ def repack(
     target : Target
         Its layout.
     columns : mapping, optional
-        Our name of a column to the files'. Names stay what they are.
+        Our name of a column to the files'. The output keeps the files' names.
     drop : sequence of str
         Datasets to leave out.
     overwrite : bool
         Replace an existing file, at the very end.
     ignore_hashes : bool
-        Go on where a source is not what its own SHA-256 says.
+        Continue if a source differs from its own SHA-256.
     on_progress : callable, optional
 
     Returns
@@ -117,8 +116,8 @@ def repack(
     Raises
     ------
     DataError
-        The inputs are no set, one of them is damaged, or the output cannot be written or is not what was written. No
-        file is left.
+        The inputs do not fit together, one of them is damaged, or the output cannot be written or read back. No file is
+        left.
     ProfileError
         A column that training needs is to be dropped, or one that is not there.
     """
@@ -221,7 +220,7 @@ class _Job:
         return len(self.spectra) * self.spectra.num_pixels * width
 
     def check_room(self, out: Path) -> None:
-        """Refuse before hours of writing what cannot fit; a compressed size is known only afterwards."""
+        """Raise before hours of writing if the file cannot fit; a compressed size is known only afterwards."""
         if self.target.is_compressed:
             return
         needed, free = self._pixel_bytes, shutil.disk_usage(out.parent).free
@@ -279,7 +278,7 @@ class _Job:
         )
 
     def _copy_shared(self, file: h5py.File) -> dict[str, str]:
-        """Copy what has no row for each spectrum; return the hashes of the sources."""
+        """Copy datasets that have no row for each spectrum; return the hashes of the sources."""
         known: dict[str, str | None] = {}
         with contextlib.ExitStack() as stack:
             libraries = [stack.enter_context(open_library_file(source.path)) for source in self.files]
@@ -338,7 +337,7 @@ class _Job:
         return {getattr(self.columns, name): kept[name].hexdigest() for name in _PIXELS}
 
     def _expected(self) -> dict[Path, dict[str, str]]:
-        """Return what the inputs say that their own pixels hash to."""
+        """Return the hashes of their pixels that the inputs store."""
         names = {name: getattr(self.columns, name) for name in _PIXELS}
         return {
             path: {name: stored.columns[column] for name, column in names.items() if column in stored.columns}
@@ -393,7 +392,7 @@ class _Job:
             )
 
     def _write_column(self, file: h5py.File, sink: Sink, name: str) -> str | None:
-        """Write a column that stays as it is, but for the order of its bytes; return its hash."""
+        """Write a column unchanged but for its byte order; return its hash."""
         dtype, tail = column_dtype(self.files, name)
         if h5py.check_ref_dtype(dtype) is not None:
             self.notes.append(f"{name}: left out, as it refers to places in the old file")
@@ -444,7 +443,7 @@ class _Job:
         wrong = sorted(name for name, value in known.items() if found.get(name) != value)
         if wrong:
             raise DataError(
-                f"{path.parent}: what was read back is not what was written in {', '.join(wrong)}; disk or memory "
+                f"{path.parent}: other values were read back than written in {', '.join(wrong)}; disk or memory "
                 "is faulty, nothing was left there"
             )
 
@@ -457,7 +456,7 @@ def _reader(file: SpectraFile, name: str) -> Any:
 
 
 def _history(path: Path) -> Any:
-    """Return what an input says of its own repacking."""
+    """Return the record of an input's own repacking."""
     with open_library_file(path) as library:
         text = library.attrs.get("repacked")
     with contextlib.suppress(TypeError, ValueError):
@@ -466,7 +465,7 @@ def _history(path: Path) -> Any:
 
 
 def _copy(source: h5py.Dataset, file: h5py.File, name: str) -> str | None:
-    """Copy a dataset as it is; return the hash of the source."""
+    """Copy a dataset unchanged; return the hash of the source."""
     parent, _, last = name.rpartition("/")
     group = file.require_group(parent) if parent else file
     source.file.copy(source, group, name=last, without_attrs=True)
@@ -475,7 +474,7 @@ def _copy(source: h5py.Dataset, file: h5py.File, name: str) -> str | None:
 
 
 def _empty_cache(path: Path) -> None:
-    """Forget what memory holds of a file, so that reading it back asks the disk, where the system allows it."""
+    """Drop a file from the page cache, where the system allows it, so that reading it back reads the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)

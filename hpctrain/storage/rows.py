@@ -17,12 +17,12 @@ from hpctrain.spectra.library import open_library_file
 from hpctrain.storage.reading import stored_blocks
 
 SOURCE_FILE, SOURCE_FILES = "source_file", "provenance/source_files"
-"""A column of ours that counts the rows of a table of ours."""
+"""Column holding row numbers of ``provenance/source_files``."""
 
 
 @dataclass
 class Contents:
-    """What the input files hold beside flux and ivar.
+    """The datasets of the input files beside flux and ivar.
 
     Parameters
     ----------
@@ -138,12 +138,12 @@ def column_dtype(files: list[SpectraFile], name: str) -> tuple[np.dtype, tuple[i
     first = dtypes[0]
     if first.kind == "S":
         return max(dtypes, key=lambda dtype: dtype.itemsize), tail
-    # newbyteorder forgets h5py's note that objects are text, and whether integers are names of an enumeration.
+    # newbyteorder drops h5py's mark that objects are text, and that integers are names of an enumeration.
     return first if first.metadata else first.newbyteorder("<"), tail
 
 
 def column_blocks(files: list[SpectraFile], name: str) -> Iterator[np.ndarray]:
-    """Yield the rows of a column, file after file, as they are stored."""
+    """Yield the rows of a column, file after file, without conversion."""
     start = 0
     for file in files:
         for values in stored_blocks(file.path, name):

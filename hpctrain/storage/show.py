@@ -1,4 +1,4 @@
-"""What the doctor found, as text."""
+"""The doctor's findings as text."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def _speed(found: Examination) -> list[str]:
         per_s = speed.spectra_per_s or speed.bytes_per_s / found.spectrum_bytes
         line = f"  {title:<25}{per_s:>11,.0f} spectra/s {speed.bytes_per_s / 1e9:>7.2f} GB/s"
         if name == "disk":
-            # The disk gives bytes of the file, which may hold more or fewer spectra than bytes of a batch do.
+            # The disk delivers bytes of the file, which may hold more or fewer spectra than bytes of a batch do.
             per_s = speed.bytes_per_s / (found.file_bytes / found.num_spectra)
             line = f"  {title:<25}{per_s:>11,.0f} spectra/s {speed.bytes_per_s / 1e9:>7.2f} GB/s"
         if name in ("rows_cold", "rows_warm"):
@@ -71,11 +71,11 @@ def _speed(found: Examination) -> list[str]:
 
 def _cold_remark(speed: Speed) -> list[str]:
     if math.isnan(speed.cached):
-        return ["    (whether this came from disk or from memory, the system does not say)"]
+        return ["    (this system does not report whether it came from disk or from memory)"]
     if speed.cached < 0.05:
         return []
     share = f"{100 * speed.cached:.0f} % of it came from memory"
-    return [f"    ({share}, which the system would not forget, as on tmpfs: the disk may be slower)"]
+    return [f"    ({share}, which the system keeps, as on tmpfs: the disk may be slower)"]
 
 
 def _gpus(least: float, most: float) -> str:
@@ -102,14 +102,14 @@ def _values(found: Examination) -> list[str]:
     looked = (
         "all rows" if counts.num_rows == found.num_spectra else f"{counts.num_rows:,} of {found.num_spectra:,} rows"
     )
-    more = "" if counts.num_rows == found.num_spectra else "; --full looks at all"
+    more = "" if counts.num_rows == found.num_spectra else "; --full reads all"
     masked = 100 * counts.num_masked / max(1, counts.num_pixels)
     lines = [
         f"Values of {looked}{more}",
         f"  flux   {counts.flux_nan:,} NaN, {counts.flux_infinite:,} infinite, of {counts.num_pixels:,} pixels"
         f"; {counts.flux_bad_with_weight:,} of these have weight, and training masks them",
         f"  ivar   {counts.ivar_nan:,} NaN, {counts.ivar_infinite:,} infinite, {counts.ivar_negative:,} negative",
-        f"  masked {masked:.2f} % of the pixels; {counts.rows_without_weight:,} rows have no pixel with weight",
+        f"  masked {masked:.2f} % of the pixels; {counts.rows_without_weight:,} rows are fully masked",
         f"  {counts.rows_without_redshift:,} of all {found.num_spectra:,} rows have no redshift and are not trained on",
         f"  {counts.rows_of_repeated_targets:,} of all rows share their target_id with another"
         f" ({counts.num_targets:,} targets); they stay on one side of the split",

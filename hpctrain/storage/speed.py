@@ -1,4 +1,4 @@
-"""How fast spectra come off this disk on this machine: measured in a few seconds, on a small part of the files."""
+"""Measures in a few seconds, on a small part of the files, how fast spectra are read from this disk on this machine."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _SAMPLE_ROWS = 4096
 _WINDOW_ROWS = 512
 _SEED = 20
 _FOLIO_BYTES = 2 * 2**20
-"""Memory keeps files in pieces of up to this size, and forgets whole ones only."""
+"""The page cache keeps files in pieces of up to this size, and drops only whole ones."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Speed:
         Of decoded values where rows are read; of the file where the disk is.
     spectra_per_s : float, optional
     cached : float
-        Share of what was read that was in memory before, 0 to 1; NaN where nobody can tell.
+        Fraction of the bytes that were in memory before, 0 to 1; NaN if the system does not report it.
     """
 
     bytes_per_s: float
@@ -65,7 +65,7 @@ def measure_memory_copy() -> Speed:
 
 
 def measure_disk(path: Path) -> Speed:
-    """Read a part from the middle of a file in order, after asking the system to forget it."""
+    """Read a part from the middle of a file in order, after asking the system to drop it from memory."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         size = os.fstat(descriptor).st_size
@@ -84,12 +84,12 @@ def measure_disk(path: Path) -> Speed:
 
 
 def measure_rows(spectra: SpectraSet, layouts: dict[Path, list[ColumnLayout]], threads: int) -> tuple[Speed, Speed]:
-    """Read rows in the order of a training run, first as the disk gives them, then on and on.
+    """Read rows in the order of a training run, first from disk, then repeatedly.
 
     Parameters
     ----------
     spectra : SpectraSet
-        Of which nothing was read before: what is mapped cannot be forgotten.
+        Not read before: mapped pages cannot be dropped from memory.
     layouts : dict
         Path to the layout of its pixel columns.
     threads : int
@@ -215,8 +215,8 @@ class _Run:
 def _time(spectra: SpectraSet, requests: Iterable[np.ndarray], threads: int, skipped: int = 0) -> _Run:
     """Read rows until the time is up.
 
-    The first `skipped` rows do not count, as they came while the pipeline filled; but where no more than that came
-    after them, all do: better too slow a figure than one of what had been decoded ahead.
+    The first `skipped` rows do not count, because they arrive while the pipeline fills. If no more than that arrive
+    after them, all rows count: a figure that is too low is better than one from prefetched rows only.
     """
     batches = read_ahead(spectra, requests, threads, depth=4)
     rows, num_bytes, times_s = [0], [0], [time.perf_counter()]
@@ -237,7 +237,7 @@ def _time(spectra: SpectraSet, requests: Iterable[np.ndarray], threads: int, ski
 
 
 def _forget_and_look(path: Path, pieces: list[tuple[int, int]]) -> float:
-    """Have pieces of a file dropped from memory; return the share of them that is still there."""
+    """Ask the system to drop pieces of a file from memory; return the fraction that is still there."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         _forget(descriptor, pieces)

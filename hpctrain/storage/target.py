@@ -1,4 +1,4 @@
-"""What a repacked file is to look like."""
+"""The layout of a repacked file."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ class Target:
     chunk_rows : int, optional
         Spectra of a chunk, which always holds whole ones; about 2 MiB by default.
     dtype : str, optional
-        Of `DTYPES`. None is float32, but float16 stays what it is.
+        Of `DTYPES`. None is float32, or float16 if the input is float16.
     quantise : bool
         Round far below the noise first.
 
     Raises
     ------
     ProfileError
-        Parts that do not go together, all of them.
+        Some options exclude each other; all conflicts are named.
     """
 
     layout: str | None = None
@@ -53,7 +53,7 @@ class Target:
         if self.layout == "contiguous" and self.compression not in (None, "none"):
             problems.append(Problem("--compression", f"{self.compression} needs chunks: leave out --layout contiguous"))
         if self.layout == "contiguous" and self.chunk_rows is not None:
-            problems.append(Problem("--chunk-rows", "there are no chunks in --layout contiguous"))
+            problems.append(Problem("--chunk-rows", "--layout contiguous has no chunks"))
         if self.chunk_rows is not None and self.chunk_rows < 1:
             problems.append(Problem("--chunk-rows", f"found {self.chunk_rows}; a chunk holds a spectrum at least"))
         if self.quantise and self.dtype == "float16":
@@ -66,7 +66,7 @@ class Target:
 
     @property
     def packing(self) -> str:
-        """The compression, with what `None` means filled in."""
+        """The compression, with `None` replaced by the default."""
         if self.compression is not None:
             return self.compression
         return "bitshuffle-lz4" if self.quantise and self.layout != "contiguous" else "none"

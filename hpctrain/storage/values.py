@@ -1,4 +1,4 @@
-"""What is wrong with the values in files of spectra: counted, not judged."""
+"""Counts bad values in files of spectra."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from hpctrain.storage.opening import files_of, own_readers
 SAMPLE_ROWS = 4096
 _BLOCK_BYTES = 16 * 2**20
 _MANY = 100
-"""Damaged places; who has more of them knows enough."""
+"""Largest number of damaged places that are listed."""
 
 
 @dataclass
 class BadValues:
-    """Counts; pixels and rows of those that were looked at, columns of one number per spectrum of all."""
+    """Counts: of pixels among the rows that were read, of columns with one number per spectrum among all rows."""
 
     num_rows: int = 0
-    """Rows that were looked at."""
+    """Rows that were read."""
     num_pixels: int = 0
     flux_nan: int = 0
     flux_infinite: int = 0
@@ -43,7 +43,7 @@ class BadValues:
     rows_without_redshift: int = 0
     """Of all rows of the files."""
     rows_of_repeated_targets: int = 0
-    """Of all rows: those that share their target_id with another; repeats of one object, or ids that are not."""
+    """Of all rows: those that share their target_id with another, as repeated observations or because ids are wrong."""
     num_targets: int = 0
 
     def as_dict(self) -> dict[str, Any]:
@@ -54,7 +54,7 @@ class BadValues:
 def count_bad_values(
     spectra: SpectraSet, columns: ColumnsSection, full: bool, on_progress: Callable[[str, int, int], None] | None = None
 ) -> tuple[BadValues, list[str]]:
-    """Look at the values of a sample, or of all rows.
+    """Count bad values in a sample, or in all rows.
 
     Parameters
     ----------
@@ -93,7 +93,7 @@ def count_bad_values(
 
 
 def _chosen(file: SpectraFile, share: float) -> list[np.ndarray]:
-    """Return rows to look at, in blocks: all, or runs evenly spread that need few chunks to be decoded."""
+    """Return the rows to read, in blocks: all, or evenly spread runs that need few chunks to be decoded."""
     num_rows = len(file)
     at_once = max(1, _BLOCK_BYTES // (4 * file.num_pixels))
     if share >= 1:
@@ -105,7 +105,7 @@ def _chosen(file: SpectraFile, share: float) -> list[np.ndarray]:
 
 
 def _damaged(readers: dict[str, RowReader], rows: np.ndarray, pool: ThreadPoolExecutor) -> list[str]:
-    """Return what is wrong with rows of a block that cannot be read as a whole, one line for each place."""
+    """Return one line for each damaged place in a block that cannot be read as a whole."""
     texts: dict[str, None] = {}
     for reader in readers.values():
         for begin in range(int(rows[0]) // reader.band_rows * reader.band_rows, int(rows[-1]) + 1, reader.band_rows):

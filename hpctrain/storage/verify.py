@@ -1,4 +1,4 @@
-"""Whether the columns of files still are what they were when they were written."""
+"""Checks whether the columns of files are unchanged since they were written."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hpctrain.storage.reading import stored_blocks
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the hashes of one file say.
+    """The columns of one file compared with their hashes.
 
     Parameters
     ----------
@@ -23,9 +23,9 @@ class Verdict:
     state : str
         Of the stored hashes, see :class:`hpctrain.spectra.fingerprint.StoredHashes`.
     good, without : tuple of str
-        Columns that are what their hash says, and those without one.
+        Columns that agree with their hash, and those without one.
     wrong : tuple of str
-        What is wrong with the others, a line each.
+        One line for each other column.
     """
 
     path: Path
@@ -42,9 +42,9 @@ class Verdict:
     def __str__(self) -> str:
         if self.state.startswith(NOT_HASHED):
             return f"{self.path}: {self.state}; `hpctrain data repack` writes SHA-256 with each column"
-        parts = [f"{len(self.good)} of {len(self.good) + len(self.wrong)} hashed columns are what was written"]
+        parts = [f"{len(self.good)} of {len(self.good) + len(self.wrong)} hashed columns are unchanged"]
         if not self.wrong and self.state == CHANGED_SINCE:
-            parts.append("its time of change is another one, but the values are the same")
+            parts.append("its modification time differs, but the values are the same")
         if self.without:
             parts.append(f"not hashed: {', '.join(sorted(self.without))}")
         return "\n".join([f"{self.path}: " + "; ".join(parts), *(f"  {line}" for line in self.wrong)])
@@ -79,7 +79,7 @@ def verify_file(path: Path, on_progress: Callable[[str, int, int], None] | None 
         if column.hexdigest() == expected:
             good.append(name)
         else:
-            wrong.append(f"{path}: {name}: is not what it was when its SHA-256 was written")
+            wrong.append(f"{path}: {name}: differs from its SHA-256: changed or damaged since it was written")
     return Verdict(path, stored.state, tuple(good), tuple(wrong), tuple(sizes.keys() - stored.columns.keys()))
 
 
@@ -98,7 +98,7 @@ def verify_files(
     lines : list of str
         One for each file.
     is_good : bool
-        Whether all of them had hashes, and are what these say.
+        Whether all of them have hashes and agree with them.
 
     Raises
     ------

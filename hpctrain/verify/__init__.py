@@ -1,1 +1,1 @@
-"""In: a profile. Out: two runs of it, one of them killed again and again, and a table that says whether they differ."""
+"""Runs a profile twice, the second time interrupted again and again, and reports in a table whether the runs differ."""

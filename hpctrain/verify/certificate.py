@@ -1,4 +1,4 @@
-"""The table that says what was done and found, for a paper's appendix; its last line shows whether it was edited."""
+"""The result as a table for a paper's appendix; its last line shows whether the table was edited."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _TABLE = re.compile(rf"^({_TITLE}.*?)^{_SIGNATURE} `([0-9a-f]{{64}})`", re.MULTI
 
 @dataclass(frozen=True)
 class Certificate:
-    """What was done and found.
+    """The interruptions and the result of the comparison.
 
     Parameters
     ----------
@@ -58,11 +58,11 @@ class Certificate:
 
     @property
     def identical(self) -> bool:
-        """Whether nothing at all tells the runs apart."""
+        """Whether the two runs agree in everything that is compared."""
         return all(part.identical for part in self.parts)
 
     def made_with(self) -> dict[str, str]:
-        """Return what else somebody needs who wants to see the same."""
+        """Return what a reader needs to repeat the check."""
         started = next((record for record in self.straight.read_metrics("event") if record["event"] == "started"), {})
         code = git_state(Path(__file__).parents[2])
         commit = ""
@@ -70,7 +70,7 @@ class Certificate:
             commit = f", commit {code['commit'][:12]}" + (" with uncommitted changes" if code["dirty"] else "")
         return {
             "command": f"`{self.command}`",
-            "seed of the cuts": str(self.seed),
+            "seed of the interruptions": str(self.seed),
             "profile": f"SHA-256 `{hashlib.sha256(self.straight.profile.read_bytes()).hexdigest()}`, resolved",
             "code": f"hpctrain {__version__}{commit}",
             "libraries": ", ".join(f"{library} {metadata.version(library)}" for library in _LIBRARIES)
@@ -86,11 +86,11 @@ class Certificate:
         lines = [
             f"{_TITLE}`{self.name}`: {'identical' if self.identical else 'NOT identical'}",
             "",
-            f"Two runs of one profile, {self.total_steps} updates on {ranks}. The first was left alone. The second was "
-            f"cut {num_cuts} {'time' if num_cuts == 1 else 'times'} and went on from its newest whole checkpoint each "
-            "time.",
+            f"Two runs of one profile, {self.total_steps} steps on {ranks}. The first was undisturbed. The second was "
+            f"interrupted {num_cuts} {'time' if num_cuts == 1 else 'times'} and continued from its newest whole "
+            "checkpoint each time.",
             "",
-            "| compared bit by bit | left alone | cut | |",
+            "| compared bit by bit | undisturbed | interrupted | |",
             "|---|---|---|---|",
             f"| run directory | `{_short(self.straight.path)}` | `{_short(self.cut.path)}` | |",
             f"| attempts | 1 | {self.twins.attempts} | |",
@@ -104,12 +104,12 @@ class Certificate:
             if part.differences:
                 lines += [f"Differs in {part.name}: {listed(part.differences)}.", ""]
         lines += [
-            "| cut | signal | after | it fell in | updates done | exit codes | went on from | updates made again |",
+            "| | signal | after | interrupted | steps done | exit codes | continued from | steps repeated |",
             "|---|---|---|---|---|---|---|---|",
             *(_row(number, item) for number, item in enumerate(self.twins.cuts, 1)),
             "",
-            "Updates made again are computed a second time from the checkpoint, with the same spectra and random "
-            "numbers; their first outcome is discarded, so no spectrum counts twice.",
+            "Repeated steps are computed again from the checkpoint, with the same spectra and random numbers. Their "
+            "first result is discarded, so no spectrum counts twice.",
             "",
         ]
         if self.twins.too_late:
@@ -162,7 +162,7 @@ def signed(text: str) -> str:
 
 
 def check_tables(text: str) -> Iterator[tuple[str, bool]]:
-    """Yield the title of each table in a text, and whether it is as it was written; what stands around is free."""
+    """Yield the title of each table in a text, and whether it is unchanged; text around the tables does not matter."""
     for found in _TABLE.finditer(text.replace("\r\n", "\n")):
         title = found[1].partition("\n")[0].removeprefix("# ")
         yield title, _digest(found[1]) == found[2]

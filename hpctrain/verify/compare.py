@@ -1,4 +1,4 @@
-"""What two finished runs left behind, compared bit by bit: the model, every logged number, the last checkpoint."""
+"""Compares two finished runs bit by bit: the model, every logged number, the last checkpoint."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hpctrain.checkpoint.store import newest_whole
 from hpctrain.rundir import RunDir, file_digest
 
 CLOCK_FIELDS = frozenset({"time", "attempt", "seconds", "samples_per_s", "memory_gib"})
-"""What a record says about the machine and the attempt, not about the training."""
+"""Values of a record that are about the machine and the attempt, not about the training."""
 
 _ABSENT = "absent"
 _LISTED = 6
@@ -19,7 +19,7 @@ _LISTED = 6
 
 @dataclass(frozen=True)
 class Part:
-    """One thing that both runs left behind.
+    """One thing that is compared.
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ class Part:
     straight, cut : str
         Its digest or value in each run.
     differences : list of str
-        Where it differs, as far as that can be said more closely.
+        The differences in detail, where they can be named.
     """
 
     name: str
@@ -38,18 +38,18 @@ class Part:
 
     @property
     def identical(self) -> bool:
-        """Whether nothing tells the two apart."""
+        """Whether it is the same in both runs."""
         return self.straight == self.cut and not self.differences
 
 
 def compare(straight: RunDir, cut: RunDir) -> list[Part]:
-    """Compare all that counts of two finished runs.
+    """Compare all results of two finished runs.
 
     Returns
     -------
     list of Part
         The model, the files of the last checkpoint (weights, moments, averages, loss scale), its progress, every number
-        logged in training and validation, the spectra seen, and whether a step stands twice.
+        logged in training and validation, the spectra seen, and whether a step is recorded twice.
     """
     model = _file("model.safetensors", straight.model / "model.safetensors", cut.model / "model.safetensors")
     return [model, *_checkpoints(straight, cut), *_records(straight, cut)]
@@ -104,11 +104,11 @@ def _records(straight: RunDir, cut: RunDir) -> list[Part]:
     twins = [list(run.read_metrics("train")) for run in (straight, cut)]
     seen = [str(records[-1].get("samples_seen")) if records else _ABSENT for records in twins]
     twice = [sorted(_twice([record["step"] for record in records])) for records in twins]
-    repeated = [f"step {step} stands twice" for step in sorted({*twice[0], *twice[1]})]
+    repeated = [f"step {step} is recorded twice" for step in sorted({*twice[0], *twice[1]})]
     return [
         *parts,
         Part("spectra seen, with repetition over epochs", *seen),
-        Part("steps that stand twice in the record", *(str(len(steps)) for steps in twice), repeated),
+        Part("steps that are recorded twice", *(str(len(steps)) for steps in twice), repeated),
     ]
 
 

@@ -1,4 +1,4 @@
-"""In which part of an attempt a moment fell: read from the lease, the records and what lies in ``checkpoints/``."""
+"""Finds the part of an attempt that was interrupted, from the lease, the records and ``checkpoints/``."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from hpctrain.verify.plan import Pace
 
 @dataclass
 class Follower:
-    """The records of one attempt, read as they are written; a run of days is not read again and again.
+    """The records of one attempt, read as they are written; each record is read once.
 
     Parameters
     ----------
     run : RunDir
     attempt : int
-        Number of its lease, which it may not have taken yet.
+        Number of its lease, which the attempt may not have taken yet.
     """
 
     run: RunDir
@@ -33,7 +33,7 @@ class Follower:
 
     @property
     def made_updates(self) -> bool:
-        """Whether the attempt has updates of its own on record."""
+        """Whether the attempt has recorded steps."""
         return self.started is not None and self.last_step > self.started["step"]
 
     def has_lease(self) -> bool:
@@ -49,7 +49,7 @@ class Follower:
     def update(self) -> None:
         """Read what has been written since the last time."""
         if not self.has_lease():
-            return  # what is on record was written by others, and will be sorted anew
+            return  # the existing records are those of other attempts, and may be replaced
         try:
             with open(self.run.metrics, "rb") as stream:
                 facts = self.run.metrics.stat()
@@ -82,7 +82,7 @@ class Follower:
                 self.last_step = max(self.last_step, record["step"])
 
     def phase(self, pace: Pace) -> str:
-        """Return the part of the attempt that its traces on disk speak of, in words.
+        """Return the part of the attempt in words, according to its files.
 
         Parameters
         ----------
@@ -104,5 +104,5 @@ class Follower:
             is_saved = (self.run.checkpoints / f"step-{self.last_step:08d}").is_dir()
             return "writing of the model" if is_saved else f"save of step {self.last_step}"
         if not self.made_updates:
-            return f"first update, {self.last_step + 1}"
-        return f"update {self.last_step + 1}"
+            return f"first step, {self.last_step + 1}"
+        return f"step {self.last_step + 1}"

@@ -1,4 +1,4 @@
-"""Where a run is to be cut and how: dealt by seed, so that no signal and no part of an attempt is left out."""
+"""Where and how a run is interrupted: chosen by seed, so that every signal and every part of an attempt is covered."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ CUTS = {
     "SIGTERM to all ranks": (signal.SIGTERM, "all"),
     "SIGUSR2 to one rank": (signal.SIGUSR2, "one"),
 }
-"""The ways a run is cut: what dying nodes, the out-of-memory killer, pre-emption and time limits do to ranks."""
+"""Ways to interrupt a run: as dying nodes, the out-of-memory killer, pre-emption and time limits do it."""
 
 PLACES = ("start", "update", "evaluation", "save", "finish", "any")
 """Parts of an attempt to aim at; ``any`` is a moment after its start, wherever that falls."""
 
 _POLITE_UP_TO = 0.85
-"""Share of the run: asked to stop after that, a run may finish before it listens, and there would be none to cut."""
+"""Share of the run: a run that is asked to stop later may finish first, and nothing would be interrupted."""
 
 
 @dataclass(frozen=True)
@@ -30,11 +30,11 @@ class Pace:
     Parameters
     ----------
     start_s : float
-        From the start of the processes to the first update.
+        From the start of the processes to the first step.
     step_s, evaluation_s, save_s : float
-        One update, evaluation, checkpoint.
+        One step, evaluation, checkpoint.
     finish_s : float
-        From the last update to the end of the processes: last evaluation and checkpoint, the model, the report.
+        From the last step to the end of the processes: last evaluation and checkpoint, the model, the report.
     last_step : int
     evaluated, saved : tuple of int
         Steps after which the run is evaluated and saved.
@@ -52,7 +52,7 @@ class Pace:
 
 @dataclass(frozen=True)
 class Aim:
-    """One cut as it is meant.
+    """One planned interruption.
 
     Parameters
     ----------
@@ -61,7 +61,8 @@ class Aim:
     place : str
         One of :data:`PLACES`.
     step : int
-        Update to wait for; what ``any`` may not go beyond by much, so that the cuts after it find a run to cut.
+        Step to wait for. ``any`` may not come much later than this, so that the run lasts for the interruptions after
+        it.
     share : float
         From 0 to 1: how far into the place.
     """
@@ -78,7 +79,7 @@ class Aim:
 
 
 def plan_cuts(num_cuts: int, seed: int, pace: Pace) -> list[Aim]:
-    """Deal ways and places so that each pair of them comes up before any comes twice.
+    """Choose ways and places so that each pair of them occurs before any occurs twice.
 
     Parameters
     ----------
@@ -89,8 +90,8 @@ def plan_cuts(num_cuts: int, seed: int, pace: Pace) -> list[Aim]:
     Returns
     -------
     list of Aim
-        In the order of the run. The first one dealt, so at least one, is SIGKILL to all ranks in an update, which costs
-        updates; of eight or more, each way and each place has at least one.
+        In the order of the run. At least one is a SIGKILL to all ranks during a step, which loses steps; eight or more
+        include each way and each place.
     """
     draw = random.Random(seed)
     ways = draw.sample(sorted(CUTS), k=len(CUTS))
@@ -108,7 +109,7 @@ def plan_cuts(num_cuts: int, seed: int, pace: Pace) -> list[Aim]:
 
 def _aim(how: str, place: str, pace: Pace, draw: random.Random) -> Aim:
     is_kill = CUTS[how][0] is signal.SIGKILL
-    if place == "finish" and not is_kill:  # asked to stop after its last update, a run finishes: that is no cut
+    if place == "finish" and not is_kill:  # after its last step a run just finishes
         how = draw.choice([name for name, (number, _) in CUTS.items() if number is signal.SIGKILL])
         is_kill = True
     last = pace.last_step if is_kill else math.ceil(_POLITE_UP_TO * pace.last_step)

@@ -1,4 +1,4 @@
-"""Two runs of one profile on this machine: one left alone, one cut at random moments and started again."""
+"""Two runs of one profile on this machine: one undisturbed, one interrupted at random moments and started again."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ _GRACE_S = 10.0
 """From TERM to KILL for the ranks that are left when one has died."""
 _SAY_EVERY_S = 10.0
 _EARLY = 0.5
-"""Share of an evaluation or a save that is aimed at: on a machine that has become faster the rest is over by then."""
+"""Aim at this first part of an evaluation or a save: on a machine that has become faster, the rest may be over."""
 _EXPLAINED = {
     EXIT_FINISHED,
     EXIT_REQUEUE,
     EXIT_RANKS_LOST,
     128 + signal.SIGTERM,
     -signal.SIGKILL,
-    -signal.SIGTERM,  # before Python has begun, nobody handles them
+    -signal.SIGTERM,  # before Python has started, nothing handles them
     -signal.SIGUSR2,
 }
 _TAIL_LINES = 12
@@ -50,17 +50,17 @@ class Cut:
     how : str
         Key of :data:`~hpctrain.verify.plan.CUTS`.
     phase : str
-        Part of the attempt it fell in.
+        Part of the attempt that was interrupted.
     at_step : int or None
-        Last update that the attempt had on record; None where it had not come to its first.
+        Last step on record of the attempt; None if it had not taken its first.
     after_s : float
         Since the attempt was started.
     exit_codes : list of int
         Of the ranks; negative where a signal killed one.
     resumed_from : int
-        Step the run went on from.
+        Step of the checkpoint from which the run continued.
     steps_redone : int
-        Updates between that and the last one on record, made again.
+        Steps between that and the last one on record, which were computed again.
     """
 
     how: str
@@ -74,7 +74,7 @@ class Cut:
 
 @dataclass(frozen=True)
 class Twins:
-    """What was done to the second run.
+    """The interruptions of the second run.
 
     Parameters
     ----------
@@ -127,7 +127,7 @@ def run_straight(run: RunDir, profile: Profile, say: Callable[[str], None]) -> P
         _watch(run, ranks, say)
         codes = ranks.join(_GRACE_S)
     if set(codes) != {EXIT_FINISHED}:
-        raise _own_failure(run, 0, codes, "the run that nobody disturbs does not finish:")
+        raise _own_failure(run, 0, codes, "the undisturbed run does not finish:")
     return measure(run, started_at, time.time())
 
 
@@ -151,7 +151,7 @@ def measure(run: RunDir, started_at: float, ended_at: float) -> Pace:
 
 
 def run_cut(run: RunDir, profile: Profile, num_cuts: int, seed: int, pace: Pace, say: Callable[[str], None]) -> Twins:
-    """Run to the end, cut `num_cuts` times on the way.
+    """Run to the end, interrupted `num_cuts` times.
 
     Parameters
     ----------
@@ -164,7 +164,7 @@ def run_cut(run: RunDir, profile: Profile, num_cuts: int, seed: int, pace: Pace,
     pace : Pace
         Of the undisturbed run.
     say : callable
-        Told about each cut.
+        Called with a line about each interruption.
 
     Returns
     -------
@@ -183,21 +183,21 @@ def run_cut(run: RunDir, profile: Profile, num_cuts: int, seed: int, pace: Pace,
         cut = _cut_once(run, profile, number, aim, pace, draw)
         if set(cut.exit_codes) == {EXIT_FINISHED}:
             too_late = aim.how
-            say(f"  {aim.how} came when the run had finished: no cut, and none of the {num_cuts - number} left can be")
+            say(f"  {aim.how} came after the run had finished; {num_cuts - number} interruptions were not possible")
             break
         cuts.append((cut, run.newest_attempt() + 1))
-        say(f"  cut {number + 1} of {num_cuts}: {cut.how}, {cut.phase}, exit codes {_listed(cut.exit_codes)}")
+        say(f"  interruption {number + 1} of {num_cuts}: {cut.how}, {cut.phase}, exit codes {_listed(cut.exit_codes)}")
     if not too_late:
         with start_ranks(run, profile, len(cuts)) as ranks:
             _watch(run, ranks, say)
             codes = ranks.join(_GRACE_S)
         if set(codes) != {EXIT_FINISHED}:
-            raise _own_failure(run, len(cuts), codes, "the last attempt, which nobody disturbs, does not finish:")
+            raise _own_failure(run, len(cuts), codes, "the last attempt, which is not interrupted, does not finish:")
     return Twins(_with_resumes(run, cuts), len(cuts) + 1, too_late)
 
 
 def _cut_once(run: RunDir, profile: Profile, number: int, aim: Aim, pace: Pace, draw: random.Random) -> Cut:
-    """Start an attempt and cut it."""
+    """Start an attempt and interrupt it."""
     signal_number, whom = CUTS[aim.how]
     attempt = run.newest_attempt() + 1
     with start_ranks(run, profile, number) as ranks:
@@ -207,13 +207,13 @@ def _cut_once(run: RunDir, profile: Profile, number: int, aim: Aim, pace: Pace, 
         living = ranks.living()
         failed = [code for code in ranks.codes() if code not in (None, EXIT_FINISHED)]
         if failed:
-            raise _own_failure(run, number, ranks.join(_GRACE_S), "an attempt ended before it was cut:")
+            raise _own_failure(run, number, ranks.join(_GRACE_S), "an attempt ended before it was interrupted:")
         phase = seen.phase(pace)
         after_s = time.monotonic() - begun_s
         ranks.signal(signal_number, living if whom == "all" or not living else [draw.choice(living)])
         codes = ranks.join(_GRACE_S)
     if aim.how == KILL_ALL:
-        phase = seen.phase(pace)  # nothing moves any more: this is where it died
+        phase = seen.phase(pace)  # nothing changes any more: this is where the attempt was interrupted
     if not set(codes) <= _EXPLAINED:
         raise _own_failure(run, number, codes, f"{aim.how} does not explain how an attempt ended ({phase}):")
     at_step = None if seen.started is None else seen.last_step
@@ -221,7 +221,7 @@ def _cut_once(run: RunDir, profile: Profile, number: int, aim: Aim, pace: Pace, 
 
 
 def _wait_for(aim: Aim, pace: Pace, ranks: LocalRanks, seen: Follower, begun_s: float) -> None:
-    """Return at the moment that is aimed at, or when the attempt is about to leave it, or has ended before.
+    """Wait for the planned moment; return earlier if the attempt is about to pass it or has ended.
 
     The machine may be faster now than it was for the undisturbed run, so the clock alone would come too late.
     """
@@ -255,7 +255,7 @@ def _wait_for(aim: Aim, pace: Pace, ranks: LocalRanks, seen: Follower, begun_s: 
 
 
 def _is_passed(aim: Aim, seen: Follower) -> bool:
-    """Whether an attempt has made its first update, or all it was to make, before its moment came."""
+    """Whether an attempt has taken its first step, or all its steps, before the planned moment."""
     return aim.place == "start" or seen.last_step >= aim.step
 
 
@@ -266,7 +266,7 @@ def _sleep_until(moment_s: float, ranks: LocalRanks, seen: Follower, is_passed: 
 
 
 def _watch(run: RunDir, ranks: LocalRanks, say: Callable[[str], None]) -> None:
-    """Say now and then how far an attempt has come, until a rank has ended."""
+    """Report the progress of an attempt from time to time, until a rank has ended."""
     seen = Follower(run, run.newest_attempt() + 1)
     next_s = time.monotonic() + _SAY_EVERY_S
     while len(ranks.living()) == len(ranks.processes):
@@ -279,7 +279,7 @@ def _watch(run: RunDir, ranks: LocalRanks, say: Callable[[str], None]) -> None:
 
 
 def _with_resumes(run: RunDir, cuts: list[tuple[Cut, int]]) -> list[Cut]:
-    """Add to the cuts where the first attempt after each, counted from its lease, went on that got so far."""
+    """Add to each interruption the step from which the next attempt that took a lease continued."""
     starts = {
         record["attempt"]: record["start_step"] for record in run.read_metrics("event") if record["event"] == "started"
     }
@@ -295,12 +295,13 @@ def _log(run: RunDir, attempt: int, rank: int) -> Path:
 
 
 def _own_failure(run: RunDir, attempt: int, codes: list[int], what: str) -> HpctrainError:
-    """Return the error for an attempt that ended for a reason of its own, quoting the rank that says most."""
+    """Return the error for an attempt that ended for another reason, quoting the log of the rank that explains it
+    best."""
     told = [rank for rank, code in enumerate(codes) if 1 <= code <= 6]
     ended = [rank for rank, code in enumerate(codes) if code not in (EXIT_FINISHED, EXIT_REQUEUE)]
     rank = (told or ended or [0])[0]
     lines = _log(run, attempt, rank).read_text(encoding="utf-8", errors="replace").splitlines()
-    quoted = "\n".join(f"    {line}" for line in lines[-_TAIL_LINES:]) or "    (it says nothing)"
+    quoted = "\n".join(f"    {line}" for line in lines[-_TAIL_LINES:]) or "    (its log is empty)"
     error: Any = SiteError(
         f"{run.path}: {what} exit codes {_listed(codes)}. Rank {rank} says last:\n{quoted}\n  all of it: {run.logs}"
     )

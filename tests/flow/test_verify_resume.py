@@ -106,7 +106,7 @@ def test_a_run_that_does_not_finish_alone_is_an_error_with_the_ranks_last_words(
     changes = ["--set", f"data.files=[{broken}]", "--set", "data.split.validation=0.0"]
     assert main(["verify-resume", str(profile), "--steps", "12", *changes]) == 6
     said = capsys.readouterr().err
-    assert "the run that nobody disturbs does not finish: exit codes 6" in said
+    assert "the undisturbed run does not finish: exit codes 6" in said
     assert "target_id 1017" in said
     assert str(next(tmp_path.glob("runs/small-verify/*-straight"))) in said
     assert "Traceback" not in said

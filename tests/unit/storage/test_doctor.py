@@ -189,7 +189,7 @@ def test_a_sample_says_that_it_is_one(tmp_path, monkeypatch):
     monkeypatch.setattr("hpctrain.storage.values.SAMPLE_ROWS", 32)
     found = examine([str(write(tmp_path / "in.h5"))], {})
     assert 16 <= found.values.num_rows <= 48
-    assert "of 90 rows; --full looks at all" in as_text(found)
+    assert "of 90 rows; --full reads all" in as_text(found)
 
 
 def test_a_mask_takes_weight_away(tmp_path):

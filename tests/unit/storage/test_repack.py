@@ -255,7 +255,7 @@ def test_a_source_that_is_not_what_its_hash_says_is_refused(simulated_file, tmp_
         byte = stream.read(1)[0]
         stream.seek(at + 12345)
         stream.write(bytes([byte ^ 4]))
-    with pytest.raises(DataError, match="flux is not what the SHA-256 in the file says"):
+    with pytest.raises(DataError, match="flux differs from the SHA-256 in the file"):
         repack([str(source)], tmp_path / "out.h5", Target())
     assert [path.name for path in tmp_path.iterdir()] == ["in.h5"]
     repack([str(source)], tmp_path / "out.h5", Target(), ignore_hashes=True)
@@ -280,7 +280,7 @@ def test_what_a_killed_process_left_is_removed(tmp_path):
     ("options", "message"),
     [
         ({"layout": "contiguous", "compression": "gzip"}, "gzip needs chunks"),
-        ({"layout": "contiguous", "chunk_rows": 4}, "there are no chunks"),
+        ({"layout": "contiguous", "chunk_rows": 4}, "has no chunks"),
         ({"chunk_rows": 0}, "a chunk holds a spectrum at least"),
         ({"quantise": True, "dtype": "float16"}, "is for float32"),
     ],

@@ -13,7 +13,7 @@ from hpctrain.verify.certificate import Certificate, check_tables
 from hpctrain.verify.compare import Part
 from hpctrain.verify.twins import Cut, Twins
 
-CUT = Cut("SIGKILL to all ranks", "update 8", 7, 1.25, [-9, -9], 5, 2)
+CUT = Cut("SIGKILL to all ranks", "step 8", 7, 1.25, [-9, -9], 5, 2)
 
 
 @pytest.fixture
@@ -41,14 +41,14 @@ def test_what_differs_stands_in_the_table_and_in_the_json(certify):
     parsed = json.loads(json.dumps(found.as_json()))
     assert parsed["identical"] is False
     assert [part["identical"] for part in parsed["compared"]] == [True, False]
-    assert parsed["cuts"][0]["phase"] == "update 8"
+    assert parsed["cuts"][0]["phase"] == "step 8"
 
 
 def test_the_table_lists_each_cut_and_what_came_too_late(certify):
     table = certify([], too_late="SIGTERM to all ranks").render()
-    assert "| 1 | SIGKILL to all ranks | 1.25 s | update 8 | 7 | -9, -9 | step 5 | 2 |" in table
+    assert "| 1 | SIGKILL to all ranks | 1.25 s | step 8 | 7 | -9, -9 | step 5 | 2 |" in table
     assert "| 2 | SIGUSR2 to one rank | 0.50 s | imports, rendezvous | none yet | 75, 75 | step 5 | 0 |" in table
-    assert "was cut 2 times" in table
+    assert "was interrupted 2 times" in table
     assert "Not counted: SIGTERM to all ranks" in table
 
 
@@ -71,7 +71,7 @@ def test_check_tells_intact_edited_and_no_table_apart_by_its_exit_code(certify, 
     file.write_text(certify([]).render())
     assert main(["verify-resume", "--check", str(file)]) == 0
     assert "as it was written" in capsys.readouterr().out
-    file.write_text(file.read_text().replace("update 8", "update 9"))
+    file.write_text(file.read_text().replace("step 8", "update 9"))
     assert main(["verify-resume", "--check", str(file)]) == 5
     assert "EDITED" in capsys.readouterr().out
     file.write_text("no table")

@@ -84,7 +84,7 @@ def test_a_step_that_is_lost_or_stands_twice_is_named(straight, tmp_path):
     assert "step 1 loss" in different(compare(straight, lost))["logged in training"]
     twice = finished_run(tmp_path, "twice", [*records(), records()[1]])
     found = different(compare(straight, twice))
-    assert found["steps that stand twice in the record"] == ["step 1 stands twice"]
+    assert found["steps that are recorded twice"] == ["step 1 is recorded twice"]
 
 
 def test_other_spectra_seen_are_found(straight, tmp_path):

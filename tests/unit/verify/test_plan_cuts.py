@@ -65,16 +65,16 @@ def test_the_phase_is_read_from_what_an_attempt_has_left(tmp_path):
     (run.attempts / "0002.json").write_text("{}")
     assert seen.phase(PACE) == "start: data, checkpoint"
     write("event", 6, event="started")
-    assert seen.phase(PACE) == "first update, 7"
+    assert seen.phase(PACE) == "first step, 7"
     write("train", 7)
     with open(run.metrics, "a") as stream:
         stream.write('{"kind": "train", "st')  # being written this moment
-    assert seen.phase(PACE) == "update 8"
+    assert seen.phase(PACE) == "step 8"
     with open(run.metrics, "a") as stream:
         stream.write('ep": 8, "attempt": 2}\n')
     assert seen.phase(PACE) == "evaluation after step 8"
     write("eval", 8)
-    assert seen.phase(PACE) == "update 9"
+    assert seen.phase(PACE) == "step 9"
     (run.checkpoints / ".step-00000010.0002.99").mkdir()
     assert seen.phase(PACE) == "save of step 10"
     (run.checkpoints / ".step-00000010.0002.99").rmdir()
