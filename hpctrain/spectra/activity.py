@@ -1,4 +1,4 @@
-"""How a thread that works for minutes tells the one that waits for it how far it is, and hears that it should end."""
+"""Lets a thread that works for minutes report its progress to a waiting one, and be asked to stop."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Activity:
     total_bytes, done_bytes : int
         What has to be done, and is.
     signs : int
-        Grows with everything that happens, so that whoever watches can tell slow from stuck.
+        Grows with all progress, so that the watchdog can distinguish slow from stuck.
     cancelled : Event
         Set from outside to end the work.
     """
@@ -30,7 +30,7 @@ class Activity:
         self._lock = threading.Lock()
 
     def moved(self, done_bytes: int = 0) -> None:
-        """Say that something has happened, and how much of the work it was.
+        """Report progress, and how much of the work was done.
 
         Raises
         ------

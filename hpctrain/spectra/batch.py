@@ -2,7 +2,7 @@
 
 One rule holds from file to loss: **ivar is the weight of a pixel, and 0 means the pixel does not exist.** Whatever was
 wrong with a pixel (mask bit, padding, NaN, negative variance) becomes ivar 0, by the reader or, on the device, by
-:meth:`SpectraBatch.clean`, so nobody further down needs to know why.
+:meth:`SpectraBatch.clean`, so later code does not need to know the reason.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ REJECTED = -1
 """Value of `SpectraBatch.window` where no window gave a usable normalisation."""
 
 PADDING_ROW = -1
-"""Value of `SpectraBatch.row` of a row that only fills the batch up."""
+"""Value of `SpectraBatch.row` for a padding row."""
 
 
 @dataclass(frozen=True)
 class SpectraBatch:
-    """Some spectra and what is known about them; transforms return a new batch.
+    """Some spectra with their metadata; transforms return a new batch.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ class SpectraBatch:
     row : Tensor, shape (N,), int64
         Row in the whole set; -1 is a padding row, which has `ivar` 0 everywhere.
     norm : Tensor, shape (N,), float32, optional
-        What the flux was divided by; 1 where the spectrum was rejected.
+        Divisor of the flux; 1 where the spectrum was rejected.
     window : Tensor, shape (N,), int8, optional
         Index of the normalisation window; -1 where the spectrum was rejected.
     visible : Tensor, shape (N, L), bool, optional
@@ -49,7 +49,7 @@ class SpectraBatch:
     num_bad : Tensor, shape (N,), int32, optional
         Pixels of each spectrum that cleaning took the weight from.
     has_weight : Tensor, shape (N,), bool, optional
-        Whether cleaning left any pixel of a spectrum its weight; normalisation may reject it all the same.
+        Whether any pixel of a spectrum has weight after cleaning; normalisation may still reject it.
     """
 
     flux: Tensor
@@ -110,11 +110,11 @@ class SpectraBatch:
 
 
 def _is_clean(flux: Tensor, ivar: Tensor) -> bool:
-    """Say whether nothing needs to be cleaned, in one pass over each; in doubt, no.
+    """Return whether certainly nothing needs to be cleaned, in one pass over each array.
 
     A product of anything with NaN or infinity is not finite, and neither is a sum with such a term.
     """
     if not ivar.numel():
         return False
-    # The smallest of all is found sixteen times faster than the comparison of each with 0; it is NaN if one is.
+    # Finding the minimum is sixteen times faster than comparing each value with 0; it is NaN if one value is.
     return math.isfinite(torch.dot(flux.reshape(-1), ivar.reshape(-1)).item()) and ivar.amin().item() >= 0

@@ -1,7 +1,7 @@
-"""Memory of batches, used again when a batch is gone.
+"""Reuses the memory of batches.
 
-A fresh array per batch costs a page fault for every 4 kB of it, which halves the speed of a loader; so memory returns
-to a pool when the last tensor that looks at it is dropped, and never before: nobody has to give anything back by hand.
+A new array per batch costs a page fault for every 4 kB, which halves the speed of a loader. So memory returns to a pool
+when the last tensor that uses it is garbage-collected; callers do not return it explicitly.
 """
 
 from __future__ import annotations
@@ -21,15 +21,17 @@ class BufferPool:
     Parameters
     ----------
     max_idle : int
-        Buffers kept for the next one who asks; more are freed.
+        Number of free buffers to keep; further ones are freed.
     """
 
     def __init__(self, max_idle: int = 16) -> None:
-        # A deque of bounded length: append and pop are atomic, as buffers come back in whatever thread drops a batch.
+        # A deque of bounded length: append and pop are atomic, because any thread may drop a batch and return its
+        # buffer.
         self._idle: deque[np.ndarray] = deque(maxlen=max_idle)
 
     def lend(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-        """Return an array of `dtype` with arbitrary content; its memory comes back by itself.
+        """Return an array of `dtype` with arbitrary content; its memory returns to the pool when it is
+        garbage-collected.
 
         ``torch.from_numpy`` keeps the array alive as long as any tensor shares its memory.
         """
@@ -46,17 +48,17 @@ class BufferPool:
 
 
 def _new_block(num_bytes: int) -> np.ndarray:
-    """Return bytes that begin at a page, as numpy's own need not for a vector instruction's sake."""
+    """Return bytes that begin at a memory page, for vector instructions; numpy does not guarantee that."""
     return np.frombuffer(mmap.mmap(-1, max(1, num_bytes)), np.uint8)
 
 
 class BoundedPool:
-    """Lends arrays like :class:`BufferPool`, for what is lent in large numbers and kept for long.
+    """Lends arrays like :class:`BufferPool`, for many arrays that are kept for a long time.
 
     Attributes
     ----------
     max_bytes : int
-        Memory that is kept for the next one who asks, as long as all of it, lent and idle, is not more.
+        Free memory is kept as long as lent and free memory together are not more than this.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Rows of a compressed dataset: each chunk is decoded once, in threads, and kept while its rows are being used."""
+"""Reads rows of a compressed dataset: threads decode each chunk once, and it is kept while its rows are used."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from hpctrain.spectra.filters import DamagedChunkError, Pipeline
 from hpctrain.spectra.mapped import MappedFile, gather
 
 _KEPT_BYTES = 64 * 2**20
-"""Decoded rows that are kept where nobody has said how many will be needed."""
+"""Default number of decoded rows to keep."""
 
 _LEAST_BANDS = 4
-"""Bands that are taken together, at least, however little is kept."""
+"""Smallest number of bands that are decoded together."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class ChunkTable:
         Raises
         ------
         DataError
-            What it says cannot be: the index of the chunks is damaged.
+            The index of the chunks is damaged.
         """
         shape = tuple(-(-size // chunk) for size, chunk in zip(dataset.shape, dataset.chunks, strict=True))
         table = cls(np.full(shape, -1, np.int64), np.zeros(shape, np.int64), np.zeros(shape, np.int64))
@@ -90,14 +90,14 @@ class ChunkTable:
 
 
 _FEW = 4
-"""A band is worth decoding whole if more than one in so many of its rows are wanted."""
+"""A band is decoded as a whole if more than one in so many of its rows are needed."""
 
 Band = tuple["DecodedRows", int]
 """A dataset and the number of one of its bands."""
 
 
 class BandCache:
-    """Decoded bands of some datasets, the longest unused of which make room for others."""
+    """Cache of decoded bands of some datasets; the least recently used ones make room for others."""
 
     def __init__(self) -> None:
         self.max_bytes = _KEPT_BYTES
@@ -107,7 +107,7 @@ class BandCache:
         self._num_bytes = 0
 
     def claim(self, bands: list[Band]) -> tuple[list[Future[np.ndarray]], list[tuple[Band, Future[np.ndarray]]]]:
-        """Return what will hold each band, and those among them that the caller has to decode."""
+        """Return the future of each band, and those bands that the caller has to decode."""
         mine = []
         with self._lock:
             for band in bands:
@@ -124,12 +124,12 @@ class BandCache:
         return futures, mine
 
     def lend(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-        """Return memory for a band; that of bands which made room is used again."""
+        """Return memory for a band, reusing that of evicted bands."""
         self._memory.max_bytes = self.max_bytes
         return self._memory.lend(shape, dtype)
 
     def drop(self, band: Band, decoded: Future[np.ndarray]) -> None:
-        """Forget a band that could not be decoded: it is tried again when it is asked for again."""
+        """Remove a band that could not be decoded, so that the next request tries again."""
         with self._lock:
             if self._bands.get(band) is decoded:
                 del self._bands[band]
@@ -182,7 +182,7 @@ class DecodedRows:
         are_few = _FEW * len(rows) <= len(wanted) * self.band_rows
         if is_first and are_few and pool is not None and self._take_alone(wanted, which, within, out):
             return
-        # More bands than are kept are taken a few at a time, so that memory stays bounded.
+        # If more bands are needed than are kept, a few at a time are decoded, so that memory stays bounded.
         at_once = max(_LEAST_BANDS, self.cache.max_bytes // self.band_bytes)
         for start in range(0, len(wanted), at_once):
             decoded = self._decoded(wanted[start : start + at_once].tolist(), pool)
@@ -196,9 +196,9 @@ class DecodedRows:
             out[places] = found
 
     def _take_alone(self, wanted: np.ndarray, which: np.ndarray, within: np.ndarray, out: np.ndarray) -> bool:
-        """Decode only what rows need, without waiting for all of their bands; say whether that was possible.
+        """Decode only the parts that contain the rows, instead of whole bands; return whether that was possible.
 
-        For the first batch, for which there are hardly any rows in each band of its window.
+        Used for the first batch, which needs only few rows of each band of its window.
         """
         offsets = self._table.offset[wanted, 0]
         if self._chunks[1] != self._shape[1] or offsets.min() < 0 or not self._file.is_in_memory(offsets):
@@ -206,7 +206,7 @@ class DecodedRows:
         rows = out.view(np.uint8)
         for number, band in enumerate(wanted.tolist()):
             offset, stored_bytes = int(self._table.offset[band, 0]), int(self._table.num_bytes[band, 0])
-            # Out of the memory map: most of the chunk is not looked at.
+            # From the memory map: most of the chunk is not read.
             stored = self._file.bytes[offset : offset + stored_bytes]
             try:
                 read = self._pipeline.part(stored, self.band_bytes, int(self._table.skipped[band, 0]))
@@ -215,12 +215,12 @@ class DecodedRows:
                 for place in np.flatnonzero(which == number).tolist():
                     begin = int(within[place]) * self._row_bytes
                     rows[place] = read(begin, begin + self._row_bytes)
-            except DamagedChunkError:  # is found again, and told, where the whole band is decoded
+            except DamagedChunkError:  # decoding the whole band finds the damage again and reports it
                 return False
         return True
 
     def prepare(self, rows: np.ndarray, pool: Executor) -> None:
-        """Begin to decode what rows will need; what is needed first is decoded first."""
+        """Start decoding the bands of rows, in the order in which they will be needed."""
         bands = rows // self.band_rows
         _, first = np.unique(bands, return_index=True)
         for (_, band), decoded in self.cache.claim([(self, band) for band in bands[np.sort(first)].tolist()])[1]:
@@ -238,7 +238,7 @@ class DecodedRows:
         return [decoded.result() for decoded in futures]
 
     def _decode(self, band: int, decoded: Future[np.ndarray]) -> None:
-        """Decode a band; an error is raised where the band is asked for."""
+        """Decode a band; an error is raised when the band is requested."""
         try:
             decoded.set_result(self._read_band(band))
         except BaseException as error:

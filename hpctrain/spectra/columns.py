@@ -1,8 +1,9 @@
 """One dataset of an HDF5 file, read a few rows at a time by many threads.
 
-libhdf5, which serves one thread at a time, is asked once where the bytes lie. After that, rows of a dataset that is not
-compressed are copied out of a memory map; chunks of a compressed one are read and decoded in threads. Only what neither
-way can read (virtual, external or compact datasets, filters without a plugin) goes through libhdf5 each time.
+libhdf5 serves one thread at a time, so it is used once, to find the position of the data. After that, rows of an
+uncompressed dataset are copied out of a memory map, and chunks of a compressed one are decoded in threads. Only
+datasets for which neither is possible (virtual, external or compact ones, filters without a plugin) are read through
+libhdf5.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ class RowReader:
     dtype : dtype
         In the file.
     out_dtype : dtype
-        What :meth:`take` writes: float16 where the file holds that, float32 otherwise.
+        The dtype that :meth:`take` writes: float16 if the file has float16, else float32.
     shape : tuple of int
     """
 
@@ -62,15 +63,16 @@ class RowReader:
         self._find(dataset)
 
     def _find(self, dataset: h5py.Dataset) -> None:
-        """Choose the way to the bytes, and see that there is one."""
+        """Choose how to read the rows, and check that the data can be read."""
         where = f"{self._mapped.path}: {self._name.lstrip('/')}"
         check_sources(dataset, where)
         if dataset.is_virtual:
             return
         if h5py.h5t.py_create(dataset.dtype, logical=True) != dataset.id.get_type():
-            return  # a type numpy has no equal of, which libhdf5 converts
+            return  # a type that numpy does not have; libhdf5 converts it
         if dataset.maxshape[0] is not None and dataset.maxshape[1] is None:
-            # Of such a dataset libhdf5 (to 2.0 at least) tells wrong places of chunks, but reads the right ones.
+            # For such a dataset libhdf5 (at least up to 2.0) reports wrong positions of chunks, but reads the right
+            # ones.
             check_filters(dataset, where)
             refuse_plugins(dataset, where)
             return
@@ -116,13 +118,13 @@ class RowReader:
 
     @property
     def band_rows(self) -> int:
-        """Rows that cost as much as one of them, as they are decoded together; 1 where each has its own price."""
+        """Number of rows that are decoded together; 1 if each row can be read alone."""
         if self._decoded is not None:
             return self._decoded.band_rows
         return 1 if self._block is not None or self._chunk_address is not None else 64
 
     def check(self) -> None:
-        """See that the file is still the one that was opened."""
+        """Check that the file is still the one that was opened."""
         self._mapped.check()
 
     def addresses(self, rows: np.ndarray) -> np.ndarray | None:
@@ -140,12 +142,12 @@ class RowReader:
         return None
 
     def is_in_memory(self, rows: np.ndarray) -> bool:
-        """Say whether rows are in the page cache, or read in a way for which that does not matter."""
+        """Return whether rows are in the page cache, or are read in a way for which that does not matter."""
         addresses = self._stored_addresses(rows)
         return addresses is None or self._mapped.is_in_memory(addresses - self._mapped.address)
 
     def keep_rows(self, num_rows: int) -> None:
-        """Have room for so many decoded rows, where they are decoded."""
+        """Keep up to so many decoded rows, if rows have to be decoded."""
         if self._decoded is not None:
             cache = self._decoded.cache
             cache.max_bytes = max(cache.max_bytes, num_rows * self._row_bytes)
@@ -156,7 +158,7 @@ class RowReader:
             self._decoded.cache = cache
 
     def prepare(self, rows: np.ndarray, pool: Executor | None, is_cold: bool) -> None:
-        """Begin what can be done before rows are asked for: decode chunks, or fetch them from a slow disk."""
+        """Prefetch rows: start decoding their chunks, or reading them from a slow disk."""
         if self._decoded is not None and pool is not None:
             self._decoded.prepare(rows, pool)
         elif is_cold and (addresses := self._stored_addresses(rows)) is not None:
@@ -185,7 +187,7 @@ class RowReader:
             self._scaling.apply(self.take_stored(rows, pool), out)
 
     def take_stored(self, rows: np.ndarray, pool: Executor | None = None) -> np.ndarray:
-        """Return rows as they are in the file, shape (n, L), dtype of the file."""
+        """Return rows without conversion, shape (n, L), dtype of the file."""
         stored = np.empty((len(rows), self.shape[1]), dtype=self.dtype)
         self._take_stored(rows, stored, pool)
         return stored

@@ -1,4 +1,4 @@
-"""Batches on their way to a GPU: the next one is copied while the network works on this one."""
+"""Copies batches to a GPU: the next one while the network works on the current one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def on_device(batches: Generator[SpectraBatch, None, None], device: torch.device
     batches : generator of SpectraBatch
         In page-locked memory, where the device is a GPU: only such copies overlap with computing.
     device : torch.device
-        A GPU gets each batch through a stream of its own, one batch ahead; a CPU gets them as they are.
+        To a GPU, each batch is copied in a separate stream, one batch ahead; for a CPU nothing is done.
 
     Yields
     ------
@@ -33,7 +33,7 @@ def on_device(batches: Generator[SpectraBatch, None, None], device: torch.device
     with contextlib.closing(batches):
         for batch in batches:
             with torch.cuda.stream(side):
-                # Torch keeps page-locked memory from being lent again until the copy out of it is done.
+                # Torch does not reuse page-locked memory until the copy from it is done.
                 moved = batch.to(device, non_blocking=True), side.record_event()
             if ahead is not None:
                 yield _arrived(*ahead)

@@ -1,11 +1,10 @@
-"""The filters of an HDF5 file, undone outside libhdf5, which serves one thread at a time.
+"""Decodes the filters of an HDF5 file outside libhdf5, which serves one thread at a time.
 
-gzip (by libdeflate where the package ``deflate`` is installed), bzip2, shuffle and the Fletcher checksum are undone
-here. For the other common filters the very function that
-libhdf5 would call is called directly: a filter plugin (hdf5plugin, or whatever lies in ``HDF5_PLUGIN_PATH``) is a
-shared library with a C function that needs no lock, and ctypes lets the interpreter's go while it runs. What stands in
-the chunk for them to believe is checked first. Filters that are not listed here, which may keep something in global
-variables or hang on a damaged chunk, are left to libhdf5.
+gzip (with libdeflate if the package ``deflate`` is installed), bzip2, shuffle and the Fletcher checksum are decoded
+here. For the other common filters we call the same function that libhdf5 would call: a filter plugin (hdf5plugin, or
+one in ``HDF5_PLUGIN_PATH``) is a shared library with a C function that needs no lock, and ctypes releases the
+interpreter's lock while it runs. The sizes in the chunk that these functions trust are checked first. Filters that are
+not listed here may use global variables or hang on a damaged chunk, so libhdf5 decodes them.
 
 References
 ----------
@@ -48,7 +47,7 @@ _CALLED = {
     _ZSTD: guard_zstd,
     _BLOSC2: None,
 }
-"""Filters whose function is called directly, and what looks at a chunk before."""
+"""Filters whose function is called directly, with the check of the chunk before the call."""
 _BITSHUFFLE_HEADER = struct.Struct(">QI")
 """Bytes of the chunk and of each block."""
 _REVERSE = 0x0100  # H5Z_FLAG_REVERSE: undo the filter
@@ -82,7 +81,7 @@ class _FilterClass(ctypes.Structure):
 
 @dataclass(frozen=True)
 class Filter:
-    """One filter of a dataset, as its creation properties say.
+    """One filter of a dataset, from its creation properties.
 
     Parameters
     ----------
@@ -91,7 +90,7 @@ class Filter:
     name : str
         For messages.
     parameters : tuple of int
-        What the filter was called with (``cd_values``).
+        Parameters of the filter (``cd_values``).
     """
 
     number: int
@@ -104,7 +103,7 @@ _Undo = Callable[[object, int, "np.ndarray | None"], object]
 
 
 class Pipeline:
-    """The filters of one dataset, undone in the reverse of the order in which they were applied.
+    """The filters of one dataset, decoded in reverse order of their application.
 
     Parameters
     ----------
@@ -114,7 +113,7 @@ class Pipeline:
     Raises
     ------
     LookupError
-        This machine has no function for one of them; libhdf5 may still have (szip, scale-offset, n-bit).
+        There is no function for one of them here; libhdf5 may have one (szip, scale-offset, n-bit).
     """
 
     def __init__(self, filters: Sequence[Filter]) -> None:
@@ -128,21 +127,21 @@ class Pipeline:
         return cls([Filter(number, name.decode(errors="replace"), values) for number, _, values, name in found])
 
     def decode_into(self, stored: np.ndarray, out: np.ndarray, skipped: int = 0) -> None:
-        """Write what was stored to `out`.
+        """Decode a chunk into `out`.
 
         Parameters
         ----------
         stored : ndarray, uint8
             A chunk as it lies in the file.
         out : ndarray, shape (bytes of the chunk before it was filtered,), uint8
-            Best one that was used before: to get fresh memory from the system takes longer than to decode into it.
+            Preferably reused: getting new memory from the system takes longer than decoding into it.
         skipped : int
             Bit mask of filters that were left out for this chunk.
 
         Raises
         ------
         DamagedChunkError
-            A filter refuses the bytes, or the outcome has another size.
+            A filter rejects the bytes, or the result has the wrong size.
         """
         data: object = stored
         steps = self._steps(skipped)
@@ -157,12 +156,12 @@ class Pipeline:
             np.copyto(out, decoded)
 
     def part(self, stored: np.ndarray, num_bytes: int, skipped: int = 0) -> Callable[[int, int], np.ndarray] | None:
-        """Return a function that gives the bytes of a chunk from one to another, where they can be had alone.
+        """Return a function that decodes only a range of bytes of a chunk, if the filters allow that.
 
         Parameters
         ----------
         stored : ndarray, uint8
-            A chunk as it lies in the file; looked at again by the function.
+            The bytes of a chunk in the file; the function reads them again.
         num_bytes : int
             Of the chunk before it was filtered.
         skipped : int
@@ -171,7 +170,7 @@ class Pipeline:
         Returns
         -------
         callable, or None
-            None where all has to be decoded.
+            None if the whole chunk has to be decoded.
 
         Raises
         ------
@@ -223,7 +222,7 @@ def _inflate(data: object, num_bytes: int, _out: np.ndarray | None) -> bytes | b
 
 
 def _unpack_bzip2(data: object, _num_bytes: int, _out: np.ndarray | None) -> bytes:
-    # The plugin's own function reads a stream that is cut off for ever.
+    # The plugin's own function never returns from a truncated stream.
     try:
         return bz2.decompress(bytes(data))
     except (OSError, ValueError) as error:
@@ -234,7 +233,7 @@ def _unshuffle(data: object, _num_bytes: int, out: np.ndarray | None, item_bytes
     planes = np.frombuffer(data, np.uint8)
     if item_bytes < 2 or planes.size < item_bytes:
         return planes
-    whole = planes.size // item_bytes * item_bytes  # libhdf5 leaves what does not fill an item where it is
+    whole = planes.size // item_bytes * item_bytes  # libhdf5 does not move bytes that do not fill an item
     out = np.empty_like(planes) if out is None or out.size != planes.size else out
     out[whole:] = planes[whole:]
     if (unshuffle := _blosc2_unshuffle()) is not None:
@@ -258,7 +257,7 @@ def _fletcher32(data: np.ndarray) -> int:
     padded = np.concatenate([data, np.zeros(data.size % 2, np.uint8)])
     words = padded.view(">u2").astype(np.uint64)
     count = np.uint64(len(words))
-    # The second sum weighs each word by how many words are left; in pieces that cannot overflow 64 bits.
+    # The second sum weights each word by the number of words after it; in pieces that cannot overflow 64 bits.
     weights = count - np.arange(len(words), dtype=np.uint64)
     first = int(words.sum())
     second = sum(int((words[at : at + 65536] * weights[at : at + 65536]).sum()) for at in range(0, len(words), 65536))
@@ -271,7 +270,7 @@ def _fold(total: int) -> int:
 
 
 class _Bitshuffle:
-    """Bitshuffle and what packed its blocks, undone without the two copies that the interface of filters takes."""
+    """Decodes bitshuffle and the compression of its blocks without the two copies of HDF5's filter interface."""
 
     def __init__(self, item: Filter, unpack: Callable[..., int], call: _Undo) -> None:
         self._item, self._unpack, self._call = item, unpack, call
@@ -285,7 +284,7 @@ class _Bitshuffle:
         return out
 
     def part(self, data: np.ndarray, num_bytes: int) -> Callable[[int, int], np.ndarray]:
-        """Return a function that gives the bytes from one to another of a chunk, decoding only their blocks."""
+        """Return a function that decodes a range of bytes of a chunk, reading only the blocks that contain it."""
         begins, block_bytes = self._begins(data, num_bytes)
 
         def read(first: int, end: int) -> np.ndarray:
@@ -317,9 +316,9 @@ class _Bitshuffle:
 def _call(
     function: Callable[..., int], item: Filter, data: object, num_bytes: int, _out: np.ndarray | None
 ) -> np.ndarray:
-    """Run a filter function of libhdf5's interface over a copy of `data`, which it replaces by what it makes."""
+    """Call a filter function of libhdf5's interface on a copy of `data`, which it replaces by its result."""
     source = np.frombuffer(data, np.uint8)
-    # What comes out may have to go through other filters; none of them makes a chunk much larger than it was.
+    # Other filters may have to decode the result; none of them makes a chunk much larger than it was.
     limit = 2 * num_bytes + 65536
     if (guard := _CALLED[item.number]) is not None:
         guard(memoryview(source), item.parameters, limit)
@@ -329,7 +328,7 @@ def _call(
     ctypes.memmove(buffer, source.ctypes.data, source.size)
     values = (ctypes.c_uint * max(1, len(item.parameters)))(*item.parameters)
     got = function(_REVERSE, len(item.parameters), values, source.size, ctypes.byref(size), ctypes.byref(buffer))
-    # Filters refuse with 0, or with a negative number that their interface makes a huge one.
+    # Filters report an error as 0, or as a negative number, which their interface turns into a huge one.
     made = (ctypes.c_uint8 * (got if got <= limit else 0)).from_address(buffer.value or 0)
     weakref.finalize(made, libc.free, buffer.value).atexit = False
     if len(made) == 0:
@@ -355,7 +354,7 @@ def _function(number: int) -> Callable[..., int]:
         No plugin here has it.
     """
     if number == _LZF:
-        # h5py carries this filter itself, in the extension that registers filters.
+        # h5py includes this filter, in the extension that registers filters.
         library = ctypes.CDLL(h5py.h5z.__file__)
         with contextlib.suppress(AttributeError):
             return _FilterFunction(ctypes.cast(library.lzf_filter, ctypes.c_void_p).value)

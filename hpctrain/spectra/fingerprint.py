@@ -1,14 +1,14 @@
-"""SHA-256 of the columns of a spectra file, written into it as attributes by whoever writes the file.
+"""SHA-256 of the columns of a spectra file, stored in it as attributes.
 
-What is hashed are the values, not the bytes on disk: decoded, little-endian, row after row. So a hash stays the same
-when the file is compressed, laid out anew or copied, and whoever has the values can compute it::
+The hash is computed from the values, not the bytes on disk: decoded, little-endian, row after row. So it stays the same
+when the file is compressed, repacked or copied, and can be computed from the values alone::
 
     hashlib.sha256(values.astype(values.dtype.newbyteorder("<")).tobytes()).hexdigest()
 
-Hashing a file of 200 GB takes minutes, so nobody does it at every submit: the program that writes a file hashes what
-passes through it, and later ones copy the attributes. The time of change that the file had when it was finished stands
-beside them. A file with another one was changed, or copied by a tool that did not keep the time; only reading it all
-(``hpctrain data verify``) tells which.
+Hashing a file of 200 GB takes minutes, so it is not done at every submit: the program that writes a file hashes the
+values as it writes them, and later programs copy the attributes. The modification time of the finished file is stored
+too. If it differs now, the file was changed, or copied by a tool that does not keep the time; only reading all of it
+(``hpctrain data verify``) can decide.
 """
 
 from __future__ import annotations
@@ -56,12 +56,12 @@ class ColumnHash:
 
 @dataclass(frozen=True)
 class StoredHashes:
-    """What a file says of its own columns.
+    """The hashes that a file stores of its columns.
 
     Parameters
     ----------
     state : str
-        `AS_WRITTEN`, `CHANGED_SINCE` or `NOT_HASHED`, or why the file could not be asked.
+        `AS_WRITTEN`, `CHANGED_SINCE` or `NOT_HASHED`, or why the file could not be read.
     columns : dict
         Dataset to SHA-256.
     """
@@ -71,7 +71,7 @@ class StoredHashes:
 
 
 def hash_dataset(dataset: h5py.Dataset, on_bytes: Callable[[int], None] | None = None) -> str | None:
-    """Return the SHA-256 of a dataset's values, read a block at a time; None for references, which are no values."""
+    """Return the SHA-256 of a dataset's values, read a block at a time; None for references."""
     import h5py
 
     if h5py.check_ref_dtype(dataset.dtype) is not None:
@@ -118,7 +118,7 @@ def write_hashes(file: h5py.File, known: Mapping[str, str] | None = None) -> Non
 
 
 def settle_time(path: Path) -> None:
-    """Give a finished and closed file the time of change that it says it has."""
+    """Set the modification time of a finished and closed file to the one that it stores."""
     import h5py
 
     with h5py.File(path, "r", locking=False) as file:
@@ -127,7 +127,7 @@ def settle_time(path: Path) -> None:
 
 
 def stored_hashes(path: Path) -> StoredHashes:
-    """Return what a file says of its columns, without reading them; it is no error if it says nothing."""
+    """Return the stored hashes of a file without reading its columns; a file without hashes is no error."""
     import h5py
 
     try:
@@ -158,7 +158,7 @@ def datasets(file: h5py.File) -> dict[str, h5py.Dataset]:
 
 
 def _canonical(values: np.ndarray) -> bytes | np.ndarray:
-    """Return the bytes of values as they are hashed: little-endian, without padding; text as UTF-8 and a zero byte."""
+    """Return the bytes that are hashed: little-endian, without padding; text as UTF-8 and a zero byte."""
     if values.dtype.kind == "O":
         return b"".join(_item_bytes(item) for item in values.reshape(-1))
     if values.dtype.kind == "V" and values.dtype.names:

@@ -1,8 +1,8 @@
-"""The sizes that stand in front of packed bytes, looked at before a decoder written in C believes them.
+"""Checks the sizes in front of compressed bytes before a decoder written in C uses them.
 
-The filter plugins of HDF5 take a pointer and trust the sizes they find there: of a damaged chunk, bitshuffle and LZ4
-read beyond its end, which kills the process, and Zstandard asks for any amount of memory. Each guard here walks
-the same sizes as its decoder and refuses what leads outside. What the sizes do not decide is checked by the decoders.
+The filter plugins of HDF5 trust the sizes that they find in a chunk. For a damaged chunk, bitshuffle and LZ4 read
+beyond its end, which kills the process, and Zstandard may allocate any amount of memory. Each guard here reads the same
+sizes as its decoder and rejects those that lead outside the chunk. The decoders check everything else.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _BLOCK_BYTES = struct.Struct(">I")
 
 
 class DamagedChunkError(Exception):
-    """The bytes of a chunk are not what a filter made."""
+    """The bytes of a chunk are not valid output of its filter."""
 
 
 def guard_bitshuffle(data: memoryview, parameters: Sequence[int], limit: int) -> list[int]:

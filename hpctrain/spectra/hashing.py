@@ -8,7 +8,7 @@ import numpy as np
 
 
 def key_of(text: str) -> np.uint64:
-    """Return 64 bits that stand for `text` (BLAKE2b)."""
+    """Return a 64-bit hash of `text` (BLAKE2b)."""
     return np.uint64(int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little"))
 
 
@@ -18,7 +18,7 @@ def mix64(value: np.ndarray) -> np.ndarray:
     Parameters
     ----------
     value : ndarray, uint64
-        An array, not a scalar: numpy warns when the product of two scalars wraps around, which is wanted here.
+        An array, not a scalar: numpy warns when the product of two scalars wraps around, which is intended here.
 
     Returns
     -------
@@ -35,7 +35,7 @@ def mix64(value: np.ndarray) -> np.ndarray:
 
 
 def hash_ids(ids: np.ndarray, salt: str) -> np.ndarray:
-    """Return 64 random-looking bits for each id; other salt, other bits.
+    """Return 64 random-looking bits for each id; another salt gives other bits.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Reading ahead: batches are made in threads while the network works, and come out in the order they were asked for.
+"""Prefetching: threads read batches while the network works, and deliver them in the requested order.
 
 Threads and no processes: the bytes are copied by numpy with the interpreter lock released, straight into the batch,
 while a worker process would have to copy each batch once more (measured: twenty times slower).
@@ -30,9 +30,9 @@ def read_ahead(
         Where to read.
     requests : iterable of ndarray, shape (N,), int64
         Rows of each batch; -1 is a padding row. Drawn in the caller's thread, at most `depth` ahead, and as many
-        more as :meth:`SpectraSet.batches_ahead` says where batches are worth preparing.
+        more as :meth:`SpectraSet.batches_ahead` returns, where preparing batches helps.
     threads : int
-        Threads that read; 0 reads when the batch is asked for.
+        Threads that read; 0 reads when the batch is requested.
     depth : int
         Batches that are ready or being read while the caller works on one, at most.
     pin : bool
@@ -58,7 +58,7 @@ def read_ahead(
         try:
             for rows in itertools.islice(requests, 1):
                 waiting.append(executor.submit(spectra.read, rows, pin=pin))
-                # Read alone, as somebody waits for it; the next ones are drawn meanwhile.
+                # The first batch is read alone, because the caller waits for it; the next requests are drawn meanwhile.
                 ahead = spectra.batches_ahead(len(rows)) if spectra.is_prepared_ahead else 0
                 requests = itertools.chain(list(itertools.islice(requests, depth + ahead)), requests)
                 wait(waiting)
@@ -75,7 +75,7 @@ def read_ahead(
 def _prepared(
     spectra: SpectraSet, requests: Iterable[np.ndarray], executor: ThreadPoolExecutor, in_flight: int
 ) -> Iterator[np.ndarray]:
-    """Yield the requests, each long after the set was told of it, where that helps."""
+    """Yield the requests, and announce each to the set long before, where that helps."""
     told: deque[np.ndarray] = deque()
     untold: list[np.ndarray] = []
     for rows in requests:
@@ -85,7 +85,7 @@ def _prepared(
             if len(untold) >= spectra.batches_together:
                 executor.submit(spectra.prepare, np.concatenate(untold))
                 untold.clear()
-            # What is told and what is being read together are the window after this one, and no more.
+            # Prefetch at most one shuffle window ahead.
             if len(told) > spectra.batches_ahead(len(rows)) - in_flight:
                 yield told.popleft()
         else:

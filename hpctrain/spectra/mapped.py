@@ -1,4 +1,4 @@
-"""A file as memory: rows are copied out of a map of it, with no lock held, by any number of threads."""
+"""Maps a file into memory: any number of threads copy rows out of the map without a lock."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ import torch
 from hpctrain.errors import DataError
 
 _LOOK_EVERY_S = 1.0
-"""A look at the file costs microseconds here and a question to a server on a parallel file system."""
+"""Seconds between checks of the file: one takes microseconds here, but a server request on a parallel file system."""
 
 _GAP_BYTES = 64 * 1024
-"""Read along with the pieces on both sides of it: it costs less than another request, and will be asked for later."""
+"""A gap of up to this size between two pieces is read too: that is faster than another request, and needed later."""
 
 _ASKED_BYTES = 128 * 1024
-"""Asked for at once; Linux leaves out what is beyond its read-ahead, without a word."""
+"""Largest size of one request; Linux silently ignores what exceeds its read-ahead."""
 
 _read_by_thread = threading.local()
 
@@ -54,7 +54,8 @@ class MappedFile:
             self.num_bytes = os.fstat(self._descriptor).st_size
             # The map stays as long as this object does; threads may be copying out of it until then.
             self._map = mmap.mmap(self._descriptor, 0, prot=mmap.PROT_READ)
-            # Rows are told to the kernel before they are touched; left to guess, it reads up to megabytes around each.
+            # We announce rows to the kernel before reading them; otherwise it guesses, and reads up to megabytes around
+            # each.
             self._map.madvise(mmap.MADV_RANDOM)
         except (OSError, ValueError) as error:
             raise DataError(f"{path}: cannot be mapped to memory ({error})") from error
@@ -63,7 +64,7 @@ class MappedFile:
         self._looked_s = time.monotonic()
 
     def check(self) -> None:
-        """See that the file is still the one that was opened; looks at most once a second.
+        """Check that the file is still the one that was opened, at most once a second.
 
         Raises
         ------
@@ -109,7 +110,7 @@ class MappedFile:
         return memory[:done]
 
     def is_in_memory(self, offsets: np.ndarray) -> bool:
-        """Say whether bytes are in the page cache; no where the file system does not tell (NFS)."""
+        """Return whether bytes are in the page cache; False if the file system does not report it (NFS)."""
         try:
             for offset in offsets.tolist():
                 os.preadv(self._descriptor, [bytearray(1)], offset, os.RWF_NOWAIT)
@@ -148,9 +149,9 @@ def gather(addresses: np.ndarray, out: np.ndarray) -> None:
     """
     if not len(addresses):
         return
-    # The part of memory from the first row to the last as one tensor of overlapping rows, one for each byte a row could
-    # begin at; index_select copies whole rows of it, without the interpreter's lock and without touching what lies
-    # between them.
+    # The memory from the first row to the last as one tensor of overlapping rows, one for each byte at which a row
+    # could begin at; index_select copies whole rows of it, without the interpreter's lock and without touching what
+    # lies between them.
     first, last = int(addresses.min()), int(addresses.max())
     row_bytes = out.shape[1]
     span = (ctypes.c_uint8 * (last - first + row_bytes)).from_address(first)

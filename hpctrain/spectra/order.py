@@ -1,10 +1,10 @@
-"""Which spectrum stands at which position of the run: a function, so nothing has to be saved to resume.
+"""The order of the spectra, computed from the position in the run, so that nothing has to be saved to resume.
 
 A run is one endless sequence of positions 0, 1, 2, ...; epoch ``e`` is positions ``e N`` to ``(e + 1) N - 1``, and
-within an epoch the order is a permutation of the N spectra keyed by (seed, epoch). The permutation is computed for the
-asked positions only (a Feistel network on the smallest power of two that holds N, walking on while it lands outside),
-so a rank may ask for any part of it, a resume at position 10^9 costs what position 0 costs, and no list of N numbers
-exists.
+within an epoch the order is a permutation of the N spectra keyed by (seed, epoch). The permutation is computed only for
+the positions that are needed (a Feistel network on the smallest power of two that holds N, applied again while the
+result is N or more), so a rank can read any part of it, a resume at position 10^9 costs as much as one at 0, and no
+list of N numbers exists.
 """
 
 from __future__ import annotations
@@ -49,11 +49,12 @@ def sample_order(seed: int, num_samples: int, positions: np.ndarray) -> np.ndarr
 
 
 def _permute(values: np.ndarray, key: np.ndarray, count: int) -> np.ndarray:
-    """Return where a keyed permutation of [0, count) takes each value."""
+    """Return the image of each value under a keyed permutation of [0, count)."""
     num_bits = max(1, (count - 1).bit_length())
     image = _feistel(values.astype(np.uint64), key, num_bits)
-    # The network permutes [0, 2^bits), less than twice `count`. A value beyond that is sent through again until it
-    # comes back inside: as it follows the cycle of a permutation it must, and no two values can meet.
+    # The network permutes [0, 2^bits), less than twice `count`. A result of `count` or more is permuted again until it
+    # is below `count`. That always happens, because it follows a cycle of a permutation, and no two values can
+    # coincide.
     outside = np.flatnonzero(image >= count)
     while outside.size:
         image[outside] = _feistel(image[outside], key[outside], num_bits)
@@ -78,10 +79,10 @@ def _round(half: np.ndarray, key: np.ndarray, number: int) -> np.ndarray:
 
 
 class WindowedOrder:
-    """An order in two levels, for files whose rows can only be decoded by the block.
+    """An order in two levels, for files whose rows can only be decoded in blocks.
 
-    An epoch permutes the blocks; so many consecutive ones of them make a window; and within a window all samples are
-    permuted. Each block is decoded once per epoch, and never more than two windows are in memory.
+    An epoch permutes the blocks, consecutive blocks form a window, and within a window all samples are permuted. Each
+    block is decoded once per epoch, and never more than two windows are in memory.
 
     Parameters
     ----------
@@ -92,12 +93,12 @@ class WindowedOrder:
     blocks : ndarray, shape (B,), int64
         First sample of each block, increasing; the first one is 0.
     window : int
-        Samples of a window, about: a window ends with the block that fills it.
+        Approximate number of samples of a window: a window ends with the block that fills it.
 
     Notes
     -----
-    Like :func:`sample_order` a pure function of the position; what it needs to know of an epoch, B numbers, is computed
-    when the first position of that epoch is asked for, whatever the position.
+    Like :func:`sample_order` a pure function of the position. It computes B numbers per epoch, when a position of that
+    epoch is first needed.
     """
 
     def __init__(self, seed: int, num_samples: int, blocks: np.ndarray, window: int) -> None:
@@ -107,7 +108,7 @@ class WindowedOrder:
         if len(self._starts) == 0 or self._starts[0] != 0 or (self._lengths < 1).any():
             raise ValueError("blocks begin at 0, increase, and hold a sample each")
         num_windows = max(1, round(num_samples / window))
-        # Windows of as equal a number of blocks as can be: a small one at the end would be shuffled badly.
+        # The numbers of blocks per window are as equal as possible: a small window at the end would be shuffled badly.
         self._edges = np.unique(np.arange(num_windows + 1) * len(self._starts) // num_windows)
         self._epochs: dict[int, tuple[np.ndarray, np.ndarray]] = {}
 
@@ -134,7 +135,8 @@ class WindowedOrder:
         return samples
 
     def _plan(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return the blocks of an epoch in their order, and where in the epoch each begins; behind them, its end."""
+        """Return the blocks of an epoch in their order, and the position at which each begins, with the end of the
+        epoch."""
         plan = self._epochs.get(epoch)
         if plan is None:
             blocks = self._permuted(f"blocks {epoch}", len(self._starts), np.arange(len(self._starts)))

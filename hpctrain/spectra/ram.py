@@ -1,7 +1,7 @@
-"""Decoded spectra in memory that several processes share, in a file that has no name.
+"""Decoded spectra in an anonymous file in memory that several processes share.
 
-The kernel gives the memory back when the last process that has the file open ends, in whatever way; nothing can be left
-on a node, as it could in /dev/shm. The file is HDF5 like any other, so it is read by the reader of any other.
+The kernel frees the memory when the last process that has the file open ends, also when it is killed; nothing can stay
+on a node, as it could in /dev/shm. The file is ordinary HDF5, so the usual reader reads it.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def needed_bytes(source: SpectraSet, rows: np.ndarray) -> int:
 def copy_to_memory(source: SpectraSet, rows: np.ndarray, num_threads: int, activity: Activity) -> int:
     """Decode spectra into a file in memory.
 
-    Rows keep their numbers; those that are not asked for are holes in the file, which take no memory.
+    Rows keep their numbers; rows that are not in `rows` are holes in the file, which take no memory.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ def copy_to_memory(source: SpectraSet, rows: np.ndarray, num_threads: int, activ
     num_threads : int
         That decode.
     activity : Activity
-        Told of every piece.
+        Notified of every piece.
 
     Returns
     -------
@@ -66,7 +66,7 @@ def copy_to_memory(source: SpectraSet, rows: np.ndarray, num_threads: int, activ
     if not hasattr(os, "memfd_create"):
         raise SiteError("data.cache: ram needs Linux")
     if source.wavelength_aa is None:
-        rows = np.arange(len(source))  # the reader looks at some grids to see that they differ: no holes there
+        rows = np.arange(len(source))  # the reader compares some grids to see whether they differ: no holes there
     descriptor = os.memfd_create("hpctrain-spectra", os.MFD_CLOEXEC)
     try:
         offsets = _write_layout(descriptor, source, rows[:1])

@@ -1,4 +1,4 @@
-"""What integers in a file mean: the scale and zero point that go with them."""
+"""Scale and zero point of integers in a file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Scaling:
-    """What an integer dataset says about its values: ``value * scale + zero``, and `blank` for none.
+    """Scaling of an integer dataset: ``value * scale + zero``, with `blank` for a missing value.
 
     The attributes are those of the CF conventions (``scale_factor``, ``add_offset``, ``_FillValue``) or of FITS
     (``BSCALE``, ``BZERO``, ``BLANK``).

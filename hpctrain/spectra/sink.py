@@ -1,8 +1,8 @@
-"""A new file that libhdf5 writes to through us, because it cannot bear a disk that is full.
+"""A new file that libhdf5 writes through Python, because it cannot handle a full disk.
 
-When a write fails, libhdf5 (2.0 and before) keeps what it could not flush, fails again when the file is closed, and can
-take the whole process down with it. So a failed write is noted here and libhdf5 is told that all is well; whoever
-writes asks :meth:`Sink.check` now and then, gives up, and closes a file that nobody will ever see.
+When a write fails, libhdf5 (2.0 and before) keeps the data that it could not flush, fails again when the file is
+closed, and can crash the process. So this class records a failed write and reports success to libhdf5. The writer calls
+:meth:`Sink.check` regularly, which raises the error; then the file is closed and removed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Sink:
-    """A file object for h5py, open for reading and writing; made anew.
+    """A new file object for h5py, open for reading and writing.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ class Sink:
             raise self._error
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Go to a place; what was lost counts to the length of the file."""
+        """Seek; bytes that could not be written count for the length of the file."""
         self._place = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._place, os.SEEK_END: self._end}[whence]
         return self._place
 
@@ -45,7 +45,7 @@ class Sink:
         return self._place
 
     def write(self, data: Any) -> int:
-        """Write all of it, or note why not."""
+        """Write all bytes, or record the error."""
         view = memoryview(data).cast("B")
         done = 0
         with self._noted():
@@ -70,7 +70,7 @@ class Sink:
         return len(view)
 
     def read(self, size: int) -> bytes:
-        """Return so many bytes; h5py takes for a file what can do this."""
+        """Return so many bytes; h5py recognises a file object by this method."""
         data = bytearray(size)
         self.readinto(data)
         return bytes(data)
@@ -91,7 +91,7 @@ class Sink:
         Raises
         ------
         OSError
-            What went wrong first.
+            The first error.
         """
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor < 0:
@@ -112,7 +112,7 @@ class Sink:
 
 @contextlib.contextmanager
 def new_hdf5_file(path: Path, **options: Any) -> Iterator[tuple[h5py.File, Sink]]:
-    """Give a new HDF5 file to write to, durable on the disk at the end of the block.
+    """Open a new HDF5 file for writing; at the end of the block it is durable on disk.
 
     Parameters
     ----------
@@ -124,7 +124,7 @@ def new_hdf5_file(path: Path, **options: Any) -> Iterator[tuple[h5py.File, Sink]
     ------
     file : h5py.File
     sink : Sink
-        To ask whether the disk still takes it.
+        The file object, whose :meth:`Sink.check` raises errors of the disk.
 
     Raises
     ------

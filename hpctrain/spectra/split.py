@@ -1,7 +1,7 @@
-"""Who is trained on and who is held out: a hash of the object id decides.
+"""Splits objects into training, validation and test by a hash of the object id.
 
-So all rows of an object are on the same side, whatever file they are in; the same file split on another machine gives
-the same sides; and spectra added later never move one that was there.
+So all rows of an object are on the same side, in any file; another machine gives the same split; and adding spectra
+later never moves an existing one.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The identifier of the object a row belongs to, as an integer, whatever a file writes. No torch."""
+"""The identifier of the object of a row, as an integer, from integers or text in a file. Imports no torch."""
 
 from __future__ import annotations
 

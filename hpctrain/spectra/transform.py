@@ -1,7 +1,7 @@
-"""Changes of a batch, as tensor operations on whatever device it is. N spectra, L pixels.
+"""Transforms of a batch, as tensor operations on its device. N spectra, L pixels.
 
-Flux and ivar always change together so that ``ivar * (flux - model)^2`` keeps its meaning, and no operation lets a
-pixel without weight reach one that has some.
+Flux and ivar always change together so that ``ivar * (flux - model)^2`` keeps its meaning, and a masked pixel never
+affects an unmasked one.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def _cut_out(batch: SpectraBatch, low: Tensor, high: Tensor) -> tuple[Tensor, Te
     """Return flux, validity and ivar of the pixels from `low` to `high`, shape (N, W); W fits the widest window."""
     start = _first_pixel_from(batch.wavelength_aa, low)
     count = _first_pixel_from(batch.wavelength_aa, high) - start
-    # To know W the host must wait for the device; there, looking at all pixels is cheaper than that.
+    # Computing W makes the host wait for the device; using all pixels is faster there.
     width = batch.num_pixels if batch.flux.is_cuda else max(1, int(count.max())) if len(batch) else 1
     offset = torch.arange(width, device=batch.flux.device)
     pixel = (start[:, None] + offset).clamp(max=batch.num_pixels - 1)
@@ -144,7 +144,7 @@ def _shift_redshift(batch: SpectraBatch, largest: float) -> SpectraBatch:
     interpolated between two old ones, with the variance of that sum; it has no weight where one of the two has none.
     """
     shift = largest * (2.0 * torch.rand_like(batch.redshift) - 1.0)
-    # Not beyond where we stand: below z = 0 the rest frame would leave what a decoder was built for.
+    # Not below z = 0: the rest frame would leave the range of the decoder.
     redshift = torch.maximum(batch.redshift + shift, batch.redshift.clamp(max=0.0))
     stretch = (1.0 + batch.redshift.double()) / (1.0 + redshift.double())
     grid = batch.wavelength_aa.double()
@@ -160,7 +160,7 @@ def _shift_redshift(batch: SpectraBatch, largest: float) -> SpectraBatch:
     both = (ivar_left > 0) & (ivar_right > 0)
     variance = (1 - part) ** 2 / torch.where(both, ivar_left, 1.0) + part**2 / torch.where(both, ivar_right, 1.0)
     ivar = torch.where(both, 1.0 / variance, 0.0)
-    # A pixel that falls on an old one needs no neighbour; and no shift at all must change no bit.
+    # A pixel that falls on an old one needs no neighbour, and a shift of 0 must change no bit.
     ivar = torch.where(part == 0, ivar_left, torch.where(part == 1, ivar_right, ivar))
     flux = torch.where(
         part == 0, flux_left, torch.where(part == 1, flux_right, torch.lerp(flux_left, flux_right, part))
@@ -187,7 +187,7 @@ def to_rest_frame(batch: SpectraBatch) -> SpectraBatch:
     -------
     SpectraBatch
         `wavelength_aa` (N, L) divided by 1 + z, flux multiplied by it, ivar divided by its square. The redshift, which
-        says where the spectrum came from, is kept.
+        belongs to the original spectrum, is kept.
     """
     stretch = (1.0 + batch.redshift)[:, None]
     return batch.replace(

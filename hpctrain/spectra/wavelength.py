@@ -14,7 +14,7 @@ PLAUSIBLE_AA = (10.0, 1e7)
 """X-ray to far infrared; values outside are logarithms or another unit."""
 
 _SAME_GRID = 1e-6
-"""Relative; what float32 makes of a float64 grid is 6e-8."""
+"""Relative; rounding a float64 grid to float32 changes it by 6e-8."""
 
 
 def read_common_grid(dataset: h5py.Dataset) -> np.ndarray | None:
@@ -23,7 +23,7 @@ def read_common_grid(dataset: h5py.Dataset) -> np.ndarray | None:
     Raises
     ------
     DataError
-        The grid is no increasing wavelength in Angstrom.
+        The grid is not an increasing wavelength in Angstrom.
     """
     _check_unit(dataset)
     if dataset.ndim == 1 or dataset.shape[0] == 1:
@@ -33,7 +33,7 @@ def read_common_grid(dataset: h5py.Dataset) -> np.ndarray | None:
     num_rows = dataset.shape[0]
     first = dataset[0]
     check_grid(first.astype(np.float64), dataset)
-    # A few rows tell most files apart at once; only a full look proves that all are alike.
+    # A few rows show for most files that grids differ; only reading all proves that they are equal.
     probes = np.unique(np.linspace(0, num_rows - 1, 32).astype(np.int64))
     if any(not np.array_equal(dataset[row], first) for row in probes):
         return None
@@ -47,7 +47,7 @@ def read_common_grid(dataset: h5py.Dataset) -> np.ndarray | None:
 
 
 def check_grid(grid: np.ndarray, dataset: h5py.Dataset) -> None:
-    """Refuse what is no increasing wavelength in Angstrom; padding (<= 0 or NaN) does not count."""
+    """Raise unless the values are an increasing wavelength in Angstrom; padding (<= 0 or NaN) does not count."""
     where = f"{dataset.file.filename}: {dataset.name.lstrip('/')}"
     valid = grid[is_wavelength(grid)]
     if valid.size < 2:
