@@ -1,4 +1,4 @@
-"""What safety costs, in one table: ``python -m benchmarks`` (some ten minutes on two cores).
+"""What safety costs, in one table: ``python -m benchmarks`` (five to ten minutes on two cores).
 
 Each part can be run alone as ``python benchmarks/<part>.py``; docs/performance.md says how to read it.
 """
@@ -35,10 +35,10 @@ def main() -> None:
     rounds = parser.parse_args().rounds
     print(machine())
     for title, lines in (
-        (f"Update against a hand-written loop, median of {rounds} rounds (least-largest)", step_time.table(rounds)),
-        ("Loop held up by a checkpoint", checkpoint_stall.table(rounds=rounds)),
-        ("Agreement on a stop, each update", stop_agreement.table()),
-        ("From the start of the ranks to the first new update, s", requeue_time.table(rounds)),
+        (f"Step against a hand-written loop, median of {rounds} rounds (minimum-maximum)", step_time.table(rounds)),
+        ("Pause of the loop for a checkpoint", checkpoint_stall.table(rounds=rounds)),
+        ("Agreement on a stop, each step", stop_agreement.table()),
+        ("From the start of the ranks to the first new step, s", requeue_time.table(rounds)),
     ):
         print(f"\n{title}", flush=True)
         for line in lines:

@@ -1,11 +1,11 @@
-"""How long a checkpoint holds up the training loop, and what the writing in the background costs it.
+"""How long training pauses for a checkpoint, and how much writing in the background slows it down.
 
     python benchmarks/checkpoint_stall.py [--megabytes 200 1000]
 
-The state is float32 tensors of 4 MB. Ours is the writer of the product: copies to host buffers it owns, then SHA-256,
-write and fsync in a thread. Against it: the bare copy of the same tensors into the same kind of buffers, ``torch.save``
-to the same disk, and ``torch.save`` with an fsync, which is what it takes to survive a power cut. The loop that is
-slowed is matrix products on one thread.
+The state is float32 tensors of 4 MB. "Ours" is the writer of the product: copies to its own host buffers, then SHA-256,
+write and fsync in a thread. It is compared with the copy alone into the same kind of buffers, with ``torch.save`` to
+the same disk, and with ``torch.save`` and fsync, which a file needs to survive a power cut. The loop that runs beside
+it computes matrix products on one thread.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from hpctrain.rundir import RunDir
 
 
 def measure(megabytes: int, rounds: int, folder: Path) -> dict[str, list[float]]:
-    """Return seconds of each way to save, and of a fixed piece of work alone and beside the writer."""
+    """Return the seconds of each way to save, and of a fixed computation alone and beside the writer."""
     live = {f"weights.{index}": torch.randn(1024, 1024) for index in range(max(1, round(megabytes * 1e6 / 2**22)))}
     buffers = {name: torch.empty_like(value) for name, value in live.items()}
     run = RunDir(folder / "run")
@@ -44,7 +44,7 @@ def measure(megabytes: int, rounds: int, folder: Path) -> dict[str, list[float]]
     one, other = torch.randn(64, 256), torch.randn(256, 256)
 
     def products_s(until: Callable[[], bool]) -> float:
-        """Median seconds of 20 products and a turn of Python, done again and again."""
+        """Return the median seconds of 20 matrix products and one iteration of Python."""
         spent: list[float] = []
         while not until():
             started = time.perf_counter()

@@ -3,9 +3,9 @@
     python benchmarks/edge.py [--rounds 7] [--pixels 1024] [--batches 1 64]
 
 The default network with fresh weights (time and size do not depend on their values) on simulated spectra. Each round
-calls every variant once, one after the other, and is compared within itself, so that what else the machine does meets
-all of them. Only the network is timed: preparation is the same for all. What exports do to the science is not here, it
-is the gates of `hpctrain export`.
+calls every variant once, and ratios are taken within a round, so that other load on the machine affects all variants
+alike. Only the network is timed: preparation is the same for all. The accuracy of exports is checked by the gates of
+`hpctrain export`, not here.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _NUM_SPECTRA = 256
 _SHARE_LEFT = 0.5
 _SMALLEST_ROUND_S = 0.05
 _PAUSE_S = 0.03
-"""Before each variant: the threads of the one before wait for more work a while, and would take the cores from it."""
+"""Pause before each variant: the threads of the previous one spin for a while and would take its cores."""
 
 Call = Callable[[dict[str, np.ndarray]], object]
 
@@ -150,7 +150,7 @@ def main() -> None:
     print(machine())
     print(
         f"{arguments.pixels} pixels, {arguments.threads} threads, "
-        f"median of {arguments.rounds} rounds (least-largest), ratios to {REFERENCE}\n"
+        f"median of {arguments.rounds} rounds (minimum-maximum), ratios to {REFERENCE}\n"
     )
     for line in table(arguments.rounds, arguments.pixels, arguments.batches, arguments.threads):
         print(line, flush=True)

@@ -1,11 +1,11 @@
-"""How fast shuffled spectra come out of a file, next to what memory allows and to what others do.
+"""How fast shuffled spectra are read from a file, compared with copying memory and with other loaders.
 
     python benchmarks/loader.py [--num-spectra N] [--rounds R] [--only TEXT]
 
-The same spectra (DESI grid, 62 kB each) in each format; readers take turns within each round, on the same shuffled
-rows where a format can do that. What counts are ratios to the gather in memory of the same round, as the machine may be
-busy: spectra per second of CPU time and of wall time, medians. Peers that are not installed are left out; they are the
-extra ``benchmark``. The files are in the page cache, but for the last table.
+The same spectra (DESI grid, 62 kB each) in each format. Readers take turns within each round, on the same shuffled rows
+if the format allows it. The machine may be busy, so compare the ratios to the in-memory copy of the same round: medians
+of spectra per second of CPU time and of wall time. Loaders that are not installed are left out; they are in the extra
+``benchmark``. Except for the last table, the files are in the page cache.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ WINDOW = 2048
 
 
 def open_file(path: Path) -> SpectraSet:
-    """Open a file as the trainer does it."""
+    """Open a file as the trainer does."""
     spectra = open_spectra(DataSection(files=[str(path)]))
     if spectra.decoded_bytes:
         spectra.keep_window(WINDOW)
@@ -53,8 +53,8 @@ def open_file(path: Path) -> SpectraSet:
 def requests(spectra: SpectraSet, epoch: int, first: int = 0) -> Iterator[np.ndarray]:
     """Yield the rows of each whole batch of an epoch from one on, in the order the trainer would use.
 
-    Where chunks have to be decoded, epochs take turns with the two halves of the file: two windows are kept decoded,
-    which of so small a file would be half of the next epoch.
+    For compressed files, epochs alternate between the two halves of the file: two windows stay decoded, and in so small
+    a file they would be half of the next epoch.
     """
     rows = np.arange(len(spectra))
     order = functools.partial(sample_order, 1, len(rows))
@@ -66,13 +66,13 @@ def requests(spectra: SpectraSet, epoch: int, first: int = 0) -> Iterator[np.nda
 
 
 def ours(path: Path, threads: int) -> Reader:
-    """Return our loader with so many threads; 0 reads in the consumer's."""
+    """Return our loader with so many threads; 0 reads in the consumer's thread."""
     spectra = open_file(path)
     return Reader(lambda epoch, first, _: read_ahead(spectra, requests(spectra, epoch, first), threads, depth=4))
 
 
 def in_memory(path: Path) -> Reader:
-    """Return the limit: arrays in memory, gathered into a ring of buffers that are used again."""
+    """Return the reference: rows of arrays in memory, copied into a ring of reused buffers."""
     import h5py
 
     with h5py.File(path) as file:
@@ -90,9 +90,9 @@ def in_memory(path: Path) -> Reader:
 
 
 def decoder_alone(path: Path, threads: int) -> Reader:
-    """Return what undoing the filters costs by itself: each chunk of the file once, on so many threads.
+    """Return a reader that only decodes: each chunk of the file once, on so many threads, into reused memory.
 
-    Into memory that is used again, from which nothing is copied to a batch.
+    Nothing is copied to a batch.
     """
     spectra = open_file(path)
     readers = [getattr(spectra._files[0], name)._decoded for name in ("flux", "ivar")]
@@ -109,8 +109,8 @@ def decoder_alone(path: Path, threads: int) -> Reader:
 
 
 def readers(files: dict[str, Path], cores: int) -> dict[str, Factory]:
-    """Return each way to read, by its name; the first one is the reference."""
-    found: dict[str, Factory] = {"in-memory gather into a ring of buffers": lambda: in_memory(files["contiguous"])}
+    """Return the readers by name; the first one is the reference."""
+    found: dict[str, Factory] = {"in-memory copy into a ring of buffers": lambda: in_memory(files["contiguous"])}
     for name, path in files.items():
         if name not in FORMATS:
             continue
@@ -130,7 +130,8 @@ def measure(ways: dict[str, Reader], count: int, rounds: int) -> dict[str, list[
             seen = 0
             for _ in way(number + 1):
                 seen += BATCH_SIZE
-                # The slow ones get two seconds, or all the time would go to them; never only what was read ahead.
+                # Slow readers get two seconds, or they would take all the time; but more than the prefetched batches
+                # are read.
                 if time.perf_counter() - wall > 2.0 and seen >= 4 * BATCH_SIZE:
                     break
             if "alone" in name:
@@ -160,9 +161,9 @@ def print_speeds(speeds: dict[str, list[tuple[float, float]]]) -> None:
 
 
 def print_depths(path: Path) -> None:
-    """Print how long a consumer waits for batches that are read ahead to several depths.
+    """Print how long a consumer waits for batches, for several numbers of prefetched batches.
 
-    The consumer stands for a GPU: it takes as long as reading does, on average, but not each time, and uses no core.
+    The consumer imitates a GPU: on average it takes as long as reading does, with variations, and uses no core.
     """
     spectra = open_file(path)
     rows = list(requests(spectra, 0))
@@ -171,7 +172,7 @@ def print_depths(path: Path) -> None:
         pass
     pace_s = (time.perf_counter() - started) / len(rows)
     work_s = 1.25 * pace_s * np.random.default_rng(1).lognormal(0.0, 0.5, len(rows))
-    print(f"\n{'read ahead':>10s} {'waited for batches':>19s}")
+    print(f"\n{'prefetched':>10s} {'waited for batches':>19s}")
     for depth in (1, 2, 4, 8, 16):
         waited = []
         for _ in range(3):
@@ -188,7 +189,7 @@ def print_depths(path: Path) -> None:
 
 
 def print_cold(path: Path, rounds: int) -> None:
-    """Print how fast shuffled rows come from the disk, against reading the same file from end to end."""
+    """Print how fast shuffled rows are read from disk, compared with a sequential read of the same file."""
     ratios, speeds = [], []
     size = path.stat().st_size
     for number in range(rounds):
@@ -205,7 +206,7 @@ def print_cold(path: Path, rounds: int) -> None:
         gc.collect()  # what is still mapped cannot be dropped
         speeds.append(sequential)
     print(
-        f"\ncold cache, {path.name}: {statistics.median(speeds) / 1e9:.2f} GB/s from end to end, "
+        f"\ncold cache, {path.name}: {statistics.median(speeds) / 1e9:.2f} GB/s sequential, "
         f"shuffled {statistics.median(ratios):.2f} of that"
     )
 
@@ -236,8 +237,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--num-spectra", type=int, default=8192)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--only", default="", help="readers whose name holds this text, and the reference")
-    parser.add_argument("--folder", type=Path, help="where the files are made, and kept for the next time")
+    parser.add_argument("--only", default="", help="only readers whose name contains this text, and the reference")
+    parser.add_argument("--folder", type=Path, help="folder of the files, which are kept for the next time")
     parser.add_argument("--probe", help=argparse.SUPPRESS)
     parser.add_argument("--cold", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -260,7 +261,7 @@ def main() -> None:
         print_probes(others, folder, args.num_spectra)
         if not args.only:
             print_depths(files["contiguous"])
-            # In a process of its own: what is mapped by this one stays in the page cache.
+            # In a separate process, because files that this process maps stay in the page cache.
             command = [sys.executable, __file__, "--rounds", str(args.rounds), "--cold", str(files["contiguous"])]
             subprocess.run(command, check=True)
 

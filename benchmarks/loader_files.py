@@ -32,7 +32,7 @@ FORMATS: dict[str, dict[str, Any] | None] = {
 
 
 def make_files(folder: Path, num_spectra: int) -> dict[str, Path]:
-    """Make what is not there yet, and return the paths by format."""
+    """Write the files that do not exist yet, and return the paths by format."""
     folder.mkdir(parents=True, exist_ok=True)
     source = folder / f"contiguous-{num_spectra}.h5"
     if not source.exists():

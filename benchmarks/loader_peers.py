@@ -1,4 +1,4 @@
-"""What others write or use to read shuffled spectra; each is left out where its package is not installed."""
+"""Other loaders of shuffled spectra; each is left out if its package is not installed."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ import torch
 
 @dataclass(frozen=True)
 class Reader:
-    """A way to read.
+    """A loader to compare with.
 
     Parameters
     ----------
     read : callable
-        Takes the epoch, the batches to leave out, and what `state_at` returned; yields batches.
+        Takes the epoch, the number of batches to skip, and the result of `state_at`; yields batches.
     state_at : callable, optional
         Returns what a program would have saved after so many batches of epoch 0, where a place cannot be computed.
     resumes : bool
-        Whether batches can be left out without reading them.
+        Whether it can skip batches without reading them.
     """
 
     read: Callable[..., Iterator[object]]
@@ -40,11 +40,11 @@ class Reader:
 
 
 Factory = Callable[[], Reader]
-"""Opens what has to be open before the first epoch."""
+"""Opens files before the first epoch."""
 
 
 class SampleDataset(torch.utils.data.Dataset):
-    """What most people write: open the file in the worker, read one spectrum at a time."""
+    """The usual dataset: opens the file in the worker, reads one spectrum at a time."""
 
     def __init__(self, path: Path) -> None:
         self.path, self.file = path, None
@@ -241,7 +241,7 @@ def _ffcv(path: Path, folder: Path, batch_size: int) -> Reader:
         num_pixels = next(_rows(path))[1].size
         fields = {name: NDArrayField(np.dtype("float32"), (num_pixels,)) for name in ("flux", "ivar")}
         DatasetWriter(str(file), fields, num_workers=1).from_indexed_dataset(SampleDataset(path))
-    # Kept from epoch to epoch, as it compiles its pipeline when it is made.
+    # Kept for all epochs, because it compiles its pipeline when it is created.
     batches = Loader(
         str(file),
         batch_size=batch_size,

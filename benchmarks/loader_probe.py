@@ -1,4 +1,4 @@
-"""What a way to read costs beside its speed: time to the first batch, resuming, and memory; in a process of its own."""
+"""Other costs of a loader: time to the first batch, resuming, and memory; measured in a separate process."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from benchmarks.loader_peers import PEERS, Factory
 _LIMIT_S = 1.0
 _MIB = 2**20
 _FAR_EPOCH = 120_000
-"""Where our own readers resume; others would have to count up to there."""
+"""Our own readers resume in this epoch; others would have to iterate to it."""
 
 
 def probe(make: Factory, name: str, middle: int) -> None:
@@ -46,11 +46,11 @@ def probe(make: Factory, name: str, middle: int) -> None:
         "resumes": reader.resumes,
     }
     print(json.dumps(found), flush=True)
-    os._exit(0)  # some peers leave threads behind that end on no account
+    os._exit(0)  # some loaders leave threads behind that never end
 
 
 class _Watch:
-    """Looks at the memory of this process and its children, again and again."""
+    """Samples the memory of this process and its children."""
 
     def __init__(self) -> None:
         self.peak_bytes = 0
@@ -71,7 +71,7 @@ class _Watch:
 
 
 def _private_bytes() -> int:
-    """Return memory of this process and its children, without pages of files: these belong to the page cache."""
+    """Return the memory of this process and its children, without file pages, which belong to the page cache."""
     total = 0
     for process in ["self", *_children()]:
         try:
@@ -112,4 +112,4 @@ def print_probes(names: Sequence[str], folder: Path, num_spectra: int) -> None:
             )
             by = "" if found[0]["resumes"] else "*"
             print(f"{name:52s} {first:22.1f} {resume:16.1f}{by or ' '} {memory:11.0f}", flush=True)
-    print("* cannot leave out what was seen, but only read it again")
+    print("* cannot skip batches, only read them again")

@@ -1,4 +1,4 @@
-"""What the measurements share: spectra, a profile, and ranks of it, as processes or in this one."""
+"""Helpers of the benchmarks: spectra, a profile, and its ranks, as processes or in this one."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 def make_run(
     folder: Path, name: str, num_pixels: int, num_spectra: int = 2000, ranks: int = 1, **sections: Mapping[str, Any]
 ) -> RunDir:
-    """Make a run directory whose profile is all defaults but for `sections`, and the spectra it names.
+    """Make a run directory with a profile of defaults except for `sections`, and the spectra that it names.
 
     Parameters
     ----------
     folder : Path
-        Scratch; a file of spectra in it is used again.
+        Scratch folder; an existing file of spectra in it is reused.
     name : str
         Of the run.
     num_pixels : int
         Pixels L of a spectrum.
     num_spectra : int
     ranks : int
-        Ranks the global batch is meant for.
+        Number of ranks for which the global batch is computed.
     **sections : mapping
         Keys of a section of the profile that are not the default, e.g. ``train={"batch_size": 8}``.
     """
@@ -58,7 +58,7 @@ def make_run(
 def start_ranks(
     command: list[str], world_size: int, quiet: bool = False, **environment: str
 ) -> list[subprocess.Popen[str]]:
-    """Start a Python command as `world_size` ranks on this machine, the way torchrun does it; one thread each."""
+    """Start a Python command as `world_size` ranks on this machine, as torchrun does; one thread each."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -89,6 +89,6 @@ def run_ranks(command: list[str], world_size: int) -> Any:
 
 
 def ratio(values: list[float], base: list[float]) -> str:
-    """Return the median of the rounds' ratios with their least and largest: ``1.01 (0.98-1.05)``."""
+    """Return the median of the rounds' ratios with minimum and maximum: ``1.01 (0.98-1.05)``."""
     ratios = sorted(value / other for value, other in zip(values, base, strict=True))
     return f"{ratios[len(ratios) // 2]:.2f} ({ratios[0]:.2f}-{ratios[-1]:.2f})"

@@ -2,15 +2,16 @@
 
     python benchmarks/reconstruction.py [--data FILE.h5] [--splits K] [--pretrain N] [--set train.max_steps=2000 ...]
 
-All are made from the same training objects, with the same normalisation, masks and rest-frame grid, and judged by the
-reduced chi-square over the same valid pixels of objects none of them has seen. The VAE is trained by the product
-itself (``python -m hpctrain.train``) on CPU or GPU. PCA has an advantage on purpose: its scores are fitted to the very
-pixels they are judged by; the VAE has to guess its latents in one pass. "latents fitted" gives it the same.
+All are made from the same training objects, with the same normalisation, masks and rest-frame grid, and compared by the
+reduced chi-square over the same valid pixels of held-out objects. The VAE is trained by the product itself
+(``python -m hpctrain.train``) on CPU or GPU. PCA has an advantage on purpose: its scores are fitted to the same pixels
+by which they are judged, while the encoder of the VAE computes its latents in one pass. "latents fitted" gives the VAE
+the same advantage.
 
 Without --data, spectra are simulated. With few real spectra, use several --splits (repeated random hold-out by the
 hash of the object id), and --pretrain N to start from N simulated spectra (the grid must then be linear, 3600 to
-9824 AA: `hpctrain ingest sdss ... --grid linear:3600:9824:4`). Quasars and galaxies are one set; stars have other
-normalisation windows and are better left out at ingest (--spectype QSO,GALAXY).
+9824 AA: `hpctrain ingest sdss ... --grid linear:3600:9824:4`). Use quasars and galaxies together; stars need other
+normalisation windows, so leave them out at ingest (--spectype QSO,GALAXY).
 """
 
 from __future__ import annotations
@@ -44,7 +45,8 @@ from hpctrain.spectra.split import TRAIN, VALIDATION, assign_split
 from hpctrain.spectra.transform import normalise
 
 MAX_PCA_SPECTRA = 2000
-"""PCA keeps its training spectra in memory; more of them change nothing at these latent sizes."""
+"""Largest number of spectra that PCA, which keeps them in memory, is fitted to; more do not improve it at these
+sizes."""
 
 SETTINGS: dict[str, Any] = {
     "model": {
@@ -65,7 +67,7 @@ SETTINGS: dict[str, Any] = {
     "checkpoint": {"every_steps": 500, "keep_last": 1},
     "track": {"tensorboard": False},
 }
-"""Small enough for two CPU cores; what --set does not change."""
+"""Defaults that suit two CPU cores; --set changes them."""
 
 
 def main() -> None:
@@ -99,7 +101,7 @@ def main() -> None:
 def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, help="HDF5 file as `hpctrain ingest` writes it; none simulates")
+    parser.add_argument("--data", type=Path, help="HDF5 file of `hpctrain ingest`; if unset, simulated spectra")
     parser.add_argument("--num-simulated", type=int, default=4000, help="spectra to simulate without --data (4000)")
     parser.add_argument("--num-pixels", type=int, default=1000, help="pixels of those (1000)")
     parser.add_argument("--folder", type=Path, default=Path("runs/benchmark-reconstruction"), help="where all goes")
@@ -113,14 +115,14 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def simulated(path: Path, num_spectra: int, num_pixels: int, seed: int) -> Path:
-    """Simulate spectra, unless they are there from an earlier call."""
+    """Simulate spectra, unless an earlier call did."""
     if not path.exists():
         simulate(path, SimulateSection(num_spectra=num_spectra, num_pixels=num_pixels, seed=seed))
     return path
 
 
 def rest_grid(data: Path, rest_pixels: int | None) -> dict[str, Any]:
-    """Pin the rest-frame grid to what all spectra reach, so that every split and the pretraining share it."""
+    """Set the rest-frame grid to the range of all spectra, so that every split and the pretraining share it."""
     spectra = open_spectra(DataSection(files=[str(data)]))
     grid = RestGrid.for_data(DataFacts.from_spectra(spectra, np.arange(len(spectra))), None, rest_pixels)
     wavelength = grid.wavelength_aa
@@ -151,7 +153,7 @@ def train(folder: Path, name: str, settings: dict[str, Any]) -> RunDir:
 
 
 def compare(runs: dict[str, RunDir], data: Path, split: int) -> list[dict[str, Any]]:
-    """Return one record per held-out object: what it is, and the reduced chi-square of each reconstruction."""
+    """Return one record per held-out spectrum: class, redshift, and the reduced chi-square of each reconstruction."""
     models = {name: load_model(run.path) for name, run in runs.items()}
     network, card = next(iter(models.values()))
     profile = Profile.model_validate_json(json.dumps({"name": "x", "data": {"files": [str(data)]}}))
@@ -187,13 +189,13 @@ def compare(runs: dict[str, RunDir], data: Path, split: int) -> list[dict[str, A
 
 
 def judge(way: Any, batch: SpectraBatch) -> torch.Tensor:
-    """Reduced chi-square (N,) of a way to reconstruct; gradients are for those who need them."""
+    """Return the reduced chi-square (N,) of a method of reconstruction, with gradients only if asked for."""
     reconstruction, covered = way(batch)
     return reduced_chi2(batch.flux, reconstruction.detach(), batch.ivar, covered)
 
 
 def fit_latents(model: torch.nn.Module, batch: SpectraBatch, num_steps: int = 200) -> tuple[torch.Tensor, torch.Tensor]:
-    """Reconstruct from the most probable latents instead of the encoder's guess."""
+    """Reconstruct from the most probable latents instead of those of the encoder."""
     position = model.grid.position(batch.wavelength_aa, batch.redshift)
     covered = model.grid.covers(position)
     weight = torch.where(covered, batch.ivar, 0)
@@ -216,7 +218,7 @@ def read_classes(data: Path, rows: np.ndarray) -> dict[int, str]:
 
 
 def table(rows: list[dict[str, Any]], title: str) -> str:
-    """Median and mean of the reduced chi-square of each way, and how often it beats PCA on the same object."""
+    """Print median and mean of the reduced chi-square of each method, and how often it beats PCA on the same object."""
     values = {name: np.array([row["chi2"][name] for row in rows]) for name in rows[0]["chi2"]}
     pca = next(value for name, value in values.items() if name.startswith("PCA"))
     objects = len({row["target_id"] for row in rows})
@@ -229,7 +231,7 @@ def table(rows: list[dict[str, Any]], title: str) -> str:
 
 
 def by_class(rows: list[dict[str, Any]]) -> str:
-    """The same by class and redshift: medians."""
+    """Print medians by class and redshift."""
     names = list(rows[0]["chi2"])
     lines = ["\nmedian by class and redshift", f"{'':24}{'n':>6}  " + "  ".join(names)]
     edges = [0.0, 0.5, 1.0, 2.0, 2.5, 3.0, 9.0]

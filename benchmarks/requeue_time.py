@@ -1,13 +1,13 @@
-"""From the start of a requeued job's ranks to their first new update, lap by lap.
+"""Time from the start of a requeued job's ranks to their first new step, part by part.
 
     python benchmarks/requeue_time.py [--rounds 5]
 
-A run with the default network is stopped at a checkpoint; then its ranks are started again and again, as the batch
-script does it after a requeue, and killed as soon as they have done an update. The laps are those of the event
-``first_step``, which every attempt writes. What they are compared with is a hand-written script, started in the same
-round, that only does what no trainer can leave out: it imports torch and h5py, joins the group, reads the checkpoint's
-tensors, without verifying them, and gives them to DistributedDataParallel, which imports another second of torch. It
-builds no optimizer, reads no spectra and makes no update.
+A run with the default network is stopped at a checkpoint. Then its ranks are started again and again, as the batch
+script does after a requeue, and killed after their first step. The parts are those of the event ``first_step``, which
+every attempt writes. They are compared with a hand-written script, started in the same round, that does only what no
+trainer can omit: it imports torch and h5py, joins the process group, reads the checkpoint's tensors without verifying
+them, and gives them to DistributedDataParallel, which spends another second on imports. It builds no optimizer, reads
+no spectra and takes no step.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def bare_start_s(checkpoint: Path, world_size: int) -> float:
 
 
 def first_step(run: RunDir, world_size: int) -> dict[str, float]:
-    """Start the ranks, wait for the first update, kill them, and return the laps of rank 0."""
+    """Start the ranks, wait for the first step, kill them, and return the parts of rank 0."""
     known = sum(record.get("event") == "first_step" for record in run.read_metrics("event"))
     processes = start_ranks(["-m", "hpctrain.train", str(run.path)], world_size, quiet=True)
     deadline = time.monotonic() + 120

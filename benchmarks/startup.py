@@ -1,10 +1,10 @@
-"""CPU time of the commands one waits for on a login node, beside a bare Python on the same machine at the same time.
+"""CPU time of interactive commands on a login node, compared with a bare Python on the same machine at the same time.
 
     python benchmarks/startup.py [--rounds 15]
 
-Targets: ``hpc-submit --dry-run`` at most 350 ms, ``hpctrain check`` (without the estimate of memory, which runs in a
-process of its own and is remembered) at most 300 ms. Commands are interleaved, so that a busy machine slows all alike;
-the ratios travel between machines, the milliseconds do not.
+Targets: ``hpc-submit --dry-run`` at most 350 ms, ``hpctrain check`` (without the estimate of memory, which runs in its
+own process and is cached) at most 300 ms. Commands are interleaved, so that other load slows all alike. Ratios can be
+compared between machines, milliseconds cannot.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Time of an update against a loop written by hand: same network, same batches, nothing else done.
+"""Time of a step compared with that of a hand-written loop: same network, same batches, nothing else.
 
     python benchmarks/step_time.py [--rounds 9] [--only tiny-1]
 

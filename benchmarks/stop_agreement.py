@@ -1,8 +1,8 @@
-"""What it costs that all ranks agree on a stop at every update.
+"""What the agreement of all ranks on a stop costs at every step.
 
     python benchmarks/stop_agreement.py [--ranks 2] [--calls 2000]
 
-The sums of an update (5 numbers) are reduced over all ranks anyway, for the logged loss; the agreement makes them 7.
+The sums of a step (5 numbers) are reduced over all ranks anyway, for the logged loss; the agreement makes them 7.
 Timed: building and reducing the vector without and with the two flags, in turn, between processes on this machine.
 """
 

@@ -39,7 +39,7 @@ class Reader(Protocol):
 
 @dataclass(frozen=True)
 class IngestPlan:
-    """All that decides what the output holds.
+    """All options that determine the output.
 
     Parameters
     ----------
@@ -93,12 +93,12 @@ class ReadyRows:
 
 
 def read_guarded(reader: Reader, path: Path, tally: Tally) -> Iterator[SpectraBlock]:
-    """Yield a file's blocks; note, instead of raising, what a damaged or foreign file makes the libraries say."""
+    """Yield a file's blocks; record errors that a damaged or foreign file causes, instead of raising them."""
     blocks = reader.read(path, tally)
     while True:
         try:
             with warnings.catch_warnings():
-                # astropy remarks on headers by the thousand, and only warns of a file that was cut off.
+                # astropy warns about headers by the thousand, and only warns about a truncated file.
                 warnings.simplefilter("ignore")
                 warnings.filterwarnings("error", message=".*truncated.*")
                 block = next(blocks, None)
@@ -195,7 +195,7 @@ def process_all(plan: IngestPlan, wavelength_aa: np.ndarray) -> Iterator[tuple[i
         try:
             for chunk in chunks:
                 pending.append((chunk, pool.submit(_process_files, [plan.paths[index] for index in chunk])))
-                # Bounded: a slow disk for the output must not fill the memory.
+                # Bounded, so that a slow output disk does not fill the memory.
                 if len(pending) > 2 * plan.workers:
                     yield from _unpack(*pending.popleft(), plan)
             while pending:

@@ -1,4 +1,4 @@
-"""Redshifts from tables of their own, joined to spectra by TARGETID.
+"""Redshifts from separate tables, joined to spectra by TARGETID.
 
 Read are redrock (``redrock-*.fits``, HDU REDSHIFTS), its elder ``zbest-*.fits`` (HDU ZBEST), redshift catalogues
 (``zall-pix-*``, ``zcat-*``, ``zpix-*``: HDU ZCATALOG) and quasar catalogues (``QSO_cat_*``: HDU QSO_CAT).
@@ -23,7 +23,7 @@ FILE_NAMES = tuple(
 """Names that a folder given as ``--redshifts`` is searched for."""
 
 LOWEST_REDSHIFT = -0.5
-"""Nothing falls towards us so fast: values below are the -1 and -9999 that catalogues hold for 'none'."""
+"""Smallest physical redshift: lower values are the -1 and -9999 that catalogues use for 'none'."""
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""Resampling of spectra that conserves flux and carries the variance along.
+"""Resamples spectra, conserving flux and propagating the variance.
 
 A pixel holds the mean flux density over its width, so an output pixel is the mean of the input pixels weighted with the
 lengths O[i, j] in which output pixel i and input pixel j overlap. O depends on the two grids only: it is built once per
@@ -72,7 +72,7 @@ class Resampler:
     wavelength_in, wavelength_out : array_like, shape (L,) and (M,)
         Pixel centres [AA], strictly increasing.
     convention : {"per_pixel", "conserve"}
-        What the output ivar means; see the module's text.
+        Convention of the output ivar; see the module's text.
     min_coverage : float
         An output pixel of whose width a smaller part is covered by good input pixels gets ivar 0.
 

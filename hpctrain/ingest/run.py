@@ -1,6 +1,6 @@
-"""The way from many survey files to one HDF5 file: read, select, resample, write, count.
+"""Converts many survey files into one HDF5 file: read, select, resample, write, count.
 
-A file that breaks is reported with its reason and the others go on.
+A broken file is reported with its reason, and reading continues with the others.
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ class SdssReader:
         Raises
         ------
         DataError
-            The file is no such spectrum; the message says what is missing.
+            The file is not an SDSS spectrum; the message says what is missing.
         """
         hdus = read_hdus(read_bytes(path), limit=3)
         if len(hdus) < 2 or not hdus[1].is_table:
@@ -90,7 +90,7 @@ class SdssReader:
         is_sky = (zwarn >= 0 and bool(zwarn & ZWARN_SKY)) or target_type == b"SKY"
         reason = ""
         if is_sky:
-            # The pipeline fits a class and a redshift to the noise of a sky fibre; they mean nothing.
+            # The pipeline fits class and redshift to the noise of a sky fibre; they are meaningless.
             spectype, redshift, reason = b"SKY", np.nan, "sky fibre"
         elif zwarn >= 0 and zwarn & (ZWARN_UNPLUGGED | ZWARN_NODATA):
             reason = "bad fibre (ZWARNING UNPLUGGED or NODATA)"
@@ -114,7 +114,7 @@ class SdssReader:
 
 
 def lattice_wavelength(loglam: np.ndarray) -> np.ndarray:
-    """Return the wavelengths [AA] of SDSS pixels, freed of float32 rounding where they lie on the common lattice.
+    """Return the wavelengths [AA] of SDSS pixels, without float32 rounding if they lie on the common lattice.
 
     Parameters
     ----------

@@ -14,20 +14,20 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 NUM_FREQUENCIES = 4
-"""Sine and cosine pairs that tell the filters where in the rest frame a pixel lies."""
+"""Number of sine and cosine pairs that encode the rest-frame wavelength of a pixel."""
 
 NUM_BINS = 128
 """Rest-frame bins whose means the perceptron sees beside the features of the convolutions."""
 
 LOG_VARIANCE_LIMIT = 15.0
-"""Latent log variances are bounded softly to this; posteriors of bright objects are narrow, never this narrow."""
+"""Latent log variances are bounded softly to plus or minus this; posteriors of bright objects are never so narrow."""
 
 INITIAL_LOG_VARIANCE = -4.0
 """Start nearly deterministic: with unit noise on the latents the decoder first learns to ignore them."""
 
 
 class MaskedInstanceNorm(nn.Module):
-    """Instance normalisation whose mean and variance are those of the valid pixels.
+    """Instance normalisation with mean and variance of the valid pixels.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ class MaskedInstanceNorm(nn.Module):
 
 
 class ConvBlock(nn.Module):
-    """Convolution, masked instance norm, PReLU, and a max pooling of the kernel's size that passes masked pixels over.
+    """Convolution, masked instance norm, PReLU, and a max pooling of the kernel's size that skips masked pixels.
 
     Parameters
     ----------
@@ -103,8 +103,8 @@ class SpectrumEncoder(nn.Module):
 
     References
     ----------
-    .. [1] Melchior et al. 2023, AJ 166, 74, arXiv:2211.07890: the architecture. Here it also sees the weights, knows
-       the redshift and skips masked pixels.
+    .. [1] Melchior et al. 2023, AJ 166, 74, arXiv:2211.07890: the architecture. Here the encoder also gets weights and
+       redshift, and skips masked pixels.
     .. [2] Liu et al. 2018, arXiv:1807.03247: coordinates as input channels.
     """
 
@@ -145,7 +145,7 @@ class SpectrumEncoder(nn.Module):
         Parameters
         ----------
         flux, ivar : Tensor, shape (N, L), float32
-            Normalised flux and its inverse variance; what stands in pixels that are not visible is never used.
+            Normalised flux and its inverse variance; values of pixels that are not visible are never used.
         visible : Tensor, shape (N, L), bool
             Pixels the network may see.
         phase : Tensor, shape (N, L), float32
@@ -180,9 +180,9 @@ class SpectrumEncoder(nn.Module):
 def spectrum_channels(flux: Tensor, ivar: Tensor, visible: Tensor) -> Tensor:
     """Compress flux and weight of the visible pixels into three well-scaled channels.
 
-    The flux is drawn towards 1, the mean of normalised spectra, by a Wiener factor, so that noise fades out as the
-    weight does and a masked pixel (exactly 0) is the limit of a useless one; arcsinh keeps cosmic rays and bright
-    lines within the range of float16.
+    A Wiener factor shrinks the flux towards 1, the mean of normalised spectra, so that noise vanishes with the weight,
+    and a masked pixel (exactly 0) is the limit of a noisy one. arcsinh keeps cosmic rays and bright lines within the
+    range of float16.
 
     Parameters
     ----------

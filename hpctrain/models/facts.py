@@ -1,4 +1,4 @@
-"""What a network must know about the spectra before it can be built: their grid and the redshifts they span.
+"""Facts about the spectra that are needed to build a network: their grid and their range of redshifts.
 
 The shape of every weight is a function of the model section and these facts alone, so a checkpoint, an estimate of
 memory without data and a fine-tuning run agree on it.
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from hpctrain.spectra.hdf5 import SpectraSet
 
 LOWEST_REDSHIFT = -0.5
-"""Nothing on the sky is bluer; values below (such as -1 for "no fit") are failed redshifts."""
+"""Smallest physical redshift; lower values (such as -1 for "no fit") are failed fits."""
 
 _PROBE_ROWS = 256
-"""Rows whose own wavelengths are read where a set has no common grid."""
+"""Number of rows whose wavelengths are read if a set has no common grid."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class DataFacts:
     redshift_min, redshift_max : float
         Range of the redshifts.
     wavelength_middle_aa : float, optional
-        Wavelength of pixel ``L // 2``: tells a linear grid from a logarithmic one of the same range.
+        Wavelength of pixel ``L // 2``: distinguishes a linear from a logarithmic grid of the same range.
     """
 
     num_pixels: int
@@ -96,15 +96,15 @@ class DataFacts:
         return cls(**{**values, "wavelength_aa": (float(first), float(last))})
 
     def grid_difference(self, spectra: SpectraSet) -> str | None:
-        """Say how the grid of `spectra` differs from the one the network was built for; None when it is the same.
+        """Return how the grid of `spectra` differs from that of the network; None if it is the same.
 
-        The encoder's filters have the width of a pixel, so spectra on another grid would be read without an error
-        and understood wrongly. Ends and middle must agree to a tenth of a pixel.
+        The encoder's filters have the width of a pixel, so spectra on another grid would silently give wrong results.
+        Ends and middle must agree to a tenth of a pixel.
         """
         if spectra.num_pixels != self.num_pixels:
             return f"{spectra.num_pixels} pixels, the model has {self.num_pixels}"
         if self.wavelength_middle_aa is None:
-            return None  # the model was trained on rows with grids of their own
+            return None  # the model was trained on rows with different grids
         if spectra.wavelength_aa is None:
             return "every row has a grid of its own, the model has one for all"
         ours = (*self.wavelength_aa, self.wavelength_middle_aa)

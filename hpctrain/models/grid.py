@@ -1,4 +1,4 @@
-"""The rest-frame grid, and the way from it to the observed pixels: redshift and linear interpolation.
+"""The rest-frame grid, and its interpolation to the observed pixels by redshift.
 
 Legend: N spectra, L observed pixels, R rest-frame pixels.
 """
@@ -18,8 +18,8 @@ from hpctrain.models.facts import DataFacts
 class RestGrid:
     """A logarithmic rest-frame wavelength grid.
 
-    On a logarithmic grid a redshift is a shift and the place of any wavelength is arithmetic, so resampling needs no
-    search and costs two gathers.
+    On a logarithmic grid a redshift is a shift, and the position of a wavelength is computed directly, so resampling
+    needs no search.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ class RestGrid:
     def for_data(
         cls, facts: DataFacts, range_aa: tuple[float, float] | None = None, num_pixels: int | None = None
     ) -> RestGrid:
-        """Size the grid from what the data reach.
+        """Choose the grid from the range of the data.
 
         Parameters
         ----------

@@ -72,17 +72,17 @@ class SpectralVAE(nn.Module):
         )
 
     def enable_gradient_checkpointing(self) -> None:
-        """Recompute the convolutions in the backward pass instead of keeping what they put out."""
+        """Recompute the convolutions in the backward pass instead of keeping their outputs."""
         self.encoder.gradient_checkpointing = True
 
     def beta_at(self, step: int) -> float:
-        """Weight of the KL term at an update: rises linearly from 0 to ``model.beta`` over its warm-up."""
+        """Return the weight of the KL term at a step: it rises linearly from 0 to ``model.beta`` during its warm-up."""
         if self.beta_warmup_steps == 0:
             return self.beta
         return self.beta * min(1.0, step / self.beta_warmup_steps)
 
     def forward(self, batch: SpectraBatch, step: int = 0) -> dict[str, Tensor]:
-        """Return the sums the loss is made of.
+        """Return the sums that make up the loss.
 
         The negative evidence lower bound of a Gaussian likelihood with known variances is, up to a constant,
         ``0.5 sum ivar (flux - reconstruction)^2 + KL(q(latents) || N(0, 1))``. Sums rather than means are returned,
@@ -93,7 +93,7 @@ class SpectralVAE(nn.Module):
         batch : SpectraBatch
             Normalised spectra. Rows without a valid pixel (padding, rejected) add exactly 0 to every sum.
         step : int
-            Update, for the warm-up of beta.
+            Step, for the warm-up of beta.
 
         Returns
         -------
@@ -107,7 +107,7 @@ class SpectralVAE(nn.Module):
         reconstruction = self._decode(latents, position)
         with torch.autocast(mean.device.type, enabled=False):
             valid = (batch.ivar > 0) & self.grid.covers(position)
-            # Weighted before it is squared: a masked or hopeless pixel may hold 1e30, whose square is infinite.
+            # Multiply by the weight before squaring: a masked pixel may hold 1e30, whose square is infinite.
             weight = torch.where(valid, batch.ivar, 0).float().sqrt()
             residual = (torch.where(valid, batch.flux, 0).float() - reconstruction) * weight
             chi2_sum = residual.square().sum()
@@ -129,7 +129,7 @@ class SpectralVAE(nn.Module):
         Returns
         -------
         dict of float
-            ``loss`` per valid pixel; ``chi2`` per valid pixel, 1 for a perfect model and honest ivar; ``kl`` per
+            ``loss`` per valid pixel; ``chi2`` per valid pixel, 1 for a perfect model and correct ivar; ``kl`` per
             spectrum [nat].
         """
         pixels = max(float(sums["weight_sum"]), 1.0)
@@ -152,7 +152,7 @@ class SpectralVAE(nn.Module):
         reconstruction : Tensor, shape (N, L), float32
             Normalised flux on the pixels of the batch.
         covered : Tensor, shape (N, L), bool
-            Pixels on the rest grid; elsewhere the reconstruction means nothing.
+            Pixels on the rest grid; elsewhere the reconstruction is undefined.
         """
         return self.describe(batch)[1:]
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 FORMAT = "hpctrain-model"
 FORMAT_VERSION = 1
-"""Raised when an older reader would misunderstand the file."""
+"""Increased when an older reader would misunderstand the file."""
 
 WEIGHTS = "model.safetensors"
 CARD = "model.json"

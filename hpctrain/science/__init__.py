@@ -1,1 +1,1 @@
-"""Numbers a scientist asks for: goodness of fit, anomaly scores, classical baselines, and catalogues of latents."""
+"""Scientific results: goodness of fit, anomaly scores, classical baselines, and catalogues of latent vectors."""

@@ -1,30 +1,30 @@
-"""How unusual an object is, from its place among the latents."""
+"""Anomaly scores: how unusual the latent vector of an object is."""
 
 from __future__ import annotations
 
 import numpy as np
 
 MIN_OBJECTS = 2
-"""A forest needs something to separate an object from."""
+"""Smallest number of objects for an Isolation Forest."""
 
 
 def isolation_scores(latents: np.ndarray, seed: int, num_trees: int = 200) -> np.ndarray:
-    """Score objects by how few random cuts isolate them.
+    """Score objects by the number of random cuts that isolate them.
 
     Parameters
     ----------
     latents : ndarray, shape (N, S), float32
         Latent means; rows that are not finite (rejected spectra) are left out of the forest.
     seed : int
-        Of the forest: the same latents and seed give the same scores.
+        Seed of the forest: the same latents and seed give the same scores.
     num_trees : int
         Trees of the forest.
 
     Returns
     -------
     ndarray, shape (N,), float32
-        scikit-learn's ``decision_function``: negative for an anomaly, the more the stranger; NaN in rows that are
-        not finite, or all rows when fewer than two are left.
+        scikit-learn's ``decision_function``: negative for an anomaly, lower for a more unusual object; NaN in rows that
+        are not finite, or in all rows if fewer than two are finite.
 
     References
     ----------

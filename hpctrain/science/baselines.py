@@ -1,4 +1,4 @@
-"""Plain reconstructions to compare a network with: the mean spectrum and weighted PCA, both in the rest frame.
+"""Baselines to compare a network with: the mean spectrum and weighted PCA, both in the rest frame.
 
 N spectra, L observed pixels, R rest-frame pixels, K components. Both see the same normalised batches, weights and rest
 grid as the network, and are redshifted onto the observed pixels by the same interpolation.
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class RestFrame(Protocol):
-    """What is needed of :class:`hpctrain.models.grid.RestGrid`."""
+    """The part of :class:`hpctrain.models.grid.RestGrid` that the baselines use."""
 
     num_pixels: int
 
@@ -125,7 +125,7 @@ class WeightedPCA:
     def reconstruct(self, batch: SpectraBatch) -> tuple[Tensor, Tensor]:
         """Fit the scores to each spectrum's own pixels and return the fit.
 
-        This favours PCA: its scores minimise the chi-square they are judged by, a network has to guess its latents.
+        This favours PCA: its scores minimise the chi-square by which they are judged; a network's encoder does not.
 
         Returns
         -------

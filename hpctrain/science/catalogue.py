@@ -1,4 +1,4 @@
-"""The catalogue that spectra become: its columns, and why an object has latents or has none. No torch."""
+"""Columns of a catalogue, and the codes for why a spectrum was not encoded. Imports no torch."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ STATUS = {
     REJECTED: "no normalisation window with enough signal",
     OUTSIDE: "no valid pixel within the model's rest-frame range",
 }
-"""Why an object has latents, or has none: values of the column STATUS."""
+"""Values of the column STATUS: encoded, or why not."""
 
 COLUMNS = {
     "target_id": ("int64", "", "identifier of the object"),
@@ -35,11 +35,11 @@ COLUMNS = {
 """Name to dtype, unit, meaning; the upper-case names are those of the ARD data dictionary."""
 
 SURVEY_PREFIX = "survey_"
-"""Beginning of the names of :func:`survey_columns`, which sets them apart from what the network computed."""
+"""Prefix of the names of :func:`survey_columns`, to distinguish them from columns computed by the network."""
 
 
 def survey_columns(file: h5py.File, rows: np.ndarray) -> dict[str, np.ndarray]:
-    """Return what the survey says of some objects of a catalogue: plate, MJD, fibre, RA, Dec, class and the like.
+    """Return the survey's columns for some objects of a catalogue: plate, MJD, fibre, RA, Dec, class and so on.
 
     Parameters
     ----------

@@ -17,14 +17,14 @@ def reduced_chi2(flux: Tensor, reconstruction: Tensor, ivar: Tensor, covered: Te
     flux, reconstruction : Tensor, shape (N, L)
         Data and model, in one unit.
     ivar : Tensor, shape (N, L)
-        Inverse variance of `flux`; 0 masks the pixel, whatever stands in `flux`.
+        Inverse variance of `flux`; 0 masks the pixel, whatever the value of `flux`.
     covered : Tensor, shape (N, L), bool, optional
         Pixels the model reaches; none means all.
 
     Returns
     -------
     Tensor, shape (N,), float32
-        1 on average for a true model and honest `ivar`; NaN where no pixel is valid.
+        1 on average for a perfect model and correct `ivar`; NaN where no pixel is valid.
 
     Examples
     --------

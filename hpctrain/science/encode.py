@@ -1,4 +1,4 @@
-"""From spectra to a catalogue: latents, goodness of reconstruction and anomaly score of every object.
+"""Encodes spectra into a catalogue: latent vector, reconstruction error (χ²) and anomaly score of every object.
 
 N spectra, L pixels, S latents. Spectra are streamed: only latents and a few numbers per object are kept in memory.
 """
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class EncodeSummary:
-    """What became of the spectra.
+    """Counts and columns of a written catalogue.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ def encode_to_file(
     device : str or torch.device
         Where the model is.
     reader_threads : int
-        Threads that read ahead.
+        Threads that prefetch.
     on_batch : callable, optional
         Called with the number of objects done so far.
 
@@ -133,7 +133,7 @@ def encode_to_file(
             on_batch(start)
     table.setdefault("LATENT_VEC", np.empty((0, 0), dtype=np.float16))
     seed = int(card.get("seed", 0))
-    # From the stored half precision, so that whoever reads the file can compute the same scores.
+    # From the stored half precision, so that readers of the file can compute the same scores.
     table["ANOMALY_SCORE"] = isolation_scores(table["LATENT_VEC"].astype(np.float32), seed)
     attributes = _attributes(card, spectra, seed)
     copied = _write(Path(out), table, attributes, _other_columns(spectra, rows, set(table)))
@@ -214,7 +214,7 @@ def _other_columns(spectra: SpectraSet, rows: np.ndarray, taken: set[str]) -> It
 
 
 def _is_column(dataset: Any, length: int) -> bool:
-    """Tell one value per spectrum, of a kind that a catalogue can hold, from anything else in the file."""
+    """Return whether a dataset has one value per spectrum, of a type that a catalogue can hold."""
     if not isinstance(dataset, h5py.Dataset) or dataset.shape != (length,):
         return False
     return dataset.dtype.kind in "biufS" or h5py.check_string_dtype(dataset.dtype) is not None

@@ -119,7 +119,7 @@ class BandCache:
                     mine.append((band, self._bands[band]))
             futures = [self._bands[band] for band in bands]
             while self._num_bytes > self.max_bytes and self._bands:
-                (reader, _), _ = self._bands.popitem(last=False)  # who holds it still has it
+                (reader, _), _ = self._bands.popitem(last=False)  # a caller that holds it can still use it
                 self._num_bytes -= reader.band_bytes
         return futures, mine
 
