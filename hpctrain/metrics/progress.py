@@ -238,7 +238,9 @@ def _made_room(fields: dict[str, Any]) -> str:
 
 def _resumed(record: dict[str, Any], fields: dict[str, Any]) -> str:
     lost = fields.get("steps_lost") or 0
-    return f"resumed from {fields.get('checkpoint', 'a checkpoint')}" + (f"; {lost} steps are done again" if lost else "")
+    return f"resumed from {fields.get('checkpoint', 'a checkpoint')}" + (
+        f"; {lost} steps are done again" if lost else ""
+    )
 
 
 def _data(record: dict[str, Any], fields: dict[str, Any]) -> str:
@@ -258,7 +260,8 @@ def _bad_pixels(record: dict[str, Any], fields: dict[str, Any]) -> str:
         )
     if fields.get("num_empty_spectra"):
         parts.append(f"{fields['num_empty_spectra']} spectra are fully masked and do not contribute to the loss")
-    return f"up to step {record['step']}, of {fields.get('num_spectra', '?')} spectra read (again in each epoch): {'; '.join(parts)}"
+    read = f"{fields.get('num_spectra', '?')} spectra read (again in each epoch)"
+    return f"up to step {record['step']}, of {read}: {'; '.join(parts)}"
 
 
 def _staged(record: dict[str, Any], fields: dict[str, Any]) -> str:

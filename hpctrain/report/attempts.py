@@ -10,10 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hpctrain.metrics.read import History
-
-STALE_BEATS = 6.0
-"""Heartbeats missed after which a run without a final record counts as lost."""
-
+from hpctrain.states import SILENT_BEATS
 
 NO_FINAL_RECORD = "ended without a final record (killed, or its node was lost)"
 
@@ -201,7 +198,7 @@ def _signal_text(exit_code: int) -> str:
 def _mark_if_running(attempt: Attempt, heartbeats: list[dict[str, Any]], now: float) -> None:
     for beat in heartbeats:
         age_s = now - float(beat.get("time") or 0)
-        alive = age_s < STALE_BEATS * float(beat.get("interval_s") or 10.0)
+        alive = age_s < SILENT_BEATS * float(beat.get("interval_s") or 10.0)
         if (
             alive
             and beat.get("state") not in ("finished", "stopped", "failed")

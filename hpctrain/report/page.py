@@ -75,6 +75,7 @@ def render_page(facts: RunFacts) -> str:
         name=escape(name),
         run_id=escape(facts.run.run_id),
         state=state,
+        state_css=state.replace(" ", "-"),
         description=_description(facts),
         sentence=_with_code(sentence(facts)),
         navigation="".join(f'<a href="#{key}">{escape(title)}</a>' for key, title, body in sections if body),

@@ -13,6 +13,7 @@ from hpctrain.report.caveats import cut
 from hpctrain.report.gather import RunFacts
 from hpctrain.report.latents import chi2_of
 from hpctrain.report.scale import grouped
+from hpctrain.states import CANCELLED, FAILED, FINISHED, LOST, NOT_SUBMITTED, PENDING, REQUEUED, RUNNING, STOPPED
 
 EXIT_REQUEUE = 75
 DASH = "–"
@@ -38,44 +39,46 @@ class KeyNumber:
 
 
 def state_of(facts: RunFacts) -> str:
-    """Return ``submitted``, ``running``, ``waiting``, ``finished``, ``failed``, ``diverged`` or ``stopped``."""
+    """Return one of the words of :mod:`hpctrain.states`."""
     if not facts.attempts:
-        return "submitted"
+        return PENDING if facts.job else NOT_SUBMITTED
     last = facts.attempts[-1]
-    if last.outcome in ("stopped", "killed") and last.followed == "requeued":
-        return "waiting"
-    if last.outcome == "stopped":
-        return "waiting" if last.exit_code == EXIT_REQUEUE and not last.followed else "stopped"
-    if last.outcome == "killed":
-        return "stopped" if last.followed else "lost"
-    return last.outcome
+    if last.outcome in ("stopped", "killed"):
+        if last.followed == "requeued":
+            return REQUEUED
+        if last.followed:
+            return CANCELLED if last.followed == "terminated" else STOPPED
+        if last.outcome == "killed":
+            return LOST
+        return REQUEUED if last.exit_code == EXIT_REQUEUE else STOPPED
+    return {"running": RUNNING, "finished": FINISHED}.get(last.outcome, FAILED)
 
 
 def sentence(facts: RunFacts) -> str:
     """Return the result in one sentence or two."""
     state, step, total = state_of(facts), grouped(facts.step), grouped(facts.total_steps)
-    if state == "submitted":
+    if state in (PENDING, NOT_SUBMITTED):
         return "No attempt has started yet: the job is queued, or nobody started it."
     last = facts.attempts[-1]
     of = f"step {step} of {total}" if facts.total_steps else f"step {step}"
-    if state == "finished":
+    if state == FINISHED:
         attempts = "one attempt" if len(facts.attempts) == 1 else f"{len(facts.attempts)} attempts"
         early = ", stopped early," if facts.history.last("early_stopped") else ""
         text = f"{step} steps{early} in {attempts} and {format_duration(running_seconds(facts.attempts))}."
         return f"{text} {_fit(facts)}".strip()
-    if state == "running":
+    if state == RUNNING:
         return f"At {of}{_time_left(facts)}. {_fit(facts)}".strip()
-    if state == "waiting":
+    if state == REQUEUED:
         saved = ", saved," if last.outcome == "stopped" else ""
         return f"Stopped at {of} ({cut(last.cause)}){saved} and queued again. {_fit(facts)}".strip()
-    if state == "stopped":
+    if state in (STOPPED, CANCELLED):
         return f"Stopped at {of} ({cut(last.cause)}), {FOLLOWED.get(last.followed, 'not requeued')}; it can be resumed."
-    if state == "lost":
+    if state == LOST:
         return (
             f"Lost: no heartbeat since {of}, and the last attempt ended without a final record (killed, or its node "
             "was lost). It can be resumed."
         )
-    if state == "diverged":
+    if last.outcome == "diverged":
         return f"The loss or a gradient was not finite at {of}."
     return f"Failed at {of}: {cut(last.cause)} (`hpctrain logs` shows the whole message)"
 

@@ -62,5 +62,5 @@ def survey_columns(file: h5py.File, rows: np.ndarray) -> dict[str, np.ndarray]:
         values = column[()][rows]
         if values.dtype.kind == "O":
             values = np.array([value.decode() if isinstance(value, bytes) else str(value) for value in values])
-        found[f"{SURVEY_PREFIX}{name}"] = values
+        found[f"{SURVEY_PREFIX}{name}"] = values.astype(values.dtype.str)  # without h5py's remarks on the type
     return found

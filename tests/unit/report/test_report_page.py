@@ -161,7 +161,7 @@ def test_a_submitted_run_has_a_page(run):
     page = page_of(run)
     assert "No attempt has started yet" in page.text
     assert "Nothing has been recorded yet." in page.text
-    assert "submitted" in page.text
+    assert "pending" in page.text
 
 
 def test_an_empty_directory_with_a_profile_has_a_page(tmp_path):
