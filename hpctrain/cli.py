@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 from hpctrain import __version__
 from hpctrain.errors import EXIT_BUG, HpctrainError
+from hpctrain.terminal import guarded_terminal, printable
 
 COMMANDS = {
     "init": "copy a shipped profile, site file or job script into the current folder, to start from",
@@ -77,11 +78,12 @@ def run_command(name: str, arguments: Sequence[str], prog: str | None = None) ->
     """Run one command and return its exit code; a user's mistake never shows a traceback."""
     try:
         options = command_parser(name, prog).parse_args(arguments)
-        code: int = options.run(options)
+        with guarded_terminal():
+            code: int = options.run(options)
         sys.stdout.flush()
         return code
     except HpctrainError as error:
-        print(error, file=sys.stderr)
+        print(printable(str(error)), file=sys.stderr)
         if error.exit_code == EXIT_BUG:
             raise
         return error.exit_code

@@ -14,6 +14,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from hpctrain.errors import Problem, ProfileError
+from hpctrain.terminal import printable, raw
 
 if TYPE_CHECKING:
     from hpctrain.profile.check import Findings
@@ -60,14 +61,14 @@ def run(args: argparse.Namespace) -> int:
 def print_findings(findings: Findings, strict: bool = False) -> None:
     """Print problems and warnings to stderr, and to stdout what the run will be if there is no problem."""
     if findings.problems:
-        print(ProfileError(findings.source, findings.problems), file=sys.stderr)
+        print(printable(str(ProfileError(findings.source, findings.problems))), file=sys.stderr)
     if findings.warnings:
         count = "1 warning" if len(findings.warnings) == 1 else f"{len(findings.warnings)} warnings"
-        print(_coloured(f"{findings.source}: {count}", _YELLOW, sys.stderr), file=sys.stderr)
+        print(_coloured(f"{findings.source}: {count}", _YELLOW, sys.stderr), file=raw(sys.stderr))
         for warning in findings.warnings:
             print(f"  {warning}", file=sys.stderr)
     if findings.profile is not None and not findings.problems and not (strict and findings.warnings):
-        print(_coloured(f"{findings.source}: good", _GREEN, sys.stdout))
+        print(_coloured(f"{findings.source}: good", _GREEN, sys.stdout), file=raw(sys.stdout))
         for line in summary(findings):
             print(f"  {line}")
 
@@ -166,4 +167,4 @@ def _problem_as_json(problem: Problem, source: str) -> dict[str, Any]:
 
 def _coloured(text: str, colour: str, stream: Any) -> str:
     plain = "NO_COLOR" in os.environ or not stream.isatty()
-    return text if plain else f"{colour}{text}{_PLAIN}"
+    return text if plain else f"{colour}{printable(text)}{_PLAIN}"

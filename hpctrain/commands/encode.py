@@ -10,6 +10,7 @@ larger than memory.
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from hpctrain.commands.argument_types import positive
 from hpctrain.errors import Problem, ProfileError
+from hpctrain.terminal import console
 
 if TYPE_CHECKING:
     import numpy as np
@@ -145,11 +147,10 @@ def _side(spectra: SpectraSet, card: dict[str, Any], side: str) -> np.ndarray:
 @contextmanager
 def _progress(total: int) -> Iterator[Any]:
     """Show a bar on a terminal and nothing elsewhere; yields a function of the number of spectra done."""
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    console = Console(stderr=True)
+    screen = console(sys.stderr)
     columns = (TextColumn("encoding"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
+    with Progress(*columns, console=screen, disable=not screen.is_terminal, transient=True) as bar:
         task = bar.add_task("encoding", total=total)
         yield lambda done: bar.update(task, completed=done)

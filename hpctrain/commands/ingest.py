@@ -13,6 +13,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from hpctrain.commands.argument_types import positive
+from hpctrain.terminal import console
 
 if TYPE_CHECKING:
     from hpctrain.ingest.process import IngestPlan
@@ -202,10 +203,8 @@ def _prefer_coadds(sources: Any) -> None:
 
 
 def _run_with_progress(plan: IngestPlan, run_ingest: Any) -> IngestResult:
-    from rich.console import Console
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
+    screen = console(sys.stderr)
+    if not screen.is_terminal:
         return run_ingest(plan)
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -213,7 +212,7 @@ def _run_with_progress(plan: IngestPlan, run_ingest: Any) -> IngestResult:
     counts = TextColumn(
         "[green]{task.fields[kept]} kept[/] [yellow]{task.fields[dropped]} dropped[/] {task.fields[failed]}"
     )
-    with Progress(*columns, counts, console=console, transient=True) as progress:
+    with Progress(*columns, counts, console=screen, transient=True) as progress:
         task = progress.add_task(f"ingest {plan.survey}", total=len(plan.paths), kept=0, dropped=0, failed="")
 
         def show(_: Any, tally: Any) -> None:

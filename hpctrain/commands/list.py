@@ -9,7 +9,7 @@ from pathlib import Path
 from hpctrain.launch.present import as_json, print_table
 from hpctrain.launch.queue import Queue
 from hpctrain.launch.runs import DEFAULT_RUNS_DIR, all_runs
-from hpctrain.launch.status import describe
+from hpctrain.launch.status import describe_any
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print a line per run."""
     queue = Queue()
-    statuses = [describe(run_dir, queue=queue) for run_dir in all_runs(arguments.runs_dir)[: arguments.last]]
+    statuses = [describe_any(run_dir, queue) for run_dir in all_runs(arguments.runs_dir)[: arguments.last]]
     if arguments.json:
         print(json.dumps([as_json(status) for status in statuses], indent=2))
     elif statuses:

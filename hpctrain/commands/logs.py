@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 
 from hpctrain.commands.status import add_run_argument
-from hpctrain.launch.logs import follow, log_files, show
+from hpctrain.launch.logs import all_files, follow, log_files, show
 from hpctrain.launch.runs import find_run
 
 
@@ -31,7 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
     run_dir = find_run(arguments.run_name, arguments.runs_dir)
     rank = None if arguments.batch else arguments.rank
     if arguments.list:
-        print(*sorted(run_dir.logs.iterdir()), sep="\n")
+        print(*all_files(run_dir), sep="\n")
         return 0
     if arguments.follow:
         follow(run_dir, rank, arguments.lines)

@@ -1,8 +1,8 @@
 """Watch a run: progress, load and temperature of each rank's GPU and board, energy, events.
 
-It reads only the run directory, so the run may be on any node. On a terminal the view is redrawn until Ctrl-C or until
-the run has ended; elsewhere, and with --once, it prints one frame. --sensors needs no run: it prints every sensor of
-this machine, and why others are absent.
+It reads the run directory, so the run may be on any node; it asks the queue only before the first heartbeat. On a
+terminal the view is redrawn until Ctrl-C or until the run has ended; elsewhere, and with --once, it prints one frame.
+--sensors needs no run: it prints every sensor of this machine, and why others are absent.
 
 hpctrain monitor --sensors                         every sensor of this machine
 hpctrain monitor --record my-board.txt             save its sensor files, to look at them elsewhere
@@ -17,11 +17,13 @@ import time
 from pathlib import Path
 
 from hpctrain.errors import Problem, ProfileError
+from hpctrain.launch.queue import Queue
 from hpctrain.launch.runs import DEFAULT_RUNS_DIR, find_run
 from hpctrain.rundir import RunDir
+from hpctrain.states import OVER
 
-_OVER = ("finished", "failed", "cancelled")
-"""States that end the view; a run that was stopped or lost may continue."""
+_ASK_EVERY_S = 10.0
+"""Until the first sign of life the queue is asked no more often than this [s]."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -69,27 +71,28 @@ def _print_sensors(board: Path | None) -> int:
 
 
 def _print_once(directory: RunDir) -> None:
-    from rich.console import Console
-
     from hpctrain.launch.live import draw, read_frame
+    from hpctrain.terminal import console
 
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=120)
-    console.print(draw(read_frame(directory)))
+    screen = console()
+    if not screen.is_terminal:
+        screen = console(width=120)
+    screen.print(draw(read_frame(directory, queue=Queue())))
 
 
 def _watch(directory: RunDir, interval_s: float) -> int:
     from rich.live import Live
 
     from hpctrain.launch.live import draw, read_frame
+    from hpctrain.terminal import console
 
+    queue = Queue(remember_s=_ASK_EVERY_S)
     try:
-        frame = read_frame(directory)
-        with Live(draw(frame), auto_refresh=False) as live:
-            while frame.status.state not in _OVER:
+        frame = read_frame(directory, queue=queue)
+        with Live(draw(frame), auto_refresh=False, console=console()) as live:
+            while frame.status.state not in OVER:
                 time.sleep(interval_s)
-                frame = read_frame(directory)
+                frame = read_frame(directory, queue=queue)
                 live.update(draw(frame), refresh=True)
     except KeyboardInterrupt:
         pass  # Ctrl-C ends the view, not the run

@@ -10,6 +10,8 @@ import argparse
 import dataclasses
 import json
 
+from hpctrain.terminal import console
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``hpctrain platforms``."""
@@ -24,7 +26,6 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps([dataclasses.asdict(platform) for platform in PLATFORMS.values()], indent=2))
         return 0
     from rich.box import SIMPLE_HEAD
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(box=SIMPLE_HEAD)
@@ -50,6 +51,6 @@ def run(args: argparse.Namespace) -> int:
             "{}-{}".format(*platform.batch_size),
             "{}-{}".format(*platform.accumulation),
         )
-    console = Console()
-    console.print(table) if console.is_terminal else Console(width=160).print(table)
+    screen = console()
+    screen.print(table) if screen.is_terminal else console(width=160).print(table)
     return 0

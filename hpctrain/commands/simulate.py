@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from hpctrain.errors import Problem, ProfileError
+from hpctrain.terminal import console
 
 SOURCE = "hpctrain simulate"
 _OPTIONS = ("num_spectra", "num_pixels", "seed", "quasar_fraction", "snr_median")
@@ -65,7 +66,6 @@ def _progress(num_spectra: int) -> Iterator[Callable[[int], None] | None]:
     if not sys.stderr.isatty():
         yield None
         return
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (
@@ -75,6 +75,6 @@ def _progress(num_spectra: int) -> Iterator[Callable[[int], None] | None]:
         TextColumn("spectra"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    with Progress(*columns, console=console(sys.stderr), transient=True) as progress:
         task = progress.add_task("simulating", total=num_spectra)
         yield lambda count: progress.update(task, advance=count)

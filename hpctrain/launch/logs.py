@@ -2,23 +2,39 @@
 
 from __future__ import annotations
 
+import codecs
+import os
+import re
 import sys
 import time
 from collections import deque
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from hpctrain.errors import Problem, ProfileError
+from hpctrain.files import LONGEST_LINE_BYTES, open_regular
 from hpctrain.launch.status import describe
 from hpctrain.rundir import RunDir
 
 _POLL_S = 0.5
+_MOST_BYTES = 1 << 24
+"""Bytes of a growing log that are printed at a time."""
 _STATUS_EVERY_POLLS = 10
 
 
 def log_files(run: RunDir, rank: int | None) -> list[Path]:
     """Return the logs of one rank (None: of the batch script), oldest attempt first."""
-    pattern = "job-*-batch.log" if rank is None else f"job-*-rank-{rank:04d}.log"
-    return sorted(run.logs.glob(pattern), key=_begun)
+    pattern = re.compile(r"job-.*-batch\.log" if rank is None else rf"job-.*-rank-{rank:04d}\.log")
+    return sorted((path for path in all_files(run) if pattern.fullmatch(path.name)), key=_begun)
+
+
+def all_files(run: RunDir) -> list[Path]:
+    """Return all files in ``logs/``, by name; none where the folder cannot be read."""
+    try:
+        return sorted(run.logs.iterdir())
+    except OSError:
+        return []
 
 
 def show(run: RunDir, files: list[Path], attempt: int | None, num_lines: int | None) -> None:
@@ -27,15 +43,19 @@ def show(run: RunDir, files: list[Path], attempt: int | None, num_lines: int | N
     Raises
     ------
     ProfileError
-        There is no such log.
+        There is no such log, or it cannot be read.
     """
     if not files or (attempt is not None and not 1 <= attempt <= len(files)):
-        found = f"there are {len(files)} attempts" if files else f"no rank has written yet ({run.logs})"
+        if files:
+            found = f"there are logs of {len(files)} attempts"
+        elif others := [path.name for path in all_files(run) if path.name.startswith("job-")]:
+            found = f"there are only {', '.join(others[:8])}{' ...' if len(others) > 8 else ''}"
+        else:
+            found = f"no rank has written yet ({run.logs})"
         raise ProfileError("command line", [Problem("logs", f"no such log: {found}; state: {describe(run).state}")])
     path = files[-1] if attempt is None else files[attempt - 1]
-    with open(path, encoding="utf-8", errors="replace") as stream:
-        for line in stream if num_lines is None else deque(stream, maxlen=num_lines):
-            sys.stdout.write(line)
+    for piece in _pieces(path, 0 if num_lines is None else _start(path, num_lines)):
+        sys.stdout.write(piece)
 
 
 def follow(run: RunDir, rank: int | None, num_lines: int | None) -> None:
@@ -68,23 +88,42 @@ def _begun(path: Path) -> tuple[float, int]:
     job, _, rest = path.name.partition(".")  # job-123_4.2-rank-0000.log
     restart = rest.partition("-")[0]
     first = path.with_name(f"{job}.0{rest.removeprefix(restart)}")
-    written = (first if first.exists() else path).stat().st_mtime
-    return written, int(restart) if restart.isdigit() else 0
+    written = os.lstat(first if os.path.lexists(first) else path).st_mtime
+    return written, int(restart) if restart.isdecimal() else 0
 
 
 def _start(path: Path, num_lines: int | None) -> int:
-    """Where the last `num_lines` lines begin [byte]."""
+    """Return where the last `num_lines` lines begin [byte]."""
     if num_lines is None:
         return 0
-    with open(path, "rb") as stream:
-        lines = deque(stream, maxlen=num_lines)
-        return stream.tell() - sum(map(len, lines))
+    with _opened(path) as stream:
+        ends = deque([0], maxlen=max(0, num_lines) + 1)  # of lines; memory does not grow with the file
+        while line := stream.readline(LONGEST_LINE_BYTES):
+            ends.append(ends[-1] + len(line))
+        return ends[0]
+
+
+def _opened(path: Path) -> BinaryIO:
+    try:
+        return os.fdopen(open_regular(path), "rb")
+    except OSError as error:
+        raise ProfileError("command line", [Problem(str(path), f"cannot be read: {error.strerror}")]) from None
+
+
+def _pieces(path: Path, position: int) -> Iterator[str]:
+    """Yield the text of a file from a position on, in pieces; a character is never cut in two."""
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    with _opened(path) as stream:
+        stream.seek(position)
+        while piece := stream.read(LONGEST_LINE_BYTES):
+            yield decoder.decode(piece)
+    yield decoder.decode(b"", final=True)
 
 
 def _print_from(path: Path, position: int) -> int:
-    with open(path, "rb") as stream:
+    with _opened(path) as stream:
         stream.seek(position)
-        text = stream.read()
+        text = stream.read(_MOST_BYTES)
     sys.stdout.write(text.decode("utf-8", "replace"))
     sys.stdout.flush()
     return position + len(text)

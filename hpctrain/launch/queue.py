@@ -6,6 +6,7 @@ formats that have kept their meaning over the versions are read (``-o``, ``key=v
 
 from __future__ import annotations
 
+import math
 import re
 import shutil
 import subprocess
@@ -51,14 +52,22 @@ class QueueAnswer:
 
 
 _UNREACHABLE = "Unable to contact slurm controller"
-_LEAVE_ALONE_S = 30.0
+_DO_NOT_ASK_S = 30.0
 
 
 class Queue:
-    """The three to ask, remembering for a while that the controller does not answer: each try costs nine seconds."""
+    """squeue, scontrol and sacct; that the controller does not answer is remembered: each try costs nine seconds.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    remember_s : float
+        The answer for a job is given again for so long without asking [s].
+    """
+
+    def __init__(self, remember_s: float = 0.0) -> None:
         self._ask_again_at = 0.0
+        self._remember_s = remember_s
+        self._answers: dict[tuple[str, str], tuple[float, tuple[QueueAnswer | None, list[str]]]] = {}
 
     def ask(self, job_id: str, name: str) -> tuple[QueueAnswer | None, list[str]]:
         """Ask the three in turn.
@@ -75,8 +84,15 @@ class Queue:
         answer : QueueAnswer or None
             None if nobody knows the job.
         silent : list of str
-            Why those that were asked before had nothing to say.
+            Why those that were asked before could not answer.
         """
+        asked_at, answer = self._answers.get((job_id, name), (-math.inf, (None, [])))
+        if time.monotonic() - asked_at >= self._remember_s:
+            answer = self._ask(job_id, name)
+            self._answers[job_id, name] = time.monotonic(), answer
+        return answer
+
+    def _ask(self, job_id: str, name: str) -> tuple[QueueAnswer | None, list[str]]:
         silent: list[str] = []
         for source, question in (("squeue", _squeue), ("scontrol", _scontrol), ("sacct", _sacct)):
             if shutil.which(source) is None:
@@ -91,7 +107,7 @@ class Queue:
             if answer is not None:
                 return answer, silent
             if _UNREACHABLE.lower() in why.lower():
-                self._ask_again_at = time.monotonic() + _LEAVE_ALONE_S
+                self._ask_again_at = time.monotonic() + _DO_NOT_ASK_S
             silent.append(f"{source}: {why}")
         return None, silent
 

@@ -1,4 +1,4 @@
-"""``hpc-submit --wait``: show how runs get on, and leave with their exit code."""
+"""``hpc-submit --wait``: show the progress of runs, and exit with their code."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from hpctrain.launch.present import progress_line
 from hpctrain.launch.queue import Queue
 from hpctrain.launch.status import RunStatus, describe
 from hpctrain.rundir import RunDir
+from hpctrain.states import FINISHED
+from hpctrain.terminal import printable, raw
 
 _POLL_S = 2.0
 _PLAIN_LINE_EVERY_S = 30.0
@@ -43,7 +45,7 @@ def _wait_for_one(run: RunDir, poll_s: float) -> int:
     while True:
         status = describe(run, queue=queue)
         ended = 0 if status.is_active else ended + 1
-        over = ended >= (1 if status.state == "finished" else _QUIET_POLLS)
+        over = ended >= (1 if status.state == FINISHED else _QUIET_POLLS)
         shown.show(status, over)
         if over:
             return exit_code(status)
@@ -60,10 +62,11 @@ class _Shown:
         self._at_s = -_PLAIN_LINE_EVERY_S
 
     def show(self, status: RunStatus, over: bool) -> None:
-        line = progress_line(status)
+        line = printable(progress_line(status))
         state = (status.state, status.num_attempts)
         if self._is_terminal:
-            print("\r\033[K" + line[: shutil.get_terminal_size().columns - 1], end="", file=sys.stderr, flush=True)
+            shown = "\r\033[K" + line[: shutil.get_terminal_size().columns - 1]
+            print(shown, end="", file=raw(sys.stderr), flush=True)
             if over or (state != self._state and self._line):
                 print(file=sys.stderr)
         elif state != self._state or (line != self._line and time.monotonic() > self._at_s + _PLAIN_LINE_EVERY_S):
@@ -74,7 +77,7 @@ class _Shown:
 
 def exit_code(status: RunStatus) -> int:
     """Return the code that says how a run that has ended did."""
-    if status.state == "finished":
+    if status.state == FINISHED:
         return 0
     history = read_history(status.run)
     code = history[-1].exit_code if history else status.exit_code

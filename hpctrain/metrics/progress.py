@@ -9,6 +9,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, TextIO
 
+from hpctrain.terminal import printable, raw
+
 LIVE_INTERVAL_S = 0.25
 LOG_INTERVAL_S = 10.0
 RATE_WINDOW_S = 120.0
@@ -66,7 +68,7 @@ class ProgressLine:
         self, total_steps: int, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.total_steps = total_steps
-        stream = stream or sys.stderr
+        stream = raw(stream or sys.stderr)
         self._stream = stream
         self._clock = clock
         self._live = stream.isatty() and os.environ.get("TERM", "dumb") != "dumb"
@@ -108,7 +110,7 @@ class ProgressLine:
         if not text:
             return
         if self._live:
-            self._stream.write(f"\r\x1b[K{self._stamp()}  {text}\n")
+            self._stream.write(f"\r\x1b[K{self._stamp()}  {printable(text)}\n")
             self._drawn = False
             self._show()
         else:
@@ -212,7 +214,10 @@ def describe_event(record: dict[str, Any]) -> str:
     text = _EVENT_TEXTS.get(name)
     fields = {key: value for key, value in record.items() if key not in ("kind", "event", "step", "time", "attempt")}
     if text:
-        return text(record, fields)
+        try:
+            return text(record, fields)
+        except (TypeError, ValueError, KeyError, AttributeError, OverflowError):
+            pass  # a damaged record: its fields are not what they should be, and are shown as they are
     values = ", ".join(f"{key} {value}" for key, value in fields.items())
     return f"{name.replace('_', ' ')} at step {record['step']}" + (f": {values}" if values else "")
 

@@ -33,6 +33,7 @@ MOST_EVENTS = 50
 _MAXIMA = ("gpu_temperature_c", "gpu_memory_used_gib", "gpu_power_w", "board_power_w", "process_memory_gib")
 _MEANS = ("gpu_utilisation_percent", "gpu_power_w", "board_power_w", "cpu_utilisation_percent")
 _SHARES = ("gpu_throttled_by_heat", "gpu_throttled_by_power")
+_WORDS = ("pace", "power_mode")
 _FILE = {
     "rank": is_count,
     "host": is_text,
@@ -211,8 +212,8 @@ def _rank_state(record: Record) -> RankState:
 
 
 def _values(values: Record) -> Record:
-    """Return readings of sensors: numbers, and ``pace``, which is a word."""
-    return {name: value for name, value in values.items() if (is_text if name == "pace" else is_number)(value)}
+    """Return readings of sensors: numbers, but for those that are words."""
+    return {name: value for name, value in values.items() if (is_text if name in _WORDS else is_number)(value)}
 
 
 def _by_attempt(record: Record) -> dict[str, Record]:

@@ -24,12 +24,13 @@ def main(arguments: list[str]) -> int:
         return 0 if arguments in (["-h"], ["--help"]) else 2
     from hpctrain.distributed.group import is_lost_peer
     from hpctrain.errors import EXIT_BUG, EXIT_RANKS_LOST, HpctrainError
+    from hpctrain.terminal import printable
     from hpctrain.train.attempt import run_attempt
 
     try:
         return run_attempt(arguments[0])
     except HpctrainError as error:
-        print(f"hpctrain: {error}", file=sys.stderr)
+        print(printable(f"hpctrain: {error}"), file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         return _EXIT_INTERRUPTED
