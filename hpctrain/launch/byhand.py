@@ -12,7 +12,7 @@ from hpctrain.launch.runs import all_runs, job_ids, read_job
 from hpctrain.launch.submit import Submission, record_job, with_absolute_paths, with_global_batch
 from hpctrain.profile.load import load_profile
 from hpctrain.profile.schema import LaunchSection, Profile
-from hpctrain.rundir import RunDir, new_run_id, write_atomic, write_json
+from hpctrain.rundir import RunDir, new_run_id, write_atomic
 
 
 def run_of_this_job(
@@ -74,7 +74,7 @@ def _new_run(profile: Profile, runs_dir: Path, job_id: str, facts: dict[str, str
 
     run = RunDir.create(runs_dir, profile.name, f"{new_run_id()}-job{job_id}")
     submission = Submission("slurm", (run,), (profile,), plan_job(profile, run.path), script="")
-    write_json(run.provenance, provenance.collect(profile, Path.cwd()))
+    provenance.write(run.provenance, profile, Path.cwd())
     for path, text in submission.files().items():
         write_atomic(path, text)
     record_job(run, job_id, **facts)

@@ -1,4 +1,8 @@
-"""What a run was made from: code, packages, host, data. Written beside every run, read by the report."""
+"""The origin of a run: code, packages, host, data. Written beside every run, read by the report.
+
+The uncommitted changes of the user's code are in it, so credentials are hidden, and only the owner may read the file
+unless the site shares it.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from hpctrain import __version__
+from hpctrain.profile.credentials import hide_secrets
 from hpctrain.profile.files import matching_files
 from hpctrain.profile.schema import Profile
+from hpctrain.profile.site import load_site
+from hpctrain.rundir import write_json
 
 _PACKAGES = ("torch", "numpy", "h5py", "astropy", "safetensors", "submitit", "pydantic", "scikit-learn")
 _LONGEST_DIFF = 1_000_000
@@ -39,7 +46,7 @@ def collect(profile: Profile, project: Path) -> dict[str, Any]:
     """
     return {
         "time": time.time(),
-        "command": sys.argv,
+        "command": [hide_secrets(argument) for argument in sys.argv],
         "user": getpass.getuser(),
         "host": socket.gethostname(),
         "system": platform.platform(),
@@ -52,12 +59,27 @@ def collect(profile: Profile, project: Path) -> dict[str, Any]:
     }
 
 
+def write(path: Path, profile: Profile, project: Path) -> None:
+    """Write the provenance of a run, readable by its owner only unless the site says ``share_provenance``.
+
+    Parameters
+    ----------
+    path : Path
+        ``provenance.json`` of the run.
+    profile, project
+        As of :func:`collect`.
+    """
+    site = load_site(profile.launch.site) if profile.launch.site else None
+    is_shared = site is not None and site.share_provenance
+    write_json(path, collect(profile, project), mode=0o666 if is_shared else 0o600)
+
+
 def git_state(folder: Path) -> dict[str, Any] | None:
     """Return commit, branch and uncommitted changes of the checkout that `folder` lies in, or None."""
     commit = _git(folder, "rev-parse", "HEAD")
     if commit is None:
         return None
-    diff = _git(folder, "diff", "HEAD") or ""
+    diff = hide_secrets(_git(folder, "diff", "HEAD") or "")
     if len(diff) > _LONGEST_DIFF:
         diff = diff[:_LONGEST_DIFF] + f"\n... cut: {len(diff)} characters in all\n"
     untracked = (_git(folder, "ls-files", "--others", "--exclude-standard") or "").splitlines()

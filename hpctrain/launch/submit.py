@@ -23,7 +23,7 @@ from hpctrain.profile.files import is_pattern
 from hpctrain.profile.load import dump_profile
 from hpctrain.profile.remote import is_remote
 from hpctrain.profile.schema import Profile
-from hpctrain.rundir import RunDir, new_run_id, read_json, write_atomic, write_json
+from hpctrain.rundir import RunDir, new_run_id, write_atomic, write_json
 
 if TYPE_CHECKING:
     from hpctrain.profile.site import Site
@@ -67,7 +67,7 @@ class Submission:
 
     def _job_record(self, index: int) -> dict[str, Any]:
         run, plan = self.runs[index], self.plan
-        earlier = read_json(run.job, {}) if self.is_resumed else {}
+        earlier = run.read_job() if self.is_resumed else {}
         return {
             "run_id": run.run_id,
             "name": plan.name,
@@ -240,17 +240,16 @@ def _write(submission: Submission, project: Path, made: list[Path]) -> None:
         if not submission.is_resumed:
             made += _make(run)
         run.make_folders()
-        write_json(_provenance_path(run), provenance.collect(profile, project))
+        provenance.write(_provenance_path(run), profile, project)
     for path, text in submission.files().items():
         write_atomic(path, text)
 
 
 def record_job(run: RunDir, job_id: str, array_index: int | None = None, **facts: str) -> None:
     """Add a job, and what else is known about it, to the submissions in ``job.json``."""
-    job = read_json(run.job)
+    job = run.read_job()
     entry = {"job_id": job_id, "array_index": array_index, "submitted_at": time.time(), **facts}
-    job["submissions"].append(entry)
-    write_json(run.job, job)
+    write_json(run.job, {**job, "submissions": [*job.get("submissions", []), entry]})
 
 
 def _script(cluster: str, plan: JobPlan) -> str:

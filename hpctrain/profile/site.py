@@ -63,6 +63,9 @@ class Site(Section):
     """Shell lines run before the ranks start, on the first node; they are not checked."""
     container: Line | None = None
     """Command in front of the trainer, such as ``apptainer exec --nv image.sif``."""
+    share_provenance: bool = False
+    """Whoever may read a run directory may read its ``provenance.json``, which holds uncommitted changes of the user's
+    code; else only its owner may."""
     sbatch: SbatchOptions = {}
     """sbatch options by their long names, for all jobs; a profile's own win."""
 

@@ -2,26 +2,38 @@
 
 from __future__ import annotations
 
+import math
+import os
 import time
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from hpctrain.files import open_regular, read_text
 from hpctrain.metrics.read import History, read_history
 from hpctrain.monitor.ledger import RankState, read_ledgers
+from hpctrain.profile.credentials import hide_secrets_in
+from hpctrain.records import JOB, Record, parse_json, well_typed
 from hpctrain.report.attempts import Attempt, list_attempts, read_endings
-from hpctrain.rundir import RunDir, read_json
+from hpctrain.rundir import RunDir
 from hpctrain.science.catalogue import SURVEY_PREFIX, survey_columns
 
 Arrays = dict[str, np.ndarray]
 
 _NAMED_ROWS = 1000
 """Rows of the catalogue of which the survey's columns are read: more than there are reconstructed spectra."""
-
+_MOST_RESULT_BYTES = 1 << 30
+"""Larger results are not shown: a report needs a few spectra and some ten thousand latent vectors."""
 _SPECTRA_KEYS = ("wavelength_aa", "flux", "ivar", "reconstruction", "covered", "target_id", "redshift")
+_PER_OBJECT = ("target_id", "redshift", "chi2", "norm", "anomaly_score")
+_NUMBERS = (*_SPECTRA_KEYS, *_PER_OBJECT, "step")
+_LATENT_KEYS = ("LATENT_VEC", "redshift", "RECON_MSE", "ANOMALY_SCORE", "target_id", "STATUS")
+_LARGEST_TEXT = 1 << 24
+"""Bytes of a profile, a script or a JSON file that are read for a report."""
 
 
 @dataclass
@@ -97,19 +109,19 @@ def gather_facts(run: RunDir, now: float | None = None) -> RunFacts:
     """
     now = time.time() if now is None else now
     history = read_history(run)
-    heartbeats = [_dictionary(path) for path in sorted(run.heartbeats.glob("rank-*.json"))]
-    leases = [_dictionary(path) for path in sorted(run.attempts.glob("[0-9]*.json"))]
+    unreadable: list[str] = []
     endings = list(read_endings(run.attempts / "ended.tsv"))
     facts = RunFacts(
         run=run,
         now=now,
         history=history,
-        attempts=list_attempts(history, leases, heartbeats, endings, now),
-        job=_dictionary(run.job),
-        provenance=_dictionary(run.provenance),
-        profile_text=_text(run.profile),
-        script_text=_text(run.script),
+        attempts=list_attempts(history, run.read_attempts(), run.read_heartbeats(), endings, now),
+        job=well_typed(_record(run.job, unreadable), JOB),
+        provenance=hide_secrets_in(_record(run.provenance, unreadable)),
+        profile_text=_text(run.profile, unreadable),
+        script_text=_text(run.script, unreadable),
         ranks=read_ledgers(run),
+        unreadable=unreadable,
     )
     facts.reconstructions = _read_spectra(run.results / "reconstructions.npz", facts.unreadable)
     facts.anomalies = _read_spectra(run.results / "anomalies.npz", facts.unreadable)
@@ -119,27 +131,44 @@ def gather_facts(run: RunDir, now: float | None = None) -> RunFacts:
     return facts
 
 
-def _dictionary(path: Path) -> dict[str, Any]:
-    value = read_json(path, {})
-    return value if isinstance(value, dict) else {}
+def _text(path: Path, unreadable: list[str]) -> str:
+    """Return the text of a file; empty, and noted, where it cannot be read or is not a regular file."""
+    try:
+        return read_text(path, _LARGEST_TEXT)
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        unreadable.append(f"{path.name} cannot be read: {error.strerror}")
+        return ""
 
 
-def _text(path: Path) -> str:
-    return path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+def _record(path: Path, unreadable: list[str]) -> Record:
+    """Return a JSON object; empty, and noted, where it is not one."""
+    text = _text(path, unreadable)
+    if not text:
+        return {}
+    try:
+        value = parse_json(text)
+    except ValueError as error:
+        unreadable.append(f"{path.name} is damaged: {error}")
+        return {}
+    if not isinstance(value, dict):
+        unreadable.append(f"{path.name} is damaged: it holds no JSON object")
+        return {}
+    return value
 
 
 def _read_spectra(path: Path, unreadable: list[str]) -> Arrays | None:
-    if not path.exists():
-        return None
-    try:
-        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        unreadable.append(f"results/{path.name} cannot be read: {error}")
+    """Read ``results/*.npz``; None where it is absent, and noted where it cannot be used."""
+    arrays = _read_results(path, unreadable, _npz_arrays)
+    if arrays is None:
         return None
     missing = [name for name in _SPECTRA_KEYS if name not in arrays]
     if missing:
         unreadable.append(f"results/{path.name} lacks {', '.join(missing)}")
+        return None
+    if reason := _unusable_spectra(arrays):
+        unreadable.append(f"results/{path.name} is damaged: {reason}")
         return None
     return arrays
 
@@ -153,21 +182,81 @@ def _add_survey_columns(spectra: Arrays, latents: Arrays) -> None:
                 spectra[name] = values[: len(target_id)]
 
 
-def _read_latents(path: Path, unreadable: list[str]) -> Arrays | None:
-    if not path.exists():
-        return None
-    import h5py
+def _npz_arrays(path: Path) -> Arrays:
+    with os.fdopen(open_regular(path), "rb") as stream:
+        with zipfile.ZipFile(stream) as archive:
+            _refuse_large(sum(entry.file_size for entry in archive.infolist()))
+        stream.seek(0)
+        with np.load(stream, allow_pickle=False) as stored:
+            return {name: stored[name] for name in stored.files}
 
-    try:
-        with h5py.File(path, "r") as file:
-            names = ("LATENT_VEC", "redshift", "RECON_MSE", "ANOMALY_SCORE", "target_id", "STATUS")
-            arrays = {name: file[name][()] for name in names if name in file}
-            num_rows = len(arrays.get("target_id", ()))
-            arrays |= survey_columns(file, np.arange(min(num_rows, _NAMED_ROWS)))
-    except OSError as error:
-        unreadable.append(f"results/{path.name} cannot be read: {error}")
+
+def _unusable_spectra(arrays: Arrays) -> str:
+    """Return why arrays cannot be drawn as spectra; empty if they can."""
+    flux, wavelength_aa = arrays["flux"], arrays["wavelength_aa"]
+    if flux.ndim != 2 or 0 in flux.shape:
+        return f"flux has the shape {flux.shape}"
+    if wavelength_aa.shape not in (flux.shape, flux.shape[1:]) or not np.isfinite(_floats(wavelength_aa)).all():
+        return "wavelength_aa does not belong to flux"
+    shapes = {
+        **dict.fromkeys(("ivar", "reconstruction", "covered"), flux.shape),
+        **dict.fromkeys(_PER_OBJECT, flux.shape[:1]),
+        "step": (),
+    }
+    shapes |= {name: flux.shape[:1] for name in arrays if name.startswith(SURVEY_PREFIX)}
+    wrong = [name for name, shape in shapes.items() if name in arrays and arrays[name].shape != shape]
+    wrong += [name for name, array in arrays.items() if array.dtype.kind not in "biuf" and name in _NUMBERS]
+    return f"{wrong[0]} has another shape or type" if wrong else ""
+
+
+def _floats(array: np.ndarray) -> np.ndarray:
+    return array.astype(np.float64) if array.dtype.kind in "biuf" else np.full(array.shape, np.nan)
+
+
+def _read_latents(path: Path, unreadable: list[str]) -> Arrays | None:
+    """Read ``results/latents.h5``; None where it is absent, and noted where it cannot be used."""
+    arrays = _read_results(path, unreadable, _latent_arrays)
+    if arrays is None:
         return None
-    if "LATENT_VEC" not in arrays or arrays["LATENT_VEC"].ndim != 2:
+    latents = arrays.get("LATENT_VEC")
+    if latents is None or latents.ndim != 2:
         unreadable.append(f"results/{path.name} has no LATENT_VEC of shape (N, S)")
         return None
+    wrong = [
+        name
+        for name, array in arrays.items()
+        if not name.startswith(SURVEY_PREFIX)
+        and (array.dtype.kind not in "biuf" or (name != "LATENT_VEC" and array.shape != latents.shape[:1]))
+    ]
+    if wrong:
+        unreadable.append(f"results/{path.name} is damaged: {wrong[0]} has another shape or type")
+        return None
     return arrays
+
+
+def _latent_arrays(path: Path) -> Arrays:
+    import h5py
+
+    with os.fdopen(open_regular(path), "rb") as stream, h5py.File(stream, "r") as file:
+        found = {name: file[name] for name in _LATENT_KEYS if name in file}
+        _refuse_large(sum(math.prod(dataset.shape) * dataset.dtype.itemsize for dataset in found.values()))
+        arrays = {name: dataset[()] for name, dataset in found.items()}
+        num_rows = len(arrays.get("target_id", ()))
+        return arrays | survey_columns(file, np.arange(min(num_rows, _NAMED_ROWS)))
+
+
+def _refuse_large(num_bytes: int) -> None:
+    if num_bytes > _MOST_RESULT_BYTES:
+        raise ValueError(f"it would need {num_bytes} bytes of memory; at most {_MOST_RESULT_BYTES} are read")
+
+
+def _read_results(path: Path, unreadable: list[str], read: Callable[[Path], Arrays]) -> Arrays | None:
+    """Read a file of results by a library, which may raise anything at all on a damaged one."""
+    try:
+        return read(path)
+    except FileNotFoundError:
+        return None
+    except Exception as error:
+        reason = getattr(error, "strerror", None) or str(error) or repr(error)
+        unreadable.append(f"results/{path.name} cannot be read: {reason}")
+        return None
