@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import hypothesis
+import processes
 import pytest
 from leaking_variables import leaking
 from slurm_cluster import PACKAGES, SlurmCluster, missing_commands
@@ -19,6 +22,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 _SHARED = pytest.StashKey[Path]()
 _CACHE = pytest.StashKey[str]()
 _CLUSTER = pytest.StashKey[SlurmCluster]()
+_FAILED = pytest.StashKey[bool]()
 
 hypothesis.settings.register_profile("hpctrain", deadline=None, derandomize=True)  # same cases on a slow, busy machine
 hypothesis.settings.load_profile("hpctrain")
@@ -26,6 +30,10 @@ hypothesis.settings.load_profile("hpctrain")
 
 def pytest_configure(config: pytest.Config) -> None:
     """Clean the environment before test modules are imported: torch reads OMP_NUM_THREADS when it is."""
+    # A shell ignores Ctrl-C in what it starts in the background, and every process started from there inherits that.
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.environ[processes.MARK] = uuid.uuid4().hex
     shared = os.environ.get("HPCTRAIN_SHARED")
     config.stash[_SHARED] = Path(shared) if shared else REPOSITORY.parent / "shared"
     for name in leaking():
@@ -45,6 +53,23 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take away what an earlier test may have left in the environment without monkeypatch."""
     for name in leaking():
         monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left_running(request: pytest.FixtureRequest) -> Iterator[None]:
+    """End what a test started and did not end, so that it neither slows the others down nor warns in one of them."""
+    before = processes.children()
+    yield
+    processes.end(processes.children() - before)
+    if request.node.stash.get(_FAILED, False):
+        processes.end(processes.orphans())
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    report = yield
+    item.stash[_FAILED] = item.stash.get(_FAILED, False) or report.failed
+    return report
 
 
 @pytest.fixture(scope="session")

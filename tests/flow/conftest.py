@@ -99,14 +99,14 @@ class Ranks:
                 )
             )
 
-    def wait(self, timeout_s: float = 120) -> list[int]:
+    def wait(self, timeout_s: float = 600) -> list[int]:
         """Wait for all ranks and return their exit codes."""
         outputs = [process.communicate(timeout=timeout_s) for process in self.processes]
         self.stdout = "".join(out for out, _ in outputs)
         self.stderr = "".join(err for _, err in outputs)
         return [process.returncode for process in self.processes]
 
-    def wait_for_step(self, step: int, timeout_s: float = 90) -> None:
+    def wait_for_step(self, step: int, timeout_s: float = 600) -> None:
         """Return when a training record of at least `step` is on disk."""
         deadline = time.monotonic() + timeout_s
         while max((record["step"] for record in self.run.read_metrics("train")), default=0) < step:

@@ -84,7 +84,7 @@ def test_a_file_that_is_cut_off_in_mid_run_is_not_tried_for_ever(make_run, own_f
             while max((record["step"] for record in run.read_metrics("train")), default=0) < 3:
                 assert supervisor.poll() is None
             os.truncate(own_file, 8192)
-            output, _ = supervisor.communicate(timeout=120)
+            output, _ = supervisor.communicate(timeout=600)
         finally:
             supervisor.kill()
     assert supervisor.returncode == 4, output

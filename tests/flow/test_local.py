@@ -17,7 +17,7 @@ from hpctrain.edge.bundle import read_bundle
 from hpctrain.profile.load import load_profile
 from hpctrain.rundir import RunDir
 
-SECONDS = 60
+SECONDS = 600
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ def events(run, name):
     return [record for record in run.read_metrics("event") if record["event"] == name]
 
 
-def wait_until(condition, ranks, timeout_s=60.0):
+def wait_until(condition, ranks, timeout_s=600.0):
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, ranks.run

@@ -48,7 +48,7 @@ def test_a_node_whose_data_are_not_mounted_or_hang_is_named_and_the_others_are_n
         )
         for rank, command in enumerate([trainer, hidden])
     ]
-    errors = [process.communicate(timeout=60)[1] for process in processes]
+    errors = [process.communicate(timeout=600)[1] for process in processes]
     assert [process.returncode for process in processes] == [NodeError.exit_code] * 2, errors
     assert "pre-flight: 1 of 2 node(s) not fit: n2" in errors[0]
     assert complaint in errors[0]
@@ -64,7 +64,7 @@ def test_a_rank_that_hangs_is_ended_with_the_others_and_the_run_goes_on_afterwar
     ranks = start(run, 2)
     ranks.wait_for_step(7)
     ranks.signal(signal.SIGSTOP, ranks=[1])  # alive for Slurm, and deaf
-    assert ranks.processes[0].wait(timeout=60) == EXIT_RANKS_LOST
+    assert ranks.processes[0].wait(600) == EXIT_RANKS_LOST
     ranks.signal(signal.SIGKILL, ranks=[1])
     ranks.wait()
     assert "nothing happened for" in ranks.stderr

@@ -116,13 +116,13 @@ def test_a_run_that_does_not_finish_alone_is_an_error_with_the_ranks_last_words(
 def test_ctrl_c_leaves_no_rank_behind_and_says_where_the_runs_are(profile, tmp_path):
     command = [sys.executable, "-m", "hpctrain", "verify-resume", str(profile), "--ranks", "2", "--set"]
     process = subprocess.Popen([*command, "train.epochs=5000"], stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 600
     while not list(tmp_path.glob("runs/small-verify/*-straight/attempts/0001.json")):
         assert time.monotonic() < deadline
         assert process.poll() is None, process.communicate()[1]
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    said = process.communicate(timeout=30)[1]
+    said = process.communicate(timeout=600)[1]
     assert process.returncode == 130
     assert "Traceback" not in said
     assert str(next(tmp_path.glob("runs/small-verify/*-straight"))) in said

@@ -72,7 +72,7 @@ class Saver:
 
     @staticmethod
     def _wait(is_so):
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 600
         while not is_so():
             assert time.monotonic() < deadline
             time.sleep(0.001)

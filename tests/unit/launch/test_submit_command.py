@@ -37,7 +37,7 @@ def folder(tmp_path, monkeypatch) -> Path:
 def types(*words: str, python: tuple[str, ...] = (), **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, *python, "-m", "hpctrain", *words]
     env = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
-    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
 
 
 def test_a_dry_run_prints_script_and_files_and_touches_nothing(folder):

@@ -73,7 +73,7 @@ def test_a_real_port_can_be_scraped_while_the_run_trains_and_is_given_back(run):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     metrics = record_something(run, port=port)
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=600) as answer:
         found = families(answer.read().decode())
     assert found["hpctrain_train_samples_per_s"].samples[0].value == 420.0
     assert len(found["hpctrain_board_power_w"].samples) == 2

@@ -277,8 +277,8 @@ def test_no_handle_crosses_a_fork(tmp_path, layout):
     child = context.Process(target=_flux_sum_in_child, args=(spectra, queue))
     child.start()
     assert spectra._files[0].library_file._file is None
-    assert queue.get(timeout=60) == pytest.approx(float(batch.flux.double().sum()))
-    child.join(60)
+    assert queue.get(timeout=600) == pytest.approx(float(batch.flux.double().sum()))
+    child.join(600)
     assert child.exitcode == 0
     assert np.array_equal(spectra.read(np.arange(N)).clean().flux, batch.flux)
 
