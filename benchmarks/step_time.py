@@ -122,7 +122,7 @@ def bare_loop(run, kept: list, steps: int, fused: bool) -> Callable[[], None]:
     def loop() -> None:
         for _ in range(steps):
             step = next(count)
-            warm = min(1.0, (step + 1) / train.warmup_steps)
+            warm = min(1.0, (step + 1) / max(1, train.warmup(total)))
             for group in optimizer.param_groups:
                 group["lr"] = train.learning_rate * warm * 0.5 * (1.0 + math.cos(math.pi * min(1.0, step / total)))
             sums = model(normalise(next(batches), profile.data.normalise), step)

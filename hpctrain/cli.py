@@ -13,36 +13,59 @@ import sys
 from collections.abc import Sequence
 
 from hpctrain import __version__
-from hpctrain.errors import EXIT_BUG, HpctrainError
+from hpctrain.errors import EXIT_BUG, EXIT_INTERRUPTED, HpctrainError, SiteError
 from hpctrain.terminal import guarded_terminal, printable
 
 COMMANDS = {
     "init": "copy a shipped profile, site file or job script into the current folder, to start from",
-    "check": "say what is wrong with a profile, before it queues",
+    "check": "report everything that is wrong with a profile, before it queues",
     "render": "print the batch script and the files a submit would write",
     "submit": "check, render and submit a profile; returns at once (also: hpc-submit)",
     "local": "train here and now, in the foreground (also: python -m hpctrain.local)",
-    "status": "where a run stands, and who says so",
+    "status": "state of a run, and its source",
     "monitor": "live view of a run: progress, power, heat; or the sensors of this machine",
     "logs": "print or follow the logs of a run",
-    "cancel": "stop a run for good; its state is saved",
-    "list": "runs on disk, newest first",
+    "cancel": "stop a run for good; it saves its state first",
+    "list": "runs on disk, newest first, by name or state",
     "ingest": "read survey files into one HDF5 file on a common wavelength grid",
     "simulate": "write realistic quasar and galaxy spectra",
-    "data": "how fast files of spectra are, a faster layout for them, and whether they are whole",
-    "encode": "latents, reconstruction error and anomaly score of every spectrum",
+    "data": "inspect files of spectra, write a faster layout, verify their checksums",
+    "encode": "latent vectors, reconstruction error and anomaly score of every spectrum",
     "infer": "run an exported bundle over FITS or HDF5 files, on a device without torch",
-    "export": "a smaller, faster network for a device, and proof that it is as good",
+    "export": "write a smaller, faster network for a device, and check that it is as good",
     "report": "write the HTML report of a run",
     "schema": "write the JSON Schema of profiles, for editors",
     "platforms": "list the GPUs and boards that profiles can name",
     "verify-resume": "prove that runs of a profile survive being killed, bit by bit",
     "lab": "a private Slurm of pretend nodes on this machine",
-    "demo": "the whole way on made-up spectra: submit, interrupt, resume, report",
+    "demo": "end to end on simulated spectra: submit, interrupt, resume, report",
 }
 """Command to one line of help, in the order of use."""
 
-_EXIT_INTERRUPTED = 130
+OTHER_WORDS = {
+    "train": "to train on a cluster: hpc-submit PROFILE; on this machine: hpctrain local PROFILE",
+    "run": "to train on a cluster: hpc-submit PROFILE; on this machine: hpctrain local PROFILE",
+    "fit": "to train on a cluster: hpc-submit PROFILE; on this machine: hpctrain local PROFILE",
+    "resume": "to resume a run: hpc-submit --resume RUN; on this machine: hpctrain local --resume RUN",
+    "continue": "to resume a run: hpc-submit --resume RUN; on this machine: hpctrain local --resume RUN",
+    "sbatch": "to submit a profile: hpc-submit PROFILE; by hand: sbatch slurm/train_hpc.sh PROFILE",
+    "plot": "hpctrain report RUN draws the curves, reconstructions and odd spectra of a run",
+    "compare": "hpctrain report RUN shows one run; tensorboard --logdir runs shows several side by side",
+    "tensorboard": "tensorboard --logdir runs shows the curves of all runs",
+    "predict": "hpctrain encode RUN FILES writes the latent vectors and reconstruction error of every spectrum",
+    "stop": "hpctrain cancel RUN",
+    "kill": "hpctrain cancel RUN",
+    "scancel": "hpctrain cancel RUN",
+    "ls": "hpctrain list",
+    "runs": "hpctrain list",
+    "queue": "hpctrain list, or hpctrain status RUN",
+    "log": "hpctrain logs RUN",
+    "tail": "hpctrain logs RUN -f",
+    "validate": "hpctrain check PROFILE for a profile; hpctrain data doctor FILES for spectra",
+    "doctor": "hpctrain data doctor FILES",
+    "install": "pip install . in a clone installs hpctrain; the README has the details",
+}
+"""Words people type that are no commands, and what they want."""
 
 
 def command_parser(name: str, prog: str | None = None) -> argparse.ArgumentParser:
@@ -87,12 +110,31 @@ def run_command(name: str, arguments: Sequence[str], prog: str | None = None) ->
         if error.exit_code == EXIT_BUG:
             raise
         return error.exit_code
+    except ModuleNotFoundError as error:
+        if (error.name or "hpctrain").partition(".")[0] == "hpctrain":
+            raise
+        print(missing_package(error.name or ""), file=sys.stderr)
+        return SiteError.exit_code
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
-        return _EXIT_INTERRUPTED
+        return EXIT_INTERRUPTED
     except BrokenPipeError:  # the reader (head, less) has left: nothing to tell it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def missing_package(name: str) -> str:
+    """Return what to do where a package that a command needs is not installed."""
+    return (
+        f"hpctrain: the Python package '{name}' is not installed for {sys.executable}\n"
+        f"  install hpctrain with its packages: {sys.executable} -m pip install {_install_from()}\n"
+        "  or call the hpctrain command of the environment in which you have installed it, such as .venv/bin/hpctrain"
+    )
+
+
+def _install_from() -> str:
+    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    return root if os.path.exists(os.path.join(root, "setup.cfg")) else "hpctrain"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -108,9 +150,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if name not in COMMANDS:
         import difflib
 
-        near = difflib.get_close_matches(name, COMMANDS, n=1)
-        hint = f"; did you mean '{near[0]}'?" if near else f"; there are {', '.join(COMMANDS)}"
-        print(f"hpctrain: no command '{name}'{hint}", file=sys.stderr)
+        if name.endswith((".yaml", ".yml")):
+            hint = f"to train it on a cluster: hpc-submit {name}; on this machine: hpctrain local {name}"
+        elif name in OTHER_WORDS:
+            hint = OTHER_WORDS[name]
+        else:
+            near = difflib.get_close_matches(name, COMMANDS, n=1)
+            hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(COMMANDS)}"
+        print(f"hpctrain: no command '{name}'; {hint}", file=sys.stderr)
         return 2
     return run_command(name, arguments[1:])
 

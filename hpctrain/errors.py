@@ -11,10 +11,11 @@
     ├── GateError            7   an export lost more than its gates allow
     └── NodeError           77   some nodes of the job are not fit; the batch script tries again without them
 
-Being stopped by the queue is no error: the trainer saves, leaves with :data:`EXIT_REQUEUE`, and the batch script
-requeues the job. A rank that hangs, or whose peers are gone, leaves with :data:`EXIT_RANKS_LOST`, and the job is
-requeued too. A machine that gets too hot, although the run waits, makes it save and leave with :data:`EXIT_TOO_HOT`;
-it is started again after it has cooled down. Only ``cli.py`` and the trainer's ``__main__`` catch these errors.
+Being stopped by the queue is no error: the trainer saves, exits with :data:`EXIT_REQUEUE`, and the batch script
+requeues the job. A rank that hangs, or whose peers are gone, exits with :data:`EXIT_RANKS_LOST`, and the job is
+requeued too. A machine that gets too hot, although the run waits, makes it save and exit with :data:`EXIT_TOO_HOT`;
+it is started again after it has cooled down. Ctrl-C makes it save and exit with :data:`EXIT_INTERRUPTED`. Only
+``cli.py`` and the trainer's ``__main__`` catch these errors.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ EXIT_BUG = 1
 EXIT_REQUEUE = 75
 EXIT_RANKS_LOST = 76
 EXIT_TOO_HOT = 78
+EXIT_INTERRUPTED = 130
+"""Ctrl-C; a trainer has saved."""
 
 
 class HpctrainError(Exception):

@@ -122,6 +122,7 @@ LEASE: Types = {
     "num_nodes": is_count,
     "launcher": is_text,
     "hosts": is_text_or_texts,
+    "profile": is_record,
 }
 """``attempts/0001.json``"""
 HEARTBEAT: Types = {
@@ -195,6 +196,7 @@ METRIC: Types = {
     "absent": is_record,
     "found": is_list,
     "objects": is_list,
+    "changes": is_list,
     **dict.fromkeys(_COUNTS, is_count),
     **dict.fromkeys(_NUMBERS, is_number_or_null),
     **dict.fromkeys(_TEXTS, is_text),

@@ -42,6 +42,7 @@ from hpctrain.records import HEARTBEAT, JOB, LEASE, SUBMISSION, Record, metric_r
 _BLOCK = 1 << 22
 """Bytes of a file that are hashed at a time."""
 _ATTEMPT_FILE = re.compile(r"^(\d{4,9})\.json$")
+_RUN_ID = re.compile(r"\d{8}-\d{6}-")
 _RANK_FILE = re.compile(r"^rank-\d{4,9}\.json$")
 
 
@@ -256,3 +257,34 @@ def note_bad_nodes(run: RunDir, nodes: list[str], job_id: str | None, reason: st
         os.write(descriptor, lines.encode("utf-8", "replace"))  # one write, so lines of two jobs never mix
     finally:
         os.close(descriptor)
+
+
+def is_run(path: Path) -> bool:
+    """Say whether `path` is a run directory: one of the files is there that every run has at some time."""
+    return any(os.path.lexists(path / name) for name in ("profile.yaml", "job.json", "metrics.jsonl"))
+
+
+def all_runs(runs_dir: Path) -> list[RunDir]:
+    """Return all runs below `runs_dir`, newest first (run ids sort by time)."""
+    folders = [folder for folder in runs_dir.glob("*/*") if is_run(folder) or _is_locked_run(folder)]
+    runs = {run.path: run for run in map(RunDir, folders)}
+    return sorted(runs.values(), key=lambda run: run.run_id, reverse=True)
+
+
+def _is_locked_run(folder: Path) -> bool:
+    """Say whether a folder has a run id for its name and may not be looked into."""
+    return _RUN_ID.match(folder.name) is not None and folder.is_dir() and not os.access(folder, os.R_OK | os.X_OK)
+
+
+def job_ids(run: RunDir) -> list[str]:
+    """Return the ids of all jobs this run was submitted as, oldest first."""
+    return [submission["job_id"] for submission in run.read_job().get("submissions", [])]
+
+
+def runs_called(text: str, runs_dir: Path) -> list[RunDir]:
+    """Return the runs below `runs_dir` that have this run id, or this name, or this job id; newest first."""
+    runs = all_runs(runs_dir)
+    for is_meant in (lambda run: run.run_id == text, lambda run: run.name == text, lambda run: text in job_ids(run)):
+        if found := [run for run in runs if is_meant(run)]:
+            return found
+    return []

@@ -1,6 +1,7 @@
 #!/bin/bash
 #
 # Train by hand:   sbatch slurm/train_hpc.sh profiles/hpc.yaml [--set train.seed=7 ...]
+# Resume a run:    sbatch slurm/train_hpc.sh --resume RUN [--set train.epochs=200 ...]
 #
 # Does what `hpc-submit profiles/hpc.yaml` does, and is here to be read: the job script that hpc-submit writes ends with
 # the same text. Options for one job go on sbatch's command line, before this file:
@@ -35,7 +36,8 @@ run_dir=${answer[0]:-}
 requeue=${answer[1]:-}
 max_attempts=${answer[2]:-}
 max_attempts_without_progress=${answer[3]:-}
-if [ -z "$run_dir" ]; then exit 2; fi # it has said why
+if [ "$run_dir" = finished ]; then exit 0; fi # nothing to do; the reason is printed above
+if [ -z "$run_dir" ]; then exit 2; fi         # the reason is printed above
 echo "hpctrain: the run directory is $run_dir; the ranks write to its logs/"
 trainer=("$python" -u -m hpctrain.train)
 

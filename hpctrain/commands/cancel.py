@@ -1,20 +1,64 @@
-"""Stop a run for good: it saves its state and is not requeued. `hpc-submit --resume RUN` goes on with it."""
+"""Stop a run for good: it saves its state and is not requeued. `hpc-submit --resume RUN` resumes it.
+
+hpctrain cancel RUN      this run
+hpctrain cancel          the active run: names it and asks first
+hpctrain cancel --yes    the same without asking, for scripts
+"""
 
 from __future__ import annotations
 
 import argparse
+import sys
 
 from hpctrain.commands.status import add_run_argument
-from hpctrain.launch.runs import find_run
+from hpctrain.errors import Problem, ProfileError
+from hpctrain.launch.present import as_typed, progress_line
+from hpctrain.launch.queue import Queue
+from hpctrain.launch.runs import all_runs, find_run
+from hpctrain.launch.status import RunStatus, describe
 from hpctrain.launch.stop import cancel
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``hpctrain cancel``."""
-    add_run_argument(parser)
+    add_run_argument(parser, "path, name, run id or job id (default: the active run)")
+    parser.add_argument("--yes", action="store_true", help="do not ask")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Cancel one run."""
-    print(cancel(find_run(arguments.run_name, arguments.runs_dir)))
+    chosen = find_run(arguments.run_name, arguments.runs_dir)
+    text = arguments.run_name
+    if text is not None and text != chosen.name:  # a path, a run id or a job id means one run
+        print(cancel(chosen))
+        return 0
+    queue = Queue()
+    runs = [run for run in all_runs(arguments.runs_dir) if text in (None, run.name)]
+    active = [status for status in (describe(run, queue=queue) for run in runs) if status.is_active]
+    if len(active) > 1:
+        raise ProfileError("command line", [Problem("RUN", _which(active))])
+    if not active:
+        print(cancel(chosen))
+        return 0
+    if text is None and not arguments.yes and sys.stdin.isatty() and not _confirmed(active[0]):
+        print("nothing was cancelled")
+        return 0
+    print(cancel(active[0].run))
     return 0
+
+
+def _which(active: list[RunStatus]) -> str:
+    lines = "\n".join(f"    hpctrain cancel {as_typed(status.run.path)}   # {_words(status)}" for status in active)
+    return f"{len(active)} runs are active; name the one to cancel:\n{lines}"
+
+
+def _confirmed(status: RunStatus) -> bool:
+    print(
+        f"cancel {as_typed(status.run.path)} ({_words(status)})? It saves its state first. [y/N] ", end="", flush=True
+    )
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+def _words(status: RunStatus) -> str:
+    job = f"job {status.job_id}, " if status.job_id else ""
+    return job + progress_line(status).partition(": ")[2]

@@ -1,4 +1,4 @@
-"""Say everything that is wrong with a profile, before it queues.
+"""Report everything that is wrong with a profile, before it queues.
 
 All problems at once, each with file, line and what to do; exit code 2. Warnings are things that will work but are
 probably not meant. The memory an update needs is estimated without a GPU (about three seconds, then remembered).
@@ -13,6 +13,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
+from hpctrain.commands.overrides import add_set_argument, overrides_of
 from hpctrain.errors import Problem, ProfileError
 from hpctrain.terminal import printable, raw
 
@@ -26,15 +27,8 @@ _EXIT_WRONG = ProfileError.exit_code
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``hpctrain check``."""
-    parser.add_argument("profile", metavar="PROFILE", help="YAML file")
-    parser.add_argument(
-        "--set",
-        dest="overrides",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="override a value, such as train.batch_size=64",
-    )
+    parser.add_argument("profile", nargs="?", metavar="PROFILE", help="YAML file")
+    add_set_argument(parser)
     parser.add_argument("--no-memory", action="store_true", help="do not estimate memory nor look at the data's size")
     parser.add_argument("--strict", action="store_true", help="warnings count as problems")
     parser.add_argument("--json", action="store_true", help="print the findings as JSON")
@@ -42,10 +36,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Check and print."""
+    overrides = overrides_of(args)
+    if args.profile is None:
+        raise ProfileError("command line", [Problem("PROFILE", "which profile? (hpctrain check profiles/hpc.yaml)")])
     from hpctrain.profile.check import Findings, check_profile
 
     try:
-        findings = check_profile(args.profile, args.overrides, memory=not args.no_memory)
+        findings = check_profile(args.profile, overrides, memory=not args.no_memory)
     except ProfileError as error:
         if not args.json:
             raise

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from hpctrain.commands.argument_types import positive
 from hpctrain.errors import Problem, ProfileError
+from hpctrain.launch.runs import DEFAULT_RUNS_DIR, path_or_run
 from hpctrain.terminal import console
 
 if TYPE_CHECKING:
@@ -31,7 +32,8 @@ SOURCE = "hpctrain encode"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``hpctrain encode``."""
-    parser.add_argument("run_dir", type=Path, metavar="RUN", help="run directory, or a folder with model.safetensors")
+    parser.add_argument("run_dir", metavar="RUN", help="path, name, run id or job id of a run, or a model folder")
+    parser.add_argument("--runs-dir", type=Path, default=Path(DEFAULT_RUNS_DIR), help="where to look (default: ./runs)")
     parser.add_argument("files", nargs="+", metavar="FILE.h5", help="spectra on the grid the model was trained on")
     parser.add_argument("--out", type=Path, required=True, metavar="LATENTS.h5", help="catalogue to write")
     parser.add_argument("--checkpoint", metavar="STEP", help="a checkpoint (1200 or step-00001200), not the last model")
@@ -55,6 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Encode and print what became of the spectra."""
+    args.run_dir = path_or_run(args.run_dir, args.runs_dir)
     import numpy as np
 
     from hpctrain.models.store import load_model

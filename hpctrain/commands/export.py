@@ -19,7 +19,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hpctrain.commands.overrides import add_set_argument, overrides_of
 from hpctrain.errors import CheckpointError, GateError, Problem, ProfileError
+from hpctrain.launch.runs import DEFAULT_RUNS_DIR, path_or_run
 
 if TYPE_CHECKING:
     from hpctrain.edge.export import Exported
@@ -32,7 +34,10 @@ METHODS = ("structured", "unstructured", "2:4")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``hpctrain export``."""
-    parser.add_argument("run_dir", type=Path, metavar="RUN", help="run directory, or a folder with model.safetensors")
+    parser.add_argument(
+        "run_dir", nargs="?", metavar="RUN", help="path, name, run id or job id of a run, or a model folder"
+    )
+    parser.add_argument("--runs-dir", type=Path, default=Path(DEFAULT_RUNS_DIR), help="where to look (default: ./runs)")
     parser.add_argument(
         "--target",
         choices=("onnx", "torch", "tensorrt"),
@@ -61,13 +66,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder to write (RUN/export/<variant>)")
     parser.add_argument("--replace", action="store_true", help="replace what is there")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a key of the profile")
+    add_set_argument(parser)
     parser.add_argument("--json", action="store_true", help="print what was found as JSON")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Export, and print what it costs and whether it is good."""
-    profile = _profile(arguments)
+    overrides = overrides_of(arguments, "run_dir")
+    if arguments.run_dir is None:
+        raise ProfileError(SOURCE, [Problem("RUN", "which run? `hpctrain list` shows what there is")])
+    arguments.run_dir = path_or_run(arguments.run_dir, arguments.runs_dir)
+    profile = _profile(arguments, overrides)
     plan = _plan(arguments, profile)
 
     from hpctrain.edge.export import ExportRequest, export
@@ -88,7 +97,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _profile(arguments: argparse.Namespace) -> Profile:
+def _profile(arguments: argparse.Namespace, overrides: list[str]) -> Profile:
     """Return the profile of the run, or one made of the model's card; with ``--data`` and ``--set``."""
     from hpctrain.profile.load import load_profile
     from hpctrain.rundir import read_json
@@ -98,14 +107,14 @@ def _profile(arguments: argparse.Namespace) -> Profile:
         raise CheckpointError(f"{path}: no run directory or model folder here")
     files = [f"data.files={json.dumps(_absolute(arguments.data))}"] if arguments.data else []
     if (path / "profile.yaml").is_file():
-        return load_profile(path / "profile.yaml", [*files, *arguments.set])
+        return load_profile(path / "profile.yaml", [*files, *overrides])
     card = read_json(path / "model.json")
     if not isinstance(card, dict) or not {"section", "normalise", "split"} <= card.keys():
         raise CheckpointError(f"{path}: neither a run directory (profile.yaml) nor a model folder (model.json)")
     if not files:
         message = f"{path} is a model folder and knows no spectra; name the files it was trained on"
         raise ProfileError(SOURCE, [Problem("--data", message)])
-    return _profile_of_card(card, path, [*files, *arguments.set])
+    return _profile_of_card(card, path, [*files, *overrides])
 
 
 def _profile_of_card(card: dict[str, Any], path: Path, overrides: list[str]) -> Profile:

@@ -1,32 +1,87 @@
-"""All runs on disk, newest first, with where each one stands."""
+"""Runs on disk, newest first, with the state, age and size of each.
+
+hpctrain list --name 'sdss-*'            runs whose name matches
+hpctrain list --state running,pending    runs in one of these states
+"""
 
 from __future__ import annotations
 
 import argparse
+import fnmatch
 import json
+import os
+import time
 from pathlib import Path
 
-from hpctrain.launch.present import as_json, print_table
+from hpctrain.commands.argument_types import positive
+from hpctrain.launch.present import RunOnDisk, as_json, print_table
 from hpctrain.launch.queue import Queue
-from hpctrain.launch.runs import DEFAULT_RUNS_DIR, all_runs
+from hpctrain.launch.runs import DEFAULT_RUNS_DIR, all_runs, read_job
 from hpctrain.launch.status import describe_any
+from hpctrain.rundir import RunDir
+from hpctrain.states import MEANINGS
+
+_STATES = tuple(MEANINGS)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``hpctrain list``."""
     parser.add_argument("--runs-dir", type=Path, default=Path(DEFAULT_RUNS_DIR), help="where to look (default: ./runs)")
-    parser.add_argument("--last", type=int, default=20, help="how many (default: 20)")
+    parser.add_argument("--name", metavar="PATTERN", help="only runs of this name; * stands for anything")
+    parser.add_argument("--state", type=_states, metavar="STATE", help=f"only these: {', '.join(_STATES)}")
+    parser.add_argument("--last", type=positive, default=20, help="how many (default: 20)")
     parser.add_argument("--json", action="store_true", help="for programs")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print a line per run."""
     queue = Queue()
-    statuses = [describe_any(run_dir, queue) for run_dir in all_runs(arguments.runs_dir)[: arguments.last]]
+    found: list[RunOnDisk] = []
+    for run_dir in all_runs(arguments.runs_dir):
+        if arguments.name and not fnmatch.fnmatchcase(run_dir.name, arguments.name):
+            continue
+        status = describe_any(run_dir, queue)
+        if arguments.state and status.state not in arguments.state:
+            continue
+        found.append(RunOnDisk(status, _age_s(run_dir), _size_bytes(run_dir.path)))
+        if len(found) == arguments.last:
+            break
     if arguments.json:
-        print(json.dumps([as_json(status) for status in statuses], indent=2))
-    elif statuses:
-        print_table(statuses)
+        print(json.dumps([{**as_json(one.status), "age_s": one.age_s, "bytes": one.size} for one in found], indent=2))
+    elif found:
+        print_table(found)
     else:
-        print(f"no runs in {arguments.runs_dir.absolute()}")
+        chosen = " of this name or state" if arguments.name or arguments.state else ""
+        print(f"no runs{chosen} in {arguments.runs_dir.absolute()}")
     return 0
+
+
+def _states(text: str) -> list[str]:
+    states = [state.strip() for state in text.split(",")]
+    if wrong := [state for state in states if state not in _STATES]:
+        raise argparse.ArgumentTypeError(f"'{wrong[0]}' is no state; there is {', '.join(_STATES)}")
+    return states
+
+
+def _age_s(run_dir: RunDir) -> float:
+    """Return the seconds since the run was first submitted, or since its profile was written."""
+    submissions = read_job(run_dir).get("submissions") or [{}]
+    started = submissions[0].get("submitted_at") if isinstance(submissions[0], dict) else None
+    if not isinstance(started, (int, float)):
+        try:
+            started = run_dir.path.stat().st_mtime
+        except OSError:
+            return 0.0
+    return round(max(0.0, time.time() - started), 1)
+
+
+def _size_bytes(folder: Path) -> int:
+    """Return the bytes of all files below a folder; what cannot be read does not count, links are not followed."""
+    size = 0
+    for root, _, names in os.walk(folder):
+        for name in names:
+            try:
+                size += os.lstat(os.path.join(root, name)).st_size
+            except OSError:  # removed meanwhile: a temporary file, an old checkpoint
+                continue
+    return size

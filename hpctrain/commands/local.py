@@ -1,14 +1,14 @@
 """Train here and now: one process on this machine's GPU (or CPU), in the foreground, without Slurm.
 
-python -m hpctrain.local profiles/jetson.yaml                        begin a run
-python -m hpctrain.local profiles/jetson.yaml --from runs/desi/2026  start from the weights of a run or a bundle
+python -m hpctrain.local profiles/jetson.yaml                        start a run
+python -m hpctrain.local profiles/jetson.yaml --from desi-vae        start from the weights of a run or a bundle
 python -m hpctrain.local profiles/jetson.yaml --set train.epochs=3   change a value
-python -m hpctrain.local profiles/jetson.yaml --resume               go on with the newest run of this profile
-python -m hpctrain.local --resume runs/desi-vae-jetson/2026...       go on with this run
+python -m hpctrain.local profiles/jetson.yaml --resume               resume the newest run of this profile
+python -m hpctrain.local --resume runs/desi-vae-jetson/2026...       resume this run
 python -m hpctrain.local --infer BUNDLE FILES                        the same as `hpctrain infer`
 
-The same trainer, profile and run directory as on a cluster. Ctrl-C, a power cut or a reboot lose nothing: go on with
---resume, which begins a run where there is none and leaves a finished one alone, so that a service can call it at every
+The same trainer, profile and run directory as on a cluster. Ctrl-C, a power cut or a reboot lose nothing: resume with
+--resume. It starts a run where there is none and does nothing if the run is finished, so a service can call it at every
 boot. The global batch stays that of the profile, whatever number of GPUs it names.
 """
 
@@ -21,9 +21,11 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hpctrain.commands.overrides import add_set_argument, overrides_of
 from hpctrain.errors import CheckpointError, Problem, ProfileError
 
 if TYPE_CHECKING:
+    from hpctrain.launch.submit import Submission
     from hpctrain.profile.schema import Profile
     from hpctrain.rundir import RunDir
 
@@ -34,16 +36,16 @@ _POLL_S = 0.2
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``hpctrain local``."""
     parser.add_argument("profile", nargs="?", help="YAML profile")
+    add_set_argument(parser)
     parser.add_argument(
-        "--set", dest="overrides", action="append", nargs="+", default=[], metavar="KEY=VALUE", help="change a value"
+        "--from", dest="source", metavar="RUN|BUNDLE", help="start from these weights (train.init_from)"
     )
-    parser.add_argument("--from", dest="source", metavar="RUN|BUNDLE", help="start from these weights: train.init_from")
     parser.add_argument(
         "--resume",
         nargs="?",
         const=NEWEST,
         metavar="RUN",
-        help="go on with a run; without RUN the newest one of the profile, or a new one where there is none",
+        help="resume a run (path, name, run id or job id); without RUN the newest of the profile, or a new one",
     )
     parser.add_argument("--runs-dir", help="instead of launch.runs_dir")
     parser.add_argument("--no-memory", action="store_true", help="do not estimate the memory first")
@@ -51,33 +53,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Train in the foreground; returns the exit code of the last attempt."""
-    from hpctrain.launch.runs import find_run
-    from hpctrain.launch.status import describe
+    from hpctrain.launch.runs import DEFAULT_RUNS_DIR, find_run
 
-    overrides = _overrides(arguments)
+    changes = overrides_of(arguments)
     if arguments.resume not in (None, NEWEST):
-        return _go_on(find_run(arguments.resume, Path(arguments.runs_dir or "runs")), overrides)
+        return _resume(find_run(arguments.resume, Path(arguments.runs_dir or DEFAULT_RUNS_DIR)), changes)
     if not arguments.profile:
         message = "which profile? python -m hpctrain.local profiles/jetson.yaml"
         raise ProfileError("command line", [Problem("", message)])
+    overrides = [*changes, *_of_options(arguments)]
     profile = _as_one_process(arguments.profile, overrides)
     if arguments.resume == NEWEST and (earlier := _newest(profile)) is not None:
-        if describe(earlier).state == "finished":
-            print(f"{earlier.path} is finished; without --resume a new run begins")
-            return 0
-        return _go_on(earlier, [])
+        return _resume(earlier, changes)
     return _begin(arguments, overrides, profile)
 
 
-def _overrides(arguments: argparse.Namespace) -> list[str]:
+def _of_options(arguments: argparse.Namespace) -> list[str]:
+    """Return the overrides that ``--runs-dir`` and ``--from`` stand for."""
     import json
 
-    texts = [text for group in arguments.overrides for text in group]
-    if arguments.profile is None and texts and "=" not in texts[-1]:
-        arguments.profile = texts.pop()  # typed behind --set
-    texts += [f"launch.runs_dir={json.dumps(arguments.runs_dir)}"] if arguments.runs_dir else []
+    from hpctrain.launch.runs import DEFAULT_RUNS_DIR, path_or_run
+
+    texts = [f"launch.runs_dir={json.dumps(arguments.runs_dir)}"] if arguments.runs_dir else []
     if arguments.source:
-        texts += [f"train.init_from={json.dumps(arguments.source)}", *_network_of(Path(arguments.source))]
+        source = path_or_run(arguments.source, Path(arguments.runs_dir or DEFAULT_RUNS_DIR))
+        texts += [f"train.init_from={json.dumps(str(source))}", *_network_of(source)]
     return texts
 
 
@@ -118,44 +118,51 @@ def _begin(arguments: argparse.Namespace, overrides: list[str], profile: Profile
     from hpctrain.commands.submit import Wanted, warn_or_refuse
     from hpctrain.launch.submit import prepare, write_runs
 
-    wanted = Wanted(arguments.profile, [[*overrides, *_here(profile)]], None)
+    wanted = Wanted(arguments.profile, [[*overrides, *_here(profile)]])
     warn_or_refuse(wanted, memory=not arguments.no_memory)
     submission = prepare([profile], "local", None)
     write_runs(submission, Path.cwd())
     return _supervise(submission.runs[0])
 
 
-def _go_on(run: RunDir, overrides: list[str]) -> int:
+def _resume(run: RunDir, overrides: list[str]) -> int:
+    """Resume a run if its profile, with the changes, fits what it has saved; a finished one is left as it is."""
+    from hpctrain.commands.submit import Wanted, warn_or_refuse
+    from hpctrain.launch.resume import nothing_left, refuse_active
     from hpctrain.launch.status import describe
-    from hpctrain.launch.submit import prepare, with_global_batch, write_runs
+    from hpctrain.launch.submit import prepare, with_global_batch
     from hpctrain.profile.load import load_profile
 
     status = describe(run)
-    if status.is_active:
-        message = f"{run.path} is {status.state} (says {status.source}); `hpctrain cancel` it first"
-        raise ProfileError("command line", [Problem("--resume", message)])
+    refuse_active(status)
     profile = _as_one_process(run.profile, overrides)
+    wanted = Wanted(run.profile, [[*overrides, *_here(profile)]], status)
+    if message := nothing_left(status, profile):
+        print(message)
+        return 0
+    warn_or_refuse(wanted, memory=False)
     profile = with_global_batch(profile, load_profile(run.profile).global_batch, str(run.profile))
-    write_runs(prepare([profile], "local", None, resume=run), Path.cwd())
-    return _supervise(run)
+    return _supervise(run, prepare([profile], "local", None, resume=run))
 
 
-def _supervise(run: RunDir) -> int:
-    """Run attempts in the foreground while what they print is shown."""
+def _supervise(run: RunDir, submission: Submission | None = None) -> int:
+    """Run attempts in the foreground while what they print is shown; the files of `submission` are written first."""
     from hpctrain.launch.environment import enter_clean_environment
     from hpctrain.launch.present import as_typed
-    from hpctrain.launch.submit import record_job
+    from hpctrain.launch.submit import record_job, write_runs
     from hpctrain.launch.supervisor import Supervisor, hold_lock
 
-    enter_clean_environment()
-    os.environ["PYTHONUNBUFFERED"] = "1"  # so that what the trainer says is seen when it says it
     resume = f"python -m hpctrain.local --resume {as_typed(run.path)}"
     with hold_lock(run) as is_mine:
         if not is_mine:
             raise CheckpointError(f"{run.path}: another process trains this run already; see: hpctrain status")
+        if submission is not None:
+            write_runs(submission, Path.cwd())
+        enter_clean_environment()
+        os.environ["PYTHONUNBUFFERED"] = "1"  # so that what the trainer prints is seen when it prints it
         supervisor = Supervisor(run)
         record_job(run, supervisor.job_id)
-        print(f"run directory  {as_typed(run.path)}\nCtrl-C saves and ends; go on with: {resume}", flush=True)
+        print(f"run directory  {as_typed(run.path)}\nCtrl-C saves and ends; resume with: {resume}", flush=True)
         ended = threading.Event()
         shown = threading.Thread(target=_show_logs, args=(run, supervisor.job_id, ended), daemon=True)
         shown.start()
@@ -163,7 +170,7 @@ def _supervise(run: RunDir) -> int:
         ended.set()
         shown.join()
     if supervisor.terminated:
-        print(f"stopped; go on with: {resume}")
+        print(f"stopped; resume with: {resume}")
     return code
 
 

@@ -1,10 +1,14 @@
-"""Print the batch script and the files that a submit would write; touches nothing, needs no Slurm."""
+"""Check a profile, then print the batch script and the files that a submit would write.
+
+Touches nothing and needs no Slurm. Problems go to standard error with exit code 2, as ``hpctrain check`` reports them,
+and then no script is printed.
+"""
 
 from __future__ import annotations
 
 import argparse
 
-from hpctrain.commands.submit import add_profile_arguments, render
+from hpctrain.commands.submit import add_profile_arguments, dry_run
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -13,7 +17,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Render for Slurm, unless told otherwise: what a laptop would do by itself is of no interest here."""
+    """Render for Slurm unless ``--cluster`` says otherwise: a local run has no script to show."""
     arguments.cluster = arguments.cluster or "slurm"
-    print(render(arguments))
-    return 0
+    return dry_run(arguments)

@@ -1,7 +1,7 @@
 """Write the HTML report of a run: curves, attempts, reconstructions, anomalies, profile and provenance in one file.
 
-The file needs no network and can be copied anywhere. It works at any time: before the first step, while the run is at
-work, and after a crash.
+The file needs no network and can be copied anywhere. It works at any time: before the first step, while the run is
+running, and after a crash.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ import argparse
 import webbrowser
 from pathlib import Path
 
-from hpctrain.errors import Problem, ProfileError
-from hpctrain.rundir import RunDir
+from hpctrain.launch.runs import DEFAULT_RUNS_DIR, find_run
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``hpctrain report``."""
-    parser.add_argument("run_dir", metavar="RUN", help="run directory, such as runs/desi_vae/20261121-143000-7f3a")
+    parser.add_argument("run_dir", nargs="?", metavar="RUN", help="path, name, run id or job id (default: the newest)")
+    parser.add_argument("--runs-dir", type=Path, default=Path(DEFAULT_RUNS_DIR), help="where to look (default: ./runs)")
     parser.add_argument("--out", metavar="FILE", help="where to write (default: report.html in the run directory)")
     parser.add_argument("--timeline", metavar="FILE", help="write the time line as an SVG file, and no report")
     parser.add_argument("--spectrum", metavar="FILE", help="write a held-out spectrum as an SVG file, and no report")
@@ -24,13 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Write the report and say where it is."""
-    directory = RunDir(args.run_dir)
-    if not directory.path.is_dir() or not any(
-        path.exists() for path in (directory.profile, directory.job, directory.metrics)
-    ):
-        problem = Problem("RUN", "is no run directory: it has no profile.yaml, job.json or metrics.jsonl")
-        raise ProfileError(str(args.run_dir), [problem])
+    """Write the report and print its path."""
+    directory = find_run(args.run_dir, args.runs_dir)
     from hpctrain.report.write import write_report, write_spectrum, write_timeline
 
     if args.timeline:

@@ -1,4 +1,4 @@
-"""Where a run stands: asks squeue, scontrol, sacct, then the run's own record, and says which one answered."""
+"""The state of a run: asks squeue, scontrol, sacct, then the run's own record, and names the one that answered."""
 
 from __future__ import annotations
 
@@ -17,9 +17,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="for programs")
 
 
-def add_run_argument(parser: argparse.ArgumentParser) -> None:
-    """Add what says which run is meant."""
-    parser.add_argument("run_name", nargs="?", metavar="RUN", help="path, name, run id or job id (default: the newest)")
+def add_run_argument(
+    parser: argparse.ArgumentParser, text: str = "path, name, run id or job id (default: the newest)"
+) -> None:
+    """Add what says which run is meant; `text` is its help."""
+    parser.add_argument("run_name", nargs="?", metavar="RUN", help=text)
     parser.add_argument("--runs-dir", type=Path, default=Path(DEFAULT_RUNS_DIR), help="where to look (default: ./runs)")
 
 

@@ -1,49 +1,49 @@
 """Check a profile, make its run directory and submit it; returns at once with the run directory and the job id.
 
 hpc-submit profiles/hpc.yaml                           check, render, submit
-hpc-submit profiles/hpc.yaml --dry-run                 print script and files; touch nothing
+hpc-submit profiles/hpc.yaml --dry-run                 check, then print script and files; touch nothing
 hpc-submit profiles/hpc.yaml --set train.seed=7        change a value
 hpc-submit profiles/hpc.yaml --array train.seed=1,2,3  one run per value, as one Slurm array
-hpc-submit --resume RUN --set launch.gpus_per_node=2   go on with a run, elsewhere or with other ranks
+hpc-submit --resume RUN --set train.epochs=200         resume a run, with other values if you like
 """
 
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
+import os
 import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hpctrain.commands.arrays import array_tasks, index_lines
+from hpctrain.commands.overrides import add_set_argument, overrides_of
 from hpctrain.errors import Problem, ProfileError, SiteError
 from hpctrain.launch.present import as_typed
 from hpctrain.launch.submit import Submission, choose_cluster, prepare, submit, with_absolute_paths, with_global_batch
-from hpctrain.profile.load import load_profile
 from hpctrain.rundir import RunDir
 
 if TYPE_CHECKING:
+    from hpctrain.launch.status import RunStatus
     from hpctrain.profile.check import Findings
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``hpctrain submit``."""
     add_profile_arguments(parser)
-    parser.add_argument("--dry-run", action="store_true", help="print the script and the files; touch nothing")
+    parser.add_argument("--dry-run", action="store_true", help="check, then print the script and the files")
     parser.add_argument("--check", action="store_true", help="only say what is wrong; ask the cluster too")
     parser.add_argument("--no-memory", action="store_true", help="do not estimate memory nor look at the data's size")
-    parser.add_argument("--wait", action="store_true", help="stay, show progress, leave with the run's exit code")
+    parser.add_argument("--wait", action="store_true", help="stay, show progress, exit with the run's exit code")
     parser.add_argument("--inside-job", action="store_true", help=argparse.SUPPRESS)  # slurm/train_hpc.sh
 
 
 def add_profile_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what says which job is meant; ``render`` has the same."""
     parser.add_argument("profile", nargs="?", help="YAML profile")
-    parser.add_argument(
-        "--set", dest="overrides", action="append", nargs="+", default=[], metavar="KEY=VALUE", help="change a value"
-    )
+    add_set_argument(parser)
     parser.add_argument("--cluster", choices=("auto", "slurm", "local"), help="instead of launch.cluster")
     parser.add_argument(
         "--array",
@@ -52,7 +52,7 @@ def add_profile_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="KEY=V1,V2,...",
         help="one run per value; given again, one run per combination",
     )
-    parser.add_argument("--resume", metavar="RUN", help="go on with this run instead of beginning one")
+    parser.add_argument("--resume", metavar="RUN", help="resume this run (path, name, run id or job id)")
     parser.add_argument("--runs-dir", help="instead of launch.runs_dir")
 
 
@@ -62,17 +62,20 @@ def run(arguments: argparse.Namespace) -> int:
         return _inside_job(arguments)
     wanted = _wanted(arguments)
     if arguments.dry_run:
-        print(describe_dry_run(submission_from(wanted)))
+        return _dry_run(wanted)
+    if not arguments.check and _has_nothing_left(wanted):
         return 0
-    findings = warn_or_refuse(wanted, memory=not arguments.no_memory, even_without_device=arguments.check)
-    submission = submission_from(wanted)
+    judged = warn_or_refuse(wanted, memory=not arguments.no_memory, even_without_device=arguments.check)
+    submission = submission_from(wanted, judged)
     said = _ask_the_cluster(submission)
     if arguments.check:
         from hpctrain.commands.check import summary
 
-        print(f"{findings.source}: good", *(f"  {line}" for line in [*summary(findings), *said]), sep="\n")
+        print(f"{judged[0].source}: good", *(f"  {line}" for line in [*summary(judged[0]), *said]), sep="\n")
         return 0
     job_ids = submit(submission, Path.cwd())
+    for line in index_lines(submission.array_values):
+        print(line)
     for run_dir, job_id in zip(submission.runs, job_ids, strict=True):
         print(f"run directory  {as_typed(run_dir.path)}")
         print(f"job id         {job_id}")
@@ -84,58 +87,98 @@ def run(arguments: argparse.Namespace) -> int:
     return wait_for(submission.runs)
 
 
+def dry_run(arguments: argparse.Namespace) -> int:
+    """Check, then print script and files; what ``hpctrain render`` does, and ``--dry-run``."""
+    return _dry_run(_wanted(arguments))
+
+
 @dataclass(frozen=True)
 class Wanted:
     """What the command line asks for: which profile, changed how, for each task."""
 
     source: Path | str
     tasks: list[list[str]]
-    resume: RunDir | None
+    resumed: RunStatus | None = None
+
+    @property
+    def resume(self) -> RunDir | None:
+        return None if self.resumed is None else self.resumed.run
 
 
 def _wanted(arguments: argparse.Namespace) -> Wanted:
-    overrides = _overrides(arguments)
+    overrides = overrides_of(arguments)
+    resumed = _run_to_resume(arguments)
     overrides += [f"launch.cluster={arguments.cluster}"] if arguments.cluster else []
-    overrides += [f"launch.runs_dir={json.dumps(arguments.runs_dir)}"] if arguments.runs_dir else []
-    resume = _run_to_resume(arguments)
-    source = resume.profile if resume else arguments.profile
-    return Wanted(source, [[*overrides, *task] for task in _array_tasks(arguments.array)], resume)
+    if arguments.runs_dir and resumed is None:
+        overrides.append(f"launch.runs_dir={json.dumps(arguments.runs_dir)}")
+    source = resumed.run.profile if resumed else arguments.profile
+    return Wanted(source, [[*overrides, *task] for task in array_tasks(arguments.array)], resumed)
 
 
-def _overrides(arguments: argparse.Namespace) -> list[str]:
-    """All ``--set`` values; a profile that was typed behind them is put where it belongs."""
-    overrides = [text for group in arguments.overrides for text in group]
-    if arguments.profile is None and overrides and "=" not in overrides[-1]:
-        arguments.profile = overrides.pop()
-    return overrides
+def warn_or_refuse(wanted: Wanted, memory: bool, even_without_device: bool = False) -> list[Findings]:
+    """Print warnings, and refuse what cannot work before anything is written; every task of an array is checked.
 
+    The memory estimate costs seconds the first time: without a device to compare it with, only ``--check`` shows it.
 
-def submission_from(wanted: Wanted) -> Submission:
-    """Work out the submission, touching nothing.
+    Returns
+    -------
+    list of Findings
+        One per task, without problems.
 
     Raises
     ------
     ProfileError
-        The profile or the command line is wrong.
-    SiteError
-        The site file is.
+        There are problems.
     """
-    profiles = [with_absolute_paths(load_profile(wanted.source, task), Path.cwd()) for task in wanted.tasks]
+    from hpctrain.profile.check import check_profile
+
+    findings = [check_profile(wanted.source, task, memory=False) for task in wanted.tasks]
+    _add_resume_problems(wanted, findings)
+    has_device = any(found.profile is not None and found.profile.platform for found in findings)
+    if memory and (has_device or even_without_device) and not any(found.problems for found in findings):
+        findings = [check_profile(wanted.source, task) for task in wanted.tasks]
+    for warning in dict.fromkeys(str(warning) for found in findings for warning in found.warnings):
+        print(f"warning: {warning}", file=sys.stderr)
+    for found in findings:
+        found.raise_problems()
+    return findings
+
+
+def _add_resume_problems(wanted: Wanted, findings: list[Findings]) -> None:
+    if wanted.resume is None:
+        return
+    from hpctrain.launch.resume import resume_problems
+
+    for task, found in zip(wanted.tasks, findings, strict=True):
+        if found.profile is not None:
+            profile = with_absolute_paths(found.profile, Path.cwd())
+            found.problems += resume_problems(wanted.resume, profile, task)
+
+
+def submission_from(wanted: Wanted, findings: list[Findings]) -> Submission:
+    """Work out the submission of checked profiles, touching nothing.
+
+    Raises
+    ------
+    ProfileError
+        The ranks cannot share the global batch of the run that is resumed, or the array cannot run here.
+    """
+    profiles = [with_absolute_paths(found.raise_problems(), Path.cwd()) for found in findings]
     if wanted.resume is not None:
+        from hpctrain.profile.load import load_profile
+
         global_batch = load_profile(wanted.resume.profile).global_batch
         profiles = [with_global_batch(profile, global_batch, str(wanted.source)) for profile in profiles]
-    launch = profiles[0].launch
-    site = None
-    if launch.site is not None:
-        from hpctrain.profile.site import load_site
-
-        site = load_site(launch.site)
-    return prepare(profiles, choose_cluster(launch.cluster), site, resume=wanted.resume)
+    cluster = choose_cluster(profiles[0].launch.cluster)
+    return prepare(profiles, cluster, findings[0].site, resume=wanted.resume, array_values=wanted.tasks)
 
 
-def render(arguments: argparse.Namespace) -> str:
-    """Return what ``hpctrain render`` prints."""
-    return describe_dry_run(submission_from(_wanted(arguments)))
+def _dry_run(wanted: Wanted) -> int:
+    if _has_nothing_left(wanted):
+        return 0
+    findings = warn_or_refuse(wanted, memory=False)
+    print(describe_dry_run(submission_from(wanted, findings)))
+    return 0
 
 
 def describe_dry_run(submission: Submission) -> str:
@@ -145,77 +188,43 @@ def describe_dry_run(submission: Submission) -> str:
     command = shlex.join([*submission.plan.trainer, submission.plan.run_dir])
     ranks = f"{submission.plan.num_nodes} nodes x {submission.plan.ranks_per_node} ranks"
     lines += [f"# nothing was written or submitted; on {submission.cluster}, {ranks} would run: {command}"]
+    lines += [f"# {line}" for line in index_lines(submission.array_values)]
     lines += ["# these files would be written:"]
     lines += [f"#   {path}  ({len(text.encode())} bytes)" for path, text in submission.files().items()]
     lines += [f"#   {run_dir.provenance}" for run_dir in submission.runs]
     if submission.is_resumed:
-        lines += [f"# {first.run_id} exists and would go on"]
+        lines += [f"# {first.run_id} exists and would be resumed"]
     return "\n".join(lines)
 
 
-def _array_tasks(texts: list[str]) -> list[list[str]]:
-    """``["train.seed=1,2", "train.learning_rate=1e-3,1e-4"]`` to the overrides of each of four tasks."""
-    axes = []
-    for text in texts:
-        key, equals, values = text.partition("=")
-        choices = _split_outside_brackets(values)
-        if not equals or not key or not all(choices):
-            message = f"'{text}' is not KEY=VALUE,VALUE,...; such as train.seed=1,2,3"
-            raise ProfileError("command line", [Problem("--array", message)])
-        if key == "name" or key.startswith("launch."):
-            message = f"'{key}' belongs to the array as a whole; change it with --set"
-            raise ProfileError("command line", [Problem("--array", message)])
-        axes.append([f"{key}={choice}" for choice in choices])
-    return [list(task) for task in itertools.product(*axes)]
-
-
-def _split_outside_brackets(text: str) -> list[str]:
-    parts, depth = [""], 0
-    for character in text:
-        depth += (character in "[{") - (character in "]}")
-        if character == "," and depth == 0:
-            parts.append("")
-        else:
-            parts[-1] += character
-    return [part.strip() for part in parts]
-
-
-def _run_to_resume(arguments: argparse.Namespace) -> RunDir | None:
+def _run_to_resume(arguments: argparse.Namespace) -> RunStatus | None:
     if bool(arguments.profile) == bool(arguments.resume):
         message = "give a profile, or --resume with a run, not both" if arguments.profile else "which profile?"
         raise ProfileError("command line", [Problem("", f"{message} (hpc-submit profiles/quickstart.yaml)")])
     if not arguments.resume:
         return None
+    from hpctrain.launch.resume import refuse_active
     from hpctrain.launch.runs import DEFAULT_RUNS_DIR, find_run
     from hpctrain.launch.status import describe
 
     if arguments.array:
-        raise ProfileError("command line", [Problem("--array", "begins new runs; it cannot resume one")])
-    run_dir = find_run(arguments.resume, Path(arguments.runs_dir or DEFAULT_RUNS_DIR))
-    status = describe(run_dir)
-    if status.is_active:
-        message = f"{run_dir.path} is {status.state} (says {status.source}); `hpctrain cancel` it first"
-        raise ProfileError("command line", [Problem("--resume", message)])
-    return run_dir
+        raise ProfileError("command line", [Problem("--array", "starts new runs; it cannot resume one")])
+    status = describe(find_run(arguments.resume, Path(arguments.runs_dir or DEFAULT_RUNS_DIR)))
+    refuse_active(status)
+    return status
 
 
-def warn_or_refuse(wanted: Wanted, memory: bool, even_without_device: bool = False) -> Findings:
-    """Refuse what cannot work, before anything is written; of an array, every task is looked at.
+def _has_nothing_left(wanted: Wanted) -> bool:
+    """Say so if the run to resume is finished and has no further step to do."""
+    if wanted.resumed is None:
+        return False
+    from hpctrain.launch.resume import nothing_left
+    from hpctrain.profile.load import load_profile
 
-    The memory estimate costs seconds the first time: without a device to compare it with, only ``--check`` shows it.
-    """
-    from hpctrain.profile.check import check_profile
-
-    findings = [check_profile(wanted.source, task, memory=False) for task in wanted.tasks]
-    has_device = any(found.profile is not None and found.profile.platform for found in findings)
-    if memory and (has_device or even_without_device) and not any(found.problems for found in findings):
-        findings = [check_profile(wanted.source, task) for task in wanted.tasks]
-    for warning in dict.fromkeys(str(warning) for found in findings for warning in found.warnings):
-        print(f"warning: {warning}", file=sys.stderr)
-    for found in findings:
-        if found.problems:
-            raise ProfileError(found.source, found.problems)
-    return findings[0]
+    message = nothing_left(wanted.resumed, load_profile(wanted.source, wanted.tasks[0]))
+    if message:
+        print(message)
+    return bool(message)
 
 
 def _ask_the_cluster(submission: Submission) -> list[str]:
@@ -228,13 +237,32 @@ def _ask_the_cluster(submission: Submission) -> list[str]:
 
 
 def _inside_job(arguments: argparse.Namespace) -> int:
-    """Make (or on a requeue find again) the run directory of the Slurm job we are in; print what its script needs."""
+    """Make, resume, or after a requeue find the run directory of the Slurm job we are in; print what its script needs.
+
+    The script reads four lines; the one line ``finished`` means that there is nothing to do.
+    """
     from hpctrain.launch.byhand import run_of_this_job
 
-    overrides = _overrides(arguments)
-    if not arguments.profile:
-        raise SiteError("usage: sbatch slurm/train_hpc.sh PROFILE [--set KEY=VALUE ...]")
-    run_dir, launch = run_of_this_job(arguments.profile, overrides)
+    overrides = overrides_of(arguments)
+    if bool(arguments.profile) == bool(arguments.resume):
+        raise SiteError("usage: sbatch slurm/train_hpc.sh PROFILE [--set KEY=VALUE ...], or --resume RUN instead")
+    resume = None
+    if arguments.resume:
+        from hpctrain.launch.resume import nothing_left, refuse_active
+        from hpctrain.launch.runs import DEFAULT_RUNS_DIR, find_run
+        from hpctrain.launch.status import describe
+        from hpctrain.profile.load import load_profile
+
+        resume = find_run(arguments.resume, Path(arguments.runs_dir or DEFAULT_RUNS_DIR))
+        status = describe(resume)
+        if status.job_id != os.environ.get("SLURM_JOB_ID"):
+            refuse_active(status)
+        if message := nothing_left(status, load_profile(resume.profile, overrides)):
+            print(message, file=sys.stderr)
+            print("finished")
+            return 0
+    source = resume.profile if resume else arguments.profile
+    run_dir, launch = run_of_this_job(source, overrides, resume=resume)
     print(run_dir.path, "yes" if launch.requeue else "no", sep="\n")
     print(launch.max_attempts, launch.max_attempts_without_progress, sep="\n")
     return 0

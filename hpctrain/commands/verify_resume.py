@@ -17,6 +17,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hpctrain.commands.overrides import add_set_argument, overrides_of
 from hpctrain.errors import CheckpointError, HpctrainError, Problem, ProfileError
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ _TABLE_NAME = "resume-check.md"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("profile", nargs="?", help="YAML profile; a short run is enough, see --steps")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a key of the profile")
+    add_set_argument(parser)
     parser.add_argument("--kills", type=int, default=8, metavar="N", help="interruptions of the second run (default 8)")
     parser.add_argument(
         "--steps", type=int, metavar="N", help="steps of each run; evaluations and checkpoints become frequent to match"
@@ -45,6 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the twins and return the exit code."""
+    arguments.overrides = overrides_of(arguments)
     if arguments.check is not None:
         return _check(arguments.check, arguments.profile)
     profile = _judged(arguments)
@@ -111,7 +113,7 @@ def _judged(arguments: argparse.Namespace) -> Profile:
         raise ProfileError("command line", problems)
     source, profile = "command line", None
     try:
-        overrides = [*_derived(arguments), *arguments.set, *_forced(arguments)]
+        overrides = [*_derived(arguments), *arguments.overrides, *_forced(arguments)]
         findings = check_profile(arguments.profile, overrides, memory=False)
         if findings.problems:
             source = findings.source
@@ -120,7 +122,7 @@ def _judged(arguments: argparse.Namespace) -> Profile:
             if findings.profile.train.batch_size == "auto":
                 message = "auto is found anew by each of the two runs; name a number: --set train.batch_size=16"
                 raise ProfileError(findings.source, [Problem("train.batch_size", message)])
-            wanted = load_profile(arguments.profile, arguments.set).global_batch
+            wanted = load_profile(arguments.profile, arguments.overrides).global_batch
             profile = with_global_batch(findings.profile, wanted, "--ranks")
     except ProfileError as error:
         source = source if error.source == "--ranks" else error.source
@@ -138,12 +140,13 @@ def _derived(arguments: argparse.Namespace) -> list[str]:
     if steps is None or steps < 1:
         return []
     try:
-        warmup_steps = load_profile(arguments.profile, arguments.set).train.warmup_steps
+        warmup_steps = load_profile(arguments.profile, arguments.overrides).train.warmup_steps
     except ProfileError:
-        warmup_steps = 0  # what is wrong is said with everything else
+        warmup_steps = None  # what is wrong is reported with everything else
+    warmup = [] if warmup_steps is None else [f"train.warmup_steps={min(warmup_steps, steps // 2)}"]
     return [
         f"train.max_steps={steps}",
-        f"train.warmup_steps={min(warmup_steps, steps // 2)}",
+        *warmup,
         f"train.evaluate_every_steps={max(1, steps // 5)}",
         f"checkpoint.every_steps={max(1, steps // 8)}",
         "checkpoint.keep_every_steps=null",

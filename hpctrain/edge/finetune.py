@@ -14,14 +14,13 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from hpctrain.errors import EXIT_REQUEUE, HpctrainError
+from hpctrain.errors import EXIT_INTERRUPTED, EXIT_REQUEUE, HpctrainError
 from hpctrain.models.facts import DataFacts
 from hpctrain.models.store import WEIGHTS, write_card
 from hpctrain.profile.load import dump_profile
 from hpctrain.profile.schema import ModelSection, Profile
 from hpctrain.rundir import RunDir, write_atomic
 
-_EXIT_INTERRUPTED = 130
 _DEFAULT_SHARE = 0.2
 """Of the run's learning rate, where the profile names none."""
 _EVALUATIONS = 4
@@ -68,7 +67,7 @@ def finetune_profile(
         "epochs": max(1, math.ceil(steps * profile.global_batch / num_train)),
         "learning_rate": rate,
         "final_learning_rate": min(train.final_learning_rate, rate),
-        "warmup_steps": min(train.warmup_steps, steps // 10),
+        "warmup_steps": min(train.warmup(steps), steps // 10),
         "evaluate_every_steps": every,
         "early_stopping": None,
     }
@@ -127,7 +126,7 @@ def finetune(folder: Path, profile: Profile, facts: DataFacts) -> Path:
         write_card(run.model, profile.model, facts, entries)
         write_atomic(run.profile, dump_profile(profile))
     code = _train(run)
-    if code in (EXIT_REQUEUE, _EXIT_INTERRUPTED):
+    if code in (EXIT_REQUEUE, EXIT_INTERRUPTED):
         raise FinetuneError(f"{run.path}: fine-tuning is saved; give the same command again to go on", code)
     if code != 0:
         raise FinetuneError(

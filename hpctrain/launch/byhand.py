@@ -6,36 +6,44 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from hpctrain.errors import SiteError
+from hpctrain.errors import ProfileError, SiteError
 from hpctrain.launch.plan import plan_job
+from hpctrain.launch.resume import resume_problems
 from hpctrain.launch.runs import all_runs, job_ids, read_job
-from hpctrain.launch.submit import Submission, record_job, with_absolute_paths, with_global_batch
+from hpctrain.launch.submit import Submission, record_job, with_absolute_paths, with_global_batch, write_runs
 from hpctrain.profile.load import load_profile
-from hpctrain.profile.schema import LaunchSection, Profile
-from hpctrain.rundir import RunDir, new_run_id, write_atomic
+from hpctrain.profile.schema import LaunchSection
+from hpctrain.rundir import RunDir, new_run_id
 
 
 def run_of_this_job(
-    profile_path: str, overrides: Sequence[str], environment: Mapping[str, str] = os.environ
+    profile_path: str | Path,
+    overrides: Sequence[str],
+    environment: Mapping[str, str] = os.environ,
+    resume: RunDir | None = None,
 ) -> tuple[RunDir, LaunchSection]:
-    """Return the run directory of the Slurm job this process is in, made at its first start and found at the next.
+    """Return the run directory of the Slurm job this process is in.
 
-    What sbatch was told (nodes, ranks, GPUs, cores) wins over the profile's ``launch``, and is what the run's own
-    profile records; the global batch stays the profile's, by another accumulation.
+    The first start of the job makes it, or resumes the one that is asked for; after a requeue it is found again. The
+    nodes, ranks, GPUs and cores that sbatch was asked for win over the profile's ``launch``; the run's own profile
+    records them. The global batch stays the profile's, with another accumulation.
 
     Parameters
     ----------
-    profile_path : str
+    profile_path : str or Path
     overrides : sequence of str
     environment : mapping
         Of a batch step.
+    resume : RunDir, optional
+        Resume this run; `profile_path` is its own profile.
 
     Raises
     ------
     SiteError
         Not called from a batch script.
     ProfileError
-        The profile is wrong, or its global batch cannot be had with the ranks of this job.
+        The profile is wrong, does not fit the run that is resumed, or its global batch cannot be had with the ranks of
+        this job.
     """
     job_id = environment.get("SLURM_JOB_ID")
     if job_id is None:
@@ -43,16 +51,31 @@ def run_of_this_job(
     if "SLURM_ARRAY_JOB_ID" in environment:
         job_id = f"{environment['SLURM_ARRAY_JOB_ID']}_{environment['SLURM_ARRAY_TASK_ID']}"
     cluster_name = environment.get("SLURM_CLUSTER_NAME", "")
-    profile = with_absolute_paths(load_profile(profile_path, overrides), Path.cwd())
-    allocated = profile.model_copy(update={"launch": as_allocated(profile.launch, environment)})
-    profile = with_global_batch(allocated, profile.global_batch, profile_path)
+    is_restart = "SLURM_RESTART_COUNT" in environment
+    if resume is not None and is_restart and _is_of_job(resume, job_id, cluster_name):
+        return resume, load_profile(resume.profile).launch
+    loaded = with_absolute_paths(load_profile(profile_path, overrides), Path.cwd())
+    profile = loaded.model_copy(update={"launch": as_allocated(loaded.launch, environment)})
+    global_batch = loaded.global_batch
     runs_dir = Path(profile.launch.runs_dir)
-    if "SLURM_RESTART_COUNT" in environment:
+    if resume is not None:
+        if problems := resume_problems(resume, loaded, overrides):
+            raise ProfileError(str(resume.profile), problems)
+        global_batch = load_profile(resume.profile).global_batch
+    elif is_restart:
         for run in all_runs(runs_dir):
-            if job_id in job_ids(run) and read_job(run)["submissions"][-1].get("cluster_name") == cluster_name:
+            if _is_of_job(run, job_id, cluster_name):
                 return run, profile.launch
-    facts = {"cluster_name": cluster_name, "job_name": environment.get("SLURM_JOB_NAME", "")}
-    return _new_run(profile, runs_dir, job_id, facts), profile.launch
+    profile = with_global_batch(profile, global_batch, str(profile_path))
+    run = resume or RunDir(runs_dir / profile.name / f"{new_run_id()}-job{job_id}")
+    submission = Submission("slurm", (run,), (profile,), plan_job(profile, run.path), "", resume is not None)
+    write_runs(submission, Path.cwd())
+    record_job(run, job_id, cluster_name=cluster_name, job_name=environment.get("SLURM_JOB_NAME", ""))
+    return run, profile.launch
+
+
+def _is_of_job(run: RunDir, job_id: str, cluster_name: str) -> bool:
+    return job_id in job_ids(run) and read_job(run)["submissions"][-1].get("cluster_name") == cluster_name
 
 
 def as_allocated(launch: LaunchSection, environment: Mapping[str, str]) -> LaunchSection:
@@ -67,15 +90,3 @@ def as_allocated(launch: LaunchSection, environment: Mapping[str, str]) -> Launc
         "cpus_per_rank": int(environment.get("SLURM_CPUS_PER_TASK", 1)),
     }
     return launch.model_copy(update=shape)
-
-
-def _new_run(profile: Profile, runs_dir: Path, job_id: str, facts: dict[str, str]) -> RunDir:
-    from hpctrain.launch import provenance
-
-    run = RunDir.create(runs_dir, profile.name, f"{new_run_id()}-job{job_id}")
-    submission = Submission("slurm", (run,), (profile,), plan_job(profile, run.path), script="")
-    provenance.write(run.provenance, profile, Path.cwd())
-    for path, text in submission.files().items():
-        write_atomic(path, text)
-    record_job(run, job_id, **facts)
-    return run

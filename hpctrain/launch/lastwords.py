@@ -81,6 +81,8 @@ def read_last_words(run: RunDir) -> LastWords:
             if kind == "train" and len(train) < _RATE_OVER_RECORDS:
                 train.append(record)
             if name == "started":
+                if not train or "eval" not in last:
+                    last |= _numbers_before(run)
                 return _last_words(run, train, last, step)
     return _last_words(run, train, last, step)
 
@@ -89,13 +91,13 @@ def _last_words(run: RunDir, train: list[Record], last: dict[str, Record], step:
     started = last.get("started", {})
     ending = last.get("failed") or last.get("diverged") or {}
     stopped = last.get("stopped", {})
-    newest = train[0] if train else {}
+    newest = train[0] if train else last.get("train", {})
     return LastWords(
         step=step,
         total_steps=started.get("total_steps", 0),
         loss=newest.get("loss"),
         validation_loss=last.get("eval", {}).get("loss"),
-        samples_per_s=newest.get("samples_per_s"),
+        samples_per_s=train[0].get("samples_per_s") if train else None,
         steps_per_s=_rate(train),
         started_at=started.get("time", 0.0) or _started_by_lease(run),
         finished="finished" in last,
@@ -106,6 +108,17 @@ def _last_words(run: RunDir, train: list[Record], last: dict[str, Record], step:
     )
 
 
+def _numbers_before(run: RunDir) -> dict[str, Record]:
+    """Return the last training record and evaluation of the attempts before one that has none of its own yet."""
+    found: dict[str, Record] = {}
+    for record in read_backwards(run.metrics, _FURTHEST_BYTES):
+        if record["kind"] in ("train", "eval"):
+            found.setdefault(record["kind"], record)
+        if len(found) == 2:
+            break
+    return found
+
+
 def _started_by_lease(run: RunDir) -> float:
     """When the newest attempt took its number: its first record may lie further back than one looks."""
     if not run.metrics.exists():
@@ -114,9 +127,9 @@ def _started_by_lease(run: RunDir) -> float:
     return leases[-1].get("started_at", 0.0) if leases else 0.0
 
 
-def read_backwards(path: Path) -> Iterator[Record]:
+def read_backwards(path: Path, furthest_bytes: int | None = None) -> Iterator[Record]:
     """Yield the records of ``metrics.jsonl`` from the last to the first, reading only as much as is asked for."""
-    for block in _blocks_backwards(path):
+    for block in _blocks_backwards(path, furthest_bytes):
         yield from filter(None, map(_record, reversed(block.split(b"\n"))))
 
 

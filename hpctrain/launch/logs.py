@@ -14,6 +14,7 @@ from typing import BinaryIO
 
 from hpctrain.errors import Problem, ProfileError
 from hpctrain.files import LONGEST_LINE_BYTES, open_regular
+from hpctrain.launch.runs import read_job
 from hpctrain.launch.status import describe
 from hpctrain.rundir import RunDir
 
@@ -37,25 +38,37 @@ def all_files(run: RunDir) -> list[Path]:
         return []
 
 
-def show(run: RunDir, files: list[Path], attempt: int | None, num_lines: int | None) -> None:
-    """Print one of `files`, the newest or that of an attempt.
+def show(run: RunDir, rank: int | None, attempt: int | None, num_lines: int | None) -> None:
+    """Print the log of a rank (None: of the batch script), of the newest or another attempt.
 
     Raises
     ------
     ProfileError
         There is no such log, or it cannot be read.
     """
-    if not files or (attempt is not None and not 1 <= attempt <= len(files)):
-        if files:
-            found = f"there are logs of {len(files)} attempts"
-        elif others := [path.name for path in all_files(run) if path.name.startswith("job-")]:
-            found = f"there are only {', '.join(others[:8])}{' ...' if len(others) > 8 else ''}"
-        else:
-            found = f"no rank has written yet ({run.logs})"
-        raise ProfileError("command line", [Problem("logs", f"no such log: {found}; state: {describe(run).state}")])
+    files = log_files(run, rank)
+    if not files:
+        raise ProfileError("command line", [Problem("logs", why_none(run, rank))])
+    if attempt is not None and not 1 <= attempt <= len(files):
+        there = "1 attempt has" if len(files) == 1 else f"attempts 1 to {len(files)} have"
+        raise ProfileError("command line", [Problem("--attempt", f"there is no attempt {attempt}: {there} a log")])
     path = files[-1] if attempt is None else files[attempt - 1]
     for piece in _pieces(path, 0 if num_lines is None else _start(path, num_lines)):
         sys.stdout.write(piece)
+
+
+def why_none(run: RunDir, rank: int | None) -> str:
+    """Return why a rank (None: the batch script) has no log: it does not exist, or has not started yet."""
+    status = describe(run)
+    state = status.state + (f" ({status.detail})" if status.detail else "")
+    ranks = sorted({path.stem.rpartition("-")[2] for path in all_files(run) if "-rank-" in path.name})
+    if rank is not None and ranks:
+        names = ", ".join(str(int(name)) for name in ranks if name.isdigit())
+        return f"there is no log of rank {rank}; there are logs of rank {names}"
+    whose = "the batch script" if rank is None else f"rank {rank}"
+    if rank is None and read_job(run).get("cluster") == "local":
+        return "a local run has no batch script; its supervisor writes to logs/supervisor"
+    return f"{whose} has not written a log yet; the run is {state}"
 
 
 def follow(run: RunDir, rank: int | None, num_lines: int | None) -> None:
@@ -63,6 +76,8 @@ def follow(run: RunDir, rank: int | None, num_lines: int | None) -> None:
     path: Path | None = None
     position = 0
     polls = 0
+    if not log_files(run, rank):
+        print(f"--- {why_none(run, rank)}; waiting for it (Ctrl-C ends) ---", file=sys.stderr, flush=True)
     while True:
         files = log_files(run, rank)
         if files and files[-1] != path:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hpctrain.launch.status import RunStatus
+from hpctrain.metrics.progress import format_bytes
 from hpctrain.states import FAILED, FINISHED, LOST, PENDING, RUNNING, UNREADABLE
 from hpctrain.terminal import console, printable
 
@@ -86,7 +87,25 @@ def as_json(status: RunStatus) -> dict[str, Any]:
     return {**fields, "run": str(status.run.path), "name": status.run.name, "run_id": status.run.run_id}
 
 
-_COLUMNS = ("name", "run id", "state", "job id", "step", "loss", "left", "attempts", "source")
+@dataclasses.dataclass(frozen=True)
+class RunOnDisk:
+    """A run as ``hpctrain list`` shows it.
+
+    Parameters
+    ----------
+    status : RunStatus
+    age_s : float
+        Since it was first submitted [s].
+    size : int
+        Of all its files [byte].
+    """
+
+    status: RunStatus
+    age_s: float
+    size: int
+
+
+_COLUMNS = ("name", "run id", "state", "job id", "step", "loss", "left", "attempts", "age", "size", "source")
 STYLES = {
     RUNNING: "green",
     FINISHED: "bold green",
@@ -98,9 +117,9 @@ STYLES = {
 """Colours of states."""
 
 
-def print_table(statuses: Sequence[RunStatus]) -> None:
+def print_table(runs: Sequence[RunOnDisk]) -> None:
     """Print one run a line."""
-    rows = [_row(status) for status in statuses]
+    rows = [_row(one) for one in runs]
     if sys.stdout.isatty():
         from rich.table import Table
         from rich.text import Text
@@ -116,7 +135,8 @@ def print_table(statuses: Sequence[RunStatus]) -> None:
         print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
-def _row(status: RunStatus) -> tuple[str, ...]:
+def _row(one: RunOnDisk) -> tuple[str, ...]:
+    status = one.status
     return (
         status.run.name,
         status.run.run_id,
@@ -126,6 +146,8 @@ def _row(status: RunStatus) -> tuple[str, ...]:
         _number(status.loss),
         duration(status.eta_s) if status.eta_s is not None else "-",
         str(status.num_attempts),
+        duration(one.age_s),
+        format_bytes(one.size),
         status.source,
     )
 

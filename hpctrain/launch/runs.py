@@ -3,43 +3,21 @@
 from __future__ import annotations
 
 import difflib
-import os
-import re
 from pathlib import Path
 
 from hpctrain.errors import Problem, ProfileError
 from hpctrain.records import Record
-from hpctrain.rundir import RunDir
+from hpctrain.rundir import RunDir, all_runs, is_run, job_ids, runs_called
+
+__all__ = ["DEFAULT_RUNS_DIR", "all_runs", "find_run", "is_run", "job_ids", "path_or_run", "read_job"]
 
 DEFAULT_RUNS_DIR = "runs"
-_RUN_ID = re.compile(r"\d{8}-\d{6}-")
-
-
-def is_run(path: Path) -> bool:
-    """Say whether `path` is a run directory: one of the files is there that every run has at some time."""
-    return any(os.path.lexists(path / name) for name in ("profile.yaml", "job.json", "metrics.jsonl"))
-
-
-def all_runs(runs_dir: Path) -> list[RunDir]:
-    """Return all runs below `runs_dir`, newest first (run ids sort by time)."""
-    folders = [folder for folder in runs_dir.glob("*/*") if is_run(folder) or _is_locked_run(folder)]
-    runs = {run.path: run for run in map(RunDir, folders)}
-    return sorted(runs.values(), key=lambda run: run.run_id, reverse=True)
-
-
-def _is_locked_run(folder: Path) -> bool:
-    """Say whether a folder has a run id for its name and may not be looked into."""
-    return _RUN_ID.match(folder.name) is not None and folder.is_dir() and not os.access(folder, os.R_OK | os.X_OK)
+_NUM_NEAR = 3
 
 
 def read_job(run: RunDir) -> Record:
     """Return ``job.json``; an empty record where it is damaged, or a run was started without the launcher."""
     return run.read_job()
-
-
-def job_ids(run: RunDir) -> list[str]:
-    """Return the ids of all jobs this run was submitted as, oldest first."""
-    return [submission["job_id"] for submission in read_job(run).get("submissions", [])]
 
 
 def find_run(text: str | None, runs_dir: Path) -> RunDir:
@@ -57,21 +35,59 @@ def find_run(text: str | None, runs_dir: Path) -> RunDir:
     ProfileError
         There is none; says what there is.
     """
-    if text is not None and is_run(Path(text)):
-        return RunDir(text)
+    if text is not None:
+        path = Path(text)
+        if is_run(path):
+            return RunDir(path)
+        if found := runs_called(text, runs_dir):
+            return found[0]
+        if path.is_dir():
+            raise _not_found(text, _what_it_is(path))
     runs = all_runs(runs_dir)
     if not runs:
         raise _not_found(text or "newest run", f"there are no runs in {runs_dir.absolute()}; name one with --runs-dir")
     if text is None:
         return runs[0]
-    for matches in (lambda run: run.run_id == text, lambda run: run.name == text, lambda run: text in job_ids(run)):
-        for run in runs:
-            if matches(run):
-                return run
     known = sorted({run.name for run in runs} | {run.run_id for run in runs})
-    near = difflib.get_close_matches(text, known, n=1)
-    hint = f"did you mean '{near[0]}'?" if near else "`hpctrain list` shows what there is"
+    near = difflib.get_close_matches(text, known, n=_NUM_NEAR)
+    hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"there is {_some(runs)}"
     raise _not_found(text, f"no run of this path, name, run id or job id in {runs_dir.absolute()}; {hint}")
+
+
+def path_or_run(text: str, runs_dir: Path) -> Path:
+    """Return what a user means where a run, a model folder or a file can be named.
+
+    Parameters
+    ----------
+    text : str
+        A path, or the run id, name or job id of a run.
+    runs_dir : Path
+        Where to look for the latter.
+
+    Returns
+    -------
+    Path
+        `text` as it is where nothing has this name.
+    """
+    if Path(text).exists():
+        return Path(text)
+    found = runs_called(text, runs_dir)
+    return found[0].path if found else Path(text)
+
+
+def _some(runs: list[RunDir]) -> str:
+    names = list(dict.fromkeys(run.name for run in runs))
+    more = f" and {len(names) - 8} more (hpctrain list)" if len(names) > 8 else ""
+    return ", ".join(names[:8]) + more
+
+
+def _what_it_is(path: Path) -> str:
+    """Say why a folder is no run directory, and name the runs in it if there are any."""
+    inside = sorted({folder.parent.name for folder in path.glob("*/profile.yaml")}, reverse=True)
+    inside = inside or sorted((folder.parent.name for folder in path.glob("*/*/profile.yaml")), reverse=True)
+    if inside:
+        return f"this folder holds runs, it is no run itself; name one of them, such as {inside[0]}"
+    return "this folder has no profile.yaml, job.json or metrics.jsonl; a run directory is runs/<name>/<run id>"
 
 
 def _not_found(text: str, message: str) -> ProfileError:

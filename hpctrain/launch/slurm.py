@@ -144,8 +144,14 @@ _ADVICE = (
         "node configuration is not available",
         "no node has so many GPUs or cores or memory; `sinfo -o '%P %c %m %G'`",
     ),
-    ("unable to contact", "the Slurm controller does not answer; try again, or ask the admins"),
-    ("configuration source", "this host is not configured as a Slurm client (SLURM_CONF)"),
+    (
+        "unable to contact",
+        "the Slurm controller does not answer; try again, ask the admins, or train on this machine: --cluster local",
+    ),
+    (
+        "configuration source",
+        "this host has sbatch but belongs to no cluster (SLURM_CONF); to train on this machine: --cluster local",
+    ),
 )
 
 

@@ -14,7 +14,7 @@ from hpctrain.rundir import RunDir
 
 
 def cancel(run: RunDir) -> str:
-    """Cancel a run, wherever it is, and say what was done.
+    """Cancel a run, wherever it is, and return what was done.
 
     Raises
     ------
@@ -23,7 +23,7 @@ def cancel(run: RunDir) -> str:
     """
     status = describe(run)
     if not status.is_active:
-        return f"{run.path}: {status.state} (says {status.source}); there is nothing to cancel"
+        return f"{run.path}: {status.state} (according to {status.source}); there is nothing to cancel"
     if read_job(run).get("cluster") == "local":
         return _cancel_local(run)
     _refuse_if_foreign(run, status.job_id)
@@ -32,7 +32,7 @@ def cancel(run: RunDir) -> str:
     done = subprocess.run(["scancel", job_ids(run)[-1]], capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise SiteError(f"scancel refuses: {done.stderr.strip()}")
-    return f"{run.path}: job {status.job_id} is cancelled; its ranks save and leave"
+    return f"{run.path}: job {status.job_id} is cancelled; its ranks save and exit"
 
 
 def _cancel_local(run: RunDir) -> str:

@@ -6,24 +6,25 @@ and hands over.
 
 from __future__ import annotations
 
-import contextlib
 import glob
 import json
 import os
 import shutil
+import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hpctrain.errors import HpctrainError, Problem, ProfileError, SiteError
+from hpctrain.errors import Problem, ProfileError
 from hpctrain.launch.plan import ARRAY_TASK, JobPlan, plan_job
+from hpctrain.launch.undo import Undo, signals_wait, undone_on_failure
 from hpctrain.profile.files import is_pattern
 from hpctrain.profile.load import dump_profile
 from hpctrain.profile.remote import is_remote
 from hpctrain.profile.schema import Profile
-from hpctrain.rundir import RunDir, new_run_id, write_atomic, write_json
+from hpctrain.rundir import RunDir, new_run_id, runs_called, write_atomic, write_json
 
 if TYPE_CHECKING:
     from hpctrain.profile.site import Site
@@ -45,7 +46,9 @@ class Submission:
     script : str
         The batch script; empty for a local run.
     is_resumed : bool
-        The run directory exists and goes on.
+        The run directory exists already.
+    array_values : tuple of tuple of str
+        What each task of an array has for itself, ``key=value`` each; empty for a single run.
     """
 
     cluster: str
@@ -54,6 +57,7 @@ class Submission:
     plan: JobPlan
     script: str
     is_resumed: bool = False
+    array_values: tuple[tuple[str, ...], ...] = ()
 
     def files(self) -> dict[Path, str]:
         """Return the text of every file that :func:`submit` writes before it hands over, but for provenance."""
@@ -68,6 +72,9 @@ class Submission:
     def _job_record(self, index: int) -> dict[str, Any]:
         run, plan = self.runs[index], self.plan
         earlier = run.read_job() if self.is_resumed else {}
+        of_array = {}
+        if self.array_values:
+            of_array = {"array_index": index, "array_values": list(self.array_values[index])}
         return {
             "run_id": run.run_id,
             "name": plan.name,
@@ -80,6 +87,7 @@ class Submission:
             "requeue": plan.requeue,
             "max_attempts": plan.max_attempts,
             "max_attempts_without_progress": plan.max_attempts_without_progress,
+            **of_array,
             "submissions": earlier.get("submissions", []),
         }
 
@@ -99,14 +107,17 @@ def with_absolute_paths(profile: Profile, base: Path) -> Profile:
     launch = profile.launch.model_copy(update={"runs_dir": absolute(profile.launch.runs_dir)})
     train = profile.train
     if train.init_from is not None:
-        train = train.model_copy(update={"init_from": absolute(train.init_from)})
+        source = absolute(train.init_from)
+        if not os.path.exists(source) and (found := runs_called(train.init_from, Path(launch.runs_dir))):
+            source = str(found[0].path)  # a name, a run id or a job id
+        train = train.model_copy(update={"init_from": source})
     return profile.model_copy(update={"data": data, "launch": launch, "train": train})
 
 
 def with_global_batch(profile: Profile, global_batch: int, source: str) -> Profile:
     """Return the profile with the accumulation that gives `global_batch` on its number of ranks.
 
-    A run goes on with other ranks only if every update sees the spectra it would have seen.
+    A run can be resumed with other ranks only if every step sees the spectra it would have seen.
 
     Raises
     ------
@@ -118,7 +129,7 @@ def with_global_batch(profile: Profile, global_batch: int, source: str) -> Profi
     if global_batch % (batch_size * ranks):
         message = (
             f"{ranks} ranks x batch_size {train.batch_size} do not divide the global batch of {global_batch}, which "
-            "must stay; take a number of ranks that does"
+            "must stay; use a number of ranks that does, or another train.batch_size"
         )
         raise ProfileError(source, [Problem("launch", message)])
     if train.batch_size == "auto":
@@ -146,6 +157,7 @@ def prepare(
     *,
     resume: RunDir | None = None,
     trainer: tuple[str, ...] | None = None,
+    array_values: Sequence[Sequence[str]] = (),
 ) -> Submission:
     """Work out a submission without touching anything.
 
@@ -157,9 +169,11 @@ def prepare(
         ``slurm`` or ``local``.
     site : Site, optional
     resume : RunDir, optional
-        Go on in this run directory instead of a new one.
+        Resume this run instead of starting a new one.
     trainer : tuple of str, optional
         Command of every rank, if it is not to be the trainer.
+    array_values : sequence of sequence of str, optional
+        What each profile of an array has for itself, ``key=value`` each.
 
     Raises
     ------
@@ -182,7 +196,8 @@ def prepare(
     if cluster == "local" and plan.num_nodes > 1:
         problem = Problem("launch.nodes", f"{plan.num_nodes} nodes, and a local run has one; --set launch.nodes=1")
         raise ProfileError(first.name, [problem])
-    return Submission(cluster, runs, tuple(profiles), plan, _script(cluster, plan), resume is not None)
+    values = tuple(map(tuple, array_values)) if len(profiles) > 1 else ()
+    return Submission(cluster, runs, tuple(profiles), plan, _script(cluster, plan), resume is not None, values)
 
 
 def submit(submission: Submission, project: Path) -> list[str]:
@@ -197,13 +212,18 @@ def submit(submission: Submission, project: Path) -> list[str]:
     Raises
     ------
     SiteError
-        The cluster refuses; fresh run directories are removed again.
+        The cluster refuses; fresh run directories are removed, a resumed one is as it was before.
     """
-    with _undone_on_failure() as made:
-        _write(submission, project, made)
-        job_ids = _hand_over(submission)
-    for index, (run, job_id) in enumerate(zip(submission.runs, job_ids, strict=True)):
-        record_job(run, job_id, index if submission.plan.array_size else None)
+    with undone_on_failure() as undo:
+        _write(submission, project, undo)
+        with signals_wait() as arrived:
+            job_ids = _hand_over(submission)
+            undo.keep()
+            for index, (run, job_id) in enumerate(zip(submission.runs, job_ids, strict=True)):
+                record_job(run, job_id, index if submission.plan.array_size else None)
+            if arrived:
+                run = submission.runs[0].path
+                print(f"job {job_ids[0]} was submitted already; to stop it: hpctrain cancel {run}", file=sys.stderr)
     return job_ids
 
 
@@ -213,35 +233,26 @@ def write_runs(submission: Submission, project: Path) -> None:
     Raises
     ------
     SiteError
-        They cannot be written; what was made is removed again.
+        They cannot be written; everything is as it was before.
     """
-    with _undone_on_failure() as made:
-        _write(submission, project, made)
+    with undone_on_failure() as undo:
+        _write(submission, project, undo)
 
 
-@contextlib.contextmanager
-def _undone_on_failure() -> Iterator[list[Path]]:
-    """Yield a list for the directories that are made; on an error they are removed, those that no job uses."""
-    made: list[Path] = []
-    try:
-        yield made
-    except (HpctrainError, OSError, KeyboardInterrupt) as error:
-        for path in reversed(made):
-            _remove(path)
-        if isinstance(error, OSError):
-            raise SiteError(f"cannot write the run directory: {error}") from error
-        raise
-
-
-def _write(submission: Submission, project: Path, made: list[Path]) -> None:
+def _write(submission: Submission, project: Path, undo: Undo) -> None:
     from hpctrain.launch import provenance
 
     for run, profile in zip(submission.runs, submission.profiles, strict=True):
         if not submission.is_resumed:
-            made += _make(run)
+            if not run.path.exists():
+                undo.will_make(run.path)
+            RunDir.create(run.path.parent.parent, run.name, run.run_id)
         run.make_folders()
-        provenance.write(_provenance_path(run), profile, project)
+        path = _provenance_path(run)
+        undo.will_write(path)
+        provenance.write(path, profile, project)
     for path, text in submission.files().items():
+        undo.will_write(path)
         write_atomic(path, text)
 
 
@@ -282,22 +293,6 @@ def _refuse_unequal_tasks(profiles: Sequence[Profile], cluster: str) -> None:
         problems.append(Problem("--array", "needs Slurm; on this machine submit the runs one after the other"))
     if problems:
         raise ProfileError("command line", problems)
-
-
-def _make(run: RunDir) -> list[Path]:
-    """Make the run directory; return it and the parents that had to be made, outermost first."""
-    missing = [path for path in reversed(run.path.parents) if not path.exists()]
-    RunDir.create(run.path.parent.parent, run.name, run.run_id)
-    return [*missing, run.path]
-
-
-def _remove(path: Path) -> None:
-    if any(path.glob("attempts/*")) or path.is_symlink():
-        return  # a job has begun here after all
-    if (path / "profile.yaml").exists() or (path / "logs").exists():
-        shutil.rmtree(path)
-    elif not any(path.iterdir()):
-        path.rmdir()
 
 
 def _provenance_path(run: RunDir) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
@@ -248,6 +249,19 @@ def _resumed(record: dict[str, Any], fields: dict[str, Any]) -> str:
     )
 
 
+def _profile_changed(record: dict[str, Any], fields: dict[str, Any]) -> str:
+    changes = [
+        f"{change.get('key')} {_value(change.get('old'))} → {_value(change.get('new'))}"
+        for change in fields.get("changes") or []
+        if isinstance(change, dict)
+    ]
+    return f"changed at this resume (step {record['step']}): {', '.join(changes)}"
+
+
+def _value(value: Any) -> str:
+    return json.dumps(value)
+
+
 def _data(record: dict[str, Any], fields: dict[str, Any]) -> str:
     text = (
         f"{fields.get('num_spectra', '?')} spectra: {fields.get('num_train', '?')} to train on, "
@@ -306,6 +320,7 @@ _EVENT_TEXTS: dict[str, Callable[[dict[str, Any], dict[str, Any]], str]] = {
     "started": _started,
     "data": _data,
     "resumed": _resumed,
+    "profile_changed": _profile_changed,
     "checkpoint": _checkpoint,
     "checkpoint_failed": lambda record, f: (
         f"checkpoint at step {record['step']} FAILED: {f.get('error', f)}{_made_room(f)}"

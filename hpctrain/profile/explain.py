@@ -53,9 +53,20 @@ MEANT = {
     "output_dir": "launch.runs_dir",
     "latent_dim": "model.latent_size",
     "kl_weight": "model.beta",
-    "optimizer": "train (AdamW is the only optimiser)",
 }
 """Names other tools use, and ours."""
+
+_OPTIMISER = "AdamW is the only optimiser; its keys are train.learning_rate, train.weight_decay, train.adam_beta1 ..."
+WITHOUT_KEY = {
+    "optimizer": _OPTIMISER,
+    "optimiser": _OPTIMISER,
+    "scheduler": "the learning rate always warms up and then follows a cosine; see train.warmup_steps",
+    "lr_scheduler": "the learning rate always warms up and then follows a cosine; see train.warmup_steps",
+    "shuffle": "the spectra are always shuffled, by train.seed; data.shuffle_window limits it for compressed files",
+    "wandb": "there is no exporter to Weights & Biases; track.tensorboard and metrics.jsonl record everything",
+    "mlflow": "there is no exporter to MLflow; track.tensorboard and metrics.jsonl record everything",
+}
+"""Names other tools use for what needs no key here."""
 
 
 def show(value: Any) -> str:
@@ -146,6 +157,9 @@ def unknown_key(path: KeyPath, model: type[Section] = Profile) -> str:
     near = nearest(key, here)
     if near is not None:
         return f"unknown key; did you mean '{near}'?"
+    meant = key.lower().replace("-", "_")
+    if model is Profile and meant in WITHOUT_KEY:
+        return f"unknown key; {WITHOUT_KEY[meant]}"
     elsewhere = _elsewhere(key, model)
     if elsewhere:
         return f"unknown key; did you mean {elsewhere}?"

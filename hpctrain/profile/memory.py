@@ -43,6 +43,8 @@ PIXEL_BYTES = 8
 """Flux and inverse variance of a pixel, float32."""
 
 _TIMEOUT_S = 180
+_SILENT_S = 2.0
+"""After this time the command says what it waits for [s]."""
 _PACKAGE = Path(__file__).resolve().parents[1]
 
 
@@ -190,21 +192,36 @@ def _run(profile: Profile) -> Measurement:
         "CUDA_VISIBLE_DEVICES": "",
     }
     try:
-        done = subprocess.run(
-            [sys.executable, "-m", "hpctrain.train.memory"],
-            input=profile.model_dump_json(exclude_unset=True),
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=_TIMEOUT_S,
-            check=False,
-        )
+        code, output, errors = _wait_for_estimate(environment, profile.model_dump_json(exclude_unset=True))
     except (OSError, subprocess.TimeoutExpired) as error:
         raise HpctrainError(f"the memory estimate did not run: {error}") from error
-    if done.returncode != 0:
-        last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+    if code != 0:
+        last = (errors.strip().splitlines() or [f"exit code {code}"])[-1]
         raise HpctrainError(f"the memory estimate failed: {last}")
-    return Measurement(**json.loads(done.stdout.splitlines()[-1]))
+    return Measurement(**json.loads(output.splitlines()[-1]))
+
+
+def _wait_for_estimate(environment: dict[str, str], text: str) -> tuple[int, str, str]:
+    """Run the estimate; return its exit code, output and errors. Say that it runs if it takes a while."""
+    command = [sys.executable, "-m", "hpctrain.train.memory"]
+    with subprocess.Popen(
+        command,
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            try:
+                output, errors = process.communicate(text, timeout=_SILENT_S)
+            except subprocess.TimeoutExpired:
+                print("estimating the memory of a step (--no-memory skips it) ...", file=sys.stderr, flush=True)
+                output, errors = process.communicate(timeout=_TIMEOUT_S)
+        except BaseException:
+            process.kill()
+            raise
+        return process.returncode, output, errors
 
 
 def _cache_folder() -> Path:

@@ -110,7 +110,10 @@ def _near_files(path: Path) -> str:
     """Name the most similar file beside a missing one, or the folder that is missing."""
     if not path.parent.is_dir():
         return f"; there is no folder '{path.parent}'"
-    near = nearest(path.name, [entry.name for entry in path.parent.iterdir() if entry.suffix in (".yaml", ".yml")])
+    names = sorted(entry.name for entry in path.parent.iterdir() if entry.suffix in (".yaml", ".yml"))
+    near = next((name for name in names if Path(name).stem == path.name), None) or nearest(path.name, names)
+    if near is None and names:
+        return f"; in '{path.parent}' there is {', '.join(names[:8])}"
     return "" if near is None else f"; did you mean '{path.parent / near}'?"
 
 

@@ -8,52 +8,12 @@ from pathlib import Path
 from hpctrain.profile.judge import Judge, plural
 from hpctrain.profile.near import did_you_mean
 from hpctrain.profile.platforms import PLATFORMS, find_platform, platform_names
+from hpctrain.profile.sbatch_options import refusal
 from hpctrain.profile.schema import parse_time_limit_s
 from hpctrain.profile.site import Partition, Site
 
 SIGNAL_SWEEP_S = 60
 """Slurm looks for jobs to warn every 30 s, and a save takes its time too."""
-
-OWN_KEYS = {
-    "job-name": "name",
-    "partition": "launch.partition",
-    "account": "launch.account",
-    "qos": "launch.qos",
-    "constraint": "launch.constraint",
-    "reservation": "launch.reservation",
-    "exclude": "launch.exclude",
-    "nodes": "launch.nodes",
-    "time": "launch.time_limit",
-    "signal": "launch.signal_lead_s",
-    "requeue": "launch.requeue",
-    "no-requeue": "launch.requeue",
-    "mem": "launch.memory_gib_per_node",
-    "mem-per-cpu": "launch.memory_gib_per_node",
-    "mem-per-gpu": "launch.memory_gib_per_node",
-    "ntasks": "launch.ranks_per_node",
-    "ntasks-per-node": "launch.ranks_per_node",
-    "ntasks-per-gpu": "launch.ranks_per_node",
-    "cpus-per-task": "launch.cpus_per_rank",
-    "cpus-per-gpu": "launch.cpus_per_rank",
-    "gpus": "launch.gpus_per_node",
-    "gpus-per-node": "launch.gpus_per_node",
-    "gpus-per-task": "launch.gpus_per_node",
-    "gres": "launch.gpus_per_node",
-}
-"""sbatch options that have a key of their own; given twice, one would silently win."""
-
-OURS_ALONE = {
-    "output": "logs go to the run directory",
-    "error": "logs go to the run directory",
-    "open-mode": "logs of earlier attempts must be kept",
-    "array": "all its tasks would train in one run directory",
-    "wrap": "the job runs the trainer",
-    "wait": "use hpc-submit --wait",
-    "parsable": "the launcher reads sbatch's answer",
-    "test-only": "use hpc-submit --dry-run",
-    "export": "the ranks need the launcher's variables",
-    "chdir": "paths count from the folder the command is called in",
-}
 
 
 def check_launch(judge: Judge, site: Site | None) -> None:
@@ -69,11 +29,8 @@ def check_launch(judge: Judge, site: Site | None) -> None:
 
 def _check_sbatch(judge: Judge) -> None:
     for option in judge.profile.launch.sbatch:
-        where = f"launch.sbatch.{option}"
-        if option in OWN_KEYS:
-            judge.problem(f"set {OWN_KEYS[option]} instead; the launcher writes this option itself", where)
-        elif option in OURS_ALONE:
-            judge.problem(f"cannot be set here: {OURS_ALONE[option]}", where)
+        if message := refusal(option):
+            judge.problem(message, f"launch.sbatch.{option}")
 
 
 def _check_ranks(judge: Judge) -> None:
@@ -89,7 +46,7 @@ def _check_ranks(judge: Judge) -> None:
             f"{plural(ranks, 'rank')} leaves {plural(gpus - ranks, 'GPU')} of each node idle; remove ranks_per_node"
         )
         judge.warn(message, "launch.ranks_per_node", "launch.gpus_per_node")
-    if data.reader_threads > launch.cpus_per_rank:
+    if data.reader_threads is not None and data.reader_threads > launch.cpus_per_rank:
         message = (
             f"{data.reader_threads} threads on {plural(launch.cpus_per_rank, 'core')} (launch.cpus_per_rank); "
             f"use {max(1, launch.cpus_per_rank - 1)}, or ask for {data.reader_threads + 1} cores"

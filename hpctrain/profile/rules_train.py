@@ -8,6 +8,7 @@ from pathlib import Path
 from hpctrain.profile.judge import Judge, plural
 from hpctrain.profile.near import nearest
 from hpctrain.profile.platforms import find_platform
+from hpctrain.rundir import all_runs, runs_called
 
 HIGH_LEARNING_RATE = 0.03
 """AdamW moves each weight by about the learning rate per update; beyond this it diverges or forgets."""
@@ -40,7 +41,7 @@ def check_length(judge: Judge, num_train: int) -> int:
         )
         judge.warn(message, "train.batch_size", "train.accumulation", "launch.nodes", "launch.gpus_per_node")
     total = min(steps, train.max_steps or steps)
-    if train.warmup_steps >= total and train.max_steps is None:
+    if (train.warmup_steps or 0) >= total and train.max_steps is None:
         message = (
             f"{train.warmup_steps} is not less than the {total} steps of the whole run ({train.epochs} epochs of "
             f"{num_train} spectra in batches of {global_batch}); the learning rate would never reach its peak"
@@ -90,7 +91,7 @@ def _check_learning_rate(judge: Judge) -> None:
         judge.warn(
             f"{train.learning_rate:g} is very high for AdamW; 1e-3 is usual, 1e-4 to fine-tune", "train.learning_rate"
         )
-    if train.max_steps is not None and train.warmup_steps >= train.max_steps:
+    if train.max_steps is not None and (train.warmup_steps or 0) >= train.max_steps:
         message = (
             f"{train.warmup_steps} is not less than max_steps ({train.max_steps}); the peak would never be reached"
         )
@@ -146,10 +147,16 @@ def _check_init_from(judge: Judge) -> None:
             judge.problem(message, "train.keep_zeros", "train.init_from")
         return
     path = Path(name)
+    runs_dir = Path(judge.profile.launch.runs_dir)
     if not path.exists():
+        if runs_called(name, runs_dir):
+            return
         names = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
         near = nearest(path.name, names)
-        hint = f"; did you mean '{path.parent / near}'?" if near else "; name a run directory or a model.safetensors"
+        run = nearest(name, {run.name for run in all_runs(runs_dir)})
+        hint = "; name a run directory, a run of launch.runs_dir, a bundle or a model.safetensors"
+        if near or run:
+            hint = f"; did you mean '{path.parent / near if near else run}'?"
         judge.problem(f"'{name}' does not exist{hint}", "train.init_from")
     elif path.is_dir() and not any((path / part).exists() for part in ("model", "checkpoints", "model.safetensors")):
         judge.problem(f"'{name}' is no run directory: it has no model and no checkpoints", "train.init_from")

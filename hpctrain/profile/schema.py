@@ -8,6 +8,7 @@ sections, the machine or the disk are in ``check.py``.
 from __future__ import annotations
 
 import re
+import unicodedata
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
@@ -23,6 +24,12 @@ MAX_TIME_LIMIT_S = 10_000 * 3600
 
 MAX_BATCH_SIZE = 1 << 20
 """Spectra of a micro-batch; larger values are rejected as probable typing errors."""
+
+DEFAULT_READER_THREADS = 2
+"""Where a rank has so many cores."""
+
+DEFAULT_WARMUP_STEPS = 500
+"""Where a run has more steps than this."""
 
 _TIME_LIMIT = re.compile(r"^(?:(?P<days>\d{1,3})-)?(?P<hours>\d{1,4}):(?P<minutes>[0-5]\d)(?::(?P<seconds>[0-5]\d))?$")
 
@@ -69,6 +76,14 @@ def _one_line(value: str) -> str:
     return value
 
 
+def _sbatch_value(value: str) -> str:
+    if any(unicodedata.category(character) in ("Cc", "Zl", "Zp") for character in value):
+        raise ValueError("must be one line without control characters: it becomes one line of the job script")
+    if "\\" in value:
+        raise ValueError("holds a backslash, which Slurm would drop when it reads the job script; write it without")
+    return value
+
+
 def _path(value: str) -> str:
     if value.startswith("~"):
         raise ValueError("starts with ~, which only a shell expands; write ${HOME} instead")
@@ -96,7 +111,8 @@ WavelengthRange = Annotated[
     AfterValidator(_rising),
 ]
 PathText = Annotated[str, Field(min_length=1), AfterValidator(_path)]
-SbatchOptions = dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*$")], SlurmWord | int | bool]
+SbatchValue = Annotated[str, Field(min_length=1, max_length=1000), AfterValidator(_sbatch_value)]
+SbatchOptions = dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*$")], SbatchValue | int | bool]
 Line = Annotated[str, AfterValidator(_one_line)]
 Switch = Annotated[bool, BeforeValidator(_switch)]
 
@@ -147,7 +163,8 @@ class LaunchSection(Section):
     max_attempts_without_progress: Annotated[int, Field(ge=1, le=1000)] = 3
     """After so many attempts in a row without a new checkpoint, the job is not requeued again."""
     sbatch: SbatchOptions = {}
-    """Any other sbatch option by its long name, such as ``gres-flags: enforce-binding``; true sets a bare flag."""
+    """Any other sbatch option by its long name, such as ``gres-flags: enforce-binding`` or ``comment: "my run"``; true
+    sets a flag without a value. Options that have a key of their own, or that the launcher needs, are refused."""
     runs_dir: PathText = "runs"
     """Folder of the run directories; relative to the directory in which you call the command."""
 
@@ -256,8 +273,9 @@ class DataSection(Section):
     augment: AugmentSection = AugmentSection()
     max_spectra: Annotated[int, Field(ge=1)] | None = None
     """Use only so many training spectra, chosen by the hash of the object id; if unset, all."""
-    reader_threads: Annotated[int, Field(ge=0, le=64)] = 2
-    """Threads that prefetch batches; 0 reads in the training loop. The batches are the same for any number."""
+    reader_threads: Annotated[int, Field(ge=0, le=64)] | None = None
+    """Threads that prefetch batches; 0 reads in the training loop. If unset: 2, or 1 where `launch.cpus_per_rank` is 1.
+    The batches are the same for any number."""
     prefetch_batches: Annotated[int, Field(ge=1, le=64)] = 4
     """Micro-batches that each rank prefetches."""
     shuffle_window: Annotated[int, Field(ge=1)] = 4096
@@ -323,8 +341,9 @@ class TrainSection(Section):
     """Finish after so many steps, if that is earlier than `epochs`."""
     learning_rate: Annotated[float, Field(gt=0, lt=10)] = 1e-3
     """Peak learning rate of AdamW."""
-    warmup_steps: Annotated[int, Field(ge=0)] = 500
-    """Steps of linear warm-up."""
+    warmup_steps: Annotated[int, Field(ge=0)] | None = None
+    """Steps of linear warm-up. If unset: 500, or a tenth of the run where it has 500 steps or fewer; the run's own
+    profile then holds the number."""
     final_learning_rate: Annotated[float, Field(ge=0, lt=10)] = 1e-5
     """Learning rate at the end of the cosine."""
     weight_decay: Annotated[float, Field(ge=0, lt=1)] = 0.01
@@ -356,8 +375,8 @@ class TrainSection(Section):
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 1
     """Seed of weights, sample order, dropout, latent noise and augmentation."""
     init_from: PathText | None = None
-    """Start from the weights of this run directory, bundle or model.safetensors. The rest-frame grid comes from there
-    too, unless `model` sets one."""
+    """Start from the weights of this run directory, bundle or model.safetensors, or of the run with this name, run id or
+    job id in `launch.runs_dir`. The rest-frame grid comes from there too, unless `model` sets one."""
     freeze: list[Annotated[str, Field(min_length=1)]] = []
     """Weights that are not trained, by name; ``*`` matches anything, such as ``encoder.blocks.*``. A pattern that
     matches nothing ends the run and lists the names."""
@@ -365,6 +384,12 @@ class TrainSection(Section):
     """Weights that are 0 in `init_from` stay 0: a pruned network stays pruned."""
     device: Literal["auto", "cuda", "cpu"] = "auto"
     """``auto`` is the GPU if there is one."""
+
+    def warmup(self, total_steps: int) -> int:
+        """Return the steps of warm-up of a run of `total_steps`: those that are written, else the default."""
+        if self.warmup_steps is not None:
+            return self.warmup_steps
+        return DEFAULT_WARMUP_STEPS if total_steps > DEFAULT_WARMUP_STEPS else total_steps // 10
 
 
 class CheckpointSection(Section):
@@ -511,6 +536,13 @@ class Profile(Section):
         if self.train.batch_size == "auto":
             return 1
         return max(1, self.global_batch // (self.train.batch_size * self.launch.world_size))
+
+    @property
+    def reader_threads(self) -> int:
+        """Threads of each rank that prefetch batches: those that are written, else as many as its cores allow."""
+        if self.data.reader_threads is not None:
+            return self.data.reader_threads
+        return min(DEFAULT_READER_THREADS, self.launch.cpus_per_rank)
 
     def with_batch_size(self, batch_size: int) -> Profile:
         """Return the profile with another micro-batch and the same global batch, which it must divide on each rank."""

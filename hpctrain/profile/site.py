@@ -19,6 +19,7 @@ from hpctrain.profile.document import sort_problems
 from hpctrain.profile.explain import explain
 from hpctrain.profile.near import did_you_mean
 from hpctrain.profile.reading import read_plain
+from hpctrain.profile.sbatch_options import refusal
 from hpctrain.profile.schema import Line, Name, SbatchOptions, Section, SlurmWord, TimeLimit
 from hpctrain.shipped import shipped
 
@@ -135,12 +136,13 @@ def load_site(name: str) -> Site:
 
 
 def _inconsistencies(site: Site) -> list[Problem]:
+    reserved = {option: refusal(option, is_site=True) for option in site.sbatch}
+    problems = [Problem(f"sbatch.{option}", message) for option, message in reserved.items() if message]
     default = site.default_partition
-    if default is None or not site.partitions or default in site.partitions:
-        return []
-    return [
-        Problem("default_partition", f"'{default}' is not one of partitions{did_you_mean(default, site.partitions)}")
-    ]
+    if default is not None and site.partitions and default not in site.partitions:
+        near = did_you_mean(default, site.partitions)
+        problems.append(Problem("default_partition", f"'{default}' is not one of partitions{near}"))
+    return problems
 
 
 def _short(path: Path) -> str:

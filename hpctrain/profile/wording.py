@@ -16,7 +16,7 @@ Schema = dict[str, Any]
 
 PATTERNS_IN_WORDS = {
     NAME_PATTERN: "a name of letters, digits, dots, dashes and underscores (at most 64, the first a letter or digit)",
-    SLURM_WORD_PATTERN: "one word without blanks, quotes, dollar or semicolon",
+    SLURM_WORD_PATTERN: "a word of letters, digits and _.,:+*=@/&|[]()-, the first a letter or digit",
     r"^[a-z][a-z0-9-]*$": "an sbatch option by its long name in lower case, such as mail-type",
 }
 

@@ -14,8 +14,6 @@ import sys
 _EARLY = {signal.SIGUSR2, signal.SIGTERM}
 signal.pthread_sigmask(signal.SIG_BLOCK, _EARLY)  # they wait until StopRequest.install lets them through
 
-_EXIT_INTERRUPTED = 130
-
 
 def main(arguments: list[str]) -> int:
     """Train the run directory named on the command line and return the exit code."""
@@ -23,7 +21,7 @@ def main(arguments: list[str]) -> int:
         print(__doc__.strip(), file=sys.stderr)
         return 0 if arguments in (["-h"], ["--help"]) else 2
     from hpctrain.distributed.group import is_lost_peer
-    from hpctrain.errors import EXIT_BUG, EXIT_RANKS_LOST, HpctrainError
+    from hpctrain.errors import EXIT_BUG, EXIT_INTERRUPTED, EXIT_RANKS_LOST, HpctrainError
     from hpctrain.terminal import printable
     from hpctrain.train.attempt import run_attempt
 
@@ -33,7 +31,7 @@ def main(arguments: list[str]) -> int:
         print(printable(f"hpctrain: {error}"), file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
-        return _EXIT_INTERRUPTED
+        return EXIT_INTERRUPTED
     except Exception as error:
         if is_lost_peer(error):
             print(f"hpctrain: another rank is gone: {str(error).splitlines()[0]}", file=sys.stderr)

@@ -39,6 +39,7 @@ from hpctrain.distributed.watchdog import Watchdog
 from hpctrain.distributed.world import World
 from hpctrain.errors import (
     EXIT_FINISHED,
+    EXIT_INTERRUPTED,
     EXIT_REQUEUE,
     EXIT_TOO_HOT,
     CheckpointError,
@@ -50,6 +51,7 @@ from hpctrain.errors import (
 from hpctrain.metrics.progress import describe_event
 from hpctrain.metrics.record import MetricsWriter, supersede_after
 from hpctrain.profile.load import load_profile
+from hpctrain.profile.resume import plain
 from hpctrain.profile.schema import Profile
 from hpctrain.rundir import RunDir, note_bad_nodes
 from hpctrain.train.batchsize import settle_batch_size
@@ -67,13 +69,14 @@ from hpctrain.train.caching import cache_in_memory
 from hpctrain.train.finish import finish
 from hpctrain.train.loop import Outcome, train
 from hpctrain.train.preflight import preflight
+from hpctrain.train.schedule import Schedule
+from hpctrain.train.settle import record_profile_changes, settle_warmup
 from hpctrain.train.staging import name_originals, stage_data
 from hpctrain.train.startup import Startup
 from hpctrain.train.state import restore
 from hpctrain.train.together import Crew, StoppedBeforeTrainingError
 from hpctrain.train.watch import energy_fields
 
-EXIT_INTERRUPTED = 130
 _EXIT_CODES = {
     Outcome.STOPPED: EXIT_REQUEUE,
     Outcome.INTERRUPTED: EXIT_INTERRUPTED,
@@ -119,7 +122,7 @@ def run_attempt(path: str | Path, stop: StopRequest | None = None) -> int:
         be_deterministic(device)
     startup.lap("profile")
     open_group(world, device, directory, profile.monitor.hang_timeout_s)
-    attempt = _begin_attempt(directory, world)
+    attempt = _begin_attempt(directory, world, profile)
     heartbeat = Heartbeat(directory, world, attempt, profile.monitor.heartbeat_s).start()
     watchdog = Watchdog(
         profile.monitor.hang_timeout_s,
@@ -137,6 +140,8 @@ def run_attempt(path: str | Path, stop: StopRequest | None = None) -> int:
             heartbeat.state = "finding the batch size"
             profile = settle_batch_size(directory, profile, world, device, spectra, metrics)
             startup.lap("batch_size")
+        total_steps = Schedule(profile, len(spectra.train_rows)).total_steps
+        profile = settle_warmup(directory, profile, total_steps, world.is_main)
         run = build_run(directory, profile, world, device, attempt, stop, heartbeat, watchdog, metrics, spectra)
         startup.lap("build")
         return _work(run, startup)
@@ -165,7 +170,7 @@ def _make_folders(directory: RunDir) -> None:
         raise CheckpointError(f"{error.filename}: cannot be made: {error.strerror}; full, or read-only?") from error
 
 
-def _begin_attempt(directory: RunDir, world: World) -> int:
+def _begin_attempt(directory: RunDir, world: World, profile: Profile) -> int:
     """Take the next attempt number on rank 0 and tell the others; a refusal is everybody's."""
     number = 0
     refusal: CheckpointError | None = None
@@ -177,6 +182,7 @@ def _begin_attempt(directory: RunDir, world: World) -> int:
             "num_nodes": world.num_nodes,
             "launcher": world.launcher,
             "hosts": os.environ.get("SLURM_STEP_NODELIST") or socket.gethostname(),
+            "profile": plain(profile),
         }
         try:
             number = take_lease(directory, facts)
@@ -299,6 +305,7 @@ def _announce(run: Run) -> None:
     if run.metrics is None:
         return
     world, step = run.world, run.progress.step
+    record_profile_changes(run.directory, run.attempt, run.metrics, step)
     run.metrics.event(
         "started",
         step,

@@ -67,7 +67,7 @@ def evaluate(run: Run) -> dict[str, Any]:
         # A rank without a chunk still takes part in the sum, so everybody computes at least one (empty) chunk.
         requests = mine or [np.full(size, -1, dtype=np.int64)]
         data = run.profile.data
-        batches = read_ahead(run.spectra.source, requests, data.reader_threads, data.prefetch_batches)
+        batches = read_ahead(run.spectra.source, requests, run.profile.reader_threads, data.prefetch_batches)
         with contextlib.closing(batches):
             for index, batch in enumerate(batches):
                 run.pacer.rest()

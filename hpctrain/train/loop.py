@@ -83,7 +83,7 @@ def read_batches(run: Run) -> Iterator:
 
     data = run.profile.data
     is_gpu = run.device.type == "cuda"
-    batches = read_ahead(run.spectra.source, requests(), data.reader_threads, data.prefetch_batches, pin=is_gpu)
+    batches = read_ahead(run.spectra.source, requests(), run.profile.reader_threads, data.prefetch_batches, pin=is_gpu)
     return on_device(batches, run.device)
 
 

@@ -82,6 +82,11 @@ class Schedule:
         return min(steps, self.profile.train.max_steps or steps)
 
     @functools.cached_property
+    def warmup_steps(self) -> int:
+        """Updates in which the learning rate rises to its peak."""
+        return self.profile.train.warmup(self.total_steps)
+
+    @functools.cached_property
     def steps_per_epoch(self) -> float:
         """Steps in which every training spectrum is seen once."""
         return self.num_train / self.global_batch
@@ -136,10 +141,10 @@ class Schedule:
     def learning_rate(self, step: int) -> float:
         """Return the learning rate of the step from `step` to ``step + 1``: linear warm-up, then a cosine."""
         train = self.profile.train
-        if step < train.warmup_steps:
-            return train.learning_rate * (step + 1) / train.warmup_steps
-        span = max(1, self.total_steps - train.warmup_steps)
-        share = min(1.0, (step - train.warmup_steps) / span)
+        if step < self.warmup_steps:
+            return train.learning_rate * (step + 1) / self.warmup_steps
+        span = max(1, self.total_steps - self.warmup_steps)
+        share = min(1.0, (step - self.warmup_steps) / span)
         floor = train.final_learning_rate
         return floor + (train.learning_rate - floor) * 0.5 * (1.0 + math.cos(math.pi * share))
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from hpctrain.errors import CheckpointError, DataError
+from hpctrain.models.store import CARD, read_card
+from hpctrain.profile.resume import misfits, show
 
 if TYPE_CHECKING:
     from hpctrain.train.build import Run
@@ -67,7 +69,7 @@ def restore(run: Run, tensors: Mapping[str, Mapping[str, torch.Tensor]], state: 
     try:
         run.model.load_state_dict(dict(tensors["model"]))
     except RuntimeError as error:
-        raise CheckpointError(f"{run.directory.checkpoints}: does not fit the profile's network: {error}") from error
+        raise CheckpointError(_misfit(run, tensors["model"])) from error
     for name, parameter in run.model.named_parameters():
         for key, value in run.optimizer.state.get(parameter, {}).items():
             if f"{key}/{name}" not in tensors["optimizer"]:
@@ -81,6 +83,32 @@ def restore(run: Run, tensors: Mapping[str, Mapping[str, torch.Tensor]], state: 
             value.copy_(tensors["ema"][name])
     for name, value in state["progress"].items():
         setattr(run.progress, name, value)
+    limit = run.profile.train.early_stopping  # may have been changed, to train further
+    run.progress.stopped_early &= limit is not None and run.progress.evaluations_without_progress >= limit.patience
+
+
+def _misfit(run: Run, weights: Mapping[str, torch.Tensor]) -> str:
+    """Say in one line which keys of the profile do not fit the network of the checkpoint, and how to go back."""
+    before = run.profile.model_copy(update={"train": run.profile.train.model_copy(update={"ema_decay": None})})
+    found = [
+        change
+        for change in misfits(before, before, read_card(run.directory.model / CARD))
+        if change.key.startswith("model.")
+    ]
+    if found:
+        keys = ", ".join(f"{change.key} is {show(change.new)}, was {show(change.old)}" for change in found)
+        back = " ".join(f"{change.key}={show(change.old).replace(' ', '')}" for change in found)
+        return (
+            f"{run.directory.path}: the profile asks for another network than that of the checkpoint: {keys}; "
+            f"resume it with --set {back}"
+        )
+    shapes = {name: tuple(tensor.shape) for name, tensor in run.model.state_dict().items()}
+    saved = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+    other = [name for name in {**shapes, **saved} if shapes.get(name) != saved.get(name)]
+    return (
+        f"{run.directory.path}: {len(other)} weights of the checkpoint have other shapes than the profile's network, "
+        f"such as {', '.join(other[:1])}; start a new run"
+    )
 
 
 def _data_facts(run: Run) -> dict[str, int | str]:

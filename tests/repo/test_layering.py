@@ -38,7 +38,8 @@ HPC = str(REPOSITORY / "profiles" / "hpc.yaml")
         (["check", HPC, "--help"], 0),
         (["check", QUICKSTART], 0),
         (["render", QUICKSTART, "--cluster", "slurm"], 0),
-        (["submit", HPC, "--dry-run", "--cluster", "slurm"], 0),
+        (["submit", QUICKSTART, "--dry-run", "--cluster", "slurm"], 0),
+        (["submit", HPC, "--dry-run", "--cluster", "slurm"], 2),  # there are no data here
         (["submit", QUICKSTART, "--dry-run", "--cluster", "local"], 0),
         (["list"], 0),
         (["platforms"], 0),

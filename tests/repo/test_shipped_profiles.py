@@ -32,12 +32,17 @@ def test_a_shipped_profile_survives_dump_and_load(path, tmp_path):
 def test_a_shipped_profile_renders(path, cluster, tmp_path):
     if cluster == "local" and load_profile(path).launch.nodes > 1:
         pytest.skip("a local run has one node")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "spectra.h5").write_bytes(b"\x89HDF\r\n\x1a\n")  # its first bytes are all a check reads
+    (tmp_path / "runs" / "desi-vae" / "1" / "model").mkdir(parents=True)
+    (tmp_path / "runs" / "desi-vae" / "1" / "profile.yaml").write_text(dump_profile(load_profile(path)))
+    before = sorted(tmp_path.rglob("*"))
     command = [sys.executable, "-m", "hpctrain", "submit", str(path), "--dry-run", "--cluster", cluster]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     if cluster == "slurm":
         assert done.stdout.startswith("#!/bin/bash\n")
-    assert list(tmp_path.iterdir()) == []
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 @pytest.mark.parametrize("path", PROFILES, ids=lambda path: path.name)

@@ -177,3 +177,11 @@ def test_a_refused_job_leaves_no_run_directory(launcher):
     with pytest.raises(SiteError, match=r"(?s)sbatch refuses job 'stub'.*nowhere.*launch.partition"):
         submit(submission, launcher.folder)
     assert os.listdir(launcher.folder) == []
+
+
+def test_slurm_reads_an_option_as_it_was_written(launcher):
+    text = """it's "mine" / 50% #1; $(id) `id`"""
+    _, job = launcher.submit(nodes=1, sbatch={"comment": text, "hold": True})
+    said = launcher.cluster.run(["scontrol", "show", "job", job]).stdout
+    launcher.cluster.run(["scancel", job])
+    assert f"Comment={text}" in [line.strip() for line in said.splitlines()]

@@ -6,11 +6,13 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from hpctrain.errors import SiteError
 from hpctrain.launch.environment import clean_environment
 from hpctrain.launch.plan import ARRAY_TASK, attempt_script, plan_job
 from hpctrain.launch.slurm import explain_refusal, render
+from hpctrain.profile.sbatch_options import OURS_ALONE, OWN_KEYS, refusal
 from hpctrain.profile.schema import DataSection, LaunchSection, Profile
 from hpctrain.profile.site import Site
 
@@ -149,3 +151,88 @@ def test_a_refusal_says_which_key_to_change(words, advice):
     assert said.startswith("sbatch refuses job 'quasars' (partition=gpu, nodes=1, time=24:00:00):\n  ")
     assert words in said
     assert advice in said.splitlines()[-1]
+
+
+def as_slurm_reads(line: str) -> str:
+    """Read the argument of an ``#SBATCH`` line as Slurm's src/sbatch/opt.c does."""
+    argument, quote, position = "", "", 0
+    while position < len(line) and (quote or not line[position].isspace()):
+        character = line[position]
+        position += 1
+        if character == "\\":
+            argument += line[position]
+            position += 1
+        elif quote:
+            if character == quote:
+                quote = ""
+            else:
+                argument += character
+        elif character in "\"'":
+            quote = character
+        elif character == "#":
+            break
+        else:
+            argument += character
+    return argument
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "/scratch/data",
+        "my run",
+        "it's mine",
+        'a "quoted" word',
+        "'",
+        '"',
+        "a # b",
+        "#SBATCH --nodes=9",
+        "$(touch pwned)",
+        "`touch pwned`",
+        "; touch pwned #",
+        "a'; touch pwned; '",
+        "&& touch pwned",
+        "| tee pwned",
+        "> pwned",
+        "${HOME}",
+        "%j %A",
+        "*?[a]{b,c}",
+        "~",
+        "-x",
+        "é ∑ 漢",
+        "!!",
+        "a" * 1000,
+    ],
+)
+def test_an_option_reaches_slurm_as_it_was_written_and_no_shell_reads_it(value, tmp_path):
+    script = render(plan_job(profile(sbatch={"comment": value}), RUN_DIR))
+    directives = [line for line in script.splitlines() if line.startswith("#SBATCH")]
+    plain = [line for line in render(plan_job(profile(), RUN_DIR)).splitlines() if line.startswith("#SBATCH")]
+    (added,) = set(directives) - set(plain)
+    assert len(directives) == len(plain) + 1
+    assert as_slurm_reads(added.removeprefix("#SBATCH ")) == f"--comment={value}"
+    head = script[: script.index(attempt_script())]
+    done = subprocess.run(["bash"], input=head, text=True, capture_output=True, check=True, cwd=tmp_path)
+    assert (done.stdout, done.stderr) == ("", "")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "value", ["a\nb", "a\n#SBATCH --nodes=9", "a\rb", "a\x1b[31mb", "a\x00b", "a\u2028b", "a\\b", ""]
+)
+def test_an_option_that_is_no_plain_line_is_refused(value):
+    with pytest.raises(ValidationError):
+        profile(sbatch={"comment": value})
+
+
+@pytest.mark.parametrize("option", [*OWN_KEYS, *OURS_ALONE])
+def test_everything_the_launcher_sets_is_refused_by_name(option):
+    assert refusal(option)
+    assert refusal(option[:-1]), "sbatch takes an unambiguous beginning for the whole"
+
+
+@pytest.mark.parametrize(
+    "option", ["comment", "mail-type", "gres-flags", "exclusive", "dependency", "licenses", "begin"]
+)
+def test_other_options_are_not_refused(option):
+    assert refusal(option) is None

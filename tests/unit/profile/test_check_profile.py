@@ -142,7 +142,8 @@ def test_a_check_knows_the_steps_and_the_memory(here: Path, capsys: pytest.Captu
 def test_the_length_of_the_run_is_judged(here: Path) -> None:
     """A warm-up longer than the run, a global batch larger than the data."""
     text = MINIMAL + SMALL_MODEL + "train: {batch_size: 512, epochs: 10}\n"
-    findings = check_profile(profile_of(here, text))
+    assert check_profile(profile_of(here, text)).problems == [], "the default warm-up adapts"
+    findings = check_profile(profile_of(here, text.replace("epochs", "warmup_steps: 500, epochs")))
     assert [str(problem)[:80] for problem in findings.problems] == [
         "line 4: train.warmup_steps: 500 is not less than the 8 steps of the whole run (1"
     ]

@@ -1,0 +1,38 @@
+"""``--set KEY=VALUE``: one grammar for every command that changes a profile.
+
+Several values may follow one ``--set``, and ``--set`` may be given again. A profile that was typed behind them is still
+the profile.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+
+def add_set_argument(parser: argparse.ArgumentParser) -> None:
+    """Add ``--set``."""
+    parser.add_argument(
+        "--set",
+        dest="overrides",
+        action="append",
+        nargs="+",
+        default=[],
+        metavar="KEY=VALUE",
+        help="change a value of the profile, such as train.batch_size=64; several may follow",
+    )
+
+
+def overrides_of(arguments: argparse.Namespace, positional: str = "profile") -> list[str]:
+    """Return all values of ``--set`` in the order they were typed.
+
+    Parameters
+    ----------
+    arguments : Namespace
+        Changed where its positional argument is missing and was typed behind ``--set``.
+    positional : str
+        Name of that argument.
+    """
+    overrides = [text for group in arguments.overrides for text in group]
+    if getattr(arguments, positional, None) is None and overrides and "=" not in overrides[-1]:
+        setattr(arguments, positional, overrides.pop())
+    return overrides

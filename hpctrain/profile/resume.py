@@ -1,0 +1,196 @@
+"""What may change when a run is resumed, and what may not: one table, for every way to resume a run.
+
+A key that is in :data:`FIXED`, or in a section that is, keeps the value the run began with. Every other key may change:
+the learning rate, the number of epochs, the ranks, the paths of the files, how often to save. The data have to be the
+same spectra, wherever they are; the trainer compares their number and order with the checkpoint.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from hpctrain.errors import Problem
+from hpctrain.profile.schema import Profile
+
+_NETWORK = "the weights of the checkpoint have the shapes of this network"
+_ORDER = "which spectra each step sees depends on it"
+
+FIXED: dict[str, str] = {
+    "name": "the folder of the run has this name",
+    "data.simulate": "these spectra were made before the first step",
+    "data.split": "spectra that were held out so far would be trained on",
+    "data.normalise": "the network has learned spectra that were normalised this way",
+    "data.max_spectra": _ORDER,
+    "data.shuffle_window": _ORDER,
+    "model.family": _NETWORK,
+    "model.latent_size": _NETWORK,
+    "model.encoder_channels": _NETWORK,
+    "model.encoder_kernels": _NETWORK,
+    "model.encoder_hidden": _NETWORK,
+    "model.decoder_hidden": _NETWORK,
+    "model.rest_wavelength_aa": _NETWORK,
+    "model.rest_pixels": _NETWORK,
+    "train.seed": "the order of the spectra and all random numbers depend on it",
+    "train.init_from": "the weights now come from the checkpoint",
+    "train.freeze": "the checkpoint has optimiser moments for the trained weights only",
+    "train.keep_zeros": "the checkpoint has the weights, and their zeros, already",
+}
+"""Key, or section, to the reason why a resumed run cannot change it. `train.global_batch` is fixed too, whatever
+`batch_size`, `accumulation` and ranks it is made of, and `train.ema_decay` cannot be switched on."""
+
+_REST_GRID = ("model.rest_wavelength_aa", "model.rest_pixels")
+_UPDATE_SHAPE = ("train.batch_size", "train.accumulation", "train.global_batch")
+
+
+@dataclass(frozen=True)
+class Change:
+    """One key with another value.
+
+    Parameters
+    ----------
+    key : str
+        Dotted path, such as ``train.learning_rate``.
+    old, new : Any
+        Plain values; None where the key is not set.
+    """
+
+    key: str
+    old: Any
+    new: Any
+
+    def __str__(self) -> str:
+        return f"{self.key} {show(self.old)} → {show(self.new)}"
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the change as an entry of the event ``profile_changed``."""
+        return {"key": self.key, "old": self.old, "new": self.new}
+
+
+def show(value: Any) -> str:
+    """Return a value as it is written in a profile."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(show, value))}]"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{key}: {show(item)}' for key, item in value.items())}}}"
+    return str(value)
+
+
+def plain(profile: Profile) -> dict[str, Any]:
+    """Return the profile as plain values, ready for JSON."""
+    return profile.model_dump(mode="json")
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Change]:
+    """Return the keys whose values differ between two plain profiles, in the order of the profile."""
+    return list(_differences(old, new, ()))
+
+
+def _differences(old: Any, new: Any, path: tuple[str, ...]) -> Iterator[Change]:
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        for key in dict.fromkeys([*new, *old]):
+            yield from _differences(old.get(key), new.get(key), (*path, str(key)))
+    elif old != new:
+        yield Change(".".join(path), old, new)
+
+
+def changes_by_a_user(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Change]:
+    """Return the differences that a person made, without those the trainer settled by itself.
+
+    The trainer writes the number it found for ``batch_size: auto`` into the run's profile, and the default warm-up once
+    it knows the number of steps. Other ranks with the same global batch imply another accumulation.
+
+    Parameters
+    ----------
+    old, new : mapping
+        Plain profiles of two attempts.
+    """
+    found = differences(old, new)
+    try:
+        before, after = Profile.model_validate(old), Profile.model_validate(new)
+    except ValueError:  # written by another version
+        return found
+    settled: set[str] = set()
+    if before.global_batch == after.global_batch:
+        settled |= {"train.accumulation", "train.global_batch"}
+        if before.train.batch_size == "auto":
+            settled |= set(_UPDATE_SHAPE)
+    if before.train.warmup_steps is None:
+        settled.add("train.warmup_steps")
+    return [change for change in found if change.key not in settled]
+
+
+def reason_to_refuse(key: str) -> str | None:
+    """Return why a resumed run cannot change `key`, or None if it can."""
+    parts = key.split(".")
+    return next((FIXED[above] for n in range(len(parts), 0, -1) if (above := ".".join(parts[:n])) in FIXED), None)
+
+
+def begun_with(profile: Profile, card: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a run began with, as plain values: its profile, and where they differ the card of its model.
+
+    The card (``model/model.json``) is written once, at the first attempt, so it knows the network of the checkpoints
+    even if somebody has changed ``profile.yaml`` since.
+
+    Parameters
+    ----------
+    profile : Profile
+        The run's own.
+    card : mapping
+        Empty where there is none.
+    """
+    values = plain(profile)
+    section = card.get("section")
+    if isinstance(section, Mapping):
+        fixed = [key for key in values["model"].keys() & section.keys() if f"model.{key}" in FIXED]
+        values["model"] |= {key: section[key] for key in fixed}
+    for key in ("normalise", "split"):
+        if isinstance(card.get(key), Mapping):
+            values["data"][key] = {**values["data"][key], **card[key]}
+    if "seed" in card:
+        values["train"]["seed"] = card["seed"]
+    return values
+
+
+def misfits(before: Profile, after: Profile, card: Mapping[str, Any]) -> list[Change]:
+    """Return the fixed keys that differ between a run that has begun and the profile it is to be resumed with.
+
+    Parameters
+    ----------
+    before : Profile
+        The run's own.
+    after : Profile
+        With the changes asked for.
+    card : mapping
+        Of the run's model; empty where there is none.
+    """
+    now = plain(after)
+    found = []
+    for change in differences(begun_with(before, card), now):
+        if reason_to_refuse(change.key) is None:
+            continue
+        if change.key in _REST_GRID and change.new in (None, plain(before)["model"][change.key.split(".")[1]]):
+            continue  # not given: the grid stays the one that the first attempt computed
+        if change.key == "train.init_from" and after.train.keep_zeros:
+            continue  # each attempt reads the zeros from there, so the file may have moved
+        found.append(change)
+    if before.train.ema_decay is None and after.train.ema_decay is not None:
+        found.append(Change("train.ema_decay", None, after.train.ema_decay))
+    return found
+
+
+def describe_misfit(change: Change) -> Problem:
+    """Return a misfit as a problem that says why the key is fixed and what to do instead."""
+    reason = reason_to_refuse(change.key) or "the checkpoint has no moving average of the weights"
+    old, new = show(change.old), show(change.new)
+    instead = "keep it, or start a new run from these weights with train.init_from"
+    if change.key == "train.init_from":
+        instead = "leave it as it is, or start a new run"
+    return Problem(change.key, f"is {old} in this run and cannot become {new}: {reason}; {instead}")

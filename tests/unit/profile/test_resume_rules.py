@@ -1,0 +1,114 @@
+"""The one table of what may change when a run is resumed."""
+
+from __future__ import annotations
+
+import pytest
+
+from hpctrain.profile.load import load_profile
+from hpctrain.profile.resume import FIXED, changes_by_a_user, differences, misfits, plain, reason_to_refuse
+from hpctrain.profile.schema import DataSection, Profile
+
+PROFILE = Profile(name="run", data=DataSection(files=["a.h5"]))
+
+
+@pytest.fixture
+def changed(tmp_path):
+    """Return a function that returns the profile with other values."""
+    file = tmp_path / "profile.yaml"
+    file.write_text("name: run\ndata: {files: [a.h5]}\n")
+    return lambda *overrides: load_profile(file, overrides)
+
+
+def test_every_key_of_the_table_is_a_key_of_the_profile():
+    for key in FIXED:
+        values = plain(PROFILE)
+        for part in key.split("."):
+            assert part in values, key
+            values = values[part]
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "model.latent_size=3",
+        "model.encoder_channels=[8, 8, 8]",
+        "model.rest_pixels=900",
+        "data.split.validation=0.2",
+        "data.split={salt: other}",
+        "data.normalise.min_snr=1",
+        "data.max_spectra=10",
+        "data.shuffle_window=10",
+        "data.simulate={num_spectra: 9}",
+        "train.seed=4",
+        "train.freeze=[encoder.*]",
+        "train.ema_decay=0.99",
+        "train.init_from=/other",
+        "name=other",
+    ],
+)
+def test_what_the_checkpoint_depends_on_cannot_change(changed, override):
+    found = misfits(changed(), changed(override), {})
+    assert [change.key.split("=")[0] for change in found], override
+    assert all(override.startswith(change.key) or change.key.startswith(override.split("=")[0]) for change in found)
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "train.learning_rate=1e-4",
+        "train.epochs=200",
+        "train.max_steps=50",
+        "train.weight_decay=0",
+        "train.early_stopping={patience: 3}",
+        "train.precision=bf16",
+        "model.dropout=0.2",
+        "model.beta=0.5",
+        "data.files=[/moved/a.h5]",
+        "data.augment.noise=0.1",
+        "launch.nodes=2",
+        "launch.time_limit=1:00:00",
+        "checkpoint.every_steps=10",
+        "edge.export_at_end=int8",
+        "description=better",
+    ],
+)
+def test_everything_else_can_change(changed, override):
+    assert misfits(changed(), changed(override), {}) == []
+
+
+def test_the_card_of_the_model_knows_better_than_a_profile_that_was_edited(changed):
+    card = {"section": {**plain(PROFILE)["model"], "latent_size": 6}, "seed": 1}
+    (found,) = misfits(changed("model.latent_size=3"), changed("model.latent_size=3"), card)
+    assert (found.key, found.old, found.new) == ("model.latent_size", 6, 3)
+    assert misfits(changed("model.latent_size=3"), changed("model.latent_size=6"), card) == []
+
+
+def test_a_rest_grid_that_the_first_attempt_computed_is_no_change(changed):
+    card = {"section": {**plain(PROFILE)["model"], "rest_pixels": 900, "rest_wavelength_aa": [3000.0, 9000.0]}}
+    assert misfits(changed(), changed(), card) == []
+    assert [change.key for change in misfits(changed(), changed("model.rest_pixels=901"), card)] == [
+        "model.rest_pixels"
+    ]
+
+
+def test_a_section_that_is_switched_on_is_one_change(changed):
+    (change,) = differences(plain(changed()), plain(changed("train.early_stopping={patience: 3}")))
+    assert (change.key, change.old) == ("train.early_stopping", None)
+    assert change.new["patience"] == 3
+
+
+def test_what_the_trainer_settles_is_no_change_by_a_user(changed):
+    auto = changed("train.batch_size=auto", "train.global_batch=64")
+    settled = auto.with_batch_size(16)
+    warm = settled.model_copy(update={"train": settled.train.model_copy(update={"warmup_steps": 40})})
+    assert changes_by_a_user(plain(auto), plain(warm)) == []
+    more_ranks = changed("launch.gpus_per_node=2", "train.batch_size=16", "train.accumulation=2")
+    fewer_ranks = changed("launch.gpus_per_node=1", "train.batch_size=16", "train.accumulation=4")
+    assert [change.key for change in changes_by_a_user(plain(more_ranks), plain(fewer_ranks))] == [
+        "launch.gpus_per_node"
+    ]
+
+
+def test_a_reason_holds_for_all_keys_of_a_section():
+    assert reason_to_refuse("data.split.salt") == FIXED["data.split"]
+    assert reason_to_refuse("data.files") is None
