@@ -14,7 +14,7 @@
 #SBATCH --gpus-per-node=4          # all ranks of a node see all its GPUs; each takes the one of its local rank
 #SBATCH --cpus-per-task=8
 #SBATCH --time=24:00:00            # of one attempt; the job requeues itself and goes on
-#SBATCH --signal=USR2@180          # ranks are warned three minutes before: save, leave with code 75
+#SBATCH --signal=USR2@180          # ranks are warned three minutes before: save, exit with code 75
 #SBATCH --requeue                  # allow `scontrol requeue`, after a pre-emption and below
 #SBATCH --open-mode=append         # the default truncates the log of the earlier attempts
 #SBATCH --output=hpctrain-%j.log
@@ -122,7 +122,7 @@ cat "$srun_log" >&2
 
 # srun returns the highest code of all ranks, so one that was taken down with the culprit hides it. Codes 2 to 6 count
 # wherever they stand: that rank knew what was wrong. 1 (a bug) counts if no rank was killed, for a rank that loses its
-# peer leaves with 1 too.
+# peer exits with 1 too.
 failed_with=$(sed -n 's/.*task.*: Exited with exit code \([2-6]\)$/\1/p' "$srun_log" | head -n 1)
 if [ -z "$failed_with" ] && ! grep -qE 'task.*: (Killed|Aborted|Segmentation|Bus error|Out Of Memory)' "$srun_log"; then
     failed_with=$(sed -n 's/.*task.*: Exited with exit code 1$/1/p' "$srun_log" | head -n 1)

@@ -79,7 +79,7 @@ cat "$srun_log" >&2
 
 # srun returns the highest code of all ranks, so one that was taken down with the culprit hides it. Codes 2 to 6 count
 # wherever they stand: that rank knew what was wrong. 1 (a bug) counts if no rank was killed, for a rank that loses its
-# peer leaves with 1 too.
+# peer exits with 1 too.
 failed_with=$(sed -n 's/.*task.*: Exited with exit code \([2-6]\)$/\1/p' "$srun_log" | head -n 1)
 if [ -z "$failed_with" ] && ! grep -qE 'task.*: (Killed|Aborted|Segmentation|Bus error|Out Of Memory)' "$srun_log"; then
     failed_with=$(sed -n 's/.*task.*: Exited with exit code 1$/1/p' "$srun_log" | head -n 1)

@@ -375,8 +375,8 @@ class TrainSection(Section):
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 1
     """Seed of weights, sample order, dropout, latent noise and augmentation."""
     init_from: PathText | None = None
-    """Start from the weights of this run directory, bundle or model.safetensors, or of the run with this name, run id or
-    job id in `launch.runs_dir`. The rest-frame grid comes from there too, unless `model` sets one."""
+    """Start from the weights of this run directory, bundle or model.safetensors, or of the run with this name, run id
+    or job id in `launch.runs_dir`. The rest-frame grid comes from there too, unless `model` sets one."""
     freeze: list[Annotated[str, Field(min_length=1)]] = []
     """Weights that are not trained, by name; ``*`` matches anything, such as ``encoder.blocks.*``. A pattern that
     matches nothing ends the run and lists the names."""
