@@ -330,7 +330,11 @@ def test_the_time_line_stands_alone_as_an_svg_file(finished, tmp_path, capsys):
 def test_a_run_that_never_began_has_no_time_line(tmp_path):
     (tmp_path / "profile.yaml").write_text("name: x\n")
     with pytest.raises(ProfileError, match="no attempt has begun"):
-        command.run(argparse.Namespace(run_dir=str(tmp_path), out=None, timeline="x.svg", open=False))
+        command.run(
+            argparse.Namespace(
+                run_dir=str(tmp_path), runs_dir=tmp_path / "runs", out=None, timeline="x.svg", open=False
+            )
+        )
 
 
 @pytest.mark.parametrize("make", [False, True])
@@ -338,8 +342,10 @@ def test_a_directory_that_is_no_run_is_refused(tmp_path, make):
     path = tmp_path / "nothing"
     if make:
         path.mkdir()
-    with pytest.raises(ProfileError, match="is no run directory"):
-        command.run(argparse.Namespace(run_dir=str(path), out=None, timeline=None, open=False))
+    with pytest.raises(ProfileError, match="this folder has no profile.yaml|there are no runs in"):
+        command.run(
+            argparse.Namespace(run_dir=str(path), runs_dir=tmp_path / "runs", out=None, timeline=None, open=False)
+        )
     assert not (path / "report.html").exists()
 
 
