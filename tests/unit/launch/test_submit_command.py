@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -225,3 +226,35 @@ def test_provenance_holds_the_uncommitted_change(folder):
     expected = {"path": f"{folder}/spectra/a.h5", "bytes": 5, "modified": pytest.approx(0, abs=1e12), "columns": {}}
     assert data == expected
     assert facts["packages"]["submitit"]
+
+
+def test_an_array_names_the_values_of_each_index(folder):
+    done = types("render", "tiny.yaml", "--array", "train.seed=5,6", "--array", "train.learning_rate=1e-3,1e-4")
+    assert done.returncode == 0, done.stderr
+    lines = [line for line in done.stdout.splitlines() if line.startswith("# index")]
+    assert lines == [
+        "# index 0  train.seed=5  train.learning_rate=1e-3",
+        "# index 1  train.seed=5  train.learning_rate=1e-4",
+        "# index 2  train.seed=6  train.learning_rate=1e-3",
+        "# index 3  train.seed=6  train.learning_rate=1e-4",
+    ]
+    profiles = [with_absolute_paths(load_profile("tiny.yaml", [f"train.seed={seed}"]), folder) for seed in (5, 6)]
+    submission = prepare(profiles, "slurm", None, array_values=[["train.seed=5"], ["train.seed=6"]])
+    (_, second) = (json.loads(submission.files()[run.job]) for run in submission.runs)
+    assert (second["array_index"], second["array_values"]) == (1, ["train.seed=6"])
+
+
+def test_a_dry_run_reports_what_a_check_would_and_prints_no_script(folder):
+    """A script for 48 hours on a partition of 24 would only be refused later."""
+    (folder / "sites").mkdir()
+    (folder / "sites" / "leo.yaml").write_text("partitions: {gpu: {max_time: 24:00:00, max_nodes: 16}}\n")
+    sets = ["launch.site=leo", "launch.partition=gpu", "launch.time_limit=48:00:00", "launch.nodes=40"]
+    for words in (["submit", "--dry-run"], ["render"]):
+        done = types(*words, "tiny.yaml", "--cluster", "slurm", "--set", *sets, HPCTRAIN_SITES=str(folder / "sites"))
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "48:00:00 is above the limit of partition 'gpu' (24:00:00" in done.stderr
+        assert "40 is above the limit of partition 'gpu' (16 nodes" in done.stderr
+    (folder / "sites" / "leo.yaml").write_text("sbatch: {output: x.log}\n")
+    done = types("render", "tiny.yaml", "--set", "launch.site=leo", HPCTRAIN_SITES=str(folder / "sites"))
+    assert done.returncode == 3
+    assert "sbatch.output: cannot be set here: logs go to the run directory" in done.stderr

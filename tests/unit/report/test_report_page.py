@@ -342,7 +342,7 @@ def test_a_directory_that_is_no_run_is_refused(tmp_path, make):
     path = tmp_path / "nothing"
     if make:
         path.mkdir()
-    with pytest.raises(ProfileError, match="this folder has no profile.yaml|there are no runs in"):
+    with pytest.raises(ProfileError, match=r"this folder has no profile\.yaml|there are no runs in"):
         command.run(
             argparse.Namespace(run_dir=str(path), runs_dir=tmp_path / "runs", out=None, timeline=None, open=False)
         )
