@@ -215,15 +215,15 @@ def test_provenance_holds_the_uncommitted_change(folder):
     git("commit", "-q", "-m", "first")
     (folder / "tiny.yaml").write_text(PROFILE + "# changed\n")
     (folder / "spectra").mkdir()
-    (folder / "spectra/a.h5").write_bytes(b"12345")
+    (folder / "spectra/made.h5").write_bytes(b"12345")
     facts = collect(with_absolute_paths(load_profile("tiny.yaml"), folder), folder)
     state = facts["project"]["git"]
     assert len(state["commit"]) == 40
     assert "+# changed" in state["diff"]
-    assert state["untracked"] == ["spectra/a.h5"]
+    assert state["untracked"] == ["spectra/made.h5"]
     (data,) = facts["data"]
     assert data.pop("hashes").startswith("not hashed")  # five bytes are no HDF5 file
-    expected = {"path": f"{folder}/spectra/a.h5", "bytes": 5, "modified": pytest.approx(0, abs=1e12), "columns": {}}
+    expected = {"path": f"{folder}/spectra/made.h5", "bytes": 5, "modified": pytest.approx(0, abs=1e12), "columns": {}}
     assert data == expected
     assert facts["packages"]["submitit"]
 
