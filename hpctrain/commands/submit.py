@@ -14,6 +14,7 @@ import json
 import os
 import shlex
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -99,6 +100,7 @@ class Wanted:
     source: Path | str
     tasks: list[list[str]]
     resumed: RunStatus | None = None
+    array_values: Sequence[Sequence[str]] = ()
 
     @property
     def resume(self) -> RunDir | None:
@@ -112,7 +114,8 @@ def _wanted(arguments: argparse.Namespace) -> Wanted:
     if arguments.runs_dir and resumed is None:
         overrides.append(f"launch.runs_dir={json.dumps(arguments.runs_dir)}")
     source = resumed.run.profile if resumed else arguments.profile
-    return Wanted(source, [[*overrides, *task] for task in array_tasks(arguments.array)], resumed)
+    values = array_tasks(arguments.array)
+    return Wanted(source, [[*overrides, *task] for task in values], resumed, values)
 
 
 def warn_or_refuse(wanted: Wanted, memory: bool, even_without_device: bool = False) -> list[Findings]:
@@ -170,7 +173,7 @@ def submission_from(wanted: Wanted, findings: list[Findings]) -> Submission:
         global_batch = load_profile(wanted.resume.profile).global_batch
         profiles = [with_global_batch(profile, global_batch, str(wanted.source)) for profile in profiles]
     cluster = choose_cluster(profiles[0].launch.cluster)
-    return prepare(profiles, cluster, findings[0].site, resume=wanted.resume, array_values=wanted.tasks)
+    return prepare(profiles, cluster, findings[0].site, resume=wanted.resume, array_values=wanted.array_values)
 
 
 def _dry_run(wanted: Wanted) -> int:
