@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 BLUE, GREY, INK, VERMILION = "#0072B2", "#b4b4b4", "#4a4a4a", "#D55E00"
 """Okabe and Ito's colours, told apart by all kinds of colour vision."""
+_QUIET = 3.0
+"""Pixels noisier than this times the median do not stretch the axis."""
 
 
 def row_of(arrays: Mapping[str, np.ndarray], row: int) -> dict[str, np.ndarray]:
@@ -118,7 +120,7 @@ def draw_reconstruction(spectrum: Mapping[str, np.ndarray]) -> Figure:
     judged = np.where(measured, reconstruction, np.nan)
     top.plot(wavelength_aa, np.where(measured, np.nan, reconstruction), color=VERMILION, linewidth=0.9, alpha=0.3)
     top.plot(wavelength_aa, judged, color=VERMILION, linewidth=1.3, label="reconstruction")
-    top.set_ylim(*flux_limits(flux, judged))
+    top.set_ylim(*flux_limits(flux, sigma, judged))
     top.set_ylabel("flux (normalised)")
     top.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), frameon=False, ncols=4, fontsize=8, borderaxespad=0)
     title = f"object {spectrum['target_id']}   z = {redshift:.4f}   χ² per pixel = {reduced_chi2(spectrum):.3g}"
@@ -136,9 +138,17 @@ def draw_reconstruction(spectrum: Mapping[str, np.ndarray]) -> Figure:
     return figure
 
 
-def flux_limits(flux: np.ndarray, reconstruction: np.ndarray) -> tuple[float, float]:
-    """Return limits of the flux axis: all of the reconstruction, and the flux but for its wildest pixels."""
-    pieces = [np.nanpercentile(flux, (0.5, 99.5)) if np.isfinite(flux).any() else np.array([0.0, 1.0])]
+def flux_limits(flux: np.ndarray, sigma: np.ndarray, reconstruction: np.ndarray) -> tuple[float, float]:
+    """Return limits of the flux axis: all of the reconstruction, and the flux but for wild and very noisy pixels.
+
+    Parameters
+    ----------
+    flux, sigma, reconstruction : ndarray, shape (L,)
+        NaN where nothing is measured or nothing reconstructed.
+    """
+    finite = np.isfinite(flux)
+    quiet = finite & (sigma <= _QUIET * np.nanmedian(sigma)) if finite.any() else finite
+    pieces = [np.percentile(flux[quiet], (0.5, 99.5)) if quiet.any() else np.array([0.0, 1.0])]
     if np.isfinite(reconstruction).any():
         pieces.append(np.array([np.nanmin(reconstruction), np.nanmax(reconstruction)]))
     low, high = float(min(piece[0] for piece in pieces)), float(max(piece[1] for piece in pieces))

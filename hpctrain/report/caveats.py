@@ -166,10 +166,11 @@ def _evaluations(facts: RunFacts) -> list[str]:
     empty = [record for record in records if record.get("num_spectra") == 0 or record.get("loss") is None]
     empty += facts.history.named("evaluation_empty")
     if empty:
-        found.append(
-            f"{len(empty)} evaluations had no usable held-out spectrum and say nothing, the first at step "
-            f"{grouped(min(record['step'] for record in empty))}."
-        )
+        first = f"at step {grouped(min(record['step'] for record in empty))}"
+        number = f"One evaluation had no usable held-out spectrum, {first}" if len(empty) == 1 else (
+            f"{len(empty)} evaluations had no usable held-out spectrum, the first {first}"
+        )  # fmt: skip
+        found.append(f"{number}. `hpctrain data doctor` on the files says why.")
     num_held_out = next((_whole(r.get("num_spectra")) for r in reversed(records) if r.get("num_spectra")), 0)
     if 0 < num_held_out < FEW_HELD_OUT:
         found.append(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from hpctrain.report.gather import Arrays
-from hpctrain.report.scale import padded
+from hpctrain.report.scale import grouped, padded
 from hpctrain.report.svg import HALF, PHONE, Axes, drawing, on_both
 
 NUM_COLORS = 8
@@ -101,7 +101,7 @@ def chi2_histogram(latents: Arrays) -> str:
     low, high = min(float(low) / 1.05, 0.85), max(float(high) * 1.05, 1.25)
     counts, edges = np.histogram(positive, bins=np.geomspace(low, high, min(44, max(10, len(positive) // 6)) + 1))
     beyond = int((positive > high).sum())
-    median, mean = float(np.median(chi2)), float(chi2.mean())
+    median = float(np.median(chi2))
 
     def draw(width: int) -> str:
         limits = (0.0, float(counts.max()) * (1.25 if width > PHONE else 1.5))
@@ -114,10 +114,12 @@ def chi2_histogram(latents: Arrays) -> str:
         axes.vertical(median, "median", title=f"median {median:.3f}")
         return drawing(width, 412, [axes], "Distribution of chi-square per pixel of the held-out spectra")
 
-    note = f'<p class="note">Solid line: the median, {median:.3g}. The mean is {mean:.3g}'
-    note += ", as a few spectra with a large χ² raise it." if mean > 1.3 * median else "."
-    note += f" {beyond} spectra lie beyond the right edge.</p>" if beyond else "</p>"
-    return on_both(HALF, draw) + note
+    note = f"Solid line: the median, {median:.3g}."
+    if chi2.mean() > 1.3 * median:
+        note += " A few spectra with a large χ² make the mean higher."
+    if beyond:
+        note += f" Beyond the right edge: {beyond}."
+    return f'{on_both(HALF, draw)}<p class="note">{note}</p>'
 
 
 def _frame(components: np.ndarray, ringed: list[int]) -> list[tuple[float, float]]:
@@ -137,6 +139,6 @@ def _scale(edges: np.ndarray) -> str:
     middle = f"{edges[len(edges) // 2]:.2f}"
     return (
         '<div class="colorbar"><span>redshift</span>'
-        f"<span>{edges[0]:.2f}</span><b>{boxes}</b><span>{edges[-1]:.2f}</span>"
+        f"<span>{grouped(edges[0], 2)}</span><b>{boxes}</b><span>{grouped(edges[-1], 2)}</span>"
         f"<span>median {middle}, equal numbers in each colour</span></div>"
     )

@@ -63,7 +63,7 @@ def describe_object(spectrum: Mapping[str, Any]) -> KnownObject:
     target_id = _whole(spectrum.get("target_id"))
     links = []
     if is_sdss:
-        name = "SDSS {}-{}-{:04d}".format(*fibre)
+        name = "SDSS {:04d}-{}-{:04d}".format(*fibre)
         query = urlencode(dict(zip(("plateid", "mjd", "fiberid"), fibre, strict=True)))
         links.append(Link("spectrum at SDSS", f"https://dr17.sdss.org/optical/spectrum/view?{query}"))
     elif is_desi:

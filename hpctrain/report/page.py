@@ -188,8 +188,8 @@ def _anomalies(facts: RunFacts) -> str:
         "anomalous first. A negative score is anomalous; a large χ² beside it says that the network could not "
         "reconstruct the spectrum."
     )
-    if facts.latents is not None and len(facts.latents["LATENT_VEC"]) < FEW_HELD_OUT:
-        lead += f" With only {len(facts.latents['LATENT_VEC'])} held-out spectra this says little."
+    if facts.latents is not None and (number := num_encoded(facts.latents)) < FEW_HELD_OUT:
+        lead += f" With only {number} held-out spectra this says little."
     return f'<p class="lead">{lead}</p>{LEGEND}{_spectra(facts.anomalies)}'
 
 

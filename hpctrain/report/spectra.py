@@ -91,7 +91,7 @@ def _axes(spectrum: Arrays, width: int) -> tuple[int, list[Axes]]:
     inner = width - LEFT - RIGHT
 
     height = 190 if width > PHONE else 150
-    top = Axes(LEFT, 26, inner, height, limits, _flux_limits(flux, np.where(measured, reconstruction, np.nan)))
+    top = Axes(LEFT, 26, inner, height, limits, _flux_limits(flux, sigma, np.where(measured, reconstruction, np.nan)))
     top.add_grid("", "flux (normalised)", num_ticks(width), 5)
     _label_lines(top, float(spectrum["redshift"]), limits)
     x, (middle, spread) = column_means(wavelength_aa, [smoothed, sigma], inner // 2)
@@ -118,8 +118,8 @@ def _wavelength_limits(wavelength_aa: np.ndarray, valid: np.ndarray) -> tuple[fl
     return low - air, high + air
 
 
-def _flux_limits(flux: np.ndarray, reconstruction: np.ndarray) -> tuple[float, float]:
-    low, high = flux_limits(flux, reconstruction)
+def _flux_limits(flux: np.ndarray, sigma: np.ndarray, reconstruction: np.ndarray) -> tuple[float, float]:
+    low, high = flux_limits(flux, sigma, reconstruction)
     return low, high + 0.12 * (high - low)  # room for the names of lines
 
 

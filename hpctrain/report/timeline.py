@@ -6,6 +6,7 @@ import numpy as np
 
 from hpctrain.metrics.progress import format_duration
 from hpctrain.report.attempts import Attempt
+from hpctrain.report.caveats import cut
 from hpctrain.report.gather import RunFacts
 from hpctrain.report.scale import grouped
 from hpctrain.report.svg import LEFT, RIGHT, WIDE, Axes, drawing, legend, num_ticks, on_both, standalone
@@ -102,7 +103,7 @@ def _label_attempts(bars: Axes, attempts: list[Attempt], origin: float) -> None:
 def _draw_attempt(steps: Axes, bars: Axes, attempt: Attempt, following: Attempt | None, origin: float) -> None:
     title = (
         f"attempt {attempt.number}: {attempt.outcome} after {format_duration(attempt.seconds)} "
-        f"at step {attempt.last_step} ({attempt.cause})"
+        f"at step {attempt.last_step} ({cut(attempt.cause)})"
     )
     start, end = attempt.started_at - origin, attempt.ended_at - origin
     bars.bar(start, end, 0, 1, f"attempt {OUTCOME_CSS[attempt.outcome]}", title, _THINNEST_BAR)

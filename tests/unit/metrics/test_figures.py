@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from hpctrain.metrics.figures import flux_limits, reduced_chi2, row_of, smooth
+from hpctrain.metrics.figures import flux_limits, near_data, reduced_chi2, row_of, smooth
 from hpctrain.metrics.spectral_lines import observed_lines
 
 
@@ -34,8 +34,28 @@ def test_a_row_keeps_the_shared_grid_and_scalars():
 def test_limits_hold_the_reconstruction_and_ignore_a_wild_pixel():
     flux = np.ones(2000)
     flux[5] = 1e6
-    low, high = flux_limits(flux, np.linspace(0, 4, 2000))
+    low, high = flux_limits(flux, np.ones(2000), np.linspace(0, 4, 2000))
     assert low < 0 < 4 < high < 100
+
+
+def test_a_noisy_end_of_the_spectrum_does_not_stretch_the_axis():
+    flux, sigma = np.ones(2000), np.full(2000, 0.1)
+    flux[:200], sigma[:200] = np.random.default_rng(0).normal(0, 50, 200), 50.0
+    low, high = flux_limits(flux, sigma, np.ones(2000))
+    assert -1 < low < high < 3
+
+
+def test_a_wide_gap_has_no_data_nearby_and_a_masked_pixel_has():
+    wavelength_aa, valid = np.arange(4000.0, 5000.0), np.ones(1000, dtype=bool)
+    valid[[100, 101]] = False
+    valid[400:600] = False
+    valid[900:] = False
+    near = near_data(wavelength_aa, valid, 10.0)
+    assert near[:400].all()
+    assert not near[400:600].any()
+    assert near[600:900].all()
+    assert not near[900:].any()
+    assert not near_data(wavelength_aa, np.zeros(1000, dtype=bool), 10.0).any()
 
 
 @pytest.mark.parametrize(("redshift", "expected"), [(2.0, "C IV"), (0.0, "Hα")])

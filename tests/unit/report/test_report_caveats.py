@@ -1,0 +1,202 @@
+"""Things to know: what the page says about a run whose numbers need a second look, and what to do."""
+
+import re
+from html import unescape
+
+import numpy as np
+import pytest
+from run_on_disk import START, Recorder, make_spectra, record_training, write_results, write_run, write_submission
+
+from hpctrain.errors import ProfileError
+from hpctrain.metrics.record import MetricsWriter
+from hpctrain.monitor.ledger import Ledger, read_ledgers
+from hpctrain.report.caveats import caveats_of, cut
+from hpctrain.report.gather import gather_facts
+from hpctrain.report.latents import chi2_histogram
+from hpctrain.report.machine import machine_section
+from hpctrain.report.objects import describe_object
+from hpctrain.report.write import write_report, write_spectrum
+from hpctrain.rundir import RunDir
+
+ERROR = "size mismatch for encoder.mean.weight: copying a param with shape torch.Size([6, 32]) from checkpoint, " * 4
+
+
+@pytest.fixture
+def run(tmp_path):
+    run = RunDir(tmp_path / "desi_vae" / "20261117-101640-7f3a")
+    write_submission(run)
+    return run
+
+
+def caveats(run):
+    return " ".join(" ".join(caveats_of(gather_facts(run, START + 50_000))).replace("\u202f", " ").split())
+
+
+def page_of(run):
+    html = write_report(run, now=START + 50_000).read_text(encoding="utf-8")
+    return html, " ".join(unescape(re.sub(r"<[^>]+>", " ", html)).split())
+
+
+def test_a_changed_profile_is_named_and_marked_on_the_curves_where_it_changed(run):
+    record_training(Recorder(run, 1, START), 0, 2000)
+    writer = MetricsWriter(run, attempt=2)
+    writer.event("profile_changed", 1000, changes=[{"key": "train.learning_rate", "old": 0.003, "new": 0.001}])
+    writer.close()
+    assert "changed when the run resumed at step 1000: train.learning_rate: 0.003 → 0.001" in caveats(run)
+    html, text = page_of(run)
+    assert "resumed with a changed profile" in text
+    frame, low, high, place = re.search(
+        r'data-frame="(\S+ \S+ \S+) \S+" data-x="(\S+) (\S+) linear".*?<path class="change" d="M(\S+) ', html, re.DOTALL
+    ).groups()
+    left, _, width = map(float, frame.split())
+    assert float(place) == pytest.approx(left + width * (1000 - float(low)) / (float(high) - float(low)), abs=1)
+
+
+def test_overfitting_is_named_with_the_numbers_and_what_to_do(run):
+    recorder = Recorder(run, 1, START)
+    for step in range(10, 501, 10):
+        recorder.write("train", step, loss=0.77)
+        if step % 100 == 0:
+            recorder.write("eval", step, loss=1.0 + step / 400, chi2=2.0, num_spectra=400)
+    said = caveats(run)
+    assert "validation loss (2.25) is 2.9 times the training loss (0.77)" in said
+    assert "lowest at step 100 (1.25) and has risen to 2.25" in said
+    assert "model.dropout" in said
+    assert "train.early_stopping" in said
+
+
+def test_a_run_that_generalises_has_nothing_to_know(run):
+    recorder = Recorder(run, 1, START)
+    record_training(recorder, 0, 18_000, every=100)
+    recorder.event("finished", 18_000, seconds=10.0, sha256="0" * 64)
+    assert caveats(run) == ""
+
+
+def test_a_gpu_that_was_asked_for_and_not_used_stands_first(run):
+    recorder = Recorder(run, 1, START)
+    recorder.event("failed", 0, error="x", exit_code=4)
+    recorder.event("gpu_missing", 0)
+    assert caveats_of(gather_facts(run))[0].startswith("The profile asks for GPUs, and the run computed on the CPU")
+
+
+def test_an_evaluation_without_a_usable_spectrum_says_nothing(run):
+    recorder = Recorder(run, 1, START)
+    recorder.event("evaluation_empty", 300, num_spectra=12)
+    assert "1 evaluations had no usable held-out spectrum" not in caveats(run)
+    assert "One evaluation had no usable held-out spectrum, at step 300" in caveats(run)
+
+
+@pytest.mark.parametrize(("number", "told"), [(19, True), (20, False)])
+def test_too_few_held_out_spectra_are_called_too_few(run, number, told):
+    Recorder(run, 1, START).write("eval", 10, loss=0.6, chi2=1.1, num_spectra=number)
+    assert ("Only 19 held-out spectra" in caveats(run)) is told
+
+
+def test_an_error_of_somebody_elses_program_takes_one_line_and_is_told_once(run):
+    for number in (1, 2, 3):
+        Recorder(run, number, START + 100 * number).event("failed", 0, error=f"{ERROR}\nmore", exit_code=5)
+    html, text = page_of(run)
+    assert f"Attempts 1, 2 and 3 failed: {cut(ERROR)}" in text
+    assert cut(ERROR).endswith("…")
+    assert len(cut(ERROR)) <= 160
+    assert ERROR not in unescape(html)
+    assert "hpctrain logs" in text
+
+
+def test_an_attempt_that_did_no_step_says_so(run):
+    Recorder(run, 1, START).event("failed", 0, error="no such file", exit_code=4)
+    _, text = page_of(run)
+    assert "none no such file" in text
+    assert "0 – 0" not in text
+
+
+def test_lost_steps_are_those_of_the_attempt_that_did_them(run):
+    first = Recorder(run, 1, START)
+    record_training(first, 0, 900)
+    Recorder(run, 2, first.time + 60).event("failed", 0, error="no room", exit_code=5)
+    record_training(Recorder(run, 3, first.time + 120), 800, 1500, resumed=800, lost=100)
+    assert [attempt.steps_lost for attempt in gather_facts(run).attempts] == [100, 0, 0]
+
+
+def test_every_bar_of_the_time_line_has_its_number_and_a_sign_that_needs_no_colour(tmp_path):
+    html, _ = page_of(write_run(tmp_path, results=False))
+    wide = html.split('<section id="attempts">')[1].split('class="on-phone"')[0]
+    assert re.findall(r'<text class="(?:bar-label|mark)"[^>]*>(\d [^<])</text>', wide) == ["1 ■", "2 ✕", "3 ✓"]
+
+
+def test_a_narrow_bar_has_its_label_above(run):
+    recorder = Recorder(run, 1, START)
+    recorder.time += 1
+    recorder.event("failed", 0, error="x", exit_code=4)
+    record_training(Recorder(run, 2, START + 5000), 0, 9000)
+    html, _ = page_of(run)
+    assert re.search(r'<text class="mark"[^>]*>1 ✕</text>', html)
+
+
+def test_a_table_of_ranks_has_no_column_of_dashes(run):
+    for rank in range(2):
+        ledger = Ledger(run, rank, 1, "node1")
+        ledger.write(5, {"gpu_temperature_c": 61.0}, {"measured_s": 9.0}, 5.0)
+    html = machine_section([], [], read_ledgers(run), 10)
+    assert re.findall(r"<th>(.*?)</th>", html) == ["Rank", "Host", "Hottest"]
+
+
+def test_a_table_of_ranks_that_report_nothing_is_not_there(run):
+    Ledger(run, 0, 1, "laptop").write(5, {"cpu_utilisation_percent": 90.0}, {"measured_s": 9.0}, 5.0)
+    assert "<table" not in machine_section([], [], read_ledgers(run), 10)
+
+
+def test_the_histogram_is_logarithmic_and_its_label_keeps_off_the_axis():
+    rng = np.random.default_rng(1)
+    html = chi2_histogram({"RECON_MSE": np.concatenate([rng.normal(1.1, 0.05, 150), [30.0, 80.0, 200.0]])})
+    low, high = map(float, re.search(r'data-x="(\S+) (\S+) log"', html).groups())
+    assert low < 1 < high
+    left = float(re.search(r'data-frame="(\S+) ', html)[1])
+    labels = re.findall(r'translate\((\S+) \S+\) rotate\(-90\)" text-anchor="end" dy="(\S+)em">1: the', html)
+    assert len(labels) == 2  # on a wide screen, and on a phone
+    for place, side in labels:
+        assert float(side) > 0 or float(place) - left > 16
+
+
+def test_an_object_of_desi_links_to_its_spectrum_there():
+    known = describe_object({"target_id": np.int64(39627835576420141), "survey_survey": np.bytes_(b"sv3")})
+    assert known.name == "DESI 39627835576420141"
+    assert known.links[0].address.endswith("/desi-spectrum/dr1/targetid39627835576420141")
+
+
+def test_a_simulated_object_is_not_looked_for_in_the_sky():
+    known = describe_object({"target_id": 5, "survey_ra": 10.0, "survey_dec": 3.0, "survey_is_unusual": np.bool_(0)})
+    assert known.name == "simulated object 5"
+    assert known.links == []
+
+
+@pytest.mark.parametrize("nasty", [b'"><script>alert(1)</script>', b"javascript:alert(1)", b"\x1b[31m\x00"])
+def test_nothing_in_a_survey_column_becomes_markup_or_a_link(run, nasty):
+    write_results(run, num_spectra=1, num_pixels=300)
+    columns = {name: np.array([nasty] * 3) for name in ("survey_ra", "survey_plate", "survey_spectype", "survey_mjd")}
+    np.savez(run.results / "anomalies.npz", **make_spectra(3, 300), **columns)
+    html, _ = page_of(run)
+    assert html.count("<script") == 1
+    assert "javascript:" not in re.findall(r'href="([^"]*)"', html)
+    assert all(link.startswith(("#", "https://")) for link in re.findall(r'href="([^"]*)"', html))
+
+
+def test_profile_and_provenance_are_folded(tmp_path):
+    html, _ = page_of(write_run(tmp_path, results=False))
+    assert "<details open" not in html
+    assert html.index("<details") < html.index("<pre")
+
+
+def test_a_report_that_cannot_be_written_names_the_option_that_helps(run, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ProfileError, match="--out"):
+        write_report(run, tmp_path / "file" / "report.html")
+
+
+def test_one_spectrum_stands_alone_as_an_svg_file(run, tmp_path):
+    with pytest.raises(ProfileError, match="no spectrum has been reconstructed yet"):
+        write_spectrum(run, tmp_path / "spectrum.svg")
+    write_results(run, num_spectra=3, num_pixels=300)
+    svg = write_spectrum(run, tmp_path / "spectrum.svg").read_text(encoding="utf-8")
+    assert "<title>Held out: object" in svg
+    assert "prefers-color-scheme: dark" in svg
