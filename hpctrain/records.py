@@ -175,7 +175,8 @@ SUBMISSION: Types = {
 _COUNTS = (
     "world_size", "num_nodes", "start_step", "total_steps", "num_parameters", "accumulation", "steps_lost",
     "restart_count", "records", "best_step", "num_train", "num_validation", "num_rejected", "num_bad_pixels",
-    "num_bad_spectra", "num_empty_spectra", "files", "nodes", "bytes", "copied_bytes",
+    "num_bad_spectra", "num_empty_spectra", "num_inspected", "num_without_redshift", "num_zwarn", "num_stars",
+    "num_sky", "gpus_per_node", "files", "nodes", "bytes", "copied_bytes",
 )  # fmt: skip
 _NUMBERS = (
     "loss", "chi2", "kl", "lr", "grad_norm", "samples_per_s", "samples_seen", "epoch", "memory_gib", "num_spectra",
@@ -197,6 +198,9 @@ METRIC: Types = {
     "found": is_list,
     "objects": is_list,
     "changes": is_list,
+    "reasons": is_record,
+    "warnings": is_texts,
+    "notes": is_texts,
     **dict.fromkeys(_COUNTS, is_count),
     **dict.fromkeys(_NUMBERS, is_number_or_null),
     **dict.fromkeys(_TEXTS, is_text),

@@ -7,7 +7,6 @@ probably not meant. The memory an update needs is estimated without a GPU (about
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import os
 import sys
@@ -29,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``hpctrain check``."""
     parser.add_argument("profile", nargs="?", metavar="PROFILE", help="YAML file")
     add_set_argument(parser)
-    parser.add_argument("--no-memory", action="store_true", help="do not estimate memory nor look at the data's size")
+    parser.add_argument("--no-memory", action="store_true", help="neither estimate the memory nor inspect the spectra")
     parser.add_argument("--strict", action="store_true", help="warnings count as problems")
     parser.add_argument("--json", action="store_true", help="print the findings as JSON")
 
@@ -97,6 +96,8 @@ def _shares(profile: Profile) -> str:
 
 
 def _length(findings: Findings) -> list[str]:
+    from hpctrain.profile.inspection import NOTE
+
     profile, found = findings.profile, findings.measurement
     if profile is None or found is None or not found.num_train:
         return []
@@ -105,7 +106,8 @@ def _length(findings: Findings) -> list[str]:
     steps = min(steps, train.max_steps or steps)
     kind = "" if found.facts_from == "the data" else " (to be simulated)"
     spectra = f"{found.num_train:,} of {found.num_spectra:,} spectra to train on{kind}"
-    return [f"{spectra}: {steps:,} steps in {train.epochs} epochs"]
+    notes = [] if found.inspection is None else [f"note: {text}" for text in found.inspection.texts(NOTE)]
+    return [f"{spectra}: {steps:,} steps in {train.epochs} epochs", *notes]
 
 
 def _memory(findings: Findings) -> list[str]:
@@ -149,7 +151,7 @@ def _as_json(findings: Findings, good: bool) -> dict[str, Any]:
         "world_size": None if profile is None else profile.launch.world_size,
         "global_batch": None if profile is None else profile.global_batch,
         "memory": memory,
-        "measurement": None if findings.measurement is None else dataclasses.asdict(findings.measurement),
+        "measurement": None if findings.measurement is None else findings.measurement.to_json(),
     }
 
 

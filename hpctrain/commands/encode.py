@@ -36,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--runs-dir", type=Path, default=Path(DEFAULT_RUNS_DIR), help="where to look (default: ./runs)")
     parser.add_argument("files", nargs="+", metavar="FILE.h5", help="spectra on the grid the model was trained on")
     parser.add_argument("--out", type=Path, required=True, metavar="LATENTS.h5", help="catalogue to write")
+    parser.add_argument("--overwrite", action="store_true", help="replace LATENTS.h5 if it exists")
     parser.add_argument("--checkpoint", metavar="STEP", help="a checkpoint (1200 or step-00001200), not the last model")
     parser.add_argument(
         "--split",
@@ -56,10 +57,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Encode and print what became of the spectra."""
+    """Encode, and print how many spectra were encoded."""
     args.run_dir = path_or_run(args.run_dir, args.runs_dir)
     import numpy as np
 
+    from hpctrain.ingest.writer import require_free
     from hpctrain.models.store import load_model
     from hpctrain.profile.schema import DataSection
     from hpctrain.science.encode import encode_to_file
@@ -70,6 +72,7 @@ def run(args: argparse.Namespace) -> int:
         raise ProfileError(SOURCE, [problem])
     if not args.out.absolute().parent.is_dir():
         raise ProfileError(SOURCE, [Problem("--out", f"{args.out.absolute().parent} is no directory; make it first")])
+    require_free(args.out, args.overwrite)
     device = choose_device(args.device)
     model, card = load_model(args.run_dir, device, args.checkpoint)
     spectra = open_spectra(DataSection(files=args.files, columns=_columns(args.run_dir, args.column)))

@@ -42,6 +42,16 @@ _joined: list[dist.ProcessGroup] = []
 thread that may want that lock to let go of a tensor (torch 2.13): now and then a rank that was done hung for ever."""
 
 
+def why_no_gpu() -> str:
+    """Return why this process sees no GPU, as far as it can know."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if torch.version.cuda is None and torch.version.hip is None:
+        return f"torch {torch.__version__} is a build without CUDA"
+    if visible is not None and not visible.strip():
+        return "CUDA_VISIBLE_DEVICES is empty"
+    return "no driver, no device, or none given to this job" + (f" (CUDA_VISIBLE_DEVICES={visible})" if visible else "")
+
+
 def choose_device(world: World, wish: str) -> torch.device:
     """Return this rank's device, and make it the current one.
 

@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 
 from hpctrain.science.catalogue import ENCODED, NO_DATA, OUTSIDE, REJECTED
+from hpctrain.spectra.norm import clean, find_norm
+from hpctrain.spectra.redshift import is_redshift
 
 _TINY = float(np.finfo(np.float32).tiny)
 
@@ -103,13 +105,13 @@ class Preparation:
         Prepared
         """
         redshift = np.asarray(redshift, dtype=np.float32)
-        is_known = np.isfinite(redshift) & (redshift > -0.03)
+        is_known = is_redshift(redshift)
         redshift = np.where(is_known, redshift, np.float32(0))
         wavelength = np.asarray(wavelength_aa, dtype=np.float32)
-        flux, ivar = _clean(flux, ivar)
+        flux, ivar = clean(flux, ivar)
         ivar[~is_known] = 0
         has_data = (ivar > 0).any(axis=1)
-        norm, window = self._norm(flux, ivar, wavelength, redshift)
+        norm, window = find_norm(flux, ivar, wavelength, redshift, self.windows_aa, self.min_snr)
         visible = (window >= 0)[:, None] & (ivar > 0)
         flux = np.where(visible, flux / norm[:, None], np.float32(0))
         ivar = np.where(visible, ivar * norm[:, None] * norm[:, None], np.float32(0))
@@ -122,32 +124,6 @@ class Preparation:
             "redshift": redshift,
         }
         return Prepared(feeds, position, norm, window, has_data)
-
-    def _norm(
-        self, flux: np.ndarray, ivar: np.ndarray, wavelength: np.ndarray, redshift: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Return the norm and the window of each spectrum."""
-        stretch = np.float32(1) + redshift
-        first, last = wavelength[..., 0], wavelength[..., -1]
-        norm = np.ones(len(flux), dtype=np.float32)
-        chosen = np.full(len(flux), -1, dtype=np.int8)
-        is_open = np.ones(len(flux), dtype=bool)
-        for index, (low, high) in enumerate(self.windows_aa):
-            lower, upper = np.float32(low) * stretch, np.float32(high) * stretch
-            fits = is_open & (lower >= first) & (upper <= last)
-            is_open &= ~fits
-            for row in np.flatnonzero(fits):
-                grid = wavelength if wavelength.ndim == 1 else wavelength[row]
-                pixels = slice(*np.searchsorted(grid, (lower[row], upper[row])))
-                weight = ivar[row, pixels]
-                valid = weight > 0
-                if not valid.any():
-                    continue
-                median = np.float32(np.median(flux[row, pixels][valid]))
-                error = math.sqrt(math.pi / 2.0 / float(weight.sum(dtype=np.float64)))
-                if median > 0 and float(median) / error >= self.min_snr:
-                    norm[row], chosen[row] = median, index
-        return norm, chosen
 
     def _position(self, wavelength: np.ndarray, redshift: np.ndarray) -> np.ndarray:
         log_wavelength = np.log(np.maximum(wavelength.astype(np.float64), 1e-3))
@@ -234,13 +210,3 @@ class Preparation:
             "NUM_PIXELS": count.astype(np.int32),
             "STATUS": status,
         }
-
-
-def _clean(flux: np.ndarray, ivar: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return copies in float32: flux finite, ivar a weight."""
-    flux, ivar = np.array(flux, dtype=np.float32), np.array(ivar, dtype=np.float32)
-    finite = np.isfinite(flux)
-    good = finite & (ivar > 0) & (ivar < np.inf)  # NaN is neither
-    flux[~finite] = 0
-    ivar[~good] = 0
-    return flux, ivar

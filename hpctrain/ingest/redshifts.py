@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from hpctrain.errors import DataError
+from hpctrain.spectra.redshift import is_redshift
 
 TABLE_NAMES = ("REDSHIFTS", "ZBEST", "ZCATALOG", "QSO_CAT")
 FILE_NAMES = tuple(
@@ -21,9 +22,6 @@ FILE_NAMES = tuple(
     for end in (".fits", ".fits.gz")
 )
 """Names that a folder given as ``--redshifts`` is searched for."""
-
-LOWEST_REDSHIFT = -0.5
-"""Smallest physical redshift: lower values are the -1 and -9999 that catalogues use for 'none'."""
 
 
 @dataclass
@@ -122,7 +120,7 @@ def _columns(hdu: object, names: set[str]) -> dict[str, np.ndarray]:
         return np.char.strip(values.astype("S")) if dtype.startswith("S") else values.astype(dtype)
 
     redshift = column("Z", "f8", np.nan)
-    redshift[~np.isfinite(redshift) | (redshift < LOWEST_REDSHIFT)] = np.nan
+    redshift[~is_redshift(redshift)] = np.nan
     flag = next((name for name in ("ZCAT_PRIMARY", "MAIN_PRIMARY", "SV_PRIMARY") if name in names), "")
     quasars = hdu.name == "QSO_CAT" and "SPECTYPE" not in names
     return {

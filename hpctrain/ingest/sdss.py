@@ -20,6 +20,7 @@ from hpctrain.ingest.block import SpectraBlock
 from hpctrain.ingest.fits_table import FitsTable, Header, read_bytes, read_hdus
 from hpctrain.ingest.grid import ALIGNED_PIXELS, SDSS_LOG_STEP
 from hpctrain.ingest.tally import Tally
+from hpctrain.spectra.redshift import is_redshift
 
 FILE_NAMES = ("spec-*.fits", "spec-*.fits.gz", "spec-*.fit", "spec-*.fit.gz")
 _NAME = re.compile(r"spec-(?:lite-)?(\d+)-(\d+)-(\d+)")
@@ -85,7 +86,8 @@ class SdssReader:
         plate, mjd, fiber = named.groups() if named else (-1, -1, -1)
         zwarn = int(first("ZWARNING", default=-1))
         spectype = bytes(first("CLASS", default=b"")).strip()
-        redshift = _known(first("Z", default=np.nan), lowest=-0.5)
+        redshift = float(first("Z", default=np.nan))
+        redshift = redshift if is_redshift(redshift) else np.nan
         target_type = bytes(first("OBJTYPE", "SOURCETYPE", default=b"")).strip().upper()
         is_sky = (zwarn >= 0 and bool(zwarn & ZWARN_SKY)) or target_type == b"SKY"
         reason = ""

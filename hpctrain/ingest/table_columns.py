@@ -10,8 +10,7 @@ from hpctrain.errors import DataError
 from hpctrain.ingest.bitmasks import ZWARN_UNSPECIFIED
 from hpctrain.ingest.block import COLUMNS
 from hpctrain.ingest.identifiers import ids_from_values
-
-LOWEST_REDSHIFT = -0.5
+from hpctrain.spectra.redshift import is_redshift
 
 KNOWN_NAMES = {
     "target_id": ("target_id", "TARGETID", "targetid", "object_id", "OBJECT_ID"),
@@ -97,7 +96,9 @@ def warnings_as_bits(values: np.ndarray, name: str) -> np.ndarray:
 
 def _without_sentinels(ours: str, values: np.ndarray) -> np.ndarray:
     number = values.astype(np.float64)
-    lowest = {"redshift": LOWEST_REDSHIFT, "ra": 0.0, "dec": -90.0, "redshift_error": 0.0}.get(ours, -np.inf)
+    if ours == "redshift":
+        return np.where(is_redshift(number), number, np.nan)
+    lowest = {"ra": 0.0, "dec": -90.0, "redshift_error": 0.0}.get(ours, -np.inf)
     if COLUMNS[ours].dtype.startswith("i"):
         return np.where(np.isfinite(number), np.nan_to_num(number), COLUMNS[ours].missing)
     return np.where(np.isfinite(number) & (number >= lowest), number, np.nan)

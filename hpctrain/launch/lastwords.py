@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from hpctrain.files import open_regular
@@ -43,6 +43,10 @@ class LastWords:
         Of the newest attempt, if it is on record.
     bad_data : str
         Which pixels and spectra it has masked because they cannot be used; empty if none.
+    warnings : list of str
+        What makes its result doubtful: implausible data, no GPU, no evaluation.
+    notes : list of str
+        What is worth knowing about its data.
     """
 
     step: int = 0
@@ -57,6 +61,8 @@ class LastWords:
     error: str = ""
     exit_code: int | None = None
     bad_data: str = ""
+    warnings: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 def read_last_words(run: RunDir) -> LastWords:
@@ -105,6 +111,11 @@ def _last_words(run: RunDir, train: list[Record], last: dict[str, Record], step:
         error=str(ending.get("error") or ending.get("event") or ""),
         exit_code=ending.get("exit_code", stopped.get("exit_code")),
         bad_data=describe_event(last["bad_pixels"]) if "bad_pixels" in last else "",
+        warnings=[
+            *last.get("data", {}).get("warnings", []),
+            *(describe_event(last[name]) for name in ("gpu_missing", "evaluation_empty") if name in last),
+        ],
+        notes=last.get("data", {}).get("notes", []),
     )
 
 

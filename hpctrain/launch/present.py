@@ -75,6 +75,8 @@ def block(status: RunStatus) -> str:
         rows.append(("machine", status.machine))
     if status.bad_data:
         rows.append(("bad data", status.bad_data))
+    rows += [("warning", text) for text in status.warnings]
+    rows += [("note", text) for text in status.notes]
     if status.avoided_nodes:
         rows.append(("avoids nodes", f"{', '.join(status.avoided_nodes)} (attempts/bad-nodes.tsv)"))
     rows += [("could not ask", reason) for reason in status.silent]

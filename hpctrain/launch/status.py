@@ -84,6 +84,8 @@ class RunStatus:
         Nodes that failed repeatedly, which the next attempt avoids.
     bad_data : str
         Which pixels and spectra the newest attempt has masked because they cannot be used; empty if none.
+    warnings, notes : list of str
+        What makes the result of the newest attempt doubtful, and what is worth knowing about its data.
     machine : str
         Power, temperature, pace and energy in one line; empty where nothing was measured.
     silent : list of str
@@ -107,6 +109,8 @@ class RunStatus:
     exit_code: int | None = None
     avoided_nodes: list[str] = field(default_factory=list)
     bad_data: str = ""
+    warnings: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     machine: str = ""
     silent: list[str] = field(default_factory=list)
 
@@ -172,6 +176,8 @@ def describe(run: RunDir, now: float | None = None, queue: Queue | None = None, 
         exit_code=None if state == RUNNING else history[-1].exit_code if history else words.exit_code,
         avoided_nodes=avoided_nodes(run, now),
         bad_data=words.bad_data,
+        warnings=words.warnings,
+        notes=words.notes,
         machine=_machine(run),
         silent=silent,
     )

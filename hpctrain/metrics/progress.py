@@ -210,7 +210,7 @@ def _number(value: float | None) -> str:
 
 
 def describe_event(record: dict[str, Any]) -> str:
-    """Return an event in words, one line; an unknown one with its fields."""
+    """Return an event in words, one line and one more for each note; an unknown event with its fields."""
     name = record.get("event", "event")
     text = _EVENT_TEXTS.get(name)
     fields = {key: value for key, value in record.items() if key not in ("kind", "event", "step", "time", "attempt")}
@@ -267,7 +267,27 @@ def _data(record: dict[str, Any], fields: dict[str, Any]) -> str:
         f"{fields.get('num_spectra', '?')} spectra: {fields.get('num_train', '?')} to train on, "
         f"{fields.get('num_validation', '?')} held out"
     )
-    return text + (f", {fields['num_rejected']} rejected" if fields.get("num_rejected") else "")
+    if fields.get("num_rejected") and fields.get("num_inspected"):
+        text += f"; {fields['num_rejected']} of {fields['num_inspected']} inspected ones carry no weight"
+    lines = [f"WARNING: {warning}" for warning in fields.get("warnings", [])]
+    return "\n  ".join([text, *lines, *(f"note: {note}" for note in fields.get("notes", []))])
+
+
+def _gpu_missing(record: dict[str, Any], fields: dict[str, Any]) -> str:
+    return (
+        f"NO GPU: launch.gpus_per_node is {fields.get('gpus_per_node')}, but this attempt trains on the CPU, which is "
+        f"many times slower ({fields.get('reason')}). On a machine without a GPU set launch.gpus_per_node: 0; "
+        "train.device: cuda refuses the CPU"
+    )
+
+
+def _evaluation_empty(record: dict[str, Any], fields: dict[str, Any]) -> str:
+    reasons = fields.get("reasons") or {}
+    why = f" ({'; '.join(f'{count}: {reason}' for reason, count in reasons.items())})" if reasons else ""
+    return (
+        f"NO EVALUATION at step {record['step']}: none of the {fields.get('num_spectra')} held-out spectra carries "
+        f"weight{why}; hold out more with data.split.validation"
+    )
 
 
 def _bad_pixels(record: dict[str, Any], fields: dict[str, Any]) -> str:
@@ -319,6 +339,8 @@ def _pace(record: dict[str, Any], fields: dict[str, Any]) -> str:
 _EVENT_TEXTS: dict[str, Callable[[dict[str, Any], dict[str, Any]], str]] = {
     "started": _started,
     "data": _data,
+    "gpu_missing": _gpu_missing,
+    "evaluation_empty": _evaluation_empty,
     "resumed": _resumed,
     "profile_changed": _profile_changed,
     "checkpoint": _checkpoint,

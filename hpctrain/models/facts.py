@@ -14,12 +14,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hpctrain.errors import DataError
+from hpctrain.spectra.redshift import LOWEST_REDSHIFT
 
 if TYPE_CHECKING:
     from hpctrain.spectra.hdf5 import SpectraSet
-
-LOWEST_REDSHIFT = -0.5
-"""Smallest physical redshift; lower values (such as -1 for "no fit") are failed fits."""
 
 _PROBE_ROWS = 256
 """Number of rows whose wavelengths are read if a set has no common grid."""
@@ -69,12 +67,12 @@ class DataFacts:
         DataError
             No row, no usable redshift among them, or no usable wavelength.
         """
-        redshift = np.asarray(spectra.redshift, dtype=np.float64)[rows]
-        redshift = redshift[np.isfinite(redshift) & (redshift > LOWEST_REDSHIFT)]
+        redshift = np.asarray(spectra.redshift, dtype=np.float64)[rows][spectra.has_redshift[rows]]
         if redshift.size == 0:
             raise DataError(
-                f"none of the {len(rows)} spectra has a usable redshift (finite and above {LOWEST_REDSHIFT}); "
-                "set data.columns.redshift to the column that holds it"
+                f"none of the {len(rows):,} training spectra has a redshift (a finite number above {LOWEST_REDSHIFT}), "
+                "so nothing could be trained on; set data.columns.redshift to the column that holds redshifts, or "
+                "ingest the spectra again with their redshift tables (hpctrain ingest desi --redshifts TABLE)"
             )
         first, last, middle = _grid_range(spectra, rows)
         return cls(

@@ -11,6 +11,7 @@ Legend: N spectra, L observed pixels, R rest-frame pixels, S latents.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -130,10 +131,11 @@ class SpectralVAE(nn.Module):
         -------
         dict of float
             ``loss`` per valid pixel; ``chi2`` per valid pixel, 1 for a perfect model and correct ivar; ``kl`` per
-            spectrum [nat].
+            spectrum [nat]. All NaN where nothing has weight: 0 / 0 is no loss.
         """
-        pixels = max(float(sums["weight_sum"]), 1.0)
-        spectra = max(float(sums["num_spectra"]), 1.0)
+        pixels, spectra = float(sums["weight_sum"]), float(sums["num_spectra"])
+        if pixels == 0:
+            return dict.fromkeys(("loss", "chi2", "kl"), math.nan)
         return {
             "loss": float(sums["loss_sum"]) / pixels,
             "chi2": float(sums["chi2_sum"]) / pixels,

@@ -1,7 +1,7 @@
 """Everything that can be known to go wrong before a job queues, all at once.
 
 Without torch and without reading spectra: the schema, credentials, rules between fields, files, the limits of the site.
-The memory of the device and the size of the data are looked at by a subprocess (:mod:`hpctrain.profile.memory`).
+A subprocess estimates the memory and inspects some hundred spectra (:mod:`hpctrain.profile.memory`).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from hpctrain.profile.load import read_document, validate
 from hpctrain.profile.memory import MemoryNeed, measure
 from hpctrain.profile.near import did_you_mean
 from hpctrain.profile.platforms import Platform, find_platform
-from hpctrain.profile.rules_data import check_data
+from hpctrain.profile.rules_data import check_data, check_spectra
 from hpctrain.profile.rules_edge import check_edge
 from hpctrain.profile.rules_launch import check_launch
 from hpctrain.profile.rules_monitor import check_monitor
@@ -155,6 +155,8 @@ def _check_memory(judge: Judge, findings: Findings) -> None:
         return
     if measurement.data_problem and not any(as_path(problem.where)[:1] == ("data",) for problem in judge.problems):
         judge.problem(measurement.data_problem, "data.files")
+    if measurement.inspection is not None:
+        check_spectra(judge, measurement.inspection)
     if measurement.num_train is not None:
         check_length(judge, measurement.num_train)
     check_cache(judge, measurement, _host_memory_gib(judge.profile, findings.site))

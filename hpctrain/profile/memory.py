@@ -13,13 +13,14 @@ import math
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from hpctrain.errors import HpctrainError
 from hpctrain.profile.files import matching_files
+from hpctrain.profile.inspection import Inspection
 from hpctrain.profile.platforms import CUDA_CONTEXT_GIB, Platform
 from hpctrain.profile.schema import MAX_BATCH_SIZE, Profile
 from hpctrain.rundir import write_atomic
@@ -64,7 +65,9 @@ class Measurement:
     num_spectra, num_train : int or None
         Of the data, where they exist.
     data_problem : str or None
-        Why the data cannot be used.
+        Why the files cannot be used.
+    inspection : Inspection or None
+        What was found in a sample of the training spectra.
     """
 
     fixed_gib: float
@@ -77,6 +80,17 @@ class Measurement:
     num_spectra: int | None = None
     num_train: int | None = None
     data_problem: str | None = None
+    inspection: Inspection | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Measurement:
+        """Read back what :meth:`to_json` returned."""
+        found = values["inspection"]
+        return cls(**{**values, "inspection": None if found is None else Inspection.from_json(found)})
 
 
 @dataclass(frozen=True)
@@ -174,12 +188,12 @@ def measure(profile: Profile) -> Measurement:
         The measuring failed.
     """
     path = _cache_folder() / f"{_key(profile)}.json"
-    with contextlib.suppress(OSError, ValueError, TypeError):  # absent, torn, or of another version
-        return Measurement(**json.loads(path.read_text(encoding="utf-8")))
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):  # absent, torn, or of another version
+        return Measurement.from_json(json.loads(path.read_text(encoding="utf-8")))
     measurement = _run(profile)
     with contextlib.suppress(OSError):  # a read-only home costs three seconds the next time, no more
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(path, json.dumps(asdict(measurement)))
+        write_atomic(path, json.dumps(measurement.to_json()))
     return measurement
 
 
@@ -198,7 +212,7 @@ def _run(profile: Profile) -> Measurement:
     if code != 0:
         last = (errors.strip().splitlines() or [f"exit code {code}"])[-1]
         raise HpctrainError(f"the memory estimate failed: {last}")
-    return Measurement(**json.loads(output.splitlines()[-1]))
+    return Measurement.from_json(json.loads(output.splitlines()[-1]))
 
 
 def _wait_for_estimate(environment: dict[str, str], text: str) -> tuple[int, str, str]:
@@ -216,7 +230,7 @@ def _wait_for_estimate(environment: dict[str, str], text: str) -> tuple[int, str
             try:
                 output, errors = process.communicate(text, timeout=_SILENT_S)
             except subprocess.TimeoutExpired:
-                print("estimating the memory of a step (--no-memory skips it) ...", file=sys.stderr, flush=True)
+                print("estimating the memory of a step and inspecting the data (--no-memory skips it) ...", file=sys.stderr, flush=True)
                 output, errors = process.communicate(timeout=_TIMEOUT_S)
         except BaseException:
             process.kill()

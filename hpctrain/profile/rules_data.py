@@ -1,6 +1,6 @@
-"""Rules of ``data``: files that are not there, splits that do not add up. Files are looked at, never read.
+"""Rules of ``data``: files that do not exist, splits that do not add up, spectra that cannot be right.
 
-Those of ``data.stage`` and of remote files are in ``rules_stage.py``.
+The rules of ``data.stage`` and of remote files are in ``rules_stage.py``.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import glob
 from pathlib import Path
 
 from hpctrain.profile.files import matching_files
+from hpctrain.profile.inspection import ERROR, WARNING, Inspection
 from hpctrain.profile.judge import Judge
 from hpctrain.profile.near import nearest
 from hpctrain.profile.remote import is_remote
@@ -29,6 +30,15 @@ def check_data(judge: Judge) -> None:
     check_stage(judge)
     _check_split(judge)
     _check_columns(judge)
+
+
+def check_spectra(judge: Judge, found: Inspection) -> None:
+    """Report what was found in a sample of the training spectra; notes are left to whoever prints the findings."""
+    for remark in found.remarks:
+        if remark.severity == ERROR:
+            judge.problem(remark.text, remark.key)
+        elif remark.severity == WARNING:
+            judge.warn(remark.text, remark.key)
 
 
 def _check_files(judge: Judge) -> None:

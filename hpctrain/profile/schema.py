@@ -269,6 +269,9 @@ class DataSection(Section):
     bad_pixels: Literal["mask", "error"] = "mask"
     """For a pixel whose flux is not finite, or whose ivar is negative or not finite: ``mask`` gives it no weight and
     counts it; ``error`` ends the run and names file, row and object."""
+    implausible: Literal["error", "warn"] = "error"
+    """For spectra whose noise contradicts their ivar (sigma or variance stored as ivar, other units): ``error`` ends
+    the run before its first step; ``warn`` trains on them."""
     normalise: NormaliseSection = NormaliseSection()
     augment: AugmentSection = AugmentSection()
     max_spectra: Annotated[int, Field(ge=1)] | None = None

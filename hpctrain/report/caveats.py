@@ -67,27 +67,8 @@ def _device(facts: RunFacts) -> list[str]:
 
 def _data(facts: RunFacts) -> list[str]:
     data = facts.history.last("data") or {}
-    found = []
-    if rejected := _whole(data.get("num_rejected")):
-        found.append(
-            f"The normalisation rejected {_share(rejected, data)}: they have too little signal in each window of "
-            "data.normalise.windows_aa, and no part in the loss. `hpctrain data doctor` on the files says more."
-        )
-    if missing := _whole(data.get("num_without_redshift")):
-        found.append(f"{_share(missing, data)} have no redshift, and no part in the loss (data.columns.redshift).")
-    if doubtful := _whole(data.get("num_zwarn")):
-        found.append(
-            f"The survey doubts the redshift of {_share(doubtful, data)} (ZWARN is not 0). They are in the training; "
-            "`hpctrain ingest --zwarn good` leaves them out."
-        )
-    notes = data.get("notes")
-    found += [cut(f"{note[:1].upper()}{note[1:]}", 300) for note in notes or [] if isinstance(note, str)]
-    return [*found, *_without_part(facts)]
-
-
-def _share(number: int, data: Record) -> str:
-    total = _whole(data.get("num_spectra"))
-    return f"{grouped(number)} of {grouped(total)} spectra" if total else f"{grouped(number)} spectra"
+    texts = [*data.get("warnings", []), *data.get("notes", [])]
+    return [*(cut(f"{text[:1].upper()}{text[1:]}", 500) for text in texts), *_without_part(facts)]
 
 
 def _weightless(facts: RunFacts) -> float:

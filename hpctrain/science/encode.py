@@ -33,6 +33,10 @@ if TYPE_CHECKING:
     from hpctrain.spectra.hdf5 import SpectraSet
 
 
+class NothingEncodedError(DataError):
+    """None of the spectra can be encoded."""
+
+
 @dataclass(frozen=True)
 class EncodeSummary:
     """Counts and columns of a written catalogue.
@@ -44,7 +48,7 @@ class EncodeSummary:
     counts : dict of str to int
         Objects of each `STATUS`.
     median_chi2 : float
-        Median RECON_MSE; NaN when nothing was encoded.
+        Median RECON_MSE.
     num_anomalous : int
         Objects with a negative ANOMALY_SCORE.
     columns : list of str
@@ -108,6 +112,8 @@ def encode_to_file(
 
     Raises
     ------
+    NothingEncodedError
+        No spectrum can be encoded; nothing is written.
     DataError
         The spectra are on another grid, or `out` cannot be written.
     """
@@ -131,13 +137,23 @@ def encode_to_file(
         start = stop
         if on_batch is not None:
             on_batch(start)
-    table.setdefault("LATENT_VEC", np.empty((0, 0), dtype=np.float16))
+    if not (table["STATUS"] == ENCODED).any():
+        raise NothingEncodedError(_why_nothing(table["STATUS"]))
     seed = int(card.get("seed", 0))
     # From the stored half precision, so that readers of the file can compute the same scores.
     table["ANOMALY_SCORE"] = isolation_scores(table["LATENT_VEC"].astype(np.float32), seed)
     attributes = _attributes(card, spectra, seed)
     copied = _write(Path(out), table, attributes, _other_columns(spectra, rows, set(table)))
     return _summary(Path(out), table, copied)
+
+
+def _why_nothing(status: np.ndarray) -> str:
+    counts = {text: int((status == value).sum()) for value, text in STATUS.items()}
+    listed = "; ".join(f"{count:,}: {text}" for text, count in counts.items() if count)
+    return (
+        f"none of the {len(status):,} spectra can be encoded ({listed or 'there are none'}), so nothing is written; "
+        "`hpctrain data doctor FILE` says what is wrong with the spectra, and --column names other columns"
+    )
 
 
 def _requests(rows: np.ndarray, batch_size: int) -> Iterator[np.ndarray]:
@@ -255,7 +271,7 @@ def _summary(path: Path, table: Mapping[str, np.ndarray], copied: list[str]) -> 
     return EncodeSummary(
         path=path,
         counts={text: int((status == value).sum()) for value, text in STATUS.items()},
-        median_chi2=float(np.median(finite)) if finite.size else float("nan"),
+        median_chi2=float(np.median(finite)),
         num_anomalous=int((table["ANOMALY_SCORE"] < 0).sum()),
         columns=copied,
     )

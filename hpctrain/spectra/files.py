@@ -36,7 +36,7 @@ OTHER_NAMES = {
 }
 """What others call our columns; the first ones are those of the Multimodal Universe."""
 
-_DAMAGE = (ArithmeticError, LookupError, MemoryError, OSError, RuntimeError, TypeError, ValueError)
+DAMAGE = (ArithmeticError, LookupError, MemoryError, OSError, RuntimeError, TypeError, ValueError)
 """As what libhdf5 and h5py report a damaged structure: nearly anything."""
 
 
@@ -164,7 +164,7 @@ def open_file(path: Path, columns: ColumnsSection) -> SpectraFile:
     """
     try:
         return _open_file(path, columns)
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise DataError(
             f"{path}: its structure cannot be read; it is damaged, or was written while it was being opened "
             f"({type(error).__name__}: {' '.join(str(error).split())})"

@@ -5,13 +5,15 @@ The layout is described in docs/data.md; any other one is named in ``data.column
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import h5py
 import numpy as np
 import torch
 
@@ -19,9 +21,10 @@ from hpctrain.errors import DataError
 from hpctrain.spectra.batch import PADDING_ROW, SpectraBatch
 from hpctrain.spectra.buffers import BufferPool
 from hpctrain.spectra.chunks import BandCache
-from hpctrain.spectra.files import SpectraFile, find_files, open_file
-from hpctrain.spectra.library import allow_many_files
+from hpctrain.spectra.files import DAMAGE, SpectraFile, find_files, open_file
+from hpctrain.spectra.library import allow_many_files, open_library_file
 from hpctrain.spectra.mapped import gather
+from hpctrain.spectra.redshift import is_redshift
 from hpctrain.spectra.wavelength import fill_padding, is_wavelength, same_grid
 
 if TYPE_CHECKING:
@@ -124,14 +127,16 @@ class SpectraSet:
         self.num_pixels = files[0].num_pixels
         self.target_id = np.concatenate([file.target_id for file in files])
         redshift = np.concatenate([file.redshift for file in files])
-        # Catalogues write -1, -9999 or NaN for none; no star or galaxy approaches faster than 3 % of light.
-        self.has_redshift = np.isfinite(redshift) & (redshift > -0.03)
+        self.has_redshift = is_redshift(redshift)
         usable = redshift[self.has_redshift]
         self.redshift = np.where(self.has_redshift, redshift, np.median(usable) if usable.size else 0.0)
         self.redshift = self.redshift.astype(np.float32)
         self.notes = [f"{file.path}: {note}" for file in files for note in file.notes]
         if usable.size < len(self):
-            self.notes.append(f"{len(self) - usable.size} of {len(self)} rows have no redshift and get no weight")
+            self.notes.append(
+                f"{len(self) - usable.size:,} of {len(self):,} rows have no redshift and carry no weight; "
+                "data.columns.redshift names the column"
+            )
         self._set_grid()
         self._dtypes = {
             column: np.result_type(*{getattr(file, column).out_dtype for file in files}) for column in ("flux", "ivar")
@@ -305,6 +310,32 @@ class SpectraSet:
         """Return the file a row of the set is in, and its row there."""
         number = int(np.searchsorted(self._starts, row, side="right")) - 1
         return self._files[number].path, row - int(self._starts[number])
+
+    def read_column(self, names: Sequence[str], kinds: str) -> np.ndarray | None:
+        """Return a column of one value per spectrum that is not needed to train, such as ``zwarn``.
+
+        Parameters
+        ----------
+        names : sequence of str
+            What the column may be called; each file is searched in this order.
+        kinds : str
+            Kinds of NumPy dtypes that will do, such as ``iu`` for integers.
+
+        Returns
+        -------
+        ndarray, shape (N,), or None
+            None where a file has no such column, or it cannot be read.
+        """
+        parts = []
+        for file in self._files:
+            with contextlib.suppress(*DAMAGE, DataError), open_library_file(file.path) as library:
+                name = next((name for name in names if name in library), None)
+                dataset = None if name is None else library[name]
+                if isinstance(dataset, h5py.Dataset) and dataset.shape == (len(file),) and dataset.dtype.kind in kinds:
+                    parts.append(dataset[...])
+                    continue
+            return None
+        return np.concatenate(parts)
 
     def close(self) -> None:
         """Close what is open; a later read opens it again."""

@@ -31,6 +31,7 @@ from hpctrain.distributed.group import (
     choose_device,
     close_group,
     open_group,
+    why_no_gpu,
 )
 from hpctrain.distributed.heartbeat import Heartbeat
 from hpctrain.distributed.reduce import sum_over_ranks
@@ -50,6 +51,7 @@ from hpctrain.errors import (
 )
 from hpctrain.metrics.progress import describe_event
 from hpctrain.metrics.record import MetricsWriter, supersede_after
+from hpctrain.profile.inspection import NOTE, WARNING
 from hpctrain.profile.load import load_profile
 from hpctrain.profile.resume import plain
 from hpctrain.profile.schema import Profile
@@ -321,14 +323,22 @@ def _announce(run: Run) -> None:
         accumulation=run.schedule.accumulation(world.world_size),
         **device_facts(run.device),
     )
+    source, found = run.spectra.source, run.spectra.inspection
     run.metrics.event(
         "data",
         step,
-        num_spectra=len(run.spectra.source),
+        num_spectra=len(source),
         num_train=len(run.spectra.train_rows),
         num_validation=len(run.spectra.validation_rows),
-        num_pixels=run.spectra.source.num_pixels,
+        num_pixels=source.num_pixels,
+        num_without_redshift=int((~source.has_redshift).sum()),
+        **found.counts(),
+        warnings=found.texts(WARNING),
+        notes=[*found.texts(NOTE), *source.notes],
     )
+    if run.profile.launch.gpus_per_node > 0 and run.device.type == "cpu" and run.profile.train.device != "cpu":
+        asked = run.profile.launch.gpus_per_node
+        run.metrics.event("gpu_missing", step, gpus_per_node=asked, reason=why_no_gpu())
 
 
 def _leave_stopped(run: Run, outcome: Outcome) -> int:

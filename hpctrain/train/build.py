@@ -27,10 +27,12 @@ from hpctrain.models.facts import DataFacts
 from hpctrain.models.store import CARD, load_weights, read_card, with_grid_of, write_card
 from hpctrain.monitor.sampler import Sampler
 from hpctrain.profile.files import matching_files
+from hpctrain.profile.inspection import Inspection
 from hpctrain.profile.remote import is_remote
 from hpctrain.profile.schema import DataSection, ModelSection, Profile, TrainSection
 from hpctrain.rundir import RunDir
 from hpctrain.spectra.hdf5 import SpectraSet, open_spectra
+from hpctrain.spectra.plausible import inspect_spectra
 from hpctrain.spectra.split import TRAIN, VALIDATION, assign_split, choose_rows
 from hpctrain.train.adamw import AdamW
 from hpctrain.train.freeze import freeze
@@ -45,7 +47,7 @@ from hpctrain.train.zeros import find_zeros
 
 @dataclass(frozen=True)
 class Spectra:
-    """The open files and who is on which side of the split.
+    """The open files and which spectra are on which side of the split.
 
     Parameters
     ----------
@@ -58,6 +60,8 @@ class Spectra:
         The network, with a rest-frame grid that is fixed at the first attempt.
     facts : DataFacts
         What the rest of its geometry is computed from; fixed at the first attempt, too.
+    inspection : Inspection
+        What was found in a sample of the training spectra.
     """
 
     source: SpectraSet
@@ -66,6 +70,7 @@ class Spectra:
     blocks: np.ndarray | None
     section: ModelSection
     facts: DataFacts
+    inspection: Inspection
 
 
 @dataclass
@@ -132,7 +137,8 @@ def open_data(profile: Profile, run: RunDir, world: World, data: DataSection | N
     Raises
     ------
     DataError
-        A file is missing or unfit, or a side of the split is empty.
+        A file is missing or unfit, a side of the split is empty, or a sample of the training spectra shows that
+        nothing can be learned from them. All ranks inspect the same sample, so all of them raise.
     """
     source = open_spectra(data or profile.data)
     side = assign_split(source.target_id, profile.data.split)
@@ -145,12 +151,14 @@ def open_data(profile: Profile, run: RunDir, world: World, data: DataSection | N
                 f"{', '.join(profile.data.files)}: no {name} spectra among {len(source)} rows; "
                 "use more spectra or another data.split"
             )
+    inspection = inspect_spectra(source, train_rows, profile.data)
+    inspection.raise_errors(", ".join(profile.data.files))
     blocks = None
     if source.decoded_bytes:
         blocks = source.blocks(train_rows)
         source.keep_window(profile.data.shuffle_window, world.world_size)
     section, facts = _blueprint(run, world, profile, source, train_rows)
-    return Spectra(source, train_rows, validation_rows, blocks, section, facts)
+    return Spectra(source, train_rows, validation_rows, blocks, section, facts, inspection)
 
 
 def _blueprint(

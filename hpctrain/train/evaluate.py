@@ -47,13 +47,14 @@ def evaluated_weights(run: Run) -> Iterator[torch.nn.Module]:
 
 
 @torch.no_grad()
-def evaluate(run: Run) -> dict[str, Any]:
+def evaluate(run: Run) -> dict[str, Any] | None:
     """Return the metrics of the held-out split, summed over ranks and then divided.
 
     Returns
     -------
-    dict
-        ``loss`` and whatever else the family reports, ``num_spectra`` and ``seconds``.
+    dict or None
+        ``loss`` and whatever else the family reports, ``num_spectra`` and ``seconds``. None where no held-out spectrum
+        has weight: that is no evaluation.
     """
     started = time.perf_counter()
     size, world = run.schedule.micro_batch, run.world
@@ -85,6 +86,8 @@ def evaluate(run: Run) -> dict[str, Any]:
     summed = dict(zip(names, sum_over_ranks(world, totals).tolist(), strict=True))
     if summed["bad_pixels"] and data.bad_pixels == "error":
         raise_bad_pixels(run, f"evaluation at step {run.progress.step}", np.concatenate(requests))
+    if summed["weight_sum"] == 0:
+        return None
     return {
         **run.model.metrics(summed),
         **bad_fields(summed),

@@ -15,7 +15,7 @@ from hpctrain.errors import CheckpointError
 from hpctrain.models.store import WEIGHTS, load_model, save_model
 from hpctrain.rundir import file_digest
 from hpctrain.science.catalogue import survey_columns
-from hpctrain.science.encode import encode_to_file
+from hpctrain.science.encode import NothingEncodedError, encode_to_file
 from hpctrain.train.build import card_entries
 from hpctrain.train.evaluate import evaluated_weights, reconstructions, write_arrays
 
@@ -111,16 +111,20 @@ def _describe_held_out(run: Run) -> None:
     run.directory.results.mkdir(exist_ok=True)
     model, card = load_model(run.directory.model, run.device)
     rows = run.spectra.validation_rows
-    encode_to_file(
-        model,
-        card,
-        run.spectra.source,
-        rows,
-        path,
-        batch_size=run.schedule.micro_batch,
-        device=run.device,
-        on_batch=lambda done: run.watchdog.progress(),
-    )
+    try:
+        encode_to_file(
+            model,
+            card,
+            run.spectra.source,
+            rows,
+            path,
+            batch_size=run.schedule.micro_batch,
+            device=run.device,
+            on_batch=lambda done: run.watchdog.progress(),
+        )
+    except NothingEncodedError as error:  # the model is finished all the same, and the evaluations have said so
+        print(f"hpctrain: held-out spectra: {error}", file=sys.stderr)
+        return
     with h5py.File(path, "r") as file:
         score = file["ANOMALY_SCORE"][:]
         usable = np.flatnonzero(np.isfinite(score))

@@ -15,6 +15,7 @@ from hpctrain.spectra.device import on_device
 from hpctrain.spectra.loader import read_ahead
 from hpctrain.train.badpixels import BadPixelTally, bad_fields, raise_bad_pixels
 from hpctrain.train.diverged import raise_diverged
+from hpctrain.train.empty import raise_empty_batch, why_without_weight
 from hpctrain.train.evaluate import evaluate, reconstructions, write_arrays
 from hpctrain.train.scaling import SMALLEST_SCALE
 from hpctrain.train.state import capture
@@ -164,9 +165,14 @@ class Boundary:
     def _read(self, result: StepResult) -> None:
         run = self._run
         self._look_for_bad_pixels(result)
+        is_full = result.step * run.schedule.global_batch <= run.schedule.num_samples
+        if result.is_empty and is_full:
+            raise_empty_batch(run, result.step)
         loss_is_finite = np.isfinite(result.sums["loss_sum"])
         if not loss_is_finite or (
-            result.skipped and (not run.loss_scale.enabled or result.loss_scale < SMALLEST_SCALE)
+            result.skipped
+            and not result.is_empty
+            and (not run.loss_scale.enabled or result.loss_scale < SMALLEST_SCALE)
         ):
             raise_diverged(run, result)
         self._hot = result.hot
@@ -212,10 +218,10 @@ class Boundary:
         run, schedule = self._run, self._run.schedule
         now_s = time.perf_counter()
         samples = schedule.samples_seen(result.step) - schedule.samples_seen(self._clock_step)
+        learned = {**run.model.metrics(result.sums), "grad_norm": result.gradient_norm}
         fields = {
-            **run.model.metrics(result.sums),
+            **({} if result.is_empty else learned),
             "lr": schedule.learning_rate(result.step - 1),
-            "grad_norm": result.gradient_norm,
             "samples_seen": schedule.samples_seen(result.step),
             "samples_per_s": samples / max(now_s - self._clock_s, 1e-9),
             "epoch": schedule.samples_seen(result.step) / schedule.num_train,
@@ -239,6 +245,10 @@ class Boundary:
         if len(run.spectra.validation_rows) == 0:
             return False
         found = evaluate(run)
+        if found is None:
+            self._note_no_evaluation()
+            self._clock_s += time.perf_counter() - paused_s
+            return False
         limit = run.profile.train.early_stopping
         better = progress.best_loss is None or found["loss"] < progress.best_loss - (limit.min_delta if limit else 0.0)
         progress.evaluations_without_progress = 0 if better else progress.evaluations_without_progress + 1
@@ -254,6 +264,14 @@ class Boundary:
             self._figures()
         self._clock_s += time.perf_counter() - paused_s  # throughput is that of training alone
         return better and run.profile.checkpoint.keep_best
+
+    def _note_no_evaluation(self) -> None:
+        """Record that no held-out spectrum has weight; such an evaluation is none, and never the best."""
+        run = self._run
+        if run.metrics is not None:
+            rows = run.spectra.validation_rows
+            reasons = why_without_weight(run, rows[: run.schedule.micro_batch])
+            run.metrics.event("evaluation_empty", run.progress.step, num_spectra=len(rows), reasons=reasons)
 
     def _figures(self) -> None:
         run = self._run

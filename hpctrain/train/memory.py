@@ -15,7 +15,7 @@ import json
 import sys
 import weakref
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -30,12 +30,14 @@ from hpctrain.errors import DataError
 from hpctrain.models import build_model
 from hpctrain.models.facts import DataFacts
 from hpctrain.profile.files import matching_files
+from hpctrain.profile.inspection import Inspection
 from hpctrain.profile.memory import Measurement
 from hpctrain.profile.remote import is_remote
 from hpctrain.profile.schema import DataSection, Profile
 from hpctrain.spectra.batch import SpectraBatch
 from hpctrain.spectra.hdf5 import open_spectra
-from hpctrain.spectra.split import TRAIN, assign_split
+from hpctrain.spectra.plausible import inspect_spectra
+from hpctrain.spectra.split import TRAIN, assign_split, choose_rows
 from hpctrain.spectra.transform import augment
 from hpctrain.train.freeze import freeze
 from hpctrain.train.pacing import FullSpeed
@@ -199,6 +201,7 @@ def measure_with(profile: Profile, data: DataLook) -> Measurement:
         num_spectra=data.num_spectra,
         num_train=data.num_train,
         data_problem=data.problem,
+        inspection=data.inspection,
     )
 
 
@@ -214,7 +217,9 @@ class DataLook:
     num_spectra, num_train : int or None
         Spectra in all, and on the training side of the split.
     problem : str or None
-        Why the data cannot be used.
+        Why the files cannot be used.
+    inspection : Inspection or None
+        What was found in a sample of the training spectra.
     """
 
     facts: DataFacts
@@ -222,6 +227,7 @@ class DataLook:
     num_spectra: int | None = None
     num_train: int | None = None
     problem: str | None = None
+    inspection: Inspection | None = None
 
 
 def look_at_data(data: DataSection) -> DataLook:
@@ -232,9 +238,13 @@ def look_at_data(data: DataSection) -> DataLook:
     try:
         spectra = open_spectra(data)
         try:
-            num_train = int((assign_split(spectra.target_id, data.split) == TRAIN).sum())
+            rows = np.flatnonzero(assign_split(spectra.target_id, data.split) == TRAIN)
+            rows = choose_rows(spectra.target_id, rows, data.max_spectra, data.split.salt)
+            found = inspect_spectra(spectra, rows, data) if len(rows) else None
+            if not spectra.has_redshift.any():
+                return replace(assumed, num_spectra=len(spectra), num_train=len(rows), inspection=found)
             facts = DataFacts.from_spectra(spectra, np.arange(len(spectra)))
-            return DataLook(facts, "the data", len(spectra), min(num_train, data.max_spectra or num_train))
+            return DataLook(facts, "the data", len(spectra), len(rows), inspection=found)
         finally:
             spectra.close()
     except DataError as error:
@@ -255,7 +265,7 @@ def main() -> None:
     """Read a profile from stdin, write its measurement to stdout."""
     torch.set_num_threads(1)
     profile = Profile.model_validate_json(sys.stdin.read())
-    print(json.dumps(asdict(measure(profile))))
+    print(json.dumps(measure(profile).to_json()))
 
 
 if __name__ == "__main__":

@@ -58,7 +58,13 @@ class StepResult:
 
     @property
     def sums(self) -> dict[str, float]:
+        """Sums over the global batch, by name."""
         return dict(zip(self.names, self.numbers, strict=False))
+
+    @property
+    def is_empty(self) -> bool:
+        """Nothing in the global batch has weight: there is no loss, and the weights were left as they are."""
+        return self.sums["weight_sum"] == 0
 
     @property
     def stop(self) -> bool:
@@ -211,7 +217,8 @@ class UpdateStep:
 
     @torch.no_grad()
     def _apply(self, step: int, totals: torch.Tensor) -> StepResult:
-        weight = totals[self._names.index("weight_sum")].clamp(min=1.0)
+        # Where nothing has weight the factor is infinite and the gradient NaN: the weights stay as they are.
+        weight = totals[self._names.index("weight_sum")]
         # DistributedDataParallel has divided by the world size.
         factor = (self._world.world_size / self._presum / weight).float()
         used_scale = self._loss_scale.value

@@ -153,6 +153,7 @@ class GridOnly:
         self.wavelength_aa = np.asarray(wavelength, dtype=np.float64)
         self.num_pixels = len(wavelength)
         self.redshift = np.asarray(redshift, dtype=np.float32)
+        self.has_redshift = np.isfinite(self.redshift)
 
 
 def test_facts_of_a_set_describe_its_grid_and_the_redshifts_of_the_rows_asked_for():

@@ -248,7 +248,7 @@ def test_rows_without_a_redshift_get_no_weight(tmp_path):
     assert spectra.has_redshift.tolist() == [True, False, False, True, True]
     assert batch.used.tolist() == [True, False, False, True, True]
     assert batch.redshift.tolist() == [1, 1, 1, 2, 0]  # the median of the others, so that a grid is not sized by it
-    assert "2 of 5 rows have no redshift" in "\n".join(spectra.notes)
+    assert "2 of 5 rows have no redshift and carry no weight; data.columns.redshift" in "\n".join(spectra.notes)
 
 
 @pytest.mark.parametrize("layout", ["contiguous", "gzip"])
