@@ -27,7 +27,7 @@ SURVEYS = {
 }
 
 MOST_NAMED = 10
-"""Files passed over that the summary names."""
+"""Skipped files that the summary names."""
 
 MANY_FILES = 2000
 """SDSS files from which on starting processes (1 to 2 s) pays."""
@@ -122,12 +122,12 @@ def run(args: argparse.Namespace) -> int:
     from hpctrain.ingest.run import run_ingest
     from hpctrain.rundir import write_json
 
-    plan, passed_over = _plan(args)
+    plan, skipped = _plan(args)
     result = _run_with_progress(plan, run_ingest)
-    _print_summary(plan, result, passed_over)
+    _print_summary(plan, result, skipped)
     if args.summary:
         Path(args.summary).parent.mkdir(parents=True, exist_ok=True)
-        write_json(Path(args.summary), {"out": str(plan.out), "passed_over": passed_over, **result.as_dict()})
+        write_json(Path(args.summary), {"out": str(plan.out), "skipped": skipped, **result.as_dict()})
     return 0
 
 
@@ -165,7 +165,7 @@ def _plan(args: argparse.Namespace) -> tuple[IngestPlan, dict[str, str]]:
         ids_by_position=args.survey == "sdss",
         overwrite=args.overwrite,
     )
-    return plan, sources.passed_over
+    return plan, sources.skipped
 
 
 def _reader(args: argparse.Namespace) -> tuple[Any, tuple[str, ...], tuple[str, ...]]:
@@ -199,7 +199,7 @@ def _prefer_coadds(sources: Any) -> None:
         unit = path.with_name(path.name.removeprefix("spectra-").removesuffix(".gz"))
         if path.name.startswith("spectra-") and unit in coadds:
             sources.paths.remove(path)
-            sources.passed_over[str(path)] = "the coadd of the same exposures is read instead"
+            sources.skipped[str(path)] = "the coadd of the same exposures is read instead"
 
 
 def _run_with_progress(plan: IngestPlan, run_ingest: Any) -> IngestResult:
@@ -224,7 +224,7 @@ def _run_with_progress(plan: IngestPlan, run_ingest: Any) -> IngestResult:
         return run_ingest(plan, show)
 
 
-def _print_summary(plan: IngestPlan, result: IngestResult, passed_over: dict[str, str]) -> None:
+def _print_summary(plan: IngestPlan, result: IngestResult, skipped: dict[str, str]) -> None:
     tally, wavelength = result.tally, result.wavelength_aa
     span = f"{len(wavelength)} pixels from {wavelength[0]:.1f} to {wavelength[-1]:.1f} AA"
     seconds = max(result.seconds, 1e-9)
@@ -242,18 +242,18 @@ def _print_summary(plan: IngestPlan, result: IngestResult, passed_over: dict[str
         print(f"    {count:6d}  {reason}")
     for remark, count in tally.remarks.most_common():
         print(f"  note     {count}: {remark}")
-    if passed_over:
-        print(f"  passed over {_number(len(passed_over), 'files')}")
-        for path, reason in list(passed_over.items())[:MOST_NAMED]:
+    if skipped:
+        print(f"  skipped  {_number(len(skipped), 'files')}")
+        for path, reason in list(skipped.items())[:MOST_NAMED]:
             print(f"    {path}: {reason}")
-        if len(passed_over) > MOST_NAMED:
-            print(f"    and {len(passed_over) - MOST_NAMED} more (--summary has all)")
+        if len(skipped) > MOST_NAMED:
+            print(f"    and {len(skipped) - MOST_NAMED} more (--summary has all)")
     for remark in result.warnings:
         print(f"warning: {remark}", file=sys.stderr)
     if tally.failed_files:
         print(f"could not be read (to the end): {_number(len(tally.failed_files), 'files')}", file=sys.stderr)
-        for path, reason in tally.failed_files:
-            print(f"  {path}: {reason}", file=sys.stderr)
+        for line in tally.failures():
+            print(f"  {line}", file=sys.stderr)
 
 
 def _number(count: int, plural: str, singular: str = "") -> str:

@@ -154,9 +154,10 @@ def _require_something(total: Tally) -> None:
         return
     lines = [f"no spectrum was kept of {total.num_read} in {max(total.num_files, len(total.failed_files))} files"]
     lines += [f"  {count} dropped: {reason}" for reason, count in total.dropped.most_common()]
-    lines += [f"  {path}: {reason}" for path, reason in total.failed_files[:20]]
-    if len(total.failed_files) > 20:
-        lines.append(f"  and {len(total.failed_files) - 20} files more that could not be read")
+    failures = total.failures()
+    lines += [f"  {line}" for line in failures[:20]]
+    if len(failures) > 20:
+        lines.append(f"  and {len(failures) - 20} more reasons or files")
     raise DataError("\n".join(lines))
 
 
@@ -170,9 +171,14 @@ def _name_objects(writer: SpectraWriter) -> None:
 
 def _warnings(writer: SpectraWriter, total: Tally, upsampling: float, plan: IngestPlan) -> list[str]:
     remarks = []
+    _note_classes(writer, total)
     without = int(np.isnan(writer.column("redshift")).sum())
     if without:
-        remarks.append(f"{without} of {writer.num_rows} spectra have no redshift (NaN); training leaves them out")
+        how = "--redshifts TABLE.fits joins redshifts by TARGETID, " if plan.survey == "desi" else ""
+        remarks.append(
+            f"{without} of {writer.num_rows} spectra have no redshift (NaN) and carry no weight in training; "
+            f"{how}--need-redshift drops such spectra"
+        )
     if upsampling > 1.01:
         text = f"the grid is up to {upsampling:.1f}x finer than the data: neighbouring pixels are correlated"
         overcounted = ", and the sum of ivar counts their information several times (--ivar conserve does not)"
@@ -180,6 +186,16 @@ def _warnings(writer: SpectraWriter, total: Tally, upsampling: float, plan: Inge
     if plan.ids_by_position and np.isnan(writer.column("ra")).any():
         remarks.append("spectra without a position: target id made of plate, mjd, fibre; repeats not recognised")
     return remarks
+
+
+def _note_classes(writer: SpectraWriter, total: Tally) -> None:
+    """Note how many of the kept spectra have a redshift warning or are stars, with the option that drops them."""
+    doubtful = int((writer.column("zwarn") > 0).sum())
+    if doubtful:
+        total.remarks["redshift warning (ZWARN is not 0); --zwarn good drops such spectra"] = doubtful
+    stars = int((np.char.strip(writer.column("spectype")) == b"STAR").sum())
+    if 0 < stars < writer.num_rows:
+        total.remarks["stars by their class; --spectype QSO,GALAXY drops them"] = stars
 
 
 def _provenance(plan: IngestPlan, result: IngestResult) -> dict[str, Any]:

@@ -47,6 +47,8 @@ class SdssReader:
             The file is not an SDSS spectrum; the message says what is missing.
         """
         hdus = read_hdus(read_bytes(path), limit=3)
+        if hdus and str(hdus[0].header.get("TELESCOP", "")).strip().upper() == "LAMOST":
+            raise DataError("is a LAMOST spectrum; LAMOST is not supported, write the spectra as HDF5 (docs/data.md)")
         if len(hdus) < 2 or not hdus[1].is_table:
             raise DataError("has no table in HDU 1; this is not an SDSS spec file")
         header, coadd = hdus[0].header, hdus[1]

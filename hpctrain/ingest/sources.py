@@ -19,7 +19,7 @@ class Sources:
     """Files to read, and skipped files with the reason."""
 
     paths: list[Path] = field(default_factory=list)
-    passed_over: dict[str, str] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
 
 
 def find_sources(sources: Sequence[str], patterns: Sequence[str], not_spectra: Sequence[str] = ()) -> Sources:
@@ -46,29 +46,31 @@ def find_sources(sources: Sequence[str], patterns: Sequence[str], not_spectra: S
         A named file or folder does not exist, or nothing was found; all such problems at once.
     """
     found: dict[Path, Path] = {}
-    passed_over: dict[str, str] = {}
+    skipped: dict[str, str] = {}
     problems = []
+    endings = tuple({pattern.rpartition("*")[2] for pattern in patterns})
     for source in sources:
         candidates, from_folder = _expand(source)
         if not candidates:
             problems.append(f"{source}: {'no such file or folder' if not _is_glob(source) else 'matches no file'}")
-        num_before = len(found) + len(passed_over)
         for path in candidates:
             explicit = not from_folder and not _is_glob(source)
             if from_folder and not _matches(path, patterns):
+                if path.name.endswith(endings) and not _matches(path, not_spectra):
+                    skipped[str(path)] = f"its name is not {' or '.join(patterns)}; name the file itself to read it"
                 continue
             if not explicit and _matches(path, not_spectra):
-                passed_over[str(path)] = "not a file of spectra, by its name"
+                skipped[str(path)] = "not a file of spectra, by its name"
                 continue
             found.setdefault(path.resolve(), path)
-        if candidates and from_folder and len(found) + len(passed_over) == num_before and not found:
+        if candidates and from_folder and not found:
             problems.append(f"{source}: no file below it is named {' or '.join(patterns)}")
     paths = sorted(found.values(), key=str)
     if problems or not paths:
         raise DataError(
             "\n".join(["nothing to ingest:" if not paths else "sources that are missing:", *_indent(problems)])
         )
-    return Sources(paths, passed_over)
+    return Sources(paths, skipped)
 
 
 def _expand(source: str) -> tuple[list[Path], bool]:

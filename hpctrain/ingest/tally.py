@@ -6,6 +6,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
+FEW_ALIKE = 3
+"""Files with the same reason that are named one by one."""
+
 
 @dataclass
 class Tally:
@@ -48,6 +51,19 @@ class Tally:
         self.dropped.update(other.dropped)
         self.remarks.update(other.remarks)
         self.failed_files.extend(other.failed_files)
+
+    def failures(self) -> list[str]:
+        """Return a line for each file that could not be read; many files with the same reason share one line."""
+        by_reason: dict[str, list[str]] = {}
+        for path, reason in self.failed_files:
+            by_reason.setdefault(reason, []).append(path)
+        lines = []
+        for reason, paths in by_reason.items():
+            if len(paths) > FEW_ALIKE:
+                lines.append(f"{len(paths)} files, the first of them {paths[0]}: {reason}")
+            else:
+                lines += [f"{path}: {reason}" for path in paths]
+        return lines
 
     def as_dict(self) -> dict[str, Any]:
         """Return the counts as plain values for JSON."""

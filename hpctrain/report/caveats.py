@@ -60,8 +60,8 @@ def _device(facts: RunFacts) -> list[str]:
     if event is None:
         return []
     return [
-        "The profile asks for GPUs, and the run computed on the CPU, which is slower by far: no GPU was found. "
-        "`nvidia-smi` on that machine shows whether there is one."
+        "The profile asks for GPUs, and the run computed on the CPU, which is slower by far: no GPU was found "
+        f"({event.get('reason', 'for no known reason')}). `nvidia-smi` on that machine shows whether there is one."
     ]
 
 

@@ -54,8 +54,7 @@ def check_grid(grid: np.ndarray, dataset: h5py.Dataset) -> None:
         raise DataError(f"{where}: holds {valid.size} positive values in its first row; a spectrum needs more")
     low, high = float(valid.min()), float(valid.max())
     if not (PLAUSIBLE_AA[0] <= low and high <= PLAUSIBLE_AA[1]):
-        guess = "; this looks like log10 of it" if high < PLAUSIBLE_AA[0] else ""
-        raise DataError(f"{where}: {low:g} to {high:g} is no wavelength in Angstrom{guess}. {_INGEST}")
+        raise DataError(f"{where}: {low:g} to {high:g} is no wavelength in Angstrom{_guess(low, high)}. {_INGEST}")
     step = np.diff(valid)
     backwards = np.flatnonzero(step <= 0)
     if backwards.size:
@@ -64,6 +63,15 @@ def check_grid(grid: np.ndarray, dataset: h5py.Dataset) -> None:
             f"{where}: runs backwards after pixel {pixel} ({valid[pixel]:.2f} to {valid[pixel + 1]:.2f} AA), like the "
             f"arms of a spectrograph one after the other. {_INGEST}"
         )
+
+
+def _guess(low: float, high: float) -> str:
+    """Say what else the numbers may be: log10 of 1,000 to 30,000 AA is 3 to 4.5; 0.3 to 9 may be micrometres."""
+    if low >= 3 and high <= 4.5:
+        return "; this looks like log10 of it"
+    if high < PLAUSIBLE_AA[0]:
+        return "; this looks like micrometres (multiply by 10,000), or like its logarithm"
+    return ""
 
 
 def same_grid(one: np.ndarray, other: np.ndarray) -> bool:

@@ -9,9 +9,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from hpctrain.errors import DataError
+from hpctrain.profile.inspection import ERROR, Inspection
+from hpctrain.profile.schema import DataSection
 from hpctrain.spectra.fingerprint import stored_hashes
 from hpctrain.spectra.hdf5 import SpectraSet
+from hpctrain.spectra.plausible import inspect_spectra
 from hpctrain.storage.filesystem import FileSystem, advised_stripes, file_system_of
 from hpctrain.storage.findings import SHUFFLE_WINDOW, Finding, find
 from hpctrain.storage.layout import ColumnLayout, pixel_layouts
@@ -50,6 +55,8 @@ class Examination:
     memory: dict[str, int]
     """Bytes: ``ring`` and ``window`` of each rank, ``free`` on this machine now."""
     hashes: dict[str, str]
+    inspection: Inspection
+    """Whether the spectra can be right, with the default of ``data.normalise``."""
     verdicts: list[Verdict] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -60,8 +67,8 @@ class Examination:
 
     @property
     def exit_code(self) -> int:
-        """Return 4 where a column is not what its hash says."""
-        return 4 if any(verdict.wrong for verdict in self.verdicts) else 0
+        """Return 4 where a column differs from its hash, or nothing can be learned from the spectra."""
+        return 4 if any(verdict.wrong for verdict in self.verdicts) or self.inspection.texts(ERROR) else 0
 
     def num_a100(self, speed: Speed) -> tuple[float, float]:
         """Return for how many A100 a speed is enough, at least and at most: an estimate."""
@@ -125,6 +132,7 @@ def examine(
     if problems:
         more = [f"... and {len(problems) - _MANY} more"] if len(problems) > _MANY else []
         raise DataError("\n".join([*problems[:_MANY], *more]))
+    inspection = inspect_spectra(spectra, np.arange(len(spectra)), DataSection(files=list(files)))
     findings = find(layouts, systems, sizes, spectra.wavelength_aa is not None)
     hashes = {str(file.path): stored_hashes(file.path).state for file in opened}
     spectrum_bytes = sum(reader.out_dtype.itemsize for reader in (opened[0].flux, opened[0].ivar)) * spectra.num_pixels
@@ -147,6 +155,7 @@ def examine(
             "free": _free_memory(),
         },
         hashes=hashes,
+        inspection=inspection,
         verdicts=[verify_file(file.path, on_progress) for file in opened] if full else [],
         notes=[*notes, *spectra.notes],
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 
+from hpctrain.profile.inspection import ERROR, NOTE, WARNING
 from hpctrain.spectra.fingerprint import NOT_HASHED
 from hpctrain.storage.doctor import A100_SPECTRA_PER_S, READER_THREADS, Examination, size_text
 from hpctrain.storage.speed import Speed
@@ -19,8 +20,17 @@ _WAYS = {
 
 def as_text(found: Examination) -> str:
     """Return a page for a terminal."""
-    lines = [*_head(found), "", *_speed(found), "", *_why(found), "", *_values(found), "", *_memory(found)]
-    return "\n".join(lines)
+    parts = [_head(found), _plausibility(found), _speed(found), _why(found), _values(found), _memory(found)]
+    return "\n\n".join("\n".join(part) for part in parts)
+
+
+def _plausibility(found: Examination) -> list[str]:
+    seen = found.inspection
+    accepted = f"; {seen.num_inspected - seen.num_rejected:,} would be trained on" if seen.num_inspected else ""
+    lines = [f"Can they be right? {seen.num_inspected:,} spectra inspected{accepted}"]
+    for severity, title in ((ERROR, "ERROR"), (WARNING, "WARNING"), (NOTE, "note")):
+        lines += [f"  {title}: {text}" for text in seen.texts(severity)]
+    return lines if seen.remarks else [*lines, "  nothing speaks against it"]
 
 
 def _head(found: Examination) -> list[str]:

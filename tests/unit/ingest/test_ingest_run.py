@@ -9,7 +9,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from survey_files import cut_gzip, make_desi, make_redshifts, make_sdss
+from astropy.io import fits
+from survey_files import cut_gzip, make_desi, make_redshifts, make_sdss, write_fits
 
 from hpctrain.cli import main
 from hpctrain.ingest.grid import sdss_grid
@@ -66,7 +67,10 @@ def test_good_spectra_are_kept_and_all_others_are_counted_with_their_reason(
     for text in ("damaged gzip", "is empty", "is not a FITS file", "is cut off"):
         assert text in printed.err
     assert "5 spectra of 4 objects" in printed.out
-    assert "1 of 5 spectra have no redshift" in printed.err
+    assert "1 of 5 spectra have no redshift (NaN) and carry no weight in training; --need-redshift" in printed.err
+    assert summary["remarks"]["redshift warning (ZWARN is not 0); --zwarn good drops such spectra"] == 1
+    assert summary["remarks"]["stars by their class; --spectype QSO,GALAXY drops them"] == 1
+    assert summary["skipped"] == {}
 
 
 def test_the_file_is_laid_out_as_promised(plates: Path, tmp_path: Path) -> None:
@@ -228,12 +232,45 @@ def test_a_folder_of_desi_files_reads_coadds_and_leaves_their_spectra(
     assert ingest("desi", f"{tmp_path}/*.fits", "--out", out, "--summary", tmp_path / "s.json") == 0
     summary = read_json(tmp_path / "s.json")
     assert (summary["read"], summary["kept"], summary["merged"]) == (5, 4, 1)
-    assert len(summary["passed_over"]) == 2
+    assert len(summary["skipped"]) == 2
     with h5py.File(out) as file:
         assert file["target_id"][:].tolist() == [1, 2, 3, 4]
         assert file["num_exposures"][:].tolist() == [1, 1, 2, 1]
         assert file["redshift"][:2].tolist() == [1.0, 2.0]
-    assert "2 of 4 spectra have no redshift" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "2 of 4 spectra have no redshift" in error
+    assert "--redshifts TABLE.fits" in error
+
+
+def test_files_of_a_folder_that_are_skipped_because_of_their_name_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    make_desi(tmp_path / "coadd-main-dark-1.fits", [1, 2])
+    make_desi(tmp_path / "my_coadd_25.fits", [3])
+    make_redshifts(tmp_path / "redrock-main-dark-1.fits", "REDSHIFTS", {"TARGETID": [1, 2], "Z": [1.0, 2.0]})
+    (tmp_path / "README.txt").touch()
+    out = tmp_path / "new" / "out.h5"
+    assert ingest("desi", tmp_path, "--out", out) == 0
+    printed = capsys.readouterr().out
+    assert "skipped  1 file" in printed
+    assert f"{tmp_path / 'my_coadd_25.fits'}: its name is not coadd-*.fits" in printed
+    assert ingest("desi", tmp_path, tmp_path / "my_coadd_25.fits", "--out", out, "--overwrite") == 0
+    with h5py.File(out) as file:
+        assert sorted(file["target_id"][:].tolist()) == [1, 2, 3]
+
+
+def test_many_files_of_a_survey_that_is_not_supported_give_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    for number in range(20):
+        header = fits.Header({"TELESCOP": "LAMOST"})
+        path = tmp_path / f"spec-55859-F5902_sp01-{number:03d}.fits.gz"
+        write_fits(path, [fits.PrimaryHDU(np.zeros((5, 100), np.float32), header)])
+    assert ingest("sdss", tmp_path, "--out", tmp_path / "out.h5") == 4
+    lines = [line for line in capsys.readouterr().err.splitlines() if "LAMOST" in line]
+    assert len(lines) == 1
+    assert "20 files" in lines[0]
+    assert "LAMOST is not supported" in lines[0]
 
 
 @pytest.mark.parametrize("survey", ["desi", "multimodal", "parquet"])

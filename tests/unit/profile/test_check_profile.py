@@ -40,6 +40,22 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def test_spectra_that_cannot_be_right_are_a_problem_and_rejected_ones_are_noted(
+    here: Path, capsys: pytest.CaptureFixture
+) -> None:
+    profile = profile_of(here, MINIMAL + SMALL_MODEL + "train: {warmup_steps: 1, batch_size: 8}\n")
+    with h5py.File(here / "spectra.h5", "a") as file:
+        file["ivar"][:20] = 0
+    assert run_command("check", [str(profile)]) == 0
+    assert "inspected spectra carry no weight" in capsys.readouterr().out
+    with h5py.File(here / "spectra.h5", "a") as file:
+        file["wavelength"][...] = file["wavelength"][:] / 10
+    assert run_command("check", [str(profile)]) == 2
+    error = capsys.readouterr().err
+    assert "data.normalise.windows_aa: All" in error
+    assert "this looks like nanometres" in error
+
+
 def profile_of(here: Path, text: str) -> Path:
     path = here / "profile.yaml"
     path.write_text(text, encoding="utf-8")

@@ -174,18 +174,32 @@ def test_an_old_catalogue_stays_when_the_new_one_cannot_be_made(run, tmp_path, c
     out.write_bytes(b"old")
     short = write_spectra(tmp_path / "short.h5", wavelength=WAVELENGTH[:-1])
     assert main(["encode", str(run), str(short), "--out", str(out)]) == 4
+    assert "exists already; give another name or --overwrite" in capsys.readouterr().err
+    assert main(["encode", str(run), str(short), "--out", str(out), "--overwrite"]) == 4
     assert "199 pixels, the model has 200" in capsys.readouterr().err
     assert out.read_bytes() == b"old"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.h5", "short.h5"]
 
 
-def test_catalogue_of_nothing_usable_is_written_and_says_so(run, tmp_path, capsys):
+def test_a_catalogue_without_one_encoded_spectrum_is_an_error_and_is_not_written(run, tmp_path, capsys):
     path = write_spectra(tmp_path / "spectra.h5")
     with h5py.File(path, "a") as file:
         file["ivar"][...] = 0
-    assert main(["encode", str(run), str(path), "--out", str(tmp_path / "out.h5")]) == 0
-    assert np.isnan(read(tmp_path / "out.h5")[0]["ANOMALY_SCORE"]).all()
-    assert "       25  no valid pixel or no redshift" in capsys.readouterr().out
+    assert main(["encode", str(run), str(path), "--out", str(tmp_path / "out.h5")]) == 4
+    error = capsys.readouterr().err
+    assert "none of the 25 spectra can be encoded (25: no valid pixel or no redshift), so nothing is written" in error
+    assert "hpctrain data doctor" in error
+    assert [entry.name for entry in tmp_path.iterdir()] == ["spectra.h5"]
+
+
+def test_an_existing_catalogue_is_replaced_only_on_demand(run, spectra, tmp_path):
+    out = tmp_path / "out.h5"
+    command = ["encode", str(run), str(spectra), "--out", str(out)]
+    assert main(command) == 0
+    before = out.stat().st_ino
+    assert main(command) == 4
+    assert out.stat().st_ino == before
+    assert main([*command, "--overwrite"]) == 0
 
 
 def test_named_columns_are_read(run, tmp_path):

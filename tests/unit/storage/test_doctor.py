@@ -52,6 +52,18 @@ def test_each_layout_has_its_reasons(tmp_path, layout):
     assert "(estimate)" in as_text(found)
 
 
+def test_it_is_said_whether_the_spectra_can_be_right(tmp_path):
+    good = examine([str(write(tmp_path / "good.h5"))], {})
+    assert good.exit_code == 0
+    assert good.inspection.num_inspected == 90
+    assert f"{90 - good.inspection.num_rejected} would be trained on" in as_text(good)
+    nanometres = examine([str(write(tmp_path / "nm.h5", wavelength=np.linspace(360, 982.4, 130)))], {})
+    assert nanometres.exit_code == 4
+    assert "ERROR: All 90 inspected spectra are rejected" in as_text(nanometres)
+    assert "this looks like nanometres. Multiply the wavelengths by 10" in as_text(nanometres)
+    json.dumps(nanometres.as_dict())
+
+
 def test_scaled_integers_are_converted(tmp_path):
     found = examine([str(write_scaled_integers(tmp_path / "in.h5"))], {})
     assert "int16 with a scale" in found.findings[0].text
