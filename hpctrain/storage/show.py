@@ -120,7 +120,7 @@ def _values(found: Examination) -> list[str]:
         f"; {counts.flux_bad_with_weight:,} of these have weight, and training masks them",
         f"  ivar   {counts.ivar_nan:,} NaN, {counts.ivar_infinite:,} infinite, {counts.ivar_negative:,} negative",
         f"  masked {masked:.2f} % of the pixels; {counts.rows_without_weight:,} rows are fully masked",
-        f"  {counts.rows_without_redshift:,} of all {found.num_spectra:,} rows have no redshift and are not trained on",
+        f"  {counts.rows_without_redshift:,} of all {found.num_spectra:,} rows have no redshift and carry no weight",
         f"  {counts.rows_of_repeated_targets:,} of all rows share their target_id with another"
         f" ({counts.num_targets:,} targets); they stay on one side of the split",
     ]

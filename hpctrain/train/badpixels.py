@@ -1,7 +1,7 @@
-"""Pixels whose flux or ivar cannot be used: counted on the way of the sums, and said, or named and refused.
+"""Pixels whose flux or ivar cannot be used: counted with the sums of each update, or named and refused.
 
-A pixel is bad where the file gives it weight that means nothing: flux NaN or infinite, ivar negative, NaN or infinite.
-What a mask, ivar 0 or padding takes out is not: that is how a file says that there is no such pixel.
+A pixel is bad where its flux is NaN or infinite although it has weight, or its ivar is negative, NaN or infinite. A
+pixel with a mask bit, ivar 0 or padding is not bad: files mask pixels in this way.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ _LISTED = 10
 
 
 def count_bad(batch: SpectraBatch) -> torch.Tensor:
-    """Return three sums over a cleaned batch, shape (3,), float64, without asking the device for anything.
+    """Return three sums over a cleaned batch, shape (3,), float64, without waiting for the device.
 
-    Pixels that lost their weight because of what they hold; the spectra they belong to; and spectra none of whose
-    pixels has weight, for whatever reason. Padding rows are none of them.
+    Bad pixels, which lost their weight; the spectra with such pixels; and fully masked spectra, for whatever reason.
+    Padding rows do not count.
     """
     return torch.stack(
         [
@@ -48,14 +48,14 @@ def bad_fields(sums: Mapping[str, float]) -> dict[str, int]:
 
 
 class BadPixelTally:
-    """What the updates of one attempt have met."""
+    """Counts over the updates of one attempt."""
 
     def __init__(self) -> None:
         self._sums = dict.fromkeys(BAD_SUMS, 0.0)
         self._num_spectra = 0
 
     def add(self, sums: Mapping[str, float], num_spectra: int) -> bool:
-        """Add what one update met among its spectra; return whether bad pixels are new to this attempt."""
+        """Add the counts of one update; return whether these are the first bad pixels of the attempt."""
         is_first = not self._sums["bad_pixels"] and sums["bad_pixels"] > 0
         for name in BAD_SUMS:
             self._sums[name] += sums[name]
@@ -63,19 +63,19 @@ class BadPixelTally:
         return is_first
 
     def fields(self) -> dict[str, int]:
-        """Return the counts for an event; none if there was nothing bad and nothing empty."""
+        """Return the counts for an event; empty if nothing was bad or fully masked."""
         counts = bad_fields(self._sums)
         return {**counts, "num_spectra": self._num_spectra} if counts else {}
 
 
 def raise_bad_pixels(run: Run, when: str, rows: np.ndarray) -> NoReturn:
-    """Find the bad pixels among this rank's rows and raise, after all ranks have told what they found.
+    """Find the bad pixels among the rows of this rank, gather those of all ranks, and raise.
 
     Parameters
     ----------
     run : Run
     when : str
-        The update or evaluation that met them, for the message.
+        The update or evaluation that found them, for the message.
     rows : ndarray, int64
         Rows of the set that this rank read for it; -1 is skipped. All ranks come here at the same boundary.
 
@@ -102,7 +102,7 @@ def raise_bad_pixels(run: Run, when: str, rows: np.ndarray) -> NoReturn:
         "\n  ".join(
             [
                 f"{when}: {len(all_found)} spectra with bad pixels, and data.bad_pixels is error; repair them, or set "
-                "data.bad_pixels: mask, which takes their weight. No checkpoint holds what they did",
+                "data.bad_pixels: mask, which gives these pixels no weight. No checkpoint holds this step",
                 *all_found[:_LISTED],
                 *more,
             ]

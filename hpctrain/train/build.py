@@ -59,7 +59,7 @@ class Spectra:
     section : ModelSection
         The network, with a rest-frame grid that is fixed at the first attempt.
     facts : DataFacts
-        What the rest of its geometry is computed from; fixed at the first attempt, too.
+        What the other shapes of the network are computed from; fixed at the first attempt, too.
     inspection : Inspection
         What was found in a sample of the training spectra.
     """
@@ -180,7 +180,7 @@ def _blueprint(
 
 
 def card_entries(profile: Profile) -> dict[str, object]:
-    """Return what the model's card says besides its shape: whoever uses the model must prepare spectra the same way."""
+    """Return the entries of the model's card that say how spectra must be prepared for the model."""
     return {
         "name": profile.name,
         "normalise": profile.data.normalise.model_dump(mode="json"),
@@ -194,15 +194,15 @@ def build_network(
 ) -> torch.nn.Module:
     """Build the network with weights that are a function of ``train.seed``.
 
-    Those of ``train.init_from`` come with :func:`begin_anew`, where no checkpoint has newer ones: what a run once
-    started from may be gone by then. Only ``train.keep_zeros`` needs them each time, to know which are 0.
+    The weights of ``train.init_from`` are loaded by :func:`begin_anew` where there is no checkpoint; after the first
+    one they are no longer read. Only ``train.keep_zeros`` reads them each time, to know which are 0.
 
     Raises
     ------
     CheckpointError
         The weights to start from are absent, damaged, or of another network.
     ProfileError
-        ``train.freeze`` names weights that are not there, or leaves none to train.
+        ``train.freeze`` names weights that do not exist, or leaves none to train.
     """
     torch.manual_seed(mix(train.seed, 0x1417))
     model = build_model(section, facts)
@@ -218,7 +218,7 @@ def build_network(
 
 
 def begin_anew(run: Run) -> None:
-    """Give a run that has no whole checkpoint, or none any more, the weights it starts from.
+    """Load the weights that a run without a whole checkpoint starts from.
 
     Raises
     ------
@@ -341,7 +341,7 @@ def subscribe_exporters(run: Run) -> None:
 
 
 def device_facts(device: torch.device) -> dict[str, object]:
-    """Return what is worth knowing later about the device a run was trained on."""
+    """Return name and memory of the device a run is trained on."""
     if device.type == "cuda":
         properties = torch.cuda.get_device_properties(device)
         return {"device": properties.name, "device_memory_gib": round(properties.total_memory / 2**30, 1)}

@@ -1,4 +1,4 @@
-"""When a loss or gradient is not finite: say at which step, name the objects, and leave with exit code 6."""
+"""When a loss or gradient is not finite: report the step, name the objects, and exit with code 6."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ _LISTED = 10
 def raise_diverged(run: Run, result: StepResult) -> NoReturn:
     """Find the objects behind a step that is not finite and raise.
 
-    The weights were left alone at that step, so the micro-batches can be computed again, one object at a time. All
-    ranks come here at the same boundary; each looks at its own micro-batches.
+    That step left the weights as they were, so the micro-batches can be computed again, one object at a time. All
+    ranks come here at the same boundary; each searches its own micro-batches.
 
     Raises
     ------
@@ -46,11 +46,12 @@ def raise_diverged(run: Run, result: StepResult) -> NoReturn:
         run.metrics.event("diverged", step, quantity=what, objects=culprits, batch=culprits + others)
     if culprits:
         blame = (
-            f"{len(culprits)} object(s) alone make it so: target_id {_listed(culprits)}; look at their flux and ivar"
+            f"The non-finite value is reproduced by these objects alone: target_id {_listed(culprits)}; look at their "
+            "flux and ivar"
         )
     else:
         blame = (
-            f"no single object of the batch does (target_id {_listed(others)}); lower train.learning_rate or "
+            f"No single object of the batch reproduces it (target_id {_listed(others)}); lower train.learning_rate or "
             "train.clip_norm, or use bf16 or fp32"
         )
     raise DivergedError(

@@ -103,7 +103,7 @@ def _padded(rows: np.ndarray, size: int) -> np.ndarray:
 
 @torch.no_grad()
 def reconstructions(run: Run, rows: np.ndarray) -> dict[str, np.ndarray]:
-    """Return spectra and what the network makes of them, as the arrays the report and TensorBoard draw.
+    """Return spectra and their reconstructions, as the arrays that the report and TensorBoard draw.
 
     Parameters
     ----------

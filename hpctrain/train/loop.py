@@ -99,10 +99,10 @@ def _rows(run: Run, steps: range, micro_batches: range) -> np.ndarray:
 
 
 class Boundary:
-    """What happens between two updates.
+    """Records, evaluations, checkpoints and stops between two updates.
 
-    On a GPU the numbers of an update are read one update later, when they have long arrived, so the loop never waits
-    for the device; before anything is saved or evaluated it does wait. All ranks read the same sums at the same
+    On a GPU the numbers of an update are read one update later, when they have long arrived, so the loop does
+    not wait for the device, except before a save or an evaluation. All ranks read the same sums at the same
     boundaries, so all of them decide the same.
     """
 
@@ -116,9 +116,9 @@ class Boundary:
         self._clock_step = run.progress.step
 
     def catch_up(self) -> Outcome | None:
-        """Do what was due after the step the run starts from and was cut off; return an outcome if all is done.
+        """Make up for an evaluation that was due at the step the run resumes from; return an outcome if all is done.
 
-        A machine that is too hot still, or again, is not heated further: the run waits, or leaves without a step.
+        A machine that is still too hot is not heated further: the run pauses, or exits without a step.
         """
         run = self._run
         self._wait_until_cool()
@@ -189,7 +189,7 @@ class Boundary:
                 run.metrics.event("stop_requested", run.progress.step, cause=run.stop.cause or "another rank")
 
     def _wait_until_cool(self) -> None:
-        """Stand still with all ranks while one of them is hot; a stop is heard and ends the run here and now."""
+        """Pause all ranks while one of them is hot; a stop request ends the pause and the run."""
         self._settle()
         self._hot = False
         self._note_stop(*self._run.pacer.wait_until_cool())
@@ -205,7 +205,7 @@ class Boundary:
             run.metrics.event("bad_pixels", result.step, **self._bad.fields())
 
     def sum_up(self) -> None:
-        """Say at the end what the updates of this attempt have met."""
+        """Record at the end how many bad pixels and masked spectra this attempt has read."""
         if self._run.metrics is not None and (fields := self._bad.fields()):
             self._run.metrics.event("bad_pixels", self._run.progress.step, **fields)
 

@@ -29,7 +29,7 @@ _AUTOCAST = {"fp16": torch.float16, "bf16": torch.bfloat16}
 
 @dataclass
 class StepResult:
-    """What one update says about itself, still on its way from the device.
+    """The numbers of one update, still on their way from the device.
 
     Parameters
     ----------
@@ -76,12 +76,12 @@ class StepResult:
 
     @property
     def hot(self) -> bool:
-        """All ranks are to wait until the one that is hot has cooled down."""
+        """All ranks pause until the hot one has cooled down."""
         return self.numbers[-5] > 0
 
     @property
     def critical(self) -> bool:
-        """All ranks are to save and leave: one of them is too hot to wait."""
+        """All ranks save and exit: one of them is too hot to pause."""
         return self.numbers[-4] > 0
 
     @property
@@ -113,14 +113,14 @@ class UpdateStep:
     model : Module
         The network, wrapped in DistributedDataParallel where there are several ranks.
     optimizer : AdamW
-        It leaves the weights alone, without asking the host, where the gradient is not finite.
+        It leaves the weights as they are where the gradient is not finite, without waiting for the host.
     loss_scale : LossScale
     ema : list of Tensor or None
         Moving averages of the parameters, in their order.
     stop : StopRequest
-        Its flags ride on the reduction of the sums.
+        Its flags travel with the reduction of the sums.
     pacer : Pacer or FullSpeed
-        Lets this rank rest between micro-batches; its flags ride along.
+        Pauses this rank between micro-batches; its flags travel with the sums, too.
     zeros : sequence of (Parameter, Tensor)
         Weights that stay 0, from :func:`~hpctrain.train.zeros.find_zeros`.
     """
@@ -153,7 +153,7 @@ class UpdateStep:
         self._dtype = _AUTOCAST.get(train.precision)
 
     def warm_up(self, empty: SpectraBatch) -> None:
-        """Run a batch of padding rows through forward, backward and reduction, and forget the result.
+        """Run a batch of padding rows through forward, backward and reduction, and discard the result.
 
         DistributedDataParallel regroups its gradients after its first backward pass, and with three ranks or more the
         grouping decides the order of summation. The first update of a resumed attempt would differ in the last bit
@@ -193,7 +193,7 @@ class UpdateStep:
         return augment(normalise(batch, self._data.normalise), self._data.augment)
 
     def _flags(self) -> torch.Tensor:
-        """Return whether this rank asks to stop or to wait; nothing is copied to the device while it does not."""
+        """Return whether this rank asks to stop or to pause; nothing is copied to the device while it does not."""
         pace = self._pacer.flags()
         flags = (*self._stop.flags(), pace.hot, pace.critical)
         return torch.tensor(flags, dtype=torch.float64, device=self._device) if any(flags) else self._no_flags
