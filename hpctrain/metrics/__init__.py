@@ -1,1 +1,1 @@
-"""In: what the trainer measured. Out: ``metrics.jsonl``, the truth, and everybody who is told about it."""
+"""Records of a run: ``metrics.jsonl``, and the exporters that show the same records elsewhere."""

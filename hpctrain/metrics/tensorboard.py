@@ -20,22 +20,22 @@ NO_SCALARS = frozenset({"kind", "step", "time", "attempt", "event", "nonfinite",
 class TensorBoardExporter:
     """Write what a run measures as TensorBoard event files.
 
-    An exporter of :class:`~hpctrain.metrics.record.MetricsWriter`. Scalars are numbers that are on the host already,
-    so nothing here waits for a GPU but :meth:`histograms`, which reads one small table for all parameters.
+    An exporter of :class:`~hpctrain.metrics.record.MetricsWriter`. Scalars are numbers that are on the host already.
+    Only :meth:`histograms` waits for a GPU: it reads one small table per parameter.
 
     Parameters
     ----------
     run : RunDir
         Event files go to its ``tensorboard`` folder.
     purge_step : int, optional
-        First update this attempt makes: TensorBoard hides what earlier attempts had written from there on.
+        First step of this attempt: TensorBoard hides the records of earlier attempts from there on.
     num_figures : int
         Spectra drawn by :meth:`reconstructions`.
 
     Notes
     -----
-    A failure in :meth:`histograms` or :meth:`reconstructions` is kept and raised at the next record, where the
-    metrics writer logs it, records ``exporter_failed``, and drops this exporter.
+    A failure in :meth:`histograms` or :meth:`reconstructions` is raised at the next record. There the metrics writer
+    logs it, records ``exporter_failed``, and drops this exporter.
     """
 
     def __init__(self, run: RunDir, purge_step: int | None = None, num_figures: int = 4) -> None:
@@ -69,12 +69,12 @@ class TensorBoardExporter:
     def histograms(self, step: int, named_parameters: Iterable[tuple[str, torch.nn.Parameter]]) -> None:
         """Write histograms of weights and, where there are any, gradients.
 
-        The counting happens where the parameters are; only 64 numbers each come to the host.
+        The device of the parameters counts; only 64 numbers per parameter come to the host.
 
         Parameters
         ----------
         step : int
-            The update just made.
+            The step just done.
         named_parameters : iterable of (str, Parameter)
             Such as ``model.named_parameters()``.
         """
@@ -95,7 +95,7 @@ class TensorBoardExporter:
         Parameters
         ----------
         step : int
-            The update evaluated.
+            The step evaluated.
         arrays : mapping
             As in ``results/reconstructions.npz``: ``wavelength_aa`` (L,) or (n, L), ``flux``, ``ivar``,
             ``reconstruction``, ``covered`` (n, L), ``target_id``, ``redshift`` (n,).

@@ -102,7 +102,7 @@ def list_attempts(
     endings : list of Ending
         From ``attempts/ended.tsv``; there are none where somebody started the trainer by hand.
     now : float
-        Seconds since 1970; tells a running attempt from a lost one.
+        Seconds since 1970; an attempt runs if its heartbeat is fresh.
     """
     records: dict[int, list[dict[str, Any]]] = {}
     for record in [*history.records, *history.superseded]:

@@ -144,8 +144,7 @@ def _overfitting(facts: RunFacts) -> list[str]:
 def _evaluations(facts: RunFacts) -> list[str]:
     found = []
     records = facts.history.evaluations
-    empty = [record for record in records if record.get("num_spectra") == 0 or record.get("loss") is None]
-    empty += facts.history.named("evaluation_empty")
+    empty = facts.history.named("evaluation_empty")
     if empty:
         first = f"at step {grouped(min(record['step'] for record in empty))}"
         number = f"One evaluation had no usable held-out spectrum, {first}" if len(empty) == 1 else (
@@ -199,7 +198,8 @@ def _events(facts: RunFacts) -> list[str]:
 
 
 def _nonfinite(facts: RunFacts) -> list[str]:
-    records = [record for record in facts.history.train if record.get("nonfinite")]
+    measured = [*facts.history.train, *facts.history.evaluations]
+    records = sorted((r for r in measured if r.get("nonfinite")), key=lambda record: record["step"])
     if not records:
         return []
     names = ", ".join(sorted({str(name) for record in records for name in record["nonfinite"]}))

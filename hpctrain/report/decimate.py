@@ -1,4 +1,4 @@
-"""Fewer points for the same picture: a line of any length costs as much as the page is wide."""
+"""Fewer points for the same picture: a long line has no more points than the page has columns."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def decimate(x: np.ndarray, y: np.ndarray, num_columns: int) -> tuple[np.ndarray
     Returns
     -------
     x, y : ndarray, shape (m,)
-        Points in the order given; a NaN stands where the line is interrupted.
+        Points in the order given, with a NaN where the line is interrupted.
     """
     x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
     index = np.flatnonzero(np.isfinite(x) & np.isfinite(y))
@@ -57,7 +57,8 @@ def column_means(x: np.ndarray, values: list[np.ndarray], num_columns: int) -> t
 
 
 def running_mean(y: np.ndarray, width: int) -> np.ndarray:
-    """Return the mean of each value's neighbours with Gaussian weights; NaN is passed over, the ends are fair.
+    """Return the mean of each value's neighbours with Gaussian weights; NaN is skipped, and at the ends fewer
+    neighbours count.
 
     Parameters
     ----------

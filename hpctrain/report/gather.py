@@ -109,6 +109,7 @@ def gather_facts(run: RunDir, now: float | None = None) -> RunFacts:
     """
     now = time.time() if now is None else now
     history = read_history(run)
+    _set_aside_empty_evaluations(history)
     unreadable: list[str] = []
     endings = list(read_endings(run.attempts / "ended.tsv"))
     facts = RunFacts(
@@ -173,8 +174,15 @@ def _read_spectra(path: Path, unreadable: list[str]) -> Arrays | None:
     return arrays
 
 
+def _set_aside_empty_evaluations(history: History) -> None:
+    """Turn evaluations without a usable spectrum into events: older versions recorded them with a loss of 0."""
+    empty = [record for record in history.evaluations if record.get("num_spectra") == 0]
+    history.evaluations = [record for record in history.evaluations if record.get("num_spectra") != 0]
+    history.events += [{**record, "kind": "event", "event": "evaluation_empty"} for record in empty]
+
+
 def _add_survey_columns(spectra: Arrays, latents: Arrays) -> None:
-    """Say of the reconstructed spectra what the survey says of them: they are the first rows of the catalogue."""
+    """Add the columns of the survey to the reconstructed spectra, which are the first rows of the catalogue."""
     target_id = spectra["target_id"]
     if len(target_id) <= _NAMED_ROWS and np.array_equal(latents.get("target_id", ())[: len(target_id)], target_id):
         for name, values in latents.items():

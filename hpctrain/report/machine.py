@@ -86,7 +86,7 @@ def machine_section(records: list[Record], events: list[Record], ranks: list[Ran
 
 
 def energy_sentence(energy: RunEnergy, num_spectra: int) -> str:
-    """Return energy of the run and per spectrum in words, and how much of the time is not in it."""
+    """Return the energy of the run and per spectrum in words, and the time for which there is no reading."""
     if energy.joules is None:
         return "No energy was measured: this machine does not report its power."
     names = {"gpu": "GPUs", "cpu": "processors", "board": "the board's module"}
@@ -174,7 +174,7 @@ _HEADS = ("Rank", "Host", "Utilisation", "Power", "Hottest", "GPU memory", "Thro
 
 
 def _table(ranks: list[RankState]) -> str:
-    """Return the table of ranks, without the columns that say nothing; empty where none says anything."""
+    """Return the table of ranks with the columns that at least one rank reports; empty where there are none."""
     rows = [_cells(state) for state in ranks[:MOST_RANKS]]
     telling = [column for column in range(2, len(_HEADS)) if any(row[column] != DASH for row in rows)]
     if not telling:

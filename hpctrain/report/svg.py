@@ -21,7 +21,7 @@ SMALL, SMALL_ON_PHONE = 150, 112
 
 _numbers = itertools.count(1)
 _LABEL_ROOM = 16.0
-"""Least distance from the left edge for a label to stand left of its line."""
+"""A label is left of its line if the line is at least this far from the left edge, else right of it."""
 _HEAD = 56
 """Height of title and legend above a drawing that stands alone."""
 _RULES = ("svg .", "svg path", "svg text", ".c1", ".ink", ".good")
@@ -233,7 +233,7 @@ def on_both(width: int, draw: Callable[[int], str]) -> str:
 
 
 def drawing(width: int, height: int, axes: list[Axes], description: str) -> str:
-    """Return a whole ``<svg>`` that scales with the page and tells a screen reader what it shows."""
+    """Return a whole ``<svg>`` that scales with the page and describes itself to a screen reader."""
     return (
         f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(description)}">'
         f"{''.join(part.render() for part in axes)}</svg>"

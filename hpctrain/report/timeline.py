@@ -20,7 +20,7 @@ OUTCOME_CSS = {
     "killed": "bad",
 }
 SIGNS = {"good": "✓", "busy": "►", "held": "■", "bad": "✕"}
-"""What stands beside the number of an attempt, so that nobody depends on the colour."""
+"""The sign beside the number of an attempt, so that nobody depends on the colour."""
 _SHOWN = "Steps done against time, and the attempts below"
 _BARS_TOP, _BAR_HEIGHT, _HEIGHT = 246, 26, 322
 _THINNEST_BAR = 3.0
