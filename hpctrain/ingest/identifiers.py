@@ -1,4 +1,4 @@
-"""Target ids: numbers that rows of one object on the sky share, so that a split by id never parts them.
+"""Target ids: all rows of one object on the sky have the same number, so a split by id keeps them together.
 
 DESI has TARGETID. SDSS numbers spectra (SPECOBJID), not objects, and THING_ID exists in BOSS files only and is -1 for
 some of them; so SDSS objects are recognised by position. The id reads as the position: 112047_130352 is RA 112.047,
@@ -28,8 +28,8 @@ def position_ids(ra: np.ndarray, dec: np.ndarray, age: np.ndarray, fallback: np.
     ra, dec : ndarray, shape (N,), float64
         Position [deg]; NaN where it is unknown.
     age : ndarray, shape (N,)
-        Something that sorts rows by when they were observed. The oldest row of an object names it, so that later
-        observations don't change its id.
+        Sorts rows by time of observation. The id comes from the oldest row of an object, so that later observations do
+        not change it.
     fallback : ndarray, shape (N,), int64
         Ids of rows without a position.
 
@@ -58,8 +58,8 @@ def _objects(ra: np.ndarray, dec: np.ndarray) -> np.ndarray:
     ra_rad, dec_rad = np.radians(ra), np.radians(dec)
     unit = np.stack([np.cos(dec_rad) * np.cos(ra_rad), np.cos(dec_rad) * np.sin(ra_rad), np.sin(dec_rad)], axis=1)
     chord = 2 * np.sin(np.radians(MATCH_ARCSEC / 3600) / 2)
-    # Repeats have mostly the very same catalogue position: collapse these first, so that 200 epochs of one object
-    # are one point and not 20,000 pairs.
+    # Most repeats have exactly the same catalogue position: merge these first, so that 200 epochs of one object are one
+    # point and not 20,000 pairs.
     points, inverse = np.unique(unit, axis=0, return_inverse=True)
     pairs = cKDTree(points).query_pairs(chord, output_type="ndarray")
     graph = coo_array((np.ones(len(pairs), dtype=bool), (pairs[:, 0], pairs[:, 1])), shape=(len(points), len(points)))

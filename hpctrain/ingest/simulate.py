@@ -1,9 +1,9 @@
 """Simulated quasars and galaxies as a DESI-like spectrograph sees them, in an HDF5 file of any size.
 
-For trying the toolkit without data, for tests, and for benchmarks: spectral lines, the Lyman-alpha forest, stellar
-populations, the sky and bad pixels are where they are in real files, and ``ivar`` is honest, so a perfect model has a
-reduced chi-square of 1. Each spectrum is a function of (seed, row); spectra are made and written in blocks, so memory
-does not grow with the file.
+To try the toolkit without data, for tests, and for benchmarks. Spectral lines, the Lyman-alpha forest, stellar
+populations, the sky and bad pixels are as in real files, and ``ivar`` is correct, so a perfect model has a reduced
+chi-square of 1. Each spectrum is a function of (seed, row); spectra are simulated and written in blocks, so memory does
+not grow with the file.
 """
 
 from __future__ import annotations
@@ -184,7 +184,7 @@ class Simulator:
         return observed
 
     def _scale_to_snr(self, model: np.ndarray, snr: np.ndarray) -> np.ndarray:
-        """Return what to multiply each spectrum by, so that its median pixel of 0.8 AA has this signal to noise."""
+        """Return a factor for each spectrum, so that its median pixel of 0.8 AA has this signal to noise ratio."""
         step = self.wavelength_aa[1] - self.wavelength_aa[0]
         sky_sigma = np.sqrt(self._spectrograph.sky_variance * step / 0.8)
         unit_snr = np.median(model[:, ::8] / sky_sigma[::8], axis=1)
@@ -223,13 +223,13 @@ def simulate(
     Parameters
     ----------
     path : Path
-        The file; it appears under this name when it is whole.
+        The file; it gets this name when it is complete.
     section : SimulateSection
         ``data.simulate`` of the profile.
     overwrite : bool
         Replace an existing file.
     on_rows : callable, optional
-        Told the number of new rows after each block.
+        Called with the number of new rows after each block.
 
     Raises
     ------
@@ -267,7 +267,7 @@ def simulate(
 
 
 def _lay_out(file: h5py.File, simulator: Simulator) -> None:
-    """Make the datasets, contiguous and empty, and say what they are."""
+    """Create the datasets, contiguous and empty, with their descriptions."""
     section = simulator.section
     num_pixels = len(simulator.wavelength_aa)
     file.attrs.update({"format": FORMAT, "format_version": FORMAT_VERSION, "origin": "simulated by hpctrain"})
@@ -299,7 +299,7 @@ def _target_id(seed: int, objects: np.ndarray) -> np.ndarray:
 
 
 def _confused(redshift: np.ndarray, choice: np.ndarray) -> np.ndarray:
-    """Return what a fit that takes one line for another makes of the redshift."""
+    """Return the redshift that a fit gives if it mistakes one line for another."""
     ratio = np.where(choice < 0.5, 1549.06 / 1908.73, 3728.5 / 5008.24)
     lower = (1 + redshift) * ratio - 1
     return np.where(lower > 0.01, lower, (1 + redshift) / ratio - 1)

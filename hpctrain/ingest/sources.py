@@ -1,4 +1,4 @@
-"""From what the user named (files, folders, globs) to a sorted list of files of one survey."""
+"""Turns the sources that the user named (files, folders, globs) into a sorted list of files of one survey."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ FORMAT_VERSION = 1
 WEIGHTS = "model.safetensors"
 CARD = "model.json"
 AVERAGED = "ema.safetensors"
-"""Beside the weights of a checkpoint: moving averages of the parameters, which are what a finished model holds."""
+"""Moving averages of the parameters, beside the weights of a checkpoint; a finished model holds the averages."""
 
 
 def save_model(
@@ -49,7 +49,7 @@ def save_model(
     Parameters
     ----------
     folder : str or Path
-        Made when absent; an older model in it is replaced.
+        Created if it does not exist; an older model in it is replaced.
     model : torch.nn.Module
         On any device.
     section, facts
@@ -64,7 +64,7 @@ def save_model(
     try:
         # One entry only: the library writes several in random order, and equal models must be equal files.
         save_file(weights, temporary, metadata={"format": f"{FORMAT} {FORMAT_VERSION}"})
-        # The library makes a file for its owner alone; whoever may read the folder may read the model.
+        # The library creates files that only their owner can read; here, permissions follow those of the folder.
         temporary.chmod(folder.stat().st_mode & 0o666)
         with open(temporary, "rb+") as stream:
             os.fsync(stream.fileno())
@@ -158,7 +158,7 @@ def find_weights(path: str | Path, checkpoint: str | None = None) -> tuple[Path,
 
 
 def _card_beside(folder: Path) -> Path:
-    """Where the card of weights in `folder` lies: beside them, or in the run's model folder for a checkpoint."""
+    """Return the card of the weights in `folder`: beside them, or in the run's model folder for a checkpoint."""
     if not (folder / CARD).is_file() and folder.parent.name == "checkpoints":
         return folder.parent.parent / "model" / CARD
     return folder / CARD
@@ -229,16 +229,16 @@ def load_weights(model: nn.Module, path: str | Path) -> Path:
 def with_grid_of(section: ModelSection, path: str | Path) -> ModelSection:
     """Return a model section with the rest-frame grid of a trained network, so that its weights fit other data.
 
-    Where no grid is given, one is computed from the data: another survey, or other redshifts, would get another number
-    of pixels and another meaning of each.
+    Without a given grid, one is computed from the data: another survey, or other redshifts, would get another number of
+    pixels at other wavelengths.
 
     Parameters
     ----------
     section : ModelSection
-        One that says a grid itself is returned as it is.
+        A section that sets a grid is returned unchanged.
     path : str or Path
         A run directory, a bundle, a model or checkpoint folder, or a ``model.safetensors``, without whose card the
-        section is returned as it is, too.
+        section is returned unchanged, too.
 
     Raises
     ------
@@ -259,7 +259,7 @@ def with_grid_of(section: ModelSection, path: str | Path) -> ModelSection:
 
 
 def _read_model(path: Path) -> dict[str, Tensor]:
-    """Read weights and, from a checkpoint that keeps moving averages, put those in their place."""
+    """Read weights; from a checkpoint with moving averages, the averages."""
     weights = _read_weights(path)
     averaged = path.with_name(AVERAGED)
     return {**weights, **_read_weights(averaged)} if averaged.is_file() else weights
