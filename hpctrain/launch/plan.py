@@ -1,6 +1,7 @@
 """Profile (and site) to :class:`JobPlan`: everything a job needs, worked out before anything is touched.
 
-Pure: no file, no clock, no command. ``slurm.py`` turns a plan into a batch script, ``local.py`` into processes.
+It reads no file and no clock and runs no command. ``slurm.py`` turns a plan into a batch script, ``local.py`` into
+processes.
 """
 
 from __future__ import annotations
@@ -44,9 +45,9 @@ class JobPlan:
     num_nodes, ranks_per_node, gpus_per_node, cpus_per_rank : int
         Shape of the job.
     requeue : bool
-        Whether an attempt that was stopped before its last step is followed by another.
+        Whether another attempt follows one that was stopped before its last step.
     max_attempts, max_attempts_without_progress : int
-        When to stop doing that.
+        Limits of that.
     environment : dict
         Variables of the ranks beyond what the job inherits.
     array_size : int or None
@@ -98,7 +99,7 @@ def plan_job(
     Raises
     ------
     SiteError
-        The path of the run directory cannot stand in a batch script.
+        The path of the run directory cannot be written into a batch script.
     """
     _refuse_odd_paths(run_dir)
     launch = profile.launch
@@ -148,7 +149,7 @@ def checkout_root() -> Path | None:
 
 
 def _refuse_odd_paths(run_dir: Path) -> None:
-    """Slurm reads paths from ``#SBATCH`` lines with rules of its own; what it cannot carry is refused here."""
+    """Refuse paths with characters that Slurm reads differently in ``#SBATCH`` lines."""
     for character, name in _FORBIDDEN_IN_PATHS.items():
         if character in str(run_dir):
             raise SiteError(

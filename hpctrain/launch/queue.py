@@ -1,7 +1,8 @@
 """Ask Slurm about a job: squeue, then scontrol, then sacct.
 
-Each may be missing, switched off, or have forgotten the job, and an empty answer means "unknown", never "gone". Only
-formats that have kept their meaning over the versions are read (``-o``, ``key=value``, ``--parsable2``), no JSON.
+Each of them may be missing, be switched off, or have forgotten the job, so an empty answer means "unknown", never
+"gone". We read only formats that are the same in all versions of Slurm (``-o``, ``key=value``, ``--parsable2``), no
+JSON.
 """
 
 from __future__ import annotations
@@ -19,20 +20,20 @@ _NO_VALUE = ("", "None", "N/A", "Unknown", "(null)", "NONE", "Invalid")
 
 @dataclass(frozen=True)
 class QueueAnswer:
-    """What Slurm says about one job.
+    """The state of one job according to Slurm.
 
     Parameters
     ----------
     source : str
         ``squeue``, ``scontrol`` or ``sacct``.
     state : str
-        Slurm's word, such as ``RUNNING`` or ``PENDING``.
+        As Slurm calls it, such as ``RUNNING`` or ``PENDING``.
     reason : str
-        Why it waits; empty if it does not.
+        Why the job is queued; empty if it is not.
     start : str
-        When it started, or is expected to; empty if nobody knows.
+        When it started, or is expected to start; empty if unknown.
     end : str
-        Its time limit, as a moment.
+        When its time limit is reached.
     nodes : str
         Node list.
     exit_code : str
@@ -70,14 +71,14 @@ class Queue:
         self._answers: dict[tuple[str, str], tuple[float, tuple[QueueAnswer | None, list[str]]]] = {}
 
     def ask(self, job_id: str, name: str) -> tuple[QueueAnswer | None, list[str]]:
-        """Ask the three in turn.
+        """Ask the three commands in turn.
 
         Parameters
         ----------
         job_id : str
             ``123`` or ``123_4``.
         name : str
-            What the job was called when it was submitted; an id that now belongs to another job is no answer.
+            Name of the job when it was submitted; if the id now belongs to another job, that is no answer.
 
         Returns
         -------

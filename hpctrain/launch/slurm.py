@@ -1,9 +1,8 @@
 """JobPlan to batch script to job in the queue, by submitit.
 
-submitit renders the ``#SBATCH`` lines, calls sbatch and reads the job id. Its own way of running things is left out on
-purpose: it pickles a callable, ignores TERM, saves on one rank inside a signal handler and requeues from there, so a
-pre-emption loses work (docs/cluster.md). What runs is :func:`~hpctrain.launch.plan.attempt_script` and, on every rank,
-the plain trainer.
+submitit renders the ``#SBATCH`` lines, calls sbatch and reads the job id. It does not run the job: submitit pickles a
+callable, ignores TERM, saves on one rank inside a signal handler and requeues from there, so a pre-emption loses work
+(docs/cluster.md). The job runs :func:`~hpctrain.launch.plan.attempt_script` and, on every rank, the plain trainer.
 """
 
 from __future__ import annotations
@@ -24,11 +23,11 @@ from hpctrain.launch.plan import JobPlan, attempt_script, setup_script
 
 
 class TrainerExecutor(SlurmExecutor):
-    """submitit's executor for a job whose script is ours from the first line after ``#SBATCH`` to the last."""
+    """submitit's executor for a job whose script, after the ``#SBATCH`` lines, is ours."""
 
     @classmethod
     def affinity(cls) -> int:
-        """Rendering needs no srun, so that ``--dry-run`` works on a laptop; submitting says what is missing."""
+        """Return that this host is good enough: rendering needs no srun, so ``--dry-run`` works on a laptop."""
         return 2
 
     @classmethod
@@ -56,7 +55,7 @@ class TrainerExecutor(SlurmExecutor):
         return self._make_submission_file_text(attempt_script(), uid="")
 
     def submit_script(self, script: Path, environment: Mapping[str, str]) -> str:
-        """Hand a rendered script to sbatch and return the job id; submitit runs sbatch and reads its answer."""
+        """Submit a rendered script and return the job id; submitit runs sbatch and reads its answer."""
         command = self._make_submission_command(script)
         with contextlib.redirect_stderr(io.StringIO()):  # it prints what it also raises
             answer = CommandFunction(command, verbose=False, env=dict(environment))()
@@ -75,7 +74,7 @@ def render(plan: JobPlan) -> str:
 
 
 def has_slurm() -> bool:
-    """Say whether jobs can be submitted from here."""
+    """Return whether jobs can be submitted from here."""
     return shutil.which("sbatch") is not None
 
 
@@ -96,7 +95,7 @@ def submit(plan: JobPlan, script: Path) -> str:
     Raises
     ------
     SiteError
-        There is no sbatch, or it refuses; with its own words.
+        There is no sbatch, or it refuses the job; the message quotes it.
     """
     _need_sbatch()
     try:
@@ -113,7 +112,7 @@ def test_only(plan: JobPlan, script_text: str) -> str:
     Returns
     -------
     str
-        What ``sbatch --test-only`` says, such as when the job would start.
+        The answer of ``sbatch --test-only``, such as when the job would start.
 
     Raises
     ------
@@ -137,7 +136,7 @@ _ADVICE = (
     ("invalid account", "no such account, or you may not charge it (launch.account)"),
     ("invalid qos", "no such quality of service, or it is not yours (launch.qos)"),
     ("invalid feature", "no node has this feature (launch.constraint); `sinfo -o '%N %f'` lists them"),
-    ("time limit", "lower launch.time_limit: the job requeues itself and goes on where it stopped"),
+    ("time limit", "lower launch.time_limit: the job requeues itself and continues where it stopped"),
     ("more processors", "ask for fewer ranks_per_node x cpus_per_rank; `sinfo -o '%P %c'` shows the cores of a node"),
     ("memory", "lower launch.memory_gib_per_node; `sinfo -o '%P %m'` shows the memory of a node [MB]"),
     (
@@ -156,14 +155,14 @@ _ADVICE = (
 
 
 def explain_refusal(words: str, plan: JobPlan) -> str:
-    """Return sbatch's own words with what to change in the profile.
+    """Return sbatch's own words, and which key of the profile to change.
 
     Parameters
     ----------
     words : str
-        What sbatch wrote.
+        Error output of sbatch.
     plan : JobPlan
-        What it was asked for.
+        The job that was submitted.
     """
     asked = ", ".join(f"{name}={plan.sbatch[name]}" for name in ("partition", "nodes", "time") if name in plan.sbatch)
     lines = [f"sbatch refuses job '{plan.name}' ({asked}):"]

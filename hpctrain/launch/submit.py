@@ -1,7 +1,7 @@
-"""Profile to run directory to job: what ``hpc-submit`` does, in two halves.
+"""Profile to run directory to job, in two halves.
 
-:func:`prepare` works everything out and touches nothing, which is all that ``--dry-run`` needs; :func:`submit` writes
-and hands over.
+:func:`prepare` works everything out and writes nothing, which is all that ``--dry-run`` needs. :func:`submit` writes
+the run directory and submits the job.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Submission:
-    """All that will be written and submitted, worked out.
+    """Everything that will be written and submitted.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ class Submission:
     array_values: tuple[tuple[str, ...], ...] = ()
 
     def files(self) -> dict[Path, str]:
-        """Return the text of every file that :func:`submit` writes before it hands over, but for provenance."""
+        """Return the text of every file that :func:`submit` writes before it submits the job, except provenance."""
         texts: dict[Path, str] = {}
         for index, (run, profile) in enumerate(zip(self.runs, self.profiles, strict=True)):
             texts[run.profile] = dump_profile(profile)
@@ -144,7 +144,7 @@ def choose_cluster(wanted: str) -> str:
     Raises
     ------
     SiteError
-        Slurm is wanted and not here.
+        Slurm is wanted, and this machine has none.
     """
     has_sbatch = shutil.which("sbatch") is not None
     return ("slurm" if has_sbatch else "local") if wanted == "auto" else wanted
@@ -159,7 +159,7 @@ def prepare(
     trainer: tuple[str, ...] | None = None,
     array_values: Sequence[Sequence[str]] = (),
 ) -> Submission:
-    """Work out a submission without touching anything.
+    """Work out a submission without writing anything.
 
     Parameters
     ----------
@@ -296,7 +296,7 @@ def _refuse_unequal_tasks(profiles: Sequence[Profile], cluster: str) -> None:
 
 
 def _provenance_path(run: RunDir) -> Path:
-    """A run that goes on keeps what it began with, and says beside it what it goes on with."""
+    """Return where to write: a resumed run keeps the provenance it began with and gets another file beside it."""
     if not run.provenance.exists():
         return run.provenance
     number = len(glob.glob(f"{glob.escape(str(run.path))}/provenance*.json")) + 1
