@@ -1,4 +1,4 @@
-"""The whole way on made-up spectra: simulate, check, submit, be interrupted, resume, report.
+"""End to end on simulated spectra: simulate, check, submit, be interrupted, resume, report.
 
 Every step is a command you could have typed, and is printed before it runs. The run goes to Slurm where one answers,
 else it starts on this machine; `slurm/lab run -- make demo` brings a Slurm of pretend nodes for it.
@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Walk the whole way; returns the run's exit code."""
+    """Run all steps of the demo and return the run's exit code."""
     began = time.monotonic()
     directory = Path(arguments.directory)
     runs_dir = directory / "runs"
@@ -91,7 +91,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     _heading("6  What came out")
     print(_describe_result(run_dir, catalogue))
-    print(f"\nThe whole way took {time.monotonic() - began:.0f} s.")
+    print(f"\nThe demo took {time.monotonic() - began:.0f} s.")
     scripts = os.path.dirname(sys.executable)
     if scripts not in os.environ.get("PATH", "").split(os.pathsep):
         print(f"hpctrain, hpc-submit and tensorboard are in {os.path.relpath(scripts)}; put it on your PATH.")

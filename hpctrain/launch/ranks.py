@@ -82,7 +82,7 @@ class LocalRanks:
         return [rank for rank, code in enumerate(self.codes()) if code is None]
 
     def signal(self, number: int, ranks: Sequence[int] | None = None) -> None:
-        """Send a signal to some ranks, or to all; those that have ended are passed over."""
+        """Send a signal to some ranks, or to all; those that have ended are skipped."""
         for rank in self.living():
             if ranks is None or rank in ranks:
                 self.processes[rank].send_signal(number)

@@ -82,11 +82,11 @@ def _some(runs: list[RunDir]) -> str:
 
 
 def _what_it_is(path: Path) -> str:
-    """Say why a folder is no run directory, and name the runs in it if there are any."""
+    """Say why a folder is not a run directory, and name the runs in it if there are any."""
     inside = sorted({folder.parent.name for folder in path.glob("*/profile.yaml")}, reverse=True)
     inside = inside or sorted((folder.parent.name for folder in path.glob("*/*/profile.yaml")), reverse=True)
     if inside:
-        return f"this folder holds runs, it is no run itself; name one of them, such as {inside[0]}"
+        return f"this folder contains runs but is not a run directory; name one of them, such as {inside[0]}"
     return "this folder has no profile.yaml, job.json or metrics.jsonl; a run directory is runs/<name>/<run id>"
 
 

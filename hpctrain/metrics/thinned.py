@@ -67,7 +67,7 @@ class Thinned:
                 self._high[bucket] = (loss, line)
 
     def _halve(self) -> None:
-        """Put two neighbours together, again and again; `most` is even, so none is left alone."""
+        """Put two neighbours together, again and again; `most` is even, so none remains single."""
         self._stride *= 2
         self._first = self._first[::2]
         self._low = [_lower(a, b) for a, b in zip(self._low[::2], self._low[1::2], strict=True)]

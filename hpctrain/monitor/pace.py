@@ -18,9 +18,9 @@ _DUTY_AFTER_ALARM = 0.5
 
 
 class Level(enum.IntEnum):
-    """How the machine bears it.
+    """Thermal state of the machine.
 
-    WARM computes for a share of the time, HOT waits until it is cooler, CRITICAL saves and leaves.
+    WARM computes for a share of the time, HOT pauses until it is cooler, CRITICAL saves and exits.
     """
 
     OK = 0

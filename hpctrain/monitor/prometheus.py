@@ -30,7 +30,7 @@ _PACE = {level.word: int(level) for level in Level}
 class PrometheusExporter:
     """Follow the metrics of a run; an exporter of :class:`~hpctrain.metrics.record.MetricsWriter`.
 
-    Rank 0 has the only one, and tells for all ranks what they have written into the run directory.
+    Only rank 0 has one; it reports for all ranks, from what they have written into the run directory.
 
     Parameters
     ----------

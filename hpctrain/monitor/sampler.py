@@ -80,7 +80,7 @@ class Sampler:
 
     @property
     def level(self) -> Level:
-        """How the machine bears it; read by the loop between micro-batches."""
+        """Thermal state of the machine; the loop reads it between micro-batches."""
         return self._governor.level
 
     @property

@@ -9,7 +9,7 @@ from pathlib import Path
 from hpctrain.monitor.sysfs import read_number, read_text
 
 _POWERED_OFF_C = -256.0
-"""What a Jetson tells of a block that has no power."""
+"""A Jetson reports this temperature for a block that has no power."""
 _PLAUSIBLE_C = (-100.0, 200.0)
 _PLAUSIBLE_TRIP_C = (40.0, 150.0)
 """Firmware fills unused trip points with zeros and with values no chip would survive."""

@@ -57,7 +57,7 @@ def read_with_bases(name: str, chain: list[Path]) -> Document:
         raise _as_seen_from(error, name, where.line) from error
     for section in (base.data, document.data):
         fill_empty_sections(section, Profile)
-    # The problems of the base are told from here on, under the name of the file the user gave.
+    # From here on, problems of the base are reported under the name of the file that the user gave.
     problems = [*document.problems, *(_in_file(problem, base.source) for problem in base.problems)]
     merged = Document(document.source, base.data, base.places, problems, base.unknown | document.unknown)
     merged.lay_over(document)

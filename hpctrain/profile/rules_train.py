@@ -159,7 +159,7 @@ def _check_init_from(judge: Judge) -> None:
             hint = f"; did you mean '{path.parent / near if near else run}'?"
         judge.problem(f"'{name}' does not exist{hint}", "train.init_from")
     elif path.is_dir() and not any((path / part).exists() for part in ("model", "checkpoints", "model.safetensors")):
-        judge.problem(f"'{name}' is no run directory: it has no model and no checkpoints", "train.init_from")
+        judge.problem(f"'{name}' is not a run directory: it has no model and no checkpoints", "train.init_from")
 
 
 def _check_checkpoints(judge: Judge) -> None:

@@ -14,7 +14,7 @@ from hpctrain.report.scale import grouped
 FEW_HELD_OUT = 20
 """Below so many held-out spectra their mean says little."""
 _OVERFITTED = 1.3
-"""Validation loss over training loss, above which the report speaks of overfitting."""
+"""Validation loss over training loss, above which the report names overfitting."""
 _RISEN = 1.05
 """Last validation loss over the best one, above which the report says that it has risen."""
 _LONGEST = 160

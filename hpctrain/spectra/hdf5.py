@@ -31,13 +31,13 @@ if TYPE_CHECKING:
     from hpctrain.profile.schema import DataSection
 
 _SLOW_PAGES = 8
-"""Pages of a batch that had to be waited for; more mean that rows come from a disk, which wants to be told early."""
+"""Page faults per batch above which we assume that the data are on a disk, and prefetch."""
 
 _FETCH_BATCHES = 16
-"""Batches that a slow disk is told of together, while those before them are read."""
+"""Batches that are prefetched together from a slow disk, while the ones before them are read."""
 
 _COLD_BATCHES = 64
-"""Batches until a disk may be taken for memory: what it was told of in time is not waited for."""
+"""Keep prefetching for this many batches after the last slow one."""
 
 
 Part = tuple[SpectraFile, np.ndarray, np.ndarray]

@@ -276,7 +276,7 @@ def _resume(run: Run) -> None:
     supersede_after(run.directory, max(chosen, 0), run.progress.evaluated_step)
     for item in rejected:
         run.metrics.event("checkpoint_rejected", max(chosen, 0), path=str(item.path), reason=item.reason)
-        print(f"hpctrain: passed over {item.path}: {item.reason}", file=sys.stderr)
+        print(f"hpctrain: skipped {item.path}: {item.reason}", file=sys.stderr)
     for path in cleared:
         print(f"hpctrain: removed {path}, half written by an earlier attempt", file=sys.stderr)
     for item in stuck:
@@ -380,7 +380,7 @@ def _export(directory: RunDir, precision: str) -> None:
 
 
 def _afterwards(*command: str) -> None:
-    """Run a command of ours in a process of its own; a run that is finished does not fail for want of it."""
+    """Run a command of ours in a separate process; if it fails, the finished run still counts as finished."""
     done = subprocess.run([sys.executable, "-m", "hpctrain", *command], capture_output=True, text=True, check=False)
     said = done.stdout if done.returncode == 0 else f"{done.stdout}\n{done.stderr}"
     print(f"hpctrain: {said.strip()}", flush=True)

@@ -68,7 +68,7 @@ def test_a_path_a_name_a_run_id_and_a_job_id_mean_a_run(folder, text, run_id):
         ("quasar", "did you mean 'quasars'?"),
         ("20260101-000000-aaab", "did you mean '20260101-000000-aaaa'"),
         ("stars-of-the-bulge", "there is galaxies, quasars"),
-        ("runs", "this folder holds runs, it is no run itself; name one of them, such as 2026"),
+        ("runs", "this folder contains runs but is not a run directory; name one of them, such as 2026"),
         ("runs/quasars", "name one of them, such as 20260102-000000-bbbb"),
         (".", "such as 2026"),
     ],
