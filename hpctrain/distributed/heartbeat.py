@@ -1,4 +1,4 @@
-"""A sign of life of each rank, in a file that `status` reads when no Slurm command knows the job."""
+"""Heartbeat of each rank, in a file that `status` reads when no Slurm command knows the job."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from hpctrain.rundir import RunDir, write_atomic
 
 
 class Heartbeat:
-    """Write ``heartbeat/rank-NNNN.json`` every few seconds from a thread of its own.
+    """Write ``heartbeat/rank-NNNN.json`` every few seconds in a separate thread.
 
-    A rank whose attempt was replaced ends itself here: on a node that was cut off and comes back it would compute for
-    ever, and write its beats over those of the owner.
+    This thread also ends a rank whose attempt was replaced: on a node that was cut off and comes back, it would compute
+    for ever and overwrite the heartbeat of the owner.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ class Heartbeat:
         return self
 
     def beat(self) -> None:
-        """Write one beat; a full disk must not end a run that is otherwise well."""
+        """Write one beat; a full disk must not end a healthy run."""
         record = {
             **self._fixed,
             "step": self.step,
@@ -73,7 +73,7 @@ class Heartbeat:
             write_atomic(self._path, json.dumps(record) + "\n", durable=False, replace_folders=True)
 
     def end(self, state: str) -> None:
-        """Write a last beat that says how this rank left."""
+        """Write a last beat with the reason of this rank's end."""
         self.state = state
         self._ended.set()
         if self._thread.is_alive():
@@ -87,12 +87,12 @@ class Heartbeat:
 
     def _leave_if_replaced(self) -> None:
         newest = 0
-        with contextlib.suppress(OSError):  # a file system that does not answer tells nothing about the owner
+        with contextlib.suppress(OSError):  # a file system that does not answer gives no information about the owner
             newest = self._run.newest_attempt()
         if newest > self._attempt:
             print(
                 f"hpctrain: {self._run.path}: attempt {self._attempt} was replaced by attempt {newest}; rank "
-                f"{self._fixed['rank']} leaves at step {self.step}",
+                f"{self._fixed['rank']} exits at step {self.step}",
                 file=sys.stderr,
                 flush=True,
             )

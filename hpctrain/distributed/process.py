@@ -1,4 +1,4 @@
-"""Which process wrote this, and does it still live? Answered without clocks, and only where it can be known."""
+"""Identity of a process, and whether it is alive: decided without clocks, and only where it can be known."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any
 
 
 def identity() -> dict[str, Any]:
-    """Return what tells this process from every other one, on this host and on others.
+    """Return an identity that no other process has, on this host or another.
 
     Returns
     -------
     dict
         ``pid``, the ``boot_id`` of the running kernel, the ``pid_namespace`` (a container has its own numbers) and
-        ``started_ticks``, since a number is given again to later processes. None for what the system does not say.
+        ``started_ticks``, because numbers are reused. None for a value that the system does not report.
     """
     try:
         namespace = os.readlink("/proc/self/ns/pid")
@@ -33,7 +33,7 @@ def identity() -> dict[str, Any]:
 def is_gone(found: dict[str, Any] | None) -> bool | None:
     """Whether the process with that identity has ended; None where it cannot be seen from here.
 
-    Host names are not asked: in containers every host may have the same one.
+    Host names are not used: in containers every host may have the same one.
     """
     mine = identity()
     for name in ("boot_id", "pid_namespace"):

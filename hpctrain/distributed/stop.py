@@ -1,7 +1,7 @@
-"""The agreed stop: a handler sets a flag, the flag rides on the step's own reduction, all ranks leave together.
+"""The agreed stop: a handler sets a flag, the step's reduction carries it to all ranks, and all ranks stop together.
 
 Nothing is saved in a handler and no rank acts alone: the flag of any rank is summed with the loss over all ranks, so
-every rank sees it at the same step boundary, saves, and leaves.
+every rank sees it at the same step boundary, saves, and exits.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _INSISTING = (signal.SIGTERM, signal.SIGINT)
 
 
 class StopRequest:
-    """Why and whether this rank wants to stop.
+    """Whether this rank asks to stop, and why.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ class StopRequest:
 
     @classmethod
     def from_environment(cls, lead_s: float) -> StopRequest:
-        """Take the deadline the batch script found out (``HPCTRAIN_DEADLINE``, epoch seconds)."""
+        """Read the deadline that the batch script found (``HPCTRAIN_DEADLINE``, epoch seconds)."""
         text = os.environ.get("HPCTRAIN_DEADLINE", "")
         deadline_s = float(text) if text.replace(".", "", 1).isdigit() else None
         return cls(deadline_s, lead_s)
@@ -57,7 +57,7 @@ class StopRequest:
         os.set_blocking(writing, False)
         signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
         threading.Thread(target=self._leave_at_the_second, args=(reading,), name="signals", daemon=True).start()
-        # A launcher may have blocked them until somebody listens.
+        # A launcher may have blocked them until this handler is installed.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR2, signal.SIGTERM, signal.SIGINT})
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
@@ -65,10 +65,10 @@ class StopRequest:
             self.cause = signal.Signals(number).name.removeprefix("SIG")
 
     def _leave_at_the_second(self, signals: int) -> None:
-        """Read the numbers of signals as they arrive, and leave at once when somebody insists.
+        """Read the numbers of signals as they arrive, and exit at once on a second request.
 
-        In a thread, because a handler waits until the main thread is back in the interpreter, and one that waits in a
-        collective for a rank that hangs never is.
+        This runs in a thread, because a Python handler runs only when the main thread is in the interpreter, and a main
+        thread that waits in a collective for a hanging rank never is.
         """
         first_s: float | None = None
         while number := os.read(signals, 1):

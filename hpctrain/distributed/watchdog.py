@@ -1,7 +1,7 @@
-"""A rank that stands still is ended: its stacks go to a log, it leaves, and the batch script starts the job again.
+"""Ends a rank that hangs: it writes its stacks to a log and exits, and the batch script starts the job again.
 
-A collective that waits for a rank that died, or a file system that does not answer, would hold the GPUs until the time
-limit. The thread that watches needs neither the interpreter's main thread nor a GPU.
+A collective that waits for a dead rank, or a file system that does not answer, would hold the GPUs until the time
+limit. The watching thread needs neither the interpreter's main thread nor a GPU.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from hpctrain.errors import EXIT_RANKS_LOST
 
 START_UP_S = 600.0
-"""What a rank may take on top before its first sign of progress: imports from a cold file system, torch.compile."""
+"""Extra seconds before the first sign of progress: imports from a cold file system, torch.compile."""
 
 
 class Watchdog:
@@ -44,7 +44,7 @@ class Watchdog:
         return self
 
     def progress(self) -> None:
-        """Say that something has happened: an update, a batch of an evaluation, a written checkpoint."""
+        """Report progress: a step, a batch of an evaluation, a written checkpoint."""
         self._last_s = time.monotonic()
 
     def end(self) -> None:

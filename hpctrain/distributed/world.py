@@ -1,8 +1,8 @@
-"""Who this process is among all of the job, read in one place and in Python, never in a shell.
+"""The rank of this process in the job, read in one place and in Python, never in a shell.
 
 ``torchrun`` (and the local launcher) set ``RANK``, ``WORLD_SIZE`` and friends; ``srun`` sets ``SLURM_PROCID`` and
-friends for each task; a process with neither is alone. A shell on the batch host would expand ``$SLURM_PROCID`` once
-for all ranks, which is why nothing of this is ever put on a command line.
+friends for each task; a process with neither is the only one. A shell on the batch host would expand ``$SLURM_PROCID``
+once for all ranks, so none of these variables is ever put on a command line.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ class World:
     Parameters
     ----------
     rank, world_size : int
-        This process and how many there are.
+        Number of this process, and how many there are.
     local_rank, local_world_size : int
         The same on this node; the local rank chooses the GPU.
     num_nodes : int
         Nodes of the job.
     launcher : str
-        ``torchrun``, ``slurm`` or ``alone``: whose variables were believed.
+        ``torchrun``, ``slurm`` or ``alone``: whose variables were used.
     job_id : str or None
         Slurm job id, ``<array job>_<task>`` for an element of an array; ``local-<pid>`` under the local launcher.
     restart_count : int
@@ -51,17 +51,17 @@ class World:
 
     @property
     def is_main(self) -> bool:
-        """Whether this rank writes what is written once."""
+        """Whether this rank writes the files that only one rank writes."""
         return self.rank == 0
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> World:
-        """Read the world from the variables of torchrun, else of srun, else be alone.
+        """Read the world from the variables of torchrun, else of srun, else return a world of one process.
 
         Raises
         ------
         SiteError
-            A variable is missing, is no number, or ranks do not fit the world size.
+            A variable is missing or not a number, or ranks do not fit the world size.
         """
         job_id = environment.get("SLURM_JOB_ID") or environment.get("HPCTRAIN_JOB_ID")
         if "SLURM_ARRAY_JOB_ID" in environment:
@@ -127,12 +127,12 @@ def node_name() -> str:
 def main_address(environment: Mapping[str, str] = os.environ) -> str:
     """Return an address of rank 0's node that the other nodes can reach.
 
-    Node names need not resolve, so Slurm is asked for the node's address; outside Slurm everything is on this host.
+    Node names need not resolve, so this asks Slurm for the node's address; outside Slurm all ranks are on this host.
 
     Returns
     -------
     str
-        ``MASTER_ADDR`` where a launcher set it, else what Slurm knows of the first node, else 127.0.0.1.
+        ``MASTER_ADDR`` if a launcher set it, else Slurm's address of the first node, else 127.0.0.1.
     """
     if environment.get("MASTER_ADDR"):
         return environment["MASTER_ADDR"]
