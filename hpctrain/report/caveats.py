@@ -60,8 +60,8 @@ def _device(facts: RunFacts) -> list[str]:
     if event is None:
         return []
     return [
-        "The profile asks for GPUs, and the run computed on the CPU, which is slower by far: no GPU was found "
-        f"({event.get('reason', 'for no known reason')}). `nvidia-smi` on that machine shows whether there is one."
+        "The profile asks for GPUs, but the run used the CPU, which is many times slower: no GPU was found "
+        f"({event.get('reason') or 'reason unknown'}). `nvidia-smi` on that machine shows whether there is one."
     ]
 
 
@@ -86,7 +86,8 @@ def _without_part(facts: RunFacts) -> list[str]:
     # The first tally of an attempt says that there is something, the last one how much.
     tallies = {record.get("attempt"): record for record in facts.history.named("bad_pixels")}.values()
     num_read = sum(_whole(record.get("num_spectra")) for record in tallies)
-    num_train = _whole((facts.history.last("data") or {}).get("num_train"))
+    data = facts.history.last("data") or {}
+    num_train = _whole(data.get("num_train"))
 
     def about(name: str) -> int:
         total = sum(_whole(record.get(name)) for record in tallies)
@@ -100,10 +101,8 @@ def _without_part(facts: RunFacts) -> list[str]:
             "masked; `data.bad_pixels: error` stops the run instead, and names them."
         )
     masked, weightless = about("num_empty_spectra"), round(_weightless(facts) * num_train)
-    if "num_rejected" in (facts.history.last("data") or {}):  # counted before the start: see above
-        weightless = 0
-        masked = max(0, masked - _whole((facts.history.last("data") or {}).get("num_without_redshift")))
-    if masked or weightless:
+    is_noted = _whole(data.get("num_rejected")) > 0  # the notes of the event `data` give the reasons
+    if (masked or weightless) and not is_noted:
         kinds = [f"about {grouped(masked)} are fully masked or have no redshift"] if masked else []
         if weightless > 1.2 * masked:
             kinds.append(

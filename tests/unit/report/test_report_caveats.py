@@ -76,7 +76,7 @@ def test_a_gpu_that_was_asked_for_and_not_used_stands_first(run):
     recorder = Recorder(run, 1, START)
     recorder.event("failed", 0, error="x", exit_code=4)
     recorder.event("gpu_missing", 0)
-    assert caveats_of(gather_facts(run))[0].startswith("The profile asks for GPUs, and the run computed on the CPU")
+    assert caveats_of(gather_facts(run))[0].startswith("The profile asks for GPUs, but the run used the CPU")
 
 
 def test_an_evaluation_without_a_usable_spectrum_says_nothing(run):
