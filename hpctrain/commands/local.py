@@ -128,13 +128,13 @@ def _begin(arguments: argparse.Namespace, overrides: list[str], profile: Profile
 def _resume(run: RunDir, overrides: list[str]) -> int:
     """Resume a run if its profile, with the changes, fits what it has saved; a finished one is left as it is."""
     from hpctrain.commands.submit import Wanted, warn_or_refuse
-    from hpctrain.launch.resume import nothing_left, refuse_active
+    from hpctrain.launch.resume import nothing_left, refuse_to_resume
     from hpctrain.launch.status import describe
     from hpctrain.launch.submit import prepare, with_global_batch
     from hpctrain.profile.load import load_profile
 
     status = describe(run)
-    refuse_active(status)
+    refuse_to_resume(status)
     profile = _as_one_process(run.profile, overrides)
     wanted = Wanted(run.profile, [[*overrides, *_here(profile)]], status)
     if message := nothing_left(status, profile):

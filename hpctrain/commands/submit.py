@@ -206,14 +206,14 @@ def _run_to_resume(arguments: argparse.Namespace) -> RunStatus | None:
         raise ProfileError("command line", [Problem("", f"{message} (hpc-submit profiles/quickstart.yaml)")])
     if not arguments.resume:
         return None
-    from hpctrain.launch.resume import refuse_active
+    from hpctrain.launch.resume import refuse_to_resume
     from hpctrain.launch.runs import DEFAULT_RUNS_DIR, find_run
     from hpctrain.launch.status import describe
 
     if arguments.array:
         raise ProfileError("command line", [Problem("--array", "starts new runs; it cannot resume one")])
     status = describe(find_run(arguments.resume, Path(arguments.runs_dir or DEFAULT_RUNS_DIR)))
-    refuse_active(status)
+    refuse_to_resume(status)
     return status
 
 
@@ -251,7 +251,7 @@ def _inside_job(arguments: argparse.Namespace) -> int:
         raise SiteError("usage: sbatch slurm/train_hpc.sh PROFILE [--set KEY=VALUE ...], or --resume RUN instead")
     resume = None
     if arguments.resume:
-        from hpctrain.launch.resume import nothing_left, refuse_active
+        from hpctrain.launch.resume import nothing_left, refuse_to_resume
         from hpctrain.launch.runs import DEFAULT_RUNS_DIR, find_run
         from hpctrain.launch.status import describe
         from hpctrain.profile.load import load_profile
@@ -259,7 +259,7 @@ def _inside_job(arguments: argparse.Namespace) -> int:
         resume = find_run(arguments.resume, Path(arguments.runs_dir or DEFAULT_RUNS_DIR))
         status = describe(resume)
         if status.job_id != os.environ.get("SLURM_JOB_ID"):
-            refuse_active(status)
+            refuse_to_resume(status)
         if message := nothing_left(status, load_profile(resume.profile, overrides)):
             print(message, file=sys.stderr)
             print("finished")

@@ -70,17 +70,23 @@ def read_saved(run: RunDir) -> Saved:
     return Saved(card)
 
 
-def refuse_active(status: RunStatus) -> None:
-    """Raise if a run is active.
+def refuse_to_resume(status: RunStatus) -> None:
+    """Raise if a run is active, or has lost its profile.
 
     Raises
     ------
     ProfileError
-        It is.
+        It is, or it has.
     """
+    name = as_typed(status.run.path)
     if status.is_active:
-        name = as_typed(status.run.path)
         message = f"{name} is {status.state} (according to {status.source}); first run: hpctrain cancel {name}"
+        raise ProfileError("command line", [Problem("--resume", message)])
+    if not status.run.profile.exists():
+        message = (
+            f"{name} has no profile.yaml any more; put it back (attempts/*.json hold its values under 'profile'), or "
+            f"start a new run from the weights: hpc-submit PROFILE --set train.init_from={name}"
+        )
         raise ProfileError("command line", [Problem("--resume", message)])
 
 

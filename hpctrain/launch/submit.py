@@ -72,7 +72,7 @@ class Submission:
     def _job_record(self, index: int) -> dict[str, Any]:
         run, plan = self.runs[index], self.plan
         earlier = run.read_job() if self.is_resumed else {}
-        of_array = {}
+        of_array = {key: earlier[key] for key in ("array_index", "array_values") if key in earlier}
         if self.array_values:
             of_array = {"array_index": index, "array_values": list(self.array_values[index])}
         return {

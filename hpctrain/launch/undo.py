@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +25,7 @@ class Undo:
         self._made: list[Path] = []
         self._new: list[Path] = []
         self._replaced: list[tuple[Path, Path]] = []
+        self.is_kept = False
 
     def will_make(self, folder: Path) -> None:
         """Note a run directory that is about to be made, and those of its parents that do not exist yet."""
@@ -47,6 +49,7 @@ class Undo:
 
     def keep(self) -> None:
         """Keep what was written."""
+        self.is_kept = True
         for _, backup in self._replaced:
             backup.unlink(missing_ok=True)
         self._made, self._new, self._replaced = [], [], []
@@ -81,6 +84,8 @@ def undone_on_failure() -> Iterator[Undo]:
         except BaseException as error:
             with _signals((*_TERMINATING, signal.SIGINT), lambda number, frame: None):
                 undo.put_back()
+            if isinstance(error, SystemExit) and not undo.is_kept:
+                print("terminated; nothing was submitted, everything is as it was before", file=sys.stderr)
             if isinstance(error, OSError):
                 raise SiteError(f"cannot write the run directory: {error}") from error
             raise

@@ -114,6 +114,7 @@ def test_a_signal_while_sbatch_refuses_leaves_no_folder(folder, number):
     answer(folder, REFUSES)
     _, errors = process.communicate()
     assert process.returncode in (128 + number, -number), errors
+    assert number == signal.SIGINT or "nothing was submitted" in errors
     assert not (folder / "runs").exists()
     assert "Traceback" not in errors
 
@@ -126,6 +127,7 @@ def test_a_signal_while_sbatch_takes_the_job_keeps_the_run_and_names_the_job(fol
     _, errors = process.communicate()
     assert process.returncode != 0
     assert "job 77 was submitted already" in errors
+    assert "nothing was submitted" not in errors
     assert [entry["job_id"] for entry in read_json(begun.job)["submissions"]] == ["12", "77"]
     assert "epochs: 9" in begun.profile.read_text()
     assert not list(begun.path.glob(".*before-resume*"))
@@ -171,3 +173,12 @@ def test_by_hand_a_run_is_resumed_with_the_same_rules(folder, begun):
     )
     assert again.path == begun.path
     assert contents(begun) == after
+
+
+def test_a_run_that_has_lost_its_profile_is_named_with_a_way_out(folder, begun):
+    begun.profile.unlink()
+    process = submit("--resume", str(begun.path))
+    _, errors = process.communicate()
+    assert process.returncode == 2
+    assert "has no profile.yaml any more; put it back" in errors
+    assert "train.init_from" in errors
