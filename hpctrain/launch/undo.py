@@ -59,6 +59,7 @@ class Undo:
         for file, backup in self._replaced:
             with contextlib.suppress(FileNotFoundError):
                 os.replace(backup, file)
+            backup.unlink(missing_ok=True)  # renaming a name to another one of the same file does nothing
         for file in self._new:
             file.unlink(missing_ok=True)
         for folder in reversed(self._made):

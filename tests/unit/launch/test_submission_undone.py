@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from hpctrain.launch.byhand import run_of_this_job
+from hpctrain.launch.undo import Undo, undone_on_failure
 from hpctrain.rundir import RunDir, read_json
 
 PROFILE = """\
@@ -135,7 +136,6 @@ def test_a_signal_while_sbatch_takes_the_job_keeps_the_run_and_names_the_job(fol
 
 def test_a_profile_that_cannot_be_put_back_by_a_link_is_put_back_by_a_copy(folder, begun, monkeypatch):
     """Some file systems have no hard links."""
-    from hpctrain.launch.undo import undone_on_failure
 
     def no_links(*_: object, **__: object) -> None:
         raise OSError(95, "Operation not supported")
@@ -151,6 +151,14 @@ def test_a_profile_that_cannot_be_put_back_by_a_link_is_put_back_by_a_copy(folde
 
     with pytest.raises(ValueError):  # noqa: PT011
         fail()
+    assert contents(begun) == before
+
+
+def test_a_file_that_was_not_replaced_yet_leaves_no_second_name(folder, begun):
+    before = contents(begun)
+    undo = Undo()
+    undo.will_write(begun.profile)
+    undo.put_back()
     assert contents(begun) == before
 
 
