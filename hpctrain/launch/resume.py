@@ -15,6 +15,7 @@ from hpctrain.errors import Problem, ProfileError
 from hpctrain.launch.present import as_typed
 from hpctrain.profile.load import load_profile
 from hpctrain.profile.resume import describe_misfit, misfits
+from hpctrain.records import is_count
 from hpctrain.rundir import RunDir, read_json
 
 if TYPE_CHECKING:
@@ -61,13 +62,17 @@ def read_saved(run: RunDir) -> Saved:
         if isinstance(data, dict) and isinstance(progress, dict):
             return Saved(
                 card,
-                int(progress.get("step", 0)),
-                int(data.get("num_train", 0)),
-                int(data.get("global_batch", 0)),
-                int(progress.get("evaluations_without_progress", 0)),
-                bool(progress.get("stopped_early")),
+                step=_count(progress.get("step")),
+                num_train=_count(data.get("num_train")),
+                global_batch=_count(data.get("global_batch")),
+                evaluations_without_progress=_count(progress.get("evaluations_without_progress")),
+                stopped_early=progress.get("stopped_early") is True,
             )
     return Saved(card)
+
+
+def _count(value: object) -> int:
+    return value if isinstance(value, int) and is_count(value) else 0
 
 
 def refuse_to_resume(status: RunStatus) -> None:

@@ -190,3 +190,16 @@ def test_a_run_that_has_lost_its_profile_is_named_with_a_way_out(folder, begun):
     assert process.returncode == 2
     assert "has no profile.yaml any more; put it back" in errors
     assert "train.init_from" in errors
+
+
+@pytest.mark.parametrize("state", ["[]", "{", '{"progress": {"step": null}, "data": {"num_train": "x"}}', "\xff"])
+def test_a_damaged_checkpoint_does_not_stop_the_check_of_a_resume(folder, begun, state):
+    from hpctrain.launch.resume import read_saved, resume_problems
+    from hpctrain.profile.load import load_profile
+
+    checkpoint = begun.checkpoints / "step-00000008"
+    checkpoint.mkdir()
+    (checkpoint / "state.json").write_bytes(state.encode("latin1"))
+    (checkpoint / "MANIFEST.json").write_text('{"sha256": "x"}')
+    assert read_saved(begun).step == 0
+    assert resume_problems(begun, load_profile(begun.profile), []) == []
