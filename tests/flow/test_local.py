@@ -105,7 +105,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on_and_resume_finishes_it(local, profil
     text, _ = process.communicate(timeout=SECONDS)
     assert process.returncode == 75, text
     run = only_run(tmp_path)
-    assert f"go on with: python -m hpctrain.local --resume runs/board/{run.run_id}" in text
+    assert f"resume with: python -m hpctrain.local --resume runs/board/{run.run_id}" in text
     saved = max(int(path.name.removeprefix("step-")) for path in run.checkpoints.iterdir())
     finished(local("--resume", run.path, "--set", f"train.max_steps={saved + 3}"))
     starts = [record["start_step"] for record in run.read_metrics("event") if record["event"] == "started"]
