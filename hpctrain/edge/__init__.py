@@ -11,9 +11,9 @@ On the device (numpy, h5py and onnxruntime, scipy and astropy for survey files; 
 
 Where it was trained (``hpctrain export``)::
 
-    export.py         the whole way; sample.py: which spectra it looks at, and never the held-out ones to calibrate
+    export.py         the whole export; sample.py: the spectra that it uses, never held-out ones to calibrate
     prune.py          rounds of importance.py, slim.py or sparsify.py, and finetune.py
-    networks.py       what of a family is exported ─▶ onnx_file.py ─▶ quantise.py (placement.py: which layers bear it)
+    networks.py       what of a family is exported ─▶ onnx_file.py ─▶ quantise.py (placement.py: which layers tolerate it)
     tensorrt.py       ONNX                   ─▶ engine, or the command that builds it
     see.py, gates.py  before and after, in bins; latency.py, energy.py: how fast, for how much
 """

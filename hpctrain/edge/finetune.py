@@ -91,7 +91,7 @@ def finetune_profile(
 
 
 def finetune(folder: Path, profile: Profile, facts: DataFacts) -> Path:
-    """Train in a run directory; a run that was begun there goes on, one that is finished is left alone.
+    """Train in a run directory; an unfinished run there is continued, a finished one stays unchanged.
 
     Parameters
     ----------
@@ -127,11 +127,11 @@ def finetune(folder: Path, profile: Profile, facts: DataFacts) -> Path:
         write_atomic(run.profile, dump_profile(profile))
     code = _train(run)
     if code in (EXIT_REQUEUE, EXIT_INTERRUPTED):
-        raise FinetuneError(f"{run.path}: fine-tuning is saved; give the same command again to go on", code)
+        raise FinetuneError(f"{run.path}: fine-tuning is saved; rerun the same command to continue", code)
     if code != 0:
         raise FinetuneError(
-            f"{run.path}: fine-tuning ended with exit code {code}; the reason stands above. Given again, the same "
-            "command goes on from its newest checkpoint",
+            f"{run.path}: fine-tuning ended with exit code {code}; see the error above. Rerun the same command to "
+            "continue from its newest checkpoint",
             code if 0 < code < 128 else 1,
         )
     return run.model
