@@ -13,7 +13,7 @@ Where it was trained (``hpctrain export``)::
 
     export.py         the whole export; sample.py: the spectra that it uses, never held-out ones to calibrate
     prune.py          rounds of importance.py, slim.py or sparsify.py, and finetune.py
-    networks.py       what of a family is exported ─▶ onnx_file.py ─▶ quantise.py (placement.py: which layers tolerate it)
+    networks.py       what of a family is exported ─▶ onnx_file.py ─▶ quantise.py (placement.py: in which layers)
     tensorrt.py       ONNX                   ─▶ engine, or the command that builds it
     see.py, gates.py  before and after, in bins; latency.py, energy.py: how fast, for how much
 """
