@@ -8,7 +8,7 @@
     ├── DataError            4   spectra that cannot be read or used
     ├── CheckpointError      5   no whole checkpoint, or a run directory that another attempt owns
     ├── DivergedError        6   the loss or a gradient is not finite
-    ├── GateError            7   an export lost more than its gates allow
+    ├── GateError            7   an export lost more than its gates allow, or a device gets other results
     └── NodeError           77   some nodes of the job are not fit; the batch script tries again without them
 
 Being stopped by the queue is no error: the trainer saves, exits with :data:`EXIT_REQUEUE`, and the batch script

@@ -24,8 +24,8 @@ from hpctrain.errors import CheckpointError, GateError, Problem, ProfileError
 from hpctrain.launch.runs import DEFAULT_RUNS_DIR, path_or_run
 
 if TYPE_CHECKING:
-    from hpctrain.edge.export import Exported
     from hpctrain.edge.prune import PrunePlan
+    from hpctrain.edge.request import Exported
     from hpctrain.profile.schema import Profile
 
 SOURCE = "hpctrain export"
@@ -79,7 +79,9 @@ def run(arguments: argparse.Namespace) -> int:
     profile = _profile(arguments, overrides)
     plan = _plan(arguments, profile)
 
-    from hpctrain.edge.export import ExportRequest, export
+    from hpctrain.edge.export import export
+    from hpctrain.edge.progress import Progress
+    from hpctrain.edge.request import ExportRequest
 
     request = ExportRequest(
         source=arguments.run_dir,
@@ -90,7 +92,7 @@ def run(arguments: argparse.Namespace) -> int:
         held_out=_absolute(arguments.held_out),
         replace=arguments.replace,
     )
-    exported = export(profile, request, _say)
+    exported = export(profile, request, Progress(sys.stderr))
     print(json.dumps(_as_json(exported), indent=2) if arguments.json else "\n".join(_lines(exported, arguments)))
     if not exported.is_good:
         raise GateError(f"{exported.path}: not good: {exported.chosen.fault}")
@@ -234,7 +236,3 @@ def _as_json(exported: Exported) -> dict[str, Any]:
         "command": exported.command,
         "tried": [attempt.to_json() for attempt in exported.others],
     }
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)

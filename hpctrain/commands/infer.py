@@ -21,11 +21,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hpctrain.commands.argument_types import positive
-from hpctrain.errors import CheckpointError, DataError, Problem, ProfileError
+from hpctrain.errors import CheckpointError, DataError, GateError, Problem, ProfileError
 
 if TYPE_CHECKING:
     from hpctrain.edge.bundle import Bundle
     from hpctrain.edge.infer import Table
+    from hpctrain.edge.runtime import OnnxNetwork
     from hpctrain.edge.spectra_files import RawSpectra, SpectraFiles
 
 SOURCE = "hpctrain infer"
@@ -56,7 +57,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what of onnxruntime computes, such as CPUExecutionProvider (default: the first of TensorRT, CUDA, CPU)",
     )
     parser.add_argument("--threads", type=positive, metavar="N", help="CPU threads of the network (all cores)")
-    parser.add_argument("--force", action="store_true", help="use a bundle that has failed its gates")
+    parser.add_argument(
+        "--force",
+        action="store_true",
+        help="use a bundle that failed its gates, or whose results differ on this device",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -70,6 +75,7 @@ def run(args: argparse.Namespace) -> int:
     _refuse_rejected(bundle, args.force)
     files = _find(args, bundle, columns)
     network = OnnxNetwork(bundle.network, args.provider, args.threads)
+    _compare_with_reference(bundle, network, args.batch_size, args.force)
     if args.out is None:
         _print_header()
         summary = infer_files(bundle, network, files, args.batch_size, _print_lines)
@@ -86,6 +92,7 @@ def _write(out: Path, bundle: Bundle, network: object, files: SpectraFiles, batc
 
     if not out.absolute().parent.is_dir():
         raise ProfileError(SOURCE, [Problem("--out", f"{out.absolute().parent} is no directory; make it first")])
+    files.leave_out(out)  # an earlier catalogue in the folder that is searched
     if out.resolve() in {path.resolve() for path in files.paths}:
         raise ProfileError(SOURCE, [Problem("--out", f"{out} is one of the input files; choose another name")])
     writer = CatalogueWriter(out, bundle, list(files.paths))
@@ -104,12 +111,15 @@ def _find(args: argparse.Namespace, bundle: Bundle, columns: dict[str, str]) -> 
     from hpctrain.ingest.desi import NOT_SPECTRA
     from hpctrain.ingest.sources import find_sources
 
+    named = {Path(name).expanduser() for name in args.files}
+    paths = find_sources(args.files, FILE_NAMES, NOT_SPECTRA).paths
     return SpectraFiles(
-        find_sources(args.files, FILE_NAMES, NOT_SPECTRA).paths,
+        paths,
         bundle.wavelength_aa,
         bundle.num_pixels,
         columns=columns,
         redshift_tables=[Path(name) for name in args.redshifts],
+        searched={path for path in paths if path not in named},
     )
 
 
@@ -136,6 +146,34 @@ def _refuse_rejected(bundle: Bundle, is_forced: bool) -> None:
     )
 
 
+def _compare_with_reference(bundle: Bundle, network: OnnxNetwork, batch_size: int, is_forced: bool) -> None:
+    """Compute the reference spectra of the bundle; refuse to go on if this device gets other results."""
+    from hpctrain.edge.reference import device_name
+
+    if bundle.reference is None:
+        text = "the bundle holds no reference spectra (an older hpctrain exported it): results are not checked here"
+        print(f"{bundle.path}: {text}", file=sys.stderr)
+        return
+    tolerance = bundle.reference.tolerance
+    found = bundle.reference.deviation(bundle.preparation, network, batch_size)
+    if not found.exceeds(tolerance):
+        return
+    precision = str(bundle.entries["network"].get("precision", "")).upper()
+    text = (
+        f"{bundle.path}: this device gets other results than the export did, for {len(bundle.reference)} reference "
+        f"spectra of the bundle: latents deviate by up to {found.latents:.3g} of their spread (tolerance "
+        f"{tolerance.latents:.3g}), χ² by up to {found.chi2:.3g} of its value (tolerance {tolerance.chi2:.3g}). "
+        f"Computed in {precision} by {network.provider} of onnxruntime {network.version} on {device_name()}"
+    )
+    if is_forced:
+        print(f"{text}; used all the same (--force)", file=sys.stderr)
+        return
+    raise GateError(
+        f"{text}. No spectrum was processed. Try --provider CPUExecutionProvider or another version of onnxruntime; or "
+        "export again, with --quantise fp16 or none; or go on all the same with --force"
+    )
+
+
 def _print_header() -> None:
     print(f"{'target_id':>20} {'redshift':>9} {'chi2':>9} {'anomaly':>9}  where")
 
@@ -155,8 +193,13 @@ def _print_lines(raw: RawSpectra, table: Table) -> None:
 
 
 def _report_failed(files: SpectraFiles) -> int:
-    for path, reason in files.failed[:_MOST_NAMED]:
-        print(f"{path}: {reason}", file=sys.stderr)
-    if len(files.failed) > _MOST_NAMED:
-        print(f"... and {len(files.failed) - _MOST_NAMED} more files", file=sys.stderr)
+    for noted, prefix in ((files.skipped, "skipped, no spectra in it: "), (files.failed, "")):
+        for path, reason in noted[:_MOST_NAMED]:
+            print(f"{prefix}{path}: {reason}", file=sys.stderr)
+        if len(noted) > _MOST_NAMED:
+            print(f"... and {len(noted) - _MOST_NAMED} more files", file=sys.stderr)
+    if files.failed and files.num_read:
+        number = len(files.failed)
+        text = f"{number} of {len(files.paths)} files could not be used; the results of the others are complete"
+        print(f"{text} (exit code {DataError.exit_code})", file=sys.stderr)
     return DataError.exit_code if files.failed else 0

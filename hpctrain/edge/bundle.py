@@ -5,7 +5,8 @@
     bundle/
       bundle.json         format, status, preparation, network, metrics and gates, provenance, checksums; written last
       model.onnx          the network: normalised spectra in, latents and rest-frame spectrum out
-      reference.npz       the wavelength grid, and the isolation forest of the training spectra
+      reference.npz       the wavelength grid, the isolation forest of the training spectra, and some spectra with
+                          their results, for the device to compare with its own
       model.safetensors   the weights, to go on training from (``hpctrain.local PROFILE --from bundle``)
       model.json          their card
 
@@ -26,6 +27,7 @@ import numpy as np
 from hpctrain import __version__
 from hpctrain.edge.forest import IsolationForest
 from hpctrain.edge.prepare import Preparation
+from hpctrain.edge.reference import Reference
 from hpctrain.errors import CheckpointError
 from hpctrain.rundir import file_digest, write_json
 
@@ -38,24 +40,26 @@ NETWORK = "model.onnx"
 REFERENCE = "reference.npz"
 
 GOOD, REJECTED = "good", "rejected"
-"""Status of a bundle: whether it has passed every gate it was put to."""
+"""Status of a bundle: whether it has passed all of its gates."""
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """A bundle that was read and found whole.
+    """A bundle that was read and whose files are whole.
 
     Parameters
     ----------
     path : Path
         The folder.
     entries : dict
-        What ``bundle.json`` holds.
+        Contents of ``bundle.json``.
     preparation : Preparation
     wavelength_aa : ndarray, shape (L,), float64, or None
         Observed vacuum wavelengths of the network's pixels [AA]; None where each spectrum brings its own.
     forest : IsolationForest or None
         Of the training spectra's latents.
+    reference : Reference or None
+        Spectra with their results; None in a bundle of an older hpctrain.
     """
 
     path: Path
@@ -63,6 +67,7 @@ class Bundle:
     preparation: Preparation
     wavelength_aa: np.ndarray | None
     forest: IsolationForest | None
+    reference: Reference | None
 
     @property
     def name(self) -> str:
@@ -84,7 +89,12 @@ class Bundle:
         return self.path / NETWORK
 
 
-def write_reference(folder: Path, wavelength_aa: np.ndarray | None, forest: IsolationForest | None) -> None:
+def write_reference(
+    folder: Path,
+    wavelength_aa: np.ndarray | None,
+    forest: IsolationForest | None,
+    reference: Reference | None = None,
+) -> None:
     """Write ``reference.npz`` into a bundle that is being made.
 
     Parameters
@@ -94,8 +104,11 @@ def write_reference(folder: Path, wavelength_aa: np.ndarray | None, forest: Isol
         Common grid of the training spectra, if they have one.
     forest : IsolationForest or None
         None where there were too few spectra for one.
+    reference : Reference, optional
+        Spectra with their results.
     """
     arrays = {} if forest is None else forest.to_arrays()
+    arrays |= {} if reference is None else reference.to_arrays()
     if wavelength_aa is not None:
         arrays["wavelength_aa"] = np.asarray(wavelength_aa, dtype=np.float64)
     np.savez_compressed(folder / REFERENCE, **arrays)
@@ -111,12 +124,12 @@ def seal_bundle(
     card: Mapping[str, Any],
     **entries: Any,
 ) -> None:
-    """Write ``bundle.json`` with the checksums of all that is in the folder; from then on it is a bundle.
+    """Write ``bundle.json`` with the checksums of all files in the folder; this makes the folder a bundle.
 
     Parameters
     ----------
     folder : Path
-        With ``model.onnx``, ``reference.npz`` and whatever else belongs to it.
+        With ``model.onnx``, ``reference.npz`` and all other files of the bundle.
     status : {"good", "rejected"}
     num_pixels : int
         L.
@@ -163,7 +176,7 @@ def read_bundle(path: str | Path) -> Bundle:
     Raises
     ------
     CheckpointError
-        No bundle, of another version, or damaged; all files that are wrong are named.
+        No bundle, a bundle of another version, or a damaged one; all damaged files are named.
     """
     path = Path(path)
     folder = path.parent if path.name == MANIFEST else path
@@ -191,10 +204,11 @@ def read_bundle(path: str | Path) -> Bundle:
             arrays = dict(file)
         preparation = Preparation.from_json(entries["preparation"])
         forest = IsolationForest.from_arrays(arrays) if "forest_feature" in arrays else None
-        return Bundle(folder, entries, preparation, arrays.get("wavelength_aa"), forest)
+        reference = Reference.from_arrays(arrays)
+        return Bundle(folder, entries, preparation, arrays.get("wavelength_aa"), forest, reference)
     except (LookupError, TypeError, ValueError, OSError) as error:
         raise CheckpointError(
-            f"{folder}: lacks what a bundle of this version holds ({error}); make it again"
+            f"{folder}: a part that every bundle of this version has is missing ({error}); export it again"
         ) from error
 
 
@@ -202,7 +216,7 @@ def _check_files(folder: Path, entries: Mapping[str, Any]) -> None:
     files = entries.get("files")
     problems = []
     if not isinstance(files, dict) or not {NETWORK, REFERENCE} <= files.keys():
-        problems.append(f"{MANIFEST}: does not name {NETWORK} and {REFERENCE}")
+        problems.append(f"{MANIFEST}: does not list {NETWORK} and {REFERENCE}")
         files = {}
     for name, facts in files.items():
         path = folder / name

@@ -1,4 +1,4 @@
-"""Run a bundle over files: spectra in, latents, goodness of reconstruction and anomaly score out, in bounded memory."""
+"""Run a bundle over files of spectra, in bounded memory: latent vectors, reconstruction error and anomaly score."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -16,19 +17,22 @@ import numpy as np
 from hpctrain import __version__
 from hpctrain.edge.bundle import Bundle
 from hpctrain.edge.runtime import OnnxNetwork
-from hpctrain.edge.spectra_files import RawSpectra, SpectraFiles
+from hpctrain.edge.spectra_files import POSITION, SURVEY_COLUMNS, RawSpectra, SpectraFiles
 from hpctrain.errors import DataError
+from hpctrain.ingest.block import COLUMNS as BLOCK_COLUMNS
+from hpctrain.ingest.identifiers import sdss_ids
 from hpctrain.rundir import fsync_directory
 from hpctrain.science.catalogue import COLUMNS, ENCODED, FORMAT, FORMAT_VERSION, STATUS
 
 SCORE = ("float32", "", "Isolation Forest of the bundle on LATENT_VEC; negative: more isolated than training spectra")
 MORE_COLUMNS = {
-    "ra": ("float64", "deg", "right ascension, ICRS; NaN where the file does not say"),
-    "dec": ("float64", "deg", "declination, ICRS; NaN where the file does not say"),
-    "source_file": ("int32", "", "index into the attribute 'source_files'"),
-    "source_row": ("int64", "", "row in that file"),
+    "ra": ("float64", "deg", "right ascension, ICRS; NaN where the file has none"),
+    "dec": ("float64", "deg", "declination, ICRS; NaN where the file has none"),
+    "source_row": ("int64", "", "row in source_file"),
 }
-"""Columns beside those of ``hpctrain encode``."""
+"""Columns beside those of ``hpctrain encode``; `SURVEY_COLUMNS` and ``source_file`` follow."""
+
+_CHUNK_ROWS = 4096
 
 Table = dict[str, np.ndarray]
 
@@ -42,7 +46,7 @@ class InferSummary:
     counts : Counter of int
         Spectra of each STATUS.
     num_anomalous : int
-        With a negative score.
+        Spectra with a negative anomaly score.
     seconds_network, seconds_total : float
         Time in the network, and in all [s].
     """
@@ -60,7 +64,7 @@ class InferSummary:
         lines = [f"{self.num_spectra} spectra in {self.seconds_total:.2f} s"]
         if self.num_spectra:
             each_ms = 1000 * self.seconds_network / self.num_spectra
-            lines[0] += f", {each_ms:.2f} ms of the network for each"
+            lines[0] += f", {each_ms:.2f} ms in the network for each"
         lines += [f"  {self.counts[status]:>9}  {STATUS[status]}" for status in sorted(self.counts)]
         if self.counts[ENCODED]:
             lines.append(f"  {self.num_anomalous:>9}  with a negative anomaly score")
@@ -81,11 +85,12 @@ def infer(bundle: Bundle, network: OnnxNetwork, raw: RawSpectra) -> Table:
     Returns
     -------
     dict of ndarray, each of length N
-        Columns of the catalogue: :data:`~hpctrain.science.catalogue.COLUMNS`, ``ra``, ``dec`` and ``source_row``.
+        Columns of the catalogue: :data:`~hpctrain.science.catalogue.COLUMNS`, ``ra``, ``dec``, ``source_row`` and the
+        survey's columns of `raw`.
     """
     prepared = bundle.preparation(raw.flux, raw.ivar, raw.wavelength_aa, raw.redshift)
     table = bundle.preparation.catalogue(prepared, network(prepared.feeds))
-    # From half precision, which the catalogue holds: whoever reads it can compute the same scores.
+    # From half precision, as in the catalogue: its readers can compute the same scores.
     latents = table["LATENT_VEC"].astype(np.float16)
     scores = np.full(len(raw), np.nan, dtype=np.float32)
     if bundle.forest is not None:
@@ -99,6 +104,7 @@ def infer(bundle: Bundle, network: OnnxNetwork, raw: RawSpectra) -> Table:
         "ra": raw.ra,
         "dec": raw.dec,
         "source_row": raw.row,
+        **raw.columns,
     }
 
 
@@ -109,7 +115,7 @@ def infer_files(
     batch_size: int,
     on_batch: Callable[[RawSpectra, Table], None],
 ) -> InferSummary:
-    """Run the network over files and hand on what comes out, batch by batch.
+    """Run the network over files and pass on the results, batch by batch.
 
     Parameters
     ----------
@@ -148,17 +154,14 @@ class _Timed:
 
 
 def _in_batches(files: SpectraFiles, batch_size: int) -> Iterator[RawSpectra]:
-    """Cut what comes out of the files into batches of at most `batch_size`."""
+    """Cut the rows of the files into batches of at most `batch_size`."""
     for raw in files:
         for start in range(0, len(raw), batch_size):
-            rows = slice(start, start + batch_size)
-            grid = raw.wavelength_aa
-            arrays = {name: getattr(raw, name)[rows] for name in raw.__dict__ if name not in ("path", "wavelength_aa")}
-            yield RawSpectra(path=raw.path, wavelength_aa=grid if grid.ndim == 1 else grid[rows], **arrays)
+            yield raw.take(slice(start, start + batch_size))
 
 
 class CatalogueWriter:
-    """An HDF5 catalogue that grows batch by batch, and has its name only once it is whole.
+    """An HDF5 catalogue that grows batch by batch and gets its name when it is complete.
 
     Parameters
     ----------
@@ -166,7 +169,7 @@ class CatalogueWriter:
         An existing file is replaced, at the end.
     bundle : Bundle
     sources : list of Path
-        Files the spectra come from.
+        Files that the spectra come from.
 
     Raises
     ------
@@ -175,7 +178,12 @@ class CatalogueWriter:
     """
 
     def __init__(self, path: Path, bundle: Bundle, sources: list[Path]) -> None:
-        self._path, self._sources = path, sources
+        self._path = path
+        # Of fixed length: h5py, PyTables and astropy read it as an array of bytes, without a table of names beside it.
+        longest = max((len(os.fsencode(source)) for source in sources), default=1)
+        self._name_type = np.dtype(f"S{longest}")
+        self._named_by_position: list[tuple[int, int]] = []
+        self._num_rows = 0
         self._temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         try:
             self._file = h5py.File(self._temporary, "w")
@@ -194,32 +202,55 @@ class CatalogueWriter:
                 "normalise": json.dumps(
                     {"windows_aa": bundle.preparation.windows_aa, "min_snr": bundle.preparation.min_snr}
                 ),
-                "source_files": [str(source) for source in sources],
             }
         )
 
     def __call__(self, raw: RawSpectra, table: Table) -> None:
         """Append a batch."""
-        index = np.full(len(raw), self._sources.index(raw.path), dtype=np.int32)
-        columns = {**COLUMNS, "ANOMALY_SCORE": SCORE, **MORE_COLUMNS}
+        source = np.full(len(raw), os.fsencode(raw.path), dtype=self._name_type)
+        if raw.is_named_by_position:
+            self._named_by_position.append((self._num_rows, self._num_rows + len(raw)))
         try:
-            for name, (dtype, unit, meaning) in columns.items():
-                values = (index if name == "source_file" else table[name]).astype(dtype, copy=False)
-                if name not in self._file:
-                    shape = (0, *values.shape[1:])
-                    dataset = self._file.create_dataset(
-                        name, shape, dtype, maxshape=(None, *shape[1:]), chunks=(4096, *shape[1:])
-                    )
-                    dataset.attrs.update({"unit": unit, "description": meaning})
-                dataset = self._file[name]
-                dataset.resize(len(dataset) + len(values), axis=0)
-                dataset[len(dataset) - len(values) :] = values
+            for name, (dtype, unit, meaning) in {**COLUMNS, "ANOMALY_SCORE": SCORE, **MORE_COLUMNS}.items():
+                self._append(name, table[name].astype(dtype, copy=False), unit, meaning)
+            for name in SURVEY_COLUMNS:
+                if name in table:
+                    column = BLOCK_COLUMNS[name]
+                    values = np.asarray(table[name]).astype(column.dtype)
+                    self._append(name, values, column.unit, column.description, column.missing)
+            self._append("source_file", source, "", "path of the file that holds the spectrum", compression="gzip")
         except OSError as error:
             raise DataError(f"{self._path}: cannot be written ({error})") from error
+        self._num_rows += len(raw)
+
+    def _append(
+        self, name: str, values: np.ndarray, unit: str, meaning: str, missing: object = None, **options: Any
+    ) -> None:
+        """Add values to a column; one that begins later than others holds `missing` before."""
+        if name not in self._file:
+            shape = values.shape[1:]
+            options |= {"maxshape": (None, *shape), "chunks": (_CHUNK_ROWS, *shape), "fillvalue": missing}
+            dataset = self._file.create_dataset(name, (0, *shape), values.dtype, **options)
+            dataset.attrs.update({"unit": unit, "description": meaning})
+        dataset = self._file[name]
+        dataset.resize(self._num_rows + len(values), axis=0)
+        dataset[self._num_rows :] = values
+
+    def _name_objects(self) -> None:
+        """Give observations of one object one target id, as `hpctrain ingest` does, now that all of them are known."""
+        if not self._named_by_position:
+            return
+        rows = np.concatenate([np.arange(*piece) for piece in self._named_by_position])
+        target_id = self._file["target_id"][:]
+        target_id[rows] = sdss_ids(*(self._file[name][:][rows] for name in POSITION))
+        self._file["target_id"][:] = target_id
 
     def finish(self) -> None:
-        """Give the file its name."""
+        """Complete the columns and give the file its name."""
         try:
+            for dataset in self._file.values():
+                dataset.resize(self._num_rows, axis=0)
+            self._name_objects()
             self._file.close()
             with open(self._temporary, "rb+") as stream:
                 os.fsync(stream.fileno())
@@ -229,7 +260,7 @@ class CatalogueWriter:
         fsync_directory(self._path.absolute().parent)
 
     def discard(self) -> None:
-        """Remove what was written; harmless after :meth:`finish`."""
+        """Remove the unfinished file; does nothing after :meth:`finish`."""
         if self._file:
             self._file.close()
         self._temporary.unlink(missing_ok=True)

@@ -1,8 +1,8 @@
-"""Which layers can be INT8: each large one is tried alone on calibration spectra, and the most harmful stay in FP16.
+"""Choose the layers that become INT8: each large one is tried alone on calibration spectra, the most harmful stay FP16.
 
-The error of one layer is a matter of chance and of what it does: a filter over noise hardly minds, the last product of
-a decoder puts the step of its input into every bright spectrum. Measured once, the harm adds up: variances of latents
-and rises of chi-square, as rounding in different layers is independent.
+The error that rounding causes depends on the layer: a filter over noise hardly changes, but the last product of a
+decoder shows the step of its input in every bright spectrum. Rounding errors of different layers are independent, so
+their variances of latents add up, and so do their rises of chi-square.
 """
 
 from __future__ import annotations
@@ -15,21 +15,22 @@ from typing import Any
 import numpy as np
 
 from hpctrain.edge.prepare import Preparation, Prepared
+from hpctrain.edge.progress import SILENT, Progress
 from hpctrain.edge.quantise import Calibration, calibrate, name_operations, write_int8
 from hpctrain.edge.runtime import OnnxNetwork
 from hpctrain.edge.sample import signal_to_noise
 from hpctrain.profile.schema import GatesSection
 
 SHARE_OF_GATE = 0.5
-"""Of what the gates allow may be used up in calibration: held-out bins scatter about it."""
+"""Share of the gates' limits that calibration may use up: the held-out bins scatter about it."""
 
 _SPECTRA = 256
-"""That harm is measured on, at most."""
+"""Largest number of spectra to measure the harm on."""
 _BRIGHT = 90.0
-"""Percentile of the harm to chi-square that counts: bright spectra show a rounding that faint ones hide."""
+"""Percentile of the rise of chi-square that counts: bright spectra show a rounding that faint ones hide."""
 SMALLEST_SHARE = 0.05
-"""Layers with fewer of all weights and multiplications stay in FP16: there is nothing to gain from them, and spectra
-unlike those of the calibration are cut off at its largest value."""
+"""Layers with a smaller share of all weights and multiplications stay FP16: INT8 would gain nothing there, and clips
+the activations of spectra unlike those of the calibration."""
 
 _DEFAULTS = {"latent": 0.02, "chi2": 0.02}
 
@@ -73,6 +74,7 @@ def choose_layers(
     scratch: Path,
     *,
     for_tensorrt: bool,
+    progress: Progress = SILENT,
 ) -> tuple[list[Layer], Calibration, Path]:
     """Decide layer by layer.
 
@@ -84,11 +86,13 @@ def choose_layers(
         Calibration spectra.
     preparation : Preparation
     gates : GatesSection
-        Half of what they allow may be used up.
+        `SHARE_OF_GATE` of their limits may be used up.
     scratch : Path
-        Folder for files on the way.
+        Folder for temporary files.
     for_tensorrt : bool
-        As of :func:`~hpctrain.edge.quantise.write_int8`.
+        As in :func:`~hpctrain.edge.quantise.write_int8`.
+    progress : Progress
+        Shows how far it is.
 
     Returns
     -------
@@ -96,7 +100,7 @@ def choose_layers(
     calibration : Calibration
         For :func:`~hpctrain.edge.quantise.write_int8`.
     named : Path
-        The graph with names, which that is to be called with.
+        The graph with names, its `source`.
     """
     named = scratch / "named.onnx"
     names = name_operations(source, named)
@@ -105,7 +109,7 @@ def choose_layers(
     few = _first(prepared, _SPECTRA)
     exact = _Measured.of(OnnxNetwork(named, ["CPUExecutionProvider"]), few, preparation)
     found: dict[str, tuple[float, float]] = {}
-    for name in names:
+    for name in progress.track(names, "rounding each large layer alone", len(names)):
         path = scratch / "alone.onnx"
         write_int8(named, path, [name], calibration, for_tensorrt=for_tensorrt)
         rounded = _Measured.of(OnnxNetwork(path, ["CPUExecutionProvider"]), few, preparation)
@@ -131,7 +135,7 @@ def _share(value: float, budget: float) -> float:
 
 @dataclass(frozen=True)
 class _Measured:
-    """What a graph makes of the calibration spectra."""
+    """Results of a graph on the calibration spectra."""
 
     latents: np.ndarray
     reconstruction: np.ndarray
@@ -157,7 +161,7 @@ class _Measured:
 
 
 def _bins(prepared: Prepared) -> list[np.ndarray]:
-    """Return all spectra, and their quarters in signal to noise ratio and in redshift, as the gates look at them."""
+    """Return all spectra, and their quarters in signal to noise ratio and in redshift, as the gates have them."""
     bins = [np.arange(len(prepared.position))]
     for values in (signal_to_noise(prepared), prepared.feeds["redshift"]):
         bins += [piece for piece in np.array_split(np.argsort(values, kind="stable"), 4) if len(piece)]

@@ -136,7 +136,13 @@ def calibrate(source: Path, layers: Collection[str], feeds: Mapping[str, np.ndar
 
 
 def write_int8(
-    source: Path, target: Path, layers: Collection[str], calibration: Calibration, *, for_tensorrt: bool
+    source: Path,
+    target: Path,
+    layers: Collection[str],
+    calibration: Calibration,
+    *,
+    for_tensorrt: bool,
+    largest_pair: int = LARGEST_PAIR,
 ) -> None:
     """Quantise some convolutions and products.
 
@@ -151,11 +157,14 @@ def write_int8(
         Weights stay float32 before a QuantizeLinear of their own, and biases stay float32, because every version of
         TensorRT reads that. Otherwise weights are stored as 8-bit integers, a quarter of the size, and biases as 32-bit
         integers; the outputs of convolutions are rounded too. onnxruntime has integer kernels for that form.
+    largest_pair : int
+        Largest sum of two weights of one output channel with the same sign, in steps. More than `LARGEST_PAIR` is for
+        comparisons only: such a graph overflows on CPUs without VNNI. Not used for TensorRT.
 
     Notes
     -----
     TensorRT multiplies signed by signed numbers and adds in 32 bits, so its weights use the whole range of 8 bits. For
-    onnxruntime the step of an output channel is as large as `LARGEST_PAIR` needs.
+    onnxruntime the step of an output channel is as large as `largest_pair` needs.
     """
     (onnx,) = need("onnx")
     model = onnx.load(source)
@@ -167,7 +176,8 @@ def write_int8(
             output = node.output[0] if node.op_type == "Conv" and not for_tensorrt else None
             axis = 1 if node.op_type == "Gemm" and not _transposed(node) else 0
             node.input[0] = editor.rounded(node.input[0], scale, f"{node.name}_x")
-            weight, scales = editor.weight(node.input[1], axis, node.name, stored_float=for_tensorrt)
+            pair = None if for_tensorrt else largest_pair
+            weight, scales = editor.weight(node.input[1], axis, node.name, pair)
             node.input[1] = weight
             if bias is not None:
                 node.input[2] = editor.bias(bias, scale * scales, node.name)
@@ -253,19 +263,22 @@ class _Editor:
         small = self.add("QuantizeLinear", [tensor, step, zero], f"{name}_int8", f"{name}_quantise")
         return self.add("DequantizeLinear", [small, step, zero], result or f"{name}_rounded", f"{name}_dequantise")
 
-    def weight(self, tensor: str, axis: int, name: str, *, stored_float: bool) -> tuple[str, np.ndarray]:
-        """Round a weight tensor per output channel; return the name of the rounded tensor and the steps."""
+    def weight(self, tensor: str, axis: int, name: str, largest_pair: int | None) -> tuple[str, np.ndarray]:
+        """Round a weight tensor per output channel; return the name of the rounded tensor and the steps.
+
+        None as `largest_pair` stores float32 and lets a QuantizeLinear round it.
+        """
         values = self.values(tensor).astype(np.float32)
         channels = np.moveaxis(values, axis, 0).reshape(values.shape[axis], -1)
         steps = np.abs(channels).max(axis=1) / _LARGEST
-        if not stored_float:
+        if largest_pair is not None:
             # One less than allowed: rounding can add half a step to each of the two weights.
-            steps = np.maximum(steps, _largest_pair(channels) / (LARGEST_PAIR - 1))
+            steps = np.maximum(steps, _largest_pair(channels) / (largest_pair - 1))
         steps = np.maximum(steps, 1e-14).astype(np.float32)
         shape = [-1 if index == axis else 1 for index in range(values.ndim)]
         step = self.constant(f"{name}_w_scale", steps)
         zero = self.constant(f"{name}_w_zero", np.zeros(len(steps), dtype=np.int8))
-        if stored_float:
+        if largest_pair is None:
             small = self.add("QuantizeLinear", [tensor, step, zero], f"{name}_w_int8", f"{name}_w_quantise", axis=axis)
         else:
             rounded = np.clip(np.rint(values / steps.reshape(shape)), -_LARGEST, _LARGEST)

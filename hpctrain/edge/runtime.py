@@ -1,4 +1,4 @@
-"""ONNX Runtime as one call: arrays in by name, arrays out by name."""
+"""ONNX Runtime behind one call: it takes arrays by name and returns arrays by name."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hpctrain.edge.packages import need
 from hpctrain.errors import CheckpointError, SiteError
 
 PREFERRED = ("TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider")
-"""Fastest first; what this build of ONNX Runtime lacks is left out."""
+"""Fastest first; providers that this build of ONNX Runtime lacks are skipped."""
 
 
 class OnnxNetwork:
@@ -22,33 +22,47 @@ class OnnxNetwork:
     path : Path
         The ONNX file.
     providers : sequence of str, optional
-        ONNX Runtime's names of what may compute; by default the fastest there is, then the CPU.
+        ONNX Runtime's names of the hardware that may compute; by default the fastest available, then the CPU.
     threads : int, optional
         Threads of one call on the CPU; by default one per core.
+    fused : bool
+        False keeps every operation as the file has it. An INT8 graph is then computed from rounded numbers in float32,
+        without integer kernels.
 
     Attributes
     ----------
     inputs, outputs : list of str
         Names, in the order of the graph.
     provider : str
-        What computes, such as ``CPUExecutionProvider``.
+        The one that computes, such as ``CPUExecutionProvider``.
+    version : str
+        Of onnxruntime.
 
     Raises
     ------
     SiteError
         onnxruntime is not installed, or lacks a provider that was asked for.
     CheckpointError
-        The file is no network that onnxruntime can run.
+        onnxruntime cannot run the file.
     """
 
-    def __init__(self, path: Path, providers: Sequence[str] | None = None, threads: int | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        providers: Sequence[str] | None = None,
+        threads: int | None = None,
+        *,
+        fused: bool = True,
+    ) -> None:
         (runtime,) = need("onnxruntime", extra="edge")
         have = runtime.get_available_providers()
         missing = [name for name in providers or () if name not in have]
         if missing:
             raise SiteError(f"this onnxruntime has no {', '.join(missing)}; it has {', '.join(have)}")
         options = runtime.SessionOptions()
-        options.log_severity_level = 3  # its warnings are about graphs, not about what a user has done
+        options.log_severity_level = 3  # its warnings are about graphs, not about a user's mistake
+        if not fused:
+            options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
         if threads is not None:
             options.intra_op_num_threads = threads
         chosen = list(providers) if providers else [name for name in PREFERRED if name in have]
@@ -59,6 +73,7 @@ class OnnxNetwork:
         self.inputs = [item.name for item in self._session.get_inputs()]
         self.outputs = [item.name for item in self._session.get_outputs()]
         self.provider = self._session.get_providers()[0]
+        self.version = str(runtime.__version__)
 
     def __call__(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Compute the outputs.
@@ -66,7 +81,7 @@ class OnnxNetwork:
         Parameters
         ----------
         feeds : mapping of ndarray
-            More than the network's inputs may be in it.
+            May hold more than the inputs of the network.
         """
         values = self._session.run(self.outputs, {name: feeds[name] for name in self.inputs})
         return dict(zip(self.outputs, values, strict=True))

@@ -1,4 +1,4 @@
-"""Which spectra an export looks at: training spectra to calibrate, held-out ones to judge; never the reverse."""
+"""The spectra of an export: training spectra to calibrate, held-out ones to judge; never the reverse."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from hpctrain.profile.schema import Profile
 from hpctrain.spectra.hdf5 import SpectraSet, open_spectra
 from hpctrain.spectra.split import TEST, TRAIN, VALIDATION, assign_split, choose_rows
 
-_BATCH = 64
+SPECTRA_AT_ONCE = 64
+"""Spectra of a batch of :func:`prepared_batches`."""
 _CANDIDATES = 8
-"""Spectra looked at for each one chosen."""
+"""Candidates for each calibration spectrum."""
 _STRATA = 8
 """Classes of signal to noise ratio that calibration draws from equally."""
 
 REFERENCE_SPECTRA = 4096
-"""Training spectra whose latents the anomaly forest and the nearest neighbours are made of."""
+"""Largest number of training spectra for the anomaly forest and the nearest neighbours."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Sample:
         The same files, or those of ``--held-out``.
     held_out_rows : ndarray of int64
     side : str
-        What the held-out spectra are: ``test``, ``validation`` or ``other files``.
+        Where the held-out spectra come from: ``test``, ``validation`` or ``other files``.
     """
 
     train: SpectraSet
@@ -49,7 +50,7 @@ class Sample:
 
 
 def open_sample(profile: Profile, held_out_files: list[str] | None = None) -> Sample:
-    """Open the spectra of a run and choose those an export looks at.
+    """Open the spectra of a run and choose those of an export.
 
     Parameters
     ----------
@@ -61,7 +62,7 @@ def open_sample(profile: Profile, held_out_files: list[str] | None = None) -> Sa
     Raises
     ------
     DataError
-        Files that cannot be read or do not fit; no spectrum left on a side; a held-out object that was trained on.
+        Files that cannot be read or do not fit; no spectrum on a side; a held-out object that was trained on.
     """
     data = profile.data
     spectra = open_spectra(data)
@@ -93,9 +94,9 @@ def open_sample(profile: Profile, held_out_files: list[str] | None = None) -> Sa
 
 def prepared_batches(spectra: SpectraSet, rows: np.ndarray, preparation: Preparation) -> Iterator[Prepared]:
     """Read spectra and prepare them as the device does, some at a time."""
-    for start in range(0, len(rows), _BATCH):
-        batch = spectra.read(rows[start : start + _BATCH])
-        redshift = np.where(spectra.has_redshift[rows[start : start + _BATCH]], batch.redshift.numpy(), np.nan)
+    for start in range(0, len(rows), SPECTRA_AT_ONCE):
+        batch = spectra.read(rows[start : start + SPECTRA_AT_ONCE])
+        redshift = np.where(spectra.has_redshift[rows[start : start + SPECTRA_AT_ONCE]], batch.redshift.numpy(), np.nan)
         yield preparation(batch.flux.numpy(), batch.ivar.numpy(), batch.wavelength_aa.numpy(), redshift)
 
 
@@ -114,7 +115,7 @@ def choose_calibration(sample: Sample, preparation: Preparation, number: int) ->
     sample : Sample
     preparation : Preparation
     number : int
-        How many at most.
+        Largest number.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""What a network makes of spectra, in PyTorch and through the runtime of the device."""
+"""Results of a network on spectra, in PyTorch and through the runtime of the device."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from hpctrain.edge.forest import IsolationForest
 from hpctrain.edge.gates import Seen, nearest_classes
 from hpctrain.edge.networks import ExportedNetwork
 from hpctrain.edge.prepare import Preparation
-from hpctrain.edge.sample import prepared_batches
+from hpctrain.edge.progress import SILENT, Progress
+from hpctrain.edge.sample import SPECTRA_AT_ONCE, prepared_batches
 from hpctrain.errors import DataError
 from hpctrain.profile.schema import NormaliseSection
 from hpctrain.science.chi2 import reduced_chi2
@@ -22,11 +23,11 @@ from hpctrain.spectra.transform import normalise
 
 _BATCH = 64
 _FOREST_MINIMUM = 32
-"""Spectra a forest is worth fitting on."""
+"""Least number of spectra for a forest."""
 
 
 class Network(Protocol):
-    """What computes the outputs of an exported network: onnxruntime, or PyTorch itself."""
+    """Computes the outputs of an exported network: onnxruntime, or PyTorch itself."""
 
     provider: str
 
@@ -54,7 +55,12 @@ class TorchNetwork:
 
 @torch.no_grad()
 def see_in_pytorch(
-    model: torch.nn.Module, card: dict[str, Any], spectra: SpectraSet, rows: np.ndarray
+    model: torch.nn.Module,
+    card: dict[str, Any],
+    spectra: SpectraSet,
+    rows: np.ndarray,
+    progress: Progress = SILENT,
+    what: str = "",
 ) -> tuple[np.ndarray, np.ndarray]:
     """Encode and reconstruct as the trainer does, in float32.
 
@@ -66,6 +72,10 @@ def see_in_pytorch(
         Its card.
     spectra : SpectraSet
     rows : ndarray of int64, shape (N,)
+    progress : Progress
+        Shows how far it is.
+    what : str
+        Name of this loop there.
 
     Returns
     -------
@@ -75,7 +85,8 @@ def see_in_pytorch(
     """
     section = NormaliseSection.model_validate_json(json.dumps(card["normalise"]))
     latents, chi2 = [], []
-    for start in range(0, len(rows), _BATCH):
+    starts = range(0, len(rows), _BATCH)
+    for start in progress.track(starts, what, len(starts)):
         batch = normalise(spectra.read(rows[start : start + _BATCH]), section)
         mean, reconstruction, covered = model.describe(batch)
         fit = reduced_chi2(batch.flux, reconstruction, batch.ivar, covered)
@@ -86,11 +97,17 @@ def see_in_pytorch(
 
 
 def see_through_runtime(
-    network: Network, preparation: Preparation, spectra: SpectraSet, rows: np.ndarray
+    network: Network,
+    preparation: Preparation,
+    spectra: SpectraSet,
+    rows: np.ndarray,
+    progress: Progress = SILENT,
+    what: str = "",
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Encode and reconstruct as the device does; the same as :func:`see_in_pytorch` otherwise."""
+    """Encode and reconstruct as the device does; otherwise the same as :func:`see_in_pytorch`."""
     latents, chi2 = [], []
-    for prepared in prepared_batches(spectra, rows, preparation):
+    batches = prepared_batches(spectra, rows, preparation)
+    for prepared in progress.track(batches, what, -(-len(rows) // SPECTRA_AT_ONCE)):
         columns = preparation.catalogue(prepared, network(prepared.feeds))
         latents.append(columns["LATENT_VEC"])
         chi2.append(columns["RECON_MSE"])
@@ -119,12 +136,13 @@ def with_meaning(
     forest: IsolationForest,
     reference: tuple[np.ndarray, np.ndarray] | None,
 ) -> Seen:
-    """Add anomaly scores and classes to what a network has put out.
+    """Add anomaly scores and classes to the results of a network.
 
     Parameters
     ----------
-    latents, chi2 : ndarray
-        As the functions above return them.
+    latents : ndarray, shape (N, S), float32
+    chi2 : ndarray, shape (N,), float32
+        As :func:`see_in_pytorch` returns them.
     forest : IsolationForest
         Of training spectra, by the same network.
     reference : tuple of ndarray, optional

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import functools
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,9 +17,12 @@ import h5py
 import numpy as np
 
 from hpctrain.errors import DataError
+from hpctrain.ingest.block import COLUMNS as BLOCK_COLUMNS
+from hpctrain.ingest.identifiers import sdss_ids
 from hpctrain.ingest.multimodal_universe import MultimodalReader
 from hpctrain.ingest.process import IngestPlan, Reader, ReadyRows, process_all
 from hpctrain.ingest.selection import Selection
+from hpctrain.ingest.table_columns import KNOWN_NAMES, name_columns, read_columns
 from hpctrain.spectra.elsewhere import check_filters, check_sources
 from hpctrain.spectra.target_id import read_target_id
 from hpctrain.spectra.wavelength import fill_padding, is_wavelength, read_common_grid, same_grid
@@ -28,7 +31,20 @@ if TYPE_CHECKING:
     from hpctrain.ingest.redshifts import RedshiftTable
 
 COLUMNS = ("flux", "ivar", "mask", "wavelength", "target_id", "redshift")
-"""What is read of an HDF5 file; ``mask`` may be absent."""
+"""Datasets that are read from an HDF5 file; ``mask`` may be absent."""
+
+SPECTRA = ("flux", "ivar", "wavelength")
+"""An HDF5 file without one of these holds no spectra."""
+
+SURVEY_COLUMNS = (
+    "plate", "mjd", "fiber", "specobjid", "survey", "program", "healpix", "spectype", "zwarn", "redshift_error",
+)  # fmt: skip
+"""Columns of survey files and of `hpctrain ingest` that the catalogue takes over, as :mod:`hpctrain.ingest.block` has
+them."""
+
+POSITION = ("ra", "dec", "plate", "mjd", "fiber")
+"""Columns that the target id of an SDSS observation is made of, as :func:`hpctrain.ingest.identifiers.sdss_ids` takes
+them."""
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _DESI_NAMES = ("coadd-", "spectra-")
@@ -48,9 +64,13 @@ class RawSpectra:
         NaN where none is known.
     target_id : ndarray, shape (N,), int64
     ra, dec : ndarray, shape (N,), float64
-        ICRS [deg]; NaN where the file does not say.
+        ICRS [deg]; NaN where the file has none.
     row : ndarray, shape (N,), int64
         Row in the file.
+    columns : dict of ndarray, shape (N,)
+        Those of `SURVEY_COLUMNS` that the file has.
+    is_named_by_position : bool
+        Whether `target_id` was made of the positions, as for SDSS files: rows of other files may change it.
     """
 
     path: Path
@@ -62,14 +82,27 @@ class RawSpectra:
     ra: np.ndarray
     dec: np.ndarray
     row: np.ndarray
+    columns: dict[str, np.ndarray] = field(default_factory=dict)
+    is_named_by_position: bool = False
 
     def __len__(self) -> int:
         return len(self.flux)
 
+    def take(self, rows: slice) -> RawSpectra:
+        """Return some of the rows."""
+        grid = self.wavelength_aa
+        names = ("flux", "ivar", "redshift", "target_id", "ra", "dec", "row")
+        return replace(
+            self,
+            **{name: getattr(self, name)[rows] for name in names},
+            wavelength_aa=grid if grid.ndim == 1 else grid[rows],
+            columns={name: values[rows] for name, values in self.columns.items()},
+        )
+
 
 @dataclass
 class SpectraFiles:
-    """Files of spectra, read one after the other; a broken one is noted and the others go on.
+    """Files of spectra, read one after the other; a damaged one is recorded and the others follow.
 
     Parameters
     ----------
@@ -84,13 +117,19 @@ class SpectraFiles:
         Tables with TARGETID and Z, for DESI files without a redrock file beside them.
     rows_at_once : int
         Rows of HDF5 files that are in memory together.
+    searched : collection of Path
+        Files that a folder or a glob pattern brought. One of them that holds no spectra is skipped.
 
     Attributes
     ----------
     failed : list of (Path, str)
         Files that could not be read (to their end), and why.
+    skipped : list of (Path, str)
+        Files of `searched` that hold no spectra, and why.
+    num_read : int
+        Spectra so far.
     dropped : Counter of str
-        Rows of survey files that are no spectra of an object (sky fibres, dead fibres), by reason.
+        Rows of survey files that hold no object (sky fibres, dead fibres), by reason.
     """
 
     paths: Sequence[Path]
@@ -99,15 +138,27 @@ class SpectraFiles:
     columns: Mapping[str, str] = field(default_factory=dict)
     redshift_tables: Sequence[Path] = ()
     rows_at_once: int = 256
+    searched: Collection[Path] = ()
     failed: list[tuple[Path, str]] = field(default_factory=list)
+    skipped: list[tuple[Path, str]] = field(default_factory=list)
     dropped: Counter[str] = field(default_factory=Counter)
+
+    num_read: int = 0
+
+    def leave_out(self, path: Path) -> None:
+        """Do not read a file that only a folder or a glob pattern brought."""
+        self.paths = [one for one in self.paths if one not in self.searched or one.resolve() != path.resolve()]
 
     def __iter__(self) -> Iterator[RawSpectra]:
         for path in self.paths:
             try:
-                yield from self._read(path)
+                for raw in self._read(path):
+                    self.num_read += len(raw)
+                    yield raw
             except DataError as error:
-                self.failed.append((path, str(error).removeprefix(f"{path}: ")))
+                is_other = isinstance(error, _NoSpectraError) and path in self.searched
+                noted = self.skipped if is_other else self.failed
+                noted.append((path, str(error).removeprefix(f"{path}: ")))
 
     def _read(self, path: Path) -> Iterator[RawSpectra]:
         if _begins_as_hdf5(path):
@@ -126,7 +177,7 @@ class SpectraFiles:
         else:
             from hpctrain.ingest.sdss import SdssReader
 
-            yield from self._read_survey(path, SdssReader())
+            yield from self._read_survey(path, SdssReader(), is_sdss=True)
 
     @functools.cached_property
     def _redshifts(self) -> RedshiftTable | None:
@@ -134,20 +185,23 @@ class SpectraFiles:
 
         return read_redshifts(list(self.redshift_tables)) if self.redshift_tables else None
 
-    def _read_survey(self, path: Path, reader: Reader) -> Iterator[RawSpectra]:
-        """Read a survey's file as ``hpctrain ingest`` does, but for cuts on quality: here every object counts."""
+    def _read_survey(self, path: Path, reader: Reader, *, is_sdss: bool = False) -> Iterator[RawSpectra]:
+        """Read a survey's file as ``hpctrain ingest`` does, but without cuts on quality: here every object counts."""
         if self.wavelength_aa is None:
-            raise DataError("the network has no grid of its own; run `hpctrain ingest` and give it the HDF5 file")
+            raise DataError(
+                "the network has no wavelength grid of its own to resample to; run `hpctrain ingest` on the file, then "
+                "infer on the HDF5 file"
+            )
         selection = Selection(min_good_fraction=0.0)
         plan = IngestPlan("files", reader, [path], path, grid=self.wavelength_aa, selection=selection)
         for _, item in process_all(plan, self.wavelength_aa):
             if isinstance(item, ReadyRows):
-                yield self._from_survey(path, item)
+                yield self._from_survey(path, item, is_sdss)
                 continue
             self.dropped.update(item.dropped)
             self.failed += [(Path(name), reason) for name, reason in item.failed_files]
 
-    def _from_survey(self, path: Path, rows: ReadyRows) -> RawSpectra:
+    def _from_survey(self, path: Path, rows: ReadyRows, is_sdss: bool) -> RawSpectra:
         num_rows = len(rows.flux)
 
         def column(name: str, missing: float) -> np.ndarray:
@@ -159,10 +213,12 @@ class SpectraFiles:
             ivar=rows.ivar,
             wavelength_aa=self.wavelength_aa,
             redshift=column("redshift", np.nan).astype(np.float64),
-            target_id=column("target_id", 0).astype(np.int64),
+            target_id=sdss_ids(*(rows.columns[name] for name in POSITION)) if is_sdss else column("target_id", 0),
             ra=column("ra", np.nan).astype(np.float64),
             dec=column("dec", np.nan).astype(np.float64),
             row=column("source_row", 0).astype(np.int64),
+            columns={name: rows.columns[name] for name in SURVEY_COLUMNS if name in rows.columns},
+            is_named_by_position=is_sdss,
         )
 
     def _read_hdf5(self, path: Path, file: h5py.File) -> Iterator[RawSpectra]:
@@ -170,6 +226,7 @@ class SpectraFiles:
         grid = self._grid(found["wavelength"])
         num_rows = found["flux"].shape[0]
         target_id, _ = read_target_id(found["target_id"])
+        others = _survey_columns(file, num_rows)
         for start in range(0, num_rows, self.rows_at_once):
             rows = slice(start, min(start + self.rows_at_once, num_rows))
             wavelength = grid
@@ -190,6 +247,7 @@ class SpectraFiles:
                 ra=_optional(file, "ra", rows, num_rows),
                 dec=_optional(file, "dec", rows, num_rows),
                 row=np.arange(rows.start, rows.stop),
+                columns={name: read(rows) for name, read in others.items()},
             )
 
     def _find_columns(self, file: h5py.File) -> dict[str, h5py.Dataset]:
@@ -198,7 +256,9 @@ class SpectraFiles:
         missing = [names[role] for role in COLUMNS if role not in found and (role != "mask" or role in self.columns)]
         if missing:
             have = ", ".join(sorted(file)[:20]) or "nothing"
-            raise DataError(f"lacks {', '.join(missing)}; it has {have}. Name them: --column NAME=DATASET")
+            message = f"lacks {', '.join(missing)}; it has {have}. Name them: --column NAME=DATASET"
+            is_other = any(role not in found and role not in self.columns for role in SPECTRA)
+            raise _NoSpectraError(message) if is_other else DataError(message)
         shape = found["flux"].shape
         if len(shape) != 2 or shape[1] != self.num_pixels:
             raise DataError(
@@ -229,6 +289,10 @@ class SpectraFiles:
         return self.wavelength_aa
 
 
+class _NoSpectraError(DataError):
+    """A file that holds something else than spectra."""
+
+
 def _begins_as_hdf5(path: Path) -> bool:
     try:
         with open(path, "rb") as stream:
@@ -237,6 +301,24 @@ def _begins_as_hdf5(path: Path) -> bool:
         raise DataError("no such file") from error
     except OSError as error:
         raise DataError(f"cannot be read ({error.strerror})") from error
+
+
+def _survey_columns(file: h5py.File, num_rows: int) -> dict[str, Callable[[slice], np.ndarray]]:
+    """Return a reader of some rows for each of `SURVEY_COLUMNS` in the file, under whatever name it has there."""
+    there = [name for name, item in file.items() if isinstance(item, h5py.Dataset) and item.shape == (num_rows,)]
+    known = {ours: (ours, *KNOWN_NAMES.get(ours, ())) for ours in SURVEY_COLUMNS}
+    found = {}
+    for ours, theirs in name_columns(there, {}, known).items():
+        wanted, have = np.dtype(BLOCK_COLUMNS[ours].dtype), file[theirs].dtype
+        if (wanted.kind == "S") == (have.kind in "SO") and (wanted.kind == "S" or have.kind in "iufb"):
+            found[ours] = functools.partial(_read_column, ours, file[theirs])
+    return found
+
+
+def _read_column(ours: str, dataset: h5py.Dataset, rows: slice) -> np.ndarray:
+    if ours == "specobjid":  # up to 2^64, which the float64 of the others would round
+        return dataset[rows].astype(np.uint64) if dataset.dtype.kind in "iu" else np.zeros(rows.stop - rows.start, "u8")
+    return read_columns({ours: ours}, lambda _: dataset[rows])[ours]
 
 
 def _optional(file: h5py.File, name: str, rows: slice, num_rows: int) -> np.ndarray:

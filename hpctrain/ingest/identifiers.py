@@ -53,6 +53,27 @@ def position_ids(ra: np.ndarray, dec: np.ndarray, age: np.ndarray, fallback: np.
     return ids
 
 
+def sdss_ids(ra: np.ndarray, dec: np.ndarray, plate: np.ndarray, mjd: np.ndarray, fiber: np.ndarray) -> np.ndarray:
+    """Return the target id of each SDSS observation: :func:`position_ids`, named by the oldest observation.
+
+    Parameters
+    ----------
+    ra, dec : ndarray, shape (N,), float64
+        Position [deg]; NaN where it is unknown.
+    plate, mjd, fiber : ndarray, shape (N,)
+        They name an observation, and its id if the position is unknown.
+
+    Returns
+    -------
+    ndarray, shape (N,), int64
+    """
+    plate, mjd, fiber = (values.astype(np.int64) for values in (plate, mjd, fiber))
+    # Negative, so that an observation without a position never meets an object named by its position.
+    fallback = -(plate * 10**9 + mjd * 10**4 + fiber)
+    age = mjd * 10**10 + plate * 10**4 + fiber
+    return position_ids(ra, dec, age, fallback)
+
+
 def _objects(ra: np.ndarray, dec: np.ndarray) -> np.ndarray:
     """Number the groups of rows that lie within :data:`MATCH_ARCSEC` of each other."""
     ra_rad, dec_rad = np.radians(ra), np.radians(dec)

@@ -18,7 +18,7 @@ import numpy as np
 import hpctrain
 from hpctrain.errors import DataError
 from hpctrain.ingest.grid import desi_grid, find_offset, sdss_grid
-from hpctrain.ingest.identifiers import position_ids
+from hpctrain.ingest.identifiers import sdss_ids
 from hpctrain.ingest.process import IngestPlan, ReadyRows, process_all, read_guarded
 from hpctrain.ingest.tally import Tally
 from hpctrain.ingest.writer import FORMAT, FORMAT_VERSION, SpectraWriter, require_free
@@ -162,11 +162,8 @@ def _require_something(total: Tally) -> None:
 
 
 def _name_objects(writer: SpectraWriter) -> None:
-    plate, mjd, fiber = (writer.column(name).astype(np.int64) for name in ("plate", "mjd", "fiber"))
-    # Negative, so that an observation without a position never meets an object named by its position.
-    fallback = -(plate * 10**9 + mjd * 10**4 + fiber)
-    age = mjd * 10**10 + plate * 10**4 + fiber
-    writer.replace_column("target_id", position_ids(writer.column("ra"), writer.column("dec"), age, fallback))
+    columns = (writer.column(name) for name in ("ra", "dec", "plate", "mjd", "fiber"))
+    writer.replace_column("target_id", sdss_ids(*columns))
 
 
 def _warnings(writer: SpectraWriter, total: Tally, upsampling: float, plan: IngestPlan) -> list[str]:

@@ -20,7 +20,6 @@ UNREADABLE = "!EIO"
 RECORDED = (
     "etc/nv_tegra_release",
     "etc/nvpmodel.conf",
-    "proc/cpuinfo",
     "proc/device-tree/compatible",
     "proc/device-tree/model",
     "proc/meminfo",

@@ -154,7 +154,7 @@ def _check_init_from(judge: Judge) -> None:
         names = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
         near = nearest(path.name, names)
         run = nearest(name, {run.name for run in all_runs(runs_dir)})
-        hint = "; name a run directory, a run of launch.runs_dir, a bundle or a model.safetensors"
+        hint = "; name a run directory, a run of launch.runs_dir, a bundle or a model.safetensors; null: from scratch"
         if near or run:
             hint = f"; did you mean '{path.parent / near if near else run}'?"
         judge.problem(f"'{name}' does not exist{hint}", "train.init_from")

@@ -175,7 +175,11 @@ def _blueprint(
         write_card(run.model, section, DataFacts.from_spectra(source, train_rows), card_entries(profile))
     barrier(world)
     card = read_card(run.model / CARD)
-    grid = {name: card["section"][name] for name in ("rest_wavelength_aa", "rest_pixels")}
+    range_aa = card["section"]["rest_wavelength_aa"]
+    grid = {
+        "rest_wavelength_aa": None if range_aa is None else tuple(range_aa),  # JSON knows no tuples
+        "rest_pixels": card["section"]["rest_pixels"],
+    }
     return profile.model.model_copy(update=grid), DataFacts.from_json(card["facts"])
 
 

@@ -137,6 +137,7 @@ def test_from_takes_the_network_of_the_run_it_starts_from(local, profile, tmp_pa
     (tuned,) = (tmp_path / "tuned" / "board").iterdir()
     assert load_profile(tuned / "profile.yaml").model.latent_size == SMALL_NETWORK["latent_size"], text
     assert load_profile(tuned / "profile.yaml").train.init_from == str(source.path)
+    assert "UserWarning" not in text
 
 
 @pytest.mark.parametrize(

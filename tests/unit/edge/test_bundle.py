@@ -81,8 +81,8 @@ def rewrite(folder, **changes):
         (lambda folder: (folder / MANIFEST).write_text("[]"), "not a bundle of hpctrain"),
         (lambda folder: rewrite(folder, format="zip"), "not a bundle of hpctrain"),
         (lambda folder: rewrite(folder, version=99), "version 99, this hpctrain reads 1; update hpctrain"),
-        (lambda folder: rewrite(folder, files={}), "does not name"),
-        (lambda folder: rewrite(folder, preparation={"windows_aa": []}), "lacks what a bundle"),
+        (lambda folder: rewrite(folder, files={}), "does not list"),
+        (lambda folder: rewrite(folder, preparation={"windows_aa": []}), "is missing .*export it again"),
     ],
     ids=["absent", "torn", "other JSON", "other format", "newer", "no files", "no preparation"],
 )

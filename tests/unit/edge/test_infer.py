@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tracemalloc
+from dataclasses import replace
 
 import h5py
 import numpy as np
@@ -20,6 +21,7 @@ from hpctrain.edge.forest import IsolationForest
 from hpctrain.edge.infer import infer_files
 from hpctrain.edge.networks import exported_network
 from hpctrain.edge.onnx_file import write_onnx
+from hpctrain.edge.reference import Deviation, Reference
 from hpctrain.edge.runtime import OnnxNetwork
 from hpctrain.edge.spectra_files import SpectraFiles
 from hpctrain.ingest.grid import desi_grid
@@ -42,14 +44,29 @@ SECTION = SpectralVAESection(
 )
 
 
-def make_bundle(folder, model_folder, status=GOOD, **entries):
+def make_reference(network, path, wrong=0.0):
+    """Two spectra and what this very machine makes of them, but for an error of the latents."""
+    rng = np.random.default_rng(5)
+    flux = rng.normal(5.0, 1.0, (2, L)).astype("f4")
+    blank = np.zeros((2, SECTION.latent_size), "f4")
+    made = Reference(
+        flux, np.ones_like(flux), desi_grid(), np.array([0.1, 0.2]), blank, np.ones(2, "f4"), np.ones_like(blank[0])
+    )
+    prepared = network.preparation(made.flux, made.ivar, made.wavelength_aa, made.redshift)
+    columns = network.preparation.catalogue(prepared, OnnxNetwork(path)(prepared.feeds))
+    latents = columns["LATENT_VEC"] + np.float32(wrong)
+    return replace(made, latents=latents, chi2=columns["RECON_MSE"], tolerance=Deviation(0.02, 0.01))
+
+
+def make_bundle(folder, model_folder, status=GOOD, wrong=None, **entries):
     """A bundle of a network that was never trained: what comes out means nothing, but must be the same everywhere."""
     model, card = load_model(model_folder)
     network = exported_network(model, card)
     folder.mkdir()
     write_onnx(network, folder / "model.onnx")
     latents = np.random.default_rng(0).normal(size=(64, SECTION.latent_size))
-    write_reference(folder, desi_grid(), IsolationForest.fit(latents, 1))
+    reference = None if wrong is None else make_reference(network, folder / "model.onnx", wrong)
+    write_reference(folder, desi_grid(), IsolationForest.fit(latents, 1), reference)
     seal_bundle(folder, status=status, num_pixels=L, preparation=network.preparation, network={}, card=card, **entries)
     return folder
 
@@ -89,7 +106,7 @@ def write_spectra(path, num=20, grid=None, seed=0):
 
 def read(path):
     with h5py.File(path) as file:
-        return {name: file[name][:] for name in file}
+        return {name: item[:] for name, item in file.items() if isinstance(item, h5py.Dataset)}
 
 
 def test_the_numbers_are_those_of_encode(bundle, model_folder, tmp_path, capsys):
@@ -154,8 +171,92 @@ def test_desi_files_come_with_the_redshifts_beside_them(bundle, tmp_path, capsys
     np.testing.assert_array_equal(table["target_id"], [11, 12, 13])
     np.testing.assert_allclose(table["redshift"], [0.3, 0.4, 1.1], rtol=1e-6)
     with h5py.File(out) as file:
-        assert list(file.attrs["source_files"]) == [str(coadd)]
+        assert set(file["source_file"][:].tolist()) == {os.fsencode(coadd)}
         assert file["ANOMALY_SCORE"].attrs["description"].endswith("training spectra")
+
+
+def ingested(survey, sources, out, *options):
+    """What `hpctrain ingest` makes of the same files."""
+    assert main(["ingest", survey, *map(str, sources), "--out", str(out), *options]) == 0
+    return read(out)
+
+
+def by_observation(table):
+    keys = zip(*(table[name].tolist() for name in ("plate", "mjd", "fiber")), strict=True)
+    return dict(zip(keys, range(len(table["plate"])), strict=True))
+
+
+OBSERVATIONS = (
+    {"PLATE": 3586, "MJD": 55181, "FIBERID": 1},
+    {"PLATE": 266, "MJD": 51602, "FIBERID": 13, "PLUG_RA": 146.1, "PLUG_DEC": 0.5, "SPECOBJID": str(2**64 - 7)},
+    {"PLATE": 4055, "MJD": 55359, "FIBERID": 2, "PLUG_RA": 112.0475, "PLUG_DEC": 40.3513},  # the first, again
+)
+
+
+def test_sdss_spectra_keep_their_names_and_get_the_target_ids_of_ingest(bundle, tmp_path, capsys):
+    folder = tmp_path / "sdss"
+    folder.mkdir()
+    for facts in OBSERVATIONS:
+        name = "spec-{PLATE:04}-{MJD}-{FIBERID:04}.fits".format(**facts)
+        make_sdss(folder, name, num_pixels=4000, Z=0.2, **facts)
+    theirs = ingested("sdss", [folder], tmp_path / "ingested.h5", "--grid", "desi")
+    assert main(["infer", str(bundle), str(folder), "--out", str(tmp_path / "out.h5")]) == 0, capsys.readouterr().err
+    ours = read(tmp_path / "out.h5")
+    ours_by, theirs_by = by_observation(ours), by_observation(theirs)
+    assert ours_by.keys() == theirs_by.keys() == {(o["PLATE"], o["MJD"], o["FIBERID"]) for o in OBSERVATIONS}
+    for observation, row in ours_by.items():
+        for name in ("target_id", "ra", "dec", "specobjid", "survey", "spectype", "zwarn"):
+            assert ours[name][row] == theirs[name][theirs_by[observation]], name
+        assert "-{1}-".format(*observation) in ours["source_file"][row].decode()
+    ids = {observation: ours["target_id"][row] for observation, row in ours_by.items()}
+    assert len(set(ids.values())) == 2
+    assert ids[3586, 55181, 1] == ids[4055, 55359, 2] != 0
+    assert ours["specobjid"][ours_by[266, 51602, 13]] == 2**64 - 7
+
+
+def test_the_file_of_ingest_keeps_them_too(bundle, tmp_path):
+    """FITS and the HDF5 file made of it give the same catalogue, and `hpctrain encode` copies the same columns."""
+    facts = OBSERVATIONS[1]
+    source = make_sdss(tmp_path, "spec-0266-51602-0013.fits", num_pixels=4000, Z=0.2, **facts)
+    ingested("sdss", [source], tmp_path / "ingested.h5", "--grid", "desi")
+    tables = []
+    for name in ("spec-0266-51602-0013.fits", "ingested.h5"):
+        out = tmp_path / f"of-{name}.h5"
+        assert main(["infer", str(bundle), str(tmp_path / name), "--out", str(out)]) == 0
+        tables.append(read(out))
+    assert tables[0].keys() == tables[1].keys()
+    for name in ("target_id", "plate", "mjd", "fiber", "specobjid", "ra", "dec", "survey", "zwarn", "STATUS"):
+        np.testing.assert_array_equal(tables[0][name], tables[1][name])
+
+
+def test_columns_that_only_some_files_have_are_filled_with_what_says_unknown(bundle, tmp_path):
+    sdss = make_sdss(tmp_path, num_pixels=4000, Z=0.2)
+    plain = write_spectra(tmp_path / "a.h5", num=5)
+    coadd = make_desi(tmp_path / "coadd-main-dark-7.fits", [11, 12])
+    out = tmp_path / "out.h5"
+    assert main(["infer", str(bundle), str(plain), str(sdss), str(coadd), "--out", str(out)]) == 0
+    table = read(out)
+    assert {len(values) for values in table.values()} == {8}
+    of_sdss = table["source_file"] == os.fsencode(sdss)
+    assert table["plate"][of_sdss].tolist() == [3586]
+    assert set(table["plate"][~of_sdss].tolist()) == {-1}
+    assert table["survey"][table["source_file"] == os.fsencode(coadd)].tolist() == [b"main"] * 2
+    assert table["target_id"].tolist()[:5] == [39_000_000_000_000_000 + number for number in range(5)]
+
+
+def test_a_file_without_spectra_in_a_folder_is_skipped_and_an_earlier_catalogue_too(bundle, tmp_path, capsys):
+    folder = tmp_path / "mixed"
+    folder.mkdir()
+    write_spectra(folder / "good.h5", num=5)
+    with h5py.File(folder / "catalogue.h5", "w") as file:
+        file["target_id"] = np.arange(3)
+    out = folder / "latents.h5"
+    for _ in range(2):  # the second time the catalogue is in the folder
+        assert main(["infer", str(bundle), str(folder), "--out", str(out)]) == 0
+        assert f"skipped, no spectra in it: {folder / 'catalogue.h5'}: lacks flux" in capsys.readouterr().err
+        assert len(read(out)["target_id"]) == 5
+    assert main(["infer", str(bundle), str(folder / "good.h5"), str(folder / "catalogue.h5"), "--out", str(out)]) == 4
+    assert "1 of 2 files could not be used; the results of the others are complete" in capsys.readouterr().err
 
 
 def test_without_out_there_is_a_line_for_each_spectrum(bundle, tmp_path, capsys):
@@ -185,6 +286,33 @@ def test_a_broken_file_is_named_and_the_others_go_on(bundle, tmp_path, capsys):
     assert f"{shifted}: is on another wavelength grid" in errors
     assert f"{text}: " in errors
     assert len(read(tmp_path / "out.h5")["target_id"]) == 5
+
+
+def test_results_that_agree_with_the_reference_pass_without_a_word(tmp_path, model_folder, capsys):
+    good = make_bundle(tmp_path / "good", model_folder, wrong=0.0)
+    assert main(["infer", str(good), str(write_spectra(tmp_path / "s.h5", num=5))]) == 0
+    assert "reference" not in capsys.readouterr().err
+
+
+def test_a_device_that_gets_other_results_than_the_export_is_refused_before_the_first_row(
+    tmp_path, model_folder, capsys
+):
+    bad = make_bundle(tmp_path / "bad", model_folder, wrong=0.3)
+    spectra = write_spectra(tmp_path / "s.h5", num=5)
+    out = tmp_path / "out.h5"
+    assert main(["infer", str(bad), str(spectra), "--out", str(out)]) == 7
+    error = capsys.readouterr().err
+    assert not out.exists()
+    for words in (str(bad), "by up to 0.3 of their spread (tolerance 0.02)", "CPUExecutionProvider of onnxruntime"):
+        assert words in error
+    assert main(["infer", str(bad), str(spectra), "--out", str(out), "--force"]) == 0
+    assert "used all the same (--force)" in capsys.readouterr().err
+    assert len(read(out)["target_id"]) == 5
+
+
+def test_an_older_bundle_without_a_reference_is_used_and_says_so(bundle, tmp_path, capsys):
+    assert main(["infer", str(bundle), str(write_spectra(tmp_path / "s.h5", num=5))]) == 0
+    assert "holds no reference spectra (an older hpctrain exported it)" in capsys.readouterr().err
 
 
 def test_a_bundle_that_failed_its_gates_is_refused(tmp_path, model_folder, capsys):
@@ -239,6 +367,24 @@ def test_nothing_of_the_training_is_needed(bundle, tmp_path):
 
 
 @pytest.mark.shared_data
+def test_real_spectra_join_to_the_survey_and_to_ingest(bundle, shared_data, tmp_path, capsys):
+    sdss = sorted((shared_data / "sdss_spec").glob("spec-*.fits.gz"))[:12]
+    coadd = shared_data / "desi_coadd" / "coadd-special-dark-27247.fits"
+    theirs = ingested("sdss", sdss, tmp_path / "sdss.h5", "--grid", "desi", "--min-good-fraction", "0")
+    assert main(["infer", str(bundle), *map(str, [*sdss, coadd]), "--out", str(tmp_path / "out.h5")]) == 0
+    ours = read(tmp_path / "out.h5")
+    names = by_observation(ours)
+    for observation, row in by_observation(theirs).items():
+        assert ours["target_id"][names[observation]] == theirs["target_id"][row] != 0
+        plate, mjd, fiber = observation
+        assert f"spec-{plate:04}-{mjd}-{fiber:04}" in ours["source_file"][names[observation]].decode()
+    desi = ingested("desi", [coadd], tmp_path / "desi.h5")
+    of_desi = ours["source_file"] == os.fsencode(coadd)
+    assert set(desi["target_id"].tolist()) <= set(ours["target_id"][of_desi].tolist())
+    assert np.isfinite(ours["ra"]).all()
+
+
+@pytest.mark.shared_data
 def test_real_desi_and_sdss_spectra_are_inferred(bundle, shared_data, tmp_path, capsys):
     out = tmp_path / "latents.h5"
     desi = [
@@ -247,7 +393,7 @@ def test_real_desi_and_sdss_spectra_are_inferred(bundle, shared_data, tmp_path, 
     sdss = sorted((shared_data / "sdss_spec").glob("spec-0[23]*.fits.gz"))
     assert main(["infer", str(bundle), *map(str, [*desi, *sdss]), "--out", str(out)]) == 0, capsys.readouterr().err
     table = read(out)
-    assert set(table["source_file"]) == set(range(len(desi) + len(sdss)))
+    assert set(table["source_file"].tolist()) == {os.fsencode(path) for path in (*desi, *sdss)}
     encoded = table["STATUS"] == 0
     assert encoded.sum() > 0.3 * len(encoded)
     assert np.isfinite(table["LATENT_VEC"][encoded]).all()
