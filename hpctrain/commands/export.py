@@ -1,4 +1,4 @@
-"""Make a trained network small and fast for a device, prove that it is still as good, and write it as a bundle.
+"""Make a trained network small and fast for a device, test that it is still as good, and write it as a bundle.
 
 hpctrain export RUN                                           ONNX, float32
 hpctrain export RUN --quantise int8                           8-bit convolutions and products, FP16 where INT8 fails
@@ -6,9 +6,10 @@ hpctrain export RUN --prune 0.5                               half the filters a
 hpctrain export RUN --target tensorrt --quantise int8         and a TensorRT engine, or the command that builds it
 hpctrain export model/ --data spectra.h5 --target torch --prune 0.5      a model folder without its run
 
-The network before and after is put to held-out spectra, overall and in bins of signal to noise ratio and of redshift:
-the gates of `edge` in the profile (change them with --set edge.gates.chi2=0.05). An export that fails one goes to a
-folder whose name ends in .rejected, and the exit code is 7. After an interruption the same command goes on.
+The network before and after is compared on held-out spectra, over all of them and in bins of signal to noise ratio and
+of redshift, by the gates of `edge` in the profile (change them with --set edge.gates.chi2=0.05). An export that fails a
+gate goes to a folder whose name ends in .rejected, and the exit code is 7. After an interruption the same command
+continues.
 """
 
 from __future__ import annotations
@@ -48,9 +49,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--quantise",
         choices=("none", "fp16", "int8"),
         default="none",
-        help="of convolutions and products; INT8 that fails gives way to FP16 (none)",
+        help="precision of convolutions and products; if INT8 fails, FP16 is tried (none)",
     )
-    parser.add_argument("--prune", type=float, metavar="SHARE", help="share that is taken out, such as 0.5")
+    parser.add_argument("--prune", type=float, metavar="SHARE", help="share to remove, such as 0.5")
     parser.add_argument(
         "--prune-method",
         choices=METHODS,
@@ -59,19 +60,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "which makes nothing faster; 2:4: two of each four, which TensorRT can use (structured)",
     )
     parser.add_argument("--rounds", type=int, metavar="N", help="times to prune and train (edge.prune_rounds)")
-    parser.add_argument("--finetune-steps", type=int, metavar="N", help="updates after each (edge.finetune_steps)")
+    parser.add_argument("--finetune-steps", type=int, metavar="N", help="steps after each (edge.finetune_steps)")
     parser.add_argument("--data", nargs="+", metavar="FILE.h5", help="spectra, instead of those of the run's profile")
     parser.add_argument(
         "--held-out", nargs="+", metavar="FILE.h5", help="judge by these spectra, instead of the run's held-out ones"
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder to write (RUN/export/<variant>)")
-    parser.add_argument("--replace", action="store_true", help="replace what is there")
+    parser.add_argument("--replace", action="store_true", help="replace an existing bundle")
     add_set_argument(parser)
-    parser.add_argument("--json", action="store_true", help="print what was found as JSON")
+    parser.add_argument("--json", action="store_true", help="print the results as JSON")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Export, and print what it costs and whether it is good."""
+    """Export, and print the gates, the size and the latency."""
     overrides = overrides_of(arguments, "run_dir")
     if arguments.run_dir is None:
         raise ProfileError(SOURCE, [Problem("RUN", "which run? `hpctrain list` shows what there is")])
@@ -114,7 +115,7 @@ def _profile(arguments: argparse.Namespace, overrides: list[str]) -> Profile:
     if not isinstance(card, dict) or not {"section", "normalise", "split"} <= card.keys():
         raise CheckpointError(f"{path}: neither a run directory (profile.yaml) nor a model folder (model.json)")
     if not files:
-        message = f"{path} is a model folder and knows no spectra; name the files it was trained on"
+        message = f"{path} is a model folder without spectra; name the files that it was trained on"
         raise ProfileError(SOURCE, [Problem("--data", message)])
     return _profile_of_card(card, path, [*files, *overrides])
 
@@ -140,7 +141,7 @@ def _profile_of_card(card: dict[str, Any], path: Path, overrides: list[str]) -> 
 
 
 def _plan(arguments: argparse.Namespace, profile: Profile) -> PrunePlan | None:
-    """Return what is to be pruned, or raise all that is wrong with the command line."""
+    """Return the pruning that is asked for, or raise all problems of the command line."""
     problems = []
     method, share = arguments.prune_method, arguments.prune
     rounds = profile.edge.prune_rounds if arguments.rounds is None else arguments.rounds
@@ -148,7 +149,7 @@ def _plan(arguments: argparse.Namespace, profile: Profile) -> PrunePlan | None:
     if share is not None and not 0 < share < 1:
         problems.append(Problem("--prune", f"{share:g} is not between 0 and 1, such as 0.5 for half"))
     if share is None and method != "structured":
-        problems.append(Problem("--prune", f"how much? --prune-method {method} needs a share, such as --prune 0.5"))
+        problems.append(Problem("--prune", f"--prune-method {method} needs a share, such as --prune 0.5"))
     if share is not None and method == "2:4" and share != 0.5:
         problems.append(Problem("--prune", f"{share:g} cannot be: 2:4 takes two of each four, which is 0.5"))
     if rounds < 1:
@@ -190,7 +191,7 @@ def _lines(exported: Exported, arguments: argparse.Namespace) -> list[str]:
     if chosen.layers:
         small = [layer.name for layer in chosen.layers if layer.is_int8]
         others = [layer.name for layer in chosen.layers if not layer.is_int8]
-        named = f"; FP16: {', '.join(others)}, where INT8 would use up what the gates allow" if others else ""
+        named = f"; FP16: {', '.join(others)}, where INT8 would use up the limits of the gates" if others else ""
         lines.append(f"INT8: {len(small)} of {len(chosen.layers)} large layers{named}")
     share = chosen.bytes / exported.bytes_before
     lines.append(f"size {chosen.bytes / 1e6:.2f} MB of {exported.bytes_before / 1e6:.2f} MB before ({share:.2f})")
@@ -220,7 +221,7 @@ def _pruned_lines(pruned: dict[str, Any]) -> list[str]:
         if skipped := pruned.get("skipped"):
             lines.append(f"not pruned, inputs are no multiple of four: {', '.join(skipped)}")
     else:
-        lines.append("zeros here and there make the file smaller once it is compressed, and nothing faster")
+        lines.append("single zeros make a compressed file smaller, but nothing faster")
     return lines
 
 

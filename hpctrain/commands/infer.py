@@ -1,16 +1,20 @@
-"""Run a bundle over files of spectra: latents, goodness of reconstruction, anomaly score of every object.
+"""Run a bundle over files of spectra: latent vectors, reconstruction error and anomaly score of every object.
 
 hpctrain infer BUNDLE spec-4055-55359-0001.fits            a line per spectrum
 hpctrain infer BUNDLE coadd-main-dark-*.fits --out latents.h5
 hpctrain infer BUNDLE spectra.h5 --out latents.h5 --batch-size 8
 
 FITS files are those of SDSS (spec-*) and DESI (coadd-*, spectra-*, with redshifts from redrock-* beside them or
---redshifts); HDF5 files those of `hpctrain ingest` or of the Multimodal Universe. Spectra are streamed: files may be
-larger than memory. Nothing of the training is needed: numpy, h5py and onnxruntime, scipy for survey files, astropy for
-DESI's. A file that cannot be read is named at the end, the others go on, and the exit code is 4.
+--redshifts); HDF5 files those of `hpctrain ingest` or of the Multimodal Universe. Files may be larger than memory. The
+device needs only numpy, h5py and onnxruntime, scipy for survey files, and astropy for DESI files.
 
-The anomaly score is that of the forest of the bundle, fitted to its training spectra: negative means more isolated than
-they are, and it does not depend on what else is in the files.
+The catalogue keeps ra, dec, the name of the file and the survey's ids: plate, mjd and fiber; target_id is TARGETID for
+DESI, and for SDSS the number that `hpctrain ingest` gives. The anomaly score is that of the forest in the bundle, fit
+to its training spectra: negative means more isolated than they are. It does not depend on other spectra in the files.
+
+First the device computes reference spectra of the bundle. If it gets other results than the export, it stops with exit
+code 7. A file that cannot be used is named at the end, the others are used, and the exit code is 4. A file without
+spectra in a searched folder is skipped.
 """
 
 from __future__ import annotations
@@ -31,7 +35,7 @@ if TYPE_CHECKING:
 
 SOURCE = "hpctrain infer"
 FILE_NAMES = ("*.h5", "*.hdf5", "spec-*.fits*", "coadd-*.fits*", "spectra-*.fits*")
-"""What is taken of a folder."""
+"""Files of a folder that are read."""
 
 _MOST_NAMED = 20
 
@@ -41,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="folder that `hpctrain export` made")
     parser.add_argument("files", nargs="+", metavar="FILE", help="FITS or HDF5 files, folders of them, or globs")
     parser.add_argument(
-        "--out", type=Path, metavar="LATENTS.h5", help="catalogue to write; none prints a line for each"
+        "--out", type=Path, metavar="LATENTS.h5", help="catalogue to write; without it, a line is printed per spectrum"
     )
     parser.add_argument("--batch-size", type=positive, default=16, metavar="N", help="spectra at a time (16)")
     parser.add_argument(
@@ -54,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--provider",
         action="append",
         metavar="NAME",
-        help="what of onnxruntime computes, such as CPUExecutionProvider (default: the first of TensorRT, CUDA, CPU)",
+        help="provider of onnxruntime, such as CPUExecutionProvider (default: the first of TensorRT, CUDA, CPU)",
     )
     parser.add_argument("--threads", type=positive, metavar="N", help="CPU threads of the network (all cores)")
     parser.add_argument(
@@ -65,7 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Infer and say what became of the spectra."""
+    """Infer and print a summary."""
     from hpctrain.edge.bundle import read_bundle
     from hpctrain.edge.infer import infer_files
     from hpctrain.edge.runtime import OnnxNetwork
@@ -141,7 +145,7 @@ def _refuse_rejected(bundle: Bundle, is_forced: bool) -> None:
         return
     failed = [str(gate.get("name", "?")) for gate in bundle.entries.get("gates", []) if not gate.get("passed", True)]
     raise CheckpointError(
-        f"{bundle.path}: did not pass its gates ({', '.join(failed) or 'bundle.json says which'}), so its results "
+        f"{bundle.path}: did not pass its gates ({', '.join(failed) or 'see bundle.json'}), so its results "
         "cannot be trusted; export again, or use it all the same with --force"
     )
 

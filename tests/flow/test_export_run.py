@@ -292,7 +292,7 @@ def test_a_model_folder_is_exported_with_the_spectra_that_are_named(run, spectra
     model = tmp_path / "model"
     shutil.copytree(run.model, model)
     assert run_command("export", [str(model)]) == 2
-    assert "knows no spectra; name the files it was trained on" in capsys.readouterr().err
+    assert "is a model folder without spectra; name the files that it was trained on" in capsys.readouterr().err
     limits = ["--set", "edge.gates.min_spectra=5", "--set", "edge.max_held_out=60"]
     assert run_command("export", [str(model), "--data", str(spectra_file), "--target", "torch", *limits]) == 0
     assert load_model(model / "export" / "torch-fp32")[1]["status"] == "good"
@@ -302,7 +302,7 @@ def test_a_model_folder_is_exported_with_the_spectra_that_are_named(run, spectra
     ("arguments", "exit_code", "said"),
     [
         (["--prune", "1.5"], 2, "--prune: 1.5 is not between 0 and 1"),
-        (["--prune-method", "2:4"], 2, "--prune: how much? --prune-method 2:4 needs a share"),
+        (["--prune-method", "2:4"], 2, "--prune: --prune-method 2:4 needs a share"),
         (["--prune", "0.3", "--prune-method", "2:4"], 2, "2:4 takes two of each four, which is 0.5"),
         (["--prune", "0.5", "--rounds", "0", "--finetune-steps", "-1"], 2, "2 problems"),
         (["--target", "torch", "--quantise", "int8"], 2, "a model folder holds float32 weights"),
