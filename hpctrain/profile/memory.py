@@ -230,8 +230,8 @@ def _wait_for_estimate(environment: dict[str, str], text: str) -> tuple[int, str
             try:
                 output, errors = process.communicate(text, timeout=_SILENT_S)
             except subprocess.TimeoutExpired:
-                text = "estimating the memory of a step and inspecting the spectra (--no-memory skips it) ..."
-                print(text, file=sys.stderr, flush=True)
+                note = "estimating the memory of a step and inspecting the spectra (--no-memory skips it) ..."
+                print(note, file=sys.stderr, flush=True)
                 output, errors = process.communicate(timeout=_TIMEOUT_S)
         except BaseException:
             process.kill()
