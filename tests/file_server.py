@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ssl
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -20,20 +21,28 @@ class FileServer:
         Bytes after which the next answer breaks off, once.
     stands_after : int or None
         Bytes of content after which answers stand still until :meth:`release`.
+    redirects : dict of str to str
+        Where paths are to be found instead.
+    claims : str or None
+        What it says about its size instead of the truth.
     ranges : list of str or None
         The ``Range`` of each request so far.
     """
 
-    def __init__(self, content: bytes) -> None:
+    def __init__(self, content: bytes, tls: ssl.SSLContext | None = None) -> None:
         self.content, self.version, self.knows_ranges = content, '"1"', True
         self.breaks_after: int | None = None
         self.stands_after: int | None = None
+        self.redirects: dict[str, str] = {}
+        self.claims: str | None = None
         self.ranges: list[str | None] = []
         self._go_on = threading.Event()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._server.daemon_threads = True
+        if tls is not None:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        self.url = f"http{'s' if tls else ''}://127.0.0.1:{self._server.server_port}"
 
     def release(self) -> None:
         self.stands_after = None
@@ -62,6 +71,12 @@ class FileServer:
         if request.path.startswith("/missing"):
             request.send_error(404)
             return
+        if request.path in self.redirects:
+            request.send_response(302)
+            request.send_header("Location", self.redirects[request.path])
+            request.send_header("Content-Length", "0")
+            request.end_headers()
+            return
         size, first, last = len(self.content), 0, len(self.content) - 1
         if asked and self.knows_ranges:
             begin, _, end = asked.removeprefix("bytes=").partition("-")
@@ -70,7 +85,7 @@ class FileServer:
                 request.send_error(416)
                 return
             request.send_response(206)
-            request.send_header("Content-Range", f"bytes {first}-{last}/{size}")
+            request.send_header("Content-Range", f"bytes {first}-{last}/{self.claims or size}")
         else:
             request.send_response(200)
         request.send_header("Content-Length", str(last - first + 1))

@@ -1,12 +1,14 @@
 """Where files are copied from: a file system, a web server, or an object store that fsspec knows.
 
-Each is asked for its size and for what tells one version of it from the next, then read from some byte on.
+A source reports its size and its version, and can be read from any byte on.
 """
 
 from __future__ import annotations
 
+import functools
 import glob
 import hashlib
+import http.client
 import io
 import os
 import urllib.error
@@ -17,6 +19,7 @@ from typing import Any, BinaryIO, Protocol
 from hpctrain.errors import DataError
 from hpctrain.profile.remote import is_http, is_remote, missing_package, scheme_of, without_secrets
 from hpctrain.spectra.files import find_files
+from hpctrain.terminal import printable
 
 _TIMEOUT_S = 60.0
 _HTTP_VERSION = ("ETag", "Last-Modified", "Content-MD5")
@@ -30,17 +33,17 @@ class Source(Protocol):
     Attributes
     ----------
     name : str
-        For messages, without what might be secret.
+        For messages, without secrets.
     origin : str
-        What tells it from other files.
+        Differs between any two files.
     is_remote : bool
-        It cannot be read where it is, and reading it may fail and succeed when tried again.
+        It has to be fetched, and a read that fails may succeed when it is repeated.
     num_bytes : int
         Its size.
     version : str
-        Another text means another content.
+        Changes when its content changes.
     modified_ns : int or None
-        When it was written, where that is known for sure.
+        When it was written, if that is known for certain.
     """
 
     name: str
@@ -52,7 +55,7 @@ class Source(Protocol):
 
     @property
     def file_name(self) -> str:
-        """Its last part."""
+        """Last part of its path, as its owner chose it."""
 
     def open_at(self, offset: int) -> BinaryIO:
         """Open it for reading from a byte on."""
@@ -97,7 +100,8 @@ def _version_of(status: os.stat_result) -> str:
 class HttpSource:
     """A file of a web server.
 
-    Size and version come with the first byte, since who may GET a signed address may not always ask for its HEAD.
+    Size and version come with the first byte: a signed address often allows GET and not HEAD. Python's own client does
+    it. It also resumes on servers that know no ranges, which fsspec cannot, and reports why a request failed.
     """
 
     is_remote = True
@@ -115,7 +119,12 @@ class HttpSource:
 
     def open_at(self, offset: int) -> BinaryIO:
         response = self._get({"Range": f"bytes={offset}-"} if offset else {})
-        if offset and response.status != 206:  # a server that knows no ranges begins again
+        length = response.headers.get("Content-Length", "")
+        expected = self.num_bytes - (offset if response.status == 206 else 0)
+        if length.isdecimal() and int(length) != expected:
+            response.close()
+            raise DataError(f"{self.name}: the server reports {expected} bytes and sends {length}")
+        if offset and response.status != 206:  # a server that knows no ranges starts from the beginning
             _skip(response, offset)
         return response
 
@@ -129,18 +138,47 @@ class HttpSource:
                 length = headers.get("Content-Range", "").rpartition("/")[2] or headers.get("Content-Length", "")
         except urllib.error.HTTPError as error:
             if error.code != 416:  # there is no first byte
-                raise DataError(f"{self.name}: the server answers {error.code} {error.reason}") from None
+                raise DataError(f"{self.name}: the server answers {error.code} {printable(error.reason)}") from None
             length, headers = "0", error.headers
-        except OSError as error:
+        except (OSError, http.client.HTTPException, ValueError) as error:
             raise DataError(f"{self.name}: cannot be fetched: {getattr(error, 'reason', None) or error}") from None
         if not length.isdecimal():
-            raise DataError(f"{self.name}: the server does not say how large the file is")
-        return int(length), ", ".join([f"{length} bytes", *(headers[key] for key in _HTTP_VERSION if headers.get(key))])
+            raise DataError(f"{self.name}: the server does not report the size of the file")
+        found = [printable(headers[key]) for key in _HTTP_VERSION if headers.get(key)]
+        return int(length), ", ".join([f"{length} bytes", *found])
 
     def _get(self, headers: dict[str, str]) -> Any:
-        # Packed in transit, the bytes would be others than those of the file, and a range of them meaningless.
+        # A range of bytes that are compressed in transit would be meaningless.
         request = urllib.request.Request(self._url, headers={"Accept-Encoding": "identity", **headers})
-        return urllib.request.urlopen(request, timeout=_TIMEOUT_S)
+        return _client().open(request, timeout=_TIMEOUT_S)
+
+
+@functools.cache
+def _client() -> urllib.request.OpenerDirector:
+    """Return a client that speaks HTTP and HTTPS and nothing else, wherever a server may redirect it."""
+    client = urllib.request.OpenerDirector()
+    for handler in (
+        urllib.request.ProxyHandler(),
+        urllib.request.HTTPHandler(),
+        urllib.request.HTTPSHandler(),
+        _Redirects(),
+        urllib.request.HTTPDefaultErrorHandler(),
+        urllib.request.HTTPErrorProcessor(),
+        urllib.request.UnknownHandler(),
+    ):
+        client.add_handler(handler)
+    return client
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Follows redirects to other web addresses, but never out of HTTPS."""
+
+    def redirect_request(
+        self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
+    ) -> urllib.request.Request | None:
+        if not is_http(newurl) or (scheme_of(req.full_url) == "https" and scheme_of(newurl) != "https"):
+            raise urllib.error.URLError(f"the server redirects to {without_secrets(newurl)}, which is not followed")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
 def _skip(stream: BinaryIO, num_bytes: int) -> None:
@@ -183,18 +221,18 @@ class StoreSource:
         except Exception as error:  # each store has its own
             raise DataError(f"{self.name}: {_reason(error)}") from None
         if facts.get("size") is None:
-            raise DataError(f"{self.name}: is no file, or the store does not say how large it is")
-        version = [f"{facts['size']} bytes", *(str(facts[key]) for key in _STORE_VERSION if facts.get(key))]
+            raise DataError(f"{self.name}: is not a file, or the store does not report its size")
+        version = [f"{facts['size']} bytes", *(printable(str(facts[key])) for key in _STORE_VERSION if facts.get(key))]
         return int(facts["size"]), ", ".join(version)
 
 
 def find_sources(patterns: list[str], base: Path | None = None) -> list[Source]:
-    """Return what names, glob patterns and addresses mean, each once, in order.
+    """Return the files that names, glob patterns and addresses mean, each once, in order.
 
     Raises
     ------
     DataError
-        All that is not there, cannot be asked for, or needs a package that is not installed.
+        A file does not exist, cannot be fetched, or needs a package that is not installed; names all of them.
     """
     found: dict[str, Source] = {}
     problems: list[str] = []
@@ -229,7 +267,7 @@ def _store_sources(url: str) -> list[StoreSource]:
         raise DataError(f"{shown}: fetching it needs another package: {error}") from None
     except ValueError as error:
         raise DataError(f"{shown}: {error}") from None
-    except Exception as error:  # each store has its own: no credentials, no route, no such bucket
+    except Exception as error:  # each store has errors of its own: no credentials, no route, no such bucket
         raise DataError(f"{shown}: {_reason(error)}; credentials come from the environment") from None
     if not paths:
         raise DataError(f"{shown}: no file matches (data.files)")

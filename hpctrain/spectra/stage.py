@@ -1,14 +1,14 @@
-"""Copies of files on a disk of this node: whole, verified, found again by the next attempt, and shared by jobs.
+"""Copies of files on a disk of this node: whole and verified; the next attempt and other jobs use them again.
 
 ::
 
     <data.stage>/hpctrain-<user id>/<name of the version>/
-        lock            held exclusively by whoever copies, together by whoever reads
-        spectra.h5      the copy; only ever whole
-        record.json     what it is a copy of, written when it was verified
-        part, checks    a copy under way, and a checksum of each block of it that is written
+        lock            the process that copies holds it exclusively, those that read share it
+        spectra.h5      the copy, whole
+        record.json     what it is a copy of; written after it was verified
+        part, checks    an unfinished copy, and a checksum of each block written so far
 
-A copy that was cut off goes on behind the last block whose checksum is right. Nothing here knows of ranks.
+An interrupted copy continues after the last block whose checksum is right. Nothing here knows about ranks.
 """
 
 from __future__ import annotations
@@ -37,15 +37,21 @@ BLOCK_BYTES = 8 * 2**20
 FILES_AT_ONCE = 4
 
 _KEEP_FREE_BYTES = 256 * 2**20
-"""Left for others: a disk that is full to the last byte fails in every program of the node."""
+"""Left free for others: on a completely full disk every program of the node fails."""
 
 _TRIES = 5
-"""Of a read that a network or a store fails; a file system tries by itself."""
+"""How often a read from a network or a store is tried; a file system repeats reads itself."""
 
 _WAIT_S = 60.0
-"""For another process that holds the same copy and does nothing: it hangs, or reads one that was damaged since."""
+"""How long another process may hold the same copy and do nothing: it hangs, or reads a copy damaged since then."""
 
 _CHECK_BYTES = 4
+
+_OWN_NAMES = ("lock", "record.json", "part", "checks")
+"""Of files in the folder of a copy that are not the copy."""
+
+_LONGEST_NAME_BYTES = 200
+"""Of a copy; file systems allow 255 bytes."""
 
 
 @dataclass(frozen=True)
@@ -66,17 +72,17 @@ class Staged:
 
 
 def stage(sources: list[Source], folder: Path, activity: Activity) -> Staged:
-    """Have a verified copy of each file below a folder, copying only what is not there.
+    """Make a verified copy of each file below a folder; copies that are there already are used again.
 
-    The copies stay in use until this process ends; until then no other job removes them to make room.
+    The copies stay in use until this process ends. Until then no other job removes them to make room.
 
     Parameters
     ----------
     sources : list of Source
     folder : Path
-        On a disk of this node; made if need be.
+        On a disk of this node; made if it does not exist.
     activity : Activity
-        Told of every block.
+        Counts every block.
 
     Returns
     -------
@@ -85,11 +91,11 @@ def stage(sources: list[Source], folder: Path, activity: Activity) -> Staged:
     Raises
     ------
     SiteError
-        The disk: no room, no permission, an error, or copies that read back otherwise. Nothing half copied is left.
+        The disk has no room, refuses access, fails, or damages what is written. No unfinished copy is left.
     DataError
-        A source cannot be read, or changed meanwhile. What is copied stays.
+        A source cannot be read, or changed meanwhile. What was copied stays.
     WorkCancelledError
-        As the activity asked; what is copied stays.
+        The activity was cancelled. What was copied stays.
     """
     ours = _private_folder(folder)
     places = [_Place(ours, source) for source in sources]
@@ -117,8 +123,8 @@ class _Place:
     def __init__(self, ours: Path, source: Source) -> None:
         self.source = source
         self.identity = {"source": source.origin, "version": source.version}
-        self.folder = ours / hashlib.sha256("\n".join(self.identity.values()).encode()).hexdigest()[:16]
-        self.file = self.folder / (source.file_name or "file")
+        self.folder = ours / _digest("\n".join(self.identity.values()))
+        self.file = self.folder / _name_of_copy(source.file_name)
         self.record = self.folder / "record.json"
         self.part = self.folder / "part"
         self.checks = self.folder / "checks"
@@ -132,7 +138,7 @@ class _Place:
         return min(BLOCK_BYTES, self.source.num_bytes - number * BLOCK_BYTES)
 
     def is_finished(self) -> bool:
-        """Whether the copy stands there as it was verified."""
+        """Whether the verified copy is there, unchanged."""
         record = read_json(self.record) or {}
         with contextlib.suppress(OSError):
             status = self.file.stat()
@@ -141,7 +147,7 @@ class _Place:
         return False
 
     def missing_bytes(self) -> int:
-        """Return the room that the rest of the copy will take."""
+        """Return how many bytes the rest of the copy needs."""
         if self.is_finished():
             return 0
         with contextlib.suppress(OSError):
@@ -149,7 +155,7 @@ class _Place:
         return self.source.num_bytes
 
     def take(self, activity: Activity) -> bool:
-        """Hold the place; return whether the copy is finished, else it is ours alone to make."""
+        """Lock the place; return whether the copy is finished. If not, only this process may make it."""
         self.folder.mkdir(mode=0o700, exist_ok=True)
         self._lock = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         seen_ns, seen_s = 0, time.monotonic()
@@ -174,7 +180,7 @@ class _Place:
             time.sleep(0.1)
 
     def touch(self) -> None:
-        """Show who waits for this copy that it is being worked on."""
+        """Show those who wait for this copy that this process is working on it."""
         os.utime(self._lock)
 
     def share(self) -> None:
@@ -187,7 +193,7 @@ class _Place:
         return True
 
     def give_up(self, discard: bool) -> None:
-        """Let others have the place, and the room of what is half copied where it will not be finished."""
+        """Unlock the place; remove an unfinished copy if nobody will finish it."""
         if self._lock is None:
             return
         if discard and not self.is_finished():
@@ -198,8 +204,27 @@ class _Place:
         self._lock = None
 
 
+def _digest(text: str) -> str:
+    return hashlib.sha256(os.fsencode(text)).hexdigest()[:16]
+
+
+def _name_of_copy(name: str) -> str:
+    """Return the name of its source, or another one where that cannot be a file beside those of :data:`_OWN_NAMES`.
+
+    Anybody can choose the name of a remote file, such as ``lock``, ``..`` or one with a NUL.
+    """
+    is_usable = (
+        name.isprintable()
+        and "/" not in name
+        and not name.startswith(".")
+        and name not in _OWN_NAMES
+        and 0 < len(os.fsencode(name)) <= _LONGEST_NAME_BYTES
+    )
+    return name if is_usable else f"file-{_digest(name)}"
+
+
 def _private_folder(folder: Path) -> Path:
-    """Return a folder below `folder` that is this user's alone: in /tmp anybody could have made it before."""
+    """Return a folder below `folder` that belongs to this user alone: in /tmp, anybody can make one of that name."""
     ours = folder / f"hpctrain-{os.getuid()}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -213,7 +238,7 @@ def _private_folder(folder: Path) -> Path:
 
 
 def _need_room(ours: Path, missing_bytes: int, needed: set[Path]) -> None:
-    """See that there is room, removing copies that no job uses any more if that gives it."""
+    """Check that there is enough room; if there is not, remove copies that no job uses any more."""
     wanted = missing_bytes + (_KEEP_FREE_BYTES if missing_bytes else 0)
     if wanted > _free_bytes(ours):
         for folder in sorted(ours.iterdir(), key=lambda path: path.stat().st_mtime):
@@ -289,7 +314,7 @@ def _copy(place: _Place, activity: Activity) -> None:
 
 
 def _whole_blocks(place: _Place, descriptor: int, checks: BinaryIO, activity: Activity) -> int:
-    """Return how many blocks of an earlier attempt are as they should be; what follows them is forgotten."""
+    """Return how many blocks of an earlier attempt are right; the checksums of all later ones are dropped."""
     checks.seek(0)
     known = checks.read()
     whole = 0
@@ -338,7 +363,7 @@ def _write_all(descriptor: int, block: memoryview, offset: int) -> None:
 
 
 def _verify(place: _Place, descriptor: int, checks: BinaryIO, activity: Activity) -> None:
-    """Read the copy back, from the disk and not from memory, and copy a block that came back otherwise once more."""
+    """Read the copy back from the disk, not from memory, and copy a block that differs once more."""
     checks.seek(0)
     known = checks.read()
     os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
@@ -354,7 +379,7 @@ def _verify(place: _Place, descriptor: int, checks: BinaryIO, activity: Activity
 
 
 class _Reader:
-    """Blocks of a source, one after the other; a remote one is asked again where it fails."""
+    """Read the blocks of a source one after the other; where a remote one fails, ask again from there."""
 
     def __init__(self, source: Source, offset: int, activity: Activity) -> None:
         self._source, self._offset, self._activity = source, offset, activity
@@ -373,7 +398,9 @@ class _Reader:
                 got = self._stream.readinto(block[filled:])
                 if not got:
                     raise OSError("ends early")
-            except Exception as error:  # each store has its own
+            except DataError:
+                raise
+            except Exception as error:  # each store has errors of its own
                 self.close()
                 tries -= 1
                 if not tries:

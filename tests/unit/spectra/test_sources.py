@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import builtins
 import os
+import shutil
+import socket
+import ssl
+import subprocess
 
 import pytest
 from file_server import FileServer
 
 import hpctrain.spectra.stage as stage_module
-from hpctrain.errors import DataError
+from hpctrain.errors import DataError, SiteError
+from hpctrain.spectra import sources
 from hpctrain.spectra.activity import Activity, WorkCancelledError
-from hpctrain.spectra.sources import find_sources
+from hpctrain.spectra.sources import LocalSource, find_sources
 from hpctrain.spectra.stage import stage
 
 MIB = 2**20
@@ -84,6 +89,105 @@ def test_a_server_that_does_not_answer_is_said(server):
     server.close()
     with pytest.raises(DataError, match=r"cannot be fetched: .*refused"):
         find_sources([f"{server.url}/spectra.h5"])
+
+
+@pytest.mark.parametrize("target", ["ftp://127.0.0.1:{port}/x", "file:///etc/passwd", "gopher://x/y", "s3://b/x"])
+def test_a_redirect_that_leaves_the_web_is_not_followed(server, target):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        other.settimeout(0)
+        target = target.format(port=other.getsockname()[1])
+        server.redirects = {"/spectra.h5": target}
+        with pytest.raises(DataError, match=r"spectra\.h5: .*(which is not followed|is not allowed)"):
+            find_sources([f"{server.url}/spectra.h5"])
+        with pytest.raises(BlockingIOError):  # nobody has called
+            other.accept()
+
+
+def test_a_redirect_to_another_web_address_is_followed_and_one_to_itself_is_an_error(server, tmp_path):
+    server.redirects = {"/spectra.h5": f"{server.url}/elsewhere.h5", "/loop.h5": f"{server.url}/loop.h5"}
+    found = fetched([f"{server.url}/spectra.h5"], tmp_path)
+    assert found.paths[0].read_bytes() == server.content
+    assert found.paths[0].name == "spectra.h5"
+    with pytest.raises(DataError, match=r"loop\.h5: the server answers 302 .*infinite loop"):
+        find_sources([f"{server.url}/loop.h5"])
+
+
+def test_an_encrypted_address_is_verified_and_never_left_for_one_in_the_clear(server, tmp_path, monkeypatch):
+    context = own_certificate(tmp_path)
+    secure = FileServer(server.content, context)
+    try:
+        address = secure.url.replace("127.0.0.1", "localhost")
+        with pytest.raises(DataError, match=r"cannot be fetched: .*certificate verify failed"):
+            find_sources([f"{address}/spectra.h5"])
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "certificate.pem"))
+        sources._client.cache_clear()
+        assert fetched([f"{address}/spectra.h5"], tmp_path / "node").paths[0].read_bytes() == server.content
+        secure.redirects = {"/spectra.h5": f"{server.url}/spectra.h5"}
+        with pytest.raises(DataError, match=r"redirects to http://.*/spectra\.h5, which is not followed"):
+            find_sources([f"{address}/spectra.h5"])
+    finally:
+        sources._client.cache_clear()
+        secure.close()
+
+
+def own_certificate(folder):
+    """Return the TLS context of a server with a certificate that nobody has signed."""
+    if shutil.which("openssl") is None:
+        pytest.skip("makes a certificate with openssl, which is not installed")
+    files = {"-keyout": folder / "key.pem", "-out": folder / "certificate.pem"}
+    command = (
+        "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost"
+    )
+    options = [str(word) for pair in files.items() for word in pair]
+    subprocess.run([*command.split(), *options], check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(files["-out"], files["-keyout"])
+    return context
+
+
+@pytest.mark.parametrize("address", ["http://user:secret@127.0.0.1:1/x.h5", "http://127.0.0.1:1/a b\x7f", "http://:/x"])
+def test_an_address_that_is_none_is_an_error_without_a_traceback(address):
+    with pytest.raises(DataError, match="cannot be fetched") as caught:
+        find_sources([address])
+    assert "secret" not in str(caught.value)
+
+
+ODD = ["record.json", "lock", "checks", "part", ".record.json", "..", ".", "%00", "a%00b", "%2e%2e", "..%2f..%2fx", ""]
+
+
+@pytest.mark.parametrize("name", [*ODD, "%1b[2J", "x" * 300 + ".h5", "%ff%fe", "%E2%80%AEx.h5"])
+def test_no_name_of_a_remote_file_collides_with_our_own_files_or_leaves_the_folder(server, tmp_path, name):
+    for _ in range(2):  # the second time the copy is found again
+        found = fetched([f"{server.url}/{name}"], tmp_path / "node")
+    [path] = found.paths
+    assert found.copied_bytes == 0
+    assert path.read_bytes() == server.content
+    assert path.name.isprintable()
+    assert path.parent.parent == tmp_path / "node" / f"hpctrain-{os.getuid()}"
+    assert path.resolve() == path
+    assert sorted(entry.name for entry in path.parent.iterdir()) == sorted(["lock", path.name, "record.json"])
+    assert [entry.name for entry in tmp_path.iterdir()] == ["node"]
+
+
+def test_local_files_may_have_our_own_names_and_bytes_that_are_no_text_too(tmp_path):
+    names = [b"lock", b"record.json", b"part", b"checks", b"\xff\xfe.h5", b"a\nb.h5"]
+    for name in names:
+        (tmp_path / os.fsdecode(name)).write_bytes(name)
+    found = stage([LocalSource(tmp_path / os.fsdecode(name)) for name in names], tmp_path / "node", Activity())
+    assert [path.read_bytes() for path in found.paths] == names
+
+
+def test_what_a_server_says_about_its_version_is_printable(server):
+    server.version = '"\x1b]0;title\x07"'
+    [source] = find_sources([f"{server.url}/spectra.h5"])
+    assert source.version.isprintable()
+
+
+@pytest.mark.parametrize("claimed", ["10", "1000000000000000000", "-1", "many"])
+def test_a_size_that_is_a_lie_is_noticed(server, tmp_path, claimed):
+    server.claims = claimed
+    with pytest.raises((DataError, SiteError), match=r"no room|reports 10 bytes and sends|does not report the size"):
+        fetched([f"{server.url}/spectra.h5"], tmp_path)
 
 
 def test_an_empty_file_of_a_server_is_a_file(server, tmp_path):
