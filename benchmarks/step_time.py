@@ -64,7 +64,7 @@ def measure(path: str, steps: int, rounds: int) -> dict[str, list[tuple[float, f
     profile = load_profile(directory.profile)
     device = choose_device(world, profile.train.device)
     directory.make_folders()
-    open_group(world, device, directory, profile.monitor.hang_timeout_s)
+    open_group(world, device, directory, profile.monitor.hang_timeout_s, StopRequest())
     stop = StopRequest(deadline_s=time.time() + 1e6, lead_s=180.0)
     heartbeat = Heartbeat(directory, world, 1, profile.monitor.heartbeat_s).start()
     watchdog = Watchdog(profile.monitor.hang_timeout_s, directory.logs / "stacks.txt", lambda: "measuring").start()

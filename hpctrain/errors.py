@@ -9,6 +9,7 @@
     ├── CheckpointError      5   no whole checkpoint, or a run directory that another attempt owns
     ├── DivergedError        6   the loss or a gradient is not finite
     ├── GateError            7   an export lost more than its gates allow, or a device gets other results
+    ├── RanksLostError      76   another rank ended before all ranks had come; the job is requeued
     └── NodeError           77   some nodes of the job are not fit; the batch script tries again without them
 
 Being stopped by the queue is no error: the trainer saves, exits with :data:`EXIT_REQUEUE`, and the batch script
@@ -109,6 +110,12 @@ class GateError(HpctrainError):
     """An exported network lost more of its science, or is slower, than the gates of the profile allow."""
 
     exit_code = 7
+
+
+class RanksLostError(HpctrainError):
+    """Another rank ended before all ranks had come."""
+
+    exit_code = EXIT_RANKS_LOST
 
 
 class NodeError(HpctrainError):

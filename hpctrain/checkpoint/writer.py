@@ -6,7 +6,6 @@ boundary, whatever the optimizer does meanwhile.
 
 from __future__ import annotations
 
-import errno
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -17,11 +16,9 @@ import torch
 from hpctrain.checkpoint.retention import make_room, prune
 from hpctrain.checkpoint.store import refuse_if_replaced, write_checkpoint
 from hpctrain.errors import CheckpointError
+from hpctrain.fulldisk import is_disk_full
 from hpctrain.profile.schema import CheckpointSection
 from hpctrain.rundir import RunDir
-
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
-"""A full disk and an exhausted quota; only then may older checkpoints go to make room."""
 
 Tensors = Mapping[str, Mapping[str, torch.Tensor]]
 
@@ -123,7 +120,7 @@ class CheckpointWriter:
             self._outcome = ("checkpoint", step, fields)
         except OSError as error:  # a full disk costs this checkpoint, never the newest whole one and never the run
             text = f"{type(error).__name__}: {error}"
-            if error.errno in DISK_FULL:
+            if is_disk_full(error):
                 text += "; the disk has no room for another checkpoint beside the newest one"
             self._outcome = ("checkpoint_failed", step, {"error": text})
         except BaseException as error:  # an error of the thread must reach the training loop, whatever it is
@@ -147,7 +144,7 @@ class CheckpointWriter:
             try:
                 return write_checkpoint(self._run, step, tensors, state, self._attempt)
             except OSError as error:
-                if error.errno not in DISK_FULL:
+                if not is_disk_full(error):
                     raise
                 refuse_if_replaced(self._run, self._attempt)
                 if (removed := make_room(self._run, *retention)) is None:

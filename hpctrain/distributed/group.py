@@ -1,7 +1,7 @@
 """The process group: NCCL between GPUs, Gloo between CPUs, none where a rank is alone.
 
-Rank 0 binds a free port and publishes it in the run directory, which all ranks share anyway. A port computed from the
-job id, as most launchers do it, is taken sooner or later by somebody else on a shared node.
+Rank 0 binds a free port and publishes it in the run directory, which all ranks share. On a shared node, a port computed
+from the job id would sooner or later be in use by somebody else.
 """
 
 from __future__ import annotations
@@ -10,20 +10,17 @@ import datetime
 import json
 import os
 import sys
-import time
-from collections.abc import Mapping
 from typing import Any
 
 import torch
 import torch.distributed as dist
 
+from hpctrain.distributed.rendezvous import TIMEOUT_S, Rendezvous, unreachable
+from hpctrain.distributed.stop import StopRequest
 from hpctrain.distributed.watchdog import START_UP_S
 from hpctrain.distributed.world import World, main_address
-from hpctrain.errors import SiteError
-from hpctrain.rundir import RunDir, read_json, write_json
-
-RENDEZVOUS_TIMEOUT_S = 300.0
-"""How long ranks wait for each other at the start: a node with a cold file system imports torch for minutes."""
+from hpctrain.errors import RanksLostError, SiteError
+from hpctrain.rundir import RunDir
 
 _NCCL = {
     # A communicator that fails takes its process down, without waiting for an abort that may hang itself: the batch
@@ -103,11 +100,6 @@ def _one_gpu_per_task() -> bool:
     return "SLURM_GPUS_PER_TASK" in os.environ or "SLURM_TRES_PER_TASK" in os.environ
 
 
-def _token(world: World, environment: Mapping[str, str]) -> str:
-    """Name this start of the job: the ranks of an earlier one must not find this one's port, nor we theirs."""
-    return f"{world.job_id}.{environment.get('SLURM_STEP_ID', '0')}.{world.restart_count}"
-
-
 def collective_timeout_s(hang_timeout_s: float | None) -> float:
     """Return how long a collective may wait before the library itself ends the process [s].
 
@@ -117,8 +109,17 @@ def collective_timeout_s(hang_timeout_s: float | None) -> float:
     return _DAY_S if hang_timeout_s is None else hang_timeout_s + 2 * START_UP_S
 
 
-def open_group(world: World, device: torch.device, run: RunDir, hang_timeout_s: float | None) -> None:
+def open_group(
+    world: World,
+    device: torch.device,
+    run: RunDir,
+    hang_timeout_s: float | None,
+    stop: StopRequest,
+    rendezvous_timeout_s: float = TIMEOUT_S,
+) -> None:
     """Join the process group of the job; does nothing for a rank that is alone.
+
+    While this rank waits for the others, it may also end as :class:`~hpctrain.distributed.rendezvous.Rendezvous` says.
 
     Parameters
     ----------
@@ -129,58 +130,55 @@ def open_group(world: World, device: torch.device, run: RunDir, hang_timeout_s: 
         Where the ranks find each other, and where NCCL writes what it was doing when it failed.
     hang_timeout_s : float or None
         ``monitor.hang_timeout_s`` [s].
+    stop : StopRequest
+        Of this process; it is heard while this rank waits for the others.
+    rendezvous_timeout_s : float
+        How long ranks wait for each other [s].
 
     Raises
     ------
     SiteError
-        The other ranks do not answer in time.
-    RuntimeError
-        One of them was there and has died, as :func:`is_lost_peer` tells: another attempt may well go on.
+        The ranks cannot connect.
+    RanksLostError
+        Another rank ended meanwhile; another attempt may succeed.
     """
     if world.world_size == 1:
         return
-    timeout = datetime.timedelta(seconds=RENDEZVOUS_TIMEOUT_S)
     for name, value in {**_NCCL, "TORCH_FR_DUMP_TEMP_FILE": str(run.logs / "nccl-trace-rank-")}.items():
         os.environ.setdefault(name, value)
     backend = "cuda:nccl,cpu:gloo" if device.type == "cuda" else "gloo"
-    try:
-        store = _open_store(world, run, timeout)
-        dist.init_process_group(
-            backend,
-            store=store,
-            rank=world.rank,
-            world_size=world.world_size,
-            timeout=datetime.timedelta(seconds=collective_timeout_s(hang_timeout_s)),
-        )
+    with Rendezvous(world, run, stop, rendezvous_timeout_s) as meeting:
+        try:
+            dist.init_process_group(
+                backend,
+                store=_open_store(world, meeting),
+                rank=world.rank,
+                world_size=world.world_size,
+                timeout=datetime.timedelta(seconds=collective_timeout_s(hang_timeout_s)),
+            )
+        except (RuntimeError, TimeoutError, OSError) as error:
+            is_closed = any(word in str(error) for word in _CLOSED) and is_lost_peer(error)
+            if (lost := meeting.lost_rank()) is not None or is_closed:
+                raise RanksLostError(f"{lost or 'another rank'} ended before all ranks had come: {error}") from error
+            raise SiteError(unreachable(world, f"no process group: {error}")) from error
         _joined.append(dist.group.WORLD)
-    except (RuntimeError, TimeoutError, OSError) as error:
-        if any(word in str(error) for word in _CLOSED) and is_lost_peer(error):
-            raise
-        raise SiteError(
-            f"rank {world.rank} of {world.world_size}: no process group within {RENDEZVOUS_TIMEOUT_S:.0f} s: {error}\n"
-            "  check that every node reaches rank 0's node, and NCCL_SOCKET_IFNAME / GLOO_SOCKET_IFNAME of the site"
-        ) from error
 
 
-def _open_store(world: World, run: RunDir, timeout: datetime.timedelta) -> dist.Store:
+def _open_store(world: World, meeting: Rendezvous) -> dist.Store:
+    timeout = datetime.timedelta(seconds=_DAY_S)  # the rendezvous has a time limit of its own
     if "MASTER_ADDR" in os.environ and "MASTER_PORT" in os.environ and world.launcher == "torchrun":
         address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
         # torchrun's agent holds the store itself; a plain launcher leaves it to rank 0.
         is_host = world.is_main and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
         store = dist.TCPStore(address, port, is_master=is_host, timeout=timeout)
         return dist.PrefixStore(f"hpctrain/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
-    path = run.attempts / f"rendezvous-{_token(world, os.environ)}.json"
     if world.is_main:
         address = main_address()
         store = dist.TCPStore(address, 0, is_master=True, timeout=timeout, wait_for_workers=False)
-        write_json(path, {"address": address, "port": store.port, "pid": os.getpid()})
+        meeting.publish_address(address, store.port)
         return store
-    deadline = time.monotonic() + timeout.total_seconds()
-    while (found := read_json(path)) is None:
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"rank 0 has not written {path}")
-        time.sleep(0.05)
-    return dist.TCPStore(found["address"], found["port"], is_master=False, timeout=timeout)
+    address, port = meeting.wait_for_address()
+    return dist.TCPStore(address, port, is_master=False, timeout=timeout)
 
 
 def barrier(world: World) -> None:

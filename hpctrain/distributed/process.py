@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,14 @@ def identity() -> dict[str, Any]:
         "pid_namespace": namespace,
         "started_ticks": _started_ticks(os.getpid()),
     }
+
+
+def boot_ticks() -> int | None:
+    """Return the clock ticks since boot, as ``started_ticks`` counts them; None where there is no such clock."""
+    try:
+        return int(time.clock_gettime(time.CLOCK_BOOTTIME) * os.sysconf("SC_CLK_TCK"))
+    except (OSError, AttributeError, ValueError):
+        return None
 
 
 def is_gone(found: dict[str, Any] | None) -> bool | None:

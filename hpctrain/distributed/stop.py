@@ -1,7 +1,7 @@
-"""The agreed stop: a handler sets a flag, the step's reduction carries it to all ranks, and all ranks stop together.
+"""The agreed stop: a handler sets a flag, the step's own reduction carries it to all ranks, and all exit together.
 
-Nothing is saved in a handler and no rank acts alone: the flag of any rank is summed with the loss over all ranks, so
-every rank sees it at the same step boundary, saves, and exits.
+A handler saves nothing, and no rank stops alone. The flags of all ranks are summed with the loss, so every rank sees
+the sum at the same step boundary, saves, and exits.
 """
 
 from __future__ import annotations
@@ -14,20 +14,21 @@ from collections.abc import Callable
 from types import FrameType
 
 SAME_EVENT_S = 2.0
-"""Slurm sends TERM, CONT, TERM at a time limit: signals this close together are one event, not an impatient user."""
+"""Slurm sends TERM, CONT, TERM at a time limit: signals this close together count as one, not as an impatient user."""
 
 EXIT_TERMINATED = 143
+_HANDLED = (signal.SIGUSR2, signal.SIGTERM, signal.SIGINT)
 _INSISTING = (signal.SIGTERM, signal.SIGINT)
 
 
 class StopRequest:
-    """Whether this rank asks to stop, and why.
+    """Why and whether this rank wants to stop.
 
     Parameters
     ----------
     deadline_s : float or None
-        Epoch seconds at which the job is ended, and `lead_s` before which it must save. A save before the time limit
-        does not depend on a signal arriving.
+        Epoch seconds at which the job ends; it saves `lead_s` before that. So a save before the time limit does not
+        depend on a signal arriving.
     lead_s : float
         ``launch.signal_lead_s`` of the profile.
     clock : callable
@@ -44,36 +45,38 @@ class StopRequest:
 
     @classmethod
     def from_environment(cls, lead_s: float) -> StopRequest:
-        """Read the deadline that the batch script found (``HPCTRAIN_DEADLINE``, epoch seconds)."""
+        """Take the deadline that the batch script passes on (``HPCTRAIN_DEADLINE``, epoch seconds)."""
         text = os.environ.get("HPCTRAIN_DEADLINE", "")
         deadline_s = float(text) if text.replace(".", "", 1).isdigit() else None
         return cls(deadline_s, lead_s)
 
     def install(self) -> None:
         """Handle USR2 (Slurm's warning), TERM (pre-emption, scancel) and INT (Ctrl-C) from now on."""
-        for number in (signal.SIGUSR2, signal.SIGTERM, signal.SIGINT):
+        for number in _HANDLED:
             signal.signal(number, self._on_signal)
         reading, writing = os.pipe()
         os.set_blocking(writing, False)
         signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-        threading.Thread(target=self._leave_at_the_second, args=(reading,), name="signals", daemon=True).start()
-        # A launcher may have blocked them until this handler is installed.
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR2, signal.SIGTERM, signal.SIGINT})
+        threading.Thread(target=self._read_signals, args=(reading,), name="signals", daemon=True).start()
+        # A launcher may have blocked them until now.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, set(_HANDLED))
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self.cause is None:
             self.cause = signal.Signals(number).name.removeprefix("SIG")
 
-    def _leave_at_the_second(self, signals: int) -> None:
-        """Read the numbers of signals as they arrive, and exit at once on a second request.
+    def _read_signals(self, signals: int) -> None:
+        """Read the numbers of signals as they arrive: the first sets the flag, and an insisting one ends the process.
 
-        This runs in a thread, because a Python handler runs only when the main thread is in the interpreter, and a main
-        thread that waits in a collective for a hanging rank never is.
+        This needs a thread. A handler runs only when the main thread is back in the interpreter, and a main thread
+        that waits for a rank that hangs, in a collective or at the start, never is.
         """
         first_s: float | None = None
         while number := os.read(signals, 1):
+            if number[0] in _HANDLED:
+                self._on_signal(number[0], None)
             if number[0] not in _INSISTING:
-                continue  # the time limit's TERM, after its warning, is the first one
+                continue  # a TERM at the time limit, after the warning, counts as the first one
             now_s = time.monotonic()
             if first_s is None:
                 first_s = now_s

@@ -1,8 +1,9 @@
-"""``python -m hpctrain.launch.supervisor RUN_DIR``: the ranks of a local run, and another attempt when they ask for it.
+"""``python -m hpctrain.launch.supervisor RUN_DIR``: run the ranks of a local run, attempt after attempt.
 
-What the batch script is under Slurm: starts the ranks, takes the others down when one dies, and decides by the rule of
-:mod:`hpctrain.launch.history`. TERM or INT (``hpctrain cancel``, Ctrl-C) let the ranks save and end the run. A lock
-that lives as long as this process shows ``hpctrain status`` that the run does.
+It does for a local run what the batch script does under Slurm. It starts the ranks, stops all of them when one dies,
+and decides by the rule of :mod:`hpctrain.launch.history` whether another attempt follows. After TERM or INT (``hpctrain
+cancel``, Ctrl-C) the ranks save and the run ends. The supervisor holds a lock as long as it lives; by that lock
+``hpctrain status`` knows that the run is alive.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from pathlib import Path
 from hpctrain.distributed.process import identity
 from hpctrain.errors import EXIT_FINISHED, EXIT_REQUEUE, EXIT_TOO_HOT, CheckpointError, HpctrainError
 from hpctrain.files import is_in_the_way, open_regular, put_aside
+from hpctrain.fulldisk import is_disk_full, tolerate_full_log
 from hpctrain.launch.history import append_history, newest_checkpoint, what_follows
 from hpctrain.launch.ranks import LocalRanks
 from hpctrain.records import SUPERVISOR, Record, well_typed
@@ -29,7 +31,7 @@ from hpctrain.rundir import RunDir, read_json, write_json
 from hpctrain.terminal import printable
 
 _GRACE_S = 90.0
-"""From TERM to KILL for ranks that are saving [s]."""
+"""From TERM to KILL for ranks that are saving [s]. Ranks that wait for each other exit within a second of TERM."""
 _PAUSE_AFTER_CRASH_S = 2.0
 _FLOCK = "hhqqi4x"
 """``struct flock`` on Linux with 64 bits: type, whence, start, length, process."""
@@ -75,10 +77,15 @@ class Supervisor:
         restart = 0
         while True:
             before = newest_checkpoint(self.run)
-            self._record(restart)
+            if restart == 0:
+                self._record(restart)
+            else:
+                with _tolerating_full_disk():
+                    self._record(restart)
             code = self._attempt(restart)
             ended = what_follows(self.run, self.job_id, restart, code, before, terminated=self.terminated, **limits)
-            append_history(self.run, ended)
+            with _tolerating_full_disk():
+                append_history(self.run, ended)
             _say(f"attempt {restart + 1} ended with code {code}, newest checkpoint: {ended.after}; {ended.followed}")
             if ended.followed != "requeued":
                 return code
@@ -219,23 +226,41 @@ def _lock_path(run: RunDir) -> Path:
     return run.attempts / "supervisor.lock"
 
 
+@contextlib.contextmanager
+def _tolerating_full_disk() -> Iterator[None]:
+    """Go on without a record that a full disk does not take."""
+    try:
+        yield
+    except OSError as error:
+        if not is_disk_full(error):
+            raise
+        _say(f"could not be recorded: {error}")
+
+
 def _say(text: str) -> None:
     print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} hpctrain: {text}", flush=True)
 
 
 def main(arguments: list[str]) -> int:
     """Supervise the run directory named on the command line."""
+    tolerate_full_log()
     run = RunDir(arguments[0])
-    run.make_folders()
-    with hold_lock(run) as is_mine:
-        if not is_mine:
-            _say(f"{run.path}: another supervisor is running here")
-            return CheckpointError.exit_code
-        try:
+    try:
+        run.make_folders()
+        with hold_lock(run) as is_mine:
+            if not is_mine:
+                raise CheckpointError(f"{run.path}: another supervisor is running here")
             return Supervisor(run).supervise()
-        except HpctrainError as error:
-            _say(printable(str(error)))
-            return error.exit_code
+    except HpctrainError as error:
+        _say(printable(str(error)))
+        return error.exit_code
+    except OSError as error:
+        if not is_disk_full(error):
+            raise
+        _say(
+            f"{printable(str(error))}; free some room, then start the run again: it resumes from the newest checkpoint"
+        )
+        return CheckpointError.exit_code
 
 
 if __name__ == "__main__":

@@ -347,6 +347,7 @@ _EVENT_TEXTS: dict[str, Callable[[dict[str, Any], dict[str, Any]], str]] = {
     "checkpoint_failed": lambda record, f: (
         f"checkpoint at step {record['step']} FAILED: {f.get('error', f)}{_made_room(f)}"
     ),
+    "made_room": lambda record, f: f"the disk was full: removed {', '.join(f.get('made_room', []))}",
     "checkpoint_rejected": lambda record, f: f"checkpoint {f.get('path')} rejected: {f.get('reason')}",
     "staged": _staged,
     "stage_fell_back": lambda record, f: f"NOT staged on {f.get('node')}, which reads the originals: {f.get('reason')}",

@@ -1,18 +1,18 @@
 """``python -m hpctrain.train RUN_DIR``: one rank of a run; the same under srun, torchrun or alone.
 
-Exit codes: 0 finished, 1 our bug, 2 profile, 3 cluster, 4 data, 5 checkpoint, 6 diverged, 75 saved and to be requeued,
-76 hung or lost the other ranks, 77 some nodes are not fit, 78 too hot (saved), 130 interrupted by hand (saved).
+Exit codes: 0 finished, 1 our bug, 2 profile, 3 cluster, 4 data, 5 checkpoint or full disk, 6 diverged, 75 saved and to
+be requeued, 76 hung or lost the other ranks, 77 unfit nodes, 78 too hot (saved), 130 interrupted by hand (saved).
 """
 
 from __future__ import annotations
 
-# Signals are ours before anything slow is imported: importing torch takes seconds, and a warning in them would kill.
+# Importing torch takes seconds. A warning signal that arrives meanwhile would kill this process, so it is blocked here.
 import os
 import signal
 import sys
 
 _EARLY = {signal.SIGUSR2, signal.SIGTERM}
-signal.pthread_sigmask(signal.SIG_BLOCK, _EARLY)  # they wait until StopRequest.install lets them through
+signal.pthread_sigmask(signal.SIG_BLOCK, _EARLY)  # pending until StopRequest.install unblocks them
 
 
 def main(arguments: list[str]) -> int:
@@ -20,8 +20,11 @@ def main(arguments: list[str]) -> int:
     if len(arguments) != 1 or arguments[0].startswith("-"):
         print(__doc__.strip(), file=sys.stderr)
         return 0 if arguments in (["-h"], ["--help"]) else 2
+    from hpctrain.fulldisk import is_disk_full, tolerate_full_log
+
+    tolerate_full_log()
     from hpctrain.distributed.group import is_lost_peer
-    from hpctrain.errors import EXIT_BUG, EXIT_INTERRUPTED, EXIT_RANKS_LOST, HpctrainError
+    from hpctrain.errors import EXIT_BUG, EXIT_INTERRUPTED, EXIT_RANKS_LOST, CheckpointError, HpctrainError
     from hpctrain.terminal import printable
     from hpctrain.train.attempt import run_attempt
 
@@ -33,6 +36,13 @@ def main(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except Exception as error:
+        if is_disk_full(error):
+            print(
+                f"hpctrain: {error}\n  the disk of the run directory is full: free some room, then start the run "
+                "again; it resumes from the newest checkpoint",
+                file=sys.stderr,
+            )
+            return CheckpointError.exit_code
         if is_lost_peer(error):
             print(f"hpctrain: another rank is gone: {str(error).splitlines()[0]}", file=sys.stderr)
             return EXIT_RANKS_LOST
@@ -43,7 +53,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _end(code: int) -> None:
-    """Leave without the interpreter's tear-down, which torch's Gloo does not always survive."""
+    """Exit without the interpreter's tear-down, in which torch's Gloo sometimes aborts."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)

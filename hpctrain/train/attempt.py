@@ -123,7 +123,7 @@ def run_attempt(path: str | Path, stop: StopRequest | None = None) -> int:
     if profile.train.deterministic:
         be_deterministic(device)
     startup.lap("profile")
-    open_group(world, device, directory, profile.monitor.hang_timeout_s)
+    open_group(world, device, directory, profile.monitor.hang_timeout_s, stop)
     attempt = _begin_attempt(directory, world, profile)
     heartbeat = Heartbeat(directory, world, attempt, profile.monitor.heartbeat_s).start()
     watchdog = Watchdog(

@@ -1,4 +1,4 @@
-"""After the last step, on rank 0 alone: the model, its check, and what it says about the held-out spectra."""
+"""After the last step, on rank 0 alone: write the model, check it, and describe the held-out spectra with it."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ import h5py
 import numpy as np
 import torch
 
+from hpctrain.checkpoint.retention import make_room
 from hpctrain.checkpoint.store import checkpoint_path, refuse_if_replaced, verify
 from hpctrain.checkpoint.tensorfile import read_tensors
 from hpctrain.errors import CheckpointError
+from hpctrain.fulldisk import is_disk_full
 from hpctrain.models.store import WEIGHTS, load_model, save_model
 from hpctrain.rundir import file_digest
 from hpctrain.science.catalogue import survey_columns
@@ -27,13 +29,43 @@ NUM_ANOMALIES = 6
 
 
 def finish(run: Run) -> dict[str, Any]:
-    """Write the finished model and its results, and return what the last event says about them.
+    """Write the finished model and its results, and return the fields of the event ``finished``.
+
+    On a full disk older checkpoints are removed to make room, but never the newest whole one or the best one.
 
     Raises
     ------
     CheckpointError
-        The model that was written does not compute the same as the one in memory.
+        The model or its results cannot be written, or the model that was written does not compute the same as the one
+        in memory.
     """
+    while True:
+        try:
+            return _finish(run)
+        except Exception as error:
+            if is_disk_full(error) and _made_room(run):
+                continue
+            if isinstance(error, OSError) or is_disk_full(error):
+                raise CheckpointError(
+                    f"{run.directory.path}: the finished model and its results could not be written: {error}\n"
+                    f"  the checkpoint of step {run.progress.step} is untouched; free some room, then start the run "
+                    "again: it only has to write them"
+                ) from error
+            raise
+
+
+def _made_room(run: Run) -> bool:
+    """Remove one older checkpoint; return whether there was one that may go."""
+    section = run.profile.checkpoint
+    removed = make_room(
+        run.directory, section.keep_last, section.keep_every_steps, run.progress.best_step, keep_best=True
+    )
+    if removed is not None:
+        run.metrics.event("made_room", run.progress.step, made_room=[removed.name])
+    return removed is not None
+
+
+def _finish(run: Run) -> dict[str, Any]:
     refuse_if_replaced(run.directory, run.attempt)
     weights_step = _use_best(run)
     path = run.directory.model
@@ -58,7 +90,7 @@ def finish(run: Run) -> dict[str, Any]:
 
 
 def _use_best(run: Run) -> int:
-    """Go back to the best checkpoint where training was stopped early; otherwise the last weights are the model.
+    """Load the weights of the best checkpoint if training was stopped early; otherwise keep the last ones.
 
     Returns
     -------
@@ -69,7 +101,7 @@ def _use_best(run: Run) -> int:
     if not run.progress.stopped_early or not run.profile.checkpoint.keep_best or best is None:
         return run.progress.step
     folder = checkpoint_path(run.directory, best)
-    if (reason := verify(folder)) is not None:  # the disk was full at that step, or has lost it since
+    if (reason := verify(folder)) is not None:  # the disk was full at that step, or has lost it since then
         run.metrics.event("checkpoint_rejected", best, path=str(folder), reason=reason)
         print(
             f"hpctrain: the best checkpoint cannot be used ({reason}); the last weights are the model", file=sys.stderr
@@ -84,7 +116,7 @@ def _use_best(run: Run) -> int:
 
 @torch.no_grad()
 def _check(run: Run) -> float:
-    """Read the model back as a user would and compare what it makes of some spectra; return the largest difference."""
+    """Read the model back as a user would, reconstruct some spectra with it, and return the largest difference."""
     rows = run.spectra.validation_rows if len(run.spectra.validation_rows) else run.spectra.train_rows
     rows = rows[: min(len(rows), run.schedule.micro_batch)]
     here = reconstructions(run, rows)["reconstruction"]
@@ -100,13 +132,13 @@ def _check(run: Run) -> float:
     if not difference <= 1e-4:  # NaN is not either
         raise CheckpointError(
             f"{run.directory.model}: the model read back differs from the trained one by {difference:.3g} of its "
-            "largest value; the file system may have lost data. Start the run again: it repeats only this check"
+            "largest value; the file system may have lost data. Start the run again: it only repeats this check"
         )
     return difference
 
 
 def _describe_held_out(run: Run) -> None:
-    """Encode the held-out spectra and keep the most anomalous ones with their reconstructions."""
+    """Encode the held-out spectra, and save the reconstructions of the most anomalous ones."""
     path = run.directory.results / "latents.h5"
     run.directory.results.mkdir(exist_ok=True)
     model, card = load_model(run.directory.model, run.device)

@@ -18,9 +18,11 @@ from dataclasses import asdict, dataclass, field
 import torch
 import torch.distributed as dist
 
+from hpctrain.checkpoint.store import list_checkpoints
 from hpctrain.distributed.group import gather_json
 from hpctrain.distributed.world import World, node_name
 from hpctrain.errors import NodeError, SiteError
+from hpctrain.fulldisk import is_disk_full
 from hpctrain.profile.files import matching_files
 from hpctrain.rundir import RunDir
 
@@ -165,7 +167,11 @@ def _look_at_run_directory(run: RunDir, report: RankReport) -> None:
             stream.flush()
             os.fsync(stream.fileno())
     except OSError as error:
-        report.problems.append(f"cannot write to {run.path}: {error.strerror}; is the file system mounted, or full?")
+        # A run that has checkpoints makes room by removing older ones.
+        if not (is_disk_full(error) and list_checkpoints(run)):
+            report.problems.append(
+                f"cannot write to {run.path}: {error.strerror}; is the file system mounted, or full?"
+            )
     with contextlib.suppress(OSError):
         probe.unlink()
 

@@ -183,6 +183,29 @@ def test_gpus_that_the_user_chose_reach_the_ranks(tmp_path, supervise, monkeypat
         assert sorted(path.read_text() for path in run.logs.glob("*rank*")) == [f"{expected} 0\n", f"{expected} 1\n"]
 
 
+FILLS_THE_DISK = """
+import sys
+try:
+    with open(sys.argv[1] + "/other-job", "ab", buffering=0) as stream:
+        while True:
+            stream.write(b"x" * 512)
+except OSError:
+    sys.exit(4)
+"""
+
+
+def test_a_disk_that_is_full_hides_no_exit_code_behind_a_traceback_and_a_start_on_it_exits_with_5(make_disk):
+    run = make_run(make_disk(256), trainer=[sys.executable, "-c", FILLS_THE_DISK], world_size=1)
+    command = [sys.executable, "-m", "hpctrain.launch.supervisor", str(run.path)]
+    with open("/dev/full", "w") as full:
+        assert subprocess.run(command, stdout=full, stderr=full, cwd=ROOT, timeout=300).returncode == 4
+    assert read_history(run) == []  # it could not be recorded
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=300)
+    assert done.returncode == 5, done
+    assert "No space left on device" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+
+
 def test_start_returns_at_once_and_the_run_outlives_the_command(tmp_path):
     run = make_run(tmp_path, world_size=1)
     imports = "from hpctrain.launch.local import start_local; from hpctrain.rundir import RunDir"

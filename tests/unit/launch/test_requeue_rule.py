@@ -82,6 +82,21 @@ CASES = {
     "a node is lost, which srun calls success": Case(
         "requeued", code=0, says="srun: error: Node failure on n1", exits_with=76
     ),
+    "a rank was killed before all ranks had come, and the others were told to stop": Case(
+        "requeued", code=137, says="srun: error: n2: task 1: Killed\nsrun: error: n1: task 0: Exited with exit code 75"
+    ),
+    "a rank ended before all ranks had come, and the others noticed": Case(
+        "requeued",
+        code=76,
+        says="srun: error: n2: task 1: Terminated\nsrun: error: n1: task 0: Exited with exit code 76",
+    ),
+    "ranks that never come, attempt after attempt": Case(
+        "no-progress",
+        code=76,
+        says="srun: error: n1: task 0: Exited with exit code 76",
+        restart=2,
+        earlier=(STUCK, STUCK),
+    ),
     "requeue is off": Case("requeue-is-off", requeue=False),
     "the last attempt allowed": Case("too-many-attempts", restart=9),
     "the last but one": Case("requeued", restart=8, acts=ADVANCE),

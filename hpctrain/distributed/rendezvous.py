@@ -1,0 +1,174 @@
+"""The ranks of a job find each other; a rank that is lost meanwhile, or a wish to stop, is noticed within a second.
+
+::
+
+    <run>/attempts/rendezvous-<job>.<step>.<restart>/
+        <node>/rank-0001.json   who has come: process and host; each rank looks at its own node only
+        address.json            where rank 0 listens, if no launcher has chosen that
+
+Torch waits for the other ranks in C++, where no signal handler of Python runs. So a thread watches meanwhile, and ends
+this process where waiting is of no use any more. Nothing has begun by then, so nothing is lost.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any
+
+from hpctrain.distributed.process import boot_ticks, identity, is_gone
+from hpctrain.distributed.stop import StopRequest
+from hpctrain.distributed.world import World, node_name
+from hpctrain.errors import EXIT_INTERRUPTED, EXIT_RANKS_LOST, EXIT_REQUEUE, CheckpointError, SiteError
+from hpctrain.rundir import RunDir, read_json, write_json
+
+TIMEOUT_S = 300.0
+"""Ranks do not all come at once: a node with a cold file system imports torch for minutes."""
+
+_LOOK_EVERY_S = 0.25
+_NAMED = 8
+"""At most so many missing ranks are named."""
+
+
+class Rendezvous:
+    """The time in which the ranks of a job find each other, as a context manager.
+
+    While it lasts, a thread ends this process
+
+    - with code 75 (130 after Ctrl-C) if it is asked to stop;
+    - with code 76 if another rank of this host has come and ended, or if ranks have not come after `timeout_s`;
+    - with code 3 if all ranks have come, but do not reach each other within `timeout_s`.
+
+    Parameters
+    ----------
+    world : World
+    run : RunDir
+        The ranks register in its folder ``attempts``.
+    stop : StopRequest
+        Of this process.
+    timeout_s : float
+        How long ranks wait for each other [s].
+
+    Raises
+    ------
+    CheckpointError
+        The run directory cannot be written.
+    """
+
+    def __init__(self, world: World, run: RunDir, stop: StopRequest, timeout_s: float) -> None:
+        self._world, self._stop, self._timeout_s = world, stop, timeout_s
+        self._folder = run.attempts / f"rendezvous-{_token(world, os.environ)}"
+        self._here = self._folder / node_name()
+        self._mine = self._here / f"rank-{world.rank:04d}.json"
+        self._found: dict[str, dict[str, Any]] = {}
+        self._lock = threading.Lock()
+        self._ended = threading.Event()
+        self._began_ticks = identity()["started_ticks"]
+
+    def __enter__(self) -> Rendezvous:
+        record = {"rank": self._world.rank, "host": node_name(), "process": identity(), "written_ticks": boot_ticks()}
+        try:
+            self._here.mkdir(parents=True, exist_ok=True)
+            write_json(self._mine, record, durable=False)
+        except OSError as error:
+            raise CheckpointError(
+                f"{self._folder}: cannot be written: {error.strerror}; full, or read-only?"
+            ) from error
+        self._deadline_s = time.monotonic() + self._timeout_s
+        threading.Thread(target=self._watch, name="rendezvous", daemon=True).start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._lock:
+            self._ended.set()
+        with contextlib.suppress(OSError):
+            if kind is None and self._world.is_main:
+                shutil.rmtree(self._folder)
+            else:
+                self._mine.unlink()
+
+    def publish_address(self, address: str, port: int) -> None:
+        """Tell the other ranks where rank 0 listens."""
+        write_json(self._folder / "address.json", {"address": address, "port": port, "process": identity()})
+
+    def wait_for_address(self) -> tuple[str, int]:
+        """Return where rank 0 listens, as soon as it says so."""
+        while not isinstance(found := read_json(self._folder / "address.json"), dict):
+            time.sleep(0.05)
+        return found["address"], found["port"]
+
+    def lost_rank(self) -> str | None:
+        """Name a rank that has come and whose process has ended; None if none is known."""
+        # A rank that has joined takes its record away, but it is not forgotten here.
+        for path in self._here.glob("rank-*.json"):
+            if path.name not in self._found:
+                record = read_json(path)
+                if isinstance(record, dict) and not self._is_stale(record):
+                    self._found[path.name] = record
+        for record in self._found.values():
+            if is_gone(record.get("process")):
+                return f"rank {record.get('rank')} on {record.get('host')} (process {record['process']['pid']})"
+        return None
+
+    def _is_stale(self, record: dict[str, Any]) -> bool:
+        """Whether a rank of an earlier start left this record, and its process has ended since."""
+        written, began = record.get("written_ticks"), self._began_ticks
+        is_older = isinstance(written, int) and began is not None and written < began
+        return is_older and is_gone(record.get("process")) is True
+
+    def _watch(self) -> None:
+        while True:
+            verdict = self._verdict()
+            if verdict is not None:
+                with self._lock:
+                    if not self._ended.is_set():
+                        _leave(*verdict)
+            if self._ended.wait(_LOOK_EVERY_S):
+                return
+
+    def _verdict(self) -> tuple[int, str] | None:
+        """Return the exit code and the reason, once waiting is of no use."""
+        if self._stop.cause is not None:
+            code = EXIT_INTERRUPTED if self._stop.cause == "INT" else EXIT_REQUEUE
+            return code, f"stopped by {self._stop.cause} before all ranks had come; nothing had begun"
+        if (lost := self.lost_rank()) is not None:
+            return EXIT_RANKS_LOST, f"{lost} ended before all ranks had come"
+        if time.monotonic() > self._deadline_s:
+            if missing := self._missing():
+                return EXIT_RANKS_LOST, f"{missing} did not come within {self._timeout_s:.0f} s"
+            return SiteError.exit_code, unreachable(self._world, f"no process group within {self._timeout_s:.0f} s")
+        return None
+
+    def _missing(self) -> str:
+        have_come = {path.name for path in self._folder.glob("*/rank-*.json")} | set(self._found)
+        missing = [rank for rank in range(self._world.world_size) if f"rank-{rank:04d}.json" not in have_come]
+        names = ", ".join(map(str, missing[:_NAMED])) + (" ..." if len(missing) > _NAMED else "")
+        return f"{len(missing)} of {self._world.world_size} ranks ({names})" if missing else ""
+
+
+def unreachable(world: World, reason: str) -> str:
+    """Return the message for ranks that have all come and cannot connect."""
+    return (
+        f"rank {world.rank} of {world.world_size}: {reason}\n"
+        "  check that every node reaches rank 0's node, and NCCL_SOCKET_IFNAME / GLOO_SOCKET_IFNAME of the site"
+    )
+
+
+def _token(world: World, environment: Mapping[str, str]) -> str:
+    """Name this start of the job: ranks of different starts must not find each other."""
+    step = environment.get("SLURM_STEP_ID") or environment.get("MASTER_PORT", "0")
+    restart = environment.get("TORCHELASTIC_RESTART_COUNT", world.restart_count)
+    return f"{world.job_id or 'none'}.{step}.{restart}"
+
+
+def _leave(code: int, reason: str) -> None:
+    print(f"hpctrain: {reason}", file=sys.stderr, flush=True)
+    os._exit(code)
