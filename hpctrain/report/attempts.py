@@ -150,7 +150,7 @@ def _note_step(attempt: Attempt, record: dict[str, Any]) -> None:
         attempt.checkpoints.append(record)
         return
     attempt.world_size = int(record.get("world_size") or attempt.world_size)
-    attempt.device = str(record.get("device_name") or record.get("device") or "")
+    attempt.device = str(record.get("device") or "")
     attempt.hosts = _host_text(record.get("hosts")) or attempt.hosts
     attempt.job_id = str(record.get("job_id") or attempt.job_id)
     attempt.first_step = int(record.get("start_step") or record["step"])
