@@ -26,7 +26,7 @@ NUM_REFERENCE = 16
 
 LEAST_TOLERANCE = 0.01
 """Tolerance of a graph that deviates by nothing on the machine of the export. A GPU multiplies float32 in TF32, with
-10 bits, unless it is told not to; latent vectors then differ by some thousandths of their spread."""
+10 bits, unless this is switched off; latent vectors then differ by some thousandths of their spread."""
 
 _MARGIN = 2.0
 """Times the largest deviation that was measured at export."""
