@@ -44,7 +44,7 @@ trainer=("$python" -u -m hpctrain.train)
 # ---- one attempt, and what follows it: the same text in every job script (hpctrain/launch/attempt.sh) ----------------
 # Set above:  run_dir   trainer=(command of every rank)   requeue=yes|no   max_attempts   max_attempts_without_progress
 
-# scancel, an admin's requeue and the time limit send TERM to this shell. It then keeps its hands off: Slurm or a person
+# scancel, an admin's requeue and the time limit send TERM to this shell. It then requeues nothing: Slurm or a person
 # has decided already. The trap is one assignment, because a TERM that hits all processes of the job kills a bash that
 # is running a command inside a trap.
 terminated=no
@@ -70,9 +70,9 @@ if [[ $ends == [0-9]*T* ]]; then
 fi
 kill_wait_s=$(scontrol show config 2>/dev/null | sed -n 's/^KillWait *= \([0-9]*\) .*/\1/p') # from TERM to KILL
 
-# What Slurm has decided, which a TERM does not say. A job at its time limit, which may have been changed since the
-# start, has the reason TimeLimit; if the controller does not answer, the clock knows. A job that was requeued has one
-# more restart; if that was for its node being lost, another start of it owns the run by now.
+# A TERM does not say why it was sent; Slurm does. A job at its time limit, which may have changed since the start, has
+# the reason TimeLimit; if the controller does not answer, the clock decides. A job that was requeued has one more
+# restart; if its node was lost, another start of it owns the run by now.
 restarts=$restart
 ask_slurm() {
     slurm_says=$(timeout 5 scontrol show job "$job" -o 2>/dev/null)
@@ -92,8 +92,9 @@ first_node=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 MASTER_ADDR=$(sinfo -h -n "$first_node" -o %o | head -n 1)
 export MASTER_ADDR=${MASTER_ADDR:-$first_node}
 
-# srun forgets --cpus-per-task unless told again, lets the other ranks wait for a dead one unless told not to, and must
-# not bind GPUs to tasks: a rank picks its device by its local rank, and NCCL needs to see its peers.
+# srun needs --cpus-per-task once more. Without --kill-on-bad-exit the other ranks would wait for a dead one; with it
+# they get TERM, which they also hear while they wait for each other at the start. GPUs must not be bound to tasks: a
+# rank picks its device by its local rank, and NCCL needs to see its peers.
 before=$(newest_checkpoint)
 srun_log=$run_dir/logs/job-$job.$restart-srun.log
 echo "hpctrain: job $job, restart $restart, $SLURM_NTASKS ranks on $SLURM_JOB_NODELIST, newest checkpoint: $before"
@@ -141,7 +142,7 @@ attempts_without_progress() {
     if [ "$before" = "$after" ]; then echo $((count + 1)); else echo 0; fi
 }
 
-# Slurm leaves a job at its time limit, so the warning having come too late to save is no reason to end.
+# Slurm does not requeue a job at its time limit, so this script does, even if the warning came too late to save.
 if at_time_limit; then terminated=no; fi
 if [ "$restarts" -gt "$restart" ]; then terminated=yes; fi
 
@@ -152,7 +153,7 @@ if [ "$terminated" = no ] && [ -n "$killed_on" ]; then
     printf '%s\t%s\t%s\tkilled\n' "$(date +%s)" "$killed_on" "$job" >>"$strikes"
 fi
 
-# Nodes to stay away from: two strikes, or one pre-flight, within a day; four at most, so that the job can start at all.
+# Nodes to avoid: two strikes, or one pre-flight, within a day; four at most, so that the job can start at all.
 nodes_to_avoid() {
     tail -n 100 "$strikes" 2>/dev/null | awk -F '\t' -v since=$(($(date +%s) - 86400)) '
         $1 > since { strikes[$2] += $4 == "preflight" ? 2 : 1; last[$2] = NR }
@@ -199,5 +200,5 @@ if [ "$followed" = requeued ]; then
         sleep "$pause_s"
     done
 fi
-wait # ranks that hang are killed soon
+wait # Slurm kills ranks that hang soon
 exit "$code"
