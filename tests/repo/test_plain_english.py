@@ -51,7 +51,7 @@ CODE = sorted(path for folder in ("hpctrain", "benchmarks") for path in REPOSITO
 
 
 def prose_of(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield the lines of a document, and of code the comments and string literals, docstrings and f-strings included."""
+    """Yield the lines of a document; of code, those of comments and string literals, docstrings included."""
     text = path.read_text(encoding="utf-8", errors="replace")
     if path.suffix != ".py":
         yield from enumerate(text.splitlines(), start=1)
@@ -62,8 +62,8 @@ def prose_of(path: Path) -> Iterator[tuple[int, str]]:
             yield from enumerate(token.string.splitlines(), start=token.start[0])
 
 
-def riddles_in(path: Path) -> list[str]:
-    name = path.relative_to(REPOSITORY)
+def riddles_in(path: Path, root: Path = REPOSITORY) -> list[str]:
+    name = path.relative_to(root)
     return [
         f"{name}:{number}: {found[0]!r} in: {line.strip()[:100]}"
         for number, line in prose_of(path)
@@ -82,7 +82,6 @@ def test_docstrings_comments_and_messages_are_in_plain_english():
 @pytest.mark.parametrize(
     "line", ["# Rank 0 tells for all ranks", '"""Not every layer bears it."""', 'print(f"passed over {count} files")']
 )
-def test_a_riddle_in_a_comment_a_docstring_or_a_message_is_found(line, tmp_path, monkeypatch):
-    monkeypatch.setitem(globals(), "REPOSITORY", tmp_path)
+def test_a_riddle_in_a_comment_a_docstring_or_a_message_is_found(line, tmp_path):
     (tmp_path / "module.py").write_text(f"count = 1\n{line}\n")
-    assert riddles_in(tmp_path / "module.py")[0].startswith("module.py:2: ")
+    assert riddles_in(tmp_path / "module.py", tmp_path)[0].startswith("module.py:2: ")
