@@ -13,6 +13,7 @@ import numpy as np
 from hpctrain.monitor.memory import used_memory_gib
 from hpctrain.spectra.device import on_device
 from hpctrain.spectra.loader import read_ahead
+from hpctrain.spectra.plausible import choose_sample
 from hpctrain.train.badpixels import BadPixelTally, bad_fields, raise_bad_pixels
 from hpctrain.train.diverged import raise_diverged
 from hpctrain.train.empty import raise_empty_batch, why_without_weight
@@ -270,7 +271,7 @@ class Boundary:
         run = self._run
         if run.metrics is not None:
             rows = run.spectra.validation_rows
-            reasons = why_without_weight(run, rows[: run.schedule.micro_batch])
+            reasons = why_without_weight(run, choose_sample(rows))
             run.metrics.event("evaluation_empty", run.progress.step, num_spectra=len(rows), reasons=reasons)
 
     def _figures(self) -> None:
