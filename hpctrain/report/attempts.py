@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hpctrain.files import read_lines
 from hpctrain.metrics.read import History
 from hpctrain.states import SILENT_BEATS
 
@@ -26,6 +28,7 @@ class Ending:
     followed: str
 
 
+_WHOLE_NUMBER = re.compile(r"\d{1,11}")
 _ENDINGS = ("finished", "stopped", "failed", "diverged")
 
 
@@ -74,11 +77,11 @@ class Attempt:
 
 
 def read_endings(path: Path) -> Iterator[Ending]:
-    """Yield the lines of ``attempts/ended.tsv``; one torn by a crash is skipped."""
-    with contextlib.suppress(FileNotFoundError), open(path, encoding="utf-8", errors="replace") as stream:
-        for line in stream:
-            fields = line.rstrip("\n").split("\t")
-            with contextlib.suppress(ValueError, IndexError):
+    """Yield the lines of ``attempts/ended.tsv``; a torn or damaged one is skipped."""
+    with contextlib.suppress(OSError):
+        for line in read_lines(path):
+            fields = line.decode("utf-8", "replace").rstrip("\n").split("\t")
+            if len(fields) == 7 and all(_WHOLE_NUMBER.fullmatch(fields[column]) for column in (0, 2, 3)):
                 yield Ending(float(fields[0]), fields[1], int(fields[2]), int(fields[3]), fields[6])
 
 
@@ -107,7 +110,7 @@ def list_attempts(
     records: dict[int, list[dict[str, Any]]] = {}
     for record in [*history.records, *history.superseded]:
         records.setdefault(record.get("attempt") or 1, []).append(record)
-    numbered = {int(lease.get("attempt") or index): lease for index, lease in enumerate(leases, 1)}
+    numbered = {lease["attempt"]: lease for lease in leases}
     attempts = []
     for number in sorted(records.keys() | numbered.keys()):
         beats = [beat for beat in heartbeats if beat.get("attempt") == number]
