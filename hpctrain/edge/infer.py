@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -19,9 +18,9 @@ from hpctrain.edge.bundle import Bundle
 from hpctrain.edge.runtime import OnnxNetwork
 from hpctrain.edge.spectra_files import POSITION, SURVEY_COLUMNS, RawSpectra, SpectraFiles
 from hpctrain.errors import DataError
+from hpctrain.files import NewFile
 from hpctrain.ingest.block import COLUMNS as BLOCK_COLUMNS
 from hpctrain.ingest.identifiers import sdss_ids
-from hpctrain.rundir import fsync_directory
 from hpctrain.science.catalogue import COLUMNS, ENCODED, FORMAT, FORMAT_VERSION, STATUS
 
 SCORE = ("float32", "", "Isolation Forest of the bundle on LATENT_VEC; negative: more isolated than training spectra")
@@ -184,9 +183,9 @@ class CatalogueWriter:
         self._name_type = np.dtype(f"S{longest}")
         self._named_by_position: list[tuple[int, int]] = []
         self._num_rows = 0
-        self._temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         try:
-            self._file = h5py.File(self._temporary, "w")
+            self._new = NewFile(path)
+            self._file = h5py.File(self._new.name_for_libraries, "w")
         except OSError as error:
             raise DataError(f"{path}: cannot be written ({error})") from error
         self._file.attrs.update(
@@ -252,15 +251,12 @@ class CatalogueWriter:
                 dataset.resize(self._num_rows, axis=0)
             self._name_objects()
             self._file.close()
-            with open(self._temporary, "rb+") as stream:
-                os.fsync(stream.fileno())
-            os.replace(self._temporary, self._path)
+            self._new.publish()
         except OSError as error:
             raise DataError(f"{self._path}: cannot be written ({error})") from error
-        fsync_directory(self._path.absolute().parent)
 
     def discard(self) -> None:
         """Remove the unfinished file; does nothing after :meth:`finish`."""
         if self._file:
             self._file.close()
-        self._temporary.unlink(missing_ok=True)
+        self._new.discard()

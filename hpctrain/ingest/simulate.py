@@ -8,8 +8,6 @@ not grow with the file.
 
 from __future__ import annotations
 
-import contextlib
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hpctrain.errors import DataError
+from hpctrain.files import NewFile
 from hpctrain.ingest.block import FLUX_UNIT, IVAR_UNIT
 from hpctrain.ingest.grid import desi_grid
 from hpctrain.ingest.simulated.absorbers import add_forest, add_metal_lines
@@ -28,7 +27,6 @@ from hpctrain.ingest.simulated.observe import Spectrograph
 from hpctrain.ingest.simulated.quasars import quasar_redshifts, quasar_spectra
 from hpctrain.ingest.simulated.rest_frame import GRID_PIXELS, LN_FIRST, STEP
 from hpctrain.ingest.writer import FORMAT, FORMAT_VERSION, require_free
-from hpctrain.rundir import fsync_directory
 from hpctrain.spectra.fingerprint import ColumnHash, settle_time, write_hashes
 from hpctrain.spectra.hashing import key_of, mix64
 from hpctrain.spectra.sink import new_hdf5_file
@@ -237,33 +235,28 @@ def simulate(
         The file exists, or cannot be written.
     """
     require_free(path, overwrite)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     simulator = Simulator(section)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with new_hdf5_file(temporary) as (file, sink):
-            _lay_out(file, simulator)
-            hashes = {name: ColumnHash() for name in ("flux", "ivar")}
-            for start in range(0, section.num_spectra, BLOCK_ROWS):
-                stop = min(start + BLOCK_ROWS, section.num_spectra)
-                block = simulator.rows(np.arange(start, stop))
-                for name, values in {"flux": block.flux, "ivar": block.ivar, **block.columns}.items():
-                    file[name][start:stop] = values
-                    if name in hashes:
-                        hashes[name].update(values)
-                sink.check()
-                if on_rows is not None:
-                    on_rows(stop - start)
-            write_hashes(file, {name: column.hexdigest() for name, column in hashes.items()})
-        settle_time(temporary)
-        require_free(path, overwrite)
-        os.replace(temporary, path)
-        fsync_directory(path.parent)
+        with NewFile(path) as new:
+            with new_hdf5_file(Path(new.name_for_libraries)) as (file, sink):
+                _lay_out(file, simulator)
+                hashes = {name: ColumnHash() for name in ("flux", "ivar")}
+                for start in range(0, section.num_spectra, BLOCK_ROWS):
+                    stop = min(start + BLOCK_ROWS, section.num_spectra)
+                    block = simulator.rows(np.arange(start, stop))
+                    for name, values in {"flux": block.flux, "ivar": block.ivar, **block.columns}.items():
+                        file[name][start:stop] = values
+                        if name in hashes:
+                            hashes[name].update(values)
+                    sink.check()
+                    if on_rows is not None:
+                        on_rows(stop - start)
+                write_hashes(file, {name: column.hexdigest() for name, column in hashes.items()})
+            settle_time(Path(new.name_for_libraries))
+            require_free(path, overwrite)
     except OSError as error:
         raise DataError(f"{path}: cannot be written: {error.strerror or error}; nothing was left there") from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
 
 
 def _lay_out(file: h5py.File, simulator: Simulator) -> None:

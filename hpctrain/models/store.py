@@ -18,15 +18,16 @@ from typing import TYPE_CHECKING, Any
 import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import nn
 
 from hpctrain.errors import CheckpointError
+from hpctrain.files import NewFile, clear_leftovers
 from hpctrain.models import build_model
 from hpctrain.models.facts import DataFacts
 from hpctrain.models.grid import RestGrid
 from hpctrain.profile.schema import ModelSection
-from hpctrain.rundir import RunDir, fsync_directory, write_json
+from hpctrain.rundir import RunDir, write_json
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -59,19 +60,12 @@ def save_model(
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / f".{WEIGHTS}.{os.getpid()}.tmp"
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    try:
+    clear_leftovers(folder / WEIGHTS)
+    with NewFile(folder / WEIGHTS, replace_folders=True) as new:
         # One entry only: the library writes several in random order, and equal models must be equal files.
-        save_file(weights, temporary, metadata={"format": f"{FORMAT} {FORMAT_VERSION}"})
-        # The library creates files that only their owner can read; here, permissions follow those of the folder.
-        temporary.chmod(folder.stat().st_mode & 0o666)
-        with open(temporary, "rb+") as stream:
-            os.fsync(stream.fileno())
-        os.replace(temporary, folder / WEIGHTS)
-    finally:
-        temporary.unlink(missing_ok=True)
-    fsync_directory(folder)
+        new.stream.write(save(weights, metadata={"format": f"{FORMAT} {FORMAT_VERSION}"}))
+        os.fchmod(new.stream.fileno(), folder.stat().st_mode & 0o666)  # permissions follow those of the folder
     write_card(folder, section, facts, extra)
 
 

@@ -6,7 +6,6 @@ N spectra, L pixels, S latents. Spectra are streamed: only latents and a few num
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -19,8 +18,8 @@ import torch
 
 from hpctrain import __version__
 from hpctrain.errors import DataError
+from hpctrain.files import NewFile
 from hpctrain.profile.schema import NormaliseSection
-from hpctrain.rundir import fsync_directory
 from hpctrain.science.anomaly import isolation_scores
 from hpctrain.science.catalogue import COLUMNS, ENCODED, FORMAT, FORMAT_VERSION, NO_DATA, OUTSIDE, REJECTED, STATUS
 from hpctrain.science.chi2 import reduced_chi2
@@ -242,10 +241,9 @@ def _write(
     attributes: Mapping[str, Any],
     others: Iterator[tuple[str, np.ndarray, dict]],
 ) -> list[str]:
-    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
     copied = []
     try:
-        with h5py.File(temporary, "w") as file:
+        with NewFile(out) as new, h5py.File(new.name_for_libraries, "w") as file:
             file.attrs.update(attributes)
             for name, (dtype, unit, meaning) in COLUMNS.items():
                 dataset = file.create_dataset(name, data=table[name].astype(dtype, copy=False))
@@ -254,14 +252,8 @@ def _write(
                 dtype = h5py.string_dtype() if values.dtype.kind == "O" else None
                 file.create_dataset(name, data=values, dtype=dtype).attrs.update(column_attributes)
                 copied.append(name)
-        with open(temporary, "rb+") as stream:
-            os.fsync(stream.fileno())
-        os.replace(temporary, out)
     except OSError as error:
         raise DataError(f"{out}: cannot be written ({error})") from error
-    finally:
-        temporary.unlink(missing_ok=True)
-    fsync_directory(out.parent)
     return copied
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from hpctrain.distributed.reduce import sum_over_ranks
+from hpctrain.files import NewFile
 from hpctrain.rundir import RunDir
 from hpctrain.spectra.loader import read_ahead
 from hpctrain.spectra.transform import normalise
@@ -140,6 +141,5 @@ def reconstructions(run: Run, rows: np.ndarray) -> dict[str, np.ndarray]:
 def write_arrays(run: RunDir, name: str, arrays: dict[str, np.ndarray]) -> None:
     """Write ``results/<name>.npz`` whole or not at all."""
     run.results.mkdir(exist_ok=True)
-    temporary = run.results / f".{name}.tmp.npz"
-    np.savez_compressed(temporary, **arrays)
-    temporary.replace(run.results / f"{name}.npz")
+    with NewFile(run.results / f"{name}.npz", durable=False, replace_folders=True) as new:
+        np.savez_compressed(new.stream, **arrays)
