@@ -207,7 +207,9 @@ def _run(profile: Profile) -> Measurement:
     }
     try:
         code, output, errors = _wait_for_estimate(environment, profile.model_dump_json(exclude_unset=True))
-    except (OSError, subprocess.TimeoutExpired) as error:
+    except subprocess.TimeoutExpired:
+        raise HpctrainError(f"the memory estimate took more than {_TIMEOUT_S:.0f} s; is this machine busy?") from None
+    except OSError as error:
         raise HpctrainError(f"the memory estimate did not run: {error}") from error
     if code != 0:
         last = (errors.strip().splitlines() or [f"exit code {code}"])[-1]
