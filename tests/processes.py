@@ -18,8 +18,10 @@ PATIENCE_S = 600.0
 """How long a test waits for what must happen, on a machine that may be very busy; a test that passes waits less."""
 
 
-def wait_until(condition: Callable[[], object], what: str = "", patience_s: float = PATIENCE_S) -> None:
-    """Wait until ``condition()`` is true.
+def wait_until(
+    condition: Callable[[], object], what: object = "", patience_s: float = PATIENCE_S, pause_s: float = 0.02
+) -> None:
+    """Wait until ``condition()`` is true; ask every `pause_s` seconds.
 
     Raises
     ------
@@ -29,7 +31,7 @@ def wait_until(condition: Callable[[], object], what: str = "", patience_s: floa
     deadline = time.monotonic() + patience_s
     while not condition():
         assert time.monotonic() < deadline, f"not within {patience_s:.0f} s: {what or condition}"
-        time.sleep(0.02)
+        time.sleep(pause_s)
 
 
 def children() -> set[int]:

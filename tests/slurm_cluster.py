@@ -8,9 +8,10 @@ import re
 import shutil
 import subprocess
 import tempfile
-import time
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+
+from processes import wait_until
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -69,7 +70,7 @@ class SlurmCluster:
 
     def close(self) -> None:
         """Take the lab down and remove the directories handed out."""
-        self._holder.communicate(timeout=60)  # closes stdin
+        self._holder.communicate(timeout=600)  # closes stdin
         for path in self._scratch:
             shutil.rmtree(path, ignore_errors=True)
 
@@ -87,7 +88,6 @@ class SlurmCluster:
         cwd: Path | None = None,
         env: Mapping[str, str] | None = None,
         check: bool = True,
-        timeout: float = 60,
     ) -> subprocess.CompletedProcess[str]:
         """Run a command that finds this cluster; a string goes through the shell.
 
@@ -103,7 +103,6 @@ class SlurmCluster:
             env={**self.env, **(env or {})},
             capture_output=True,
             text=True,
-            timeout=timeout,
         )
         assert not check or done.returncode == 0, f"{command}: exit code {done.returncode}\n{done.stdout}{done.stderr}"
         return done
@@ -117,24 +116,27 @@ class SlurmCluster:
         done = self.run(["scontrol", "show", "job", "-o", str(job_id)], check=False)
         return dict(re.findall(r"(\S+?)=(\S*)", done.stdout)) if done.returncode == 0 else {}
 
-    def wait_for(self, job_id: str, states: str | Collection[str] = ENDED, timeout: float = 60) -> str:
+    def wait_for(self, job_id: str, states: str | Collection[str] = ENDED) -> str:
         """Wait until a job is in one of `states` and return that state.
 
         Raises
         ------
         AssertionError
-            It is not within `timeout` seconds, or it ended otherwise.
+            It ended otherwise, or nothing changes for very long.
         """
         wanted = {states} if isinstance(states, str) else set(states)
-        deadline = time.monotonic() + timeout
-        while True:
+        seen: list[str] = []
+
+        def arrived() -> bool:
             job = self.job(job_id)
-            state = job.get("JobState", "UNKNOWN")
-            if state in wanted:
-                return state
-            assert state not in ENDED, f"job {job_id} is {state}, not {sorted(wanted)}: {job}"
-            assert time.monotonic() < deadline, f"job {job_id} is still {state} after {timeout} s: {job}"
-            time.sleep(0.1)
+            seen.append(job.get("JobState", "UNKNOWN"))
+            assert seen[-1] in wanted or seen[-1] not in ENDED, (
+                f"job {job_id} is {seen[-1]}, not {sorted(wanted)}: {job}"
+            )
+            return seen[-1] in wanted
+
+        wait_until(arrived, f"job {job_id} {sorted(wanted)}", pause_s=0.1)
+        return seen[-1]
 
     def cancel_all(self) -> None:
         """Cancel every job and give the nodes back."""
@@ -143,20 +145,6 @@ class SlurmCluster:
             return
         self.run(["scancel", "--signal=KILL", "--full", *jobs], check=False)
         self.run(["scancel", *jobs], check=False)
-        deadline = time.monotonic() + 20
-        while self.run(["squeue", "-h", "-a", "-o", "%A"]).stdout.strip() and time.monotonic() < deadline:
-            time.sleep(0.1)
-
-
-def wait_until(condition, timeout: float = 30, what: str = "") -> None:
-    """Wait until ``condition()`` is true.
-
-    Raises
-    ------
-    AssertionError
-        It is not within `timeout` seconds.
-    """
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {timeout} s: {what or condition}"
-        time.sleep(0.1)
+        wait_until(
+            lambda: not self.run(["squeue", "-h", "-a", "-o", "%A"]).stdout.strip(), "an empty queue", pause_s=0.1
+        )

@@ -33,15 +33,22 @@ class StopRequest:
         ``launch.signal_lead_s`` of the profile.
     clock : callable
         Returns epoch seconds; another one in tests.
+    elapsed_s : callable
+        Returns seconds that pass evenly, to tell one event from two; another one in tests.
     """
 
     def __init__(
-        self, deadline_s: float | None = None, lead_s: float = 0.0, clock: Callable[[], float] = time.time
+        self,
+        deadline_s: float | None = None,
+        lead_s: float = 0.0,
+        clock: Callable[[], float] = time.time,
+        elapsed_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self.cause: str | None = None
         self.saving = False
         self._stop_at_s = None if deadline_s is None else deadline_s - lead_s
         self._clock = clock
+        self._elapsed_s = elapsed_s
 
     @classmethod
     def from_environment(cls, lead_s: float) -> StopRequest:
@@ -77,7 +84,7 @@ class StopRequest:
                 self._on_signal(number[0], None)
             if number[0] not in _INSISTING:
                 continue  # a TERM at the time limit, after the warning, counts as the first one
-            now_s = time.monotonic()
+            now_s = self._elapsed_s()
             if first_s is None:
                 first_s = now_s
             elif now_s - first_s > SAME_EVENT_S and not self.saving:

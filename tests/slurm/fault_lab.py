@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from slurm_cluster import ENDED, REPOSITORY, SlurmCluster, wait_until
+from slurm_cluster import ENDED, REPOSITORY, SlurmCluster
 
 from hpctrain.launch.history import EndedAttempt, read_history
 from hpctrain.launch.submit import prepare, submit
@@ -22,6 +22,7 @@ from hpctrain.rundir import RunDir, read_json
 NUM_STEPS = 120
 CHECKPOINT_EVERY = 20
 PATIENCE_S = 420
+"""How long a scenario waits while no run of the lab gives a sign of life: 26 at once may be slow, and are not stuck."""
 
 
 def profile(folder: Path, name: str, **changes: dict[str, Any]) -> Profile:
@@ -52,6 +53,24 @@ def profile(folder: Path, name: str, **changes: dict[str, Any]) -> Profile:
     return Profile.model_validate({"name": name, **sections})
 
 
+def wait_until(condition: Callable[[], object], runs_dir: Path, what: str) -> None:
+    """Wait until ``condition()`` is true, as long as runs in `runs_dir` make progress.
+
+    Raises
+    ------
+    AssertionError
+        Nothing was written by any of them for `PATIENCE_S` seconds.
+    """
+    seen, deadline = 0.0, time.monotonic() + PATIENCE_S
+    while not condition():
+        time.sleep(0.05)
+        if time.monotonic() > deadline:
+            paths = [*runs_dir.glob("*/*/metrics.jsonl"), *runs_dir.glob("*/*/attempts")]
+            newest = max((path.stat().st_mtime for path in paths), default=0.0)
+            assert newest > seen, f"no run gave a sign of life for {PATIENCE_S} s: {what}"
+            seen, deadline = newest, time.monotonic() + PATIENCE_S
+
+
 class FaultedRun:
     """One run in a lab, and the ways to hurt it."""
 
@@ -62,6 +81,9 @@ class FaultedRun:
         self.run: RunDir = submission.runs[0]
         self.job: str = submit(submission, folder)[0]
         self.seconds = 0.0
+
+    def wait_until(self, condition: Callable[[], object], what: str = "") -> None:
+        wait_until(condition, self.folder / "runs", what or f"{condition} of {self.run}")
 
     # ---- what can be seen from outside
 
@@ -89,7 +111,7 @@ class FaultedRun:
                     found.append(pid)
             return bool(found)
 
-        wait_until(look, PATIENCE_S, f"rank {rank} of {self.run}")
+        self.wait_until(look, f"rank {rank} of {self.run}")
         return found[0]
 
     def srun_pid(self) -> int:
@@ -131,7 +153,7 @@ class FaultedRun:
         return json.loads(lines[-1]) if lines else {}
 
     def wait_for_step(self, step: int) -> None:
-        wait_until(lambda: self.last_record().get("step", 0) >= step, PATIENCE_S, f"step {step} of {self.run}")
+        self.wait_until(lambda: self.last_record().get("step", 0) >= step, f"step {step} of {self.run}")
 
     def events(self, name: str) -> list[dict[str, Any]]:
         return [record for record in self.run.read_metrics("event") if record["event"] == name]
@@ -196,7 +218,7 @@ class FaultedRun:
             state = next(line.split()[1] for line in status.read_text().splitlines() if line.startswith("State:"))
             return state != "T" or any(mask >> (number - 1) & 1 for mask in masks)
 
-        wait_until(arrived, PATIENCE_S, f"{number.name} to rank {rank} of {self.run}")
+        self.wait_until(arrived, f"{number.name} to rank {rank} of {self.run}")
 
     def scontrol(self, *words: str) -> None:
         self.cluster.run(["scontrol", *words])
@@ -204,23 +226,23 @@ class FaultedRun:
     def warn_when(self, happening: Callable[[], bool], number: signal.Signals, *ranks: int) -> None:
         """Signal `ranks` while `happening()`: rank 0 is stopped for the look, so nothing changes under it."""
         pid = self.rank_pid(0)
-        deadline = time.monotonic() + PATIENCE_S
-        while time.monotonic() < deadline:
-            if happening():
-                os.kill(pid, signal.SIGSTOP)
-                try:
-                    if happening():
-                        self.signal(number, *ranks)
-                        return
-                finally:
-                    os.kill(pid, signal.SIGCONT)
-            time.sleep(0.002)
+        while not self._is_over():
+            for _ in range(200):
+                if happening():
+                    os.kill(pid, signal.SIGSTOP)
+                    try:
+                        if happening():
+                            self.signal(number, *ranks)
+                            return
+                    finally:
+                        os.kill(pid, signal.SIGCONT)
+                time.sleep(0.002)
         raise AssertionError(f"{self.run}: the moment did not come")
 
     def type(self, command: str) -> str:
         """Run one of the user's commands and return what it prints."""
         path = f"{REPOSITORY / 'bin'}{os.pathsep}{os.environ['PATH']}"
-        return self.cluster.run(command, cwd=self.folder, env={"PATH": path}, timeout=120).stdout
+        return self.cluster.run(command, cwd=self.folder, env={"PATH": path}).stdout
 
     def status(self) -> dict[str, Any]:
         return json.loads(self.type(f"hpctrain status {self.run.path} --json"))
@@ -231,19 +253,29 @@ class FaultedRun:
         self.job = read_json(self.run.job)["submissions"][-1]["job_id"]
 
     def wait_for_history(self, count: int) -> None:
-        wait_until(lambda: len(self.followed()) >= count, PATIENCE_S, f"end of attempt {count} of {self.run}")
+        self.wait_until(lambda: len(self.followed()) >= count, f"end of attempt {count} of {self.run}")
 
     def wait_for_end(self) -> str:
         """Wait until the job has left the queue for good, and return its last state."""
-        return self.cluster.wait_for(self.job, ENDED, PATIENCE_S)
+        state = [""]
+
+        def ended() -> bool:
+            state[0] = self.cluster.job(self.job).get("JobState", "")
+            return state[0] in ENDED
+
+        self.wait_until(ended, f"the job of {self.run} to end")
+        return state[0]
 
     def wait_until_finished(self) -> None:
-        wait_until(lambda: self.followed()[-1:] == ["finished"] or self._is_over(), PATIENCE_S, f"end of {self.run}")
+        def over() -> bool:
+            time.sleep(0.5)
+            return self.followed()[-1:] == ["finished"] or self._is_over()
+
+        self.wait_until(over, f"end of {self.run}")
         assert self.followed()[-1:] == ["finished"], (self.followed(), self.log("*batch.log")[-3000:])
         assert self.wait_for_end() == "COMPLETED"
 
     def _is_over(self) -> bool:
-        time.sleep(0.5)
         return self.cluster.job(self.job).get("JobState") in ENDED - {"PREEMPTED", "NODE_FAIL"}
 
 

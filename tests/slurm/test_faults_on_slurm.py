@@ -22,8 +22,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fault_lab import CHECKPOINT_EVERY, NUM_STEPS, PATIENCE_S, FaultedRun, environment_of, is_at_work, send
-from slurm_cluster import PACKAGES, SlurmCluster, missing_commands, wait_until
+from fault_lab import CHECKPOINT_EVERY, NUM_STEPS, FaultedRun, environment_of, is_at_work, send
+from processes import wait_until
+from slurm_cluster import PACKAGES, SlurmCluster, missing_commands
 
 pytestmark = pytest.mark.slurm
 
@@ -165,14 +166,14 @@ def controller_killed(run: FaultedRun) -> None:
 def _end_controller(cluster: SlurmCluster, number: signal.Signals) -> None:
     controller = int((cluster.directory / "run/slurmctld.pid").read_text())
     os.kill(controller, number)
-    wait_until(lambda: not Path(f"/proc/{controller}").exists(), 20)
+    wait_until(lambda: not Path(f"/proc/{controller}").exists())
 
 
 def _start_controller(cluster: SlurmCluster) -> None:
     with open(cluster.directory / "log/start.log", "a") as log:
         command = ["slurmctld", "-f", str(cluster.directory / "etc/slurm.conf")]
         subprocess.run(command, check=True, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=cluster.env)
-    wait_until(lambda: cluster.run(["squeue"], check=False).returncode == 0, 30)
+    wait_until(lambda: cluster.run(["squeue"], check=False).returncode == 0)
 
 
 # ---- what dies ----------------------------------------------------------------------------------------------------
@@ -205,7 +206,7 @@ def kill_batch_shell(run: FaultedRun) -> None:
     run.wait_for_step(30)
     os.kill(run.batch_shell(), signal.SIGKILL)
     assert run.wait_for_end() == "FAILED"
-    wait_until(lambda: not run.processes(), 30, "the ranks to leave")
+    run.wait_until(lambda: not run.processes(), "the ranks to leave")
     assert run.status()["state"] in ("failed", "stopped")
     run.resume()
     run.wait_until_finished()
@@ -261,7 +262,7 @@ def signal_in_the_first_second(run: FaultedRun) -> None:
 @scenario()
 def signal_during_import(run: FaultedRun) -> None:
     pid = run.rank_pid(0)
-    wait_until(lambda: "libtorch" in Path(f"/proc/{pid}/maps").read_text(), 60, "torch being imported")
+    run.wait_until(lambda: "libtorch" in Path(f"/proc/{pid}/maps").read_text(), "torch being imported")
     assert not run.last_record()
     run.signal(signal.SIGTERM, 0, 1)
     run.wait_until_finished()
@@ -353,16 +354,16 @@ def zombie(run: FaultedRun) -> None:
     send(daemons, signal.SIGSTOP)
     try:
         with run.slowed(ranks, go_s=0.05, stop_s=1.95):
-            wait_until(lambda: run.last_record().get("attempt") == 2, PATIENCE_S, "the job to run again")
+            run.wait_until(lambda: run.last_record().get("attempt") == 2, "the job to run again")
             assert all(is_at_work(pid) for pid in ranks)
-        wait_until(lambda: not any(is_at_work(pid) for pid in ranks), 60, "the zombies to leave by themselves")
+        run.wait_until(lambda: not any(is_at_work(pid) for pid in ranks), "the zombies to leave by themselves")
     finally:
         send(daemons, signal.SIGCONT)
     run.wait_until_finished()
     assert "attempt 1 was replaced by attempt 2; this one may not save" in run.log("*.0-rank-0*.log")
     assert run.followed()[-1] == "finished"
     assert "requeued" not in run.followed()
-    wait_until(lambda: not run.processes(), 60, "what is left on the node to be ended")
+    run.wait_until(lambda: not run.processes(), "what is left on the node to be ended")
 
 
 @scenario()

@@ -57,17 +57,17 @@ class User:
 
     def types(self, command: str, check: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
         path = f"{REPOSITORY / 'bin'}{os.pathsep}{os.environ['PATH']}"
-        return self.cluster.run(command, cwd=self.folder, env={"PATH": path, **environment}, check=check, timeout=120)
+        return self.cluster.run(command, cwd=self.folder, env={"PATH": path, **environment}, check=check)
 
     def status(self, of: str = "") -> dict:
         return json.loads(self.types(f"hpctrain status {of} --json").stdout)
 
-    def wait_for_state(self, state: str, of: str = "", timeout: float = 120) -> dict:
-        wait_until(lambda: self.status(of)["state"] == state, timeout, f"{of} {state}")
+    def wait_for_state(self, state: str, of: str = "") -> dict:
+        wait_until(lambda: self.status(of)["state"] == state, f"{of} {state}")
         return self.status(of)
 
     def wait_for_step(self, step: int = 1) -> None:
-        wait_until(lambda: self.status()["step"] >= step, 90, f"step {step}")
+        wait_until(lambda: self.status()["step"] >= step, f"step {step}")
 
     def runs(self) -> list[RunDir]:
         return [RunDir(path) for path in sorted(self.folder.glob("runs/tiny/*"))]
@@ -92,7 +92,7 @@ def test_submit_watch_warn_requeue_finish(user):
     status = user.status(job)
     assert (status["state"], status["source"], status["total_steps"]) == ("running", "squeue", 150)
     user.cluster.run(["scancel", "--signal=USR2", job])
-    wait_until(lambda: len(read_history(run)) == 1, 60, "the first attempt to end")
+    wait_until(lambda: len(read_history(run)) == 1, "the first attempt to end")
     assert user.status()["state"] in ("requeued", "running")
     status = user.wait_for_state("finished")
     assert [ended.followed for ended in read_history(run)] == ["requeued", "finished"]
@@ -142,7 +142,7 @@ def test_sbatch_by_hand_finds_its_run_again_after_a_requeue(user):
         PYTHONPATH=str(REPOSITORY),
     ).stdout
     job = said.split()[-1]
-    wait_until(user.runs, 60, "the run directory")
+    wait_until(user.runs, "the run directory")
     user.wait_for_step(5)
     user.cluster.run(["scancel", "--signal=USR2", job])
     user.wait_for_state("finished")

@@ -17,7 +17,7 @@ from machines import Machine
 
 from hpctrain.distributed.heartbeat import Heartbeat
 from hpctrain.distributed.world import World
-from hpctrain.launch.live import MOST_RANKS, read_frame
+from hpctrain.launch.live import MOST_RANKS
 from hpctrain.metrics.record import MetricsWriter
 from hpctrain.monitor.ledger import Ledger
 from hpctrain.monitor.pace import Governor
@@ -116,18 +116,6 @@ def test_of_very_many_ranks_the_hot_ones_are_shown(tmp_path):
     output = monitor(str(run.path)).stdout
     assert f"{40 - MOST_RANKS} cooler ranks are not shown" in output
     assert output.count(" hot ") == 2
-
-
-def test_a_frame_costs_little_however_long_the_run_is(tmp_path):
-    run = make_run(tmp_path)
-    with open(run.metrics, "a") as stream:
-        for step in range(200_000):
-            stream.write(
-                json.dumps({"kind": "train", "step": step, "time": 1.0, "attempt": 1, "samples_seen": 5}) + "\n"
-            )
-    began_s = time.process_time()
-    read_frame(run)
-    assert time.process_time() - began_s < 1.0
 
 
 @pytest.mark.parametrize("ending", ["ctrl-c", "finished"])

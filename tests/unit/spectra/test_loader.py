@@ -1,7 +1,6 @@
 """Reading ahead changes when bytes are copied, and nothing else."""
 
 import threading
-import time
 
 import h5py
 import numpy as np
@@ -91,11 +90,9 @@ def test_an_error_in_a_thread_surfaces_at_its_batch(tmp_path):
 
 
 def test_leaving_the_loop_early_stops_the_threads_at_once(spectra):
-    start = time.monotonic()
     for _ in read_ahead(spectra, requests(1000), threads=2, depth=50):
         break
     # The generator is closed as soon as nothing refers to it.
-    assert time.monotonic() - start < 5
     assert not reader_threads()
 
 

@@ -22,6 +22,16 @@ from hpctrain.train.pacing import LONGEST_REST_S, FullSpeed, PaceFlags, Pacer
 WORK_S = 0.05
 
 
+class CountingWatchdog(Watchdog):
+    """Counts the signs of progress it is given."""
+
+    signs = 0
+
+    def progress(self):
+        self.signs += 1
+        super().progress()
+
+
 class Board:
     """A recorded board, a rank on it, and the seconds it was told to sleep."""
 
@@ -32,8 +42,10 @@ class Board:
         self.sampler = Sampler(Sensors(self.machine.root), Governor(0.0), Ledger(run, 0, 1, "here"), 5.0, lambda: 0)
         self.stop = StopRequest()
         self.heartbeat = Heartbeat(run, World(), 1, 10.0)
-        watchdog = Watchdog(None, run.logs / "stacks.txt", str)
-        self.pacer = Pacer(World(), torch.device("cpu"), self.stop, self.heartbeat, watchdog, self.sampler, self.sleep)
+        self.watchdog = CountingWatchdog(None, run.logs / "stacks.txt", str)
+        self.pacer = Pacer(
+            World(), torch.device("cpu"), self.stop, self.heartbeat, self.watchdog, self.sampler, self.sleep
+        )
 
     def sleep(self, seconds):
         self.slept_s.append(seconds)
@@ -44,11 +56,14 @@ class Board:
         self.sampler.sample()
 
     def rest_after(self, work_s):
-        """Return how long it rests after so much work."""
-        self.pacer.rest()
-        time.sleep(work_s)
-        self.slept_s.clear()
-        self.pacer.rest()
+        """Return how long it rests after so much work, on a clock that stands still but for that."""
+        with pytest.MonkeyPatch.context() as patch:
+            now_s = [0.0]
+            patch.setattr(time, "perf_counter", lambda: now_s[0])
+            self.pacer.rest()
+            now_s[0] += work_s
+            self.slept_s.clear()
+            self.pacer.rest()
         return sum(self.slept_s)
 
 
@@ -65,8 +80,8 @@ def test_at_full_speed_nobody_rests(board):
 
 def test_a_warm_board_rests_in_proportion_to_its_work(board):
     board.heat(88.5)  # half way between warm and hot: computes for 55 % of the time
-    assert board.rest_after(WORK_S) == pytest.approx(WORK_S * (1 / 0.55 - 1), rel=0.5)
-    assert board.rest_after(4 * WORK_S) == pytest.approx(4 * WORK_S * (1 / 0.55 - 1), rel=0.3)
+    assert board.rest_after(WORK_S) == pytest.approx(WORK_S * (1 / 0.55 - 1), rel=0.01)
+    assert board.rest_after(4 * WORK_S) == pytest.approx(4 * WORK_S * (1 / 0.55 - 1), rel=0.01)
     assert board.sampler.rested_s > 0
 
 
@@ -113,6 +128,22 @@ def test_it_waits_until_it_is_cool_and_says_what_it_does(board):
     assert set(states) == {"cooling"}
     assert len(states) == 4  # 85 °C: 5 °C below where hot begins, and 2 to spare
     assert board.heartbeat.state == "training"
+
+
+def test_a_run_that_waits_is_no_run_that_hangs(board):
+    """The watchdog hears of it before each slice of the pause, which are a quarter of a second each."""
+    board.heat(93.0)
+    signs = []
+
+    def wait():
+        signs.append(board.watchdog.signs)
+        if len(signs) == 100:
+            board.heat(50.0)
+
+    board.on_sleep = wait
+    board.pacer.wait_until_cool()
+    assert signs == list(range(1, 101))
+    assert max(board.slept_s) <= 0.25
 
 
 def test_a_critical_moment_is_heard_even_if_it_was_short(board):
