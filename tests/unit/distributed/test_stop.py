@@ -81,8 +81,10 @@ class Process:
         return said
 
     def exit_code(self):
+        """Return how it ended, without having been asked to: its standard input stays open until then."""
+        code = self._process.wait()
         self._process.communicate()
-        return self._process.returncode
+        return code
 
 
 @pytest.mark.parametrize(
