@@ -1,4 +1,4 @@
-"""From a trained model to a small, fast and checked one, and what runs it on a device.
+"""Turn a trained model into a small, fast and tested one, and run it on a device.
 
 On the device (numpy, h5py and onnxruntime, scipy and astropy for survey files; no torch)::
 
@@ -7,13 +7,14 @@ On the device (numpy, h5py and onnxruntime, scipy and astropy for survey files; 
     runtime.py        inputs                 ─▶ outputs, by ONNX Runtime
     forest.py         latents                ─▶ anomaly scores
     infer.py          all of it, file to catalogue
-    bundle.py         the folder that holds what it needs
+    bundle.py         the folder that holds all of these; reference.py: spectra whose results the device compares
 
 Where it was trained (``hpctrain export``)::
 
-    export.py         the whole export; sample.py: the spectra that it uses, never held-out ones to calibrate
+    export.py         the whole export; request.py: what to make and the results; publish.py: the folder;
+                      progress.py: lines and bars; sample.py: the spectra, never held-out ones to calibrate
     prune.py          rounds of importance.py, slim.py or sparsify.py, and finetune.py
-    networks.py       what of a family is exported ─▶ onnx_file.py ─▶ quantise.py (placement.py: in which layers)
+    networks.py       module of a family ─▶ onnx_file.py ─▶ quantise.py (placement.py: in which layers)
     tensorrt.py       ONNX                   ─▶ engine, or the command that builds it
-    see.py, gates.py  before and after, in bins; latency.py, energy.py: how fast, for how much
+    see.py, gates.py  results before and after, in bins; latency.py, energy.py: time and energy of a spectrum
 """

@@ -1,4 +1,4 @@
-"""The energy a machine uses while something is timed, by whatever sensor it has."""
+"""The energy that a machine uses while something is timed, by the sensors it has."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def measured_energy(root: Path | None = None, interval_s: float = _INTERVAL_S) -
     Parameters
     ----------
     root : Path, optional
-        Where ``sys`` and ``proc`` are; none is this machine's.
+        Where ``sys`` and ``proc`` are; None means those of this machine.
     interval_s : float
         Between samples [s].
 

@@ -1,6 +1,6 @@
 """Training between prunings: a run of the ordinary trainer in a run directory of its own.
 
-So it is logged, checkpointed and resumed like any run; an export that was cut goes on where it stood.
+So it is logged, checkpointed and resumed like any run, and an interrupted export continues.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from hpctrain.profile.schema import ModelSection, Profile
 from hpctrain.rundir import RunDir, write_atomic
 
 _DEFAULT_SHARE = 0.2
-"""Of the run's learning rate, where the profile names none."""
+"""Share of the run's learning rate, if the profile gives none."""
 _EVALUATIONS = 4
 
 
@@ -59,10 +59,10 @@ def finetune_profile(
     changes: dict[str, Any] = {
         "init_from": str(init_from),
         "keep_zeros": keep_zeros,
-        # The same global batch in one process, whatever it was written as.
+        # The same global batch in one process, however the profile writes it.
         "global_batch": profile.global_batch,
         "accumulation": 1,
-        "freeze": [],  # what is left of a pruned network has to learn to do without the rest
+        "freeze": [],  # all remaining weights of a pruned network have to adapt
         "max_steps": steps,
         "epochs": max(1, math.ceil(steps * profile.global_batch / num_train)),
         "learning_rate": rate,
@@ -77,7 +77,7 @@ def finetune_profile(
         "ranks_per_node": 1,
         "gpus_per_node": min(1, profile.launch.gpus_per_node),
     }
-    model = section.model_copy(update={"beta_warmup_steps": 0})  # the network is trained; it does not start again
+    model = section.model_copy(update={"beta_warmup_steps": 0})  # the network is trained already
     return profile.model_copy(
         update={
             "name": profile.name,
@@ -138,12 +138,12 @@ def finetune(folder: Path, profile: Profile, facts: DataFacts) -> Path:
 
 
 def _train(run: RunDir) -> int:
-    """Run the trainer as one process, handing on signals, and return its exit code."""
+    """Run the trainer as one process, pass signals on, and return its exit code."""
     foreign = ("SLURM_", "HPCTRAIN_", "MASTER_", "TORCHELASTIC_")
     alone = {"RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_RANK"}
     environment = {k: v for k, v in os.environ.items() if not k.startswith(foreign) and k not in alone}
     command = [sys.executable, "-m", "hpctrain.train", str(run.path)]
-    # What the trainer prints is progress; standard output is kept for what the export has found.
+    # The trainer prints progress; standard output is kept for the results of the export.
     process = subprocess.Popen(command, env=environment, stdout=2)
     previous = {}
     if threading.current_thread() is threading.main_thread():

@@ -1,7 +1,7 @@
-"""Whether an export is still good science: what it does to held-out spectra, in bins, before and after.
+"""Test whether an export is as good as the original: results on held-out spectra, in bins, before and after.
 
 N spectra, S latents. A gate compares numbers of the network before and after, over all spectra and in each bin of
-signal to noise ratio and of redshift: an average can hide that faint or distant objects are lost.
+signal to noise ratio and of redshift, because an average can hide that faint or distant objects are lost.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ PASSED, FAILED, TOO_FEW = "passed", "FAILED", "too few"
 
 @dataclass(frozen=True)
 class Seen:
-    """What a network makes of the held-out spectra.
+    """Results of a network on the held-out spectra.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ class Verdict:
     before, after : float or None
         The number compared; None where only the two together give one.
     found : float or None
-        What is judged; None where there are too few spectra, or not a number.
+        The number that is judged; None if there are too few spectra, or it is not a number.
     limit : float
     verdict : str
         ``passed``, ``FAILED`` or ``too few``.
@@ -99,7 +99,7 @@ class Verdict:
         return f"{self.gate}, {self.where}"
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values for ``bundle.json``; ``passed`` is absent where there was nothing to judge."""
+        """Return plain values for ``bundle.json``; ``passed`` is absent if nothing was judged."""
         judged = {} if self.verdict == TOO_FEW else {"passed": self.verdict == PASSED}
         return {"name": self.name, **asdict(self), **judged}
 
@@ -137,7 +137,7 @@ def make_bins(snr: np.ndarray, redshift: np.ndarray, edge: EdgeSection, usable: 
 def judge(
     trained: Seen, converted: Seen, after: Seen, bins: Sequence[Bin], gates: GatesSection, labels: np.ndarray | None
 ) -> list[Verdict]:
-    """Put an export to all gates in all bins.
+    """Judge an export by all gates in all bins.
 
     Parameters
     ----------
@@ -204,7 +204,7 @@ def _chi2(before: Seen, after: Seen, members: np.ndarray) -> tuple[float, float,
 def _latents(before: Seen, after: Seen, members: np.ndarray, spread: np.ndarray) -> tuple[None, None, float]:
     """Rms difference over all latents of the bin, each in units of its standard deviation over all spectra.
 
-    A latent that does not vary at all carries nothing and is left out.
+    A latent that does not vary carries no information and is left out.
     """
     alive = spread > 1e-6 * max(float(spread.max()), 1e-30)
     difference = (after.latents[members] - before.latents[members])[:, alive] / spread[alive]
@@ -272,12 +272,12 @@ def nearest_classes(train_latents: np.ndarray, train_labels: np.ndarray, latents
 
 
 def failures(verdicts: Sequence[Verdict]) -> list[Verdict]:
-    """Return the gates that broke."""
+    """Return the gates that failed."""
     return [verdict for verdict in verdicts if verdict.verdict == FAILED]
 
 
 def gate_table(verdicts: Sequence[Verdict]) -> list[str]:
-    """Return the verdicts as lines of a table; bins without enough spectra are summed up in a line of their own."""
+    """Return the verdicts as lines of a table; bins without enough spectra are listed in one line."""
     rows = [("gate", "spectra", "number", "before", "after", "found", "allowed", "")]
     for verdict in verdicts:
         if verdict.verdict != TOO_FEW:

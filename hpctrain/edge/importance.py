@@ -1,4 +1,4 @@
-"""How much each filter and unit matters: what the loss of training spectra would change, were it taken out."""
+"""Importance of each filter and unit: the change of the loss of training spectra if it is removed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def unit_importance(
 ) -> dict[str, Tensor]:
     """Return the importance of every filter and hidden unit.
 
-    A unit is taken out by setting what it puts into its activation to 0. To first order the loss then changes by the
+    Removing a unit sets the input of its activation to 0. To first order the loss then changes by the
     sum, over the parameters that make this value, of parameter times gradient. For a filter these are scale and bias of
     its normalisation: those of the filter itself add up to nothing, as normalisation takes its size out again.
 

@@ -1,9 +1,9 @@
-"""What of each family of models is exported: a module of tensors in and out, with names and shapes.
+"""The exported part of each family of models: a module of tensors in and out, with names and shapes.
 
 Legend: N spectra (the only dimension that may vary), L observed pixels, R rest-frame pixels, S latents, B bins.
 
-What needs double precision or depends on the file (normalisation, places on the rest grid, interpolation to the
-observed pixels) stays outside, in :mod:`hpctrain.edge.prepare`: TensorRT has no float64.
+The parts that need double precision or depend on the file (normalisation, places on the rest grid, interpolation to
+the observed pixels) are outside, in :mod:`hpctrain.edge.prepare`: TensorRT has no float64.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Port:
 
 @dataclass(frozen=True)
 class ExportedNetwork:
-    """A network as it is exported.
+    """An exported network.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ class ExportedNetwork:
     inputs, outputs : tuple of Port
         All float32.
     preparation : Preparation
-        What makes the inputs of spectra, and a catalogue of the outputs.
+        Makes the inputs from spectra, and a catalogue from the outputs.
     """
 
     module: nn.Module
@@ -67,7 +67,7 @@ class ExportedNetwork:
     preparation: Preparation
 
     def example(self, num_spectra: int) -> tuple[Tensor, ...]:
-        """Return inputs of the right shapes: the first spectrum is masked wholly, the others in part."""
+        """Return inputs of the right shapes: the first spectrum is fully masked, the others in part."""
         generator = torch.Generator().manual_seed(1)
         feeds = tuple(torch.rand(port.sized(num_spectra), generator=generator) for port in self.inputs)
         for port, feed in zip(self.inputs, feeds, strict=True):
@@ -78,7 +78,7 @@ class ExportedNetwork:
 
 
 def exported_network(model: nn.Module, card: dict[str, Any]) -> ExportedNetwork:
-    """Return what of a trained model is exported.
+    """Return the exported part of a trained model.
 
     Parameters
     ----------
@@ -112,7 +112,7 @@ class SpectralVAENetwork(nn.Module):
         self.encoder, self.decoder = model.encoder, model.decoder
 
     def forward(self, flux: Tensor, ivar: Tensor, phase: Tensor, bins: Tensor, redshift: Tensor) -> tuple[Tensor, ...]:
-        """Return latents (N, S) and rest-frame flux (N, R) of normalised spectra; a pixel without ivar is not seen."""
+        """Return latents (N, S) and rest-frame flux (N, R) of normalised spectra; pixels with ivar 0 are not used."""
         mean, _ = self.encoder(flux, ivar, ivar > 0, phase, bins, redshift)
         return mean, self.decoder(mean)
 

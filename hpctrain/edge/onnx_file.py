@@ -1,4 +1,4 @@
-"""From a PyTorch module to ``model.onnx``, and the check that both compute the same."""
+"""Export a PyTorch module to ``model.onnx`` and check that both compute the same."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MAX_DIFFERENCE = 1e-4
 """Largest relative difference of a float32 graph; a wrong operation makes a thousand times more."""
 
 _FIRST_DYNAMO = (2, 6)
-"""torch from which on its newer exporter is used; before, the one that traces TorchScript."""
+"""First version of torch whose newer exporter is used; older ones trace TorchScript."""
 
 
 def write_onnx(network: ExportedNetwork, path: Path) -> None:
@@ -80,7 +80,7 @@ def _teach_asinh() -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep to ourselves what the exporter tells its developers."""
+    """Hide the messages that the exporter prints for its developers."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -93,7 +93,7 @@ def _quiet() -> Iterator[None]:
 
 
 def largest_differences(path: Path, network: ExportedNetwork) -> dict[str, float]:
-    """Compare a graph with PyTorch at several batch sizes; some spectra are masked wholly.
+    """Compare a graph with PyTorch at several batch sizes; some spectra are fully masked.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""The packages an export needs and a training run does not; absent ones are named with what installs them."""
+"""Packages that an export needs and a training run does not; missing ones are named with the command that installs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hpctrain.errors import SiteError
 
 
 def need(*names: str, extra: str = "export") -> list[ModuleType]:
-    """Import packages, or say how to install them.
+    """Import packages, or raise how to install them.
 
     Parameters
     ----------

@@ -1,8 +1,8 @@
-"""From spectra as they are in a file to what an exported network takes, and from what it puts out to a catalogue.
+"""Prepare the spectra of a file for an exported network, and turn its outputs into rows of a catalogue.
 
 The same arithmetic as :func:`hpctrain.spectra.transform.normalise` and :class:`hpctrain.models.grid.RestGrid`, in
-numpy, so that a device needs no torch; tests hold the two together. What needs double precision (the place of a pixel
-on the rest grid) is here and not in the network, because TensorRT has none.
+numpy, so that a device needs no torch; tests compare the two. The place of a pixel on the rest grid
+needs double precision; it is computed here and not in the network, because TensorRT has no float64.
 
 Legend: N spectra, L observed pixels, R rest-frame pixels, S latents, B bins, W pixels of a window.
 """
@@ -25,7 +25,7 @@ _TINY = float(np.finfo(np.float32).tiny)
 
 @dataclass(frozen=True)
 class Prepared:
-    """Spectra ready for the network, and what is needed to read its answer.
+    """Spectra ready for the network, and the values that its outputs are scaled back with.
 
     Parameters
     ----------
@@ -152,7 +152,7 @@ class Preparation:
         )
 
     def reconstruct(self, prepared: Prepared, rest_flux: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Interpolate what the decoder made to the observed pixels.
+        """Interpolate the decoder's spectrum to the observed pixels.
 
         Parameters
         ----------
@@ -165,7 +165,7 @@ class Preparation:
         reconstruction : ndarray, shape (N, L), float32
             Normalised flux.
         covered : ndarray, shape (N, L), bool
-            Pixels on the rest grid; elsewhere the reconstruction means nothing.
+            Pixels on the rest grid; elsewhere the reconstruction has no meaning.
         """
         position = prepared.position
         lower = np.floor(np.clip(position, 0, self.num_rest_pixels - 2))
@@ -177,7 +177,7 @@ class Preparation:
         return left + fraction * (right - left), covered
 
     def catalogue(self, prepared: Prepared, outputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Return what becomes of each spectrum, as columns of the catalogue ``hpctrain encode`` writes.
+        """Return the results of each spectrum, as columns of the catalogue that ``hpctrain encode`` writes.
 
         Parameters
         ----------

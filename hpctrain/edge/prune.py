@@ -61,7 +61,7 @@ class PrunePlan:
         return "2of4" if self.method == TWO_OF_FOUR else f"{self.method}-{round(100 * self.share)}"
 
     def kept(self, number: int) -> float:
-        """Return the share that is left after so many rounds: each takes the same part of what is there.
+        """Return the share that is left after so many rounds: each removes the same share of the rest.
 
         References
         ----------
@@ -98,9 +98,9 @@ def prune(
     calibration : ndarray of int64
         Training rows that say which filters matter.
     work : Path
-        Folder for what is made on the way; rounds that are there already are not repeated.
+        Folder of the rounds; rounds that are complete are not repeated.
     say : callable
-        Told about each round.
+        Called with a line about each round.
 
     Returns
     -------
@@ -136,7 +136,7 @@ def prune(
             section = ModelSection.model_validate(card["section"], strict=False)
             say(
                 f"round {number} of {plan.rounds}: {sum(w.numel() for w in model.parameters()):,} weights, "
-                f"{plan.steps} updates of fine-tuning in {here / 'run'}"
+                f"{plan.steps} steps of fine-tuning in {here / 'run'}"
             )
             keep_zeros = plan.method != STRUCTURED
             smaller = finetune_profile(profile, section, pruned, plan.steps, num_train, keep_zeros=keep_zeros)
@@ -147,7 +147,7 @@ def prune(
 def _facts(
     plan: PrunePlan, original: ModelSection, num_before: int, folder: Path, skipped: list[str]
 ) -> dict[str, Any]:
-    """Return what was done, for ``bundle.json``."""
+    """Return a record of the pruning for ``bundle.json``."""
     model, card = load_model(folder)
     facts = {
         "method": plan.method,
@@ -171,7 +171,7 @@ def _facts(
 def _keep_or_clear(
     work: Path, profile: Profile, plan: PrunePlan, card: dict[str, Any], calibration: np.ndarray, say: Callable
 ) -> None:
-    """Keep what an earlier export with the very same plan has left; clear anything else."""
+    """Keep the rounds of an earlier export with the same plan; remove those of any other."""
     wanted = {
         "plan": plan.__dict__,
         "weights": file_digest(Path(card["weights"])),

@@ -58,7 +58,7 @@ def slim(
         state, small, section.encoder_channels, original.encoder_channels, importance, share
     )
     num_features = section.encoder_channels[-1] // 2
-    rest = torch.arange(num_features, _first_inputs(model))  # bins and redshift stand behind the features
+    rest = torch.arange(num_features, _first_inputs(model))  # bins and redshift follow the features
     columns = torch.cat([columns[columns < num_features], rest])
     hidden, columns = _slim_layers(
         "encoder.perceptron",

@@ -1,4 +1,4 @@
-"""Pruning that leaves the network its shape: weights become 0, one by one or two of each four.
+"""Pruning that keeps the shape of the network: weights become 0, one by one or two of each four.
 
 Plain zeros make a file smaller once it is compressed, and nothing faster. Two zeros among each four neighbours are a
 pattern that TensorRT can use on GPUs since Ampere, Orin among them (``trtexec --sparsity=enable``).

@@ -1,7 +1,7 @@
 """The TensorRT engine of a network: built where TensorRT is, and otherwise the exact command that builds it.
 
 An engine belongs to one version of TensorRT and one kind of GPU, so it is built on the device. Types are those of the
-ONNX file (``--stronglyTyped``): what is to be FP16 or INT8 says so there, and nothing else is.
+ONNX file (``--stronglyTyped``): only the operations that the file marks are FP16 or INT8.
 """
 
 from __future__ import annotations

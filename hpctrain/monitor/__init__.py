@@ -1,4 +1,4 @@
-"""In: drivers, /sys and /proc. Out: numbers about the machine, and at what pace the run may go.
+"""Read drivers, /sys and /proc: numbers about the machine, and the pace at which the run may go.
 
-What cannot be read is absent, never 0.
+A value that cannot be read is absent, never 0.
 """

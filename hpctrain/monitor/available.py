@@ -1,4 +1,4 @@
-"""How much memory this node has left for the job: what the kernel says, or less where the queue set a limit."""
+"""Memory that this node has left for the job: by the kernel, or less if the queue has set a limit."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def available_memory_share(root: Path = Path("/")) -> float | None:
 
 
 def _left(root: Path) -> Iterator[tuple[int, int]]:
-    """Yield what is left and what there is in all [bytes], of the node and of each control group around us."""
+    """Yield the free and the total memory [bytes] of the node and of each control group of this process."""
     with contextlib.suppress(OSError):
         text = (root / "proc/meminfo").read_text()
         available, total = _AVAILABLE_KIB.search(text), _TOTAL_KIB.search(text)

@@ -87,7 +87,7 @@ def _line(path: Path, root: Path) -> str:
 
 
 def unfold(recording: Path, folder: Path) -> None:
-    """Write the files of a recording below a folder, which then stands for ``/`` of the machine.
+    """Write the files of a recording below a folder, which then takes the place of ``/`` of the machine.
 
     Parameters
     ----------

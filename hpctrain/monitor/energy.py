@@ -1,4 +1,4 @@
-"""Energy from power and from counters; what was not measured is said, not made up."""
+"""Energy from power and from counters; time without a measurement is reported, not filled in."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ class EnergyMeter:
 
     Power is integrated by the trapezoidal rule between neighbouring samples. Where they are further apart than
     `longest_gap_s` (a rank that hung, a suspended board, a sensor that was silent) the time counts as unmeasured.
-    A counter in hardware goes on through gaps.
+    A counter in hardware continues during gaps.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ class EnergyMeter:
         now_s : float
             Of a clock that never goes back.
         watts : float or None
-            None while the sensor tells nothing.
+            None while the sensor gives no value.
         """
         elapsed_s = self._elapsed(source, now_s)
         before = self._power.pop(source, None)

@@ -1,4 +1,4 @@
-"""A Jetson's GPU, clocks and power mode from sysfs: NVML tells none of it on Orin."""
+"""A Jetson's GPU, clocks and power mode from sysfs: NVML reports none of them on Orin."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _QUERY_TIMEOUT_S = 5.0
 
 
 def is_jetson(root: Path = Path("/")) -> bool:
-    """Return whether this is a Tegra board, whose trip points are meant; those of a laptop's firmware may be any."""
+    """Return whether this is a Tegra board; only its trip points are reliable, those of a laptop's firmware are not."""
     if (root / "etc/nv_tegra_release").exists():
         return True
     return "nvidia,tegra" in (read_text(root / "proc/device-tree/compatible") or "")
 
 
 def board_name(root: Path = Path("/")) -> str | None:
-    """Return what the device tree calls this board, such as ``NVIDIA Jetson AGX Orin Developer Kit``."""
+    """Return the name of this board in the device tree, such as ``NVIDIA Jetson AGX Orin Developer Kit``."""
     text = read_text(root / "proc/device-tree/model")
     return text.rstrip("\0") if text else None
 

@@ -189,7 +189,7 @@ class RankState:
 
 
 def read_ledgers(run: RunDir) -> list[RankState]:
-    """Return what the ranks of a run have written, by rank; a file without rank, attempt or time is skipped."""
+    """Return the records of the ranks of a run, by rank; a file without rank, attempt or time is skipped."""
     records = [well_typed(read_json(path), _FILE) for path in run.monitor_files()]
     return [_rank_state(record) for record in records if record.keys() >= {"rank", "attempt", "time"}]
 

@@ -1,7 +1,7 @@
 """An NVIDIA GPU as its driver's management library (NVML) describes it.
 
-Each call may be refused for itself: on Orin the library loads and tells the GPU's name, and nothing else. What a device
-does not tell is asked once, kept with the reason, and left out.
+Each call can be unsupported: on Orin the library loads and reports only the GPU's name. An unsupported call is made
+once; its value is absent, with the reason.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class NvmlGpu:
         self.absent.pop("gpu_name", None)
 
     def read(self) -> dict[str, float]:
-        """Return what the GPU tells now: utilisation, memory, temperature, power, clocks and throttle reasons."""
+        """Return the present utilisation, memory, temperature, power, clocks and throttle reasons of the GPU."""
         nvml, handle, values = self._nvml, self._handle, {}
         rates = self._ask("gpu_utilisation_percent", lambda: nvml.nvmlDeviceGetUtilizationRates(handle))
         memory = self._ask("gpu_memory_used_gib", lambda: nvml.nvmlDeviceGetMemoryInfo(handle))
@@ -92,7 +92,7 @@ class NvmlGpu:
         return None if millijoules is None else millijoules / 1000
 
     def slowdown_c(self) -> float | None:
-        """Return the temperature at which the GPU slows itself down [°C]; None where it does not tell."""
+        """Return the temperature at which the GPU slows itself down [°C]; None if it does not report it."""
         kind = self._nvml.NVML_TEMPERATURE_THRESHOLD_SLOWDOWN
         value = self._ask(
             "gpu_slowdown_temperature_c", lambda: self._nvml.nvmlDeviceGetTemperatureThreshold(self._handle, kind)
@@ -101,7 +101,7 @@ class NvmlGpu:
         return float(value) if value else None
 
     def _ask(self, name: str, call: Callable[[], Any]) -> Any:
-        """Return what a call tells, or None: for good where the device does not support it, else for this time."""
+        """Return the value of a call, or None: for ever if the device does not support it, otherwise for this time."""
         if name in self.absent:
             return None
         try:

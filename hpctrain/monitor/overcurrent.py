@@ -28,7 +28,7 @@ class OverCurrent:
         self._in_alarm: set[str] = set()
 
     def new_events(self) -> list[str]:
-        """Return what has happened since the last call, in words; a lasting alarm of a rail is reported once."""
+        """Return the events since the last call, in words; a lasting alarm of a rail is reported once."""
         events = []
         for name, path in self._counters.items():
             count, before = read_number(path), self._last[name]

@@ -102,7 +102,7 @@ class Governor:
     """Keep the level, with hysteresis and a shortest stay, so that the run does not flutter between two paces.
 
     It rises at once, as far as a reading asks for. It falls one level at a time, when every reading has left the
-    level's hysteresis and the stay was long enough. A sensor that no longer tells anything holds nothing up.
+    level's hysteresis and the stay was long enough. A silent sensor delays nothing.
 
     Parameters
     ----------

@@ -18,7 +18,7 @@ _PREFIX = "hpctrain"
 _OF_RUN = ("run", "host")
 _OF_RANK = ("run", "rank", "host")
 _TRAIN = {
-    "loss": "Loss of the newest recorded update, per pixel.",
+    "loss": "Loss of the newest recorded step, per pixel.",
     "samples_per_s": "Spectra per second, all ranks.",
     "grad_norm": "Norm of the gradient before clipping.",
     "lr": "Learning rate.",
@@ -30,7 +30,7 @@ _PACE = {level.word: int(level) for level in Level}
 class PrometheusExporter:
     """Follow the metrics of a run; an exporter of :class:`~hpctrain.metrics.record.MetricsWriter`.
 
-    Only rank 0 has one; it reports for all ranks, from what they have written into the run directory.
+    Only rank 0 has one; it reports for all ranks, from their files in the run directory.
 
     Parameters
     ----------

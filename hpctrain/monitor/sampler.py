@@ -1,4 +1,4 @@
-"""A thread that reads the sensors every few seconds, keeps the sums, and says at what pace the run may go."""
+"""A thread that reads the sensors every few seconds, keeps the sums, and sets the pace of the run."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from hpctrain.monitor.pace import Change, Governor, Level
 from hpctrain.monitor.sensors import Sensors
 
 LONGEST_GAP_INTERVALS = 3.0
-"""Samples further apart than so many intervals, and a second, leave the energy between them unmeasured."""
+"""If two samples are further apart than so many intervals plus a second, the energy between them is unmeasured."""
 LONGEST_WAIT_S = 5.0
-"""For a sample in progress when the run ends: a sensor that hangs must not hold up a rank that leaves."""
+"""Longest wait for a sample in progress when the run ends: a hung sensor must not delay the exit of a rank."""
 CLOSER_LOOK_S = 1.0
-"""While the run is slowed down it is looked at so often [s]."""
+"""Longest interval between samples while the run is slowed down [s]."""
 _POWER_MEAN_S = 30.0
-"""Time constant of the mean that a limit of power is held against [s]."""
+"""Time constant of the mean that is compared with a power limit [s]."""
 
 Note = Callable[[str, dict[str, Any]], None]
 
@@ -38,19 +38,19 @@ class Sampler:
     interval_s : float
         ``monitor.sample_interval_s`` [s].
     step : callable
-        Returns the update the run has reached.
+        Returns the step that the run has reached.
     on_sample : callable
         Called with the values of each sample.
     on_event : callable
-        Called with the name and the fields of what has happened: ``sensors``, ``pace``, ``over_current``,
+        Called with the name and the fields of each event: ``sensors``, ``pace``, ``over_current``,
         ``memory_short``, ``power_mode``.
     clock : callable
-        Returns seconds and never goes back; another one in a time-lapse.
+        Returns seconds and never goes back.
 
     Notes
     -----
-    Whatever goes wrong in a sample is said once and costs that sample; without a reading the pace goes back to
-    full speed, level by level.
+    An error in a sample is printed once and that sample is lost; without a reading the pace returns to full speed,
+    level by level.
     """
 
     def __init__(
@@ -130,7 +130,7 @@ class Sampler:
         values: dict[str, Any] = dict(self._sensors.read(now_s, self.meter))
         if self._ended.is_set() and threading.current_thread() is self._thread:
             return  # a sensor has hung until the run was over: its files are closed
-        self._tell_what_is_absent(values)
+        self._record_absent(values)
         self._watch_memory(values)
         self._watch_power_mode(values)
         alarms = self._sensors.alarms()
@@ -140,7 +140,7 @@ class Sampler:
         change = self._governor.update(now_s, readings, alarms)
         self._is_judged = True
         if change is not None:
-            self._tell(change)
+            self._record(change)
         self._last_s = now_s
         values |= {"pace": self.level.word, "duty": round(self.duty, 3)}
         if self.meter.total_j is not None:
@@ -167,12 +167,12 @@ class Sampler:
             self._mean_w += (watts - self._mean_w) * -math.expm1(-(now_s - self._last_s) / _POWER_MEAN_S)
         return self._mean_w
 
-    def _tell(self, change: Change) -> None:
+    def _record(self, change: Change) -> None:
         self.cause = change.reason
         self._event("pace", level=change.level.word, before=change.before.word, reason=change.reason)
 
-    def _tell_what_is_absent(self, values: dict[str, Any]) -> None:
-        """Say once what this device does not tell, and again should that grow."""
+    def _record_absent(self, values: dict[str, Any]) -> None:
+        """Record once which values are absent, and again if there are more."""
         absent = self._sensors.absent()
         if self._absent is None or absent.keys() - self._absent.keys():
             self._ledger.absent = self._absent = absent

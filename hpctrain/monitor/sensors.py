@@ -1,4 +1,4 @@
-"""All that one rank can read: its GPU and its process, and on the first rank of a node what the node has once."""
+"""All sensors of one rank: its GPU and its process, and for the first rank of a node those of the node."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class Sensors:
             Names with their units, only those that could be read.
         """
         values = self.gpu.read() if self.gpu else {}
-        if self._soc_gpu is not None:  # NVML of an Orin may learn to tell it; until then sysfs does
+        if self._soc_gpu is not None:  # NVML of a later Orin may report it; until then sysfs does
             values = {**self._soc_gpu.read(), **values}
         values |= self._process.read(now_s)
         if self._machine is not None and self.memory is not None:
@@ -112,7 +112,7 @@ class Sensors:
             meter.add_power("gpu", now_s, values.get("gpu_power_w"))
 
     def power_mode(self) -> str | None:
-        """Return a Jetson's power mode; None elsewhere and where it is not told."""
+        """Return a Jetson's power mode; None elsewhere and if it cannot be read."""
         return self._mode.read() if self._mode else None
 
     def alarms(self) -> list[str]:
@@ -120,7 +120,7 @@ class Sensors:
         return self._over_current.new_events() if self._over_current else []
 
     def readings(self, values: Values, watts: float | None) -> list[Reading]:
-        """Return what is held against limits.
+        """Return the readings that are compared with limits.
 
         Parameters
         ----------
@@ -129,9 +129,9 @@ class Sensors:
         watts : float or None
             Power to hold against the profile's limit [W]; a mean, for a run that rests now and then draws it in bursts.
         """
-        told = {zone.name: values.get(f"temperature_{zone.name}_c") for zone in self.zones}
-        told |= {"GPU": values.get("gpu_temperature_c"), "power": watts}
-        known = [(name, told[name], limit) for name, limit in self.limits.items()]
+        reported = {zone.name: values.get(f"temperature_{zone.name}_c") for zone in self.zones}
+        reported |= {"GPU": values.get("gpu_temperature_c"), "power": watts}
+        known = [(name, reported[name], limit) for name, limit in self.limits.items()]
         return [Reading(name, value, limit) for name, value, limit in known if value is not None]
 
     @staticmethod
@@ -141,7 +141,7 @@ class Sensors:
         return next((values[name] for name in names if name in values), None)
 
     def _find_limits(self, limit_c: float | None, limit_w: float | None) -> dict[str, Limit]:
-        """Return the limits there are, by what they are about.
+        """Return the limits, by the quantity they apply to.
 
         Trip points count on a Jetson only: elsewhere the firmware's may be anything, and a GPU's driver looks after
         its GPU. A limit in the profile is that of the GPU where there is one of its own, else of all zones.
@@ -157,19 +157,19 @@ class Sensors:
         return {name: limit for name, limit in limits.items() if limit is not None}
 
     def absent(self) -> dict[str, str]:
-        """Return what this device does not tell, and why; complete after the first :meth:`read`."""
+        """Return the values that this device does not report, and why; complete after the first :meth:`read`."""
         missing: dict[str, str] = {}
         if self._why_no_gpu:
             missing["gpu"] = self._why_no_gpu
         if self.gpu is not None:
             missing |= self.gpu.absent
         if self._soc_gpu is not None:
-            told = {"gpu_utilisation_percent", "gpu_clock_mhz"} - self._soc_gpu.absent.keys()
-            told |= {"gpu_memory_used_gib"}  # it is the board's memory
-            told |= {"gpu_temperature_c"} if any(zone.name == "gpu" for zone in self.zones) else set()
+            reported = {"gpu_utilisation_percent", "gpu_clock_mhz"} - self._soc_gpu.absent.keys()
+            reported |= {"gpu_memory_used_gib"}  # it is the board's memory
+            reported |= {"gpu_temperature_c"} if any(zone.name == "gpu" for zone in self.zones) else set()
             if self.rails is not None and not self.rails.absent:
-                told |= {"gpu_power_w", "gpu_power_limit_w", "gpu_energy_j"}
-            missing = {name: why for name, why in {**self._soc_gpu.absent, **missing}.items() if name not in told}
+                reported |= {"gpu_power_w", "gpu_power_limit_w", "gpu_energy_j"}
+            missing = {name: why for name, why in {**self._soc_gpu.absent, **missing}.items() if name not in reported}
         if self.rails is not None and self.is_jetson:
             missing |= self.rails.absent
         if self._of_node and not self.is_jetson and not self._packages:

@@ -24,7 +24,7 @@ class Trips:
     passive : float or None
         It lowers clocks.
     hot : float or None
-        It tells user space that this is the last moment.
+        It is the last warning to user space.
     critical : float or None
         It switches off.
     """
@@ -90,6 +90,6 @@ def _trips(zone: Path) -> Trips:
 
 
 def read_temperatures(zones: list[Zone]) -> dict[str, float]:
-    """Return ``temperature_<zone>_c`` of each zone that tells one [°C]."""
+    """Return ``temperature_<zone>_c`` of each zone that reports one [°C]."""
     read = {f"temperature_{zone.name}_c": zone.temperature_c() for zone in zones}
     return {name: celsius for name, celsius in read.items() if celsius is not None}
