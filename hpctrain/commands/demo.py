@@ -18,13 +18,14 @@ import threading
 import time
 from pathlib import Path
 
+from hpctrain.distributed.process import send_signal
 from hpctrain.errors import EXIT_FINISHED, HpctrainError
 from hpctrain.launch.runs import all_runs, job_ids
 from hpctrain.launch.status import RunStatus, describe
 from hpctrain.metrics.read import read_history
 from hpctrain.profile.load import load_profile
 from hpctrain.profile.schema import SimulateSection
-from hpctrain.rundir import RunDir, read_json
+from hpctrain.rundir import RunDir
 from hpctrain.shipped import shipped
 
 INTERRUPT_AT = 0.4
@@ -166,14 +167,14 @@ def _interrupt(run_dir: RunDir, cluster: str) -> None:
     if cluster == "slurm":
         command = ["scancel", "--signal=USR2", job_ids(run_dir)[-1]]
     else:
-        ranks = [read_json(path, {}) for path in sorted(run_dir.heartbeats.glob("rank-*.json"))]
-        command = ["kill", "-USR2", *(str(rank["pid"]) for rank in ranks)]
+        ranks = run_dir.read_heartbeats()
+        command = ["kill", "-USR2", *(str(rank.get("pid")) for rank in ranks)]
     print(f"$ {shlex.join(command)}     # the queue's warning: save and leave", flush=True)
     if cluster == "slurm":
         subprocess.run(command)
     else:
-        for pid in command[2:]:
-            os.kill(int(pid), signal.SIGUSR2)
+        for rank in ranks:
+            send_signal(rank.get("process"), signal.SIGUSR2)
 
 
 def _wait_for_end(run_dir: RunDir) -> RunStatus:
