@@ -265,8 +265,8 @@ def test_a_sensor_that_hangs_delays_no_end_and_writes_nothing_after_it(tmp_path,
         wait_until(lambda: samples, "a sample")
         load.rename(load.with_name("gone"))
         os.mkfifo(load)
-    count = len(samples)
-    writer = wait_for_reader(load)
+        writer = wait_for_reader(load)  # held open and silent: whoever reads it waits
+        count = len(samples)
     os.write(writer, b"500")  # it answers when all is over
     os.close(writer)
     time.sleep(0.3)
