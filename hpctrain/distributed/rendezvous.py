@@ -125,14 +125,12 @@ class Rendezvous:
         return is_older and is_gone(record.get("process")) is True
 
     def _watch(self) -> None:
-        while True:
+        while not self._ended.wait(_LOOK_EVERY_S):
             verdict = self._verdict()
             if verdict is not None:
                 with self._lock:
                     if not self._ended.is_set():
                         _leave(*verdict)
-            if self._ended.wait(_LOOK_EVERY_S):
-                return
 
     def _verdict(self) -> tuple[int, str] | None:
         """Return the exit code and the reason, once waiting is of no use."""
