@@ -98,7 +98,8 @@ def test_no_damage_outside_the_checkpoints_stops_a_run_or_changes_a_bit(attempts
         newest = run.newest_attempt()
         for kind in ("train", "eval"):
             made = [record for record in run.read_metrics(kind) if record["attempt"] == newest]
-            assert [record["step"] for record in made] == [step for step in expected[kind] if step > 10], what
+            first = 11 if kind == "train" else 10  # the stop came between step 10 and its evaluation
+            assert [record["step"] for record in made] == [step for step in expected[kind] if step >= first], what
             for record in made:
                 assert record.items() >= expected[kind][record["step"]].items(), what
         model = "model.safetensors"
