@@ -35,6 +35,8 @@ class History:
     extremes : list of dict
         Where there are too many ``train`` records to keep all: the lowest and the highest loss between two that are
         kept, so that a curve loses no spike.
+    num_nonfinite : int
+        ``train`` and ``eval`` records with numbers that were not finite, counted before any is left out.
 
     Notes
     -----
@@ -48,6 +50,7 @@ class History:
     monitor: list[Record] = field(default_factory=list)
     superseded: list[Record] = field(default_factory=list)
     extremes: list[Record] = field(default_factory=list)
+    num_nonfinite: int = 0
 
     @property
     def records(self) -> list[Record]:
@@ -145,6 +148,7 @@ class _Reader:
             monitor=self._kinds["monitor"].records(),
             superseded=self._kinds["superseded"].records(),
             extremes=self._kinds["train"].extremes(),
+            num_nonfinite=sum(self._kinds[kind].num_nonfinite for kind in ("train", "eval")),
         )
 
 

@@ -29,10 +29,16 @@ class Thinned:
         Line to record, or to None where it is none.
     most : int
         Lines kept of those that are evenly spaced.
+
+    Attributes
+    ----------
+    num_nonfinite : int
+        Lines with numbers that were not finite, of all that were added.
     """
 
     def __init__(self, parse: Callable[[bytes], Record | None], most: int = MOST) -> None:
         self._parse, self._most = parse, most
+        self.num_nonfinite = 0
         self._stride = 1
         self._seen = 0
         self._first: list[Line] = []
@@ -47,7 +53,9 @@ class Thinned:
         line = (number, text)
         bucket = self._seen // self._stride
         self._seen += 1
-        if attempt != self._attempt or b'"nonfinite"' in text:
+        is_nonfinite = b'"nonfinite"' in text
+        self.num_nonfinite += is_nonfinite
+        if attempt != self._attempt or is_nonfinite:
             if len(self._odd) < _MOST_ODD:
                 self._odd += [*list(self._newest)[-1:], line]
             self._attempt = attempt

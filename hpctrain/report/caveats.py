@@ -202,10 +202,10 @@ def _nonfinite(facts: RunFacts) -> list[str]:
     if not records:
         return []
     names = ", ".join(sorted({str(name) for record in records for name in record["nonfinite"]}))
-    return [
-        f"{len(records)} records have numbers that are not finite ({names}), the first at step "
-        f"{grouped(records[0]['step'])}."
-    ]
+    number = facts.history.num_nonfinite
+    counted = "1 record has" if number == 1 else f"{grouped(number)} records have"
+    first = grouped(records[0]["step"])
+    return [f"{counted} numbers that are not finite ({names}), the first at step {first}."]
 
 
 def _endings(facts: RunFacts) -> list[str]:

@@ -46,6 +46,11 @@ def series(records: list[dict[str, Any]], name: str) -> tuple[np.ndarray, np.nda
     return steps, np.array([np.nan if value is None else value for _, value in found], dtype=np.float64)
 
 
+def recorded_losses(history: History) -> tuple[np.ndarray, np.ndarray]:
+    """Return steps and losses of training for the faint line: with the extremes between the records that are kept."""
+    return series([*history.train, *history.extremes], "loss")
+
+
 def y_axis(values: list[np.ndarray], always_linear: bool = False) -> tuple[tuple[float, float], str]:
     """Return limits and kind of an axis: logarithmic where positive values span more than a factor of four."""
     together = np.concatenate([v[np.isfinite(v)] for v in values]) if values else np.empty(0)
@@ -79,10 +84,12 @@ def loss_figure(history: History, attempts: list[Attempt]) -> str:
 
 def _loss_drawing(width: int, history: History, attempts: list[Attempt]) -> str:
     steps, loss = series(history.train, "loss")
+    all_steps, all_losses = recorded_losses(history)
     eval_steps, eval_loss = series(history.evaluations, "loss")
-    limits, kind = y_axis([loss, eval_loss])
-    if kind == "log":  # the raw scatter may reach far; the means are what matters
-        limits, kind = y_axis([np.nanquantile(loss, [0.001, 1.0]) if np.isfinite(loss).any() else loss, eval_loss])
+    limits, kind = y_axis([all_losses, eval_loss])
+    if kind == "log":  # the records may scatter far down; the means are what matters
+        drawn = np.nanquantile(all_losses, [0.001, 1.0]) if np.isfinite(all_losses).any() else all_losses
+        limits, kind = y_axis([drawn, eval_loss])
     height = 300 if width > PHONE else 230
     axes = Axes(LEFT, 30, width - LEFT - RIGHT, height, _step_limits(history), limits, y_kind=kind)
     axes.add_grid("step", "loss per pixel" + (" (logarithmic)" if kind == "log" else ""), num_ticks(width), 6)
@@ -91,7 +98,7 @@ def _loss_drawing(width: int, history: History, attempts: list[Attempt]) -> str:
     if limits[0] < 0.5 < limits[1]:
         axes.horizontal(0.5, "reference", "0.5: as good as the noise allows")
     if len(loss) // 150:
-        axes.line(steps, loss, "c1 faint")
+        axes.line(all_steps, all_losses, "c1 faint")
     axes.line(steps, running_mean(loss, len(loss) // 150), "c1", "training")
     axes.line(eval_steps, eval_loss, "c2", "validation")
     if len(eval_steps) <= 120:

@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 from hpctrain.launch.lastwords import read_last_words
 from hpctrain.metrics.read import read_history
 from hpctrain.metrics.thinned import MOST, Thinned
+from hpctrain.report.caveats import caveats_of
+from hpctrain.report.curves import loss_figure, recorded_losses
+from hpctrain.report.gather import gather_facts
 from hpctrain.rundir import RunDir
 
 NUM_RECORDS = 200_000
@@ -72,6 +76,28 @@ def test_a_thinned_history_keeps_spikes_the_best_evaluation_and_the_ends_of_atte
     assert {1, 40_000} <= set(steps)
     assert 7_777 in {record["step"] for record in [*history.train, *history.extremes]}
     assert history.best_evaluation()["step"] == 5000
+
+
+def test_the_loss_chart_shows_a_spike_between_the_records_that_are_kept(tmp_path):
+    run = RunDir.create(tmp_path, "run")
+    write_long(run, num_records=40_000, spike_at=7_778)
+    history = read_history(run)
+    assert 7_778 not in {record["step"] for record in history.train}
+    steps, losses = recorded_losses(history)
+    assert losses[steps == 7_778] == [1e6]
+    assert "10⁶" in loss_figure(history, [])  # the axis reaches up to the spike
+    assert "10⁶" not in loss_figure(replace(history, extremes=[]), [])
+
+
+def test_records_with_numbers_that_are_not_finite_are_counted_before_any_is_left_out(tmp_path):
+    run = RunDir.create(tmp_path, "run")
+    with open(run.metrics, "w") as stream:
+        stream.write(line("event", 0, event="started", total_steps=40_000))
+        stream.writelines(line("train", step, loss=None, nonfinite=["loss"]) for step in range(1, 40_001))
+    history = read_history(run)
+    assert len(history.train) < 40_000
+    assert history.num_nonfinite == 40_000
+    assert any("40\u202f000 records have numbers that are not finite" in text for text in caveats_of(gather_facts(run)))
 
 
 def test_few_records_are_all_kept():
