@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from hpctrain.errors import EXIT_RANKS_LOST
+from hpctrain.files import open_append
 
 START_UP_S = 600.0
 """Extra seconds before the first sign of progress: imports from a cold file system, torch.compile."""
@@ -59,7 +60,7 @@ class Watchdog:
 
     def _give_up(self, silent_s: float) -> None:
         text = f"hpctrain: nothing happened for {silent_s:.0f} s ({self._describe()}); stacks are in {self._stacks}"
-        with open(self._stacks, "a", encoding="utf-8") as stream:
+        with os.fdopen(open_append(self._stacks), "a", encoding="utf-8") as stream:
             stream.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
             stream.flush()
             faulthandler.dump_traceback(stream, all_threads=True)

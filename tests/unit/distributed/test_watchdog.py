@@ -1,4 +1,4 @@
-"""A process that stands still is ended, and leaves word of where it stood."""
+"""The watchdog ends a process that hangs, after it has written its stacks to a file."""
 
 import subprocess
 import sys
@@ -42,6 +42,16 @@ def test_a_hang_ends_the_process_with_its_stacks_in_a_file(tmp_path):
     done = _run(tmp_path / "stacks.txt", "0.5", "hang")
     assert done.returncode == EXIT_RANKS_LOST
     assert "rank 3 at step 7, training" in done.stderr
+    assert "wait_for_a_rank_that_is_gone" in (tmp_path / "stacks.txt").read_text()
+
+
+def test_a_link_planted_under_the_name_of_the_stacks_is_put_aside_and_its_target_is_untouched(tmp_path):
+    target = tmp_path / "somebody-elses.txt"
+    target.write_text("years of work")
+    (tmp_path / "stacks.txt").symlink_to(target)
+    assert _run(tmp_path / "stacks.txt", "0.5", "hang").returncode == EXIT_RANKS_LOST
+    assert target.read_text() == "years of work"
+    assert not (tmp_path / "stacks.txt").is_symlink()
     assert "wait_for_a_rank_that_is_gone" in (tmp_path / "stacks.txt").read_text()
 
 
