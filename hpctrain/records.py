@@ -183,7 +183,7 @@ _NUMBERS = (
     "num_pixels", "seconds", "blocked_s", "energy_kwh", "joules_per_sample", "needed_gib", "free_gib", "duty",
 )  # fmt: skip
 _TEXTS = (
-    "event", "cause", "error", "checkpoint", "device", "device_name", "job_id", "level", "before", "reason", "path",
+    "event", "cause", "error", "checkpoint", "device", "job_id", "level", "before", "reason", "path",
     "exporter", "node", "mode", "what", "sha256", "torch", "pace",
 )  # fmt: skip
 METRIC: Types = {
