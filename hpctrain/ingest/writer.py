@@ -1,14 +1,15 @@
 """Writes the output file in bounded memory, contiguous; it gets its name only when it is complete.
 
-The loader reads contiguous datasets fastest, but they cannot grow. So rows are first written to two plain files beside
-the output, and copied into datasets of the final size at the end. Columns of single numbers are kept in memory.
+The loader reads contiguous datasets fastest, but they cannot grow. So rows are first written to two files without a
+name in the folder of the output, and copied into datasets of the final size at the end. Such a file is gone when its
+process ends, however it ends. Columns of single numbers are kept in memory.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-import os
+import tempfile
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
@@ -16,8 +17,8 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from hpctrain.errors import DataError
+from hpctrain.files import NewFile
 from hpctrain.ingest.block import ALWAYS_WRITTEN, COLUMNS, FLUX_UNIT, IVAR_UNIT
-from hpctrain.rundir import fsync_directory
 from hpctrain.spectra.fingerprint import ColumnHash, settle_time, write_hashes
 from hpctrain.spectra.sink import Sink, new_hdf5_file
 
@@ -51,26 +52,21 @@ class SpectraWriter:
         self.num_rows = 0
         self._columns: dict[str, list[np.ndarray]] = {name: [] for name in COLUMNS}
         require_free(out, overwrite)
-        base = f".{out.name}.{os.getpid()}"
-        self._temporary = out.with_name(f"{base}.tmp")
-        self._spools = {name: out.with_name(f"{base}.{name}.spool") for name in ("flux", "ivar")}
-        self._streams: dict[str, BinaryIO] = {}
+        self._spools: dict[str, BinaryIO] = {}
 
     def __enter__(self) -> SpectraWriter:
         with _disk_errors(self.out):
             self.out.parent.mkdir(parents=True, exist_ok=True)
-            for name, path in self._spools.items():
-                self._streams[name] = open(path, "wb")
+            for name in ("flux", "ivar"):
+                self._spools[name] = tempfile.TemporaryFile(dir=self.out.parent)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for stream in self._streams.values():
+        for spool in self._spools.values():
             with contextlib.suppress(OSError):
-                stream.close()
-        for path in (self._temporary, *self._spools.values()):
-            path.unlink(missing_ok=True)
+                spool.close()
 
     def append(self, flux: np.ndarray, ivar: np.ndarray, columns: dict[str, np.ndarray]) -> None:
         """Add rows.
@@ -83,8 +79,8 @@ class SpectraWriter:
             Any of :data:`hpctrain.ingest.block.COLUMNS`; a missing column gets its value for 'not known'.
         """
         with _disk_errors(self.out):
-            self._streams["flux"].write(np.ascontiguousarray(flux, dtype=np.float32).data)
-            self._streams["ivar"].write(np.ascontiguousarray(ivar, dtype=np.float32).data)
+            self._spools["flux"].write(np.ascontiguousarray(flux, dtype=np.float32).data)
+            self._spools["ivar"].write(np.ascontiguousarray(ivar, dtype=np.float32).data)
         for name, column in COLUMNS.items():
             values = columns.get(name)
             filled = np.full(len(flux), column.missing, column.dtype) if values is None else values.astype(column.dtype)
@@ -111,10 +107,8 @@ class SpectraWriter:
         """
         import h5py
 
-        with _disk_errors(self.out):
-            for stream in self._streams.values():
-                stream.close()
-            with new_hdf5_file(self._temporary) as (file, sink):
+        with _disk_errors(self.out), NewFile(self.out) as new:
+            with new_hdf5_file(Path(new.name_for_libraries)) as (file, sink):
                 known = self._write_spectra(file, sink)
                 self._write_columns(file)
                 names = file.create_dataset(
@@ -125,10 +119,8 @@ class SpectraWriter:
                     plain = isinstance(value, (str, int, float, np.number))
                     file.attrs[name] = value if plain else json.dumps(value)
                 write_hashes(file, known)
-            settle_time(self._temporary)
+            settle_time(Path(new.name_for_libraries))
             require_free(self.out, self.overwrite)
-            os.replace(self._temporary, self.out)
-            fsync_directory(self.out.parent)
 
     def _write_spectra(self, file: Any, sink: Sink) -> dict[str, str]:
         """Write grid, flux and ivar; return the SHA-256 of the latter two."""
@@ -144,15 +136,15 @@ class SpectraWriter:
         for name, (unit, description) in described.items():
             dataset = file.create_dataset(name, shape=(self.num_rows, num_pixels), dtype="f4")
             dataset.attrs["unit"], dataset.attrs["description"] = unit, description
-            with open(self._spools[name], "rb") as spool:
+            # Closed after the copy, which frees its bytes: the disk may be too small for two copies of both.
+            with self._spools[name] as spool:
+                spool.seek(0)
                 for begin in range(0, self.num_rows, rows_at_once):
                     end = min(begin + rows_at_once, self.num_rows)
                     rows = np.fromfile(spool, dtype=np.float32, count=(end - begin) * num_pixels)
                     dataset[begin:end] = rows.reshape(end - begin, num_pixels)
                     sink.check()
                     hashes[name].update(rows)
-            # One array at a time, because the disk may be too small for two copies of both.
-            self._spools[name].unlink()
         return {name: column.hexdigest() for name, column in hashes.items()}
 
     def _write_columns(self, file: Any) -> None:

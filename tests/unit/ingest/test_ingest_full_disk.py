@@ -1,4 +1,8 @@
-"""A disk that fills up while a file is written: one clear line, nothing left there, and the process lives on."""
+"""A file that cannot be completed: one clear line where the disk is full, and nothing is left there."""
+
+import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -28,3 +32,20 @@ def test_an_ingest_that_does_not_fit_says_so(small_disk):
         with pytest.raises(DataError, match="No space left on device; nothing was left there"):
             writer.finish({}, [])
     assert list(small_disk.iterdir()) == []
+
+
+def test_an_ingest_that_is_killed_leaves_nothing(tmp_path):
+    program = (
+        "import os, signal, sys\n"
+        "from pathlib import Path\n"
+        "import numpy as np\n"
+        "from hpctrain.ingest.writer import SpectraWriter\n"
+        "rows = np.ones((2000, 280), np.float32)\n"
+        "with SpectraWriter(Path(sys.argv[1]), np.linspace(3600, 9800, 280)) as writer:\n"
+        "    writer.append(rows, rows, {})\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    folder = tmp_path / "out"
+    done = subprocess.run([sys.executable, "-c", program, str(folder / "a.h5")])
+    assert done.returncode == -signal.SIGKILL
+    assert list(folder.iterdir()) == []
