@@ -3,19 +3,19 @@
 # Train by hand:   sbatch slurm/train_hpc.sh profiles/hpc.yaml [--set train.seed=7 ...]
 # Resume a run:    sbatch slurm/train_hpc.sh --resume RUN [--set train.epochs=200 ...]
 #
-# Does what `hpc-submit profiles/hpc.yaml` does, and is here to be read: the job script that hpc-submit writes ends with
-# the same text. Options for one job go on sbatch's command line, before this file:
+# This script does the same as `hpc-submit profiles/hpc.yaml`. Read it to understand the job script that hpc-submit
+# writes, which ends with the same text. Give options for one job on sbatch's command line, before this file:
 #
 #   sbatch --nodes=2 --time=12:00:00 --partition=gpu slurm/train_hpc.sh profiles/hpc.yaml
 #
 #SBATCH --job-name=hpctrain
 #SBATCH --nodes=1
 #SBATCH --ntasks-per-node=4        # one rank per GPU
-#SBATCH --gpus-per-node=4          # all ranks of a node see all its GPUs; each takes the one of its local rank
+#SBATCH --gpus-per-node=4          # all ranks of a node see all its GPUs; each uses the GPU of its local rank
 #SBATCH --cpus-per-task=8
-#SBATCH --time=24:00:00            # of one attempt; the job requeues itself and goes on
-#SBATCH --signal=USR2@180          # ranks are warned three minutes before: save, exit with code 75
-#SBATCH --requeue                  # allow `scontrol requeue`, after a pre-emption and below
+#SBATCH --time=24:00:00            # limit of one attempt; the job requeues itself and continues
+#SBATCH --signal=USR2@180          # three minutes before, Slurm warns the ranks: they save and exit with code 75
+#SBATCH --requeue                  # allow Slurm to requeue after a pre-emption, and `scontrol requeue` below
 #SBATCH --open-mode=append         # the default truncates the log of the earlier attempts
 #SBATCH --output=hpctrain-%j.log
 
@@ -23,14 +23,14 @@
 # module load cuda/12.4
 # export NCCL_SOCKET_IFNAME=ib0
 
-# The Python that has hpctrain's packages: $HPCTRAIN_PYTHON, the .venv of this checkout, or the one on PATH.
+# Use the Python that has hpctrain's packages: $HPCTRAIN_PYTHON, the .venv of this checkout, or python3 on PATH.
 checkout=$SLURM_SUBMIT_DIR
 python=${HPCTRAIN_PYTHON:-}
 if [ -z "$python" ] && [ -x "$checkout/.venv/bin/python" ]; then python=$checkout/.venv/bin/python; fi
 python=${python:-python3}
 if [ -d "$checkout/hpctrain" ]; then export PYTHONPATH=$checkout${PYTHONPATH:+:$PYTHONPATH}; fi
 
-# The run directory: made from the profile at the first start, found again by the job id after a requeue.
+# At the first start this makes the run directory from the profile; after a requeue it finds it by the job id.
 mapfile -t answer < <("$python" -m hpctrain submit --inside-job "$@")
 run_dir=${answer[0]:-}
 requeue=${answer[1]:-}
@@ -41,12 +41,12 @@ if [ -z "$run_dir" ]; then exit 2; fi         # the reason is printed above
 echo "hpctrain: the run directory is $run_dir; the ranks write to its logs/"
 trainer=("$python" -u -m hpctrain.train)
 
-# ---- one attempt, and what follows it: the same text in every job script (hpctrain/launch/attempt.sh) ----------------
+# ---- one attempt and the decision after it: the same text in every job script (hpctrain/launch/attempt.sh) -----------
 # Set above:  run_dir   trainer=(command of every rank)   requeue=yes|no   max_attempts   max_attempts_without_progress
 
-# scancel, an admin's requeue and the time limit send TERM to this shell. It then requeues nothing: Slurm or a person
-# has decided already. The trap is one assignment, because a TERM that hits all processes of the job kills a bash that
-# is running a command inside a trap.
+# scancel, an admin's requeue and the time limit send TERM to this shell. The shell then requeues nothing, because Slurm
+# or a person has already decided. The trap is one assignment: a TERM to all processes of the job would kill a bash that
+# runs a command inside a trap.
 terminated=no
 trap 'terminated=yes' TERM
 
@@ -63,16 +63,16 @@ newest_checkpoint() {
     if [ -e "${manifests[-1]}" ]; then echo "${checkpoint##*/}"; else echo none; fi
 }
 
-# The ranks save before this moment even if Slurm's warning signal comes late, which it may by half a minute.
+# The ranks save before this time even if Slurm's warning signal comes late; it can be late by half a minute.
 ends=$(SLURM_TIME_FORMAT=standard squeue -h -j "$job" -o %e 2>/dev/null)
 if [[ $ends == [0-9]*T* ]]; then
     HPCTRAIN_DEADLINE=$(date -d "$ends" +%s) && export HPCTRAIN_DEADLINE
 fi
-kill_wait_s=$(scontrol show config 2>/dev/null | sed -n 's/^KillWait *= \([0-9]*\) .*/\1/p') # from TERM to KILL
+kill_wait_s=$(scontrol show config 2>/dev/null | sed -n 's/^KillWait *= \([0-9]*\) .*/\1/p') # TERM to KILL
 
-# A TERM does not say why it was sent; Slurm does. A job at its time limit, which may have changed since the start, has
-# the reason TimeLimit; if the controller does not answer, the clock decides. A job that was requeued has one more
-# restart; if its node was lost, another start of it owns the run by now.
+# A TERM has no reason; Slurm knows it. A job at its time limit, which may have changed since the start, has the reason
+# TimeLimit; if the controller does not answer, the clock decides. A requeued job has one more restart; if its node was
+# lost, another attempt owns the run by now.
 restarts=$restart
 ask_slurm() {
     slurm_says=$(timeout 5 scontrol show job "$job" -o 2>/dev/null)
@@ -87,14 +87,14 @@ at_time_limit() {
     fi
 }
 
-# Where the ranks meet: node names need not resolve, but Slurm knows an address. Rank 0 takes a free port by itself.
+# The ranks connect to the first node. Its name may not resolve, but Slurm knows its address. Rank 0 finds a free port.
 first_node=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 MASTER_ADDR=$(sinfo -h -n "$first_node" -o %o | head -n 1)
 export MASTER_ADDR=${MASTER_ADDR:-$first_node}
 
-# srun needs --cpus-per-task once more. Without --kill-on-bad-exit the other ranks would wait for a dead one; with it
-# they get TERM, which they also hear while they wait for each other at the start. GPUs must not be bound to tasks: a
-# rank picks its device by its local rank, and NCCL needs to see its peers.
+# srun does not inherit --cpus-per-task from sbatch. Without --kill-on-bad-exit the other ranks would wait for a dead
+# rank; with it they get TERM, also while they wait for each other at the start. GPUs must not be bound to tasks: a rank
+# chooses its device by its local rank, and NCCL needs to see the GPUs of its peers.
 before=$(newest_checkpoint)
 srun_log=$run_dir/logs/job-$job.$restart-srun.log
 echo "hpctrain: job $job, restart $restart, $SLURM_NTASKS ranks on $SLURM_JOB_NODELIST, newest checkpoint: $before"
@@ -106,7 +106,7 @@ wait "$srun_pid"
 code=$?
 decide_at=$((SECONDS + ${kill_wait_s:-30} * 2 / 3))
 while kill -0 "$srun_pid" 2>/dev/null; do # a TERM ends `wait` early; the ranks may still be saving
-    # If they hang they are killed, and this shell with them: what follows a time limit is decided before.
+    # If they hang, Slurm kills them and this shell. So this shell decides before that whether it was the time limit.
     if [ "$SECONDS" -ge "$decide_at" ]; then
         if at_time_limit; then break; fi
         decide_at=$((SECONDS + 5))
@@ -116,22 +116,22 @@ done
 if kill -0 "$srun_pid" 2>/dev/null; then
     code=143
 else
-    wait "$srun_pid" # bash remembers what it returned
+    wait "$srun_pid" # bash remembers the exit code
     code=$?
 fi
 cat "$srun_log" >&2
 
-# srun returns the highest code of all ranks, so one that was taken down with the culprit hides it. Codes 2 to 6 count
-# wherever they stand: that rank knew what was wrong. 1 (a bug) counts if no rank was killed, for a rank that loses its
-# peer exits with 1 too.
+# srun returns the highest exit code of all ranks, so a rank that srun ended can hide the code of the rank that failed.
+# Codes 2 to 6 of any rank count: that rank knew the error. Code 1 (a bug) counts only if no rank was killed, because a
+# rank that loses its peer exits with 1 too.
 failed_with=$(sed -n 's/.*task.*: Exited with exit code \([2-6]\)$/\1/p' "$srun_log" | head -n 1)
 if [ -z "$failed_with" ] && ! grep -qE 'task.*: (Killed|Aborted|Segmentation|Bus error|Out Of Memory)' "$srun_log"; then
     failed_with=$(sed -n 's/.*task.*: Exited with exit code 1$/1/p' "$srun_log" | head -n 1)
 fi
 if [ -z "$failed_with" ] && grep -q 'task.*: Exited with exit code 77$' "$srun_log"; then code=77; fi # a node is unfit
-if [ "$code" = 0 ] && grep -q '^srun: error: Node failure' "$srun_log"; then code=76; fi # srun calls that success
+if [ "$code" = 0 ] && grep -q '^srun: error: Node failure' "$srun_log"; then code=76; fi # srun returns 0
 after=$(newest_checkpoint)
-history=$run_dir/attempts/ended.tsv # time, job, restart, exit code, newest checkpoint before and after, what followed
+history=$run_dir/attempts/ended.tsv # time, job, restart, exit code, newest checkpoint before and after, decision
 
 attempts_without_progress() {
     local count=0 ended of_job of_restart its_code its_before its_after followed
@@ -142,18 +142,18 @@ attempts_without_progress() {
     if [ "$before" = "$after" ]; then echo $((count + 1)); else echo 0; fi
 }
 
-# Slurm does not requeue a job at its time limit, so this script does, even if the warning came too late to save.
+# Slurm does not requeue a job at its time limit. This script does, even if the warning came too late to save.
 if at_time_limit; then terminated=no; fi
 if [ "$restarts" -gt "$restart" ]; then terminated=yes; fi
 
-# The node of the first rank that was killed gets a strike. The trainer's pre-flight, which knows more, writes here too.
+# The node of the first killed rank gets a strike. The trainer's pre-flight tests the nodes and writes here too.
 strikes=$run_dir/attempts/bad-nodes.tsv # time, node, job, killed or preflight
 killed_on=$(sed -n 's/^srun: error: \([^:]*\): task.*: \(Killed\|Aborted\|Segm\|Bus err\|Out Of\).*/\1/p' "$srun_log" | head -n 1)
 if [ "$terminated" = no ] && [ -n "$killed_on" ]; then
     printf '%s\t%s\t%s\tkilled\n' "$(date +%s)" "$killed_on" "$job" >>"$strikes"
 fi
 
-# Nodes to avoid: two strikes, or one pre-flight, within a day; four at most, so that the job can start at all.
+# Avoid nodes with two strikes or one failed pre-flight within a day; at most four, so that the job can still start.
 nodes_to_avoid() {
     tail -n 100 "$strikes" 2>/dev/null | awk -F '\t' -v since=$(($(date +%s) - 86400)) '
         $1 > since { strikes[$2] += $4 == "preflight" ? 2 : 1; last[$2] = NR }
@@ -174,7 +174,7 @@ elif [ $((restart + 1)) -ge "$max_attempts" ]; then
 elif [ "$(attempts_without_progress)" -ge "$max_attempts_without_progress" ]; then
     followed=no-progress
 else
-    followed=requeued # 75: saved and asks for it; anything else: a rank, its node or srun died
+    followed=requeued # code 75: the ranks saved and ask for it; any other code: a rank, its node or srun died
 fi
 printf '%s\t%s\t%s\t%s\t%s\t%s\t%s\n' "$(date +%s)" "$job" "$restart" "$code" "$before" "$after" "$followed" >>"$history"
 echo "hpctrain: job $job, restart $restart ended with code $code, newest checkpoint: $after; $followed"
@@ -182,10 +182,10 @@ echo "hpctrain: job $job, restart $restart ended with code $code, newest checkpo
 if [ "$followed" = requeued ]; then
     for pause_s in 5 20 60 120 0; do
         ask_slurm
-        if [ "$restarts" -gt "$restart" ]; then break; fi # while this node was out of sight
+        if [ "$restarts" -gt "$restart" ]; then break; fi # Slurm has requeued the job itself
         if scontrol requeue "$job"; then
-            # A requeued job waits two minutes for old credentials to expire, unless it is given a start time while
-            # the ended attempt is still being cleaned up. Ranks that were too hot (78) get those two minutes.
+            # A requeued job waits two minutes for old credentials to expire, unless it gets a start time while Slurm
+            # still cleans up the ended attempt. After code 78 (too hot) the job waits these two minutes to cool down.
             if [ "$code" = 78 ]; then start_in=120; else start_in=10; fi
             scontrol update JobId="$job" StartTime=now+$start_in
             avoid=$(nodes_to_avoid)
@@ -193,12 +193,12 @@ if [ "$followed" = requeued ]; then
                 given=$(scontrol show job "$job" -o | sed -n 's/.* ExcNodeList=\([^ ]*\).*/\1/p')
                 if [ "$given" = "(null)" ]; then given=; fi
                 scontrol update JobId="$job" ExcNodeList="$avoid${given:+,$given}"
-                echo "hpctrain: the next attempt stays away from $avoid (attempts/bad-nodes.tsv)"
+                echo "hpctrain: the next attempt avoids $avoid (attempts/bad-nodes.tsv)"
             fi
             break
         fi
         sleep "$pause_s"
     done
 fi
-wait # Slurm kills ranks that hang soon
+wait # for the ranks; Slurm kills those that hang
 exit "$code"

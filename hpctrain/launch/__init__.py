@@ -1,5 +1,5 @@
-"""From a checked profile to a job in the queue or processes on this machine, and back to where a run stands.
+"""Turn a checked profile into a job in the queue or processes on this machine, and report the status of runs.
 
-In comes a :class:`~hpctrain.profile.schema.Profile`; out go a run directory and a job. The trainer is never imported:
-it is a command that runs on the run directory.
+The input is a :class:`~hpctrain.profile.schema.Profile`; the output is a run directory and a job. This package never
+imports the trainer: the trainer is a command that runs on the run directory.
 """

@@ -22,28 +22,28 @@ def run_of_this_job(
     environment: Mapping[str, str] = os.environ,
     resume: RunDir | None = None,
 ) -> tuple[RunDir, LaunchSection]:
-    """Return the run directory of the Slurm job this process is in.
+    """Return the run directory of the Slurm job that this process is in.
 
-    The first start of the job makes it, or resumes the one that is asked for; after a requeue it is found again. The
-    nodes, ranks, GPUs and cores that sbatch was asked for win over the profile's ``launch``; the run's own profile
-    records them. The global batch stays the profile's, with another accumulation.
+    The first start of the job makes the run directory, or resumes `resume`; after a requeue the job finds it again.
+    The nodes, ranks, GPUs and cores that sbatch was asked for override the profile's ``launch``; the run's own profile
+    records them. The global batch remains the profile's; the accumulation is adapted.
 
     Parameters
     ----------
     profile_path : str or Path
     overrides : sequence of str
     environment : mapping
-        Of a batch step.
+        Environment of a batch step.
     resume : RunDir, optional
         Resume this run; `profile_path` is its own profile.
 
     Raises
     ------
     SiteError
-        Not called from a batch script.
+        This process is not in a batch script.
     ProfileError
-        The profile is wrong, does not fit the run that is resumed, or its global batch cannot be had with the ranks of
-        this job.
+        The profile is wrong or does not fit the run that is resumed, or no accumulation gives its global batch on the
+        ranks of this job.
     """
     job_id = environment.get("SLURM_JOB_ID")
     if job_id is None:

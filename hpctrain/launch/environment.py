@@ -1,4 +1,4 @@
-"""The environment that ranks are started in: the user's own, and nothing of a job that surrounds us."""
+"""The environment that ranks start in: the user's own, without the variables of a surrounding job."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _INHERITED_FROM_A_JOB = re.compile(
 
 
 def clean_environment(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Return the environment a job is submitted with: the user's, less what a surrounding job left in it."""
+    """Return the environment to submit a job with: the user's, without the variables of a surrounding job."""
     return {name: value for name, value in environment.items() if not _INHERITED_FROM_A_JOB.match(name)}
 
 
 def enter_clean_environment() -> None:
-    """Make this process's environment that of ranks on this machine, which run the code that we run."""
+    """Give this process the environment of ranks on this machine, so that they run the same code as this process."""
     environment = clean_environment()
     if root := checkout_root():
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(root), environment.get("PYTHONPATH")]))

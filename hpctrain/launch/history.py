@@ -1,7 +1,7 @@
-"""How each attempt ended and what followed: ``attempts/ended.tsv``, and the rule that decides.
+"""The history of attempts, ``attempts/ended.tsv``, and the rule that decides whether another attempt follows.
 
-The same rule stands in ``attempt.sh`` for Slurm, in shell because it runs outside any container, where there may be no
-Python of ours. ``tests/unit/launch/test_requeue_rule.py`` holds both to one table.
+``attempt.sh`` contains the same rule for Slurm. It is a shell script because it runs outside any container, where our
+Python may be missing. ``tests/unit/launch/test_requeue_rule.py`` checks both against one table.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from hpctrain.files import open_append, read_lines
 from hpctrain.rundir import RunDir
 
 STRIKES_LAST_S = 86400.0
-"""How long a node that failed is remembered: after a day somebody has looked at it, or it was chance."""
+"""How long the launcher remembers a node that failed: after a day somebody has looked at it, or it was chance."""
 MOST_AVOIDED = 4
-"""Nodes to avoid at a time, so that the job can start at all."""
+"""Largest number of nodes that a job avoids at a time; with more, it might never start."""
 USER_ERRORS = range(1, 7)
-"""Exit codes whose cause another attempt would only meet again."""
+"""Exit codes of errors that another attempt would only repeat."""
 _MOST_ROWS = 10_000
-"""Lines read of a table; a job has far fewer attempts."""
+"""Largest number of lines to read from a table; a job has far fewer attempts."""
 _WHOLE_NUMBER = re.compile(r"\d{1,11}")
 _CHECKPOINT = re.compile(r"step-\d{8,}")
 
@@ -39,10 +39,10 @@ class EndedAttempt:
         When it ended, seconds since 1970.
     job_id : str
     restart : int
-        How often this job had been requeued before.
+        Number of requeues of this job before this attempt.
     exit_code : int
     before, after : str
-        Newest checkpoint when the attempt began and ended, ``none`` where there was none.
+        Newest checkpoint when the attempt began and when it ended; ``none`` if there was none.
     followed : str
         ``finished``, ``requeued``, ``failed``, ``terminated`` (by scancel or an admin, or requeued by
         Slurm), ``requeue-is-off``, ``too-many-attempts`` or ``no-progress``.
@@ -63,9 +63,9 @@ def history_path(run: RunDir) -> Path:
 
 
 def read_history(run: RunDir) -> list[EndedAttempt]:
-    """Return the ended attempts in the order of their starts; a torn or damaged line is left out.
+    """Return the ended attempts in the order of their starts, without torn or damaged lines.
 
-    On a node that was cut off and comes back an attempt may end after the one that replaced it.
+    When a node loses the network and comes back, its attempt may end after the attempt that replaced it.
     """
     ended = [item for row in _rows(history_path(run)) if (item := _ended_attempt(row)) is not None]
     jobs = {job_id: number for number, job_id in enumerate(dict.fromkeys(item.job_id for item in ended))}
@@ -73,7 +73,7 @@ def read_history(run: RunDir) -> list[EndedAttempt]:
 
 
 def _rows(path: Path) -> list[list[str]]:
-    """Return the last lines of a table, as fields; none where it is absent or cannot be read."""
+    """Return the last lines of a table, as fields; an empty list if the table is absent or unreadable."""
     try:
         lines = deque(read_lines(path), maxlen=_MOST_ROWS)
     except OSError:
@@ -88,10 +88,10 @@ def _ended_attempt(row: list[str]) -> EndedAttempt | None:
 
 
 def avoided_nodes(run: RunDir, now: float) -> list[str]:
-    """Return the nodes the next attempt avoids, the latest first; the rule is that of ``attempt.sh``.
+    """Return the nodes that the next attempt avoids, the latest first; ``attempt.sh`` has the same rule.
 
-    A rank that was killed is one strike against its node, a pre-flight that found it unfit is two; two within a day
-    are enough.
+    A killed rank counts as one strike against its node. A pre-flight that finds the node unfit counts as two. The next
+    attempt avoids a node with two strikes within a day.
     """
     strikes: dict[str, int] = {}
     for fields in _rows(run.bad_nodes)[-100:]:
@@ -101,7 +101,7 @@ def avoided_nodes(run: RunDir, now: float) -> list[str]:
 
 
 def append_history(run: RunDir, ended: EndedAttempt) -> None:
-    """Add one line."""
+    """Append one line to the table."""
     fields = (int(ended.time), ended.job_id, ended.restart, ended.exit_code, ended.before, ended.after, ended.followed)
     descriptor = open_append(history_path(run))
     try:
@@ -135,20 +135,20 @@ def what_follows(
     run : RunDir
     job_id : str
     restart : int
-        How often this job had been requeued before this attempt.
+        Number of requeues of this job before this attempt.
     exit_code : int
-        The ranks' agreed code, or that of the rank that failed first.
+        The code that the ranks agreed on, or that of the rank that failed first.
     before : str
         :func:`newest_checkpoint` when the attempt began.
     terminated : bool
-        Somebody stopped the job itself, so nothing may follow.
+        Whether somebody stopped the job itself, so that no attempt may follow.
     requeue, max_attempts, max_attempts_without_progress
         As in the profile's ``launch``.
 
     Returns
     -------
     EndedAttempt
-        To be appended to the history; ``followed == "requeued"`` asks for another attempt.
+        The line to append to the history; ``followed == "requeued"`` asks for another attempt.
     """
     after = newest_checkpoint(run)
     if terminated:
@@ -169,7 +169,7 @@ def what_follows(
 
 
 def _without_progress(run: RunDir, job_id: str, before: str, after: str) -> int:
-    """Attempts in a row, this one included, that ended at the checkpoint they began with."""
+    """Count the latest attempts in a row, this one included, that ended at the checkpoint they began with."""
     if before != after:
         return 0
     count = 0

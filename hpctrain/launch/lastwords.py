@@ -1,4 +1,4 @@
-"""The newest records of ``metrics.jsonl``, read from the end of the file: status must not read all of a long run."""
+"""Read the newest records of ``metrics.jsonl`` from the end of the file, so that status need not read a long run."""
 
 from __future__ import annotations
 
@@ -14,39 +14,39 @@ from hpctrain.rundir import RunDir
 
 _FIRST_BYTES = 1 << 16
 _LARGEST_BYTES = 1 << 20
-"""Bytes read at a time, at most; a line that is longer is skipped."""
+"""Largest number of bytes to read at a time; the reader skips a longer line."""
 _FURTHEST_BYTES = 1 << 26
-"""Status looks no further back than this: some hundred thousand records."""
+"""Status reads at most this many bytes back from the end: some hundred thousand records."""
 _RATE_OVER_RECORDS = 20
 _RARE = (b'"event"', b'"eval"')
-"""What every line has that is neither a training record nor a reading of sensors."""
+"""Each line that is neither a training record nor a sensor reading contains one of these."""
 
 
 @dataclass(frozen=True)
 class LastWords:
-    """What a run has recorded last.
+    """The newest values that a run has recorded.
 
     Parameters
     ----------
     step, total_steps : int
     loss, validation_loss, samples_per_s, steps_per_s : float or None
-        The last on record; the rate of steps is that of the newest attempt's last records.
+        The last recorded values; `steps_per_s` is computed from the last records of the newest attempt.
     started_at : float
         When the newest attempt began [s since 1970]; 0 if none did.
     finished : bool
-        The last step is done and the model written.
+        Whether the last step is done and the model is written.
     stopped : str
-        Why the newest attempt was stopped and saved; empty if it was not.
+        Why the newest attempt saved and stopped; empty if it did not.
     error : str
-        What the newest attempt failed with; empty if it did not.
+        Error of the newest attempt; empty if it did not fail.
     exit_code : int or None
-        Of the newest attempt, if it is on record.
+        Exit code of the newest attempt, if it is on record.
     bad_data : str
-        Which pixels and spectra it has masked because they cannot be used; empty if none.
+        Unusable pixels and spectra that the newest attempt has masked; empty if none.
     warnings : list of str
-        What makes its result doubtful: implausible data, no GPU, no evaluation.
+        Reasons to doubt the result: implausible data, no GPU, no evaluation.
     notes : list of str
-        What is worth knowing about its data.
+        Notes about the data.
     """
 
     step: int = 0
@@ -66,7 +66,7 @@ class LastWords:
 
 
 def read_last_words(run: RunDir) -> LastWords:
-    """Read back to the start of the newest attempt, or as far as status looks; memory is that of a block."""
+    """Read back to the start of the newest attempt, at most `_FURTHEST_BYTES`; only one block is in memory."""
     train: list[Record] = []
     last: dict[str, Record] = {}
     step = 0
@@ -120,7 +120,10 @@ def _last_words(run: RunDir, train: list[Record], last: dict[str, Record], step:
 
 
 def _numbers_before(run: RunDir) -> dict[str, Record]:
-    """Return the last training record and evaluation of the attempts before one that has none of its own yet."""
+    """Return the last training record and the last evaluation of all attempts.
+
+    The status shows them while the newest attempt has none of its own.
+    """
     found: dict[str, Record] = {}
     for record in read_backwards(run.metrics, _FURTHEST_BYTES):
         if record["kind"] in ("train", "eval"):
@@ -131,7 +134,7 @@ def _numbers_before(run: RunDir) -> dict[str, Record]:
 
 
 def _started_by_lease(run: RunDir) -> float:
-    """When the newest attempt took its number: its first record may lie further back than one looks."""
+    """Return when the newest attempt took its number: its first record may be too far back to be read."""
     if not run.metrics.exists():
         return 0.0
     leases = run.read_attempts()
@@ -139,13 +142,13 @@ def _started_by_lease(run: RunDir) -> float:
 
 
 def read_backwards(path: Path, furthest_bytes: int | None = None) -> Iterator[Record]:
-    """Yield the records of ``metrics.jsonl`` from the last to the first, reading only as much as is asked for."""
+    """Yield the records of ``metrics.jsonl`` from the last to the first; read only as much as the caller consumes."""
     for block in _blocks_backwards(path, furthest_bytes):
         yield from filter(None, map(_record, reversed(block.split(b"\n"))))
 
 
 def _blocks_backwards(path: Path, furthest_bytes: int | None = None) -> Iterator[bytes]:
-    """Yield blocks of whole lines from the end of a file; nothing where it cannot be read."""
+    """Yield blocks of whole lines from the end of a file; yield nothing if the file is unreadable."""
     try:
         descriptor = open_regular(path)
     except OSError:
@@ -158,10 +161,10 @@ def _blocks_backwards(path: Path, furthest_bytes: int | None = None) -> Iterator
             begin = max(0, end - size)
             stream.seek(begin)
             text = stream.read(end - begin) + rest
-            if begin:  # the beginning of the first line lies further up
+            if begin:  # the first line begins in the block before
                 rest, _, text = text.partition(b"\n")
                 if len(rest) > _LARGEST_BYTES:
-                    rest = b"\0"  # no record is so long: what is left of it will not parse
+                    rest = b"\0"  # no record is so long; the remainder will not parse
             yield text
             end, size = begin, min(size * 4, _LARGEST_BYTES)
 

@@ -1,4 +1,4 @@
-"""A run as a live view: progress, load and heat of the machine of each rank, what has happened."""
+"""The live view of a run: progress, load and temperature of each rank's machine, and the latest events."""
 
 from __future__ import annotations
 
@@ -25,33 +25,33 @@ from hpctrain.states import PENDING, RUNNING
 
 NUM_EVENTS = 6
 MOST_RANKS = 16
-"""Ranks shown; of more, the hottest and the slowest matter, and those are shown first."""
+"""Largest number of ranks in the view; of more ranks it shows the slowest and the hottest."""
 _STALE_INTERVALS = 6.0
-"""Samples that may be missed before the last one of a rank is called old."""
+"""Number of missed samples after which the last sample of a rank counts as old."""
 _STYLES = {"ok": "green", "warm": "yellow", "hot": "bold red", "critical": "bold white on red"}
 _QUIET_EVENTS = frozenset({"first_step", "best", "sensors", "data", "checkpoint"})
 _RECORDS_LOOKED_AT = 4000
-"""From the end of metrics.jsonl, to find the last events."""
+"""Largest number of records to read from the end of metrics.jsonl to find the last events."""
 
 
 @dataclass(frozen=True)
 class Frame:
-    """All that one frame of the view shows, read once.
+    """Everything that one frame of the view shows, read once.
 
     Parameters
     ----------
     status : RunStatus
-        According to the run directory; before the first heartbeat according to the queue, if that may be asked.
+        According to the run directory; before the first heartbeat according to the queue, if one is given.
     ranks : list of RankState
     energy : RunEnergy
     states : dict of int to str
         State of each rank, according to its heartbeat.
     events : list of (float, str)
-        Time [s since 1970] and words of the newest, oldest first; those of sensors from all ranks.
+        Time [s since 1970] and text of the newest events, oldest first; sensor events come from all ranks.
     checkpoint_at : float or None
         When the newest whole checkpoint was written, seconds since 1970.
     num_spectra : int
-        Seen in training.
+        Number of spectra seen in training.
     now : float
     """
 
@@ -66,16 +66,16 @@ class Frame:
 
 
 def read_frame(run: RunDir, now: float | None = None, queue: Queue | None = None) -> Frame:
-    """Read all that a frame shows.
+    """Read everything that a frame shows.
 
     Parameters
     ----------
     run : RunDir
-        On a file system that this host sees; the run itself may be anywhere.
+        On a file system that this host sees; the job itself may run on any host.
     now : float, optional
-        Seconds since 1970; none is the clock.
+        Seconds since 1970; None means the time of the clock.
     queue : Queue, optional
-        Asked while the run directory alone does not tell a job that waits from one that has just begun.
+        The view asks it while the run directory alone cannot distinguish a queued job from one that has just begun.
     """
     now = time.time() if now is None else now
     status = describe(run, now, ask_queue=False)
@@ -92,7 +92,7 @@ def read_frame(run: RunDir, now: float | None = None, queue: Queue | None = None
         num_spectra = num_spectra or int(record.get("samples_seen") or 0)
         if number > _RECORDS_LOOKED_AT or (num_spectra and len(events) == NUM_EVENTS):
             break
-    # metrics.jsonl has the events of rank 0 only; those of the others are with their measurements.
+    # metrics.jsonl has the events of rank 0 only; the other ranks write theirs beside their measurements.
     events += [
         (event["time"], f"rank {state.rank}: {event['text']}")
         for state in ranks
@@ -112,7 +112,7 @@ def read_frame(run: RunDir, now: float | None = None, queue: Queue | None = None
 
 
 def _written_at(run: RunDir) -> float | None:
-    """When the newest checkpoint was written [s since 1970]; None where there is none, or it was just removed."""
+    """Return when the newest checkpoint was written [s since 1970]; None if there is none or it was just removed."""
     try:
         return (run.checkpoints / newest_checkpoint(run) / "MANIFEST.json").stat().st_mtime
     except OSError:
@@ -224,7 +224,7 @@ def _duty_lost(state: RankState) -> float:
 
 
 def _temperature(state: RankState) -> float:
-    """Return the highest temperature reported [°C]; minus infinity where there is none."""
+    """Return the highest temperature reported [°C]; minus infinity if the machine reports none."""
     celsius = [value for name, value in state.values.items() if name.endswith("_c") and "temperature" in name]
     return max(celsius, default=-math.inf)
 

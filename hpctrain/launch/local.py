@@ -1,4 +1,4 @@
-"""A run on this machine: submitit's local executor starts a supervisor that outlives the command that asked for it."""
+"""Start a run on this machine: submitit's local executor starts a supervisor that outlives the submitting command."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from hpctrain.launch.supervisor import ALL_GPUS, VISIBLE_GPUS, lock_holder, read
 from hpctrain.rundir import RunDir
 
 _YEARS_MIN = 60 * 24 * 365 * 20
-"""submitit ends local jobs at its own time limit, two minutes by default; a local run has none."""
+"""submitit ends local jobs at its own time limit, two minutes by default; a local run has no time limit."""
 _START_WITHIN_S = 30.0
 
 
@@ -47,7 +47,7 @@ def start_local(run: RunDir) -> str:
     Raises
     ------
     SiteError
-        The supervisor did not come up.
+        The supervisor did not start in time.
     """
     if is_in_the_way(supervisor_path(run)):
         put_aside(supervisor_path(run))
@@ -65,13 +65,14 @@ def start_local(run: RunDir) -> str:
 def cancel_local(run: RunDir) -> bool:
     """Ask the supervisor on this host to let the ranks save and to end the run.
 
-    The file that names it may have been written by anybody, so it is not trusted: the process must hold the lock of
-    the run by word of the kernel, must be the one that wrote the file, and must belong to this user.
+    Anybody may have written the file that names the supervisor, so this function does not trust it. According to the
+    kernel the process must hold the lock of the run. It must also be the one that wrote the file, and belong to this
+    user.
 
     Returns
     -------
     bool
-        False where there is no such process on this host; nothing was signalled.
+        False if there is no such process on this host; nothing was signalled.
     """
     process = read_supervisor(run).get("process")
     if process is None or process["pid"] != lock_holder(run):
@@ -80,7 +81,7 @@ def cancel_local(run: RunDir) -> bool:
 
 
 def _in_a_session_of_its_own(run: RunDir) -> None:
-    """Let a child that has no terminal call submitit, so that what it starts survives a closed session and Ctrl-C."""
+    """Let a child without a terminal call submitit, so that the supervisor survives a closed session and Ctrl-C."""
     child = os.fork()
     if child:
         os.waitpid(child, 0)

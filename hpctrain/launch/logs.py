@@ -20,7 +20,7 @@ from hpctrain.rundir import RunDir
 
 _POLL_S = 0.5
 _MOST_BYTES = 1 << 24
-"""Bytes of a growing log that are printed at a time."""
+"""Largest number of bytes of a growing log to print at a time."""
 _STATUS_EVERY_POLLS = 10
 
 
@@ -31,7 +31,7 @@ def log_files(run: RunDir, rank: int | None) -> list[Path]:
 
 
 def all_files(run: RunDir) -> list[Path]:
-    """Return all files in ``logs/``, by name; none where the folder cannot be read."""
+    """Return all files in ``logs/``, by name; an empty list if the folder is unreadable."""
     try:
         return sorted(run.logs.iterdir())
     except OSError:
@@ -72,7 +72,7 @@ def why_none(run: RunDir, rank: int | None) -> str:
 
 
 def follow(run: RunDir, rank: int | None, num_lines: int | None) -> None:
-    """Print the newest log as it grows, go over to the next attempt's, and stop when the run has ended."""
+    """Print the newest log as it grows, continue with the log of the next attempt, and stop when the run has ended."""
     path: Path | None = None
     position = 0
     polls = 0
@@ -99,7 +99,7 @@ def follow(run: RunDir, rank: int | None, num_lines: int | None) -> None:
 
 
 def _begun(path: Path) -> tuple[float, int]:
-    """Order of attempts: jobs by when their first attempt last wrote, attempts of one job by their restart count."""
+    """Return a key that sorts jobs by the last write of their first attempt, and attempts of a job by restart count."""
     job, _, rest = path.name.partition(".")  # job-123_4.2-rank-0000.log
     restart = rest.partition("-")[0]
     first = path.with_name(f"{job}.0{rest.removeprefix(restart)}")
@@ -126,7 +126,7 @@ def _opened(path: Path) -> BinaryIO:
 
 
 def _pieces(path: Path, position: int) -> Iterator[str]:
-    """Yield the text of a file from a position on, in pieces; a character is never cut in two."""
+    """Yield the text of a file from a position on, in pieces that never split a character."""
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     with _opened(path) as stream:
         stream.seek(position)

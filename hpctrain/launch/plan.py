@@ -1,7 +1,7 @@
-"""Profile (and site) to :class:`JobPlan`: everything a job needs, worked out before anything is touched.
+"""Turn a profile and a site into a :class:`JobPlan`, which holds everything that a job needs.
 
-It reads no file and no clock and runs no command. ``slurm.py`` turns a plan into a batch script, ``local.py`` into
-processes.
+This module reads no file and no clock and runs no command. ``slurm.py`` turns a plan into a batch script, ``local.py``
+into processes.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 TRAINER_MODULE = "hpctrain.train"
 ARRAY_TASK = "%a"
-"""Stands for the index of an array's task in the paths of a plan, as in Slurm's own file patterns."""
+"""Placeholder for the index of an array's task in the paths of a plan, as in Slurm's own file patterns."""
 
 _FORBIDDEN_IN_PATHS = {"\n": "a line break", "\r": "a carriage return", "\\": "a backslash", "\t": "a tab"}
 
@@ -33,23 +33,23 @@ class JobPlan:
     Parameters
     ----------
     name : str
-        Of the job in the queue.
+        Name of the job in the queue.
     run_dir : str
         Absolute path of the run directory; an array has :data:`ARRAY_TASK` where the task's index goes.
     sbatch : dict
         Long sbatch options without the dashes; True is a flag without a value.
     setup : tuple of str
-        Shell lines before the ranks start: modules, environment, the site's own.
+        Shell lines to run before the ranks start: modules, environment variables, the site's own lines.
     trainer : tuple of str
-        Command of every rank, without the run directory that is its last argument.
+        Command of every rank, without its last argument, the run directory.
     num_nodes, ranks_per_node, gpus_per_node, cpus_per_rank : int
         Shape of the job.
     requeue : bool
-        Whether another attempt follows one that was stopped before its last step.
+        Whether another attempt follows an attempt that stopped before the last step.
     max_attempts, max_attempts_without_progress : int
-        Limits of that.
+        Limits of the number of attempts.
     environment : dict
-        Variables of the ranks beyond what the job inherits.
+        Variables of the ranks in addition to those that the job inherits.
     array_size : int or None
         Number of tasks of an array.
     """
@@ -81,7 +81,7 @@ def plan_job(
     array_size: int | None = None,
     trainer: tuple[str, ...] | None = None,
 ) -> JobPlan:
-    """Work out the job that trains `profile` in `run_dir`.
+    """Return the plan of the job that trains `profile` in `run_dir`.
 
     Parameters
     ----------
@@ -90,11 +90,11 @@ def plan_job(
     run_dir : Path
         Absolute; its name ends with :data:`ARRAY_TASK` when `array_size` is given.
     site : Site, optional
-        Facts of the cluster; the profile's own values win over its defaults.
+        Facts of the cluster; the profile's own values override its defaults.
     array_size : int, optional
-        Make it an array of so many tasks, one run directory each.
+        Number of tasks of an array, each with its own run directory; None means a single job.
     trainer : tuple of str, optional
-        Command of every rank; none is the trainer of this installation.
+        Command of every rank; None means the trainer of this installation.
 
     Raises
     ------
@@ -143,7 +143,7 @@ def setup_script(plan: JobPlan) -> list[str]:
 
 
 def checkout_root() -> Path | None:
-    """Return the root of the checkout that this code runs from, which need not be installed; None if it is."""
+    """Return the root of the checkout that this code runs from; None if this code runs from an installed package."""
     root = Path(__file__).resolve().parents[2]
     return root if (root / "setup.cfg").exists() else None
 
@@ -160,7 +160,7 @@ def _refuse_odd_paths(run_dir: Path) -> None:
 
 def _sbatch_options(profile: Profile, run_dir: Path, site: Site | None) -> dict[str, str | int | bool]:
     launch = profile.launch
-    # Slurm replaces %j, %a ... in the names of log files; a percent sign of the path itself is written twice.
+    # Slurm replaces %j, %a ... in the names of log files, so a percent sign of the path itself must be doubled.
     folder = str(run_dir).removesuffix(ARRAY_TASK)
     is_array = folder != str(run_dir)
     logs = folder.replace("%", "%%") + (ARRAY_TASK if is_array else "") + "/logs"

@@ -1,4 +1,4 @@
-"""A run's status as text: one line, a block, a table. rich draws tables on a terminal; a pipe gets plain columns."""
+"""Format the status of a run as a line, a block or a table. rich draws tables on a terminal; a pipe gets columns."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def as_typed(path: Path) -> str:
 
 
 def duration(seconds: float) -> str:
-    """``95`` to ``1m35s``, ``200000`` to ``2d07h``."""
+    """Format a duration: ``95`` becomes ``1m35s``, ``200000`` becomes ``2d07h``."""
     seconds = round(seconds)
     for unit, name, smaller, smaller_name in ((86400, "d", 3600, "h"), (3600, "h", 60, "m"), (60, "m", 1, "s")):
         if seconds >= unit:
@@ -31,7 +31,7 @@ def duration(seconds: float) -> str:
 
 
 def steps(status: RunStatus) -> str:
-    """``1,200/40,000 (3 %)``."""
+    """Format the progress as ``1,200/40,000 (3 %)``."""
     if not status.total_steps:
         return f"{status.step:,}" if status.step else "-"
     return f"{status.step:,}/{status.total_steps:,} ({100 * status.step / status.total_steps:.0f} %)"
@@ -54,7 +54,7 @@ def progress_line(status: RunStatus) -> str:
 
 
 def block(status: RunStatus) -> str:
-    """Return everything known about one run, a line each."""
+    """Return everything known about one run, one fact per line."""
     rows = [
         ("run", str(status.run.path)),
         ("state", status.state + (f" ({status.detail})" if status.detail else "")),
@@ -97,9 +97,9 @@ class RunOnDisk:
     ----------
     status : RunStatus
     age_s : float
-        Since it was first submitted [s].
+        Time since the run was first submitted [s].
     size : int
-        Of all its files [byte].
+        Size of all its files [byte].
     """
 
     status: RunStatus
@@ -120,7 +120,7 @@ STYLES = {
 
 
 def print_table(runs: Sequence[RunOnDisk]) -> None:
-    """Print one run a line."""
+    """Print one run per line."""
     rows = [_row(one) for one in runs]
     if sys.stdout.isatty():
         from rich.table import Table

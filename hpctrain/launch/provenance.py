@@ -1,7 +1,7 @@
-"""The origin of a run: code, packages, host, data. Written beside every run, read by the report.
+"""Record the origin of a run, its code, packages, host and data, in the run directory; the report reads it.
 
-The uncommitted changes of the user's code are in it, so credentials are hidden, and only the owner may read the file
-unless the site shares it.
+The record contains the uncommitted changes of the user's code. This module therefore hides credentials in it, and only
+the owner may read the file unless the site shares it.
 """
 
 from __future__ import annotations
@@ -26,23 +26,24 @@ from hpctrain.rundir import write_json
 
 _PACKAGES = ("torch", "numpy", "h5py", "astropy", "safetensors", "submitit", "pydantic", "scikit-learn")
 _LONGEST_DIFF = 1_000_000
-"""Characters; a longer diff is cut and says so."""
+"""Largest number of characters of a recorded diff; a longer one is cut and ends with a note that says so."""
 
 
 def collect(profile: Profile, project: Path) -> dict[str, Any]:
-    """Gather the provenance of a run that is about to be submitted, importing nothing heavy.
+    """Return the provenance of a run that is about to be submitted, without heavy imports.
 
     Parameters
     ----------
     profile : Profile
         With absolute paths.
     project : Path
-        Where the command was called; its git state is recorded, and that of hpctrain where it is a checkout.
+        Folder from which the user called the command. Its git state is recorded, and that of hpctrain if it runs from a
+        checkout.
 
     Returns
     -------
     dict
-        Ready for ``provenance.json``.
+        Content of ``provenance.json``.
     """
     return {
         "time": time.time(),
@@ -60,7 +61,7 @@ def collect(profile: Profile, project: Path) -> dict[str, Any]:
 
 
 def write(path: Path, profile: Profile, project: Path) -> None:
-    """Write the provenance of a run, readable by its owner only unless the site says ``share_provenance``.
+    """Write the provenance of a run; only its owner can read it unless the site sets ``share_provenance``.
 
     Parameters
     ----------
@@ -75,7 +76,7 @@ def write(path: Path, profile: Profile, project: Path) -> None:
 
 
 def git_state(folder: Path) -> dict[str, Any] | None:
-    """Return commit, branch and uncommitted changes of the checkout that `folder` lies in, or None."""
+    """Return commit, branch and uncommitted changes of the checkout that contains `folder`; None if there is none."""
     commit = _git(folder, "rev-parse", "HEAD")
     if commit is None:
         return None
@@ -93,16 +94,16 @@ def git_state(folder: Path) -> dict[str, Any] | None:
 
 
 def data_files(profile: Profile) -> list[Path]:
-    """Return the files that ``data.files`` means now; simulated ones may not exist yet, remote ones are left out."""
+    """Return the existing local files that match ``data.files``; a simulated file may not exist yet."""
     return [path for name in profile.data.files for path in matching_files(name) if path.is_file()]
 
 
 def fingerprint(path: Path) -> dict[str, Any]:
-    """Return what identifies a file without reading it: path, size, time of change, and what it says of itself.
+    """Return facts that identify a file without reading it: path, size, time of change and stored hashes.
 
-    ``columns`` are the SHA-256 that its writer left in it (``hpctrain ingest``, ``simulate``, ``data repack``): copied,
-    not computed, as reading 200 GB at every submit is no option. ``hashes`` says what they are worth: as the file was
-    written, recorded in a file whose time of change is another one now, or not there.
+    ``columns`` holds the SHA-256 of each column that the writer of the file (``hpctrain ingest``, ``simulate``, ``data
+    repack``) stored in it. They are copied and not computed, because reading 200 GB at every submission would take too
+    long. ``hashes`` gives their state: whether the file has them, and whether it has changed since it was written.
     """
     from hpctrain.spectra.fingerprint import stored_hashes  # 0.15 s of h5py: not for a dry run
 
@@ -129,5 +130,5 @@ def _git(folder: Path, *arguments: str) -> str | None:
     try:
         done = subprocess.run(command, capture_output=True, timeout=30, check=False)
     except (OSError, subprocess.TimeoutExpired):
-        return None  # no git here, or a file system too slow to ask: provenance is worth less than the run
+        return None  # there is no git, or the file system is too slow; a run must not wait for its provenance
     return done.stdout.decode("utf-8", "replace").rstrip("\n") if done.returncode == 0 else None

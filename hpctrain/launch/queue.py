@@ -1,8 +1,8 @@
 """Ask Slurm about a job: squeue, then scontrol, then sacct.
 
-Each of them may be missing, be switched off, or have forgotten the job, so an empty answer means "unknown", never
-"gone". We read only formats that are the same in all versions of Slurm (``-o``, ``key=value``, ``--parsable2``), no
-JSON.
+Each of these commands may be missing, be switched off, or have forgotten the job. An empty answer therefore means
+"unknown", never "gone". We read only formats that are the same in all versions of Slurm (``-o``, ``key=value``,
+``--parsable2``), no JSON.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ class QueueAnswer:
     source : str
         ``squeue``, ``scontrol`` or ``sacct``.
     state : str
-        As Slurm calls it, such as ``RUNNING`` or ``PENDING``.
+        Slurm's name of the state, such as ``RUNNING`` or ``PENDING``.
     reason : str
-        Why the job is queued; empty if it is not.
+        Why the job is queued; empty if it is not queued.
     start : str
-        When it started, or is expected to start; empty if unknown.
+        When the job started, or is expected to start; empty if unknown.
     end : str
-        When its time limit is reached.
+        When the job reaches its time limit.
     nodes : str
         Node list.
     exit_code : str
-        ``code:signal`` of a job that has ended, where known.
+        ``code:signal`` of a job that has ended, if known.
     name : str
-        Of the job.
+        Name of the job.
     """
 
     source: str
@@ -57,12 +57,12 @@ _DO_NOT_ASK_S = 30.0
 
 
 class Queue:
-    """squeue, scontrol and sacct; that the controller does not answer is remembered: each try costs nine seconds.
+    """Ask squeue, scontrol and sacct, and remember a controller that does not answer: each try costs nine seconds.
 
     Parameters
     ----------
     remember_s : float
-        The answer for a job is given again for so long without asking [s].
+        How long to repeat the last answer for a job before asking Slurm again [s].
     """
 
     def __init__(self, remember_s: float = 0.0) -> None:
@@ -78,14 +78,15 @@ class Queue:
         job_id : str
             ``123`` or ``123_4``.
         name : str
-            Name of the job when it was submitted; if the id now belongs to another job, that is no answer.
+            Name of the job when it was submitted. An answer about a job with another name is ignored, because Slurm
+            has reused the id.
 
         Returns
         -------
         answer : QueueAnswer or None
-            None if nobody knows the job.
+            None if no command knows the job.
         silent : list of str
-            Why those that were asked before could not answer.
+            For each command that could not answer, the reason.
         """
         asked_at, answer = self._answers.get((job_id, name), (-math.inf, (None, [])))
         if time.monotonic() - asked_at >= self._remember_s:

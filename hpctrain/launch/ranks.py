@@ -1,4 +1,4 @@
-"""The ranks of one attempt on this machine: started with torchrun's variables, ended together, never left behind."""
+"""Start the ranks of one attempt on this machine with torchrun's variables, end them together, leave none behind."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _PR_SET_PDEATHSIG = 1
 class LocalRanks:
     """The processes of one attempt.
 
-    As a context manager it leaves nothing behind: whatever still runs at its end is killed.
+    As a context manager it kills all processes that still run at the end of the block.
 
     Parameters
     ----------
@@ -30,9 +30,9 @@ class LocalRanks:
         The trainer and its run directory, the same for all ranks.
     world_size : int
     log_path : callable
-        Where the output of a rank goes; appended.
+        Returns the path of the log of a rank; the output of the rank is appended to it.
     environment : mapping
-        What the ranks inherit; torchrun's variables are added.
+        Variables that the ranks inherit; torchrun's variables are added.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class LocalRanks:
                             stdin=subprocess.DEVNULL,
                             stdout=log,
                             stderr=subprocess.STDOUT,
-                            start_new_session=True,  # Ctrl-C reaches only who started them, and decides
+                            start_new_session=True,  # Ctrl-C reaches only the parent, which decides
                             preexec_fn=_die_with_parent if sys.platform == "linux" else None,
                         )
                     )
@@ -71,10 +71,10 @@ class LocalRanks:
         self.kill()
 
     def codes(self) -> list[int | None]:
-        """Return the exit codes, negative where a signal ended a rank, None where it lives."""
+        """Return the exit code of each rank: negative if a signal ended the rank, None while it lives."""
         for process in self.processes:
             if process.returncode is None and process.poll() is not None:
-                _kill_group(process.pid)  # what it had started, such as the writing of the report
+                _kill_group(process.pid)  # the processes it had started, such as the writer of the report
         return [process.returncode for process in self.processes]
 
     def living(self) -> list[int]:
@@ -82,7 +82,7 @@ class LocalRanks:
         return [rank for rank, code in enumerate(self.codes()) if code is None]
 
     def signal(self, number: int, ranks: Sequence[int] | None = None) -> None:
-        """Send a signal to some ranks, or to all; those that have ended are skipped."""
+        """Send a signal to some ranks, or to all; ranks that have ended are skipped."""
         for rank in self.living():
             if ranks is None or rank in ranks:
                 self.processes[rank].send_signal(number)
@@ -90,21 +90,21 @@ class LocalRanks:
     def join(
         self, grace_s: float, stop: Callable[[], bool] = lambda: False, say: Callable[[str], None] = lambda text: None
     ) -> list[int]:
-        """Wait for all ranks; when one fails, or `stop` asks for it, the others are ended as srun does it.
+        """Wait for all ranks; when one fails, or `stop` returns True, end the others as srun does.
 
         Parameters
         ----------
         grace_s : float
-            From TERM to KILL.
+            Time from TERM to KILL [s].
         stop : callable
-            Asked all the time.
+            Returns whether the ranks shall stop; called at every poll.
         say : callable
-            Told when ranks had to be killed.
+            Called with a message when ranks had to be killed.
 
         Returns
         -------
         list of int
-            Exit code of each; that of the first one that failed is kept in ``first_failure``.
+            Exit code of each rank; ``first_failure`` keeps that of the first rank that failed.
         """
         kill_at: float | None = None
         while None in (codes := self.codes()):
@@ -114,7 +114,7 @@ class LocalRanks:
                 self.signal(signal.SIGTERM)
                 kill_at = time.monotonic() + grace_s
             elif kill_at is not None and time.monotonic() > kill_at:
-                say(f"ranks did not leave within {grace_s:.0f} s and are killed")
+                say(f"ranks did not exit within {grace_s:.0f} s and are killed")
                 self.signal(signal.SIGKILL)
                 kill_at = float("inf")
             time.sleep(_POLL_S)
@@ -124,7 +124,7 @@ class LocalRanks:
         return ended
 
     def kill(self) -> None:
-        """End all ranks and what they have started, at once."""
+        """End all ranks and the processes that they have started, at once."""
         for process in self.processes:
             if process.returncode is None:
                 _kill_group(process.pid)
@@ -133,13 +133,16 @@ class LocalRanks:
 
 
 def _kill_group(pid: int) -> None:
-    """Kill the processes a rank leads; called while it lives or has only just ended: its number is given again."""
+    """Kill the process group of a rank.
+
+    Call it while the rank lives or has only just ended: the system gives its number to another process later.
+    """
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, signal.SIGKILL)
 
 
 def torchrun_variables(rank: int, world_size: int, port: int) -> dict[str, str]:
-    """Return what torchrun would tell a rank of `world_size` on this machine about its place."""
+    """Return the variables that torchrun would set for a rank of `world_size` on this machine."""
     return {
         "RANK": str(rank),
         "WORLD_SIZE": str(world_size),
@@ -159,5 +162,5 @@ def free_port() -> int:
 
 
 def _die_with_parent() -> None:
-    """Whoever started the ranks and is killed must not leave ranks behind that go on writing."""
+    """Let the kernel end this rank when its parent is killed, so that no rank continues to write alone."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

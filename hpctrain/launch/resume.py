@@ -1,7 +1,7 @@
-"""Resuming a run: whether the profile fits what the run has saved, before anything is written or queued.
+"""Check whether a run can be resumed with a profile, before anything is written or queued.
 
-Reads the model's card and the small ``state.json`` of the newest checkpoint, so that it answers in milliseconds and
-needs no torch. The trainer verifies every byte.
+The check reads only the model's card and the small ``state.json`` of the newest checkpoint, so it takes milliseconds
+and needs no torch. The trainer verifies every byte.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Saved:
-    """What a run has saved so far.
+    """The facts that a run has saved so far.
 
     Parameters
     ----------
     card : dict
-        Of the model, written at the first attempt; empty before.
+        Card of the model, which the first attempt writes; empty before.
     step : int
-        Of the newest checkpoint; 0 where there is none.
+        Step of the newest checkpoint; 0 if there is none.
     num_train : int
-        Training spectra; 0 where unknown.
+        Number of training spectra; 0 if unknown.
     global_batch : int
-        Spectra of each step; 0 where unknown.
+        Number of spectra in each step; 0 if unknown.
     evaluations_without_progress : int
     stopped_early : bool
     """
@@ -50,7 +50,7 @@ class Saved:
 
 
 def read_saved(run: RunDir) -> Saved:
-    """Return what a run has saved; a checkpoint whose small files cannot be read does not count."""
+    """Return the facts that a run has saved; skip checkpoints whose small files are unreadable."""
     card = read_json(run.model / "model.json", {})
     card = card if isinstance(card, dict) else {}
     for folder in sorted(run.checkpoints.glob("step-*"), reverse=True):
@@ -76,12 +76,12 @@ def _count(value: object) -> int:
 
 
 def refuse_to_resume(status: RunStatus) -> None:
-    """Raise if a run is active, or has lost its profile.
+    """Raise an error if a run is active or has lost its profile.
 
     Raises
     ------
     ProfileError
-        It is, or it has.
+        The run is active, or its ``profile.yaml`` is missing.
     """
     name = as_typed(status.run.path)
     if status.is_active:
@@ -96,13 +96,13 @@ def refuse_to_resume(status: RunStatus) -> None:
 
 
 def resume_problems(run: RunDir, profile: Profile, overrides: Sequence[str] = ()) -> list[Problem]:
-    """Return everything that keeps a run from being resumed with a profile.
+    """Return all reasons why a run cannot be resumed with a profile.
 
     Parameters
     ----------
     run : RunDir
     profile : Profile
-        The run's own with the changes asked for, before its accumulation is made to fit other ranks.
+        The run's own profile with the requested changes, before its accumulation is adapted to another number of ranks.
     overrides : sequence of str
         The changes, ``a.b=value`` each.
     """
@@ -118,7 +118,7 @@ def resume_problems(run: RunDir, profile: Profile, overrides: Sequence[str] = ()
         if key in asked and profile.global_batch != global_batch:
             message = (
                 f"would make the global batch {profile.global_batch}, this run has {global_batch}: which spectra each "
-                "step sees depends on it; leave it out, the accumulation follows from batch_size and the ranks"
+                "step sees depends on it; omit it, the accumulation follows from batch_size and the ranks"
             )
             problems.append(Problem(key, message))
     total_steps = steps_of(profile, saved)
@@ -130,7 +130,7 @@ def resume_problems(run: RunDir, profile: Profile, overrides: Sequence[str] = ()
 
 
 def steps_of(profile: Profile, saved: Saved) -> int | None:
-    """Return the steps of a whole run with this profile; None before the run has counted its spectra."""
+    """Return the number of steps of a whole run with this profile; None before the run has counted its spectra."""
     if not saved.num_train or not saved.global_batch:
         return None
     steps = math.ceil(profile.train.epochs * saved.num_train / saved.global_batch)
@@ -138,13 +138,13 @@ def steps_of(profile: Profile, saved: Saved) -> int | None:
 
 
 def nothing_left(status: RunStatus, profile: Profile) -> str | None:
-    """Return what to tell the user if a run is finished and the profile asks for no further step, else None.
+    """Return a message for the user if a run is finished and the profile asks for no further step, else None.
 
     Parameters
     ----------
     status : RunStatus
     profile : Profile
-        The run's own with the changes asked for.
+        The run's own profile with the requested changes.
     """
     if status.state != "finished" or resume_problems(status.run, profile):
         return None
@@ -158,7 +158,7 @@ def nothing_left(status: RunStatus, profile: Profile) -> str | None:
     done = saved.step or status.step
     done_text = f"{name} is finished at step {done}; there is nothing to do."
     from_its_weights = f"To start a new run from its weights: --set train.init_from={name}"
-    if not saved.step:  # its checkpoints are gone: it would begin again at step 0
+    if not saved.step:  # its checkpoints are gone, so it would restart at step 0
         return f"{done_text}\n{from_its_weights}"
     how = f"--set train.epochs={2 * profile.train.epochs}"
     if profile.train.max_steps is not None:

@@ -16,7 +16,7 @@ _NUM_NEAR = 3
 
 
 def read_job(run: RunDir) -> Record:
-    """Return ``job.json``; an empty record where it is damaged, or a run was started without the launcher."""
+    """Return ``job.json``; an empty record if it is damaged or the run was started without the launcher."""
     return run.read_job()
 
 
@@ -26,14 +26,14 @@ def find_run(text: str | None, runs_dir: Path) -> RunDir:
     Parameters
     ----------
     text : str or None
-        Path of a run directory, a run id, a name, or a job id; None is the newest run.
+        Path of a run directory, a run id, a name, or a job id; None means the newest run.
     runs_dir : Path
         Where to look for all but a path.
 
     Raises
     ------
     ProfileError
-        There is none; says what there is.
+        There is no such run; the message names the runs that exist.
     """
     if text is not None:
         path = Path(text)
@@ -55,19 +55,19 @@ def find_run(text: str | None, runs_dir: Path) -> RunDir:
 
 
 def path_or_run(text: str, runs_dir: Path) -> Path:
-    """Return what a user means where a run, a model folder or a file can be named.
+    """Return the path that a user means by the name of a run, a model folder or a file.
 
     Parameters
     ----------
     text : str
         A path, or the run id, name or job id of a run.
     runs_dir : Path
-        Where to look for the latter.
+        Folder to search for the run.
 
     Returns
     -------
     Path
-        `text` as it is where nothing has this name.
+        `text` unchanged if nothing has this name.
     """
     if Path(text).exists():
         return Path(text)
@@ -82,7 +82,7 @@ def _some(runs: list[RunDir]) -> str:
 
 
 def _what_it_is(path: Path) -> str:
-    """Say why a folder is not a run directory, and name the runs in it if there are any."""
+    """Return why a folder is not a run directory, and name the runs in it if there are any."""
     inside = sorted({folder.parent.name for folder in path.glob("*/profile.yaml")}, reverse=True)
     inside = inside or sorted((folder.parent.name for folder in path.glob("*/*/profile.yaml")), reverse=True)
     if inside:

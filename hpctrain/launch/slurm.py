@@ -1,8 +1,9 @@
-"""JobPlan to batch script to job in the queue, by submitit.
+"""Turn a JobPlan into a batch script and submit it, with submitit.
 
-submitit renders the ``#SBATCH`` lines, calls sbatch and reads the job id. It does not run the job: submitit pickles a
-callable, ignores TERM, saves on one rank inside a signal handler and requeues from there, so a pre-emption loses work
-(docs/cluster.md). The job runs :func:`~hpctrain.launch.plan.attempt_script` and, on every rank, the plain trainer.
+submitit renders the ``#SBATCH`` lines, calls sbatch and reads the job id. It does not run the job, because its own job
+loses work in a pre-emption: it pickles a callable, ignores TERM, saves on one rank inside a signal handler and requeues
+from there (docs/cluster.md). Our job runs :func:`~hpctrain.launch.plan.attempt_script` and, on every rank, the plain
+trainer.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ class TrainerExecutor(SlurmExecutor):
 
     @classmethod
     def affinity(cls) -> int:
-        """Return that this host is good enough: rendering needs no srun, so ``--dry-run`` works on a laptop."""
+        """Return 2, so that submitit accepts any host: rendering needs no srun, and ``--dry-run`` works on a laptop."""
         return 2
 
     @classmethod
@@ -57,7 +58,7 @@ class TrainerExecutor(SlurmExecutor):
     def submit_script(self, script: Path, environment: Mapping[str, str]) -> str:
         """Submit a rendered script and return the job id; submitit runs sbatch and reads its answer."""
         command = self._make_submission_command(script)
-        with contextlib.redirect_stderr(io.StringIO()):  # it prints what it also raises
+        with contextlib.redirect_stderr(io.StringIO()):  # submitit prints the message that it also raises
             answer = CommandFunction(command, verbose=False, env=dict(environment))()
         return self._get_job_id_from_submission_command(answer.splitlines()[-1] if answer else "")
 
@@ -85,7 +86,7 @@ def submit(plan: JobPlan, script: Path) -> str:
     ----------
     plan : JobPlan
     script : Path
-        File that holds :func:`render` of the plan.
+        File that contains the rendered script of the plan.
 
     Returns
     -------
@@ -103,7 +104,7 @@ def submit(plan: JobPlan, script: Path) -> str:
     except FailedJobError as error:
         raise SiteError(explain_refusal(str(error), plan)) from error
     except FailedSubmissionError as error:
-        raise SiteError(f"sbatch answered something that is no job id: {error}") from error
+        raise SiteError(f"the answer of sbatch is not a job id: {error}") from error
 
 
 def test_only(plan: JobPlan, script_text: str) -> str:
@@ -117,7 +118,7 @@ def test_only(plan: JobPlan, script_text: str) -> str:
     Raises
     ------
     SiteError
-        The cluster would refuse the job, or cannot be reached.
+        The cluster would refuse the job, or does not answer.
     """
     _need_sbatch()
     command = ["sbatch", "--test-only"]
@@ -134,7 +135,7 @@ test_only.__test__ = False  # type: ignore[attr-defined]  # pytest would collect
 _ADVICE = (
     ("invalid partition", "there is no such partition (launch.partition); `sinfo -s` lists them"),
     ("invalid account", "no such account, or you may not charge it (launch.account)"),
-    ("invalid qos", "no such quality of service, or it is not yours (launch.qos)"),
+    ("invalid qos", "no such quality of service, or you may not use it (launch.qos)"),
     ("invalid feature", "no node has this feature (launch.constraint); `sinfo -o '%N %f'` lists them"),
     ("time limit", "lower launch.time_limit: the job requeues itself and continues where it stopped"),
     ("more processors", "ask for fewer ranks_per_node x cpus_per_rank; `sinfo -o '%P %c'` shows the cores of a node"),
@@ -155,7 +156,7 @@ _ADVICE = (
 
 
 def explain_refusal(words: str, plan: JobPlan) -> str:
-    """Return sbatch's own words, and which key of the profile to change.
+    """Return the error output of sbatch, followed by the key of the profile to change.
 
     Parameters
     ----------

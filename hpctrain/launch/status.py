@@ -1,4 +1,4 @@
-"""Where a run stands: according to Slurm if it knows the job, else to the run directory; the source is always named."""
+"""Report the status of a run: according to Slurm if it knows the job, else to the run directory; name the source."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ _SLURM_STATES = {
 
 @dataclass(frozen=True)
 class RunStatus:
-    """Where a run stands.
+    """The status of a run.
 
     Parameters
     ----------
@@ -62,34 +62,34 @@ class RunStatus:
     state : str
         One of :data:`hpctrain.states.MEANINGS`.
     source : str
-        Where it is known from: ``squeue``, ``scontrol``, ``sacct``, ``supervisor``, ``heartbeat`` or ``run directory``.
+        Source of the state: ``squeue``, ``scontrol``, ``sacct``, ``supervisor``, ``heartbeat`` or ``run directory``.
     detail : str
-        Why it waits, when it is expected to start, how it ended.
+        Why the run is queued, when Slurm expects it to start, or how it ended.
     job_id : str
-        Of the newest submission; empty if it never was submitted.
+        Job id of the newest submission; empty if the run was never submitted.
     step, total_steps : int
-        Steps done, and of the whole run; 0 where unknown.
+        Number of steps done, and of the whole run; 0 if unknown.
     loss, validation_loss, samples_per_s : float or None
-        As last recorded.
+        The last recorded values.
     eta_s : float or None
-        Seconds to the last step at the present rate; None if it does not run.
+        Seconds to the last step at the present rate; None if the run is not running.
     num_attempts : int
     checkpoint : str
         Newest whole checkpoint, ``none`` if there is none.
     heartbeat_age_s : float or None
-        Since the last sign of life of any rank.
+        Time since the last heartbeat of any rank [s].
     exit_code : int or None
-        Of the last attempt, once it has ended; None while one is running.
+        Exit code of the last attempt, once it has ended; None while an attempt is running.
     avoided_nodes : list of str
         Nodes that failed repeatedly, which the next attempt avoids.
     bad_data : str
-        Which pixels and spectra the newest attempt has masked because they cannot be used; empty if none.
+        Unusable pixels and spectra that the newest attempt has masked; empty if none.
     warnings, notes : list of str
-        What makes the result of the newest attempt doubtful, and what is worth knowing about its data.
+        Reasons to doubt the result of the newest attempt, and notes about its data.
     machine : str
-        Power, temperature, pace and energy in one line; empty where nothing was measured.
+        Power, temperature, pace and energy in one line; empty if nothing was measured.
     silent : list of str
-        Why those that were asked first could not answer.
+        For each command of Slurm that could not answer, the reason.
     """
 
     run: RunDir
@@ -120,17 +120,17 @@ class RunStatus:
 
 
 def describe(run: RunDir, now: float | None = None, queue: Queue | None = None, ask_queue: bool = True) -> RunStatus:
-    """Say where a run stands.
+    """Return the status of a run.
 
     Parameters
     ----------
     run : RunDir
     now : float, optional
-        Seconds since 1970; none is now.
+        Seconds since 1970; None means the time of the clock.
     queue : Queue, optional
-        Whom to ask; one for many runs spares them a controller that does not answer.
+        Queue to ask. Share one between many runs, so that they wait only once for a controller that does not answer.
     ask_queue : bool
-        Else only the run directory is read, and nothing of Slurm is called.
+        Whether to ask Slurm; if False, only the run directory is read.
 
     Returns
     -------
@@ -147,7 +147,7 @@ def describe(run: RunDir, now: float | None = None, queue: Queue | None = None, 
         job_name = job["submissions"][-1].get("job_name", job.get("name", ""))
         answer, silent = (queue or Queue()).ask(ids[-1], job_name)
     if answer is not None:
-        # An attempt that died before its trainer took the lease stands only in the history.
+        # An attempt that died before its trainer took the lease is only in the history.
         begun = ids[-1] in {*(attempt.get("job_id") for attempt in run.read_attempts()), *(e.job_id for e in history)}
         state, detail = _from_slurm(answer, words, history, begun)
         source = answer.source
@@ -184,7 +184,7 @@ def describe(run: RunDir, now: float | None = None, queue: Queue | None = None, 
 
 
 def describe_any(run: RunDir, queue: Queue | None = None) -> RunStatus:
-    """Say where a run stands as one of many: what cannot be read is a state too, and the others are shown.
+    """Return the status of one of many runs; an unreadable run gets a state of its own, and hides no other run.
 
     Parameters
     ----------
@@ -195,14 +195,14 @@ def describe_any(run: RunDir, queue: Queue | None = None) -> RunStatus:
     try:
         os.listdir(run.path)
         return describe(run, queue=queue)
-    except Exception as error:  # whatever is wrong with one run, the list shows the others
+    except Exception as error:  # an error in one run must not hide the others
         reason = getattr(error, "strerror", None) or repr(error)
         return RunStatus(run, UNREADABLE, "run directory", f"{reason}; hpctrain status {run.path} says more")
 
 
 def _from_slurm(answer: QueueAnswer, words: LastWords, history: list[EndedAttempt], begun: bool) -> tuple[str, str]:
     state = _SLURM_STATES.get(answer.state, "")
-    if answer.state == "COMPLETING":  # on its way out: what follows was decided before
+    if answer.state == "COMPLETING":  # the attempt has ended, and its script has decided whether another follows
         state = REQUEUED if history and history[-1].followed == "requeued" else _ended(words, history)[0] or RUNNING
         return state, "completing"
     if state == PENDING:
@@ -222,9 +222,9 @@ def _from_slurm(answer: QueueAnswer, words: LastWords, history: list[EndedAttemp
 def _from_run(
     run: RunDir, words: LastWords, beats: list[Record], history: list[EndedAttempt], now: float, may_wait: bool
 ) -> tuple[str, str, str]:
-    """Nothing else knows: read the run's records, and the last signs of life of its ranks.
+    """Derive state, detail and source from the run's records and the heartbeats of its ranks.
 
-    With `may_wait` the job may be in the queue, for its first attempt or for its next one: nobody has asked.
+    With `may_wait` the job may be in the queue, for its first attempt or for its next one, as Slurm was not asked.
     """
     alive = [
         beat
@@ -253,14 +253,17 @@ def _from_run(
 
 
 def _ended_with_this_machine(run: RunDir, beat: Record) -> bool:
-    """Say whether a rank of a local run lived here before a reboot: after a power cut nobody should have to wait."""
+    """Return whether a rank of a local run lived on this host before a reboot.
+
+    After a power cut the run then counts as ended at once, and not only when its heartbeat is old enough.
+    """
     boot_id = (beat.get("process") or {}).get("boot_id")
     is_here = read_job(run).get("cluster") == "local" and beat.get("host") == socket.gethostname()
     return is_here and boot_id is not None and boot_id != identity()["boot_id"]
 
 
 def _ended(words: LastWords, history: list[EndedAttempt]) -> tuple[str, str]:
-    """How the newest attempt ended by its own record; an empty state if it does not say."""
+    """Return state and detail of the newest attempt's end according to its records; empty if it has no such record."""
     if words.finished:
         return FINISHED, ""
     # The history counts whole seconds; an end that is older than the newest start belongs to an earlier attempt.
@@ -278,7 +281,7 @@ def _ended(words: LastWords, history: list[EndedAttempt]) -> tuple[str, str]:
 
 
 def _machine(run: RunDir) -> str:
-    """Return load and heat of the machines of the newest attempt, and the energy of the run so far."""
+    """Return power and temperature of the machines of the newest attempt, and the energy of the run so far."""
     states = read_ledgers(run)
     newest = max((state.attempt for state in states), default=0)
     values = [state.values for state in states if state.attempt == newest]

@@ -1,4 +1,4 @@
-"""Stop a run for somebody who asks for it."""
+"""Cancel a run at the request of its user."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from hpctrain.rundir import RunDir
 
 
 def cancel(run: RunDir) -> str:
-    """Cancel a run, wherever it is, and return what was done.
+    """Cancel a run, in Slurm or on this host, and return a message that reports the result.
 
     Raises
     ------
     SiteError
-        It runs where we cannot reach it, or scancel refuses.
+        The run cannot be cancelled from this host, or scancel refuses.
     """
     status = describe(run)
     if not status.is_active:
@@ -51,7 +51,7 @@ def _cancel_local(run: RunDir) -> str:
 
 
 def _refuse_if_foreign(run: RunDir, job_id: str) -> None:
-    """Raise if somebody else wrote the job id: it could name another job of this user."""
+    """Raise an error if another user wrote the job id: it could name another job of this user."""
     try:
         owner = os.lstat(run.job).st_uid
     except OSError:

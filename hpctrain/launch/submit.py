@@ -1,6 +1,6 @@
-"""Profile to run directory to job, in two halves.
+"""Turn a profile into a run directory and a job, in two halves.
 
-:func:`prepare` works everything out and writes nothing, which is all that ``--dry-run`` needs. :func:`submit` writes
+:func:`prepare` works out the whole submission and writes nothing; ``--dry-run`` needs no more. :func:`submit` writes
 the run directory and submits the job.
 """
 
@@ -39,16 +39,16 @@ class Submission:
     cluster : str
         ``slurm`` or ``local``.
     runs : tuple of RunDir
-        One, or one per task of an array.
+        The run, or one run per task of an array.
     profiles : tuple of Profile
-        One per run, with absolute paths.
+        One profile per run, with absolute paths.
     plan : JobPlan
     script : str
         The batch script; empty for a local run.
     is_resumed : bool
-        The run directory exists already.
+        Whether the run directory exists already and the run is resumed.
     array_values : tuple of tuple of str
-        What each task of an array has for itself, ``key=value`` each; empty for a single run.
+        Values of each task of an array, as ``key=value``; empty for a single run.
     """
 
     cluster: str
@@ -93,7 +93,10 @@ class Submission:
 
 
 def with_absolute_paths(profile: Profile, base: Path) -> Profile:
-    """Return the profile with the paths that are relative to `base` made absolute, so that any host can read it."""
+    """Return the profile with absolute instead of relative paths, so that it means the same files in any folder.
+
+    Relative paths are relative to `base`.
+    """
 
     def absolute(text: str, folder: str = str(base)) -> str:
         return os.path.normpath(os.path.join(folder, os.path.expanduser(text)))
@@ -117,12 +120,12 @@ def with_absolute_paths(profile: Profile, base: Path) -> Profile:
 def with_global_batch(profile: Profile, global_batch: int, source: str) -> Profile:
     """Return the profile with the accumulation that gives `global_batch` on its number of ranks.
 
-    A run can be resumed with other ranks only if every step sees the spectra it would have seen.
+    A run can be resumed with another number of ranks only if every step still sees the same spectra.
 
     Raises
     ------
     ProfileError
-        No accumulation gives it.
+        No accumulation gives this global batch.
     """
     train, ranks = profile.train, profile.launch.world_size
     batch_size = 1 if train.batch_size == "auto" else train.batch_size
@@ -139,13 +142,7 @@ def with_global_batch(profile: Profile, global_batch: int, source: str) -> Profi
 
 
 def choose_cluster(wanted: str) -> str:
-    """Return ``slurm`` or ``local`` for ``auto``, ``slurm`` or ``local``.
-
-    Raises
-    ------
-    SiteError
-        Slurm is wanted, and this machine has none.
-    """
+    """Return ``slurm`` or ``local``; ``auto`` becomes ``slurm`` if this machine has sbatch, else ``local``."""
     has_sbatch = shutil.which("sbatch") is not None
     return ("slurm" if has_sbatch else "local") if wanted == "auto" else wanted
 
@@ -171,14 +168,14 @@ def prepare(
     resume : RunDir, optional
         Resume this run instead of starting a new one.
     trainer : tuple of str, optional
-        Command of every rank, if it is not to be the trainer.
+        Command of every rank; None means the trainer.
     array_values : sequence of sequence of str, optional
-        What each profile of an array has for itself, ``key=value`` each.
+        Values of each profile of an array, as ``key=value``.
 
     Raises
     ------
     ProfileError
-        The tasks of an array differ in what only the whole job can have, or the array cannot run here.
+        The tasks of an array differ in a value that belongs to the whole array, or the array cannot run here.
     """
     first = profiles[0]
     parent = Path(first.launch.runs_dir) / first.name
@@ -207,12 +204,12 @@ def submit(submission: Submission, project: Path) -> list[str]:
     ----------
     submission : Submission
     project : Path
-        Where the command was called, for the provenance.
+        Folder from which the user called the command, for the provenance.
 
     Raises
     ------
     SiteError
-        The cluster refuses; fresh run directories are removed, a resumed one is as it was before.
+        The cluster refuses the job; new run directories were removed, and a resumed one is as it was before.
     """
     with undone_on_failure() as undo:
         _write(submission, project, undo)
@@ -228,12 +225,12 @@ def submit(submission: Submission, project: Path) -> list[str]:
 
 
 def write_runs(submission: Submission, project: Path) -> None:
-    """Write the run directories and submit nothing: whoever calls this runs them.
+    """Write the run directories and submit nothing: the caller runs them.
 
     Raises
     ------
     SiteError
-        They cannot be written; everything is as it was before.
+        The run directories cannot be written; everything is as it was before.
     """
     with undone_on_failure() as undo:
         _write(submission, project, undo)
@@ -257,7 +254,7 @@ def _write(submission: Submission, project: Path, undo: Undo) -> None:
 
 
 def record_job(run: RunDir, job_id: str, array_index: int | None = None, **facts: str) -> None:
-    """Add a job, and what else is known about it, to the submissions in ``job.json``."""
+    """Add a job, with further facts about it, to the submissions in ``job.json``."""
     job = run.read_job()
     entry = {"job_id": job_id, "array_index": array_index, "submitted_at": time.time(), **facts}
     write_json(run.job, {**job, "submissions": [*job.get("submissions", []), entry]})
@@ -296,7 +293,7 @@ def _refuse_unequal_tasks(profiles: Sequence[Profile], cluster: str) -> None:
 
 
 def _provenance_path(run: RunDir) -> Path:
-    """Return where to write: a resumed run keeps the provenance it began with and gets another file beside it."""
+    """Return the path of a new provenance file; a resumed run keeps its first one and gets another beside it."""
     if not run.provenance.exists():
         return run.provenance
     number = len(glob.glob(f"{glob.escape(str(run.path))}/provenance*.json")) + 1

@@ -1,9 +1,9 @@
 """``python -m hpctrain.launch.supervisor RUN_DIR``: run the ranks of a local run, attempt after attempt.
 
-It does for a local run what the batch script does under Slurm. It starts the ranks, stops all of them when one dies,
-and decides by the rule of :mod:`hpctrain.launch.history` whether another attempt follows. After TERM or INT (``hpctrain
-cancel``, Ctrl-C) the ranks save and the run ends. The supervisor holds a lock as long as it lives; by that lock
-``hpctrain status`` knows that the run is alive.
+The supervisor replaces Slurm's batch script for a local run. It starts the ranks, stops all of them when one dies, and
+decides by the rule of :mod:`hpctrain.launch.history` whether another attempt follows. After TERM or INT (``hpctrain
+cancel``, Ctrl-C) the ranks save and the run ends. The supervisor holds a lock as long as it lives; ``hpctrain status``
+checks this lock to see whether the run is alive.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from hpctrain.rundir import RunDir, read_json, write_json
 from hpctrain.terminal import printable
 
 _GRACE_S = 90.0
-"""From TERM to KILL for ranks that are saving [s]. Ranks that wait for each other exit within a second of TERM."""
+"""Time from TERM to KILL for ranks that are saving [s]. Ranks that wait for each other exit a second after TERM."""
 _PAUSE_AFTER_CRASH_S = 2.0
 _FLOCK = "hhqqi4x"
 """``struct flock`` on Linux with 64 bits: type, whence, start, length, process."""
@@ -43,23 +43,23 @@ _NEEDED = (
     "max_attempts",
     "max_attempts_without_progress",
 )
-"""Entries of ``job.json`` that a supervisor acts on."""
+"""Entries of ``job.json`` that a supervisor needs."""
 COOL_DOWN_S = 120.0
-"""Until ranks that ended because the machine was too hot are started again [s]; `attempt.sh` waits as long."""
+"""Pause before the next attempt after the machine was too hot [s]; `attempt.sh` waits as long."""
 VISIBLE_GPUS = "HPCTRAIN_VISIBLE_GPUS"
-"""The user's CUDA_VISIBLE_DEVICES, which submitit's local executor writes over."""
+"""Variable with the user's CUDA_VISIBLE_DEVICES, because submitit's local executor overwrites the original."""
 ALL_GPUS = "all"
 
 
 class Supervisor:
-    """Ranks on this machine, attempt after attempt.
+    """Run the ranks on this machine, attempt after attempt.
 
     Parameters
     ----------
     run : RunDir
-        Its ``job.json`` holds what :class:`~hpctrain.launch.plan.JobPlan` says about ranks and attempts.
+        Its ``job.json`` contains the settings of :class:`~hpctrain.launch.plan.JobPlan` for ranks and attempts.
     cool_down_s : float
-        Pause after ranks that ended because the machine was too hot [s].
+        Pause before the next attempt after the machine was too hot [s].
     """
 
     def __init__(self, run: RunDir, cool_down_s: float = COOL_DOWN_S) -> None:
@@ -70,7 +70,7 @@ class Supervisor:
         self.terminated = False
 
     def supervise(self) -> int:
-        """Run attempts until the run is finished, fails, is stopped or gets nowhere; return the exit code."""
+        """Run attempts until the run is finished, fails, is stopped or makes no progress; return the exit code."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._note_stop)
         limits = {name: self.job[name] for name in ("requeue", "max_attempts", "max_attempts_without_progress")}
@@ -96,7 +96,7 @@ class Supervisor:
             restart += 1
 
     def _cooled_down(self) -> bool:
-        """Wait a while; return False if the run was cancelled meanwhile."""
+        """Wait for the machine to cool down; return False if the run was cancelled meanwhile."""
         _say(f"the machine was too hot; the next attempt starts in {self._cool_down_s:.0f} s")
         until_s = time.monotonic() + self._cool_down_s
         while not self.terminated and time.monotonic() < until_s:
@@ -130,7 +130,7 @@ class Supervisor:
             self._environment(restart),
         ) as ranks:
             codes = ranks.join(_GRACE_S, lambda: self.terminated, _say)
-        known = [code for code in codes if 2 <= code <= 6]  # of whichever rank: it knows what is wrong
+        known = [code for code in codes if 2 <= code <= 6]  # of any rank: a rank with such a code knows the error
         code = known[0] if known else ranks.first_failure or EXIT_FINISHED
         return 128 - code if code < 0 else code
 
@@ -150,38 +150,38 @@ class Supervisor:
 
 
 def _job(run: RunDir) -> Record:
-    """Return ``job.json`` with all that a supervisor needs.
+    """Return ``job.json`` with all entries that a supervisor needs.
 
     Raises
     ------
     CheckpointError
-        Something of it is missing or damaged.
+        An entry is missing or damaged.
     """
     job = run.read_job()
     missing = [name for name in _NEEDED if name not in job]
     if missing:
         raise CheckpointError(
-            f"{run.job}: missing or damaged: {', '.join(missing)}; hpctrain submit --resume {run.path} writes it anew"
+            f"{run.job}: missing or damaged: {', '.join(missing)}; hpctrain submit --resume {run.path} rewrites it"
         )
     return job
 
 
 def supervisor_path(run: RunDir) -> Path:
-    """Return the path of the record of who supervises a local run."""
+    """Return the path of the record of the process that supervises a local run."""
     return run.attempts / "supervisor.json"
 
 
 def read_supervisor(run: RunDir) -> Record:
-    """Return the record of who supervises, or last supervised, a local run; empty where there is none."""
+    """Return the record of the process that supervises, or last supervised, a local run; empty if there is none."""
     return well_typed(read_json(supervisor_path(run)), SUPERVISOR)
 
 
 @contextlib.contextmanager
 def hold_lock(run: RunDir) -> Iterator[bool]:
-    """Hold the lock of a local run; yields False where another supervisor holds it.
+    """Hold the lock of a local run; yield False if another supervisor holds it.
 
-    It is a POSIX lock, which the kernel knows the holder of. The process must not open the lock file again: closing
-    it a second time would release the lock.
+    It is a POSIX lock, so the kernel knows its holder. The process must not open the lock file again: closing it
+    again would release the lock.
     """
     path = _lock_path(run)
     if is_in_the_way(path):
@@ -196,12 +196,12 @@ def hold_lock(run: RunDir) -> Iterator[bool]:
 
 
 def lock_holder(run: RunDir) -> int | None:
-    """Return the number of the process that holds the lock of a local run, by word of the kernel.
+    """Return the number of the process that holds the lock of a local run, according to the kernel.
 
     Returns
     -------
     int or None
-        None where nobody holds it; 0 where the process is on another host or in another container.
+        None if no process holds it; 0 if the process is on another host or in another container.
     """
     try:
         descriptor = open_regular(_lock_path(run))
@@ -218,7 +218,7 @@ def lock_holder(run: RunDir) -> int | None:
 
 
 def is_supervised(run: RunDir) -> bool:
-    """Say whether a supervisor of this run lives on this host."""
+    """Return whether a supervisor of this run lives on this host."""
     return lock_holder(run) is not None
 
 
@@ -228,13 +228,13 @@ def _lock_path(run: RunDir) -> Path:
 
 @contextlib.contextmanager
 def _tolerating_full_disk() -> Iterator[None]:
-    """Go on without a record that a full disk does not take."""
+    """Continue without a record that does not fit on a full disk."""
     try:
         yield
     except OSError as error:
         if not is_disk_full(error):
             raise
-        _say(f"could not be recorded: {error}")
+        _say(f"the disk is full, a record was not written: {error}")
 
 
 def _say(text: str) -> None:
@@ -242,7 +242,7 @@ def _say(text: str) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """Supervise the run directory named on the command line."""
+    """Supervise the run whose directory is the command line argument."""
     tolerate_full_log()
     run = RunDir(arguments[0])
     try:

@@ -1,4 +1,4 @@
-"""All or nothing: what a submission wrote is taken back when it fails, is interrupted or is terminated."""
+"""Undo the changes of a submission on disk when it fails, is interrupted or is terminated."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _TERMINATING = (signal.SIGTERM, signal.SIGHUP)
 
 
 class Undo:
-    """Directories and files that a submission makes or replaces, and how to put everything back."""
+    """Record the directories and files that a submission makes or replaces, and restore them on request."""
 
     def __init__(self) -> None:
         self._made: list[Path] = []
@@ -28,13 +28,13 @@ class Undo:
         self.is_kept = False
 
     def will_make(self, folder: Path) -> None:
-        """Note a run directory that is about to be made, and those of its parents that do not exist yet."""
+        """Record a run directory that is about to be made, and its parents that do not exist yet."""
         self._made += [path for path in [*reversed(folder.parents), folder] if not path.exists()]
 
     def will_write(self, file: Path) -> None:
-        """Note a file that is about to be written.
+        """Record a file that is about to be written.
 
-        The file that is there gets a second name. Taking it back is then a rename, which works on a full disk.
+        An existing file gets a second name. Restoring it is then a rename, which works on a full disk.
         """
         if not file.exists():
             self._new.append(file)
@@ -48,18 +48,18 @@ class Undo:
         self._replaced.append((file, backup))
 
     def keep(self) -> None:
-        """Keep what was written."""
+        """Keep the new directories and files."""
         self.is_kept = True
         for _, backup in self._replaced:
             backup.unlink(missing_ok=True)
         self._made, self._new, self._replaced = [], [], []
 
     def put_back(self) -> None:
-        """Remove what was made and put the replaced files back, byte for byte."""
+        """Remove the new directories and files, and restore the replaced files byte for byte."""
         for file, backup in self._replaced:
             with contextlib.suppress(FileNotFoundError):
                 os.replace(backup, file)
-            backup.unlink(missing_ok=True)  # renaming a name to another one of the same file does nothing
+            backup.unlink(missing_ok=True)  # a rename between two names of the same file removes neither
         for file in self._new:
             file.unlink(missing_ok=True)
         for folder in reversed(self._made):
@@ -68,10 +68,10 @@ class Undo:
 
 @contextlib.contextmanager
 def undone_on_failure() -> Iterator[Undo]:
-    """Yield an :class:`Undo` that puts everything back unless the block reaches its end.
+    """Yield an :class:`Undo` that restores everything unless the block reaches its end.
 
-    TERM and HUP count as failures here: they end the process after everything was put back, with exit code 128 + the
-    number of the signal.
+    TERM and HUP count as failures here: the process restores everything and then ends with exit code 128 + the number
+    of the signal.
 
     Raises
     ------
@@ -95,7 +95,7 @@ def undone_on_failure() -> Iterator[Undo]:
 
 @contextlib.contextmanager
 def signals_wait() -> Iterator[list[int]]:
-    """Deliver INT, TERM and HUP only after the block: handing over a job and recording its id belong together.
+    """Deliver INT, TERM and HUP only after the block, so that no signal separates a submission from recording its id.
 
     Yields the list of the signals that have arrived so far.
     """

@@ -1,4 +1,4 @@
-"""``hpc-submit --wait``: show the progress of runs, and exit with their code."""
+"""``hpc-submit --wait``: show the progress of runs, and exit with their exit code."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from hpctrain.terminal import printable, raw
 _POLL_S = 2.0
 _PLAIN_LINE_EVERY_S = 30.0
 _QUIET_POLLS = 3
-"""How often in a row a run must look ended: one strange answer of the queue is not the end."""
+"""Number of polls in a row in which a run must look ended: one strange answer of the queue proves nothing."""
 _FAILED_WITHOUT_CODE = 1
 
 
 def wait_for(runs: Sequence[RunDir], poll_s: float = _POLL_S) -> int:
-    """Wait until every run has ended, with a line whenever something has changed.
+    """Wait until every run has ended, and print a line whenever something has changed.
 
     Returns
     -------
     int
-        0 if all finished, else the exit code of the first that did not.
+        0 if all runs finished, else the exit code of the first run that did not.
     """
     try:
         codes = [_wait_for_one(run, poll_s) for run in runs]
     except KeyboardInterrupt:
-        print("\nthe run goes on; `hpctrain cancel` stops it", file=sys.stderr)
+        print("\nthe run continues; `hpctrain cancel` stops it", file=sys.stderr)
         raise
     return next((code for code in codes if code != 0), 0)
 
@@ -53,7 +53,7 @@ def _wait_for_one(run: RunDir, poll_s: float) -> int:
 
 
 class _Shown:
-    """A line that renews itself on a terminal; elsewhere a new line for a new state, and one every half minute."""
+    """Update one line in place on a terminal; elsewhere print a line for each new state, and one every half minute."""
 
     def __init__(self) -> None:
         self._is_terminal = sys.stderr.isatty()
@@ -76,7 +76,7 @@ class _Shown:
 
 
 def exit_code(status: RunStatus) -> int:
-    """Return the code that says how a run that has ended did."""
+    """Return the exit code of a run that has ended."""
     if status.state == FINISHED:
         return 0
     history = read_history(status.run)

@@ -54,7 +54,7 @@ def test_a_rank_that_fails_takes_the_others_down_even_deaf_ones(tmp_path):
     with start(tmp_path, program) as ranks:
         assert ranks.join(grace_s=1.0, say=said.append) == [4, -signal.SIGKILL]
     assert ranks.first_failure == 4
-    assert said == ["ranks did not leave within 1 s and are killed"]
+    assert said == ["ranks did not exit within 1 s and are killed"]
 
 
 def test_whatever_still_runs_at_the_end_is_killed_with_what_it_has_started(tmp_path):
