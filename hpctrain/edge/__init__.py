@@ -6,12 +6,12 @@ On the device (numpy, h5py and onnxruntime, scipy and astropy for survey files; 
     prepare.py        raw spectra            ─▶ inputs of the network; its outputs ─▶ rows of a catalogue
     runtime.py        inputs                 ─▶ outputs, by ONNX Runtime
     forest.py         latents                ─▶ anomaly scores
-    infer.py          all of it, file to catalogue
-    bundle.py         the folder that holds all of these; reference.py: spectra whose results the device compares
+    infer.py          all of these, from file to catalogue
+    bundle.py         the folder that holds the model; reference.py: spectra whose results the device compares
 
-Where it was trained (``hpctrain export``)::
+Where the model was trained (``hpctrain export``)::
 
-    export.py         the whole export; request.py: what to make and the results; publish.py: the folder;
+    export.py         the whole export; request.py: its options and results; publish.py: the folder;
                       progress.py: lines and bars; sample.py: the spectra, never held-out ones to calibrate
     prune.py          rounds of importance.py, slim.py or sparsify.py, and finetune.py
     networks.py       module of a family ─▶ onnx_file.py ─▶ quantise.py (placement.py: in which layers)

@@ -1,4 +1,4 @@
-"""The bundle: a folder that holds a model for a device, and everything needed to use and to trust it.
+"""The bundle: a folder that holds a model for a device, and everything needed to use and to check it.
 
 ::
 
@@ -7,10 +7,10 @@
       model.onnx          the network: normalised spectra in, latents and rest-frame spectrum out
       reference.npz       the wavelength grid, the isolation forest of the training spectra, and some spectra with
                           their results, for the device to compare with its own
-      model.safetensors   the weights, to go on training from (``hpctrain.local PROFILE --from bundle``)
+      model.safetensors   the weights, to continue training from (``hpctrain.local PROFILE --from bundle``)
       model.json          their card
 
-No torch is imported here, and nothing in a bundle can run code.
+This module does not import torch, and nothing in a bundle can run code.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from hpctrain.rundir import file_digest, write_json
 
 FORMAT = "hpctrain-bundle"
 FORMAT_VERSION = 1
-"""Raised when an older reader would misunderstand the folder."""
+"""Version of the format; it increases when an older reader would misunderstand the folder."""
 
 MANIFEST = "bundle.json"
 NETWORK = "model.onnx"
@@ -45,7 +45,7 @@ GOOD, REJECTED = "good", "rejected"
 
 @dataclass(frozen=True)
 class Bundle:
-    """A bundle that was read and whose files are whole.
+    """A bundle that was read and whose files are undamaged.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ class Bundle:
     wavelength_aa : ndarray, shape (L,), float64, or None
         Observed vacuum wavelengths of the network's pixels [AA]; None where each spectrum brings its own.
     forest : IsolationForest or None
-        Of the training spectra's latents.
+        The forest of the training spectra's latents.
     reference : Reference or None
         Spectra with their results; None in a bundle of an older hpctrain.
     """
@@ -75,7 +75,7 @@ class Bundle:
 
     @property
     def is_good(self) -> bool:
-        """Whether it passed its gates."""
+        """Whether the bundle passed its gates."""
         return self.entries.get("status") == GOOD
 
     @property
@@ -129,13 +129,13 @@ def seal_bundle(
     Parameters
     ----------
     folder : Path
-        With ``model.onnx``, ``reference.npz`` and all other files of the bundle.
+        Folder that holds ``model.onnx``, ``reference.npz`` and all other files of the bundle.
     status : {"good", "rejected"}
     num_pixels : int
         L.
     preparation : Preparation
     network : mapping
-        Inputs, outputs, precision, opset: plain JSON values.
+        Inputs, outputs, precision and opset, as plain JSON values.
     card : mapping
         The model's card.
     **entries
@@ -176,7 +176,7 @@ def read_bundle(path: str | Path) -> Bundle:
     Raises
     ------
     CheckpointError
-        No bundle, a bundle of another version, or a damaged one; all damaged files are named.
+        There is no bundle, it is of another version, or it is damaged; the message names all damaged files.
     """
     path = Path(path)
     folder = path.parent if path.name == MANIFEST else path
@@ -208,7 +208,7 @@ def read_bundle(path: str | Path) -> Bundle:
         return Bundle(folder, entries, preparation, arrays.get("wavelength_aa"), forest, reference)
     except (LookupError, TypeError, ValueError, OSError) as error:
         raise CheckpointError(
-            f"{folder}: a part that every bundle of this version has is missing ({error}); export it again"
+            f"{folder}: an entry that every bundle of this version has is missing ({error}); export it again"
         ) from error
 
 

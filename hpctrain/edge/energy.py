@@ -12,7 +12,7 @@ from hpctrain.monitor.energy import EnergyMeter
 from hpctrain.monitor.sensors import Sensors
 
 _INTERVAL_S = 0.1
-"""Between samples of power: a board's sensors average over about as long."""
+"""Time between two samples of power [s]; the sensors of a board average over about the same time."""
 
 _LONGEST_GAP_S = 2.0
 
@@ -26,13 +26,13 @@ def measured_energy(root: Path | None = None, interval_s: float = _INTERVAL_S) -
     root : Path, optional
         Where ``sys`` and ``proc`` are; None means those of this machine.
     interval_s : float
-        Between samples [s].
+        Time between two samples [s].
 
     Yields
     ------
     callable
         Returns the energy since the block began [J]: of the whole board where it has rails (a Jetson), else of the CPU
-        packages; None where nothing measures it. What else the machine does meanwhile is in it.
+        packages; None where nothing measures it. The energy of other work on the machine is included.
     """
     sensors, meter, lock, ended = Sensors(root), EnergyMeter(_LONGEST_GAP_S), threading.Lock(), threading.Event()
 

@@ -40,19 +40,19 @@ from hpctrain.profile.schema import Profile
 
 
 def export(profile: Profile, request: ExportRequest, say: Progress) -> Exported:
-    """Make a bundle, or raise why there is none.
+    """Make a bundle.
 
     Parameters
     ----------
     profile : Profile
-        Of the run, with the files to calibrate and to judge by.
+        Profile of the run; it names the files to calibrate with and to judge by.
     request : ExportRequest
     say : Progress
 
     Raises
     ------
     HpctrainError
-        As listed in ``errors.py``; a failed gate is no error here, see :attr:`Exported.is_good`.
+        The bundle cannot be made. A failed gate is no error here, see :attr:`Exported.is_good`.
     """
     if request.target != TORCH:
         need("onnx", "onnxruntime")  # before any training
@@ -162,7 +162,7 @@ class _Export:
         path = self._scratch / f"{precision}.onnx"
         attempt.layers = self._convert(precision, path)
         if precision == INT8 and not any(layer.is_int8 for layer in attempt.layers):
-            attempt.reason = "every layer alone would use up what the gates allow"
+            attempt.reason = "even a single layer in INT8 would exceed the error that the gates allow"
             return attempt
         attempt.bytes = path.stat().st_size
         attempt.differences = self._parity if precision == FP32 else largest_differences(path, self._network)
@@ -179,7 +179,7 @@ class _Export:
         return attempt
 
     def parts(self, weights: str, pruned: dict[str, Any] | None) -> Parts:
-        """Return everything that the bundle is written from."""
+        """Return everything that goes into the bundle."""
         judged = self.bins[0].members
         return Parts(
             profile=self._profile,
@@ -282,7 +282,7 @@ class _Export:
 
 
 def _bytes(model: torch.nn.Module) -> int:
-    """Size of the weights."""
+    """Size of the weights [byte]."""
     return sum(weight.numel() * weight.element_size() for weight in model.parameters())
 
 

@@ -1,6 +1,6 @@
-"""Training between prunings: a run of the ordinary trainer in a run directory of its own.
+"""Fine-tune a network between two prunings, by a run of the ordinary trainer in its own run directory.
 
-So it is logged, checkpointed and resumed like any run, and an interrupted export continues.
+So fine-tuning is logged, checkpointed and resumed like any run, and an interrupted export continues.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from hpctrain.profile.schema import ModelSection, Profile
 from hpctrain.rundir import RunDir, write_atomic
 
 _DEFAULT_SHARE = 0.2
-"""Share of the run's learning rate, if the profile gives none."""
+"""Learning rate of fine-tuning as a share of the run's, if the profile gives none."""
 _EVALUATIONS = 4
 
 
@@ -42,16 +42,16 @@ def finetune_profile(
     Parameters
     ----------
     profile : Profile
-        Of the run that is exported.
+        Profile of the run that is exported.
     section : ModelSection
-        Of the pruned network.
+        Section of the pruned network.
     init_from : Path
-        Its model folder.
+        Model folder of the pruned network.
     steps : int
     num_train : int
-        Training spectra.
+        Number of training spectra.
     keep_zeros : bool
-        For networks whose weights were set to 0.
+        Whether weights that are 0 stay 0, for networks that were pruned by zeros.
     """
     train, edge = profile.train, profile.edge
     rate = edge.finetune_learning_rate or _DEFAULT_SHARE * train.learning_rate
@@ -91,7 +91,7 @@ def finetune_profile(
 
 
 def finetune(folder: Path, profile: Profile, facts: DataFacts) -> Path:
-    """Train in a run directory; an unfinished run there is continued, a finished one stays unchanged.
+    """Train in a run directory; an unfinished run there continues, a finished one stays unchanged.
 
     Parameters
     ----------
@@ -100,7 +100,7 @@ def finetune(folder: Path, profile: Profile, facts: DataFacts) -> Path:
     profile : Profile
         From :func:`finetune_profile`.
     facts : DataFacts
-        Of the network that was pruned, so that its rest grid stays.
+        Facts of the data of the network that was pruned, so that its rest grid stays the same.
 
     Returns
     -------

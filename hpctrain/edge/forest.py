@@ -1,4 +1,4 @@
-"""An isolation forest as plain arrays: fitted once on the training spectra, evaluated wherever numpy is.
+"""An isolation forest as plain arrays: it is fitted once on the training spectra, and numpy is enough to evaluate it.
 
 ``hpctrain encode`` fits a forest on the spectra it is given, so its scores depend on them. A bundle carries the forest
 of its training spectra, so that a score on the device means the same for every file, and one spectrum is enough.
@@ -15,22 +15,22 @@ _EULER = 0.5772156649015329
 
 @dataclass(frozen=True)
 class IsolationForest:
-    """Trees of equal depth limit, laid end to end.
+    """Trees with the same depth limit, as arrays with one row per tree.
 
     Parameters
     ----------
     feature : ndarray, shape (T, K), int32
-        Latent each node cuts; -1 at a leaf. T trees, K nodes of the largest.
+        Index of the latent that each node compares; -1 at a leaf. There are T trees; the largest has K nodes.
     threshold : ndarray, shape (T, K), float64
-        Goes left where the latent is at most this.
+        An object goes left where the latent is at most this value.
     left, right : ndarray, shape (T, K), int32
         Children of each node.
     path_length : ndarray, shape (T, K), float64
-        At a leaf: its depth, and the expected further depth of the objects that ended there.
+        At a leaf: its depth plus the expected further depth of the objects that end there.
     mean_path_length : float
-        Expected depth over a whole tree: the unit of depths.
+        Expected depth over a whole tree; depths are divided by it.
     offset : float
-        What a score is measured against.
+        Value that is subtracted from a score, so that an anomaly is negative.
 
     References
     ----------
@@ -47,7 +47,7 @@ class IsolationForest:
 
     @classmethod
     def fit(cls, latents: np.ndarray, seed: int, num_trees: int = 200) -> IsolationForest:
-        """Fit scikit-learn's forest and take its trees out.
+        """Fit scikit-learn's forest and copy its trees to arrays.
 
         Parameters
         ----------
@@ -103,7 +103,7 @@ class IsolationForest:
         Returns
         -------
         ndarray, shape (N,), float32
-            Negative for an anomaly, the more the stranger; NaN where a latent is not finite.
+            Negative for an anomaly, and lower for a stronger one; NaN where a latent is not finite.
         """
         latents = np.asarray(latents, dtype=np.float32)
         finite = np.isfinite(latents).all(axis=1)
@@ -127,7 +127,7 @@ class IsolationForest:
 
 
 def _depths(tree: object) -> np.ndarray:
-    """Depth of every node, the root's 0."""
+    """Return the depth of every node; the root has depth 0."""
     depth = np.zeros(tree.node_count)
     for node in range(tree.node_count):  # parents come before their children
         for child in (tree.children_left[node], tree.children_right[node]):
@@ -137,7 +137,7 @@ def _depths(tree: object) -> np.ndarray:
 
 
 def _expected_depth(num_objects: np.ndarray) -> np.ndarray:
-    """Mean depth of an unsuccessful search in a tree of so many objects: how far a leaf would still be divided."""
+    """Return the mean depth of an unsuccessful search in a tree of so many objects, which continues below a leaf."""
     number = np.asarray(num_objects, dtype=np.float64)
     several = 2.0 * (np.log(np.maximum(number - 1.0, 1.0)) + _EULER) - 2.0 * (number - 1.0) / np.maximum(number, 1.0)
     return np.where(number <= 1, 0.0, np.where(number == 2, 1.0, several))

@@ -16,7 +16,7 @@ import numpy as np
 from hpctrain.profile.schema import EdgeSection, GatesSection
 
 NEIGHBOURS = 5
-"""Of the class metric; odd, so that two classes cannot tie."""
+"""Number of neighbours of the class metric; odd, so that two classes cannot tie."""
 
 _NUM_BINS = 4
 
@@ -34,9 +34,9 @@ class Seen:
     chi2 : ndarray, shape (N,), float32
         Reduced chi-square of the reconstruction.
     anomaly : ndarray, shape (N,), float32
-        Anomaly score by a forest of training spectra.
+        Anomaly score according to a forest of training spectra.
     class_found : ndarray of str, shape (N,), or None
-        Class by the nearest training spectra.
+        Class of the nearest training spectra.
     """
 
     latents: np.ndarray
@@ -47,14 +47,14 @@ class Seen:
 
 @dataclass(frozen=True)
 class Bin:
-    """Some of the held-out spectra.
+    """A subset of the held-out spectra.
 
     Parameters
     ----------
     by : str
         ``all``, ``S/N`` or ``redshift``.
     name : str
-        Range in words.
+        Range of the bin, as text.
     members : ndarray of bool, shape (N,)
     """
 
@@ -77,7 +77,7 @@ class Verdict:
         The bin.
     num_spectra : int
     before, after : float or None
-        The number compared; None where only the two together give one.
+        The numbers that are compared; None where the gate has one number for both networks together.
     found : float or None
         The number that is judged; None if there are too few spectra, or it is not a number.
     limit : float
@@ -99,26 +99,26 @@ class Verdict:
         return f"{self.gate}, {self.where}"
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values for ``bundle.json``; ``passed`` is absent if nothing was judged."""
+        """Return plain values for ``bundle.json``; ``passed`` is absent if there were too few spectra to judge."""
         judged = {} if self.verdict == TOO_FEW else {"passed": self.verdict == PASSED}
         return {"name": self.name, **asdict(self), **judged}
 
 
 def make_bins(snr: np.ndarray, redshift: np.ndarray, edge: EdgeSection, usable: np.ndarray) -> list[Bin]:
-    """Divide the held-out spectra.
+    """Divide the held-out spectra into bins.
 
     Parameters
     ----------
     snr, redshift : ndarray, shape (N,)
     edge : EdgeSection
-        Its edges; quartiles of the usable spectra where it has none.
+        Section with the edges of the bins; without edges there, the quartiles of the usable spectra are the edges.
     usable : ndarray of bool, shape (N,)
-        Spectra that belong to a bin at all.
+        Spectra that may belong to a bin.
 
     Returns
     -------
     list of Bin
-        All, then those of signal to noise ratio, then those of redshift.
+        The bin of all spectra, then those of signal to noise ratio, then those of redshift.
     """
     bins = [Bin("all", "", usable)]
     for by, values, edges in (("S/N", snr, edge.snr_edges), ("redshift", redshift, edge.redshift_edges)):
@@ -142,11 +142,11 @@ def judge(
     Parameters
     ----------
     trained : Seen
-        By the network of the run.
+        Results of the network of the run.
     converted : Seen
-        By the network the graph was made of: the pruned one in PyTorch, or again the run's.
+        Results of the network that the graph was made from: the pruned one in PyTorch, or the run's.
     after : Seen
-        By the exported graph.
+        Results of the exported graph.
     bins : sequence of Bin
     gates : GatesSection
     labels : ndarray of str, shape (N,), optional
@@ -195,14 +195,14 @@ def _below(found: float, limit: float) -> bool:
 
 
 def _chi2(before: Seen, after: Seen, members: np.ndarray) -> tuple[float, float, float]:
-    """Median before and after, and the relative rise; a spectrum that lost its reconstruction counts as infinite."""
+    """Return median before and after and the relative rise; a spectrum without reconstruction counts as infinite."""
     first = float(np.median(before.chi2[members]))
     second = float(np.median(np.where(np.isfinite(after.chi2[members]), after.chi2[members], np.inf)))
     return first, second, second / first - 1 if first > 0 else np.nan
 
 
 def _latents(before: Seen, after: Seen, members: np.ndarray, spread: np.ndarray) -> tuple[None, None, float]:
-    """Rms difference over all latents of the bin, each in units of its standard deviation over all spectra.
+    """Return the rms difference over all latents of the bin, each in units of its standard deviation over all spectra.
 
     A latent that does not vary carries no information and is left out.
     """
@@ -212,7 +212,7 @@ def _latents(before: Seen, after: Seen, members: np.ndarray, spread: np.ndarray)
 
 
 def _rank(before: Seen, after: Seen, members: np.ndarray) -> tuple[None, None, float]:
-    """Spearman correlation of the anomaly scores."""
+    """Return the Spearman correlation of the anomaly scores."""
     from scipy.stats import rankdata
 
     if not np.isfinite(after.anomaly[members]).all():
@@ -224,14 +224,14 @@ def _rank(before: Seen, after: Seen, members: np.ndarray) -> tuple[None, None, f
 
 
 def _classes(before: Seen, after: Seen, members: np.ndarray, labels: np.ndarray) -> tuple[float, float, float]:
-    """Macro-averaged F1 before and after, and the drop."""
+    """Return the macro-averaged F1 before and after, and the drop."""
     first = macro_f1(labels[members], before.class_found[members])
     second = macro_f1(labels[members], after.class_found[members])
     return first, second, first - second
 
 
 def macro_f1(true: np.ndarray, found: np.ndarray) -> float:
-    """Mean over the classes that occur of the harmonic mean of purity and completeness.
+    """Return the mean of F1, the harmonic mean of purity and completeness, over the classes that occur.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Importance of each filter and unit: the change of the loss of training spectra if it is removed."""
+"""Importance of each filter and unit: the change of the loss of training spectra if the unit is removed."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ def unit_importance(
     """Return the importance of every filter and hidden unit.
 
     Removing a unit sets the input of its activation to 0. To first order the loss then changes by the
-    sum, over the parameters that make this value, of parameter times gradient. For a filter these are scale and bias of
-    its normalisation: those of the filter itself add up to nothing, as normalisation takes its size out again.
+    sum, over the parameters that produce this input, of parameter times gradient. For a filter these are scale and bias
+    of its normalisation. The terms of the filter's own weights add up to 0, because normalisation removes their scale.
 
     Parameters
     ----------
     model : SpectralVAE
         In evaluation mode, on the CPU.
     card : dict
-        Its card.
+        The model's card.
     spectra : SpectraSet
     rows : ndarray of int64
         Training spectra.
@@ -61,7 +61,7 @@ def unit_importance(
 
 
 def _changes(model: SpectralVAE) -> list[tuple[str, Tensor]]:
-    """Parameter times gradient of each unit, by layer."""
+    """Return parameter times gradient of each unit, by layer."""
     found = []
     for index, block in enumerate(model.encoder.blocks):
         norm = block.norm

@@ -30,7 +30,7 @@ MORE_COLUMNS = {
     "dec": ("float64", "deg", "declination, ICRS; NaN where the file has none"),
     "source_row": ("int64", "", "row in source_file"),
 }
-"""Columns beside those of ``hpctrain encode``; `SURVEY_COLUMNS` and ``source_file`` follow."""
+"""Columns in addition to those of ``hpctrain encode``; `SURVEY_COLUMNS` and ``source_file`` follow."""
 
 _CHUNK_ROWS = 4096
 
@@ -39,16 +39,16 @@ Table = dict[str, np.ndarray]
 
 @dataclass
 class InferSummary:
-    """What became of the spectra.
+    """Numbers of spectra by status, and the time they took.
 
     Parameters
     ----------
     counts : Counter of int
-        Spectra of each STATUS.
+        Number of spectra of each STATUS.
     num_anomalous : int
-        Spectra with a negative anomaly score.
+        Number of spectra with a negative anomaly score.
     seconds_network, seconds_total : float
-        Time in the network, and in all [s].
+        Time in the network, and total time [s].
     """
 
     counts: Counter[int] = field(default_factory=Counter)
@@ -78,7 +78,7 @@ def infer(bundle: Bundle, network: OnnxNetwork, raw: RawSpectra) -> Table:
     ----------
     bundle : Bundle
     network : OnnxNetwork
-        Of that bundle.
+        Network of that bundle.
     raw : RawSpectra
         N spectra.
 
@@ -90,7 +90,7 @@ def infer(bundle: Bundle, network: OnnxNetwork, raw: RawSpectra) -> Table:
     """
     prepared = bundle.preparation(raw.flux, raw.ivar, raw.wavelength_aa, raw.redshift)
     table = bundle.preparation.catalogue(prepared, network(prepared.feeds))
-    # From half precision, as in the catalogue: its readers can compute the same scores.
+    # The catalogue holds latents in half precision; its readers can compute the same scores from them.
     latents = table["LATENT_VEC"].astype(np.float16)
     scores = np.full(len(raw), np.nan, dtype=np.float32)
     if bundle.forest is not None:
@@ -115,7 +115,7 @@ def infer_files(
     batch_size: int,
     on_batch: Callable[[RawSpectra, Table], None],
 ) -> InferSummary:
-    """Run the network over files and pass on the results, batch by batch.
+    """Run the network over files and pass on the results batch by batch.
 
     Parameters
     ----------
@@ -123,9 +123,9 @@ def infer_files(
     network : OnnxNetwork
     files : SpectraFiles
     batch_size : int
-        Spectra the network gets at a time.
+        Number of spectra in one call of the network.
     on_batch : callable
-        Called with each batch and its columns.
+        Is called with each batch and its columns.
     """
     summary, started = InferSummary(), time.perf_counter()
     timed = _Timed(network)
@@ -140,7 +140,7 @@ def infer_files(
 
 
 class _Timed:
-    """A network, and the time it has taken."""
+    """A network that adds up the time of its calls."""
 
     def __init__(self, network: OnnxNetwork) -> None:
         self._network, self.seconds = network, 0.0
@@ -166,20 +166,20 @@ class CatalogueWriter:
     Parameters
     ----------
     path : Path
-        An existing file is replaced, at the end.
+        The catalogue; it replaces an existing file when it is complete.
     bundle : Bundle
     sources : list of Path
-        Files that the spectra come from.
+        Files that hold the spectra.
 
     Raises
     ------
     DataError
-        It cannot be written.
+        The file cannot be written.
     """
 
     def __init__(self, path: Path, bundle: Bundle, sources: list[Path]) -> None:
         self._path = path
-        # Of fixed length: h5py, PyTables and astropy read it as an array of bytes, without a table of names beside it.
+        # Strings of fixed length: h5py, PyTables and astropy read them as an array of bytes, without a table of names.
         longest = max((len(os.fsencode(source)) for source in sources), default=1)
         self._name_type = np.dtype(f"S{longest}")
         self._named_by_position: list[tuple[int, int]] = []
@@ -226,7 +226,7 @@ class CatalogueWriter:
     def _append(
         self, name: str, values: np.ndarray, unit: str, meaning: str, missing: object = None, **options: Any
     ) -> None:
-        """Add values to a column; one that begins later than others holds `missing` before."""
+        """Add values to a column; a column that begins later than the others holds `missing` in the rows before."""
         if name not in self._file:
             shape = values.shape[1:]
             options |= {"maxshape": (None, *shape), "chunks": (_CHUNK_ROWS, *shape), "fillvalue": missing}
@@ -237,7 +237,7 @@ class CatalogueWriter:
         dataset[self._num_rows :] = values
 
     def _name_objects(self) -> None:
-        """Give observations of one object one target id, as `hpctrain ingest` does, now that all of them are known."""
+        """Give all observations of one object the same target id, as `hpctrain ingest` does."""
         if not self._named_by_position:
             return
         rows = np.concatenate([np.arange(*piece) for piece in self._named_by_position])

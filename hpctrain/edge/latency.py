@@ -16,10 +16,10 @@ from hpctrain.edge.see import Network
 from hpctrain.spectra.hdf5 import SpectraSet
 
 WARM_UP = 5
-"""Calls before those that are timed: the first ones allocate memory and choose kernels."""
+"""Number of calls before the timed ones; the first calls allocate memory and choose kernels."""
 
 _CALLS = (30, 200)
-"""Least and largest number of timed calls."""
+"""Smallest and largest number of timed calls."""
 _ENOUGH_S = 4.0
 
 
@@ -30,15 +30,15 @@ class Latency:
     Parameters
     ----------
     batch : int
-        Spectra of each call.
+        Spectra in each call.
     calls : int
         Number of timed calls.
     p50_ms, p95_ms, p99_ms : float
         Percentiles from spectra in memory to rows of the catalogue.
     network_p50_ms, network_p95_ms, network_p99_ms : float
-        Of the network alone.
+        Percentiles of the network alone.
     joules_per_spectrum : float or None
-        Energy of the device, if a sensor measures it.
+        Energy of the device per spectrum [J], if a sensor measures it.
     """
 
     batch: int
@@ -81,11 +81,11 @@ def measure_latency(
     preparation : Preparation
     spectra : SpectraSet
     rows : ndarray of int64
-        Spectra to use; repeated where there are fewer than `batch`.
+        Rows of the spectra to use; they are repeated where there are fewer than `batch`.
     batch : int
-        Spectra of each call.
+        Spectra in each call.
     energy_j : callable, optional
-        Returns the energy that the device has used so far [J], or None; called before and after the timed calls.
+        Returns the energy that the device has used so far [J], or None; is called before and after the timed calls.
     clock : callable
         Returns seconds.
     """
@@ -116,7 +116,7 @@ def _batches(spectra: SpectraSet, rows: np.ndarray, batch: int) -> list[tuple[np
 def _timed(
     network: Network, preparation: Preparation, batch: tuple[np.ndarray, ...], clock: Callable[[], float]
 ) -> tuple[float, float]:
-    """Return the seconds of all, and those in the network."""
+    """Return the total time and the time in the network [s]."""
     started_s = clock()
     prepared = preparation(*batch)
     ready_s = clock()
@@ -127,5 +127,5 @@ def _timed(
 
 
 def machine() -> dict[str, Any]:
-    """Return the machine that the latency was measured on."""
+    """Describe the machine that the latency was measured on."""
     return {"machine": platform.machine(), "host": platform.node(), "cores": len(os.sched_getaffinity(0))}

@@ -39,7 +39,7 @@ class Port:
     shape: tuple[int, ...]
 
     def sized(self, num_spectra: int) -> tuple[int, ...]:
-        """Return the whole shape for so many spectra."""
+        """Return the whole shape for a number of spectra."""
         return (num_spectra, *self.shape)
 
     def to_json(self) -> dict[str, Any]:
@@ -54,11 +54,11 @@ class ExportedNetwork:
     Parameters
     ----------
     module : torch.nn.Module
-        In evaluation mode, on the CPU; takes the inputs in their order, returns a tuple of the outputs.
+        Module in evaluation mode, on the CPU; it takes the inputs in their order and returns a tuple of the outputs.
     inputs, outputs : tuple of Port
-        All float32.
+        Inputs and outputs, all float32.
     preparation : Preparation
-        Makes the inputs from spectra, and a catalogue from the outputs.
+        Prepares the inputs from spectra, and computes a catalogue from the outputs.
     """
 
     module: nn.Module
@@ -67,7 +67,7 @@ class ExportedNetwork:
     preparation: Preparation
 
     def example(self, num_spectra: int) -> tuple[Tensor, ...]:
-        """Return inputs of the right shapes: the first spectrum is fully masked, the others in part."""
+        """Return inputs of the right shapes; the first spectrum is fully masked, the others are partly masked."""
         generator = torch.Generator().manual_seed(1)
         feeds = tuple(torch.rand(port.sized(num_spectra), generator=generator) for port in self.inputs)
         for port, feed in zip(self.inputs, feeds, strict=True):
@@ -83,14 +83,14 @@ def exported_network(model: nn.Module, card: dict[str, Any]) -> ExportedNetwork:
     Parameters
     ----------
     model : torch.nn.Module
-        As :func:`hpctrain.models.store.load_model` returns it.
+        Model from :func:`hpctrain.models.store.load_model`.
     card : dict
         The model's card.
 
     Raises
     ------
     CheckpointError
-        The family has no export.
+        Models of this family cannot be exported.
     """
     build = NETWORKS.get(card["family"])
     if build is None:
@@ -142,4 +142,4 @@ def _spectral_vae(model: SpectralVAE, card: dict[str, Any]) -> ExportedNetwork:
 
 
 NETWORKS: dict[str, Callable[[Any, dict[str, Any]], ExportedNetwork]] = {"spectral_vae": _spectral_vae}
-"""How each ``model.family`` is exported; a new family adds a line here."""
+"""Function that exports each ``model.family``; a new family adds a line here."""

@@ -18,16 +18,16 @@ from hpctrain.edge.runtime import OnnxNetwork
 from hpctrain.errors import CheckpointError
 
 OPSET = 18
-"""The newest that TensorRT 8.6 to 10 (JetPack 5 and 6), and every onnxruntime of the last three years, read."""
+"""The newest opset that TensorRT 8.6 to 10 (JetPack 5 and 6) and every onnxruntime of the last three years read."""
 
 CHECKED_BATCHES = (1, 2, 7, 16)
-"""Batch sizes the exported graph is compared with PyTorch at; odd ones and one."""
+"""Batch sizes at which the exported graph is compared with PyTorch; one of them is 1."""
 
 MAX_DIFFERENCE = 1e-4
-"""Largest relative difference of a float32 graph; a wrong operation makes a thousand times more."""
+"""Largest relative difference allowed for a float32 graph; a wrong operation causes a thousand times more."""
 
 _FIRST_DYNAMO = (2, 6)
-"""First version of torch whose newer exporter is used; older ones trace TorchScript."""
+"""First version of torch whose newer exporter is used; with older versions the exporter traces TorchScript."""
 
 
 def write_onnx(network: ExportedNetwork, path: Path) -> None:
@@ -72,7 +72,7 @@ def _export(network: ExportedNetwork, path: Path, *, dynamo: bool) -> None:
 
 
 def _teach_asinh() -> None:
-    """Give the older exporter the one operation it does not know."""
+    """Register the one operation that the older exporter does not know."""
     from torch.onnx import register_custom_op_symbolic
 
     register_custom_op_symbolic("aten::asinh", lambda graph, value: graph.op("Asinh", value), OPSET)
@@ -98,7 +98,7 @@ def largest_differences(path: Path, network: ExportedNetwork) -> dict[str, float
     Returns
     -------
     dict of float
-        By output: largest absolute difference over the largest absolute value of PyTorch's.
+        For each output, the largest absolute difference divided by PyTorch's largest absolute value.
     """
     compute = OnnxNetwork(path, ["CPUExecutionProvider"])
     largest = {port.name: 0.0 for port in network.outputs}
@@ -124,7 +124,7 @@ def check_onnx(path: Path, network: ExportedNetwork) -> dict[str, float]:
     Raises
     ------
     CheckpointError
-        They are larger than rounding explains.
+        The differences are larger than rounding explains.
     """
     largest = largest_differences(path, network)
     wrong = {name: value for name, value in largest.items() if not value <= MAX_DIFFERENCE}
@@ -138,6 +138,6 @@ def check_onnx(path: Path, network: ExportedNetwork) -> dict[str, float]:
 
 
 def operations(path: Path) -> list[tuple[str, str]]:
-    """Return type and name of each operation of an ONNX file."""
+    """Return the type and name of each operation of an ONNX file."""
     (onnx,) = need("onnx")
     return [(node.op_type, node.name) for node in onnx.load(path).graph.node]

@@ -1,4 +1,4 @@
-"""Packages that an export needs and a training run does not; missing ones are named with the command that installs."""
+"""Packages that an export needs and a training run does not; an error names the command that installs them."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from hpctrain.errors import SiteError
 
 
 def need(*names: str, extra: str = "export") -> list[ModuleType]:
-    """Import packages, or raise how to install them.
+    """Import packages.
 
     Parameters
     ----------
     *names : str
         Modules.
     extra : str
-        Extra of hpctrain that brings them.
+        Extra of hpctrain that installs them.
 
     Raises
     ------
     SiteError
-        One is not installed; all that are missing are named.
+        Packages are not installed; the message names all of them and the command that installs them.
     """
     found, missing = [], []
     for name in names:

@@ -1,4 +1,4 @@
-"""Choose the layers that become INT8: each large one is tried alone on calibration spectra, the most harmful stay FP16.
+"""Choose the layers that become INT8: each large one is tried alone, and the most harmful ones stay FP16.
 
 The error that rounding causes depends on the layer: a filter over noise hardly changes, but the last product of a
 decoder shows the step of its input in every bright spectrum. Rounding errors of different layers are independent, so
@@ -22,12 +22,12 @@ from hpctrain.edge.sample import signal_to_noise
 from hpctrain.profile.schema import GatesSection
 
 SHARE_OF_GATE = 0.5
-"""Share of the gates' limits that calibration may use up: the held-out bins scatter about it."""
+"""Share of the gates' limits that the calibration spectra may reach; results of the held-out bins scatter around it."""
 
 _SPECTRA = 256
-"""Largest number of spectra to measure the harm on."""
+"""Largest number of spectra on which the harm of a layer is measured."""
 _BRIGHT = 90.0
-"""Percentile of the rise of chi-square that counts: bright spectra show a rounding that faint ones hide."""
+"""Percentile of the rise of chi-square that counts; bright spectra show rounding errors that faint ones hide."""
 SMALLEST_SHARE = 0.05
 """Layers with a smaller share of all weights and multiplications stay FP16: INT8 would gain nothing there, and clips
 the activations of spectra unlike those of the calibration."""
@@ -46,7 +46,7 @@ class Layer:
         Rms error of the latents, in units of their standard deviation, with this layer alone in INT8, in the worst
         quarter of the calibration spectra by signal to noise ratio or redshift.
     chi2_rise : float
-        Rise of the reduced chi-square of bright spectra, as a share of it.
+        Relative rise of the reduced chi-square of bright spectra.
     is_int8 : bool
     """
 
@@ -76,7 +76,7 @@ def choose_layers(
     for_tensorrt: bool,
     progress: Progress = SILENT,
 ) -> tuple[list[Layer], Calibration, Path]:
-    """Decide layer by layer.
+    """Choose the layers one by one.
 
     Parameters
     ----------
@@ -92,7 +92,7 @@ def choose_layers(
     for_tensorrt : bool
         As in :func:`~hpctrain.edge.quantise.write_int8`.
     progress : Progress
-        Shows how far it is.
+        Shows the progress.
 
     Returns
     -------
@@ -100,7 +100,7 @@ def choose_layers(
     calibration : Calibration
         For :func:`~hpctrain.edge.quantise.write_int8`.
     named : Path
-        The graph with names, its `source`.
+        Graph with named operations, the `source` of :func:`~hpctrain.edge.quantise.write_int8`.
     """
     named = scratch / "named.onnx"
     names = name_operations(source, named)
@@ -161,7 +161,7 @@ class _Measured:
 
 
 def _bins(prepared: Prepared) -> list[np.ndarray]:
-    """Return all spectra, and their quarters in signal to noise ratio and in redshift, as the gates have them."""
+    """Return all spectra, and their quarters in signal to noise ratio and in redshift, as for the gates."""
     bins = [np.arange(len(prepared.position))]
     for values in (signal_to_noise(prepared), prepared.feeds["redshift"]):
         bins += [piece for piece in np.array_split(np.argsort(values, kind="stable"), 4) if len(piece)]
@@ -169,7 +169,7 @@ def _bins(prepared: Prepared) -> list[np.ndarray]:
 
 
 def _first(prepared: Prepared, number: int) -> Prepared:
-    """Return some of the spectra, evenly from all."""
+    """Return at most `number` of the spectra, evenly spaced."""
     total = len(prepared.position)
     places = np.unique(np.linspace(0, total - 1, min(number, total)).round().astype(np.int64))
     feeds: Mapping[str, np.ndarray] = {name: value[places] for name, value in prepared.feeds.items()}

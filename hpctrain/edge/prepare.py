@@ -1,6 +1,6 @@
 """Prepare the spectra of a file for an exported network, and turn its outputs into rows of a catalogue.
 
-The same arithmetic as :func:`hpctrain.spectra.transform.normalise` and :class:`hpctrain.models.grid.RestGrid`, in
+The arithmetic is that of :func:`hpctrain.spectra.transform.normalise` and :class:`hpctrain.models.grid.RestGrid`, in
 numpy, so that a device needs no torch; tests compare the two. The place of a pixel on the rest grid
 needs double precision; it is computed here and not in the network, because TensorRT has no float64.
 
@@ -32,13 +32,13 @@ class Prepared:
     feeds : dict of ndarray, float32
         Inputs of the network by name: ``flux``, ``ivar``, ``phase`` (N, L), ``bins`` (N, 2 B), ``redshift`` (N,).
     position : ndarray, shape (N, L), float64
-        Where each pixel lies on the rest grid, as a fractional index.
+        Place of each pixel on the rest grid, as a fractional index.
     norm : ndarray, shape (N,), float32
         Median flux of the window the spectrum was divided by; 1 where it was rejected.
     window : ndarray, shape (N,), int8
         Index of that window; -1 where the spectrum was rejected.
     has_data : ndarray, shape (N,), bool
-        Whether there was any valid pixel, and a redshift, to begin with.
+        Whether the spectrum had a valid pixel and a redshift before normalisation.
     """
 
     feeds: dict[str, np.ndarray]
@@ -50,12 +50,12 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Preparation:
-    """How spectra are prepared for one network.
+    """Prepare spectra for one network.
 
     Parameters
     ----------
     windows_aa : tuple of (float, float)
-        Rest-frame normalisation windows [AA], the first that fits is used.
+        Rest-frame normalisation windows [AA]; the first one that fits is used.
     min_snr : float
         Lowest signal to noise ratio of the norm.
     log_start, log_step : float
@@ -63,7 +63,7 @@ class Preparation:
     num_rest_pixels : int
         R.
     num_bins : int
-        B, broad rest-frame bins the network sees beside the pixels.
+        B, the number of broad rest-frame bins that the network reads in addition to the pixels.
     """
 
     windows_aa: tuple[tuple[float, float], ...]
@@ -94,11 +94,12 @@ class Preparation:
         Parameters
         ----------
         flux, ivar : ndarray, shape (N, L)
-            As in the file; ivar 0 masks a pixel. What is not finite, or negative in `ivar`, gets no weight.
+            Values of the file; ivar 0 masks a pixel. Pixels that are not finite, or have a negative `ivar`, get no
+            weight.
         wavelength_aa : ndarray, shape (L,) or (N, L)
-            Observed vacuum wavelengths [AA], rising.
+            Observed vacuum wavelengths [AA], increasing.
         redshift : ndarray, shape (N,)
-            NaN, or at most -0.03, where none is known: such spectra get no weight.
+            NaN, or at most -0.03, where it is not known; such spectra get no weight.
 
         Returns
         -------
@@ -183,7 +184,7 @@ class Preparation:
         ----------
         prepared : Prepared
         outputs : mapping of ndarray
-            Of the network: ``latents`` (N, S) and ``rest_flux`` (N, R).
+            Outputs of the network: ``latents`` (N, S) and ``rest_flux`` (N, R).
 
         Returns
         -------

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TextIO, TypeVar
 
 _EVERY_S = 10.0
-"""Between two lines of one loop, where no terminal can show a bar [s]."""
+"""Time between two lines of one loop where no terminal can show a bar [s]."""
 
 Item = TypeVar("Item")
 
@@ -18,7 +18,7 @@ class Progress:
     Parameters
     ----------
     stream : TextIO or None
-        A bar is drawn if it is a terminal. None is silent.
+        A terminal shows a bar. None writes nothing.
     clock : callable
         Returns seconds and never goes back.
     """
@@ -32,7 +32,7 @@ class Progress:
             print(text, file=self._stream, flush=True)
 
     def track(self, items: Iterable[Item], what: str, total: int) -> Iterator[Item]:
-        """Pass on the items of a loop and show how far it is.
+        """Pass on the items of a loop and show the progress.
 
         Parameters
         ----------

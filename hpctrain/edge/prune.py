@@ -1,9 +1,9 @@
-"""A network is made smaller, a part at a time, and trained again after each.
+"""Make a network smaller in rounds, and fine-tune it after each round.
 
 ::
 
     <work folder>/
-      plan.json            what is done; another plan starts anew
+      plan.json            the plan; another plan removes the rounds and starts again
       round-1/pruned/      model folder
       round-1/run/         run directory of its fine-tuning
       round-2/...
@@ -33,22 +33,22 @@ STRUCTURED, UNSTRUCTURED, TWO_OF_FOUR = "structured", "unstructured", "2:4"
 METHODS = (STRUCTURED, UNSTRUCTURED, TWO_OF_FOUR)
 
 _OF_THE_SHAPE = ("format", "version", "family", "section", "facts", "weights")
-"""Entries of a card that are written anew with each model."""
+"""Entries of a card that are written again with each model."""
 
 
 @dataclass(frozen=True)
 class PrunePlan:
-    """What is taken out.
+    """How much is removed, and how.
 
     Parameters
     ----------
     method : str
         One of `METHODS`.
     share : float
-        Of the filters and units (structured) or weights of each layer that go.
+        Share of the filters and units (structured), or of the weights, that is removed from each layer.
     rounds : int
     steps : int
-        Updates after each.
+        Steps of fine-tuning after each round.
     """
 
     method: str
@@ -61,7 +61,7 @@ class PrunePlan:
         return "2of4" if self.method == TWO_OF_FOUR else f"{self.method}-{round(100 * self.share)}"
 
     def kept(self, number: int) -> float:
-        """Return the share that is left after so many rounds: each removes the same share of the rest.
+        """Return the share that is left after a number of rounds; each round removes the same share of the rest.
 
         References
         ----------
@@ -92,15 +92,15 @@ def prune(
     source : Path
         Run directory or model folder.
     profile : Profile
-        Of the run.
+        Profile of the run.
     plan : PrunePlan
     sample : Sample
     calibration : ndarray of int64
-        Training rows that say which filters matter.
+        Training rows on which the importance of filters is measured.
     work : Path
-        Folder of the rounds; rounds that are complete are not repeated.
+        Folder of the rounds; complete rounds are not repeated.
     say : callable
-        Called with a line about each round.
+        Is called with a line about each round.
 
     Returns
     -------
@@ -171,7 +171,7 @@ def _facts(
 def _keep_or_clear(
     work: Path, profile: Profile, plan: PrunePlan, card: dict[str, Any], calibration: np.ndarray, say: Callable
 ) -> None:
-    """Keep the rounds of an earlier export with the same plan; remove those of any other."""
+    """Keep the rounds of an earlier export with the same plan; remove the rounds of any other plan."""
     wanted = {
         "plan": plan.__dict__,
         "weights": file_digest(Path(card["weights"])),
@@ -184,7 +184,7 @@ def _keep_or_clear(
     if there == wanted:
         return
     if there is not None:
-        say(f"{work}: made by another plan; starting anew")
+        say(f"{work}: made with another plan; pruning starts from the beginning")
         shutil.rmtree(work)
     work.mkdir(parents=True, exist_ok=True)
     write_json(work / "plan.json", wanted)

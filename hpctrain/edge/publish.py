@@ -1,4 +1,4 @@
-"""Write the bundle of an export: all files in a scratch folder first, then one rename."""
+"""Write the bundle of an export: write all files to a scratch folder, then rename it once."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ class Parts:
     calibration : ndarray of int64
         Rows of the training spectra that calibrated the ranges.
     num_held_out : int
-        Held-out spectra that were judged.
+        Number of held-out spectra that were judged.
     model : torch.nn.Module
         The network before conversion.
     card : dict
-        Its card.
+        Card of the network.
     network : ExportedNetwork
     forest : IsolationForest
     spread : ndarray, shape (S,)
@@ -78,7 +78,7 @@ class Parts:
 
 
 def engine_options(request: ExportRequest) -> list[str]:
-    """Return the options of ``trtexec`` that pruning asks for."""
+    """Return the options of ``trtexec`` that a pruned network needs."""
     return ["--sparsity=enable"] if request.plan is not None and request.plan.method == TWO_OF_FOUR else []
 
 
@@ -89,9 +89,9 @@ def write_bundle(parts: Parts, chosen: Attempt, others: list[Attempt]) -> tuple[
     ----------
     parts : Parts
     chosen : Attempt
-        The precision that is written.
+        Result of the precision that is written.
     others : list of Attempt
-        Precisions that were tried too.
+        Results of the other precisions that were tried.
 
     Returns
     -------
@@ -149,7 +149,7 @@ def write_bundle(parts: Parts, chosen: Attempt, others: list[Attempt]) -> tuple[
 
 
 def make_reference(parts: Parts, graph: Path) -> Reference | None:
-    """Choose calibration spectra that the device will compute first, and measure how far their results may deviate.
+    """Choose the calibration spectra that the device computes first, and measure how far their results may deviate.
 
     Parameters
     ----------
@@ -162,7 +162,7 @@ def make_reference(parts: Parts, graph: Path) -> Reference | None:
     Reference or None
         None if no calibration spectrum can be encoded. The results are those of PyTorch in float32. The tolerance
         follows from the larger deviation of two runs of the graph: with the kernels of this CPU, and with INT8 computed
-        in float32, which is how a CPU that cannot overflow sums.
+        in float32, which gives the sums of a CPU that cannot overflow.
     """
     spectra = parts.sample.train
     latents, chi2 = see_in_pytorch(parts.model, parts.card, spectra, parts.calibration)
@@ -193,7 +193,7 @@ def _tolerances(reference: Reference) -> dict[str, float]:
 
 
 def _entries(parts: Parts, chosen: Attempt, others: list[Attempt]) -> dict[str, Any]:
-    """Return what is recorded of the export, as plain JSON values."""
+    """Return the record of the export, as plain JSON values."""
     sample = parts.sample
     return {
         "target": parts.request.target,
@@ -221,7 +221,7 @@ def _entries(parts: Parts, chosen: Attempt, others: list[Attempt]) -> dict[str, 
 
 
 def _publish(folder: Path, path: Path) -> None:
-    """Put a finished folder in its place."""
+    """Move a finished folder to its final path."""
     fsync_directory(folder)
     if path.exists():
         shutil.rmtree(path)

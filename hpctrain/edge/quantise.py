@@ -1,4 +1,4 @@
-"""Write an ONNX file in INT8 or FP16: convolutions and matrix products are rounded, all else stays float32.
+"""Write an ONNX file in INT8 or FP16: convolutions and matrix products are rounded, the rest stays float32.
 
 Convolutions and products hold nearly all weights and arithmetic. The operations between them (normalisation by masked
 sums over thousands of pixels, softmax over wavelength, arcsinh) would lose more accuracy than they gain speed. Products
@@ -52,7 +52,7 @@ _LARGEST = 127
 """Largest symmetric 8-bit number; -128 is not used."""
 
 _UNSIGNED_ZERO = 128
-"""Activations for onnxruntime are symmetric too, but unsigned: its integer convolution on x86 reads no others."""
+"""Activations for onnxruntime are symmetric too, but unsigned: its integer convolution on x86 needs that."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def name_operations(source: Path, target: Path) -> list[str]:
     Parameters
     ----------
     source, target : Path
-        ONNX files; may be the same.
+        ONNX files; the same path is allowed for both.
     """
     (onnx,) = need("onnx")
     model = onnx.load(source)
@@ -198,7 +198,7 @@ def write_fp16(source: Path, target: Path, skip: Collection[str] = ()) -> None:
     Parameters
     ----------
     source, target : Path
-        ONNX files; may be the same.
+        ONNX files; the same path is allowed for both.
     skip : collection of str
         Operations to keep as they are.
 

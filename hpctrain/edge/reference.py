@@ -1,10 +1,10 @@
-"""Some spectra and their results travel in the bundle, and the device compares its own results with them.
+"""The bundle holds some spectra with their results, and the device compares its own results with them.
 
 The same graph can give other numbers on another device: a CPU without VNNI overflowed in INT8 graphs of old exports,
 a GPU computes in TF32 or half precision, a runtime can have a bug. `hpctrain infer` therefore computes the reference
 spectra first, and processes no other spectrum unless their results agree.
 
-K reference spectra, L pixels, S latents. No torch is imported here.
+K reference spectra, L pixels, S latents. This module does not import torch.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from hpctrain.monitor.jetson import board_name
 from hpctrain.monitor.sysfs import read_text
 
 NUM_REFERENCE = 16
-"""Spectra in a bundle; also the default batch size, so that TensorRT needs no engine for another shape."""
+"""Number of spectra in a bundle; also the default batch size, so that TensorRT needs no engine for another shape."""
 
 LEAST_TOLERANCE = 0.01
-"""Tolerance of a graph that deviates by nothing on the machine of the export. A GPU multiplies float32 in TF32, with
-10 bits, unless this is switched off; latent vectors then differ by some thousandths of their spread."""
+"""Smallest tolerance, even for a graph without any deviation on the machine of the export. A GPU multiplies float32 in
+TF32, with 10 bits, unless this is switched off; latent vectors then differ by some thousandths of their spread."""
 
 _MARGIN = 2.0
-"""Times the largest deviation that was measured at export."""
+"""Factor by which the tolerance grows with the largest deviation that was measured at export."""
 
 _PREFIX = "reference_"
 
@@ -47,9 +47,9 @@ class Deviation:
     Parameters
     ----------
     latents : float
-        Of a latent, in units of its standard deviation over the held-out spectra.
+        Difference of a latent, in units of its standard deviation over the held-out spectra.
     chi2 : float
-        Of the reduced chi-square, relative.
+        Relative difference of the reduced chi-square.
     """
 
     latents: float
@@ -70,7 +70,7 @@ class Deviation:
 
 @dataclass(frozen=True)
 class Reference:
-    """Spectra as they are in a file, and what the network in PyTorch and float32 makes of them.
+    """Spectra as they are in a file, and the results of the network for them, by PyTorch in float32.
 
     Parameters
     ----------
@@ -99,14 +99,14 @@ class Reference:
         return len(self.flux)
 
     def deviation(self, preparation: Preparation, network: Compute, batch_size: int = NUM_REFERENCE) -> Deviation:
-        """Compute the spectra and compare.
+        """Compute the spectra and compare the results with the reference.
 
         Parameters
         ----------
         preparation : Preparation
         network : Compute
         batch_size : int
-            Spectra of each call; the last call may have fewer.
+            Spectra in each call; the last call may have fewer.
         """
         latents, chi2 = [], []
         for start in range(0, len(self), batch_size):
@@ -159,7 +159,7 @@ def device_name(root: Path = Path("/")) -> str:
     Parameters
     ----------
     root : Path
-        Where ``proc`` is.
+        Folder that holds ``proc``.
     """
     if (board := board_name(root)) is not None:
         return board

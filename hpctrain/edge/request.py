@@ -1,4 +1,4 @@
-"""The request of an export and its results: where the bundle goes, which precisions are tried, how each did."""
+"""The request of an export and its results: path of the bundle, precisions to try, and the result of each."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TRIED = {"none": (FP32,), FP16: (FP16,), INT8: (INT8, FP16)}
 
 @dataclass(frozen=True)
 class ExportRequest:
-    """The request of a user.
+    """The options of ``hpctrain export``.
 
     Parameters
     ----------
@@ -31,10 +31,10 @@ class ExportRequest:
     out : Path or None
         Folder of the bundle; None means ``export/<variant>`` in the source.
     target, quantise : str
-        Of `TARGETS` and `TRIED`.
+        One of `TARGETS` and one of `TRIED`.
     plan : PrunePlan or None
     held_out : list of str or None
-        Files to judge by, instead of the run's own held-out spectra.
+        Files of spectra to judge the export by, instead of the run's own held-out spectra.
     replace : bool
         Whether an older bundle of the same name may be replaced.
     """
@@ -58,7 +58,7 @@ class ExportRequest:
 
     @property
     def work(self) -> Path:
-        """Where pruning keeps its rounds; the same for every target and precision."""
+        """Folder of the pruning rounds; the same for every target and precision."""
         if self.out is not None:
             return self.out.with_name(f"{self.out.name}.work")
         assert self.plan is not None
@@ -74,15 +74,15 @@ class Attempt:
     precision : str
     verdicts : list of Verdict
     differences : dict of float
-        Of the graph from PyTorch, by output.
+        Difference between the graph and PyTorch, by output.
     bytes : int
-        Size of the graph, or of the weights.
+        Size of the graph, or of the weights [byte].
     latencies : list of Latency
     engine : Engine or None
     layers : list of Layer
         Which large layers are INT8, and why.
     reason : str
-        Why it cannot be used; empty if it can.
+        Why this precision cannot be used; empty if it can.
     """
 
     precision: str
@@ -100,7 +100,7 @@ class Attempt:
 
     @property
     def fault(self) -> str:
-        """Why it is not good, in one line."""
+        """Why this precision was rejected, in one line."""
         broken = [verdict.name for verdict in failures(self.verdicts)]
         more = f" and {len(broken) - 3} more" if len(broken) > 3 else ""
         return self.reason or f"gates failed: {'; '.join(broken[:3])}{more}"
@@ -130,7 +130,7 @@ class Exported:
     others : list of Attempt
         Precisions that were tried and not used.
     bytes_before : int
-        Size of the weights of the trained network.
+        Size of the weights of the trained network [byte].
     num_held_out : int
     side : str
         Where the held-out spectra come from.

@@ -22,9 +22,9 @@ class OnnxNetwork:
     path : Path
         The ONNX file.
     providers : sequence of str, optional
-        ONNX Runtime's names of the hardware that may compute; by default the fastest available, then the CPU.
+        Execution providers of ONNX Runtime that may be used; by default the fastest available one, then the CPU.
     threads : int, optional
-        Threads of one call on the CPU; by default one per core.
+        Number of threads of one call on the CPU; by default one per core.
     fused : bool
         False keeps every operation as the file has it. An INT8 graph is then computed from rounded numbers in float32,
         without integer kernels.
@@ -32,16 +32,16 @@ class OnnxNetwork:
     Attributes
     ----------
     inputs, outputs : list of str
-        Names, in the order of the graph.
+        Names of the inputs and outputs, in the order of the graph.
     provider : str
-        The one that computes, such as ``CPUExecutionProvider``.
+        Execution provider in use, such as ``CPUExecutionProvider``.
     version : str
-        Of onnxruntime.
+        Version of onnxruntime.
 
     Raises
     ------
     SiteError
-        onnxruntime is not installed, or lacks a provider that was asked for.
+        onnxruntime is not installed, or it lacks a provider that was requested.
     CheckpointError
         onnxruntime cannot run the file.
     """
@@ -81,7 +81,7 @@ class OnnxNetwork:
         Parameters
         ----------
         feeds : mapping of ndarray
-            May hold more than the inputs of the network.
+            Arrays by name; names that are no inputs of the network are ignored.
         """
         values = self._session.run(self.outputs, {name: feeds[name] for name in self.inputs})
         return dict(zip(self.outputs, values, strict=True))

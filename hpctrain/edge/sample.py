@@ -1,4 +1,4 @@
-"""The spectra of an export: training spectra to calibrate, held-out ones to judge; never the reverse."""
+"""The spectra of an export: training spectra calibrate it, and held-out spectra judge it; never the reverse."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from hpctrain.spectra.hdf5 import SpectraSet, open_spectra
 from hpctrain.spectra.split import TEST, TRAIN, VALIDATION, assign_split, choose_rows
 
 SPECTRA_AT_ONCE = 64
-"""Spectra of a batch of :func:`prepared_batches`."""
+"""Number of spectra in a batch of :func:`prepared_batches`."""
 _CANDIDATES = 8
-"""Candidates for each calibration spectrum."""
+"""Number of candidates for each calibration spectrum."""
 _STRATA = 8
-"""Classes of signal to noise ratio that calibration draws from equally."""
+"""Number of classes of signal to noise ratio; calibration draws the same number of spectra from each."""
 
 REFERENCE_SPECTRA = 4096
 """Largest number of training spectra for the anomaly forest and the nearest neighbours."""
@@ -32,11 +32,11 @@ class Sample:
     Parameters
     ----------
     train : SpectraSet
-        The run's files.
+        Spectra of the run's files.
     train_rows : ndarray of int64
-        Rows that were trained on, at most `REFERENCE_SPECTRA`.
+        Rows of training spectra, at most `REFERENCE_SPECTRA`.
     held_out : SpectraSet
-        The same files, or those of ``--held-out``.
+        Spectra of the same files, or of those of ``--held-out``.
     held_out_rows : ndarray of int64
     side : str
         Where the held-out spectra come from: ``test``, ``validation`` or ``other files``.
@@ -55,14 +55,14 @@ def open_sample(profile: Profile, held_out_files: list[str] | None = None) -> Sa
     Parameters
     ----------
     profile : Profile
-        Of the run; its split decides.
+        Profile of the run; its split decides which spectra are held out.
     held_out_files : list of str, optional
-        Judge by these instead, all of which must be unknown to training.
+        Files to judge the export by instead; none of their objects may have been trained on.
 
     Raises
     ------
     DataError
-        Files that cannot be read or do not fit; no spectrum on a side; a held-out object that was trained on.
+        Files cannot be read or do not fit, a side of the split is empty, or a held-out object was trained on.
     """
     data = profile.data
     spectra = open_spectra(data)
@@ -93,7 +93,7 @@ def open_sample(profile: Profile, held_out_files: list[str] | None = None) -> Sa
 
 
 def prepared_batches(spectra: SpectraSet, rows: np.ndarray, preparation: Preparation) -> Iterator[Prepared]:
-    """Read spectra and prepare them as the device does, some at a time."""
+    """Read spectra batch by batch and prepare them as the device does."""
     for start in range(0, len(rows), SPECTRA_AT_ONCE):
         batch = spectra.read(rows[start : start + SPECTRA_AT_ONCE])
         redshift = np.where(spectra.has_redshift[rows[start : start + SPECTRA_AT_ONCE]], batch.redshift.numpy(), np.nan)
@@ -120,8 +120,8 @@ def choose_calibration(sample: Sample, preparation: Preparation, number: int) ->
     Returns
     -------
     ndarray of int64
-        Rows of ``sample.train``, increasing: from each of eight classes of signal to noise ratio the same number, and
-        in each of them evenly from the lowest redshift to the highest.
+        Rows of ``sample.train``, increasing: the same number from each of eight classes of signal to noise ratio, and
+        within each class evenly from the lowest redshift to the highest.
 
     Raises
     ------
@@ -151,7 +151,7 @@ def choose_calibration(sample: Sample, preparation: Preparation, number: int) ->
 
 
 def prepare_all(spectra: SpectraSet, rows: np.ndarray, preparation: Preparation) -> Prepared:
-    """Return a few spectra prepared as one piece."""
+    """Return the prepared spectra of a few rows in one piece."""
     pieces = list(prepared_batches(spectra, rows, preparation))
     feeds = {name: np.concatenate([piece.feeds[name] for piece in pieces]) for name in pieces[0].feeds}
     others = (
@@ -167,7 +167,7 @@ def class_labels(spectra: SpectraSet, column: str, rows: np.ndarray) -> np.ndarr
     Raises
     ------
     DataError
-        A file has no such column with one value per spectrum.
+        A file has no column of this name with one value per spectrum.
     """
     import h5py
 

@@ -23,7 +23,7 @@ from hpctrain.spectra.transform import normalise
 
 _BATCH = 64
 _FOREST_MINIMUM = 32
-"""Least number of spectra for a forest."""
+"""Smallest number of spectra for a forest."""
 
 
 class Network(Protocol):
@@ -69,19 +69,19 @@ def see_in_pytorch(
     model : torch.nn.Module
         In evaluation mode, on the CPU.
     card : dict
-        Its card.
+        The model's card.
     spectra : SpectraSet
     rows : ndarray of int64, shape (N,)
     progress : Progress
-        Shows how far it is.
+        Shows the progress.
     what : str
-        Name of this loop there.
+        Name of this loop in the progress.
 
     Returns
     -------
     latents : ndarray, shape (N, S), float32
     chi2 : ndarray, shape (N,), float32
-        Reduced chi-square. Both NaN where a spectrum has none.
+        Reduced chi-square. Both arrays are NaN where a spectrum cannot be encoded.
     """
     section = NormaliseSection.model_validate_json(json.dumps(card["normalise"]))
     latents, chi2 = [], []
@@ -120,7 +120,7 @@ def fit_forest(latents: np.ndarray, seed: int) -> IsolationForest:
     Raises
     ------
     DataError
-        Too few of them have latents.
+        Too few training spectra have latents.
     """
     finite = latents[np.isfinite(latents).all(axis=1)]
     if len(finite) < _FOREST_MINIMUM:
@@ -142,11 +142,11 @@ def with_meaning(
     ----------
     latents : ndarray, shape (N, S), float32
     chi2 : ndarray, shape (N,), float32
-        As :func:`see_in_pytorch` returns them.
+        Results from :func:`see_in_pytorch`.
     forest : IsolationForest
-        Of training spectra, by the same network.
+        Forest of training spectra, encoded by the same network.
     reference : tuple of ndarray, optional
-        Latents of training spectra by the same network, and their classes.
+        Latents of training spectra from the same network, and their classes.
     """
     found = None
     if reference is not None:

@@ -1,7 +1,7 @@
-"""Structured pruning: whole filters and units are taken out, and a smaller network of the same family is left.
+"""Structured pruning: remove whole filters and units, which leaves a smaller network of the same family.
 
-The result is an ordinary model folder with smaller ``encoder_channels``, ``encoder_hidden`` and ``decoder_hidden``; it
-is dense, so it is smaller and faster everywhere, without any support for sparsity.
+The result is an ordinary model folder with smaller ``encoder_channels``, ``encoder_hidden`` and ``decoder_hidden``. The
+network is dense, so it is smaller and faster on any hardware, without support for sparsity.
 """
 
 from __future__ import annotations
@@ -26,31 +26,32 @@ def slim(
     importance: dict[str, Tensor],
     share: float,
 ) -> tuple[SpectralVAE, SpectralVAESection]:
-    """Take the least important units out of every hidden layer.
+    """Remove the least important units of every hidden layer.
 
     Parameters
     ----------
     model : SpectralVAE
-        Left as it is.
+        The model; it is not changed.
     section : SpectralVAESection
-        Its section.
+        Section of the model.
     original : SpectralVAESection
         Section of the network before the first pruning.
     importance : dict of Tensor
         From :func:`~hpctrain.edge.importance.unit_importance`.
     share : float
-        Of the original units that are left in each layer.
+        Share of the original units that is left in each layer.
 
     Returns
     -------
     model : SpectralVAE
-        Smaller, in evaluation mode. It computes what `model` does with the other units set to 0.
+        Smaller model, in evaluation mode. Its results are those of `model` with the removed units set to 0.
     section : SpectralVAESection
 
     Notes
     -----
-    The filters of the last convolution are pairs, a value and its weight in the attention: both go or stay, and which
-    is decided by the value, without which the weight does nothing. Latents and output keep their size.
+    The filters of the last convolution are pairs of a value and its weight in the attention. Both are kept or both are
+    removed. The importance of the value decides, because the weight has no effect without it. Latents and output keep
+    their size.
     """
     state = model.state_dict()
     small: dict[str, Tensor] = {}
@@ -140,12 +141,12 @@ def _slim_layers(
 
 
 def _first_inputs(model: SpectralVAE) -> int:
-    """Inputs of the first layer behind the convolutions."""
+    """Return the number of inputs of the first layer behind the convolutions."""
     layers = [layer for layer in model.encoder.perceptron if isinstance(layer, nn.Linear)]
     return (layers[0] if layers else model.encoder.mean).in_features
 
 
 def _best(importance: Tensor, number: int) -> Tensor:
-    """Return the places of the most important units, in their order; the first of equals."""
+    """Return the indices of the most important units, increasing; among equal ones the first are chosen."""
     order = torch.argsort(importance, descending=True, stable=True)
     return order[:number].sort().values

@@ -1,6 +1,6 @@
-"""Pruning that keeps the shape of the network: weights become 0, one by one or two of each four.
+"""Pruning that keeps the shape of the network: single weights, or two of each four, become 0.
 
-Plain zeros make a file smaller once it is compressed, and nothing faster. Two zeros among each four neighbours are a
+Single zeros make a compressed file smaller, but make no computation faster. Two zeros among each four neighbours are a
 pattern that TensorRT can use on GPUs since Ampere, Orin among them (``trtexec --sparsity=enable``).
 """
 
@@ -10,16 +10,16 @@ import torch
 from torch import nn
 
 HEADS = ("encoder.mean", "encoder.log_variance")
-"""Layers whose outputs are latents; they are small, and each of their weights counts."""
+"""Layers whose outputs are latents; they are small, and each of their weights matters."""
 
 _GROUP = 4
 _KEPT = 2
 
 
 def prunable(model: nn.Module) -> dict[str, nn.Parameter]:
-    """Return the weights of convolutions and products by name, but those of the first convolution and the heads.
+    """Return the weights of convolutions and products by name, except those of the first convolution and the heads.
 
-    The first convolution sees the spectrum itself; its few weights are those that hurt most.
+    The first convolution reads the spectrum itself; zeros among its few weights cost most accuracy.
     """
     found = {
         f"{name}.weight": layer.weight
@@ -39,7 +39,7 @@ def zero_smallest(model: nn.Module, share: float) -> dict[str, float]:
     model : torch.nn.Module
         Changed in place.
     share : float
-        Of the weights of each layer that are 0 afterwards.
+        Share of the weights of each layer that is 0 afterwards.
 
     Returns
     -------
@@ -59,7 +59,7 @@ def zero_smallest(model: nn.Module, share: float) -> dict[str, float]:
 
 @torch.no_grad()
 def zero_two_of_four(model: nn.Module) -> tuple[dict[str, float], list[str]]:
-    """Set the two smallest of each four neighbours along the inputs to 0.
+    """Set the two smallest of each four neighbouring weights along the inputs to 0.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
 """Spectra for a device: survey FITS files and HDF5, a few hundred rows at a time, on the grid of the network.
 
-N spectra, L pixels. Survey files go the way of ``hpctrain ingest``: masks, arms, redshifts, resampling. HDF5 files in
-the layout of ``hpctrain ingest`` must be on the grid of the network already, as for training.
+N spectra, L pixels. Survey files are processed as by ``hpctrain ingest``: masks, arms, redshifts, resampling. HDF5
+files in the layout of ``hpctrain ingest`` must be on the grid of the network already, as for training.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from hpctrain.ingest.redshifts import RedshiftTable
 
 COLUMNS = ("flux", "ivar", "mask", "wavelength", "target_id", "redshift")
-"""Datasets that are read from an HDF5 file; ``mask`` may be absent."""
+"""Datasets that this module reads from an HDF5 file; ``mask`` may be absent."""
 
 SPECTRA = ("flux", "ivar", "wavelength")
 """An HDF5 file without one of these holds no spectra."""
@@ -39,12 +39,11 @@ SPECTRA = ("flux", "ivar", "wavelength")
 SURVEY_COLUMNS = (
     "plate", "mjd", "fiber", "specobjid", "survey", "program", "healpix", "spectype", "zwarn", "redshift_error",
 )  # fmt: skip
-"""Columns of survey files and of `hpctrain ingest` that the catalogue takes over, as :mod:`hpctrain.ingest.block` has
-them."""
+"""Columns of survey files and of `hpctrain ingest` that the catalogue takes over, with the names of
+:mod:`hpctrain.ingest.block`."""
 
 POSITION = ("ra", "dec", "plate", "mjd", "fiber")
-"""Columns that the target id of an SDSS observation is made of, as :func:`hpctrain.ingest.identifiers.sdss_ids` takes
-them."""
+"""Columns that :func:`hpctrain.ingest.identifiers.sdss_ids` makes the target id of an SDSS observation from."""
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _DESI_NAMES = ("coadd-", "spectra-")
@@ -61,16 +60,16 @@ class RawSpectra:
     wavelength_aa : ndarray, shape (L,) or (N, L), float64
         Vacuum wavelengths [AA].
     redshift : ndarray, shape (N,), float64
-        NaN where none is known.
+        NaN where it is not known.
     target_id : ndarray, shape (N,), int64
     ra, dec : ndarray, shape (N,), float64
-        ICRS [deg]; NaN where the file has none.
+        ICRS position [deg]; NaN where the file has none.
     row : ndarray, shape (N,), int64
         Row in the file.
     columns : dict of ndarray, shape (N,)
-        Those of `SURVEY_COLUMNS` that the file has.
+        The columns of `SURVEY_COLUMNS` that the file has.
     is_named_by_position : bool
-        Whether `target_id` was made of the positions, as for SDSS files: rows of other files may change it.
+        Whether `target_id` was made from the positions, as for SDSS files; rows of other files may change it.
     """
 
     path: Path
@@ -102,7 +101,7 @@ class RawSpectra:
 
 @dataclass
 class SpectraFiles:
-    """Files of spectra, read one after the other; a damaged one is recorded and the others follow.
+    """Read files of spectra one after the other; a damaged file is recorded, and the next one follows.
 
     Parameters
     ----------
@@ -112,13 +111,13 @@ class SpectraFiles:
     num_pixels : int
         L.
     columns : mapping of str
-        Names of datasets in HDF5 files, where they are not ours.
+        Names of datasets in HDF5 files, where they differ from those of ``hpctrain ingest``.
     redshift_tables : sequence of Path
-        Tables with TARGETID and Z, for DESI files without a redrock file beside them.
+        Tables with TARGETID and Z, for DESI files without a redrock file in the same folder.
     rows_at_once : int
         Rows of HDF5 files that are in memory together.
     searched : collection of Path
-        Files that a folder or a glob pattern brought. One of them that holds no spectra is skipped.
+        Files that were found by a folder or a glob pattern. Those that hold no spectra are skipped.
 
     Attributes
     ----------
@@ -127,9 +126,9 @@ class SpectraFiles:
     skipped : list of (Path, str)
         Files of `searched` that hold no spectra, and why.
     num_read : int
-        Spectra so far.
+        Number of spectra read so far.
     dropped : Counter of str
-        Rows of survey files that hold no object (sky fibres, dead fibres), by reason.
+        Number of rows of survey files that hold no object (sky fibres, dead fibres), by reason.
     """
 
     paths: Sequence[Path]
@@ -146,7 +145,7 @@ class SpectraFiles:
     num_read: int = 0
 
     def leave_out(self, path: Path) -> None:
-        """Do not read a file that only a folder or a glob pattern brought."""
+        """Do not read a file that was found only by a folder or a glob pattern."""
         self.paths = [one for one in self.paths if one not in self.searched or one.resolve() != path.resolve()]
 
     def __iter__(self) -> Iterator[RawSpectra]:
@@ -186,7 +185,7 @@ class SpectraFiles:
         return read_redshifts(list(self.redshift_tables)) if self.redshift_tables else None
 
     def _read_survey(self, path: Path, reader: Reader, *, is_sdss: bool = False) -> Iterator[RawSpectra]:
-        """Read a survey's file as ``hpctrain ingest`` does, but without cuts on quality: here every object counts."""
+        """Read a survey's file as ``hpctrain ingest`` does, but without cuts on quality: every object is encoded."""
         if self.wavelength_aa is None:
             raise DataError(
                 "the network has no wavelength grid of its own to resample to; run `hpctrain ingest` on the file, then "
@@ -280,7 +279,7 @@ class SpectraFiles:
         return found
 
     def _grid(self, dataset: h5py.Dataset) -> np.ndarray | None:
-        """Return the grid all rows share, if it is the network's; None where network and file have one per row."""
+        """Return the grid that all rows share, if it is the network's; None where every spectrum has its own grid."""
         grid = read_common_grid(dataset)
         if self.wavelength_aa is None:
             return None if grid is None else fill_padding(grid)
@@ -290,7 +289,7 @@ class SpectraFiles:
 
 
 class _NoSpectraError(DataError):
-    """A file that holds something else than spectra."""
+    """The file holds no spectra."""
 
 
 def _begins_as_hdf5(path: Path) -> bool:
@@ -304,7 +303,7 @@ def _begins_as_hdf5(path: Path) -> bool:
 
 
 def _survey_columns(file: h5py.File, num_rows: int) -> dict[str, Callable[[slice], np.ndarray]]:
-    """Return a reader of some rows for each of `SURVEY_COLUMNS` in the file, under whatever name it has there."""
+    """Return, for each of `SURVEY_COLUMNS` in the file, a function that reads some rows, under its name in the file."""
     there = [name for name, item in file.items() if isinstance(item, h5py.Dataset) and item.shape == (num_rows,)]
     known = {ours: (ours, *KNOWN_NAMES.get(ours, ())) for ours in SURVEY_COLUMNS}
     found = {}
@@ -316,7 +315,7 @@ def _survey_columns(file: h5py.File, num_rows: int) -> dict[str, Callable[[slice
 
 
 def _read_column(ours: str, dataset: h5py.Dataset, rows: slice) -> np.ndarray:
-    if ours == "specobjid":  # up to 2^64, which the float64 of the others would round
+    if ours == "specobjid":  # up to 2^64, which float64 would round
         return dataset[rows].astype(np.uint64) if dataset.dtype.kind in "iu" else np.zeros(rows.stop - rows.start, "u8")
     return read_columns({ours: ours}, lambda _: dataset[rows])[ours]
 

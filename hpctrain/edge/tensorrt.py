@@ -1,4 +1,4 @@
-"""The TensorRT engine of a network: built where TensorRT is, and otherwise the exact command that builds it.
+"""Build the TensorRT engine of a network where TensorRT is installed, and otherwise return the command that does it.
 
 An engine belongs to one version of TensorRT and one kind of GPU, so it is built on the device. Types are those of the
 ONNX file (``--stronglyTyped``): only the operations that the file marks are FP16 or INT8.
@@ -21,7 +21,7 @@ from hpctrain.errors import HpctrainError
 ENGINE = "model.engine"
 
 JETPACK = Path("/usr/src/tensorrt/bin/trtexec")
-"""Where JetPack puts it, outside of PATH."""
+"""Path of ``trtexec`` on JetPack, where it is not on PATH."""
 
 _TAIL_LINES = 15
 _LATENCY = re.compile(r"\bLatency: .*?median = (?P<p50>[\d.]+) ms(?P<rest>.*)")
@@ -31,14 +31,14 @@ _DEVICE = re.compile(r"Selected Device:\s*(.+)")
 
 
 class EngineError(HpctrainError):
-    """TensorRT could not build the engine; the message ends with its own last words."""
+    """TensorRT could not build the engine; the message ends with the last lines that it printed."""
 
     exit_code = 3
 
 
 @dataclass(frozen=True)
 class Engine:
-    """An engine that was built.
+    """A TensorRT engine and how it was built.
 
     Parameters
     ----------
@@ -46,11 +46,11 @@ class Engine:
         ``trtexec`` or ``tensorrt``, the Python package.
     command : list of str
     version : str or None
-        Of TensorRT.
+        Version of TensorRT.
     device : str or None
-        GPU it was built on.
+        GPU on which it was built.
     latency_ms : dict of float
-        ``p50``, ``p95``, ``p99`` of the network alone, batch 1, by trtexec; empty where it said nothing.
+        ``p50``, ``p95``, ``p99`` of the network alone at batch 1, measured by trtexec; empty without a measurement.
     """
 
     builder: str
@@ -75,11 +75,11 @@ def trtexec_command(
     Parameters
     ----------
     program : str
-        ``trtexec``, or where it is.
+        ``trtexec``, or its path.
     inputs : sequence of Port
     largest_batch : int
     onnx, engine : str
-        Paths.
+        Paths of the two files.
     """
 
     def shapes(batch: int) -> str:
@@ -100,13 +100,13 @@ def trtexec_command(
 
 
 def find_trtexec() -> str | None:
-    """Return where trtexec is: on PATH, or where JetPack puts it."""
+    """Return the path of trtexec: from PATH, or JetPack's; None where there is none."""
     found = shutil.which("trtexec")
     return found or (str(JETPACK) if JETPACK.is_file() else None)
 
 
 def has_python_package() -> bool:
-    """Tell whether the Python package ``tensorrt`` is installed."""
+    """Return whether the Python package ``tensorrt`` is installed."""
     import importlib.util
 
     return importlib.util.find_spec("tensorrt") is not None
@@ -121,7 +121,7 @@ def build_engine(
     ----------
     onnx : Path
     engine : Path
-        Written.
+        The file to write.
     inputs : sequence of Port
     largest_batch : int
     extra : sequence of str
@@ -130,12 +130,12 @@ def build_engine(
     Returns
     -------
     Engine or None
-        None where there is neither trtexec nor the Python package.
+        None where neither trtexec nor the Python package is installed.
 
     Raises
     ------
     EngineError
-        It is there and fails.
+        TensorRT is installed and fails.
     """
     program = find_trtexec()
     if program is not None:
@@ -166,7 +166,7 @@ def _with_trtexec(command: list[str], engine: Path) -> Engine:
 
 
 def _with_python(onnx: Path, engine: Path, inputs: Sequence[Port], largest_batch: int, extra: Sequence[str]) -> Engine:
-    """Build with the Python package: the same network, shapes and types as trtexec would."""
+    """Build with the Python package, with the same network, shapes and types as trtexec."""
     import tensorrt
 
     logger = tensorrt.Logger(tensorrt.Logger.WARNING)
