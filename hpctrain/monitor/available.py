@@ -1,4 +1,4 @@
-"""Memory that this node has left for the job: by the kernel, or less if the queue has set a limit."""
+"""Memory of this node that the job can still use: the kernel's figure, or less if the queue has set a limit."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _NO_LIMIT = 1 << 60
 
 
 def available_memory_bytes(root: Path = Path("/")) -> int | None:
-    """Return the memory that can still be taken; None where the system does not say.
+    """Return the available memory [byte]; None where the system does not report it.
 
     Parameters
     ----------
@@ -24,7 +24,7 @@ def available_memory_bytes(root: Path = Path("/")) -> int | None:
 
 
 def available_memory_share(root: Path = Path("/")) -> float | None:
-    """Return the share of the memory that can still be taken, of the node's or of a narrower limit; None if unknown.
+    """Return the available share of the node's memory, or of a narrower limit; None if unknown.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ def _left(root: Path) -> Iterator[tuple[int, int]]:
 
 
 def _left_in_groups(root: Path) -> Iterator[tuple[int, int]]:
-    """Yield what each control group still allows, and its limit; page cache that can be dropped is free."""
+    """Yield the memory that each control group still allows, and its limit; page cache that can be dropped is free."""
     names = ("memory.max", "memory.current", "inactive_file")
     names_v1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
     for base, group in _groups(root):
@@ -62,7 +62,7 @@ def _left_in_groups(root: Path) -> Iterator[tuple[int, int]]:
 
 
 def _groups(root: Path) -> Iterator[tuple[Path, Path]]:
-    """Yield the hierarchy and the group in it that govern the memory of this process, in version 1 and 2."""
+    """Yield the hierarchy and the group that limit the memory of this process, for cgroup versions 1 and 2."""
     text = ""
     with contextlib.suppress(OSError):
         text = (root / "proc/self/cgroup").read_text()

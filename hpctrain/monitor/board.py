@@ -45,7 +45,7 @@ RECORDED = (
     "sys/devices/system/cpu/cpu*/cpufreq/scaling_cur_freq",
     "var/lib/nvpmodel/status",
 )
-"""Files that sensors read, as patterns below ``/``."""
+"""Patterns below ``/`` of the files that sensors read."""
 
 
 def record(path: Path, root: Path = Path("/")) -> int:

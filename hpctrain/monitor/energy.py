@@ -9,13 +9,13 @@ class EnergyMeter:
     """Sum up energy over the time of one attempt.
 
     Power is integrated by the trapezoidal rule between neighbouring samples. Where they are further apart than
-    `longest_gap_s` (a rank that hung, a suspended board, a sensor that was silent) the time counts as unmeasured.
+    `longest_gap_s` (a rank that hung, a suspended board, a sensor without values) the time counts as unmeasured.
     A counter in hardware continues during gaps.
 
     Parameters
     ----------
     longest_gap_s : float
-        Longest time between two samples that is taken for measured [s].
+        Longest time between two samples that counts as measured [s].
     """
 
     def __init__(self, longest_gap_s: float) -> None:
@@ -33,17 +33,17 @@ class EnergyMeter:
 
     @property
     def longest_unmeasured_s(self) -> float:
-        """Unmeasured time of the source that misses most [s]."""
+        """Unmeasured time of the source that has most of it [s]."""
         return max(self.unmeasured_s.values(), default=0.0)
 
     def add_power(self, source: str, now_s: float, watts: float | None) -> None:
-        """Take a sample of power.
+        """Add a sample of power.
 
         Parameters
         ----------
         source : str
         now_s : float
-            Of a clock that never goes back.
+            Time on a clock that never goes back.
         watts : float or None
             None while the sensor gives no value.
         """
@@ -59,16 +59,17 @@ class EnergyMeter:
             self.unmeasured_s[source] += elapsed_s
 
     def add_counter(self, source: str, now_s: float, joules: float | None, wrap_j: float | None = None) -> float | None:
-        """Take a reading of an energy counter and return the mean power since the last one [W].
+        """Add a reading of an energy counter and return the mean power since the last reading [W].
 
         Parameters
         ----------
         source : str
         now_s : float
         joules : float or None
-            None while it cannot be read.
+            None while the counter cannot be read.
         wrap_j : float, optional
-            Where it starts from 0 again; without it a counter that went back has lost what was in between.
+            Value at which the counter starts from 0 again. Without it, the energy is unknown for the interval in which
+            the counter went back.
         """
         elapsed_s = self._elapsed(source, now_s)
         before = self._counter.get(source)

@@ -1,4 +1,4 @@
-"""Memory of the node, and whether the kernel is at pains to find some."""
+"""Memory of the node, and whether it runs short."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from hpctrain.monitor.available import available_memory_bytes, available_memory_
 from hpctrain.monitor.sysfs import read_text
 
 LEAST_AVAILABLE = 0.10
-"""Share of the memory, or of the job's limit, below which it is short."""
+"""Available share of the memory, or of the job's limit, below which memory is short."""
 MOST_PRESSURE_PERCENT = 10.0
-"""Share of ten seconds that some process has waited for memory, above which it is short."""
+"""Percentage of the last ten seconds in which some process waited for memory, above which memory is short."""
 _RELAXED = 1.5
-"""It is no longer short when there is so many times more available, or less pressure."""
+"""Memory is no longer short when this factor more is available, and the pressure is lower by this factor."""
 
 _FIELD_KIB = re.compile(r"^(\w+):\s*(\d+) kB", re.MULTILINE)
 _PRESSURE = re.compile(r"^some avg10=([\d.]+)", re.MULTILINE)
 
 
 class HostMemory:
-    """What ``/proc/meminfo`` and the kernel's pressure stall information say.
+    """Read ``/proc/meminfo`` and the kernel's pressure stall information.
 
     Parameters
     ----------
@@ -36,8 +36,8 @@ class HostMemory:
     def read(self) -> dict[str, float]:
         """Return total, available (never more than the job's limit) and swapped memory [GiB], and pressure [percent].
 
-        On a Jetson this is the GPU's memory too. CUDA's own figure of free memory there leaves out what the kernel
-        would give back from its page cache.
+        On a Jetson this is the GPU's memory too. CUDA's own figure of free memory there does not include the page cache
+        that the kernel would free.
         """
         kib = {name: int(value) for name, value in _FIELD_KIB.findall(read_text(self._root / "proc/meminfo") or "")}
         values = {}
@@ -55,7 +55,7 @@ class HostMemory:
         return values
 
     def judge(self, values: dict[str, float]) -> str:
-        """Return why memory is short, once when it becomes so; else an empty text.
+        """Return why memory is short when it becomes short; otherwise an empty text.
 
         Parameters
         ----------

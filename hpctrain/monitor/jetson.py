@@ -14,7 +14,7 @@ _QUERY_TIMEOUT_S = 5.0
 
 
 def is_jetson(root: Path = Path("/")) -> bool:
-    """Return whether this is a Tegra board; only its trip points are reliable, those of a laptop's firmware are not."""
+    """Return whether this is a Tegra board; its trip points are reliable, those of a laptop's firmware are not."""
     if (root / "etc/nv_tegra_release").exists():
         return True
     return "nvidia,tegra" in (read_text(root / "proc/device-tree/compatible") or "")
@@ -27,7 +27,7 @@ def board_name(root: Path = Path("/")) -> str | None:
 
 
 class JetsonGpu:
-    """The GPU on the chip, by devfreq.
+    """The integrated GPU, read through devfreq.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ class JetsonGpu:
 
     References
     ----------
-    Kernel documentation, ``Documentation/ABI/testing/sysfs-class-devfreq``; the load is Tegra's own file.
+    Kernel documentation, ``Documentation/ABI/testing/sysfs-class-devfreq``; the load comes from a file of Tegra alone.
     """
 
     def __init__(self, root: Path = Path("/")) -> None:
@@ -73,11 +73,11 @@ class PowerMode:
         self._status = root / "var/lib/nvpmodel/status"
         text = read_text(root / "etc/nvpmodel.conf") or ""
         self._names = {int(number): name for number, name in _MODE.findall(text)}
-        # Asking the command takes a while and may need root: once, and not where the root is not that of this machine.
+        # The command takes a while and may need root, so it runs once, and never for the sensors of another machine.
         self._asked = None if self._status.exists() or root != Path("/") else _ask_nvpmodel()
 
     def read(self) -> str | None:
-        """Return the name of the mode, such as ``MAXN`` or ``30W``; its number where it has none; None if unknown."""
+        """Return the name of the mode, such as ``MAXN`` or ``30W``, or its number without a name; None if unknown."""
         text = read_text(self._status)
         if text is None:
             return self._asked

@@ -1,6 +1,6 @@
 """Measurements of each rank, in ``monitor/rank-0000.json``: the newest values, and the sums of every attempt.
 
-Written anew with each sample, whole or not at all, so that an attempt that is killed keeps its measurements.
+Each sample replaces the file, whole or not at all, so that an attempt that is killed keeps its measurements.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from hpctrain.records import (
 from hpctrain.rundir import RunDir, read_json, write_atomic
 
 MOST_EVENTS = 50
-"""Newest events kept of each rank."""
+"""Number of events that are kept for each rank, the newest ones."""
 _MAXIMA = ("gpu_temperature_c", "gpu_memory_used_gib", "gpu_power_w", "board_power_w", "process_memory_gib")
 _MEANS = ("gpu_utilisation_percent", "gpu_power_w", "board_power_w", "cpu_utilisation_percent")
 _SHARES = ("gpu_throttled_by_heat", "gpu_throttled_by_power")
@@ -80,22 +80,22 @@ class Ledger:
         self.absent: dict[str, str] = {}
 
     def note(self, text: str, now: float | None = None) -> None:
-        """Keep an event, in words; it is written with the next sample."""
+        """Keep an event as text; it is written with the next sample."""
         event = {"time": round(time.time() if now is None else now, 3), "attempt": self._fixed["attempt"], "text": text}
         self._events = [*self._events, event][-MOST_EVENTS:]
 
     def write(self, step: int, values: dict[str, Any], sums: dict[str, Any], interval_s: float) -> None:
-        """Write the newest values and the sums of this attempt; a full disk must not end a run that is well.
+        """Write the newest values and the sums of this attempt; a full disk must not end a healthy run.
 
         Parameters
         ----------
         step : int
         values : dict
-            Names with units.
+            Values by name; the names have units.
         sums : dict
-            Sums over an attempt, as :class:`AttemptSums` names it.
+            Sums over the attempt, with the names of :class:`AttemptSums`.
         interval_s : float
-            To the next write [s].
+            Time to the next write [s].
         """
         self._count(values)
         record = {
@@ -135,13 +135,13 @@ class AttemptSums:
     energy_j : float or None
         None where nothing could be measured.
     by_source_j : dict
-        The same by source: ``gpu``, ``board``, ``cpu_package_0``.
+        Energy by source: ``gpu``, ``board``, ``cpu_package_0``.
     measured_s, unmeasured_s : float
-        Time from the first sample to the last, and how much of it no energy is known of.
+        Time from the first sample to the last, and the part of it without energy readings.
     rested_s : float
-        Time the run was paused for the machine to cool down, or to draw less.
+        Time the run was paused to let the machine cool down or draw less power.
     statistics : dict
-        ``mean_…`` and ``max_…`` of values.
+        Mean and maximum of values, with names that begin with ``mean_`` and ``max_``.
     """
 
     rank: int
@@ -164,11 +164,11 @@ class RankState:
     rank, attempt, step : int
     host : str
     time : float
-        Of the newest sample, seconds since 1970.
+        Time of the newest sample [s since 1970].
     interval_s : float
-        To the next one [s].
+        Time to the next sample [s].
     values : dict
-        Of the newest sample.
+        Values of the newest sample.
     absent : dict
         Sensors that this machine does not report, and why.
     attempts : list of AttemptSums
@@ -212,7 +212,7 @@ def _rank_state(record: Record) -> RankState:
 
 
 def _values(values: Record) -> Record:
-    """Return readings of sensors: numbers, but for those that are words."""
+    """Return the readings of sensors; they are numbers, except those that are text by nature."""
     return {name: value for name, value in values.items() if (is_text if name in _WORDS else is_number)(value)}
 
 
@@ -242,16 +242,16 @@ def _sums(rank: int, attempt: int, host: str, record: Record) -> AttemptSums:
 
 @dataclass(frozen=True)
 class RunEnergy:
-    """Energy of a whole run: all ranks, all attempts, those that were killed too.
+    """Energy of a whole run: all ranks and all attempts, including those that were killed.
 
     Parameters
     ----------
     joules : float or None
-        None where no rank could measure any.
+        None where no rank could measure energy.
     by_source_j : dict
         ``gpu``, ``board``, ``cpu``.
     measured_s, unmeasured_s, rested_s : float
-        Summed over attempts; of the rank that has most of it.
+        Times summed over the attempts of a rank; the largest of any rank [s].
     """
 
     joules: float | None
@@ -265,7 +265,7 @@ class RunEnergy:
         return None if self.joules is None else self.joules / J_PER_KWH
 
     def per_spectrum_j(self, num_spectra: float) -> float | None:
-        """Return the energy per spectrum seen [J]; steps that were lost and made again are in it."""
+        """Return the energy per spectrum seen [J]; it includes steps that were lost and repeated."""
         return self.joules / num_spectra if self.joules is not None and num_spectra > 0 else None
 
 

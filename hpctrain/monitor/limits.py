@@ -1,4 +1,4 @@
-"""Limits of temperature and power: the profile's, else those of the board's own trip points."""
+"""Limits of temperature and power, from the profile or from the trip points of the board."""
 
 from __future__ import annotations
 
@@ -8,25 +8,26 @@ from hpctrain.monitor.pace import Limit
 from hpctrain.monitor.thermal import Trips
 
 WARM_BELOW_PASSIVE_C, HOT_BELOW_PASSIVE_C = 10.0, 3.0
-"""So far below the point where the firmware lowers the clocks, the run slows down, and waits."""
+"""Distances below the temperature at which the firmware lowers the clocks: the run slows down, and pauses [°C]."""
 HOT_ABOVE_LIMIT_C, CRITICAL_ABOVE_LIMIT_C = 7.0, 15.0
-"""So far above ``monitor.thermal_limit_c`` it waits, and leaves, unless the board has its own last point."""
+"""Distances above ``monitor.thermal_limit_c``: the run pauses, and saves and exits, unless the board has its own
+critical trip point [°C]."""
 HYSTERESIS_C = 5.0
 HYSTERESIS_OF_POWER = 0.05
-"""Of ``monitor.power_limit_w``."""
+"""Hysteresis of the power level as a share of ``monitor.power_limit_w``."""
 WARM_OF_POWER = 0.9
-"""Share of ``monitor.power_limit_w`` from which on the run slows down: it settles between there and the limit."""
+"""Share of ``monitor.power_limit_w`` above which the run slows down; its power settles between that and the limit."""
 
 
 def temperature_limit(limit_c: float | None, trips: Trips) -> Limit | None:
-    """Return the limit of one thermal zone or GPU; None where neither profile nor board has one.
+    """Return the limit of one thermal zone or GPU; None where neither the profile nor the board has one.
 
     Parameters
     ----------
     limit_c : float or None
         ``monitor.thermal_limit_c`` [°C].
     trips : Trips
-        The board's; all None where they say nothing about this machine.
+        Trip points of the board; all None where they are not reliable.
     """
     last = trips.hot if trips.hot is not None else trips.critical
     if limit_c is not None:
@@ -44,7 +45,7 @@ def temperature_limit(limit_c: float | None, trips: Trips) -> Limit | None:
 
 
 def power_limit(limit_w: float | None) -> Limit | None:
-    """Return the limit of power, which slows the run but never halts it; None where the profile has none.
+    """Return the limit of power, which slows the run but never pauses it; None where the profile has none.
 
     Parameters
     ----------

@@ -17,16 +17,16 @@ _REASONS = {
     0x40: "temperature (hardware)",
     0x80: "power brake",
 }
-"""Bits of the throttle reasons that slow work down. The others (idle, clocks somebody has set) are no trouble."""
+"""Bits of the throttle reasons that slow work down. The others (idle, clocks that a user has set) do no harm."""
 
 POWER_REASONS, HEAT_REASONS = 0x4 | 0x80, 0x8 | 0x20 | 0x40
 
 _FINAL = frozenset({"NotSupported", "FunctionNotFound", "NoPermission", "ArgumentVersionMismatch"})
-"""Answers that will be the same next time."""
+"""Errors that the same call would return again."""
 
 
 class NvmlError(Exception):
-    """The library, or the GPU asked for, is not there."""
+    """The library or the requested GPU does not exist."""
 
 
 class NvmlGpu:
@@ -35,9 +35,9 @@ class NvmlGpu:
     Parameters
     ----------
     uuid : str, optional
-        As ``GPU-…`` or ``MIG-…``; what CUDA shows as its first device may be any of the driver's.
+        UUID such as ``GPU-…`` or ``MIG-…``. The first device of CUDA may have any number in the driver.
     index : int
-        The driver's number, where there is no UUID.
+        The driver's number of the GPU, where there is no UUID.
 
     Raises
     ------
@@ -101,7 +101,7 @@ class NvmlGpu:
         return float(value) if value else None
 
     def _ask(self, name: str, call: Callable[[], Any]) -> Any:
-        """Return the value of a call, or None: for ever if the device does not support it, otherwise for this time."""
+        """Return the value of a call, or None if it fails; a call that the device does not support is not repeated."""
         if name in self.absent:
             return None
         try:
@@ -115,21 +115,21 @@ class NvmlGpu:
 
 
 def find_gpu(uuid: str | None) -> tuple[NvmlGpu | None, str]:
-    """Return the GPU that CUDA calls by a UUID, or why it cannot be found.
+    """Return the GPU with the UUID that CUDA reports, or the reason why it cannot be found.
 
     Parameters
     ----------
     uuid : str or None
-        With or without ``GPU-``; CUDA does not say whether it is that of a whole GPU or of a MIG instance. Without
-        one, or with one that the driver does not know (Orin), the GPU is known only if there is no other.
+        UUID with or without ``GPU-``; CUDA does not report whether it belongs to a whole GPU or to a MIG instance.
+        Without a UUID, or with one that the driver does not know (Orin), the GPU is found only if there is no other.
 
     Returns
     -------
     gpu : NvmlGpu or None
     reason : str
-        Empty where it was found.
+        Empty if the GPU was found.
     """
-    reason = "NVML: which of the GPUs is meant is not known, CUDA tells no UUID"
+    reason = "NVML: cannot find the GPU of this rank among several, because CUDA reports no UUID"
     names = [] if uuid is None else [uuid] if uuid.startswith(("GPU-", "MIG-")) else [f"GPU-{uuid}", f"MIG-{uuid}"]
     try:
         for name in names:
@@ -163,7 +163,7 @@ def _library() -> Any:
     except ImportError as error:
         raise NvmlError("nvidia-ml-py is not installed") from error
     try:
-        pynvml.nvmlInit()  # counts its calls; the process ends without the last nvmlShutdown, which frees nothing else
+        pynvml.nvmlInit()  # every call counts; the process ends without nvmlShutdown, which would free nothing else
     except pynvml.NVMLError as error:
         raise NvmlError(f"NVML: {error}") from error
     return pynvml
@@ -180,7 +180,7 @@ def _throttle_reasons(nvml: Any, handle: Any) -> int:
 
 
 def _newest(nvml: Any, names: tuple[str, str], *arguments: Any) -> Any:
-    """Call the newer of two names of a function; the older one where binding or driver do not know it yet."""
+    """Call the newer of two names of a function, or the older one where the binding or the driver lacks the newer."""
     newer = getattr(nvml, names[0], None)
     if newer is not None:
         with contextlib.suppress(nvml.NVMLError):

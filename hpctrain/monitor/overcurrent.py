@@ -1,4 +1,4 @@
-"""Over-current events of a Jetson: its supply was asked for more than it gives, and the hardware cut the clocks."""
+"""Over-current events of a Jetson: the board drew more than its supply gives, and the hardware lowered the clocks."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class OverCurrent:
         self._rails = rails
         folder = root / "sys/devices/platform/soctherm-oc-event/hwmon"
         self._counters = {path.name.split("_")[0]: path for path in sorted(folder.glob("hwmon*/oc[0-9]_event_cnt"))}
-        self._last = {name: read_number(path) for name, path in self._counters.items()}  # they count since the boot
+        self._last = {name: read_number(path) for name, path in self._counters.items()}  # counters start at boot
         self._in_alarm: set[str] = set()
 
     def new_events(self) -> list[str]:
-        """Return the events since the last call, in words; a lasting alarm of a rail is reported once."""
+        """Return the events since the last call as text; a lasting alarm of a rail is reported once."""
         events = []
         for name, path in self._counters.items():
             count, before = read_number(path), self._last[name]

@@ -1,7 +1,7 @@
-"""From readings to a pace: ok, warm, hot, critical; a function of readings and a clock, and of nothing else.
+"""From readings to a pace: ok, warm, hot, critical. The pace depends only on readings and a clock.
 
-The pace only says how much of the time the run computes. It touches neither batches nor learning rate, so a run that
-was slowed down ends with the bytes of one that was not.
+The pace sets the share of the time in which the run computes. It changes neither batches nor learning rate, so a run
+that was slowed down ends with the same bytes as one that was not.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 LEAST_DUTY = 0.1
-"""Share of the time that a run still computes at the upper end of its warm range."""
+"""Share of the time in which a run computes at the upper end of its warm range."""
 _DUTY_AFTER_ALARM = 0.5
-"""What an over-current event costs while no reading asks for more."""
+"""Share of the time in which a run computes after an over-current event, unless a reading asks for a slower pace."""
 
 
 class Level(enum.IntEnum):
@@ -35,19 +35,19 @@ class Level(enum.IntEnum):
 
 @dataclass(frozen=True)
 class Limit:
-    """Where one quantity slows the run.
+    """The values at which one quantity slows the run.
 
     Parameters
     ----------
     warm, hot, critical : float
-        Values at which each level begins; infinite where it never does.
+        Values at which each level begins; infinite if it never begins.
     slowest : float
         Value at which a warm run computes for the least share of the time.
     hysteresis : float
         How far below its beginning a level ends.
     unit : str
     origin : str
-        Where the numbers come from, in words.
+        Source of the numbers, as text.
     """
 
     warm: float
@@ -59,33 +59,33 @@ class Limit:
     origin: str
 
     def level(self, value: float, margin: float = 0.0) -> Level:
-        """Return the level that a value asks for; with a margin, the one that it still holds."""
+        """Return the level of a value; with a margin, the level that the value still keeps."""
         starts = ((Level.CRITICAL, self.critical), (Level.HOT, self.hot), (Level.WARM, self.warm))
         return next((level for level, start in starts if value >= start - margin), Level.OK)
 
     def duty(self, value: float) -> float:
-        """Return the share of the time to compute in: 1 up to the warm limit, then falling in a line."""
+        """Return the share of the time in which to compute: 1 up to the warm limit, then falling linearly."""
         share = (value - self.warm) / (self.slowest - self.warm)
         return 1.0 - (1.0 - LEAST_DUTY) * min(1.0, max(0.0, share))
 
 
 @dataclass(frozen=True)
 class Reading:
-    """A value, and the limit it is held against."""
+    """A value and the limit it is compared with."""
 
     name: str
     value: float
     limit: Limit
 
     def describe(self) -> str:
-        """Return the reading and its limit in words."""
+        """Return the reading and its limit as text."""
         unit = self.limit.unit
         return f"{self.name} {self.value:.1f} {unit}; {self.limit.origin}"
 
 
 @dataclass(frozen=True)
 class Change:
-    """The pace has changed.
+    """A change of the pace.
 
     Parameters
     ----------
@@ -99,10 +99,10 @@ class Change:
 
 
 class Governor:
-    """Keep the level, with hysteresis and a shortest stay, so that the run does not flutter between two paces.
+    """Keep the level, with hysteresis and a shortest stay, so that the run does not alternate between two paces.
 
-    It rises at once, as far as a reading asks for. It falls one level at a time, when every reading has left the
-    level's hysteresis and the stay was long enough. A silent sensor delays nothing.
+    The level rises at once, as far as a reading requires. It falls one level at a time, when every reading has left the
+    level's hysteresis and the stay was long enough. A sensor without a value delays nothing.
 
     Parameters
     ----------
@@ -117,21 +117,21 @@ class Governor:
         self.duty = 1.0
 
     def update(self, now_s: float, readings: Sequence[Reading], alarms: Sequence[str] = ()) -> Change | None:
-        """Take the newest readings.
+        """Set the level from the newest readings.
 
         Parameters
         ----------
         now_s : float
-            Of a clock that never goes back.
+            Time on a clock that never goes back.
         readings : sequence of Reading
-            Those that can be read now.
+            Readings of the sensors that can be read now.
         alarms : sequence of str
-            What has happened since the last call that asks for one level more, such as over-current events.
+            Events since the last call that raise the level by one, such as over-current events.
 
         Returns
         -------
         Change or None
-            None while the level stays.
+            None while the level stays the same.
         """
         before = self.level
         worst = max(readings, key=lambda reading: (reading.limit.level(reading.value), -_duty(reading)), default=None)
@@ -139,7 +139,7 @@ class Governor:
         held = max((r.limit.level(r.value, r.limit.hysteresis) for r in readings), default=Level.OK)
         reason = worst.describe() if worst else "no reading"
         if alarms:
-            # Never up to CRITICAL: a supply that is asked too much has acted for itself already.
+            # Never up to CRITICAL: after an over-current event the hardware has lowered the clocks already.
             raised = max(before, min(Level.HOT, Level(min(before + 1, Level.CRITICAL))))
             if raised >= wanted:
                 wanted, reason = raised, "; ".join(alarms)

@@ -1,4 +1,4 @@
-"""The CPUs: how busy they are with everything and with this process, their clocks, their packages' energy."""
+"""The CPUs: their load in total and by this process, their clocks, and the energy of their packages."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 class MachineLoad:
-    """Share of all CPUs that is at work, and the clocks; of the node as a whole.
+    """Load and clocks of all CPUs of the node.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ class MachineLoad:
         return values
 
     def _ticks(self) -> tuple[float, float] | None:
-        """Return ticks at work and in all, since the boot."""
+        """Return the busy ticks and all ticks since boot."""
         line = (read_text(self._stat) or "").partition("\n")[0].split()
         if len(line) < 6 or line[0] != "cpu":
             return None
@@ -66,7 +66,7 @@ class ProcessLoad:
         Parameters
         ----------
         now_s : float
-            Of a clock that never goes back.
+            Time on a clock that never goes back.
         """
         values = {}
         cpu_s = self._cpu_s()
@@ -80,21 +80,21 @@ class ProcessLoad:
         return values
 
     def _cpu_s(self) -> float | None:
-        # The name in parentheses may hold blanks and parentheses; what follows the last one is numbers.
+        # The name in parentheses may hold blanks and parentheses; only numbers follow the last parenthesis.
         fields = (read_text(self._folder / "stat") or "").rpartition(")")[2].split()
         return (float(fields[11]) + float(fields[12])) / _TICKS_PER_S if len(fields) > 12 else None
 
 
 @dataclass(frozen=True)
 class Package:
-    """A processor's energy counter.
+    """The energy counter of a CPU package.
 
     Parameters
     ----------
     name : str
-        Such as ``package_0``.
+        Name of the package, such as ``package_0``.
     counter : Path
-        Microjoules, from 0 again after `wrap_j`.
+        File of the counter in microjoules; it starts from 0 again after `wrap_j`.
     wrap_j : float or None
     """
 
@@ -109,12 +109,12 @@ class Package:
 
 
 def find_packages(root: Path = Path("/")) -> tuple[list[Package], str]:
-    """Return the energy counters of the processors (RAPL) that can be read, or why there is none.
+    """Return the energy counters of the CPU packages (RAPL) that can be read, or why there is none.
 
     References
     ----------
-    Kernel documentation, ``power/powercap``. Since CVE-2020-8694 the counters are readable by root only, unless the
-    administrator says otherwise.
+    Kernel documentation, ``power/powercap``. Since CVE-2020-8694 only root can read the counters, unless the
+    administrator allows others to.
     """
     packages, closed = [], False
     for folder in sorted((root / "sys/class/powercap").glob("intel-rapl:[0-9]*")):

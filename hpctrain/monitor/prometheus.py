@@ -1,4 +1,4 @@
-"""Prometheus: the newest numbers of a run as a file for node_exporter's textfile collector, or on a port."""
+"""Export the newest numbers of a run to Prometheus: in a file for node_exporter's textfile collector, or on a port."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ class PrometheusExporter:
     ----------
     run : RunDir
     host : str
-        Of this rank.
+        Host of this rank.
     textfile : str or None
-        File to write with each sample, whole or not at all; its name must end in ``.prom``. ``%r`` in it becomes the
-        run's name and id, so that several runs on a node do not write the same file.
+        File to write with each sample, whole or not at all; its name must end in ``.prom``. The run's name and id
+        replace ``%r`` in it, so that several runs on a node do not write the same file.
     port : int or None
         Port to serve on.
 
@@ -63,9 +63,9 @@ class PrometheusExporter:
         self._server = None if port is None else start_http_server(port, registry=self._registry)[0]
 
     def __call__(self, record: Mapping[str, Any]) -> None:
-        """Take one record of ``metrics.jsonl``."""
+        """Export one record of ``metrics.jsonl``."""
         kind = record["kind"]
-        self._set("step", "Updates done.", record["step"])
+        self._set("step", "Completed steps.", record["step"])
         if kind == "train":
             for name, text in _TRAIN.items():
                 self._set(f"train_{name}", text, record.get(name))
@@ -73,14 +73,14 @@ class PrometheusExporter:
             self._set("validation_loss", "Loss on the held-out spectra.", record.get("loss"))
             self._set("validation_chi2", "Chi-square per pixel on the held-out spectra.", record.get("chi2"))
         elif kind == "event" and record.get("event") == "checkpoint":
-            self._set("checkpoint_time_seconds", "When the newest checkpoint was written, epoch.", record["time"])
+            self._set("checkpoint_time_seconds", "Unix time of the newest checkpoint.", record["time"])
         elif kind == "monitor":
             self._ranks()
             if self._textfile is not None:
                 self._write()
 
     def close(self) -> None:
-        """Write the file a last time, and give the port back."""
+        """Write the file a last time, and close the port."""
         if self._textfile is not None:
             self._write()
         if self._server is not None:
@@ -94,12 +94,12 @@ class PrometheusExporter:
             for name, value in state.values.items():
                 self._set(name, _help(name), value, labels)
             pace = _PACE.get(str(state.values.get("pace")))
-            self._set("pace_level", "0 ok, 1 warm, 2 hot, 3 critical.", pace, labels)
-            self._set("sample_time_seconds", "When the sensors were read, epoch.", state.time, labels)
+            self._set("pace_level", "Pace of the run: 0 ok, 1 warm, 2 hot, 3 critical.", pace, labels)
+            self._set("sample_time_seconds", "Unix time at which the sensors were read.", state.time, labels)
         energy = sum_up(states)
-        self._set("run_energy_joules", "All ranks and attempts.", energy.joules)
-        self._set("run_energy_unmeasured_seconds", "Time no energy is known of.", energy.unmeasured_s)
-        self._set("run_rested_seconds", "Time waited for the machine to cool down.", energy.rested_s)
+        self._set("run_energy_joules", "Energy of all ranks and attempts.", energy.joules)
+        self._set("run_energy_unmeasured_seconds", "Time without energy readings.", energy.unmeasured_s)
+        self._set("run_rested_seconds", "Time paused to let the machine cool down.", energy.rested_s)
 
     def _set(self, name: str, text: str, value: Any, labels: dict[str, str] | None = None) -> None:
         if not isinstance(value, Real) or isinstance(value, bool):
@@ -113,11 +113,11 @@ class PrometheusExporter:
 
     def _write(self) -> None:
         self._textfile.parent.mkdir(parents=True, exist_ok=True)
-        self._write_file(str(self._textfile), self._registry)  # a temporary sibling, renamed
+        self._write_file(str(self._textfile), self._registry)  # writes a temporary file beside it, then renames it
         with contextlib.suppress(OSError):
-            os.chmod(self._textfile, 0o644)  # node_exporter is another user
+            os.chmod(self._textfile, 0o644)  # node_exporter runs as another user
 
 
 def _help(name: str) -> str:
-    """Return a line about a sensor's value; its unit is the end of its name."""
+    """Return the help line of a sensor's value; the name ends with the unit."""
     return f"{name.replace('_', ' ').capitalize()}."

@@ -1,4 +1,4 @@
-"""Power of a Jetson's supply rails, from its INA3221 monitors by the kernel's hwmon interface."""
+"""Power of a Jetson's supply rails, from its INA3221 monitors through the kernel's hwmon interface."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pathlib import Path
 from hpctrain.monitor.sysfs import read_number, read_text
 
 _CHANNELS = (1, 2, 3)
-"""Of each monitor. Higher numbers are shunt voltages, and 7 their sum, which is no rail."""
+"""Channels of each monitor. Higher numbers are shunt voltages, and 7 is their sum, which is no rail."""
 _NOT_CONNECTED = "NC"
 
 TOTALS = (("VDD_IN",), ("VDD_GPU_SOC", "VDD_CPU_CV", "VIN_SYS_5V0"))
-"""Rails whose sum is the power of the module, by board: Orin NX and Nano measure it at the input; on AGX Orin it is the
-sum of three. VDDQ_VDD2_1V8AO is fed by VIN_SYS_5V0 and would be counted twice. The carrier board is in neither."""
+"""Rails whose sum is the power of the module, by board. Orin NX and Nano measure it at the input; on AGX Orin it is the
+sum of three. VIN_SYS_5V0 feeds VDDQ_VDD2_1V8AO, which would count twice. The carrier board is not included."""
 
 
 @dataclass(frozen=True)
@@ -24,9 +24,9 @@ class Rail:
     Parameters
     ----------
     label : str
-        As the device tree names it, such as ``VDD_GPU_SOC``.
+        Name in the device tree, such as ``VDD_GPU_SOC``.
     voltage, current, alarm : Path
-        Files with mV, mA, and 1 while the current is above its critical limit.
+        Files that hold the voltage [mV], the current [mA], and 1 while the current is above its critical limit.
     """
 
     label: str
@@ -41,7 +41,7 @@ class Rail:
 
 
 def find_rails(root: Path = Path("/")) -> list[Rail]:
-    """Return the connected rails of all monitors; the hwmon numbers in their paths change with each boot."""
+    """Return the connected rails of all monitors; their hwmon numbers change with each boot."""
     rails = []
     for folder in sorted((root / "sys/bus/i2c/drivers/ina3221").glob("[0-9]*-*/hwmon/hwmon*")):
         for channel in _CHANNELS:
@@ -53,7 +53,7 @@ def find_rails(root: Path = Path("/")) -> list[Rail]:
 
 
 class PowerRails:
-    """The rails of this machine.
+    """The supply rails of this machine.
 
     Parameters
     ----------
@@ -69,10 +69,10 @@ class PowerRails:
         if not self.rails:
             self.absent["board_power_w"] = "no INA3221 below /sys/bus/i2c/drivers"
         elif not self._of_total:
-            self.absent["board_power_w"] = f"the module's total is not known from {', '.join(sorted(labels))}"
+            self.absent["board_power_w"] = f"no total of the module from its rails: {', '.join(sorted(labels))}"
 
     def read(self) -> dict[str, float]:
-        """Return the power of each rail and of the module [W]; no total where one of its rails cannot be read."""
+        """Return the power of each rail and of the module [W]; without a total if one of its rails cannot be read."""
         power_w = {rail.label: rail.power_w() for rail in self.rails}
         values = {f"rail_{_name(label)}_w": watts for label, watts in power_w.items() if watts is not None}
         parts = [power_w[label] for label in self._of_total]

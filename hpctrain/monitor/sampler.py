@@ -1,4 +1,4 @@
-"""A thread that reads the sensors every few seconds, keeps the sums, and sets the pace of the run."""
+"""Read the sensors every few seconds in a thread, keep the sums, and set the pace of the run."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from hpctrain.monitor.pace import Change, Governor, Level
 from hpctrain.monitor.sensors import Sensors
 
 LONGEST_GAP_INTERVALS = 3.0
-"""If two samples are further apart than so many intervals plus a second, the energy between them is unmeasured."""
+"""Longest gap between two samples, in intervals; beyond it, plus a second, the energy between them is unmeasured."""
 LONGEST_WAIT_S = 5.0
-"""Longest wait for a sample in progress when the run ends: a hung sensor must not delay the exit of a rank."""
+"""Longest wait for a sample in progress when the run ends [s]; a hung sensor must not delay the exit of a rank."""
 CLOSER_LOOK_S = 1.0
 """Longest interval between samples while the run is slowed down [s]."""
 _POWER_MEAN_S = 30.0
@@ -28,7 +28,7 @@ Note = Callable[[str, dict[str, Any]], None]
 
 
 class Sampler:
-    """Read, record, judge.
+    """Read the sensors, record their values, and judge them by the limits.
 
     Parameters
     ----------
@@ -40,16 +40,16 @@ class Sampler:
     step : callable
         Returns the step that the run has reached.
     on_sample : callable
-        Called with the values of each sample.
+        Is called with the values of each sample.
     on_event : callable
-        Called with the name and the fields of each event: ``sensors``, ``pace``, ``over_current``,
+        Is called with the name and the fields of each event: ``sensors``, ``pace``, ``over_current``,
         ``memory_short``, ``power_mode``.
     clock : callable
         Returns seconds and never goes back.
 
     Notes
     -----
-    An error in a sample is printed once and that sample is lost; without a reading the pace returns to full speed,
+    An error in a sample is printed once, and that sample is lost. Without readings the pace returns to full speed,
     level by level.
     """
 
@@ -85,7 +85,7 @@ class Sampler:
 
     @property
     def duty(self) -> float:
-        """Share of the time to compute in."""
+        """Share of the time in which to compute."""
         return self._governor.duty
 
     @property
@@ -112,11 +112,11 @@ class Sampler:
         return self._interval_s if self.level is Level.OK else min(self._interval_s, CLOSER_LOOK_S)
 
     def sample(self) -> None:
-        """Read all sensors once and act on it."""
+        """Read all sensors once, record the values, and set the pace."""
         self._is_judged = False
         try:
             self._sample()
-        except Exception as error:  # the machine is only watched: a surprise in here never ends a run
+        except Exception as error:  # an unexpected error of a sensor never ends a run
             if not self._is_judged:
                 self._governor.update(self._clock(), [])
             if not self._failed:
@@ -129,7 +129,7 @@ class Sampler:
             self._first_s = self._last_s = now_s
         values: dict[str, Any] = dict(self._sensors.read(now_s, self.meter))
         if self._ended.is_set() and threading.current_thread() is self._thread:
-            return  # a sensor has hung until the run was over: its files are closed
+            return  # a sensor has hung until the end of the run, and its files are closed
         self._record_absent(values)
         self._watch_memory(values)
         self._watch_power_mode(values)
@@ -159,7 +159,7 @@ class Sampler:
         }
 
     def _mean_power_w(self, now_s: float, values: dict[str, Any]) -> float | None:
-        """Return a running mean: a run that rests between micro-batches draws its power in bursts."""
+        """Return a running mean, because a run that pauses between micro-batches draws power in bursts."""
         watts = Sensors.power_w(values)
         if watts is None or self._mean_w is None:
             self._mean_w = watts
@@ -172,7 +172,7 @@ class Sampler:
         self._event("pace", level=change.level.word, before=change.before.word, reason=change.reason)
 
     def _record_absent(self, values: dict[str, Any]) -> None:
-        """Record once which values are absent, and again if there are more."""
+        """Record which values are absent, once, and again when more values are absent."""
         absent = self._sensors.absent()
         if self._absent is None or absent.keys() - self._absent.keys():
             self._ledger.absent = self._absent = absent

@@ -1,4 +1,4 @@
-"""All sensors of one rank: its GPU and its process, and for the first rank of a node those of the node."""
+"""All sensors of one rank: those of its GPU and its process, and on the first rank of a node those of the node."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ NO_TEMPERATURE = "no thermal zones below /sys/class/thermal"
 
 
 class Sensors:
-    """What this rank reads.
+    """The sensors that this rank reads.
 
     Parameters
     ----------
     root : Path
         Where ``sys``, ``proc``, ``etc`` and ``var`` are.
     gpu : NvmlGpu or None
-        The GPU this rank computes on.
+        The GPU on which this rank computes.
     why_no_gpu : str
-        Why there is none, where there should be one; empty on a CPU.
+        Why the GPU could not be found; empty on a CPU.
     of_node : bool
-        Whether this rank reads for its node: processors, memory, thermal zones, a board's rails.
+        Whether this rank reads the sensors of its node: CPUs, memory, thermal zones, the rails of a board.
     thermal_limit_c, power_limit_w : float or None
-        Of the profile's ``monitor`` section.
+        Values of the profile's ``monitor`` section.
     """
 
     def __init__(
@@ -68,16 +68,16 @@ class Sensors:
         Parameters
         ----------
         now_s : float
-            Of a clock that never goes back.
+            Time on a clock that never goes back.
         meter : EnergyMeter
 
         Returns
         -------
         dict
-            Names with their units, only those that could be read.
+            Values by name, only those that could be read; the names have units.
         """
         values = self.gpu.read() if self.gpu else {}
-        if self._soc_gpu is not None:  # NVML of a later Orin may report it; until then sysfs does
+        if self._soc_gpu is not None:  # NVML of a later Orin may report it; sysfs reports it today
             values = {**self._soc_gpu.read(), **values}
         values |= self._process.read(now_s)
         if self._machine is not None and self.memory is not None:
@@ -91,7 +91,7 @@ class Sensors:
         return {name: round(value, 4) for name, value in values.items()}
 
     def _measure(self, now_s: float, meter: EnergyMeter, values: Values) -> None:
-        """Add energy by the widest measurement there is: a board's input contains its GPU and its CPUs."""
+        """Add energy by the measurement that covers most: the input of a board includes its GPU and its CPUs."""
         if self.rails is not None and self.rails.rails:
             meter.add_power("board", now_s, values.get("board_power_w"))
         elif self.gpu is not None:
@@ -112,11 +112,11 @@ class Sensors:
             meter.add_power("gpu", now_s, values.get("gpu_power_w"))
 
     def power_mode(self) -> str | None:
-        """Return a Jetson's power mode; None elsewhere and if it cannot be read."""
+        """Return the power mode of a Jetson; None on other machines and where it cannot be read."""
         return self._mode.read() if self._mode else None
 
     def alarms(self) -> list[str]:
-        """Return over-current events since the last call, in words."""
+        """Return over-current events since the last call, as text."""
         return self._over_current.new_events() if self._over_current else []
 
     def readings(self, values: Values, watts: float | None) -> list[Reading]:
@@ -127,7 +127,7 @@ class Sensors:
         values : dict
             From :meth:`read`.
         watts : float or None
-            Power to hold against the profile's limit [W]; a mean, for a run that rests now and then draws it in bursts.
+            Power to compare with the profile's limit [W]; a mean, because a run that pauses draws power in bursts.
         """
         reported = {zone.name: values.get(f"temperature_{zone.name}_c") for zone in self.zones}
         reported |= {"GPU": values.get("gpu_temperature_c"), "power": watts}
@@ -136,15 +136,15 @@ class Sensors:
 
     @staticmethod
     def power_w(values: Values) -> float | None:
-        """Return the power that ``monitor.power_limit_w`` is about [W]: the board's, else the GPU's, else the CPUs'."""
+        """Return the power that ``monitor.power_limit_w`` limits [W]: the board's, else the GPU's, else the CPUs'."""
         names = ("board_power_w", "gpu_power_w", "cpu_package_power_w")
         return next((values[name] for name in names if name in values), None)
 
     def _find_limits(self, limit_c: float | None, limit_w: float | None) -> dict[str, Limit]:
         """Return the limits, by the quantity they apply to.
 
-        Trip points count on a Jetson only: elsewhere the firmware's may be anything, and a GPU's driver looks after
-        its GPU. A limit in the profile is that of the GPU where there is one of its own, else of all zones.
+        Trip points count on a Jetson only: on other machines the firmware's may have any value, and the driver of a GPU
+        protects its GPU. The profile's limit applies to the GPU where there is a discrete one, else to all zones.
         """
         limits: dict[str, Limit | None] = {}
         if self.gpu is not None and not self.is_jetson:

@@ -1,4 +1,4 @@
-"""Every sensor of a machine with its present value, and why others are absent."""
+"""List every sensor of a machine with its present value, and why others are absent."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hpctrain.monitor.sensors import Sensors
 from hpctrain.monitor.sysfs import sysfs_root
 
 _INTERVAL_S = 0.5
-"""Between the two readings that a share of time, or a power from an energy counter, needs."""
+"""Time between the two readings that a share of time, or a power from an energy counter, needs [s]."""
 
 
 def survey(root: Path | None = None, interval_s: float = _INTERVAL_S, is_recorded: bool = False) -> str:
@@ -23,7 +23,7 @@ def survey(root: Path | None = None, interval_s: float = _INTERVAL_S, is_recorde
     root : Path, optional
         Where ``sys`` and ``proc`` are; None means ``/`` or ``HPCTRAIN_SYSFS_ROOT``.
     interval_s : float
-        Between two readings [s].
+        Time between two readings [s].
     is_recorded : bool
         Whether `root` is a recorded machine; the GPUs that NVML finds here are then left out.
     """

@@ -1,4 +1,4 @@
-"""Files of the kernel that hold one value each: a value that cannot be read is None, never 0."""
+"""Read files of the kernel that hold one value each; a value that cannot be read is None, never 0."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from hpctrain.errors import SiteError
 from hpctrain.monitor.board import unfolded
 
 ROOT_VARIABLE = "HPCTRAIN_SYSFS_ROOT"
-"""Folder that stands for ``/`` where sensors look for ``sys``, ``proc``, ``etc`` and ``var``, such as the mount of its
-host in a container; or the text file of a recorded machine (:mod:`hpctrain.monitor.board`)."""
+"""Environment variable with the folder in which sensors look for ``sys``, ``proc``, ``etc`` and ``var`` instead of
+``/``, such as a mount of the host in a container; or the text file of a recorded machine
+(:mod:`hpctrain.monitor.board`)."""
 
 
 def sysfs_root() -> Path:
@@ -36,7 +37,7 @@ def sysfs_root() -> Path:
 def read_text(path: Path) -> str | None:
     """Return the contents without the blanks around them; None if the file cannot be read.
 
-    A block that is powered off answers EIO or EAGAIN, a file for root only EACCES: none of them is a reading.
+    A block that is powered off returns EIO or EAGAIN, and a file for root only returns EACCES; neither is a reading.
     """
     try:
         # Not Path.read_text: a sample reads dozens of files of a few bytes, and buffers would cost more than the reads.

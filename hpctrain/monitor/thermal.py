@@ -17,16 +17,16 @@ _PLAUSIBLE_TRIP_C = (40.0, 150.0)
 
 @dataclass(frozen=True)
 class Trips:
-    """Where the firmware acts [°C]; None where a zone has no such point.
+    """Temperatures at which the firmware acts [°C]; None where a zone has no such point.
 
     Parameters
     ----------
     passive : float or None
-        It lowers clocks.
+        The firmware lowers the clocks.
     hot : float or None
-        It is the last warning to user space.
+        The firmware sends user space its last warning.
     critical : float or None
-        It switches off.
+        The firmware switches the machine off.
     """
 
     passive: float | None = None
@@ -41,9 +41,9 @@ class Zone:
     Parameters
     ----------
     name : str
-        Its type in lower case without ``-thermal``: ``cpu``, ``gpu``, ``tj``.
+        Type of the zone in lower case without ``-thermal``: ``cpu``, ``gpu``, ``tj``.
     path : Path
-        Its folder.
+        Folder of the zone.
     trips : Trips
     """
 
@@ -52,7 +52,7 @@ class Zone:
     trips: Trips
 
     def temperature_c(self) -> float | None:
-        """Return its temperature [°C]; None for a block that is switched off, which reads -256 °C, EIO or EAGAIN."""
+        """Return the temperature [°C]; None for a block that is switched off, which reads -256 °C, EIO or EAGAIN."""
         millidegrees = read_number(self.path / "temp")
         if millidegrees is None:
             return None

@@ -146,7 +146,7 @@ def test_the_gpu_of_a_rank_is_found_by_its_uuid(ask, uuid):
 def test_a_gpu_that_cannot_be_told_from_others_is_not_guessed(ask):
     unknown = "99999999-0000-0000-0000-000000000000"
     assert "does not know GPU MIG-99999999" in ask({**A100, "count": 4}, uuid=unknown)["error"]
-    assert "CUDA tells no UUID" in ask({**A100, "count": 4})["error"]
+    assert "CUDA reports no UUID" in ask({**A100, "count": 4})["error"]
     assert ask(A100, uuid=unknown)["name"] == "NVIDIA A100"  # there is only one
 
 
