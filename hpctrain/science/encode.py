@@ -26,6 +26,7 @@ from hpctrain.science.chi2 import reduced_chi2
 from hpctrain.spectra.batch import PADDING_ROW
 from hpctrain.spectra.loader import read_ahead
 from hpctrain.spectra.transform import normalise
+from hpctrain.storage.rows import SOURCE_FILE, SOURCE_FILES
 
 if TYPE_CHECKING:
     from hpctrain.spectra.batch import SpectraBatch
@@ -220,12 +221,27 @@ def _other_columns(spectra: SpectraSet, rows: np.ndarray, taken: set[str]) -> It
             columns = [handle.get(name) for handle in handles]
             if name in taken or not all(map(_is_column, columns, lengths)):
                 continue
-            values = np.concatenate([column[()] for column in columns])
+            attributes = dict(columns[0].attrs)
+            if name == SOURCE_FILE and all(SOURCE_FILES in handle for handle in handles):
+                values = np.concatenate([_source_names(handle) for handle in handles])
+                attributes["description"] = "path of the survey's file that holds the spectrum"
+            else:
+                values = np.concatenate([column[()] for column in columns])
             assert len(values) == starts[-1]
-            yield name, values[rows], dict(columns[0].attrs)
+            yield name, values[rows], attributes
     finally:
         for handle in handles:
             handle.close()
+
+
+def _source_names(file: h5py.File) -> np.ndarray:
+    """Return the names that column ``source_file`` counts: a catalogue has no table of names beside it.
+
+    They are of a fixed length, so that h5py, PyTables and astropy read them as an array of bytes; empty if unknown.
+    """
+    names = np.array([*file[SOURCE_FILES][()], b""], dtype=np.bytes_)
+    number = file[SOURCE_FILE][()]
+    return names[np.where((number >= 0) & (number < len(names) - 1), number, len(names) - 1)]
 
 
 def _is_column(dataset: Any, length: int) -> bool:

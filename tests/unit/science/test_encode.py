@@ -142,6 +142,19 @@ def test_other_columns_are_copied_with_their_attributes(run, spectra, tmp_path):
         assert "flux" not in out
 
 
+def test_the_survey_file_of_each_spectrum_is_copied_by_its_name(run, spectra, tmp_path):
+    second = write_spectra(tmp_path / "second.h5", seed=1)
+    for path, names in ((spectra, ["a.fits", "longer.fits"]), (second, ["b.fits"])):
+        with h5py.File(path, "a") as file:
+            file["source_file"] = np.resize([0, len(names) - 1, -1], N).astype("i4")
+            file.create_dataset("provenance/source_files", data=names, dtype=h5py.string_dtype())
+    assert main(["encode", str(run), str(spectra), str(second), "--out", str(tmp_path / "out.h5")]) == 0
+    table, _ = read(tmp_path / "out.h5")
+    assert table["source_file"].dtype == np.dtype("S11")
+    assert table["source_file"][:3].tolist() == [b"a.fits", b"longer.fits", b""]
+    assert table["source_file"][N : N + 3].tolist() == [b"b.fits", b"b.fits", b""]
+
+
 def test_split_takes_the_objects_the_run_held_out(run, spectra, tmp_path):
     out = tmp_path / "out.h5"
     assert main(["encode", str(run), str(spectra), "--out", str(out), "--split", "validation"]) == 0
