@@ -97,7 +97,7 @@ def _last_words(run: RunDir, train: list[Record], last: dict[str, Record], step:
     started = last.get("started", {})
     ending = last.get("failed") or last.get("diverged") or {}
     stopped = last.get("stopped", {})
-    newest = train[0] if train else last.get("train", {})
+    newest = next((record for record in train if _says_loss(record)), last.get("train", {}))
     return LastWords(
         step=step,
         total_steps=started.get("total_steps", 0),
@@ -117,6 +117,11 @@ def _last_words(run: RunDir, train: list[Record], last: dict[str, Record], step:
         ],
         notes=last.get("data", {}).get("notes", []),
     )
+
+
+def _says_loss(record: Record) -> bool:
+    """Return whether a record has a loss, or has none because it was not finite: a batch without weight has neither."""
+    return record.get("loss") is not None or "loss" in (record.get("nonfinite") or [])
 
 
 def _numbers_before(run: RunDir) -> dict[str, Record]:

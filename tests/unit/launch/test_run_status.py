@@ -246,6 +246,17 @@ def test_rate_and_time_left_come_from_the_newest_records(tmp_path, slurm_says):
     assert "step 100/1,000 (10 %), loss 0.01, 64 spectra/s" in progress_line(status)
 
 
+def test_a_last_step_without_weight_does_not_hide_the_loss_before_it(tmp_path, slurm_says):
+    slurm_says(squeue=squeue("RUNNING"))
+    run = make_run(tmp_path)
+    say(run, event="started", total_steps=100)
+    say(run, kind="train", step=99, loss=0.5)
+    say(run, kind="train", step=100, lr=0.001)
+    assert (describe(run, NOW).loss, describe(run, NOW).step) == (0.5, 100)
+    say(run, kind="train", step=101, loss=None, nonfinite=["loss"])
+    assert describe(run, NOW).loss is None  # diverged: an older loss would hide it
+
+
 def test_records_are_read_backwards_over_any_block_border(tmp_path):
     path = tmp_path / "metrics.jsonl"
     records = [{"kind": "event", "time": NOW, "step": step, "text": "é" * (step % 700)} for step in range(1000)]
