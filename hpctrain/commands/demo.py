@@ -23,6 +23,7 @@ from hpctrain.errors import EXIT_FINISHED, HpctrainError
 from hpctrain.launch.runs import all_runs, job_ids
 from hpctrain.launch.status import RunStatus, describe
 from hpctrain.metrics.read import read_history
+from hpctrain.profile.judge import plural
 from hpctrain.profile.load import load_profile
 from hpctrain.profile.schema import SimulateSection
 from hpctrain.rundir import RunDir
@@ -198,7 +199,7 @@ def _describe_result(run_dir: RunDir, catalogue: Path) -> str:
         ("mean χ²", f"{first['chi2']:.3g} to {best['chi2']:.3g} per pixel of the held-out spectra (1 is the noise)"),
         ("median χ²", _describe_median(run_dir, best["chi2"])),
         ("speed", f"{sorted(trained)[len(trained) // 2]:,.0f} spectra a second"),
-        ("interrupted", f"{attempts - 1} time, {lost} steps lost, {attempts} attempts"),
+        ("interrupted", f"{plural(attempts - 1, 'time')}, {plural(lost, 'step')} lost, {plural(attempts, 'attempt')}"),
         ("odd spectra", _describe_oddities(catalogue)),
         ("model", os.path.relpath(run_dir.model)),
         ("catalogue", f"{os.path.relpath(catalogue)}  (latent vectors, χ² and anomaly score of every spectrum)"),

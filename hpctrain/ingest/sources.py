@@ -23,7 +23,7 @@ class Sources:
 
 
 def find_sources(sources: Sequence[str], patterns: Sequence[str], not_spectra: Sequence[str] = ()) -> Sources:
-    """Find the files to ingest.
+    """Find the files to read.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ def find_sources(sources: Sequence[str], patterns: Sequence[str], not_spectra: S
     paths = sorted(found.values(), key=str)
     if problems or not paths:
         raise DataError(
-            "\n".join(["nothing to ingest:" if not paths else "sources that are missing:", *_indent(problems)])
+            "\n".join(["there are no files to read:" if not paths else "files that are missing:", *_indent(problems)])
         )
     return Sources(paths, skipped)
 

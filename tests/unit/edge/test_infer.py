@@ -270,6 +270,13 @@ def test_without_out_there_is_a_line_for_each_spectrum(bundle, tmp_path, capsys)
     assert "1 spectra in" in printed.err
 
 
+def test_a_file_that_is_not_there_is_named_in_words_of_this_command(bundle, tmp_path, capsys):
+    assert main(["infer", str(bundle), str(tmp_path / "absent.h5")]) == 4
+    printed = capsys.readouterr().err
+    assert f"{tmp_path / 'absent.h5'}: no such file or folder" in printed
+    assert "ingest" not in printed
+
+
 def test_a_broken_file_is_named_and_the_others_go_on(bundle, tmp_path, capsys):
     good = write_spectra(tmp_path / "good.h5", num=5)
     broken = tmp_path / "broken.h5"

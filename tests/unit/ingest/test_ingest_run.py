@@ -158,7 +158,9 @@ def test_sources_that_are_not_there_are_named(
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "other.fits").touch()
     assert ingest("sdss", tmp_path / source, "--out", tmp_path / "a.h5") == 4
-    assert message.replace("\\", "") in capsys.readouterr().err
+    printed = capsys.readouterr().err
+    assert "there are no files to read:" in printed
+    assert message.replace("\\", "") in printed
 
 
 def test_one_missing_source_among_good_ones_is_an_error(
