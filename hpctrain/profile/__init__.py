@@ -1,1 +1,1 @@
-"""In: one YAML file and ``--set`` overrides. Out: a checked, typed :class:`~hpctrain.profile.schema.Profile`."""
+"""Turn one YAML file and ``--set`` overrides into a checked, typed :class:`~hpctrain.profile.schema.Profile`."""

@@ -1,7 +1,8 @@
-"""Everything that can be known to go wrong before a job queues, all at once.
+"""Find every error that can be found before a job is queued, and report all of them at once.
 
-Without torch and without reading spectra: the schema, credentials, rules between fields, files, the limits of the site.
-A subprocess estimates the memory and inspects some hundred spectra (:mod:`hpctrain.profile.memory`).
+This process checks the schema, credentials, rules between fields, files and the limits of the site. It imports no torch
+and reads no spectra. A subprocess estimates the memory and inspects some hundred spectra
+(:mod:`hpctrain.profile.memory`).
 """
 
 from __future__ import annotations
@@ -34,25 +35,26 @@ from hpctrain.profile.site import Site, list_sites, load_site
 __all__ = ["Findings", "check_profile", "memory_need"]
 
 _STAND_INS: dict[KeyPath, Any] = {("name",): "unnamed", ("data",): {"files": ["x.h5"]}, ("data", "files"): ["x.h5"]}
-"""What a required key that is wrong counts as while the rules look at the others."""
+"""Values that replace faulty required keys while the rules check the other keys."""
 
 
 def check_profile(path: str | Path | Profile, overrides: Sequence[str] = (), memory: bool = True) -> Findings:
-    """Find all that is wrong with a profile.
+    """Find all problems of a profile.
 
     Parameters
     ----------
     path : str, Path or Profile
-        The YAML file; or a profile that has been loaded already, whose problems then have no lines.
+        The YAML file, or a profile that is already loaded. Problems of a loaded profile have no line numbers.
     overrides : sequence of str
         ``a.b=value`` each.
     memory : bool
-        Also estimate the memory it needs and look at the size of the data: about three seconds, then remembered.
+        Also estimate the memory it needs and read the size of the data. This takes about three seconds; the result is
+        cached.
 
     Returns
     -------
     Findings
-        Problems and warnings; :meth:`~Findings.raise_problems` makes an error of them.
+        Problems and warnings; :meth:`~Findings.raise_problems` raises them as one error.
 
     Raises
     ------
@@ -86,7 +88,7 @@ def check_profile(path: str | Path | Profile, overrides: Sequence[str] = (), mem
 
 
 def memory_need(findings: Findings) -> MemoryNeed | None:
-    """Return what the profile needs of its device; None where the device or the need is not known."""
+    """Return the memory that the profile needs on its device; None if the device or the need is unknown."""
     profile, measurement = findings.profile, findings.measurement
     if profile is None or measurement is None:
         return None
@@ -102,17 +104,17 @@ def memory_need(findings: Findings) -> MemoryNeed | None:
 
 
 def _host_memory_gib(profile: Profile, site: Site | None) -> float | None:
-    """Return the memory of a node that the job may use; None where nobody says."""
+    """Return the memory of a node that the job may use; None if neither the profile nor the site sets it."""
     launch = profile.launch
     partition = site.partition_for(launch.partition) if site else None
     available = launch.memory_gib_per_node or (partition.memory_gib if partition else None)
     if available is None and (launch.cluster == "local" or (launch.cluster == "auto" and not shutil.which("sbatch"))):
-        available = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30  # it would run here
+        available = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30  # the job would run here
     return available
 
 
 def _without(data: dict[str, Any], faulty: set[KeyPath]) -> Profile | None:
-    """Return the profile with defaults for all that is wrong, so that the rules can look at the rest."""
+    """Return the profile with defaults in place of faulty values, so that the rules can check the rest."""
     data = copy.deepcopy(data)
     for path in sorted(faulty, key=len, reverse=True):
         keys = path[: next((depth for depth, key in enumerate(path) if isinstance(key, int)), len(path))]
@@ -151,7 +153,7 @@ def _check_memory(judge: Judge, findings: Findings) -> None:
     try:
         measurement = findings.measurement = measure(judge.profile)
     except HpctrainError as error:
-        judge.warnings.append(Problem("", f"{error}; --no-memory leaves it out"))
+        judge.warnings.append(Problem("", f"{error}; --no-memory skips the estimate"))
         return
     if measurement.data_problem and not any(as_path(problem.where)[:1] == ("data",) for problem in judge.problems):
         judge.problem(measurement.data_problem, "data.files")

@@ -1,7 +1,7 @@
-"""Passwords, tokens and keys have no place in a profile: it is copied into every run directory and report.
+"""Find passwords, tokens and keys, which a profile must not contain: every run directory and report has a copy of it.
 
-They come from the environment (``WANDB_API_KEY``, ``MLFLOW_TRACKING_TOKEN``) or from the tool's own login. In other
-text that a run directory keeps, such as the uncommitted changes of a project, :func:`hide_secrets` replaces them.
+Users set credentials in the environment (``WANDB_API_KEY``, ``MLFLOW_TRACKING_TOKEN``) or by the tool's own login. In
+other text that a run directory keeps, such as uncommitted changes of a project, :func:`hide_secrets` replaces them.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _TOKENS: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("a bearer token", re.compile(r"(?i)\b(bearer|basic|token) [A-Za-z0-9._~+/-]{16,}=*")),
     ("a W&B API key", re.compile(r"(?<=['\"=])(local-)?[0-9a-f]{40}(?![0-9A-Za-z])")),
 )
-"""Well-known forms of credentials, wherever they stand in a text."""
+"""Well-known forms of credentials, anywhere in a text."""
 
 _WORD = (
     r"(?:passw(?:or)?d|passwd|pwd|passphrase|secret|credential|token|authorization|bearer"
@@ -94,9 +94,9 @@ def what_secret(value: str) -> str | None:
 
 
 def hide_secrets(text: str) -> str:
-    """Return a text with every credential replaced by a marker that says which kind of credential stood there.
+    """Return a text in which a marker replaces every credential and names its kind.
 
-    Rather too much is hidden than too little: a text that goes into a run directory or a report is read by others.
+    In doubt the function hides a text, because other people read run directories and reports.
 
     Parameters
     ----------
@@ -112,7 +112,7 @@ def hide_secrets(text: str) -> str:
 
 
 def hide_secrets_in(value: Any) -> Any:
-    """Return JSON values with :func:`hide_secrets` done to every text in them."""
+    """Return JSON values with :func:`hide_secrets` applied to every text in them."""
     if isinstance(value, str):
         return hide_secrets(value)
     if isinstance(value, list):
@@ -136,7 +136,7 @@ def _hide_assigned(found: re.Match[str]) -> str:
 def find_credentials(document: Document) -> Iterator[Problem]:
     """Yield a problem for each key or value of a document that looks like a credential.
 
-    Values are not shown, and marked as known to be wrong, so that no other message shows them.
+    The problem does not show the value. The function also marks the value as faulty, so that no other message shows it.
     """
     for path, value in _walk(document.data, ()):
         if path and isinstance(path[-1], str) and is_secret_key(path[-1]) and not isinstance(value, dict):

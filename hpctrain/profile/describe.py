@@ -1,4 +1,4 @@
-"""The schema for people and editors: ``profiles/schema.json`` and ``docs/profile.md``, both made from ``schema.py``."""
+"""Make ``profiles/schema.json`` (for editors) and ``docs/profile.md`` (for people) from ``schema.py``."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def profile_json_schema() -> Schema:
         for key, value in definition["properties"].items():
             value.pop("title", None)
             if isinstance(value.get("default"), dict) and value["default"]:
-                value.pop("default")  # the defaults of a section are shown at its keys
+                value.pop("default")  # the keys of a section show their own defaults
             if _takes_nothing_for_a_section(value, schema["$defs"]):
                 definition["properties"][key] = {"anyOf": [{"$ref": value.pop("$ref")}, {"type": "null"}], **value}
     schema["properties"]["extends"] = {"type": "string", "minLength": 1, "description": _EXTENDS}
@@ -77,7 +77,7 @@ def profile_markdown() -> str:
         texts = attribute_docstrings(model)
         for key, child in node["properties"].items():
             if "properties" in child and not child.get("optional"):
-                continue  # has its own chapter
+                continue  # a section has its own chapter
             default = _default(key, child, node)
             parts.append(f"| `{key}` | {default} | {_cell(texts[key])} | {_cell(_allowed_here(key, child))} |")
         parts.append("")
@@ -87,7 +87,7 @@ def profile_markdown() -> str:
 def attribute_docstrings(model: type[Section]) -> dict[str, str]:
     """Return the text under each field of a section.
 
-    Read from the source when asked for, not when the class is made: that would cost every start 30 ms.
+    The function reads the source when it is called. Reading at import would add 30 ms to the start of every command.
     """
     texts: dict[str, str] = {}
     for parent in reversed(model.__mro__):

@@ -1,4 +1,4 @@
-"""The plain data of a profile or site file, which remember the file and line each value was written in."""
+"""The plain data of a profile or site file, with the file and line of each value."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ KeyPath = tuple[str | int, ...]
 
 @dataclass(frozen=True)
 class Place:
-    """Where a value was written: the file (or ``--set``) and the line, counted from 1."""
+    """Place of a value: the file (or ``--set``) and the line, counted from 1."""
 
     source: str
     line: int | None = None
@@ -22,7 +22,7 @@ class Place:
 
 @dataclass(frozen=True)
 class PlacedProblem(Problem):
-    """A problem that may stand in another file than the one the user named, such as its base."""
+    """A problem that may be in another file than the one the user named, such as its base."""
 
     source: str | None = None
 
@@ -36,21 +36,21 @@ class PlacedProblem(Problem):
 
 @dataclass
 class Document:
-    """Plain data of one YAML text, the place of every value, and what was wrong with the text.
+    """Plain data of one YAML text, the place of every value, and the problems of the text.
 
     Parameters
     ----------
     source : str
-        The file as the user wrote it.
+        Name of the file as the user gave it.
     data : dict
         Mappings, lists and scalars.
     places : dict
         Place of each key path.
     problems : list of Problem
-        Found so far; later stations add theirs.
+        Problems found so far; later stages add theirs.
     unknown : set of tuple
-        Key paths whose values are wrong already, so that later stations need not look: a variable that is not set,
-        a forbidden tag, a credential.
+        Key paths whose values are already known to be wrong (a variable that is not set, a forbidden tag, a
+        credential). Later stages skip them.
     """
 
     source: str
@@ -76,7 +76,7 @@ class Document:
             del self.places[known]
 
     def lay_over(self, other: Document, path: KeyPath = ()) -> None:
-        """Merge `other` over this document: mappings key by key, anything else replaces what was there."""
+        """Merge `other` over this document: mappings key by key; any other value replaces the old one."""
         mine, theirs = _at(self.data, path), _at(other.data, path)
         for key, value in theirs.items():
             here = (*path, key)
@@ -97,7 +97,7 @@ def _at(data: Any, path: KeyPath) -> Any:
 
 
 def kind_of(value: Any) -> str:
-    """Return what a value is in words a YAML author knows."""
+    """Return the kind of a value in words that a YAML author knows."""
     kinds: Iterable[tuple[type, str]] = (
         (bool, "true or false"),
         (int, "a whole number"),

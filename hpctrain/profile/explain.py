@@ -1,4 +1,4 @@
-"""Pydantic's complaints as problems an astronomer can act on: found, allowed, what to do, the near name."""
+"""Translate pydantic's errors into problems that say what was found, what is allowed, what to do, and the near name."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ MEANT = {
     "latent_dim": "model.latent_size",
     "kl_weight": "model.beta",
 }
-"""Names other tools use, and ours."""
+"""Key names of other tools, and the name of the same key here."""
 
 _OPTIMISER = "AdamW is the only optimiser; its keys are train.learning_rate, train.weight_decay, train.adam_beta1 ..."
 WITHOUT_KEY = {
@@ -66,11 +66,11 @@ WITHOUT_KEY = {
     "wandb": "there is no exporter to Weights & Biases; track.tensorboard and metrics.jsonl record everything",
     "mlflow": "there is no exporter to MLflow; track.tensorboard and metrics.jsonl record everything",
 }
-"""Names other tools use for what needs no key here."""
+"""Key names of other tools for features that need no key here."""
 
 
 def show(value: Any) -> str:
-    """Return a value as it may stand in a message: short, and never a secret."""
+    """Return a value in the form that messages show: short, and never a secret."""
     if value is None:
         return "nothing (null)"
     if isinstance(value, dict):
@@ -84,7 +84,7 @@ def show(value: Any) -> str:
 
 
 def holds_secret(value: Any) -> bool:
-    """Tell whether a value, or any entry of a list, looks like a credential."""
+    """Return whether a value, or any entry of a list, looks like a credential."""
     if isinstance(value, list):
         return any(holds_secret(entry) for entry in value)
     return isinstance(value, str) and is_secret_value(value)
@@ -93,7 +93,7 @@ def holds_secret(value: Any) -> bool:
 def explain(
     error: ValidationError, document: Document, model: type[Section] = Profile
 ) -> tuple[list[Problem], set[KeyPath]]:
-    """Translate every complaint of a validation.
+    """Translate every error of a validation.
 
     Returns
     -------
@@ -115,7 +115,7 @@ def explain(
 
 
 def _path_in_data(item: Any, data: Any) -> KeyPath:
-    """Cut off what pydantic adds behind the keys: the branch of a union, ``[key]``."""
+    """Cut off the parts that pydantic adds after the keys: the branch of a union, ``[key]``."""
     path: list[str | int] = []
     for depth, key in enumerate(item["loc"]):
         is_missing = item["type"] == "missing" and depth == len(item["loc"]) - 1
@@ -150,7 +150,7 @@ def _missing(path: KeyPath) -> str:
 
 
 def unknown_key(path: KeyPath, model: type[Section] = Profile) -> str:
-    """Return the message for a key the profile does not know, with the nearest one, if need be of another section."""
+    """Return the message for an unknown key; it names the nearest known key, also one of another section."""
     *around, key = (str(part) for part in path)
     section = schema_at(tuple(around), model) or {}
     here = list(section.get("properties", {}))
@@ -187,7 +187,7 @@ def _hints(kind: str, value: Any, node: Schema) -> Iterator[str]:
     if kind in ("list_type", "tuple_type") and isinstance(value, (str, int, float)) and not isinstance(value, bool):
         yield f"write [{show(value).strip(chr(39))}]"
     if isinstance(value, str) and value.lower() in ("none", "nil", "nan"):
-        yield "for nothing write null"
+        yield "write null for no value"
     if kind in ("int_type", "float_type") and isinstance(value, str):
         plain = value.strip().replace(",", ".") if value.count(",") == 1 else value.strip().replace(",", "")
         if _is_number(plain):

@@ -1,4 +1,4 @@
-"""Which files an entry of ``data.files`` means: one rule for check, loader, staging and provenance."""
+"""Find the files that an entry of ``data.files`` names: one rule for check, loader, staging and provenance."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from hpctrain.profile.remote import is_remote
 
 
 def matching_files(name: str, base: Path | None = None) -> list[Path]:
-    """Return the files that one entry of ``data.files`` means now.
+    """Return the files that one entry of ``data.files`` names now.
 
     Parameters
     ----------
     name : str
-        A path, or a glob pattern with ``*``, ``?``, ``[...]`` and ``**``; ``~`` is the home directory. A path that
-        exists is taken as it is, even with brackets in it.
+        A path, or a glob pattern with ``*``, ``?``, ``[...]`` and ``**``; ``~`` is the home directory. An existing
+        path is used literally, even with brackets in it.
     base : Path, optional
-        Folder that a relative name counts from; the current directory by default.
+        Folder to which a relative name is relative; the current directory by default.
 
     Returns
     -------
     list of Path
-        Sorted. Empty where nothing matches, where a folder on the way may not be entered, and for a remote file.
+        Sorted. Empty if nothing matches, if a parent folder may not be entered, or for a remote file.
     """
     if is_remote(name):
         return []
@@ -36,5 +36,5 @@ def matching_files(name: str, base: Path | None = None) -> list[Path]:
 
 
 def is_pattern(name: str) -> bool:
-    """Return whether an entry of ``data.files`` has wildcards; a file that exists under this very name has none."""
+    """Return whether an entry of ``data.files`` has wildcards; the name of an existing file is never a pattern."""
     return glob.has_magic(name) and not os.path.exists(os.path.expanduser(name))

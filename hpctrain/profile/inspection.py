@@ -1,4 +1,4 @@
-"""What a look at some hundred spectra found: as plain values, for check, doctor, trainer, records. No numpy."""
+"""The findings of an inspection of some hundred spectra, as plain values for check, doctor, trainer and records."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ class Remark:
     Parameters
     ----------
     severity : str
-        ``error``: training on these spectra can come to nothing. ``warning``: doubtful. ``note``: worth knowing.
+        ``error``: training on these spectra cannot succeed. ``warning``: doubtful. ``note``: worth knowing.
     code : str
-        For programs.
+        Identifier for programs.
     text : str
-        What was found and which option or command changes it, in full sentences.
+        The finding and the option or command that changes it, in full sentences.
     key : str
-        The key of the profile that it is about.
+        The key of the profile that the finding is about.
     """
 
     severity: str
@@ -35,18 +35,18 @@ class Remark:
 
 @dataclass
 class Inspection:
-    """What was found in the spectra of a run.
+    """The findings about the spectra of a run.
 
     Parameters
     ----------
     num_spectra : int
-        Spectra that the findings are about, M.
+        Number M of spectra that the findings are about.
     num_inspected : int
-        Of these, spectra with a redshift whose pixels were looked at.
+        Number of these with a redshift whose pixels were inspected.
     num_rejected : int
-        Of the inspected ones, spectra that carry no weight.
+        Number of the inspected spectra that have weight 0.
     num_zwarn, num_stars, num_sky : int or None
-        Of the M, spectra with a redshift warning, stars and sky fibres; None where the files do not say.
+        Numbers of the M spectra with a redshift warning, of stars and of sky fibres; None if the files do not say.
     remarks : list of Remark
     """
 
@@ -63,18 +63,18 @@ class Inspection:
         return [remark.text for remark in self.remarks if remark.severity == severity]
 
     def raise_errors(self, where: str) -> None:
-        """Raise what makes training pointless.
+        """Raise the remarks of severity ``error`` as one exception.
 
         Raises
         ------
         DataError
-            There is an error among the remarks; the message has all of them, after `where`.
+            At least one remark is an error; the message lists all errors after `where`.
         """
         if errors := self.texts(ERROR):
             raise DataError("\n  ".join([f"{where}:", *errors]))
 
     def counts(self) -> dict[str, int]:
-        """Return the counts that are known, as the event ``data`` names them."""
+        """Return the known counts under the names of the event ``data``."""
         counts = {
             "num_inspected": self.num_inspected,
             "num_rejected": self.num_rejected,

@@ -1,4 +1,4 @@
-"""Where the rules of ``rules_*.py`` put what they find, and what a check brings to light in the end."""
+"""The rules of ``rules_*.py`` add their problems to a :class:`Judge`; a check returns :class:`Findings`."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ if TYPE_CHECKING:
 
 @dataclass
 class Findings:
-    """All that a check found.
+    """The result of a check.
 
     Parameters
     ----------
     source : str
         The profile's file.
     profile : Profile or None
-        None where a value is not even of the right kind.
+        None if a value is not even of the right type.
     problems, warnings : list of Problem
-        What must, and what should, be changed before this queues.
+        Problems must, and warnings should, be fixed before the job is queued.
     site : Site or None
         Facts of the cluster the profile names.
     measurement : Measurement or None
-        Memory and data, where they were looked at.
+        Memory and data, if they were measured.
     """
 
     source: str
@@ -53,18 +53,18 @@ class Findings:
 
 
 class Judge:
-    """Collects problems and warnings with the lines of the document.
+    """Collect problems and warnings with the lines of the document.
 
-    A rule names every key it looked at; when one of them is already known to be wrong the rule has nothing to say, as
-    it has seen a default instead of what the user meant.
+    A rule names every key that it read. If one of these keys is already known to be faulty, the judge drops the
+    finding, because the rule has seen a default instead of the user's value.
 
     Parameters
     ----------
     document : Document
     profile : Profile
-        What the document means, with defaults where it is wrong.
+        The profile of the document, with defaults in place of faulty values.
     faulty : set of tuple
-        Key paths that are wrong.
+        Key paths of faulty values.
     """
 
     def __init__(self, document: Document, profile: Profile, faulty: set[KeyPath]) -> None:
@@ -74,19 +74,19 @@ class Judge:
         self.warnings: list[Problem] = []
 
     def problem(self, message: str, where: str, *also: str) -> None:
-        """Note that the value at `where`, judged with the values at `also`, cannot work."""
+        """Record that the value at `where`, judged with the values at `also`, cannot work."""
         self._note(self.problems, message, where, also)
 
     def warn(self, message: str, where: str, *also: str) -> None:
-        """Note that the value at `where` will work, but is probably not what is wanted."""
+        """Record that the value at `where` works, but is probably a mistake."""
         self._note(self.warnings, message, where, also)
 
     def is_written(self, where: str) -> bool:
-        """Tell whether a key was written by the user rather than left at its default."""
+        """Return whether the user set a key rather than leaving it at its default."""
         return as_path(where) in self.document.places
 
     def is_faulty(self, where: str) -> bool:
-        """Tell whether a key, a part of its value, or a section around it is known to be wrong."""
+        """Return whether a key, a part of its value, or a section around it is known to be faulty."""
         path = as_path(where)
         return any(path[: len(bad)] == bad or bad[: len(path)] == path for bad in self._faulty)
 

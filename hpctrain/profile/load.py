@@ -1,7 +1,8 @@
-"""One YAML file, its bases, ``--set`` overrides and the environment become a typed profile, or all that is wrong.
+"""Make a typed profile, or a list of all problems, from a YAML file, its bases, ``--set`` and the environment.
 
-The stations, in order: read the text, lay it over what it ``extends``, apply ``--set``, expand ``${NAME}`` where that
-is allowed, refuse credentials, validate. Rules that need two fields, the disk or the site are in ``check.py``.
+The stages, in order: read the text, merge it over the file that it ``extends``, apply ``--set``, expand ``${NAME}``
+where that is allowed, refuse credentials, validate. Rules that need two fields, the disk or the site are in
+``check.py``.
 """
 
 from __future__ import annotations
@@ -25,12 +26,12 @@ from hpctrain.profile.variables import VARIABLE
 from hpctrain.profile.yaml_text import parse_value, read_scalar
 
 ENVIRONMENT_FIELDS = (("data", "files"), ("launch", "runs_dir"), ("train", "init_from"))
-"""Where ``${NAME}`` is replaced; paths differ between machines, the science must not. ``data.stage`` is not among
-them: it is a path of the compute node, whose own variables are put there (:mod:`hpctrain.train.staging`)."""
+"""Keys in which ``${NAME}`` is replaced: paths differ between machines, the science must not. ``data.stage`` is absent,
+because it is a path of the compute node; the job replaces its variables there (:mod:`hpctrain.train.staging`)."""
 
 
 def load_profile(path: str | Path, overrides: Sequence[str] = ()) -> Profile:
-    """Return the profile a YAML file describes.
+    """Return the profile that a YAML file describes.
 
     Parameters
     ----------
@@ -42,7 +43,7 @@ def load_profile(path: str | Path, overrides: Sequence[str] = ()) -> Profile:
     Raises
     ------
     ProfileError
-        All that is wrong with the file, its bases and the overrides, with lines.
+        The file, its bases or the overrides are wrong; the message lists all problems with their lines.
     """
     document = read_document(path, overrides)
     profile, _ = validate(document)
@@ -52,10 +53,10 @@ def load_profile(path: str | Path, overrides: Sequence[str] = ()) -> Profile:
 
 
 def dump_profile(profile: Profile) -> str:
-    """Return the resolved profile as YAML that :func:`load_profile` reads back equal, on any machine."""
+    """Return the resolved profile as YAML from which :func:`load_profile` makes an equal profile on any machine."""
     data = profile.model_dump(mode="json")
     if "mask" not in profile.data.columns.model_fields_set:
-        del data["data"]["columns"]["mask"]  # written out, it would demand a dataset that may be absent
+        del data["data"]["columns"]["mask"]  # a written key would require a dataset that may be absent
     for path in ENVIRONMENT_FIELDS:
         _replace_texts(data, path, lambda text, _: text.replace("$", "$$"))
     return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
@@ -67,7 +68,7 @@ def read_document(path: str | Path, overrides: Sequence[str] = ()) -> Document:
     Raises
     ------
     ProfileError
-        A file cannot be read, is not YAML, or extends itself; later stations would only repeat that.
+        A file cannot be read, is not YAML, or extends itself. Later stages would only repeat the same problem.
     """
     document = read_with_bases(str(path), [])
     for override in overrides:
@@ -78,12 +79,12 @@ def read_document(path: str | Path, overrides: Sequence[str] = ()) -> Document:
 
 
 def validate(document: Document) -> tuple[Profile | None, set[KeyPath]]:
-    """Validate the data, adding what is wrong to ``document.problems``.
+    """Validate the data, and add the problems to ``document.problems``.
 
     Returns
     -------
     profile : Profile or None
-        None where a value is wrong.
+        None if a value is wrong.
     faulty : set of tuple
         Key paths at fault.
     """
@@ -98,7 +99,7 @@ def validate(document: Document) -> tuple[Profile | None, set[KeyPath]]:
 
 
 def _override(document: Document, override: str) -> None:
-    """Apply one ``a.b=value``; an unknown key is left to the validation, which knows the near names."""
+    """Apply one ``a.b=value``. The validation reports unknown keys, because it knows the near names."""
 
     def complain(message: str) -> None:
         document.problems.append(PlacedProblem(keys, message, None, "--set"))
@@ -116,7 +117,7 @@ def _override(document: Document, override: str) -> None:
         complain(f"the value {error}")
         return
     if path == ("extends",):
-        complain("can only stand in the file itself")
+        complain("can only be set in the file itself")
         return
     target: Any = document.data
     for depth, key in enumerate(path):
@@ -142,7 +143,7 @@ def _override(document: Document, override: str) -> None:
 
 
 def _replace_texts(data: Any, path: KeyPath, replace: Callable[[str, KeyPath], str]) -> None:
-    """Replace the text, or the texts of the list, at `path`; anything else is left to the validation."""
+    """Replace the text, or the texts of the list, at `path`. The validation reports values of other types."""
     for key in path[:-1]:
         data = data.get(key) if isinstance(data, dict) else None
     value = data.get(path[-1]) if isinstance(data, dict) else None
@@ -155,7 +156,7 @@ def _replace_texts(data: Any, path: KeyPath, replace: Callable[[str, KeyPath], s
 
 
 def _expand(text: str, path: KeyPath, document: Document) -> str:
-    """Put the environment's values for ``${NAME}``; ``$$`` is a dollar sign."""
+    """Replace ``${NAME}`` by its value in the environment; ``$$`` is a dollar sign."""
 
     def value_of(match: re.Match[str]) -> str:
         name = match["name"]
@@ -176,7 +177,7 @@ def _expand(text: str, path: KeyPath, document: Document) -> str:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes every text that YAML 1.1 or our reader could take for something else."""
+    """Put quotes around every text that YAML 1.1 or our reader could read as another type."""
 
 
 def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:

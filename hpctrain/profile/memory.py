@@ -1,7 +1,7 @@
-"""Does it fit the device? The memory model of a profile, measured in a subprocess and remembered, against the card.
+"""Compare the memory that a profile needs with the memory of the device.
 
-The measuring needs torch (:mod:`hpctrain.train.memory`, about three seconds); a check must stay light. So it runs as a
-process of its own, and its result is kept in ``~/.cache/hpctrain`` under a key of everything it depends on.
+The measurement needs torch (:mod:`hpctrain.train.memory`, about three seconds), and a check must stay light. A
+subprocess therefore measures, and ``~/.cache/hpctrain`` keeps the result under a key of everything that it depends on.
 """
 
 from __future__ import annotations
@@ -26,32 +26,32 @@ from hpctrain.profile.schema import MAX_BATCH_SIZE, Profile
 from hpctrain.rundir import write_atomic
 
 WORKSPACE_GIB = 0.3
-"""Scratch memory of cuDNN and cuBLAS; 0.1 to 0.5 GiB seen."""
+"""Scratch memory of cuDNN and cuBLAS; we measured 0.1 to 0.5 GiB."""
 
 FRAGMENTATION = 1.1
-"""The allocator's blocks are larger than what is asked for: 10 to 15 % at the peak."""
+"""Ratio of allocated to requested memory: the allocator's blocks are 10 to 15 % larger at the peak."""
 
 HOST_PROCESS_GIB = 0.6
-"""A rank without its tensors: interpreter and torch."""
+"""Host memory of a rank without its tensors: interpreter and torch."""
 
 COMFORTABLE = 0.95
-"""Share of the card that may be planned with; other processes and later evaluations want some."""
+"""Largest share of the card's memory that a plan may use; other processes and evaluations need the rest."""
 
 NEARLY_EMPTY = 0.05
-"""Below this share of the card the batch is worth a second thought."""
+"""Share of the card's memory below which the check suggests a larger batch."""
 
 PIXEL_BYTES = 8
-"""Flux and inverse variance of a pixel, float32."""
+"""Bytes of the flux and inverse variance of a pixel, float32."""
 
 _TIMEOUT_S = 180
 _SILENT_S = 2.0
-"""After this time the command says what it waits for [s]."""
+"""Time after which the command prints that it waits for the estimate [s]."""
 _PACKAGE = Path(__file__).resolve().parents[1]
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """What :mod:`hpctrain.train.memory` found out about a profile.
+    """The results of :mod:`hpctrain.train.memory` for a profile.
 
     Parameters
     ----------
@@ -61,13 +61,13 @@ class Measurement:
     num_pixels : int
         Pixels L of a spectrum.
     facts_from : str
-        Where grid and redshifts come from.
+        Source of the grid and the redshifts.
     num_spectra, num_train : int or None
-        Of the data, where they exist.
+        Number of spectra of the data, and of those to train on; None if the data do not exist.
     data_problem : str or None
-        Why the files cannot be used.
+        Reason why the files cannot be used.
     inspection : Inspection or None
-        What was found in a sample of the training spectra.
+        Findings in a sample of the training spectra.
     """
 
     fixed_gib: float
@@ -95,7 +95,7 @@ class Measurement:
 
 @dataclass(frozen=True)
 class MemoryNeed:
-    """Memory of the ranks of one device, against what it has.
+    """Memory that the ranks of one device need, and the memory that the device has.
 
     Parameters
     ----------
@@ -103,9 +103,9 @@ class MemoryNeed:
     profile : Profile
     platform : Platform
     available_gib : float
-        What the ranks of one device can use together [GiB].
+        Memory that the ranks of one device can use together [GiB].
     ranks : int
-        Ranks that share it.
+        Ranks that share the device.
     """
 
     measurement: Measurement
@@ -115,27 +115,27 @@ class MemoryNeed:
     ranks: int
 
     def needed_gib(self, batch_size: int) -> float:
-        """Return what the ranks of one device need at a batch size, allowances included [GiB]."""
+        """Return the memory that the ranks of one device need at a batch size, allowances included [GiB]."""
         found = self.measurement
         peak = FRAGMENTATION * max(found.floor_gib, found.fixed_gib + found.per_spectrum_gib * batch_size)
         if self.profile.launch.world_size > 1:
-            peak += found.weights_gib  # buckets the gradients travel in
+            peak += found.weights_gib  # DDP's buckets for the gradients
         if self.platform.is_gpu:
             peak += CUDA_CONTEXT_GIB + WORKSPACE_GIB
         if self.platform.is_unified or not self.platform.is_gpu:
-            # Host and device share the memory: the process, the copy a checkpoint is written from, prefetched batches.
+            # Host and device share the memory: add the process, the checkpoint's copy and the prefetched batches.
             ahead = prefetched_gib(self.profile.data.prefetch_batches, batch_size, found.num_pixels)
             peak += HOST_PROCESS_GIB + 3 * found.weights_gib + ahead
         return peak * self.ranks
 
     @property
     def share(self) -> float:
-        """Share of the device that the profile's batch takes."""
+        """Share of the device's memory that the profile's batch needs."""
         return self.needed_gib(self.batch_size) / self.available_gib
 
     @property
     def batch_size(self) -> int:
-        """The profile's, or for ``auto`` the one that is likely to be found."""
+        """The profile's batch size; for ``auto``, the one that the first attempt will probably find."""
         size = self.profile.train.batch_size
         return (self.best_batch() or (1, 1))[0] if size == "auto" else size
 
@@ -144,7 +144,7 @@ class MemoryNeed:
         return self.share <= 1.0
 
     def best_batch(self) -> tuple[int, int] | None:
-        """Return the largest batch size that fits, with the accumulation that keeps the global batch."""
+        """Return the largest batch size that fits, and the accumulation that keeps the global batch."""
         per_rank = self.profile.global_batch // self.profile.launch.world_size
         for batch_size in divisors_from_above(per_rank):
             if batch_size <= MAX_BATCH_SIZE and self.needed_gib(batch_size) <= COMFORTABLE * self.available_gib:
@@ -152,7 +152,7 @@ class MemoryNeed:
         return None
 
     def complaint(self) -> str | None:
-        """Say that it does not fit and what would; None where it fits."""
+        """Return the message that the batch does not fit and which one would; None if it fits."""
         if self.fits:
             return None
         batch_size = self.batch_size
@@ -167,9 +167,9 @@ class MemoryNeed:
         return f"{found}; batch_size {best[0]} with {accumulation} gives the same global batch and fits"
 
     def remark(self) -> str | None:
-        """Say that the card is nearly empty and what would use it better; None where it is not."""
+        """Return the message that the card is nearly empty and which batch would use it better; None if it is not."""
         if self.share >= NEARLY_EMPTY or self.platform.is_unified or self.profile.launch.gpus_per_node == 0:
-            return None  # on a board, memory that is left is no waste: the system and the cameras live there too
+            return None  # on a board, free memory is not wasted: the system and the cameras need it
         found = f"{self.batch_size} uses {self.share:.0%} of {self.platform.title} (memory)"
         best = self.best_batch()
         if best is not None and best[0] > self.batch_size:
@@ -180,18 +180,18 @@ class MemoryNeed:
 
 
 def measure(profile: Profile) -> Measurement:
-    """Return the memory model of a profile and the size of its data, from the cache where nothing has changed.
+    """Return the memory model of a profile and the size of its data, from the cache if nothing has changed.
 
     Raises
     ------
     HpctrainError
-        The measuring failed.
+        The measurement failed.
     """
     path = _cache_folder() / f"{_key(profile)}.json"
-    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):  # absent, torn, or of another version
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):  # absent, incomplete, or of another version
         return Measurement.from_json(json.loads(path.read_text(encoding="utf-8")))
     measurement = _run(profile)
-    with contextlib.suppress(OSError):  # a read-only home costs three seconds the next time, no more
+    with contextlib.suppress(OSError):  # with a read-only home, the next check only takes three seconds more
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(path, json.dumps(measurement.to_json()))
     return measurement
@@ -218,7 +218,7 @@ def _run(profile: Profile) -> Measurement:
 
 
 def _wait_for_estimate(environment: dict[str, str], text: str) -> tuple[int, str, str]:
-    """Run the estimate; return its exit code, output and errors. Say that it runs if it takes a while."""
+    """Run the estimate and return its exit code, output and errors. Print a note if it takes a while."""
     command = [sys.executable, "-m", "hpctrain.train.memory"]
     with subprocess.Popen(
         command,
@@ -247,7 +247,7 @@ def _cache_folder() -> Path:
 
 
 def _key(profile: Profile) -> str:
-    """Hash everything the result depends on: the profile's part, the data, the code that is run, torch."""
+    """Return a hash of everything that the result depends on: keys of the profile, data, code, torch version."""
     train = profile.train
     files = [path for pattern in profile.data.files for path in matching_files(pattern)]
     depends_on: dict[str, Any] = {
@@ -273,7 +273,7 @@ def _code() -> Iterator[Path]:
 
 
 def _torch_stamp() -> list[str]:
-    """Name the installed torch without importing it, which would cost more than all the rest."""
+    """Return the version of the installed torch without importing it; the import would take longer than the rest."""
     folders = (Path(entry) for entry in sys.path if entry)
     return sorted(path.name for folder in folders for path in folder.glob("torch-*.dist-info"))
 
@@ -288,6 +288,6 @@ def prefetched_gib(prefetch_batches: int, batch_size: int, num_pixels: int) -> f
 
 
 def divisors_from_above(number: int) -> list[int]:
-    """Return the divisors of a number, largest first: the batch sizes that accumulation can make it of."""
+    """Return the divisors of a number, largest first: the batch sizes from which accumulation can make it."""
     low = [divisor for divisor in range(1, math.isqrt(number) + 1) if number % divisor == 0]
     return sorted({*low, *(number // divisor for divisor in low)}, reverse=True)

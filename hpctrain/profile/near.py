@@ -1,4 +1,4 @@
-"""Near names: what the user probably meant."""
+"""Find the known name that a user probably meant."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return ``; did you mean 'x'?`` for a near name, else the list of what there is."""
+    """Return ``; did you mean 'x'?`` for a near name, else the list of the known names."""
     names = sorted(known)
     near = nearest(word, names)
     if near is not None:

@@ -1,11 +1,11 @@
-"""The devices a profile can name, and what of them decides whether a job fits."""
+"""The devices that a profile can name, with the properties that decide whether a job fits."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 CUDA_CONTEXT_GIB = 0.5
-"""What a process costs on a GPU before the first tensor: context, kernels, cuBLAS and cuDNN handles [GiB]."""
+"""GPU memory of a process before its first tensor: context, kernels, cuBLAS and cuDNN handles [GiB]."""
 
 
 @dataclass(frozen=True)
@@ -15,21 +15,21 @@ class Platform:
     Parameters
     ----------
     name : str
-        As in ``platform:`` of a profile.
+        Name for ``platform:`` in a profile.
     title : str
-        As its maker writes it.
+        Name that the vendor uses.
     memory_gib : float
-        What a process can use [GiB]; less than the nominal size, which the driver shares.
+        Memory that a process can use [GiB]: the nominal size less the driver's share.
     compute_capability : str
         CUDA architecture; empty for CPUs.
     has_fp16, has_bf16 : bool
-        Whether the hardware computes in this precision at speed.
+        Whether the hardware is fast in this precision.
     is_unified : bool
-        Memory is shared with the host: the operating system and the data take from the same.
+        Whether device and host share one memory, which the operating system and the data then also use.
     batch_size, accumulation : tuple of int
         Rule of thumb for large networks (transformers, 256 x 256 images), lowest and highest.
     aliases : tuple of str
-        Other names people use.
+        Other common names.
     """
 
     name: str
@@ -49,7 +49,7 @@ class Platform:
 
 
 _ALL = (
-    # memory: what nvidia-smi shows as total, in GiB, less what the driver keeps
+    # memory: the total that nvidia-smi shows, in GiB, less the part that the driver reserves
     Platform(
         "a100-40",
         "NVIDIA A100 40 GB",

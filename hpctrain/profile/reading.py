@@ -1,4 +1,4 @@
-"""YAML files on disk, each laid over the file it extends."""
+"""Read YAML files, and merge each over the file that it extends."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from hpctrain.profile.schema import Profile, Section
 from hpctrain.profile.yaml_text import parse_yaml
 
 MAX_BYTES = 1 << 20
-"""A profile is a few kilobytes; more is another file, such as the spectra themselves."""
+"""Largest size of a profile. A profile is a few kilobytes; a larger file is something else, such as the spectra."""
 
 
 def read_plain(path: str | Path) -> Document:
-    """Return the plain data of one YAML file without bases, overrides or environment, credentials refused.
+    """Return the plain data of one YAML file without bases, overrides or environment; refuse credentials.
 
     Raises
     ------
@@ -33,7 +33,7 @@ def read_plain(path: str | Path) -> Document:
 
 
 def read_with_bases(name: str, chain: list[Path]) -> Document:
-    """Read a file and lay it over the file it extends, which may extend another."""
+    """Read a file and merge it over the file that it extends, which may extend another."""
     path = Path(name)
     document = parse_yaml(_read_text(path, name), name)
     if document.problems and not document.data:
@@ -57,7 +57,7 @@ def read_with_bases(name: str, chain: list[Path]) -> Document:
         raise _as_seen_from(error, name, where.line) from error
     for section in (base.data, document.data):
         fill_empty_sections(section, Profile)
-    # From here on, problems of the base are reported under the name of the file that the user gave.
+    # From here on, report problems of the base under the name of the file that the user gave.
     problems = [*document.problems, *(_in_file(problem, base.source) for problem in base.problems)]
     merged = Document(document.source, base.data, base.places, problems, base.unknown | document.unknown)
     merged.lay_over(document)
@@ -71,7 +71,7 @@ def _in_file(problem: Problem, source: str) -> Problem:
 
 
 def _as_seen_from(error: ProfileError, name: str, line: int | None) -> ProfileError:
-    """Tell the problems of a base under the name of the file that extends it."""
+    """Report the problems of a base under the name of the file that extends it."""
     if len(error.problems) == 1 and error.problems[0].message.startswith(_CANNOT_READ):
         return ProfileError(name, [Problem("extends", f"'{error.source}' {error.problems[0].message}", line)])
     return ProfileError(name, [_in_file(problem, error.source) for problem in error.problems])
@@ -81,7 +81,7 @@ _CANNOT_READ = ("does not exist", "is a folder", "cannot be read", "is larger", 
 
 
 def _read_text(path: Path, name: str) -> str:
-    """Return the text of a file, or say what the user gave instead of a profile."""
+    """Return the text of a file; raise an error that says why the file cannot be a profile."""
     try:
         with open(path, "rb") as stream:
             content = stream.read(MAX_BYTES + 1)
@@ -107,7 +107,7 @@ def _read_text(path: Path, name: str) -> str:
 
 
 def _near_files(path: Path) -> str:
-    """Name the most similar file beside a missing one, or the folder that is missing."""
+    """Return a hint that names the most similar file in the same folder, or the missing folder."""
     if not path.parent.is_dir():
         return f"; there is no folder '{path.parent}'"
     names = sorted(entry.name for entry in path.parent.iterdir() if entry.suffix in (".yaml", ".yml"))
@@ -118,7 +118,7 @@ def _near_files(path: Path) -> str:
 
 
 def fill_empty_sections(data: dict[str, Any], model: type[Section]) -> None:
-    """Read ``train:`` with nothing below it as a section whose keys are all left at their defaults."""
+    """Treat ``train:`` without keys below it as a section in which all keys have their defaults."""
     for key, field in model.model_fields.items():
         if not (isinstance(field.annotation, type) and issubclass(field.annotation, Section)) or key not in data:
             continue

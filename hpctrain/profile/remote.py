@@ -1,4 +1,4 @@
-"""Files that are not on a file system: ``https://...``, ``s3://...`` and whatever else fsspec knows."""
+"""Files that are not on a file system: ``https://...``, ``s3://...`` and other addresses that fsspec supports."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _PACKAGES = {
     "sftp": "paramiko",
     "ssh": "paramiko",
 }
-"""What has to be installed beside fsspec for a scheme; others come with it, or are its own business."""
+"""Package that each scheme needs beside fsspec; fsspec handles the other schemes itself or reports what they need."""
 
 
 def scheme_of(name: str) -> str | None:
@@ -33,24 +33,24 @@ def scheme_of(name: str) -> str | None:
 
 
 def is_remote(name: str) -> bool:
-    """Tell whether an entry of ``data.files`` has to be fetched before it can be read."""
+    """Return whether an entry of ``data.files`` has to be downloaded before it can be read."""
     return scheme_of(name) is not None
 
 
 def is_http(name: str) -> bool:
-    """Tell whether a plain web server holds it, which needs no package beyond Python's own."""
+    """Return whether a plain web server has the file; Python alone can download it then."""
     return scheme_of(name) in _HTTP
 
 
 def without_secrets(url: str) -> str:
-    """Return a URL as it may be shown: what signs a request stands after the question mark, a user before the @."""
+    """Return a URL without its secrets: without the query, which may hold a signature, and without the user."""
     parts = urlsplit(url)
     host = parts.netloc.rpartition("@")[2]
     return f"{parts.scheme}://{host}{parts.path}" + ("?..." if parts.query else "")
 
 
 def missing_package(url: str) -> str | None:
-    """Return what would have to be installed to fetch a URL, or None."""
+    """Return the package that is missing to download a URL, or None."""
     if is_http(url):
         return None
     needed = ("fsspec", _PACKAGES.get(scheme_of(url) or ""))

@@ -1,8 +1,8 @@
-"""What may change when a run is resumed, and what may not: one table, for every way to resume a run.
+"""The keys that a resumed run may change and those that it may not: one table for every way to resume a run.
 
-A key that is in :data:`FIXED`, or in a section that is, keeps the value the run began with. Every other key may change:
-the learning rate, the number of epochs, the ranks, the paths of the files, how often to save. The data have to be the
-same spectra, wherever they are; the trainer compares their number and order with the checkpoint.
+A key in :data:`FIXED`, or in a section in it, keeps the value with which the run began. Every other key may change:
+the learning rate, the number of epochs, the ranks, the paths of the files, how often to save. The files may move, but
+must contain the same spectra; the trainer compares their number and order with the checkpoint.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ FIXED: dict[str, str] = {
     "train.freeze": "the checkpoint has optimiser moments for the trained weights only",
     "train.keep_zeros": "the checkpoint has the weights, and their zeros, already",
 }
-"""Key, or section, to the reason why a resumed run cannot change it. `train.global_batch` is fixed too, whatever
-`batch_size`, `accumulation` and ranks it is made of, and `train.ema_decay` cannot be switched on."""
+"""Key, or section, to the reason why a resumed run cannot change it. `train.global_batch` is fixed too, while its
+factors `batch_size`, `accumulation` and ranks may change; `train.ema_decay` cannot be switched on."""
 
 _REST_GRID = ("model.rest_wavelength_aa", "model.rest_pixels")
 _UPDATE_SHAPE = ("train.batch_size", "train.accumulation", "train.global_batch")
@@ -102,7 +102,7 @@ def _differences(old: Any, new: Any, path: tuple[str, ...]) -> Iterator[Change]:
 
 
 def changes_by_a_user(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Change]:
-    """Return the differences that a person made, without those the trainer settled by itself.
+    """Return the differences that a person made, without those that the trainer made.
 
     The trainer writes the number it found for ``batch_size: auto`` into the run's profile, and the default warm-up once
     it knows the number of steps. Other ranks with the same global batch imply another accumulation.
@@ -134,17 +134,17 @@ def reason_to_refuse(key: str) -> str | None:
 
 
 def begun_with(profile: Profile, card: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a run began with, as plain values: its profile, and where they differ the card of its model.
+    """Return the values with which a run began: those of its profile; where the card of its model differs, the card's.
 
-    The card (``model/model.json``) is written once, at the first attempt, so it knows the network of the checkpoints
-    even if somebody has changed ``profile.yaml`` since.
+    The first attempt writes the card (``model/model.json``) once, so it describes the network of the checkpoints even
+    if somebody has changed ``profile.yaml`` since.
 
     Parameters
     ----------
     profile : Profile
-        The run's own.
+        Profile of the run.
     card : mapping
-        Empty where there is none.
+        Card of the run's model; empty if there is none.
     """
     values = plain(profile)
     section = card.get("section")
@@ -160,16 +160,16 @@ def begun_with(profile: Profile, card: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def misfits(before: Profile, after: Profile, card: Mapping[str, Any]) -> list[Change]:
-    """Return the fixed keys that differ between a run that has begun and the profile it is to be resumed with.
+    """Return the fixed keys that differ between a run that has begun and the profile with which it shall resume.
 
     Parameters
     ----------
     before : Profile
-        The run's own.
+        Profile of the run.
     after : Profile
-        With the changes asked for.
+        The same with the requested changes.
     card : mapping
-        Of the run's model; empty where there is none.
+        Card of the run's model; empty if there is none.
     """
     now = plain(after)
     found = []
@@ -177,7 +177,7 @@ def misfits(before: Profile, after: Profile, card: Mapping[str, Any]) -> list[Ch
         if reason_to_refuse(change.key) is None:
             continue
         if change.key in _REST_GRID and change.new in (None, plain(before)["model"][change.key.split(".")[1]]):
-            continue  # not given: the grid stays the one that the first attempt computed
+            continue  # not set: the grid that the first attempt computed remains
         if change.key == "train.init_from" and after.train.keep_zeros:
             continue  # each attempt reads the zeros from there, so the file may have moved
         found.append(change)

@@ -1,4 +1,4 @@
-"""Rules of ``data``: files that do not exist, splits that do not add up, spectra that cannot be right.
+"""Rules of ``data``: files that do not exist, impossible splits, implausible spectra.
 
 The rules of ``data.stage`` and of remote files are in ``rules_stage.py``.
 """
@@ -33,7 +33,7 @@ def check_data(judge: Judge) -> None:
 
 
 def check_spectra(judge: Judge, found: Inspection) -> None:
-    """Report what was found in a sample of the training spectra; notes are left to whoever prints the findings."""
+    """Report the errors and warnings about a sample of the training spectra. The caller prints the notes."""
     for remark in found.remarks:
         if remark.severity == ERROR:
             judge.problem(remark.text, remark.key)
@@ -88,7 +88,7 @@ def _what_is_wrong(path: Path) -> str | None:
         return f"'{path}' is a folder; name files, such as '{path / '*.h5'}'"
     try:
         with open(path, "rb") as stream:
-            # A user block may come first; HDF5 then starts at a power of two.
+            # A user block may precede HDF5, which then starts at a power of two.
             for offset in (0, 512, 1024, 2048, 4096):
                 stream.seek(offset)
                 if stream.read(8) == _HDF5_SIGNATURE:

@@ -1,4 +1,4 @@
-"""Rules of ``edge``: values that are fine alone and do not fit together."""
+"""Rules of ``edge``: values that are valid alone but do not fit together."""
 
 from __future__ import annotations
 

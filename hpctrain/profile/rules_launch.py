@@ -1,4 +1,4 @@
-"""Rules of ``launch`` and ``platform``: what the queue, the site or the device would refuse, before it queues."""
+"""Rules of ``launch`` and ``platform``: values that the queue, the site or the device would refuse."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hpctrain.profile.schema import parse_time_limit_s
 from hpctrain.profile.site import Partition, Site
 
 SIGNAL_SWEEP_S = 60
-"""Slurm looks for jobs to warn every 30 s, and a save takes its time too."""
+"""Shortest reasonable warning [s]: Slurm looks for jobs to warn every 30 s, and the save takes time too."""
 
 
 def check_launch(judge: Judge, site: Site | None) -> None:
@@ -71,14 +71,14 @@ def _check_local(judge: Judge) -> None:
 
 
 def _cores_here() -> int:
-    """Count the cores this process may use, where the system tells (macOS does not)."""
+    """Return the cores that this process may use, or all cores if the system does not report it (macOS)."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def _may_be_this_machine(platform: str | None) -> bool:
-    """Tell whether a local run would be here: a profile for a Jetson may be checked on a laptop."""
+    """Return whether a local run would be on this machine: users may check a profile for a Jetson on a laptop."""
     known = find_platform(platform or "")
     has_gpu = any(Path("/dev").glob("nvidia[0-9]*")) or Path("/dev/nvmap").exists()
     return known is None or not known.is_gpu or has_gpu
@@ -95,7 +95,7 @@ def _check_times(judge: Judge) -> None:
         judge.problem(message, *where)
     elif lead_s > limit_s / 2:
         judge.warn(
-            f"{lead_s} s is more than half of the time limit ({launch.time_limit}); less is trained than lost", *where
+            f"{lead_s} s is more than half of the time limit ({launch.time_limit}); most of the time is lost", *where
         )
     elif launch.requeue and lead_s < SIGNAL_SWEEP_S:
         message = (
@@ -164,7 +164,7 @@ def _check_partition(judge: Judge, partition: Partition, name: str, source: str)
     if partition.max_time and parse_time_limit_s(launch.time_limit) > parse_time_limit_s(partition.max_time):
         message = (
             f"{launch.time_limit} is above the limit of {name} ({partition.max_time}, {source}); lower it, "
-            "the job requeues itself when it is reached"
+            "the job requeues itself when it reaches the limit"
         )
         judge.problem(message, "launch.time_limit", *also)
     limits = (

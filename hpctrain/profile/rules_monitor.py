@@ -1,4 +1,4 @@
-"""Rules of ``monitor``: what an exporter needs, and limits that no run could keep."""
+"""Rules of ``monitor``: packages that an exporter needs, and limits that no run could keep."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import importlib.util
 from hpctrain.profile.judge import Judge
 
 _IDLE_C = 50.0
-"""A GPU that does nothing in a warm rack may be as hot as this."""
+"""Temperature that an idle GPU in a warm rack may reach [°C]."""
 
 
 def check_monitor(judge: Judge) -> None:
@@ -22,7 +22,7 @@ def check_monitor(judge: Judge) -> None:
         judge.problem(message, "monitor.prometheus_textfile")
     if monitor.thermal_limit_c is not None and monitor.thermal_limit_c < _IDLE_C:
         message = (
-            f"{monitor.thermal_limit_c:g} °C is what an idle GPU may have: the run would rest most of the time, or "
+            f"{monitor.thermal_limit_c:g} °C is what an idle GPU may have: the run would pause most of the time, or "
             "wait for ever"
         )
         judge.warn(message, "monitor.thermal_limit_c")

@@ -1,4 +1,4 @@
-"""Rules of ``data.stage``, ``data.cache`` and remote files: what can be said on a login node, and what cannot."""
+"""Rules of ``data.stage``, ``data.cache`` and remote files, as far as a login node can check them."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def _check_remote(judge: Judge) -> None:
 
 
 def check_cache(judge: Judge, measurement: Measurement, available_gib: float | None) -> None:
-    """Judge ``data.cache: ram`` by the size of the data and the memory of a node, where both are known.
+    """Compare the size of the data under ``data.cache: ram`` with the memory of a node, if both are known.
 
     Parameters
     ----------

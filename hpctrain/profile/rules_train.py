@@ -1,4 +1,4 @@
-"""Rules of ``model``, ``train`` and ``checkpoint``: values that are fine alone and do not fit together."""
+"""Rules of ``model``, ``train`` and ``checkpoint``: values that are valid alone but do not fit together."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hpctrain.profile.platforms import find_platform
 from hpctrain.rundir import all_runs, runs_called
 
 HIGH_LEARNING_RATE = 0.03
-"""AdamW moves each weight by about the learning rate per update; beyond this it diverges or forgets."""
+"""Learning rate above which AdamW, which moves each weight by about this much per step, diverges or forgets."""
 
 
 def check_train(judge: Judge) -> None:
@@ -25,7 +25,7 @@ def check_train(judge: Judge) -> None:
 
 
 def check_length(judge: Judge, num_train: int) -> int:
-    """Judge what depends on the number of training spectra, and return the number of updates of the run."""
+    """Judge the keys that depend on the number of training spectra, and return the number of steps of the run."""
     train = judge.profile.train
     global_batch = judge.profile.global_batch
     if num_train == 0:
@@ -37,7 +37,7 @@ def check_length(judge: Judge, num_train: int) -> int:
     if num_train < global_batch:
         message = (
             f"the global batch is {global_batch} (batch_size x accumulation x ranks), but there are only {num_train} "
-            "training spectra: every update sees some of them twice; use smaller batches or fewer ranks"
+            "training spectra: every step uses some of them twice; use smaller batches or fewer ranks"
         )
         judge.warn(message, "train.batch_size", "train.accumulation", "launch.nodes", "launch.gpus_per_node")
     total = min(steps, train.max_steps or steps)
@@ -113,12 +113,12 @@ def _check_precision(judge: Judge) -> None:
 
 
 def _check_batch(judge: Judge) -> None:
-    """Judge what of batch size, accumulation and global batch is given, and whether it fits together."""
+    """Judge whether the given ones of batch size, accumulation and global batch fit together."""
     train, ranks = judge.profile.train, judge.profile.launch.world_size
     if train.global_batch is None:
         if train.batch_size == "auto":
             message = (
-                "auto needs train.global_batch, the number of spectra of an update, such as 256; it is never changed"
+                "auto needs train.global_batch, the number of spectra per step, such as 256; hpctrain never changes it"
             )
             judge.problem(message, "train.batch_size")
         return
@@ -128,7 +128,7 @@ def _check_batch(judge: Judge) -> None:
         lower, upper = train.global_batch // each * each, -(-train.global_batch // each) * each
         near = f"{lower} or {upper}" if lower else f"{upper}"
         judge.problem(
-            f"{train.global_batch} cannot be shared out to {shares}; use {near}",
+            f"{train.global_batch} cannot be divided among {shares}; use {near}",
             "train.global_batch",
             "train.batch_size",
         )

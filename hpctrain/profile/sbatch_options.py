@@ -1,4 +1,4 @@
-"""sbatch options that a profile or a site file cannot set, and what to use instead."""
+"""The sbatch options that a profile or a site file cannot set, and the keys to use instead."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ OWN_KEYS = {
     "gpus-per-task": "launch.gpus_per_node",
     "gres": "launch.gpus_per_node",
 }
-"""Options that have a key of their own; given twice, one would silently win."""
+"""Options that have their own key; if both were given, one would silently override the other."""
 
 OURS_ALONE = {
     "output": "logs go to the run directory",
@@ -49,18 +49,18 @@ OURS_ALONE = {
 """Options that only the launcher can set, and why."""
 
 _SITE_DEFAULTS = ("account", "qos", "constraint", "reservation", "exclude", "mem", "mem-per-cpu", "mem-per-gpu")
-"""Options for which a site file may have a default: the profile's own key wins."""
+"""Options for which a site file may have a default, which the key of the profile overrides."""
 
 
 def refusal(option: str, is_site: bool = False) -> str | None:
-    """Return why an option is reserved and what to use instead; None for an option that may be set.
+    """Return the reason why an option is reserved and what to use instead; None for an option that may be set.
 
     Parameters
     ----------
     option : str
         Long name without the dashes.
     is_site : bool
-        In a site file, which may hold defaults for accounts and the like.
+        Whether a site file has the option; a site file may hold defaults for accounts and the like.
     """
     if is_site and option in _SITE_DEFAULTS:
         return None
@@ -68,6 +68,6 @@ def refusal(option: str, is_site: bool = False) -> str | None:
         return f"set {OWN_KEYS[option]} instead; the launcher writes this option itself"
     if option in OURS_ALONE:
         return f"cannot be set here: {OURS_ALONE[option]}"
-    # sbatch takes any unambiguous beginning of a long option for the option.
+    # sbatch accepts any unambiguous beginning of a long option.
     full = next((name for name in (*OURS_ALONE, *OWN_KEYS) if name.startswith(option)), None)
     return None if full is None else f"write the whole name of the option; sbatch could read this as '{full}'"

@@ -1,4 +1,4 @@
-"""The keys of a profile: one typed section per stage from spectra to report.
+"""The keys of a profile: one typed section for each stage from spectra to report.
 
 A YAML key, the field here, the heading in docs/profile.md and the path in an error message are the same word. The text
 below a field is its description in the docs, with its unit. The limits of a single value are here; rules that need two
@@ -20,16 +20,16 @@ SLURM_WORD_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.,:+*=@/&|\[\]()-]{0,254}$"
 """Values of Slurm options (partitions, constraints, node lists): no blank, quote, dollar or newline."""
 
 MAX_TIME_LIMIT_S = 10_000 * 3600
-"""Four digits of hours, more than a year: no queue allows more."""
+"""Time limits have at most four digits of hours, which is more than a year; no queue allows more."""
 
 MAX_BATCH_SIZE = 1 << 20
 """Spectra of a micro-batch; larger values are rejected as probable typing errors."""
 
 DEFAULT_READER_THREADS = 2
-"""Where a rank has so many cores."""
+"""Reader threads of a rank that has enough cores."""
 
 DEFAULT_WARMUP_STEPS = 500
-"""Where a run has more steps than this."""
+"""Steps of warm-up of a run that has more steps than this."""
 
 _TIME_LIMIT = re.compile(r"^(?:(?P<days>\d{1,3})-)?(?P<hours>\d{1,4}):(?P<minutes>[0-5]\d)(?::(?P<seconds>[0-5]\d))?$")
 
@@ -46,7 +46,7 @@ def parse_time_limit_s(value: str | int) -> int:
     Raises
     ------
     ValueError
-        Not such a time, or zero.
+        The value is not such a time, or is zero.
     """
     if isinstance(value, int) and not isinstance(value, bool):
         seconds = value * 60
@@ -118,16 +118,16 @@ Switch = Annotated[bool, BeforeValidator(_switch)]
 
 
 class Section(BaseModel):
-    """A part of the profile: unknown keys are errors, values are not converted silently."""
+    """A part of the profile. Unknown keys are errors, and no value is converted silently."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
 class LaunchSection(Section):
-    """Where the job runs, and what it requests from Slurm."""
+    """The machine on which the job runs, and its requests to Slurm."""
 
     cluster: Literal["auto", "slurm", "local"] = "auto"
-    """``auto`` is Slurm if ``sbatch`` is on the PATH, else this machine."""
+    """``auto`` chooses Slurm if ``sbatch`` is on the PATH, else this machine."""
     site: Name | None = None
     """Name of a file in ``slurm/sites/``: partitions, limits, modules, NCCL settings of a cluster."""
     partition: SlurmWord | None = None
@@ -141,7 +141,7 @@ class LaunchSection(Section):
     reservation: SlurmWord | None = None
     """Slurm reservation."""
     exclude: list[SlurmWord] = []
-    """Nodes never to use."""
+    """Nodes that the job must not use."""
     nodes: Annotated[int, Field(ge=1, le=4096)] = 1
     """Number of nodes."""
     gpus_per_node: Annotated[int, Field(ge=0, le=16)] = 1
@@ -149,7 +149,7 @@ class LaunchSection(Section):
     ranks_per_node: Annotated[int, Field(ge=1, le=256)] | None = None
     """Ranks (processes) on each node; if unset, one per GPU, or one if there is no GPU."""
     cpus_per_rank: Annotated[int, Field(ge=1, le=512)] = 8
-    """CPU cores of each rank: the step, reader threads and the checkpoint writer share them."""
+    """CPU cores of each rank; the training step, reader threads and the checkpoint writer share them."""
     memory_gib_per_node: Annotated[float, Field(gt=0, le=16384)] | None = None
     """Host memory of each node [GiB]; if unset, the partition's default."""
     time_limit: TimeLimit = "24:00:00"
@@ -159,9 +159,9 @@ class LaunchSection(Section):
     requeue: Switch = True
     """Requeue the job if it was stopped before its last step."""
     max_attempts: Annotated[int, Field(ge=1, le=100000)] = 500
-    """After so many attempts, the job is not requeued again."""
+    """Largest number of attempts; the job is not requeued after them."""
     max_attempts_without_progress: Annotated[int, Field(ge=1, le=1000)] = 3
-    """After so many attempts in a row without a new checkpoint, the job is not requeued again."""
+    """Largest number of attempts in a row without a new checkpoint; the job is not requeued after them."""
     sbatch: SbatchOptions = {}
     """Any other sbatch option by its long name, such as ``gres-flags: enforce-binding`` or ``comment: "my run"``; true
     sets a flag without a value. Options that have a key of their own, or that the launcher needs, are refused."""
@@ -189,7 +189,7 @@ class ColumnsSection(Section):
     wavelength: PathText = "wavelength"
     """(L,) or (N, L) vacuum wavelength [AA]."""
     target_id: PathText = "target_id"
-    """(N,) identifier of the object; rows of one object share it."""
+    """(N,) identifier of the object; all rows of one object have the same."""
     redshift: PathText = "redshift"
     """(N,) redshift."""
 
@@ -210,7 +210,7 @@ class SimulateSection(Section):
 
 
 class SplitSection(Section):
-    """Which objects are trained on and which are held out, by a hash of the object id: an object never changes
+    """The objects to train on and the objects to hold out. A hash of the object id decides, so an object never changes
     sides."""
 
     validation: Annotated[float, Field(ge=0, lt=1)] = 0.1
@@ -218,7 +218,7 @@ class SplitSection(Section):
     test: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of objects kept for a final test; neither training nor evaluation uses them."""
     salt: str = "hpctrain"
-    """Any text; another text gives another split."""
+    """Any text; a different text gives a different split."""
 
 
 class NormaliseSection(Section):
@@ -236,26 +236,26 @@ class NormaliseSection(Section):
 
 
 class AugmentSection(Section):
-    """Random changes of the training spectra; evaluation never sees them."""
+    """Random changes of the training spectra; evaluation uses the unchanged spectra."""
 
     redshift_shift: Annotated[float, Field(ge=0, le=10)] = 0.0
-    """Largest random change of the redshift; pixels that leave the grid get no weight. 0 is off."""
+    """Largest random change of the redshift; pixels that leave the grid get weight 0. 0 switches it off."""
     noise: Annotated[float, Field(ge=0, le=10)] = 0.0
-    """Extra noise in units of the pixel's own sigma; ivar is lowered accordingly. 0 is off."""
+    """Extra noise in units of the pixel's own sigma; ivar decreases accordingly. 0 switches it off."""
     mask_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Share of pixels hidden from the encoder in contiguous blocks; the loss still uses them. 0 is off."""
+    """Share of pixels hidden from the encoder in contiguous blocks; the loss still uses them. 0 switches it off."""
 
 
 class DataSection(Section):
-    """Which spectra to use, and how to read them."""
+    """The spectra to use, and how to read them."""
 
     files: Annotated[list[PathText], Field(min_length=1)]
-    """HDF5 files or glob patterns; several make one set. Relative to where the command is called. With `stage` also
-    ``https://`` and, with ``hpctrain[remote]``, whatever fsspec knows, such as ``s3://bucket/*.h5``; credentials come
-    from the environment."""
+    """HDF5 files or glob patterns; several make one set. Paths are relative to the directory in which you call the
+    command. With `stage` also ``https://`` and, with ``hpctrain[remote]``, every address that fsspec supports, such as
+    ``s3://bucket/*.h5``; credentials come from the environment."""
     stage: PathText | None = None
-    """Folder on a disk of the compute node, such as ``${TMPDIR}``: files are copied there before training, once per
-    node. Variables are those of the compute node."""
+    """Folder on a disk of the compute node, such as ``${TMPDIR}``. The job copies the files there before training, once
+    per node. Variables have their values on the compute node."""
     stage_required: Switch = False
     """End the job if files cannot be staged (disk full, no permission, a failing disk), instead of reading the
     originals. Always on for remote files."""
@@ -267,7 +267,7 @@ class DataSection(Section):
     """Simulate these spectra if no file of `files` exists."""
     split: SplitSection = SplitSection()
     bad_pixels: Literal["mask", "error"] = "mask"
-    """For a pixel whose flux is not finite, or whose ivar is negative or not finite: ``mask`` gives it no weight and
+    """For a pixel whose flux is not finite, or whose ivar is negative or not finite: ``mask`` gives it weight 0 and
     counts it; ``error`` ends the run and names file, row and object."""
     implausible: Literal["error", "warn"] = "error"
     """For spectra whose noise contradicts their ivar (sigma or variance stored as ivar, other units): ``error`` ends
@@ -275,15 +275,15 @@ class DataSection(Section):
     normalise: NormaliseSection = NormaliseSection()
     augment: AugmentSection = AugmentSection()
     max_spectra: Annotated[int, Field(ge=1)] | None = None
-    """Use only so many training spectra, chosen by the hash of the object id; if unset, all."""
+    """Largest number of training spectra, chosen by the hash of the object id; if unset, all are used."""
     reader_threads: Annotated[int, Field(ge=0, le=64)] | None = None
     """Threads that prefetch batches; 0 reads in the training loop. If unset: 2, or 1 where `launch.cpus_per_rank` is 1.
     The batches are the same for any number."""
     prefetch_batches: Annotated[int, Field(ge=1, le=64)] = 4
     """Micro-batches that each rank prefetches."""
     shuffle_window: Annotated[int, Field(ge=1)] = 4096
-    """Compressed files are shuffled in windows of so many spectra; each rank keeps two decoded windows in memory.
-    Uncompressed files are shuffled as a whole."""
+    """Number of spectra of a window in which compressed files are shuffled; each rank keeps two decoded windows in
+    memory. Uncompressed files are shuffled as a whole."""
 
 
 class SpectralVAESection(Section):
@@ -297,15 +297,15 @@ class SpectralVAESection(Section):
     """Filters of each convolution; half of those of the last one become attention weights, so their number must be
     even."""
     encoder_kernels: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1, max_length=8)] = [5, 11, 21]
-    """Kernel size of each convolution [pixel]; each but the last is followed by a pooling of the same size."""
+    """Kernel size of each convolution [pixel]; a pooling of the same size follows each but the last."""
     encoder_hidden: list[Annotated[int, Field(ge=1)]] = [128, 64, 32]
     """Widths of the layers between convolutions and latent vector."""
     decoder_hidden: list[Annotated[int, Field(ge=1)]] = [64, 256, 1024]
     """Widths of the decoder's layers."""
     rest_wavelength_aa: WavelengthRange | None = None
-    """Range of the decoder's rest-frame grid [AA]; if unset, the range that the data and their redshifts cover."""
+    """Range of the decoder's rest-frame grid [AA]; if unset, the range covered by the data and their redshifts."""
     rest_pixels: Annotated[int, Field(ge=16, le=200000)] | None = None
-    """Pixels of that logarithmic grid; if unset, as many per unit of log wavelength as the data have on average."""
+    """Pixels of this logarithmic grid; if unset, as many per unit of log wavelength as the data have on average."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Dropout in the fully connected layers."""
     beta: Annotated[float, Field(ge=0)] = 1.0
@@ -315,14 +315,14 @@ class SpectralVAESection(Section):
 
 
 ModelSection = SpectralVAESection
-"""Later families make this a union that ``family`` tells apart."""
+"""With more families this becomes a union with ``family`` as its discriminator."""
 
 
 class EarlyStoppingSection(Section):
     """End the run when the validation loss no longer falls."""
 
     patience: Annotated[int, Field(ge=1)] = 10
-    """Evaluations without an improvement."""
+    """Number of evaluations in a row without an improvement after which the run ends."""
     min_delta: Annotated[float, Field(ge=0)] = 0.0
     """A smaller decrease of the loss does not count as an improvement."""
 
@@ -336,12 +336,12 @@ class TrainSection(Section):
     accumulation: Annotated[int, Field(ge=1, le=65536)] = 1
     """Micro-batches per rank and step. The global batch is batch_size x accumulation x ranks."""
     global_batch: Annotated[int, Field(ge=1, le=2**32)] | None = None
-    """Spectra per step, over all ranks; `accumulation` then follows from it. If unset, batch_size x accumulation x
+    """Spectra per step, over all ranks; it then determines `accumulation`. If unset, batch_size x accumulation x
     ranks."""
     epochs: Annotated[int, Field(ge=1)] = 100
     """Passes over the training spectra."""
     max_steps: Annotated[int, Field(ge=1)] | None = None
-    """Finish after so many steps, if that is earlier than `epochs`."""
+    """Largest number of steps; the run ends after them if `epochs` would take longer."""
     learning_rate: Annotated[float, Field(gt=0, lt=10)] = 1e-3
     """Peak learning rate of AdamW."""
     warmup_steps: Annotated[int, Field(ge=0)] | None = None
@@ -362,9 +362,9 @@ class TrainSection(Section):
     precision: Literal["fp32", "fp16", "bf16"] = "fp32"
     """Precision of the network's arithmetic; weights and optimiser stay fp32. fp16 scales the loss and needs a GPU."""
     gradient_checkpointing: Switch = False
-    """Recompute activations in the backward pass: less memory, about a third more time."""
+    """Recompute activations in the backward pass; this needs less memory and about a third more time."""
     compile: Switch = False
-    """torch.compile the network: minutes at the start of each attempt, then faster steps."""
+    """Compile the network with torch.compile: minutes at the start of each attempt, then faster steps."""
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Keep an exponential moving average of the weights with this decay, and evaluate and export the average."""
     early_stopping: EarlyStoppingSection | None = None
@@ -379,24 +379,24 @@ class TrainSection(Section):
     """Seed of weights, sample order, dropout, latent noise and augmentation."""
     init_from: PathText | None = None
     """Start from the weights of this run directory, bundle or model.safetensors, or of the run with this name, run id
-    or job id in `launch.runs_dir`. The rest-frame grid comes from there too, unless `model` sets one."""
+    or job id in `launch.runs_dir`. The run also takes the rest-frame grid from there, unless `model` sets one."""
     freeze: list[Annotated[str, Field(min_length=1)]] = []
     """Weights that are not trained, by name; ``*`` matches anything, such as ``encoder.blocks.*``. A pattern that
     matches nothing ends the run and lists the names."""
     keep_zeros: Switch = False
     """Weights that are 0 in `init_from` stay 0: a pruned network stays pruned."""
     device: Literal["auto", "cuda", "cpu"] = "auto"
-    """``auto`` is the GPU if there is one."""
+    """``auto`` chooses the GPU if there is one."""
 
     def warmup(self, total_steps: int) -> int:
-        """Return the steps of warm-up of a run of `total_steps`: those that are written, else the default."""
+        """Return the steps of warm-up of a run of `total_steps`: the profile's number, else the default."""
         if self.warmup_steps is not None:
             return self.warmup_steps
         return DEFAULT_WARMUP_STEPS if total_steps > DEFAULT_WARMUP_STEPS else total_steps // 10
 
 
 class CheckpointSection(Section):
-    """How often the state is saved, and which checkpoints are kept."""
+    """How often to save the state, and which checkpoints to keep."""
 
     every_steps: Annotated[int, Field(ge=1)] = 1000
     """Steps between checkpoints."""
@@ -405,13 +405,13 @@ class CheckpointSection(Section):
     keep_best: Switch = True
     """Also keep the checkpoint with the lowest validation loss."""
     keep_every_steps: Annotated[int, Field(ge=1)] | None = None
-    """Also keep, for good, every checkpoint whose step is a multiple of this."""
+    """Also keep every checkpoint whose step is a multiple of this; hpctrain never deletes these."""
     asynchronous: Switch = True
     """Write in a thread while training continues. Training always waits for the last checkpoint of an attempt."""
 
 
 class TrackSection(Section):
-    """Where progress is reported besides metrics.jsonl."""
+    """Reports of the progress besides metrics.jsonl."""
 
     tensorboard: Switch = True
     """Write TensorBoard event files."""
@@ -429,18 +429,19 @@ class MonitorSection(Section):
     heartbeat_s: Annotated[float, Field(gt=0, le=3600)] = 10.0
     """Interval at which each rank writes its heartbeat [s]."""
     hang_timeout_s: Annotated[float, Field(gt=0, le=86400)] | None = 1800.0
-    """A rank without any progress for so long [s] writes its stacks to the log and exits; the job is requeued."""
+    """Longest time without progress of a rank [s]; then it writes its stacks to the log and exits, and the job is
+    requeued."""
     sample_interval_s: Annotated[float, Field(gt=0, le=3600)] = 5.0
-    """Interval at which the sensors are read [s]: GPU, power, temperatures, memory, CPU. A reading takes one or two
-    milliseconds of a thread."""
+    """Interval at which a thread reads the sensors [s]: GPU, power, temperatures, memory, CPU. A reading takes one or
+    two milliseconds."""
     thermal_limit_c: Annotated[float, Field(ge=30, le=120)] | None = None
     """Temperature [°C] above which the run slows down; 7 °C above this it pauses, 15 °C above (or at the board's own
     critical point) it saves and exits. If unset: a Jetson's own trip points, no limit for other GPUs."""
     power_limit_w: Annotated[float, Field(gt=0, le=100000)] | None = None
-    """Limit of power [W], of a Jetson's module, else of each rank's GPU. The run slows down from 90 % of it on. If
-    unset, there is no limit."""
+    """Limit of the power of a Jetson's module, else of each rank's GPU [W]. The run slows down at 90 % of it. If unset,
+    there is no limit."""
     dwell_s: Annotated[float, Field(ge=0, le=3600)] = 10.0
-    """Shortest time [s] at one pace before the run speeds up again, so that it does not alternate between two."""
+    """Shortest time at one pace before the run speeds up again [s]; it prevents frequent changes of pace."""
     prometheus_textfile: PathText | None = None
     """File ending in ``.prom`` for the textfile collector of node_exporter; ``%r`` becomes the run's name and id. Needs
     ``hpctrain[prometheus]``."""
@@ -462,10 +463,10 @@ class GatesSection(Section):
     """Largest rms error of the latent vectors, in units of their standard deviation over the held-out spectra. A pruned
     network is compared with itself before export: after fine-tuning the latent axes are no longer comparable."""
     anomaly_rank: Annotated[float, Field(ge=-1, le=1)] | None = 0.99
-    """Lowest Spearman correlation of anomaly scores before and after; for pruned networks compared as `latent_error`
-    is."""
+    """Lowest Spearman correlation of anomaly scores before and after. A pruned network is compared with itself before
+    export, as for `latent_error`."""
     pruned_anomaly_rank: Annotated[float, Field(ge=-1, le=1)] | None = None
-    """The same, compared with the network before pruning. Off by default, because the latent axes differ; `chi2` and
+    """The same correlation with the network before pruning. Off by default, because the latent axes differ. `chi2` and
     `class_f1` are always compared with the network before pruning."""
     class_f1: Annotated[float, Field(ge=0, le=1)] | None = 0.02
     """Largest drop of the macro-averaged F1 score of `class_column`, predicted from the nearest neighbours among the
@@ -475,11 +476,11 @@ class GatesSection(Section):
 
 
 class EdgeSection(Section):
-    """How ``hpctrain export`` makes the trained network fit for a small device, and the gates that it must pass."""
+    """How ``hpctrain export`` adapts the trained network to a small device, and the gates that it must pass."""
 
     export_at_end: Literal["fp32", "fp16", "int8"] | None = None
-    """When the run is finished, write a bundle of this precision into its ``export`` folder, as ``hpctrain export``
-    does. The run counts as finished even if the bundle fails its gates."""
+    """At the end of the run, write a bundle of this precision into its ``export`` folder, as ``hpctrain export`` does.
+    The run counts as finished even if the bundle fails its gates."""
     gates: GatesSection = GatesSection()
     class_column: PathText | None = None
     """Column of the spectra files with the class of each object (text or integer); if unset, classes are not
@@ -490,20 +491,21 @@ class EdgeSection(Section):
     latency_batch: Annotated[int, Field(ge=1, le=65536)] = 64
     """Batch size of the second latency measurement, and the largest batch of a TensorRT engine."""
     snr_edges: list[float] | None = None
-    """Inner edges of the bins in median signal to noise ratio per pixel, rising; if unset, quartiles."""
+    """Inner edges of the bins in median signal to noise ratio per pixel, in rising order; if unset, quartiles."""
     redshift_edges: list[float] | None = None
-    """Inner edges of the bins in redshift, rising; if unset, quartiles."""
+    """Inner edges of the bins in redshift, in rising order; if unset, quartiles."""
     max_held_out: Annotated[int, Field(ge=20)] = 4096
-    """Held-out spectra used by the gates: from the test split if there is one, else from the validation split."""
+    """Largest number of held-out spectra for the gates: from the test split if there is one, else from the validation
+    split."""
     calibration_spectra: Annotated[int, Field(ge=8)] = 256
-    """Training spectra used to calibrate INT8 and to rank filters for pruning; spread over signal to noise ratio and
-    redshift."""
+    """Number of training spectra that calibrate INT8 and rank filters for pruning; they are spread over signal to noise
+    ratio and redshift."""
     prune_rounds: Annotated[int, Field(ge=1, le=100)] = 3
     """Number of rounds of pruning and training."""
     finetune_steps: Annotated[int, Field(ge=0)] = 500
     """Steps of training after each pruning; 0 does not train."""
     finetune_learning_rate: Annotated[float, Field(gt=0, lt=10)] | None = None
-    """Peak learning rate of these steps; if unset, a fifth of train.learning_rate."""
+    """Peak learning rate of the steps after pruning; if unset, a fifth of train.learning_rate."""
 
 
 class Profile(Section):
@@ -529,7 +531,7 @@ class Profile(Section):
         """Spectra per step, over all ranks and micro-batches."""
         if self.train.global_batch is not None:
             return self.train.global_batch
-        if self.train.batch_size == "auto":  # a problem, which the rules name
+        if self.train.batch_size == "auto":  # the rules report this problem
             return self.train.accumulation * self.launch.world_size
         return self.train.batch_size * self.train.accumulation * self.launch.world_size
 
@@ -542,13 +544,13 @@ class Profile(Section):
 
     @property
     def reader_threads(self) -> int:
-        """Threads of each rank that prefetch batches: those that are written, else as many as its cores allow."""
+        """Threads of each rank that prefetch batches: the profile's number, else as many as its cores allow."""
         if self.data.reader_threads is not None:
             return self.data.reader_threads
         return min(DEFAULT_READER_THREADS, self.launch.cpus_per_rank)
 
     def with_batch_size(self, batch_size: int) -> Profile:
-        """Return the profile with another micro-batch and the same global batch, which it must divide on each rank."""
+        """Return the profile with another micro-batch and the same global batch; micro-batch x ranks must divide it."""
         sizes = {"batch_size": batch_size, "global_batch": None}
         sizes["accumulation"] = self.global_batch // (batch_size * self.launch.world_size)
         return self.model_copy(update={"train": self.train.model_copy(update=sizes)})

@@ -1,6 +1,6 @@
-"""Facts of a cluster: partitions and their limits, modules, environment. One YAML file per site, shared by all runs.
+"""Facts of a cluster: partitions and their limits, modules, environment. All runs share one YAML file per site.
 
-A profile says what one run wants and names its site; who looks after the site file need not know the run.
+A profile describes one run and names its site. The maintainer of a site file need not know the runs.
 """
 
 # ruff: noqa: RUF012  (pydantic copies the defaults of its fields)
@@ -25,18 +25,18 @@ from hpctrain.shipped import shipped
 
 
 class Partition(Section):
-    """Limits of one partition; what is left out is not checked."""
+    """Limits of one partition; a limit that is absent is not checked."""
 
     max_time: TimeLimit | None = None
     """Longest time limit: HH:MM:SS, D-HH:MM:SS or minutes."""
     max_nodes: Annotated[int, Field(ge=1)] | None = None
-    """Nodes one job may have."""
+    """Largest number of nodes of one job."""
     gpus_per_node: Annotated[int, Field(ge=0)] | None = None
     """GPUs in each node."""
     gpu_type: SlurmWord | None = None
     """Type of these GPUs as Slurm names it, such as ``a100``."""
     platform: Name | None = None
-    """The same as ``hpctrain platforms`` names it; used to check memory where the profile names none."""
+    """Name of these GPUs in ``hpctrain platforms``; used to check memory if the profile names no platform."""
     memory_gib: Annotated[float, Field(gt=0)] | None = None
     """Host memory of each node that jobs can ask for [GiB]."""
     cores: Annotated[int, Field(ge=1)] | None = None
@@ -47,44 +47,44 @@ class Site(Section):
     """One cluster."""
 
     description: Line = ""
-    """What and where it is."""
+    """Name and place of the cluster."""
     partitions: dict[SlurmWord, Partition] = {}
     """The partitions and their limits."""
     default_partition: SlurmWord | None = None
-    """Taken where a profile names none; none is the cluster's own default."""
+    """Partition for profiles that name none; if unset, the cluster's own default."""
     gpu_option: Literal["gpus-per-node", "gres"] = "gpus-per-node"
-    """How GPUs are asked for: ``--gpus-per-node=4`` or ``--gres=gpu:4``."""
+    """Option that requests GPUs: ``--gpus-per-node=4`` or ``--gres=gpu:4``."""
     gpu_type: SlurmWord | None = None
-    """Type in that option (``gpu:a100:4``), for clusters that insist on one."""
+    """GPU type in that option (``gpu:a100:4``), for clusters that require one."""
     modules: list[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+/-]*$")]] = []
     """Modules to load before training."""
     environment: dict[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")], Line | int | float] = {}
     """Variables of every rank, such as ``NCCL_SOCKET_IFNAME``."""
     setup: list[Line] = []
-    """Shell lines run before the ranks start, on the first node; they are not checked."""
+    """Shell lines that the job runs on the first node before the ranks start; they are not checked."""
     container: Line | None = None
     """Command in front of the trainer, such as ``apptainer exec --nv image.sif``."""
     share_provenance: bool = False
-    """Whoever may read a run directory may read its ``provenance.json``, which holds uncommitted changes of the user's
-    code; else only its owner may."""
+    """Let everybody who may read a run directory read its ``provenance.json``, which holds uncommitted changes of the
+    user's code. By default only its owner may."""
     sbatch: SbatchOptions = {}
-    """sbatch options by their long names, for all jobs; a profile's own win."""
+    """sbatch options by their long names, for all jobs; those of a profile override them."""
 
     _source: str = PrivateAttr("")
 
     @property
     def source(self) -> str:
-        """The file these facts came from."""
+        """File of these facts."""
         return self._source
 
     def partition_for(self, name: str | None) -> Partition | None:
-        """Return the limits of a partition, or of the default one; None where the site does not know it."""
+        """Return the limits of a partition, or of the default one; None if the site file does not list it."""
         chosen = name or self.default_partition
         return None if chosen is None else self.partitions.get(chosen)
 
 
 def site_folders() -> list[Path]:
-    """Return the folders that may hold site files, the first one wins."""
+    """Return the folders that may hold site files; earlier ones have precedence."""
     folders = [
         Path.home() / ".config" / "hpctrain" / "sites",
         shipped("slurm/sites"),
@@ -95,7 +95,7 @@ def site_folders() -> list[Path]:
 
 
 def list_sites() -> dict[str, Path]:
-    """Return every site there is a file for."""
+    """Return the file of every site."""
     found: dict[str, Path] = {}
     for folder in site_folders():
         for path in sorted(folder.glob("*.yaml")):
@@ -114,7 +114,7 @@ def load_site(name: str) -> Site:
     Raises
     ------
     SiteError
-        There is no such site, or its file is wrong; with lines.
+        There is no such site, or its file is wrong; the message names the lines.
     """
     sites = list_sites()
     if name not in sites:
@@ -146,7 +146,7 @@ def _inconsistencies(site: Site) -> list[Problem]:
 
 
 def _short(path: Path) -> str:
-    """Return the path as one would type it from here."""
+    """Return the path as a user would type it in the current directory."""
     try:
         return str(path.relative_to(Path.cwd()))
     except ValueError:

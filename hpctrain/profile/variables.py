@@ -1,4 +1,4 @@
-"""``${NAME}`` in a text, and its value where the text is used: on the login node, or only on the compute node."""
+"""Replace ``${NAME}`` in a text by its value on the machine that uses the text: the login node or the compute node."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import re
 from collections.abc import Mapping
 
 VARIABLE = re.compile(r"\$(?:(?P<escaped>\$)|\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)\}|(?P<bare>[A-Za-z_][A-Za-z0-9_]*)?)")
-"""``${NAME}``, ``$NAME``, ``$$`` for a dollar sign, or a dollar sign that means nothing."""
+"""``${NAME}``, ``$NAME``, ``$$`` for a dollar sign, or a dollar sign without a name."""
 
 
 def has_variable(text: str) -> bool:
-    """Tell whether a text names a variable."""
+    """Return whether a text names a variable."""
     return any(match["name"] or match["bare"] for match in VARIABLE.finditer(text))
 
 
@@ -22,12 +22,12 @@ def expand(text: str, environment: Mapping[str, str] = os.environ) -> str:
     ----------
     text : str
     environment : mapping of str to str
-        Where the values come from.
+        Values of the variables.
 
     Raises
     ------
     ValueError
-        A variable is not set or empty, or a dollar sign stands alone; the message is for the user.
+        A variable is not set or empty, or a dollar sign has no name; the message is for the user.
     """
 
     def value_of(match: re.Match[str]) -> str:

@@ -1,6 +1,6 @@
-"""What a field allows, in words: one wording for error messages and for docs/profile.md.
+"""Describe in words which values a field allows: one wording for error messages and for docs/profile.md.
 
-Reads the JSON Schema that pydantic makes of :class:`~hpctrain.profile.schema.Profile` or another section.
+The module reads the JSON Schema that pydantic makes of :class:`~hpctrain.profile.schema.Profile` or another section.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ PATTERNS_IN_WORDS = {
 
 @functools.cache
 def schema_of(model: type[Section]) -> Schema:
-    """Return the JSON Schema of a section with all references put in place."""
+    """Return the JSON Schema of a section with all references resolved."""
     schema = model.model_json_schema()
     return _inline(schema, schema.get("$defs", {}))
 
 
 def _inline(node: Any, definitions: dict[str, Schema]) -> Any:
-    """Replace references by what they mean, and the choice between null and one thing by that thing."""
+    """Resolve references, and replace the choice between null and one schema by that schema."""
     if isinstance(node, list):
         return [_inline(child, definitions) for child in node]
     if not isinstance(node, dict):
@@ -72,7 +72,7 @@ def _sections(node: Schema, path: KeyPath) -> Iterator[tuple[KeyPath, Schema]]:
 
 
 def allowed(node: Schema) -> str:
-    """Return what a schema allows, such as ``a whole number from 1 to 4096``."""
+    """Return the allowed values of a schema in words, such as ``a whole number from 1 to 4096``."""
     if "enum" in node:
         return "one of " + ", ".join(str(value) for value in node["enum"])
     if "const" in node:

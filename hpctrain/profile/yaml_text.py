@@ -1,7 +1,7 @@
-"""YAML text to plain data that remembers its lines, without the surprises of YAML 1.1.
+"""Read YAML text as plain data with line numbers, without the surprises of YAML 1.1.
 
 PyYAML follows YAML 1.1, where ``24:00:00`` is the number 86400, ``1e-3`` is text, ``010`` is 8 and ``no`` is false.
-Here scalars follow YAML 1.2: only true/false are logical values, numbers are what they look like, all else is text.
+Here scalars follow YAML 1.2: only true and false are logical values, decimal numbers are numbers, all else is text.
 A key given twice is an error that names both lines.
 """
 
@@ -16,10 +16,10 @@ from hpctrain.errors import Problem
 from hpctrain.profile.document import Document, KeyPath, Place, kind_of
 
 MAX_VALUES = 20_000
-"""More than any honest profile has; a few lines of nested YAML aliases make millions."""
+"""Largest number of values; no real profile has as many, while a few lines of nested YAML aliases make millions."""
 
 MAX_DEPTH = 50
-"""Nesting; composing recurses in C, and a hundred thousand brackets end the process instead of raising."""
+"""Largest nesting. PyYAML recurses in C, and a hundred thousand brackets would crash the process."""
 
 _INTEGER = re.compile(r"[-+]?[0-9]+(_[0-9]+)*")
 _BASED_INTEGER = re.compile(r"0o[0-7]+|0x[0-9a-fA-F]+")
@@ -37,13 +37,13 @@ _TAG = "tag:yaml.org,2002:"
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
-    """Composes nodes only; every unquoted scalar gets one tag of its own, and we decide what it means."""
+    """Compose nodes only. Every unquoted scalar gets one special tag; :func:`read_scalar` decides what it means."""
 
     yaml_implicit_resolvers = {None: [(_PLAIN, re.compile(""))]}  # noqa: RUF012 (PyYAML's own name and form)
 
 
 def read_scalar(text: str) -> Any:
-    """Return what an unquoted YAML 1.2 scalar means: None, bool, int, float or text.
+    """Return the value of an unquoted YAML 1.2 scalar: None, bool, int, float or text.
 
     Examples
     --------
@@ -53,7 +53,7 @@ def read_scalar(text: str) -> Any:
     if text in _SPECIAL:
         return _SPECIAL[text]
     if len(text) > 40:
-        return text  # no number a profile could mean; Python takes long ones for infinity, or refuses them
+        return text  # too long for a number in a profile; Python reads such numbers as infinity, or refuses them
     if _INTEGER.fullmatch(text):
         return int(text)
     if _BASED_INTEGER.fullmatch(text):
@@ -64,7 +64,7 @@ def read_scalar(text: str) -> Any:
 
 
 class _Builder:
-    """Walks the composed nodes of one text."""
+    """Build plain data from the composed nodes of one text."""
 
     def __init__(self, source: str) -> None:
         self.document = Document(source)
@@ -138,7 +138,7 @@ class _Builder:
         return result
 
     def merge(self, node: yaml.Node, path: KeyPath, result: dict[str, Any]) -> None:
-        """Add the keys of ``<<: *anchor`` that are not given in the mapping itself."""
+        """Add the keys of ``<<: *anchor`` that the mapping itself does not have."""
         for child in node.value if isinstance(node, yaml.SequenceNode) else [node]:
             if not isinstance(child, yaml.MappingNode):
                 self.complain(path, "<< takes a mapping, such as *anchor", child)
@@ -172,14 +172,14 @@ def _check_depth(text: str) -> None:
 
 
 def parse_yaml(text: str, source: str) -> Document:
-    """Return the mapping a YAML text holds; never raises, what is wrong stands in ``problems``.
+    """Return the mapping of a YAML text. The function never raises; ``problems`` lists the errors.
 
     Parameters
     ----------
     text : str
         The whole text.
     source : str
-        Its file, for messages.
+        Name of the file, for messages.
     """
     builder = _Builder(source)
     try:
@@ -204,12 +204,12 @@ def parse_yaml(text: str, source: str) -> Document:
 
 
 def parse_value(text: str) -> Any:
-    """Return the value of YAML text as ``--set`` takes it: ``64``, ``1e-3``, ``[a.h5, b.h5]``, ``{seed: 1}``.
+    """Return the value of a YAML text after ``--set``: ``64``, ``1e-3``, ``[a.h5, b.h5]``, ``{seed: 1}``.
 
     Raises
     ------
     ValueError
-        No such value.
+        The text is not one value.
     """
     document = parse_yaml(f"value: {text}\n", "--set")
     if document.problems or document.data.keys() != {"value"}:
@@ -222,7 +222,7 @@ def parse_value(text: str) -> Any:
 
 
 def _explain_syntax(error: yaml.YAMLError, lines: list[str]) -> Problem:
-    """Turn PyYAML's complaint into one line with the number of the line at fault."""
+    """Turn PyYAML's error into one line with the number of the faulty line."""
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
     line = None if mark is None else max(1, min(mark.line + 1, len(lines)))
     what = getattr(error, "problem", None) or getattr(error, "reason", None) or str(error).splitlines()[0]
