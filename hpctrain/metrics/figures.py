@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 BLUE, GREY, INK, VERMILION = "#0072B2", "#b4b4b4", "#4a4a4a", "#D55E00"
-"""Okabe and Ito's colours, told apart by all kinds of colour vision."""
+"""Okabe and Ito's colours, which people with any kind of colour vision can distinguish."""
 _QUIET = 3.0
-"""Pixels noisier than this times the median do not stretch the axis."""
+"""Largest noise, in units of the median, of a pixel that may extend the flux axis."""
 
 
 def row_of(arrays: Mapping[str, np.ndarray], row: int) -> dict[str, np.ndarray]:
-    """Return one spectrum of ``results/*.npz``: each array's `row`, the shared wavelength grid as it is."""
+    """Return one spectrum of ``results/*.npz``: the `row` of each array, and the whole of a shared wavelength grid."""
     return {
         name: values if values.ndim == 0 or (name == "wavelength_aa" and values.ndim == 1) else values[row]
         for name, values in ((name, np.asarray(value)) for name, value in arrays.items())
@@ -27,7 +27,7 @@ def row_of(arrays: Mapping[str, np.ndarray], row: int) -> dict[str, np.ndarray]:
 
 
 def reduced_chi2(spectrum: Mapping[str, np.ndarray]) -> float:
-    """Return chi² per pixel of a reconstruction over the pixels that are measured and covered; NaN if there are none.
+    """Return χ² per pixel of a reconstruction over the pixels that are measured and covered; NaN if there are none.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def smooth(flux: np.ndarray, ivar: np.ndarray, num_pixels: int) -> np.ndarray:
 
 
 def near_data(wavelength_aa: np.ndarray, valid: np.ndarray, reach_aa: float) -> np.ndarray:
-    """Tell which pixels have a measured one on either side, no farther apart than a gap that a figure shows.
+    """Return which pixels are measured or in a narrow gap between two measured ones.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ def near_data(wavelength_aa: np.ndarray, valid: np.ndarray, reach_aa: float) -> 
     valid : ndarray, shape (L,), bool
         Whether a pixel is measured.
     reach_aa : float
-        Widest gap that is bridged [AA].
+        Widest gap that counts as narrow [AA].
 
     Returns
     -------
@@ -86,7 +86,7 @@ def near_data(wavelength_aa: np.ndarray, valid: np.ndarray, reach_aa: float) -> 
 def draw_reconstruction(spectrum: Mapping[str, np.ndarray]) -> Figure:
     """Draw one spectrum with its reconstruction, and the residual in units of sigma below.
 
-    The axes end where the data end; in a gap of the data the reconstruction is pale.
+    The axes cover the range of the data. In a gap of the data the reconstruction is pale.
 
     Parameters
     ----------
@@ -97,7 +97,7 @@ def draw_reconstruction(spectrum: Mapping[str, np.ndarray]) -> Figure:
     Returns
     -------
     matplotlib.figure.Figure
-        Made without pyplot, so nothing global is left behind.
+        Made without pyplot, so that matplotlib keeps no global reference to it.
     """
     from matplotlib.figure import Figure
 
@@ -139,12 +139,12 @@ def draw_reconstruction(spectrum: Mapping[str, np.ndarray]) -> Figure:
 
 
 def flux_limits(flux: np.ndarray, sigma: np.ndarray, reconstruction: np.ndarray) -> tuple[float, float]:
-    """Return limits of the flux axis: all of the reconstruction, and the flux but for wild and very noisy pixels.
+    """Return limits of the flux axis that show the whole reconstruction and the flux without its noisiest pixels.
 
     Parameters
     ----------
     flux, sigma, reconstruction : ndarray, shape (L,)
-        NaN where nothing is measured or nothing reconstructed.
+        NaN in pixels without a measurement or a reconstruction.
     """
     finite = np.isfinite(flux)
     quiet = finite & (sigma <= _QUIET * np.nanmedian(sigma)) if finite.any() else finite
@@ -160,7 +160,7 @@ def _label_lines(axes, redshift: float, low_aa: float, high_aa: float) -> None:
     previous = -np.inf
     for name, wavelength_aa in observed_lines(redshift, low_aa, high_aa):
         axes.axvline(wavelength_aa, color=INK, alpha=0.5, linewidth=0.6, linestyle=(0, (2, 3)))
-        if wavelength_aa - previous > 0.025 * (high_aa - low_aa):  # else the two names would overlap
+        if wavelength_aa - previous > 0.025 * (high_aa - low_aa):  # closer names would overlap
             axes.text(
                 wavelength_aa, 0.98, f" {name}", transform=axes.get_xaxis_transform(), rotation=90,
                 va="top", ha="left", fontsize=7, color=INK,

@@ -1,4 +1,4 @@
-"""Progress on a terminal, in one live line, or in a log file, in plain lines."""
+"""Show progress: one live line on a terminal, plain lines in a log file."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def format_count(value: float) -> str:
 
 
 def format_bytes(size: float) -> str:
-    """Return a size in decimal units, as disks are sold: ``162 MB``."""
+    """Return a size in decimal units, as vendors of disks use them: ``162 MB``."""
     number, suffix = _scaled(size)
     return f"{number} {suffix}B"
 
@@ -50,19 +50,19 @@ def _scaled(value: float) -> tuple[str, str]:
 
 
 class ProgressLine:
-    """Show progress; an exporter of :class:`~hpctrain.metrics.record.MetricsWriter`.
+    """Show progress, as an exporter of :class:`~hpctrain.metrics.record.MetricsWriter`.
 
-    On a terminal there is one line, redrawn at most four times a second and made to fit the width; events are
-    printed above it. Anywhere else a line is written every ten seconds and at each evaluation and event.
+    On a terminal the class redraws one line at most four times a second, fits it to the width, and prints events above
+    it. Elsewhere it writes a line every ten seconds and at each evaluation and event.
 
     Parameters
     ----------
     total_steps : int
-        The step after which the run is finished.
+        Last step of the run.
     stream : TextIO, optional
-        Where to write; none is ``sys.stderr``.
+        Stream to write to; ``sys.stderr`` by default.
     clock : callable, optional
-        Seconds; decides when to redraw.
+        Returns the time [s], which decides when to redraw.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class ProgressLine:
         self._drawn = False
 
     def __call__(self, record: dict[str, Any]) -> None:
-        """Take one record of ``metrics.jsonl``."""
+        """Show one record of ``metrics.jsonl``."""
         if record["kind"] == "event":
             self.message(describe_event(record))
         elif record["kind"] == "eval":
@@ -93,7 +93,7 @@ class ProgressLine:
             self.tick(record["step"])
 
     def tick(self, step: int) -> None:
-        """Show that `step` is done; cheap enough for every step."""
+        """Show that `step` is done. The call is cheap enough for every step."""
         now = self._clock()
         if step < self._step:
             self._marks.clear()
@@ -107,7 +107,7 @@ class ProgressLine:
             self._show()
 
     def message(self, text: str) -> None:
-        """Write a line that stays, above the live one."""
+        """Write a permanent line above the live one."""
         if not text:
             return
         if self._live:
@@ -149,7 +149,7 @@ class ProgressLine:
         return (self.total_steps - last_step) * (last_time - first_time) / (last_step - first_step)
 
     def _fields(self) -> list[tuple[int, str]]:
-        """Return (rank of importance, text) in the order of reading; a narrow terminal shows the lowest ranks."""
+        """Return (priority, text) from left to right; a narrow terminal shows only the lowest numbers."""
         values, width = self._values, len(str(self.total_steps))
         fields = [(0, f"step {self._step:>{width}}/{self.total_steps}")]
         if values.get("epoch") is not None:
@@ -184,7 +184,7 @@ class ProgressLine:
     def _columns(self) -> int:
         try:
             columns = os.get_terminal_size(self._stream.fileno()).columns
-        except (OSError, ValueError):  # not every stream that says it is a terminal has a size
+        except (OSError, ValueError):  # some terminals have no size
             columns = 0
         return max(20, columns) if columns else 80
 
@@ -194,7 +194,7 @@ class ProgressLine:
         while len(fields) > 1 and sum(len(text) + 2 for _, text in fields) - 2 > room:
             fields.remove(max(fields))
         text = "  ".join(text for _, text in fields)[:room]
-        width = min(MAX_BAR_WIDTH, room - len(text) - 7)  # two blanks before, " 100 %" behind
+        width = min(MAX_BAR_WIDTH, room - len(text) - 7)  # two blanks before the bar, " 100 %" after it
         if width < 6:
             return text
         share = min(1.0, self._step / max(1, self.total_steps))
@@ -210,7 +210,7 @@ def _number(value: float | None) -> str:
 
 
 def describe_event(record: dict[str, Any]) -> str:
-    """Return an event in words, one line and one more for each note; an unknown event with its fields."""
+    """Return an event in words: one line, and one for each note. An unknown event is shown with its fields."""
     name = record.get("event", "event")
     text = _EVENT_TEXTS.get(name)
     fields = {key: value for key, value in record.items() if key not in ("kind", "event", "step", "time", "attempt")}
@@ -218,7 +218,7 @@ def describe_event(record: dict[str, Any]) -> str:
         try:
             return text(record, fields)
         except (TypeError, ValueError, KeyError, AttributeError, OverflowError):
-            pass  # a damaged record: its fields are not what they should be, and are shown as they are
+            pass  # a damaged record: its fields have wrong types, so show them as they are
     values = ", ".join(f"{key} {value}" for key, value in fields.items())
     return f"{name.replace('_', ' ')} at step {record['step']}" + (f": {values}" if values else "")
 

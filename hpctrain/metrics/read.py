@@ -1,4 +1,4 @@
-"""Reading ``metrics.jsonl``, for the report: as a stream, in bounded memory; no torch, no numpy."""
+"""Read ``metrics.jsonl`` for the report: as a stream, in bounded memory, without torch or numpy."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from hpctrain.records import Record, metric_record, parse_json
 from hpctrain.rundir import RunDir
 
 _LONGEST_MEASUREMENT_BYTES = 1 << 12
-"""Longer lines of kind ``train``, ``eval`` or ``monitor`` are damage: they hold some dozen numbers."""
+"""Longest line of kind ``train``, ``eval`` or ``monitor``, which holds some dozen numbers; longer ones are damaged."""
 _MOST_EVENT_BYTES = 1 << 26
-"""Events beyond so many bytes are skipped."""
+"""Largest total size of the events that are read [byte]; later events are skipped."""
 _MOST_EVENT_NAMES = 256
 _AS_WRITTEN = re.compile(rb'\{"kind":"train","step":\d+,"time":[\d.]+,"attempt":(\d{1,9}),')
 _LOSS = re.compile(rb'"loss":(-?\d[\d.]*(?:e[+-]?\d+)?)[,}]')
@@ -22,7 +22,7 @@ _LOSS = re.compile(rb'"loss":(-?\d[\d.]*(?:e[+-]?\d+)?)[,}]')
 
 @dataclass
 class History:
-    """What a run has recorded, in the order of writing.
+    """The records of a run, in the order of writing.
 
     Parameters
     ----------
@@ -31,17 +31,17 @@ class History:
     monitor : list of dict
         Records of kind ``monitor``: readings of the sensors of rank 0.
     superseded : list of dict
-        ``train`` and ``eval`` records of steps that were lost and made again.
+        ``train`` and ``eval`` records of steps that were lost and repeated.
     extremes : list of dict
-        Where there are too many ``train`` records to keep all: the lowest and the highest loss between two that are
-        kept, so that a curve loses no spike.
+        If there are too many ``train`` records to keep all: those with the lowest and the highest loss between two kept
+        ones, so that a curve keeps its spikes.
     num_nonfinite : int
-        ``train`` and ``eval`` records with numbers that were not finite, counted before any is left out.
+        Number of ``train`` and ``eval`` records with numbers that were not finite, including those that are not kept.
 
     Notes
     -----
-    Of each kind at most some ten thousand records are kept, evenly spaced, with the newest thousand and the first and
-    the last of every attempt: see :mod:`hpctrain.metrics.thinned`.
+    The history keeps some ten thousand records of each kind at most: evenly spaced ones, the newest thousand, and the
+    first and the last of every attempt (:mod:`hpctrain.metrics.thinned`).
     """
 
     train: list[Record] = field(default_factory=list)
@@ -54,14 +54,14 @@ class History:
 
     @property
     def records(self) -> list[Record]:
-        """All records but the superseded ones and those of sensors, by time."""
+        """All records except the superseded ones and those of sensors, by time."""
         return sorted([*self.train, *self.evaluations, *self.events], key=lambda record: record["time"])
 
     @property
     def step(self) -> int:
-        """The last step that is done and not taken back; 0 where there is none.
+        """The last step whose record is not superseded; 0 if there is none.
 
-        Events of older attempts do not count: the steps they had reached may have been lost.
+        Events of older attempts do not count, because the run may have lost the steps that they had reached.
         """
         newest = max((record.get("attempt") or 0 for record in self.events), default=0)
         events = [record for record in self.events if (record.get("attempt") or 0) == newest]
@@ -76,16 +76,17 @@ class History:
         return next(iter(reversed(self.named(event))), None)
 
     def best_evaluation(self) -> Record | None:
-        """Return the evaluation with the lowest loss, of those that are not superseded."""
+        """Return the evaluation with the lowest loss among those that are not superseded."""
         finite = [record for record in self.evaluations if record.get("loss") is not None]
         return min(finite, key=lambda record: record["loss"], default=None)
 
 
 def read_history(run: RunDir) -> History:
-    """Read the records of a run, in one pass and in bounded memory; an absent file gives an empty history.
+    """Read the records of a run in one pass and in bounded memory; return an empty history if the file is absent.
 
-    Lines that are no records, torn by a kill or damaged, are skipped. A ``train`` or ``eval`` record that an older
-    attempt wrote after a newer one had begun is put with the superseded ones: that attempt no longer owned the run.
+    The function skips lines that are not records: damaged ones, and those that a kill has cut off. A ``train`` or
+    ``eval`` record that an older attempt wrote after a newer one had begun counts as superseded, because that attempt
+    no longer owned the run.
     """
     reader = _Reader()
     reader.read(run.superseded_metrics, is_superseded=True)
@@ -94,7 +95,7 @@ def read_history(run: RunDir) -> History:
 
 
 class _Reader:
-    """Sorts lines by kind, and parses no more of them than are kept."""
+    """Sort lines by kind, and parse only the lines that are kept."""
 
     def __init__(self) -> None:
         self._kinds = {kind: Thinned(_parsed) for kind in ("train", "eval", "monitor", "superseded")}
@@ -104,7 +105,7 @@ class _Reader:
         self._newest_attempt = 0
 
     def read(self, path: Path, is_superseded: bool = False) -> None:
-        """Read one file; nothing where it is absent or cannot be read."""
+        """Read one file; skip it if it is absent or cannot be read."""
         try:
             for line in read_lines(path):
                 self._take(line, is_superseded)
@@ -139,7 +140,7 @@ class _Reader:
         self._kinds[kind].add(self._number, line, attempt, loss)
 
     def history(self) -> History:
-        """Return the records that were kept."""
+        """Return the kept records."""
         events = [record for thinned in self._events.values() for record in thinned.numbered()]
         return History(
             train=self._kinds["train"].records(),

@@ -1,9 +1,9 @@
-"""Writing ``metrics.jsonl``: one JSON object a line, the truth about a run's progress.
+"""Write ``metrics.jsonl``, the authoritative record of a run's progress: one JSON object per line.
 
 Every line has ``kind`` (``train``, ``eval``, ``event`` or ``monitor``), ``step``, ``time`` (seconds since 1970) and
 ``attempt``.
-TensorBoard and the progress line are exporters: they are called with each record after it was written, and what
-goes wrong in them costs the exporter, never the run.
+TensorBoard and the progress line are exporters: the writer calls them with each record after it has written the record.
+An error in an exporter switches the exporter off and never ends the run.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 
 def _plain(value: Any, name: str, nonfinite: list[str]) -> Any:
-    """Return `value` as JSON can say it; the names of NaN and infinite numbers are added to `nonfinite`."""
+    """Return `value` as a JSON value; add the names of NaN and infinite numbers to `nonfinite`."""
     if isinstance(value, bool | int | str) or value is None:
         return value
     if isinstance(value, float):
@@ -51,8 +51,8 @@ def _plain(value: Any, name: str, nonfinite: list[str]) -> Any:
 def format_record(record: Mapping[str, Any]) -> bytes:
     """Return one line of ``metrics.jsonl``, newline included.
 
-    Numbers that are NaN or infinite become null, which every JSON reader takes, and are named in ``nonfinite``.
-    The line is ASCII, so that a line torn by a killed writer is still decodable.
+    Numbers that are NaN or infinite become null, which every JSON reader accepts; ``nonfinite`` lists their names.
+    The line is ASCII, so that a line cut off by a kill is still decodable.
     """
     nonfinite: list[str] = []
     plain = {name: _plain(value, name, nonfinite) for name, value in record.items()}
@@ -62,23 +62,23 @@ def format_record(record: Mapping[str, Any]) -> bytes:
 
 
 class MetricsWriter:
-    """Append records to a run's ``metrics.jsonl`` and pass them on to exporters.
+    """Append records to a run's ``metrics.jsonl`` and pass them to exporters.
 
-    Only rank 0 has one. A record is one ``write`` to a descriptor opened with ``O_APPEND``, so lines of two threads
-    never interleave and a killed run loses no line it has written. Call :func:`supersede_after` before the first
+    Only rank 0 has a writer. Each record is one ``write`` to a descriptor opened with ``O_APPEND``, so lines of two
+    threads never interleave and a killed run loses no written line. Call :func:`supersede_after` before the first
     record of a resumed run.
 
     Parameters
     ----------
     run : RunDir
-        The run written to.
+        The run.
     attempt : int
-        Number of this attempt, in each record.
+        Number of this attempt, which each record contains.
 
     Notes
     -----
-    On a full disk the record is lost, not the run: the loss is logged once, and counted in an event
-    ``records_lost`` as soon as there is room again.
+    On a full disk the run continues without the record. The writer logs the first loss, and writes their number in an
+    event ``records_lost`` as soon as there is room again.
     """
 
     def __init__(self, run: RunDir, attempt: int) -> None:
@@ -92,11 +92,11 @@ class MetricsWriter:
         self._torn = False
 
     def subscribe(self, exporter: Exporter) -> None:
-        """Call `exporter` with each record from now on; it is dropped at its first exception."""
+        """Call `exporter` with each record from now on, until its first exception."""
         self._exporters.append(exporter)
 
     def train(self, step: int, **fields: Any) -> Record:
-        """Record what a step (or the mean over a few) measured; numbers only, already on the host."""
+        """Record the numbers of a step (or their mean over a few steps), which must be on the host."""
         return self._write("train", step, fields)
 
     def evaluation(self, step: int, **fields: Any) -> Record:
@@ -104,7 +104,7 @@ class MetricsWriter:
         return self._write("eval", step, fields)
 
     def monitor(self, step: int, **fields: Any) -> Record:
-        """Record what the sensors of rank 0 and its node reported while `step` was the last one done."""
+        """Record the readings of the sensors of rank 0 and its node after `step`."""
         return self._write("monitor", step, fields)
 
     def event(self, name: str, step: int, **fields: Any) -> Record:
@@ -141,7 +141,7 @@ class MetricsWriter:
         try:
             if self._descriptor is None:
                 self._open()
-            if self._torn:  # the rest of a line stands there; it must not swallow this one
+            if self._torn:  # the file ends within a line; the next one must not continue it
                 line = b"\n" + line
             written = os.write(self._descriptor, line)
             self._torn = written != len(line)
@@ -155,7 +155,7 @@ class MetricsWriter:
 
     def _open(self) -> None:
         self._descriptor = open_append(self._path)
-        # Asked after opening: whoever takes the run over later replaces the file that is open here.
+        # Check after opening: an attempt that takes the run over later replaces the file that is open here.
         if (newest := self._run.newest_attempt()) > self._attempt:
             raise CheckpointError(
                 f"{self._run.path}: attempt {self._attempt} was replaced by attempt {newest}; this one may not record"
@@ -165,7 +165,7 @@ class MetricsWriter:
     def _guarded(self, exporter: Exporter, call: Callable[..., None], *arguments: Any) -> None:
         try:
             call(*arguments)
-        except Exception as error:  # whatever it is, a tracker must never take the run down
+        except Exception as error:  # no error of a tracker may end the run
             self._exporters.remove(exporter)
             name = type(exporter).__name__
             log.warning("%s failed and gets no more records: %r", name, error)
@@ -179,12 +179,12 @@ def _ends_with_a_line(descriptor: int) -> bool:
 
 
 def supersede_after(run: RunDir, step: int, evaluated_step: int | None = None) -> int:
-    """Take back the records of steps that a resumed run will make again.
+    """Move away the records of steps that a resumed run will repeat.
 
-    The ``train`` and ``eval`` records beyond `step` move to ``logs/superseded.jsonl``; events and sensor readings stay
-    where they are, because what happened has happened. Lines that no reader takes, torn or damaged ones, are dropped.
-    ``metrics.jsonl`` is replaced as a whole, even if nothing moves: a rank of an older attempt that lives on keeps
-    writing to a file that nobody reads any more. Whatever stands under that name and is no regular file is put aside.
+    The ``train`` and ``eval`` records beyond `step` move to ``logs/superseded.jsonl``. Events and sensor readings stay,
+    because they remain true. The function drops incomplete and damaged lines. It always replaces ``metrics.jsonl`` as a
+    whole, so that a surviving rank of an older attempt writes to a file that nobody reads. If that name is not a
+    regular file, the function moves it aside.
 
     Parameters
     ----------
@@ -193,7 +193,7 @@ def supersede_after(run: RunDir, step: int, evaluated_step: int | None = None) -
     step : int
         Last step contained in the checkpoint.
     evaluated_step : int, optional
-        Last evaluation contained in it, if that is not up to `step`: a stop may come between the two.
+        Step of the last evaluation in the checkpoint, if it is not `step`: a stop may come between step and evaluation.
 
     Returns
     -------
@@ -224,7 +224,7 @@ def supersede_after(run: RunDir, step: int, evaluated_step: int | None = None) -
                     superseded.write(b"\n")
             superseded.write(line)
             moved += 1
-        if superseded is not None:  # first copied, then taken away: killed in between, a record is there twice
+        if superseded is not None:  # copy first, then remove: after a kill in between, a record is in both files
             superseded.flush()
             os.fsync(superseded.fileno())
             fsync_directory(run.logs)

@@ -24,19 +24,19 @@ REST_LINES_AA: tuple[tuple[str, float], ...] = (
     ("Hα", 6564.61),
     ("[S II]", 6725.5),
 )
-"""Name and wavelength [AA]; multiplets at their mean.
+"""Name and wavelength [AA] of each line; a multiplet has its mean wavelength.
 
 References: the line list of SDSS, vacuum (https://classic.sdss.org/dr6/algorithms/linestable.html).
 """
 
 
 def observed_lines(redshift: float, low_aa: float, high_aa: float) -> list[tuple[str, float]]:
-    """Return name and observed wavelength [AA] of the lines within a range, bluest first.
+    """Return name and observed wavelength [AA] of the lines within a range, shortest wavelength first.
 
     Parameters
     ----------
     redshift : float
-        Of the object; NaN gives no lines.
+        Redshift of the object; NaN gives no lines.
     low_aa, high_aa : float
         Observed range [AA].
     """

@@ -18,24 +18,24 @@ NO_SCALARS = frozenset({"kind", "step", "time", "attempt", "event", "nonfinite",
 
 
 class TensorBoardExporter:
-    """Write what a run measures as TensorBoard event files.
+    """Write the records of a run as TensorBoard event files.
 
-    An exporter of :class:`~hpctrain.metrics.record.MetricsWriter`. Scalars are numbers that are on the host already.
-    Only :meth:`histograms` waits for a GPU: it reads one small table per parameter.
+    The class is an exporter of :class:`~hpctrain.metrics.record.MetricsWriter`. Scalars are already on the host. Only
+    :meth:`histograms` waits for a GPU: it reads one small table per parameter.
 
     Parameters
     ----------
     run : RunDir
         Event files go to its ``tensorboard`` folder.
     purge_step : int, optional
-        First step of this attempt: TensorBoard hides the records of earlier attempts from there on.
+        First step of this attempt; TensorBoard hides the records of earlier attempts from this step on.
     num_figures : int
-        Spectra drawn by :meth:`reconstructions`.
+        Number of spectra that :meth:`reconstructions` draws.
 
     Notes
     -----
-    A failure in :meth:`histograms` or :meth:`reconstructions` is raised at the next record. There the metrics writer
-    logs it, records ``exporter_failed``, and drops this exporter.
+    The next record raises a failure in :meth:`histograms` or :meth:`reconstructions`. The metrics writer then logs it,
+    records ``exporter_failed``, and drops this exporter.
     """
 
     def __init__(self, run: RunDir, purge_step: int | None = None, num_figures: int = 4) -> None:
@@ -61,22 +61,22 @@ class TensorBoardExporter:
             for name, value in record.items()
             if name not in NO_SCALARS and isinstance(value, Real) and not isinstance(value, bool)
         ]
-        # One event for all numbers: an add_scalar each would cost as much as everything else a record does.
+        # One event for all numbers: one add_scalar each would double the cost of a record.
         self._writer.file_writer.add_summary(
             self._summary(value=values), global_step=record["step"], walltime=record["time"]
         )
 
     def histograms(self, step: int, named_parameters: Iterable[tuple[str, torch.nn.Parameter]]) -> None:
-        """Write histograms of weights and, where there are any, gradients.
+        """Write histograms of weights and, if there are any, gradients.
 
-        The device of the parameters counts; only 64 numbers per parameter come to the host.
+        The device of the parameters computes the histograms and copies only 64 numbers per parameter to the host.
 
         Parameters
         ----------
         step : int
-            The step just done.
+            Last step done.
         named_parameters : iterable of (str, Parameter)
-            Such as ``model.named_parameters()``.
+            Parameters, for example ``model.named_parameters()``.
         """
         if self._failure is not None:
             return
@@ -95,9 +95,9 @@ class TensorBoardExporter:
         Parameters
         ----------
         step : int
-            The step evaluated.
+            Step after which the run was evaluated.
         arrays : mapping
-            As in ``results/reconstructions.npz``: ``wavelength_aa`` (L,) or (n, L), ``flux``, ``ivar``,
+            Arrays of ``results/reconstructions.npz``: ``wavelength_aa`` (L,) or (n, L), ``flux``, ``ivar``,
             ``reconstruction``, ``covered`` (n, L), ``target_id``, ``redshift`` (n,).
         """
         if self._failure is not None:
@@ -109,7 +109,7 @@ class TensorBoardExporter:
             self._failure = error
 
     def close(self) -> None:
-        """Write what is pending and close the files."""
+        """Flush and close the files."""
         self._writer.close()
 
     def _event(self, record: Mapping[str, Any]) -> None:
@@ -125,10 +125,10 @@ class TensorBoardExporter:
         if not values.numel():
             return
         low, high = torch.aminmax(values)
-        # one copy to the host instead of four; float64, since float32 has no room for a sum of squares
+        # one copy to the host instead of four; float64, because a sum of squares overflows float32
         table = torch.stack([low, high, values.sum(dtype=torch.float64), values.square().sum(dtype=torch.float64)])
         low, high, total, total_squares = table.tolist()
-        if low == high:  # constant: TensorBoard shows nothing for bins of width zero
+        if low == high:  # constant values: TensorBoard shows nothing for bins of width zero
             low, high = low - 1e-12 - abs(low) * 1e-6, high + 1e-12 + abs(high) * 1e-6
         counts = torch.histc(values, bins=NUM_BINS, min=low, max=high).cpu()
         edges = torch.linspace(low, high, NUM_BINS + 1, dtype=torch.float64)[1:]

@@ -1,4 +1,4 @@
-"""A few thousand lines of millions: evenly spaced, with all that a reader would miss."""
+"""Select a few thousand of millions of lines: evenly spaced ones, and those that a reader needs in any case."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 from hpctrain.records import Record
 
 MOST = 16_384
-"""Lines kept of those that are evenly spaced; a page is some thousand pixels wide."""
+"""Largest number of evenly spaced lines to keep; a page is only some thousand pixels wide."""
 _NEWEST = 1024
 _MOST_ODD = 4096
 
@@ -17,23 +17,23 @@ Line = tuple[int, bytes]
 
 
 class Thinned:
-    """Keep lines as they come: all while they are few, then every second, every fourth ...
+    """Keep all lines while they are few, then every second, every fourth and so on.
 
-    Kept besides: the newest thousand, the first and the last of every attempt, those with numbers that were not finite
-    (some thousand), and the lowest and highest loss between two that are kept. A line is parsed only when it is asked
-    for at the end, so the memory for any number of lines is that for some ten thousand.
+    The class also keeps the newest thousand lines, the first and the last of every attempt, some thousand with numbers
+    that were not finite, and those with the lowest and highest loss between two kept ones. It parses lines only when
+    the caller requests the records, so the memory is that of some ten thousand lines for any number of lines.
 
     Parameters
     ----------
     parse : callable
-        Line to record, or to None where it is none.
+        Returns the record of a line, or None if the line is not a record.
     most : int
-        Lines kept of those that are evenly spaced.
+        Largest number of evenly spaced lines to keep.
 
     Attributes
     ----------
     num_nonfinite : int
-        Lines with numbers that were not finite, of all that were added.
+        Number of added lines with numbers that were not finite.
     """
 
     def __init__(self, parse: Callable[[bytes], Record | None], most: int = MOST) -> None:
@@ -49,7 +49,7 @@ class Thinned:
         self._attempt: int | None = None
 
     def add(self, number: int, text: bytes, attempt: int, loss: float | None) -> None:
-        """Add a line, with its number in the file, the number of its attempt and its loss where it has one."""
+        """Add a line with its number in the file, the number of its attempt, and its loss if it has one."""
         line = (number, text)
         bucket = self._seen // self._stride
         self._seen += 1
@@ -75,7 +75,7 @@ class Thinned:
                 self._high[bucket] = (loss, line)
 
     def _halve(self) -> None:
-        """Put two neighbours together, again and again; `most` is even, so none remains single."""
+        """Keep every second line and merge the extremes in pairs; `most` is even, so that each has a partner."""
         self._stride *= 2
         self._first = self._first[::2]
         self._low = [_lower(a, b) for a, b in zip(self._low[::2], self._low[1::2], strict=True)]
@@ -87,7 +87,7 @@ class Thinned:
         Parameters
         ----------
         with_lowest : bool
-            The record with the lowest loss of all is among them.
+            Include the record with the lowest loss of all.
         """
         lines = dict([*self._first, *self._odd, *self._newest])
         lowest = [item for item in self._low if item is not None]
@@ -97,7 +97,7 @@ class Thinned:
         return [(n, record) for n, text in sorted(lines.items()) if (record := self._parse(text)) is not None]
 
     def records(self, with_lowest: bool = False) -> list[Record]:
-        """Return the records in the order of adding; parameters as of :meth:`numbered`."""
+        """Return the records in the order of adding; the parameter is that of :meth:`numbered`."""
         return [record for _, record in self.numbered(with_lowest)]
 
     def extremes(self) -> list[Record]:
