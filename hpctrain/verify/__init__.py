@@ -1,1 +1,1 @@
-"""Runs a profile twice, the second time interrupted again and again, and reports in a table whether the runs differ."""
+"""Run a profile twice, interrupt the second run many times, and report in a table whether the results differ."""

@@ -33,15 +33,15 @@ class Certificate:
     Parameters
     ----------
     name : str
-        Of the profile.
+        Name of the profile.
     command : str
-        As it was typed.
+        The command as the user typed it.
     seed : int
-        Of the cuts.
+        Seed of the interruptions.
     world_size, total_steps : int
-        Shape of the runs.
+        Ranks and steps of each run.
     straight, cut : RunDir
-        The twins.
+        The undisturbed and the interrupted run.
     twins : Twins
     parts : list of Part
     """
@@ -58,7 +58,7 @@ class Certificate:
 
     @property
     def identical(self) -> bool:
-        """Whether the two runs agree in everything that is compared."""
+        """Whether the two runs agree in all compared parts."""
         return all(part.identical for part in self.parts)
 
     def made_with(self) -> dict[str, str]:
@@ -152,7 +152,7 @@ def _code(text: str) -> str:
 
 
 def _short(path: Path) -> str:
-    """Return the path as one would type it from here."""
+    """Return the path as a user would type it in the current directory."""
     return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
 
 
@@ -162,7 +162,7 @@ def signed(text: str) -> str:
 
 
 def check_tables(text: str) -> Iterator[tuple[str, bool]]:
-    """Yield the title of each table in a text, and whether it is unchanged; text around the tables does not matter."""
+    """Yield the title of each table in a text, and whether it is unchanged; other text does not matter."""
     for found in _TABLE.finditer(text.replace("\r\n", "\n")):
         title = found[1].partition("\n")[0].removeprefix("# ")
         yield title, _digest(found[1]) == found[2]

@@ -1,4 +1,4 @@
-"""Compares two finished runs bit by bit: the model, every logged number, the last checkpoint."""
+"""Compare two finished runs bit by bit: the model, every logged number, the last checkpoint."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hpctrain.checkpoint.store import newest_whole
 from hpctrain.rundir import RunDir, file_digest
 
 CLOCK_FIELDS = frozenset({"time", "attempt", "seconds", "samples_per_s", "memory_gib"})
-"""Values of a record that are about the machine and the attempt, not about the training."""
+"""Fields of a record that describe the machine and the attempt, not the training."""
 
 _ABSENT = "absent"
 _LISTED = 6
@@ -19,16 +19,16 @@ _LISTED = 6
 
 @dataclass(frozen=True)
 class Part:
-    """One thing that is compared.
+    """The comparison of one part of the results.
 
     Parameters
     ----------
     name : str
-        What it is.
+        Name of the part.
     straight, cut : str
-        Its digest or value in each run.
+        Digest or value of the part in each run.
     differences : list of str
-        The differences in detail, where they can be named.
+        The differences in detail, if they have names.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Part:
 
     @property
     def identical(self) -> bool:
-        """Whether it is the same in both runs."""
+        """Whether the part is the same in both runs."""
         return self.straight == self.cut and not self.differences
 
 
@@ -48,8 +48,8 @@ def compare(straight: RunDir, cut: RunDir) -> list[Part]:
     Returns
     -------
     list of Part
-        The model, the files of the last checkpoint (weights, moments, averages, loss scale), its progress, every number
-        logged in training and validation, the spectra seen, and whether a step is recorded twice.
+        One part each for the model, the files of the last checkpoint (weights, moments, averages, loss scale), its
+        progress, every number logged in training and validation, the spectra seen, and steps recorded twice.
     """
     model = _file("model.safetensors", straight.model / "model.safetensors", cut.model / "model.safetensors")
     return [model, *_checkpoints(straight, cut), *_records(straight, cut)]
@@ -64,7 +64,7 @@ def _file(name: str, straight: Path, cut: Path) -> Part:
 
 
 def _different_tensors(straight: Path, cut: Path) -> list[str]:
-    """Return the names of the tensors that differ in any bit, or in shape, or are in one file only."""
+    """Return the names of the tensors that differ in any bit or in shape, or that only one file contains."""
     from hpctrain.checkpoint.tensorfile import read_tensors
 
     found = [
@@ -113,7 +113,7 @@ def _records(straight: RunDir, cut: RunDir) -> list[Part]:
 
 
 def _numbers(run: RunDir, kind: str) -> dict[str, Any]:
-    """Return every value that a run has logged about the training itself, by step and name."""
+    """Return every value about the training itself that a run has logged, by step and name."""
     return {
         f"step {record['step']} {name}": value
         for record in run.read_metrics(kind)
@@ -133,6 +133,6 @@ def _different(straight: dict[str, Any], cut: dict[str, Any]) -> list[str]:
 
 
 def listed(differences: list[str]) -> str:
-    """Return the first differences, and how many more there are."""
+    """Return a text with the first differences and the number of the others."""
     more = f" and {len(differences) - _LISTED} more" if len(differences) > _LISTED else ""
     return ", ".join(differences[:_LISTED]) + more

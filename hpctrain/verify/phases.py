@@ -1,4 +1,4 @@
-"""Finds the part of an attempt that was interrupted, from the lease, the records and ``checkpoints/``."""
+"""Find the part of an attempt that was interrupted, from the lease, the records and ``checkpoints/``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hpctrain.verify.plan import Pace
 
 @dataclass
 class Follower:
-    """The records of one attempt, read as they are written; each record is read once.
+    """Read the records of one attempt while the attempt writes them; read each record once.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ class Follower:
         return self.started is not None and self.last_step > self.started["step"]
 
     def has_lease(self) -> bool:
-        """Whether the attempt owns the run: its imports are done and its ranks have met."""
+        """Whether the attempt owns the run, which means that its ranks have imported torch and are connected."""
         return (self.run.attempts / f"{self.attempt:04d}.json").exists()
 
     def saving(self) -> int | None:
@@ -47,13 +47,13 @@ class Follower:
         return None
 
     def update(self) -> None:
-        """Read what has been written since the last time."""
+        """Read the records written since the last call."""
         if not self.has_lease():
-            return  # the existing records are those of other attempts, and may be replaced
+            return  # the existing records are those of other attempts, and this attempt may replace them
         try:
             with open(self.run.metrics, "rb") as stream:
                 facts = self.run.metrics.stat()
-                if (facts.st_dev, facts.st_ino) != self._file:  # replaced when the attempt takes records back
+                if (facts.st_dev, facts.st_ino) != self._file:  # the attempt has replaced the file
                     self._file, self._offset, self._rest = (facts.st_dev, facts.st_ino), 0, b""
                     self.evaluated.clear()
                 stream.seek(self._offset)
@@ -66,7 +66,7 @@ class Follower:
             try:
                 self._take(json.loads(line))
             except ValueError:
-                continue  # torn by a kill
+                continue  # cut off by a kill
 
     def _take(self, record: dict[str, Any]) -> None:
         if record["kind"] == "eval":
@@ -87,7 +87,7 @@ class Follower:
         Parameters
         ----------
         pace : Pace
-            Says after which steps the run is evaluated.
+            Timing of the undisturbed run, with the steps after which it is evaluated.
         """
         self.update()
         if not self.has_lease():

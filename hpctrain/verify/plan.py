@@ -1,4 +1,4 @@
-"""Where and how a run is interrupted: chosen by seed, so that every signal and every part of an attempt is covered."""
+"""Choose by seed where and how to interrupt a run, so that every signal and every part of an attempt occurs."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ CUTS = {
     "SIGTERM to all ranks": (signal.SIGTERM, "all"),
     "SIGUSR2 to one rank": (signal.SIGUSR2, "one"),
 }
-"""Ways to interrupt a run: as dying nodes, the out-of-memory killer, pre-emption and time limits do it."""
+"""Ways to interrupt a run, as node failures, the out-of-memory killer, pre-emption and time limits do."""
 
 PLACES = ("start", "update", "evaluation", "save", "finish", "any")
-"""Parts of an attempt to aim at; ``any`` is a moment after its start, wherever that falls."""
+"""Parts of an attempt to interrupt; ``any`` is any moment after its start."""
 
 _POLITE_UP_TO = 0.85
-"""Share of the run: a run that is asked to stop later may finish first, and nothing would be interrupted."""
+"""Latest share of the run at which to interrupt it; a run that must stop later may finish first."""
 
 
 @dataclass(frozen=True)
@@ -30,11 +30,11 @@ class Pace:
     Parameters
     ----------
     start_s : float
-        From the start of the processes to the first step.
+        Time from the start of the processes to the first step.
     step_s, evaluation_s, save_s : float
-        One step, evaluation, checkpoint.
+        Time of one step, evaluation and checkpoint.
     finish_s : float
-        From the last step to the end of the processes: last evaluation and checkpoint, the model, the report.
+        Time from the last step to the end of the processes: last evaluation and checkpoint, the model, the report.
     last_step : int
     evaluated, saved : tuple of int
         Steps after which the run is evaluated and saved.
@@ -64,7 +64,7 @@ class Aim:
         Step to wait for. ``any`` may not come much later than this, so that the run lasts for the interruptions after
         it.
     share : float
-        From 0 to 1: how far into the place.
+        Position within the place, from 0 (its start) to 1 (its end).
     """
 
     how: str
@@ -90,8 +90,8 @@ def plan_cuts(num_cuts: int, seed: int, pace: Pace) -> list[Aim]:
     Returns
     -------
     list of Aim
-        In the order of the run. At least one is a SIGKILL to all ranks during a step, which loses steps; eight or more
-        include each way and each place.
+        Interruptions in the order of the run. At least one is a SIGKILL to all ranks during a step, which loses steps;
+        eight or more include each way and each place.
     """
     draw = random.Random(seed)
     ways = draw.sample(sorted(CUTS), k=len(CUTS))
@@ -109,7 +109,7 @@ def plan_cuts(num_cuts: int, seed: int, pace: Pace) -> list[Aim]:
 
 def _aim(how: str, place: str, pace: Pace, draw: random.Random) -> Aim:
     is_kill = CUTS[how][0] is signal.SIGKILL
-    if place == "finish" and not is_kill:  # after its last step a run just finishes
+    if place == "finish" and not is_kill:  # a run that is asked to stop after its last step finishes normally
         how = draw.choice([name for name, (number, _) in CUTS.items() if number is signal.SIGKILL])
         is_kill = True
     last = pace.last_step if is_kill else math.ceil(_POLITE_UP_TO * pace.last_step)

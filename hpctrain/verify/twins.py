@@ -1,4 +1,4 @@
-"""Two runs of one profile on this machine: one undisturbed, one interrupted at random moments and started again."""
+"""Run one profile twice on this machine: once undisturbed, once interrupted at random moments and resumed."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from hpctrain.verify.plan import CUTS, KILL_ALL, Aim, Pace, plan_cuts
 
 _POLL_S = 0.002
 _GRACE_S = 10.0
-"""From TERM to KILL for the ranks that are left when one has died."""
+"""Time from SIGTERM to SIGKILL for the remaining ranks after one has died [s]."""
 _SAY_EVERY_S = 10.0
 _EARLY = 0.5
-"""Aim at this first part of an evaluation or a save: on a machine that has become faster, the rest may be over."""
+"""Share of an evaluation or a save at whose start to aim: on a machine that has become faster, the rest may be over."""
 _EXPLAINED = {
     EXIT_FINISHED,
     EXIT_REQUEUE,
@@ -52,15 +52,15 @@ class Cut:
     phase : str
         Part of the attempt that was interrupted.
     at_step : int or None
-        Last step on record of the attempt; None if it had not taken its first.
+        Last recorded step of the attempt; None if there is none.
     after_s : float
-        Since the attempt was started.
+        Time since the start of the attempt [s].
     exit_codes : list of int
-        Of the ranks; negative where a signal killed one.
+        Exit codes of the ranks; negative if a signal killed a rank.
     resumed_from : int
         Step of the checkpoint from which the run continued.
     steps_redone : int
-        Steps between that and the last one on record, which were computed again.
+        Number of steps from that checkpoint to the last recorded step; the next attempt repeated them.
     """
 
     how: str
@@ -80,7 +80,7 @@ class Twins:
     ----------
     cuts : list of Cut
     attempts : int
-        Starts of the run.
+        Number of attempts.
     too_late : str
         The signal that came when the run had already finished; empty if none did.
     """
@@ -91,14 +91,14 @@ class Twins:
 
 
 def make_twin(runs_dir: Path, name: str, run_id: str, profile_text: str) -> RunDir:
-    """Make a run directory for one of the twins."""
+    """Make a run directory for one of the two runs."""
     run = RunDir.create(runs_dir, name, run_id)
     run.profile.write_text(profile_text, encoding="utf-8")
     return run
 
 
 def start_ranks(run: RunDir, profile: Profile, attempt: int) -> LocalRanks:
-    """Start an attempt as the local launcher does it."""
+    """Start an attempt as the local launcher does."""
     environment = clean_environment() | {
         "OMP_NUM_THREADS": str(profile.launch.cpus_per_rank),
         "PYTHONUNBUFFERED": "1",
@@ -115,12 +115,12 @@ def run_straight(run: RunDir, profile: Profile, say: Callable[[str], None]) -> P
     Returns
     -------
     Pace
-        How long its parts took.
+        Durations of the parts of the attempt.
 
     Raises
     ------
     HpctrainError
-        It did not finish; the message quotes the log.
+        The run did not finish; the message quotes the log.
     """
     started_at = time.time()
     with start_ranks(run, profile, 0) as ranks:
@@ -132,7 +132,7 @@ def run_straight(run: RunDir, profile: Profile, say: Callable[[str], None]) -> P
 
 
 def measure(run: RunDir, started_at: float, ended_at: float) -> Pace:
-    """Return how long the parts of a finished run of one attempt took, from its records."""
+    """Return the durations of the parts of a finished run of one attempt, from its records."""
     history = read_history(run)
     first, last = history.train[0], history.train[-1]
     steps = max(1, last["step"] - first["step"])
@@ -151,20 +151,20 @@ def measure(run: RunDir, started_at: float, ended_at: float) -> Pace:
 
 
 def run_cut(run: RunDir, profile: Profile, num_cuts: int, seed: int, pace: Pace, say: Callable[[str], None]) -> Twins:
-    """Run to the end, interrupted `num_cuts` times.
+    """Run to the end, and interrupt the run `num_cuts` times.
 
     Parameters
     ----------
     run : RunDir
     profile : Profile
     num_cuts : int
-        Attempts that are ended by a signal.
+        Number of attempts to end by a signal.
     seed : int
-        Of ways, places and moments.
+        Seed of ways, places and moments.
     pace : Pace
-        Of the undisturbed run.
+        Pace of the undisturbed run.
     say : callable
-        Called with a line about each interruption.
+        Receives a line about each interruption.
 
     Returns
     -------
@@ -173,7 +173,7 @@ def run_cut(run: RunDir, profile: Profile, num_cuts: int, seed: int, pace: Pace,
     Raises
     ------
     HpctrainError
-        An attempt ended with a code that the signal does not explain.
+        An attempt ended with an exit code that the signal does not explain.
     """
     draw = random.Random(seed)
     cuts: list[tuple[Cut, int]] = []
@@ -213,7 +213,7 @@ def _cut_once(run: RunDir, profile: Profile, number: int, aim: Aim, pace: Pace, 
         ranks.signal(signal_number, living if whom == "all" or not living else [draw.choice(living)])
         codes = ranks.join(_GRACE_S)
     if aim.how == KILL_ALL:
-        phase = seen.phase(pace)  # nothing changes any more: this is where the attempt was interrupted
+        phase = seen.phase(pace)  # the attempt has ended, so this is the part that was interrupted
     if not set(codes) <= _EXPLAINED:
         raise _own_failure(run, number, codes, f"{aim.how} does not explain how an attempt ended ({phase}):")
     at_step = None if seen.started is None else seen.last_step
@@ -255,7 +255,7 @@ def _wait_for(aim: Aim, pace: Pace, ranks: LocalRanks, seen: Follower, begun_s: 
 
 
 def _is_passed(aim: Aim, seen: Follower) -> bool:
-    """Whether an attempt has taken its first step, or all its steps, before the planned moment."""
+    """Return whether an attempt has done its first step, or all its steps, before the planned moment."""
     return aim.place == "start" or seen.last_step >= aim.step
 
 
@@ -295,8 +295,8 @@ def _log(run: RunDir, attempt: int, rank: int) -> Path:
 
 
 def _own_failure(run: RunDir, attempt: int, codes: list[int], what: str) -> HpctrainError:
-    """Return the error for an attempt that ended for another reason, quoting the log of the rank that explains it
-    best."""
+    """Return the error for an attempt that ended for another reason; it quotes the log of the rank that explains the
+    end best."""
     told = [rank for rank, code in enumerate(codes) if 1 <= code <= 6]
     ended = [rank for rank, code in enumerate(codes) if code not in (EXIT_FINISHED, EXIT_REQUEUE)]
     rank = (told or ended or [0])[0]
