@@ -14,11 +14,11 @@ def isolation_scores(latents: np.ndarray, seed: int, num_trees: int = 200) -> np
     Parameters
     ----------
     latents : ndarray, shape (N, S), float32
-        Latent means; rows that are not finite (rejected spectra) are left out of the forest.
+        Latent means; the forest ignores rows that are not finite (rejected spectra).
     seed : int
-        Seed of the forest: the same latents and seed give the same scores.
+        Seed of the forest; the same latents and seed give the same scores.
     num_trees : int
-        Trees of the forest.
+        Number of trees in the forest.
 
     Returns
     -------
@@ -28,15 +28,15 @@ def isolation_scores(latents: np.ndarray, seed: int, num_trees: int = 200) -> np
 
     References
     ----------
-    .. [1] Liu, Ting & Zhou 2008, Isolation Forest, ICDM, doi:10.1109/ICDM.2008.17. A score near 0 is as isolated as
-       expected of a random point; it depends on the other objects scored with it.
+    .. [1] Liu, Ting & Zhou 2008, Isolation Forest, ICDM, doi:10.1109/ICDM.2008.17. An object with a score near 0 is as
+       isolated as a random point. The score of an object depends on the other objects.
     """
     latents = np.asarray(latents, dtype=np.float32)
     scores = np.full(len(latents), np.nan, dtype=np.float32)
     finite = np.isfinite(latents).all(axis=1)
     if finite.sum() < MIN_OBJECTS:
         return scores
-    from sklearn.ensemble import IsolationForest  # half a second to import, and only needed here
+    from sklearn.ensemble import IsolationForest  # the import takes half a second, and only this function needs it
 
     forest = IsolationForest(n_estimators=num_trees, random_state=seed % 2**32)
     scores[finite] = forest.fit(latents[finite]).decision_function(latents[finite])

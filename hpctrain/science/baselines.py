@@ -1,7 +1,7 @@
 """Baselines to compare a network with: the mean spectrum and weighted PCA, both in the rest frame.
 
-N spectra, L observed pixels, R rest-frame pixels, K components. Both see the same normalised batches, weights and rest
-grid as the network, and are redshifted onto the observed pixels by the same interpolation.
+N spectra, L observed pixels, R rest-frame pixels, K components. Both use the same normalised batches, weights and rest
+grid as the network, and the same interpolation from the rest frame to the observed pixels.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class RestFrame(Protocol):
 
 
 class WeightedPCA:
-    """Principal components of noisy spectra with gaps; with K = 0 the mean spectrum.
+    """Principal components of noisy spectra with gaps; K = 0 gives the mean spectrum.
 
     Parameters
     ----------
@@ -71,20 +71,21 @@ class WeightedPCA:
         Parameters
         ----------
         batches : iterable of SpectraBatch
-            Normalised training spectra; all are kept in memory on the rest grid.
+            Normalised training spectra; the method keeps all of them in memory on the rest grid.
         grid : RestFrame
             Rest-frame grid.
         num_components : int
-            K; 0 fits the mean alone.
+            Number K of components; 0 fits the mean alone.
         scatter : float
-            Intrinsic scatter about the model in units of the norm, added to the noise in quadrature; without it the
-            brightest few spectra decide everything.
+            Intrinsic scatter about the model in units of the norm, added to the noise in quadrature. Without it, the
+            few brightest spectra dominate the fit.
         smoothness : float
-            Standard deviation of a normal prior on each pixel of mean and basis: holds pixels few spectra cover.
+            Standard deviation of a normal prior on each pixel of mean and basis; it constrains pixels that few spectra
+            cover.
         num_iterations : int
             Rounds of expectation and maximisation.
         seed : int
-            Of the first guess.
+            Seed of the first guess.
         """
         pairs = [_to_rest(batch, grid) for batch in batches]
         flux, ivar = torch.cat([pair[0] for pair in pairs]), torch.cat([pair[1] for pair in pairs])
@@ -103,12 +104,12 @@ class WeightedPCA:
         return model
 
     def _maximise(self, flux: Tensor, weight: Tensor, scores: Tensor, ridge: float) -> None:
-        """Given the scores, solve each pixel's weighted least squares for mean and components."""
+        """Solve each pixel's weighted least squares for mean and components, given the scores."""
         design = torch.cat([scores.new_ones(len(scores), 1), scores], dim=1)
         pairs = (design[:, :, None] * design[:, None, :]).flatten(1)
         size = design.shape[1]
         normal = (weight.T @ pairs).view(-1, size, size) + ridge * torch.eye(size, dtype=flux.dtype)
-        right = ((flux - 1) * weight).T @ design  # about 1, the mean of normalised spectra, where nothing is known
+        right = ((flux - 1) * weight).T @ design  # pixels without data get 1, the mean of normalised spectra
         solution = torch.linalg.solve(normal, right[..., None])[..., 0].T
         self.mean, self.basis = 1 + solution[0], solution[1:]
 
@@ -125,7 +126,7 @@ class WeightedPCA:
     def reconstruct(self, batch: SpectraBatch) -> tuple[Tensor, Tensor]:
         """Fit the scores to each spectrum's own pixels and return the fit.
 
-        This favours PCA: its scores minimise the chi-square by which they are judged; a network's encoder does not.
+        This favours PCA: its scores minimise the χ² that judges them, while a network's encoder does not.
 
         Returns
         -------
@@ -152,7 +153,7 @@ class WeightedPCA:
 
 
 def _to_rest(batch: SpectraBatch, grid: RestFrame) -> tuple[Tensor, Tensor]:
-    """Put each valid pixel on the nearest rest-frame pixel; several on one become their weighted mean."""
+    """Assign each valid pixel to the nearest rest-frame pixel, and average several on one with their weights."""
     position = grid.position(batch.wavelength_aa, batch.redshift)
     weight = torch.where(grid.covers(position), batch.ivar, 0).double()
     flux = torch.where(weight > 0, batch.flux, 0).double()
@@ -164,7 +165,7 @@ def _to_rest(batch: SpectraBatch, grid: RestFrame) -> tuple[Tensor, Tensor]:
 
 
 def _whiten(scores: Tensor) -> Tensor:
-    """Return scores with zero mean, unit variance and no correlation: the basis takes up the scale."""
+    """Return scores with zero mean, unit variance and no correlation; the next fit of the basis adapts to the scale."""
     centred = scores - scores.mean(dim=0)
     covariance = centred.T @ centred / len(scores)
     values, vectors = torch.linalg.eigh(covariance + 1e-12 * torch.eye(len(covariance), dtype=scores.dtype))

@@ -1,4 +1,4 @@
-"""Columns of a catalogue, and the codes for why a spectrum was not encoded. Imports no torch."""
+"""Columns of a catalogue, and the codes of the reasons why a spectrum was not encoded. This module imports no torch."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ STATUS = {
     REJECTED: "no normalisation window with enough signal",
     OUTSIDE: "no valid pixel within the model's rest-frame range",
 }
-"""Values of the column STATUS: encoded, or why not."""
+"""Values of the column STATUS: encoded, or the reason why not."""
 
 COLUMNS = {
     "target_id": ("int64", "", "identifier of the object"),
@@ -46,13 +46,13 @@ def survey_columns(file: h5py.File, rows: np.ndarray) -> dict[str, np.ndarray]:
     file : h5py.File
         A catalogue, open for reading.
     rows : ndarray of int, shape (n,)
-        Its rows, in any order.
+        Rows of the catalogue, in any order.
 
     Returns
     -------
     dict of ndarray, shape (n,)
-        Every column that was copied from the input, its name after ``survey_``; texts are of a fixed length, so that
-        an ``npz`` file holds them without a pickle.
+        Every column copied from the input, under its name with the prefix ``survey_``. Texts have a fixed length, so
+        that an ``npz`` file holds them without a pickle.
     """
     found = {}
     for name in file:
@@ -62,5 +62,5 @@ def survey_columns(file: h5py.File, rows: np.ndarray) -> dict[str, np.ndarray]:
         values = column[()][rows]
         if values.dtype.kind == "O":
             values = np.array([value.decode() if isinstance(value, bytes) else str(value) for value in values])
-        found[f"{SURVEY_PREFIX}{name}"] = values.astype(values.dtype.str)  # without h5py's remarks on the type
+        found[f"{SURVEY_PREFIX}{name}"] = values.astype(values.dtype.str)  # without h5py's metadata on the type
     return found

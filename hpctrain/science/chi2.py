@@ -7,19 +7,19 @@ from torch import Tensor
 
 
 def reduced_chi2(flux: Tensor, reconstruction: Tensor, ivar: Tensor, covered: Tensor | None = None) -> Tensor:
-    """Chi-square of each spectrum divided by the number of its valid pixels.
+    """Return the chi-square of each spectrum divided by the number of its valid pixels.
 
-    The denominator counts pixels, it does not subtract parameters: the same number for every model on the same
-    spectrum, so that models can be compared. Subtract S from the number of pixels yourself for a test of fit.
+    The denominator counts pixels and does not subtract parameters. It is the same for every model on the same spectrum,
+    so that models can be compared. For a test of fit, subtract S from the number of pixels.
 
     Parameters
     ----------
     flux, reconstruction : Tensor, shape (N, L)
         Data and model, in one unit.
     ivar : Tensor, shape (N, L)
-        Inverse variance of `flux`; 0 masks the pixel, whatever the value of `flux`.
+        Inverse variance of `flux`; 0 masks the pixel for any value of `flux`.
     covered : Tensor, shape (N, L), bool, optional
-        Pixels the model reaches; none means all.
+        Pixels that the model covers; all by default.
 
     Returns
     -------
@@ -33,7 +33,7 @@ def reduced_chi2(flux: Tensor, reconstruction: Tensor, ivar: Tensor, covered: Te
     tensor([2.])
     """
     valid = ivar > 0 if covered is None else (ivar > 0) & covered
-    weight = torch.where(valid, ivar, 0).double().sqrt()  # weighted before squared: 1e30 squared is infinite
+    weight = torch.where(valid, ivar, 0).double().sqrt()  # weight before squaring: 1e30 squared is infinite
     residual = torch.where(valid, flux - reconstruction, 0).double() * weight
     count = valid.sum(dim=1)
     chi2 = residual.square().sum(dim=1) / count.clamp(min=1)

@@ -1,6 +1,7 @@
-"""Encodes spectra into a catalogue: latent vector, reconstruction error (χ²) and anomaly score of every object.
+"""Encode spectra into a catalogue: latent vector, reconstruction error (χ²) and anomaly score of every object.
 
-N spectra, L pixels, S latents. Spectra are streamed: only latents and a few numbers per object are kept in memory.
+N spectra, L pixels, S latents. The module streams the spectra and keeps only latents and a few numbers per object in
+memory.
 """
 
 from __future__ import annotations
@@ -46,11 +47,11 @@ class EncodeSummary:
     path : Path
         The catalogue.
     counts : dict of str to int
-        Objects of each `STATUS`.
+        Number of objects of each `STATUS`.
     median_chi2 : float
         Median RECON_MSE.
     num_anomalous : int
-        Objects with a negative ANOMALY_SCORE.
+        Number of objects with a negative ANOMALY_SCORE.
     columns : list of str
         Columns copied from the input.
     """
@@ -83,28 +84,28 @@ def encode_to_file(
     reader_threads: int = 2,
     on_batch: Any = None,
 ) -> EncodeSummary:
-    """Encode spectra into an HDF5 catalogue, whole or not at all.
+    """Encode spectra into an HDF5 catalogue; write the file as a whole or not at all.
 
     Parameters
     ----------
     model : torch.nn.Module
-        On `device`, in evaluation mode, as :func:`hpctrain.models.store.load_model` returns it.
+        Model on `device`, in evaluation mode, as :func:`hpctrain.models.store.load_model` returns it.
     card : mapping
-        The model's card; its ``normalise`` section is applied.
+        The model's card, whose ``normalise`` section defines the normalisation.
     spectra : SpectraSet
-        On the wavelength grid the model was trained on.
+        Spectra on the wavelength grid of the training data.
     rows : ndarray, shape (N,), int64, optional
-        Rows of the set, in the order of the catalogue; none means all.
+        Rows of the set, in the order of the catalogue; all by default.
     out : str or Path
-        An existing file is replaced.
+        Path of the catalogue; an existing file is replaced.
     batch_size : int
-        Spectra per batch; bounds the memory.
+        Spectra per batch, which limits the memory.
     device : str or torch.device
-        Where the model is.
+        Device of the model.
     reader_threads : int
-        Threads that prefetch.
+        Number of threads that prefetch batches.
     on_batch : callable, optional
-        Called with the number of objects done so far.
+        Receives the number of objects done so far.
 
     Returns
     -------
@@ -121,7 +122,7 @@ def encode_to_file(
     if difference:
         raise DataError(
             f"the spectra are not on the wavelength grid of the model: {difference}; "
-            "run `hpctrain ingest` with the grid the model was trained on"
+            "run `hpctrain ingest` with the grid of the training data"
         )
     normalise_section = NormaliseSection.model_validate_json(json.dumps(card["normalise"]))
     rows = np.arange(len(spectra), dtype=np.int64) if rows is None else np.asarray(rows, dtype=np.int64)
@@ -140,7 +141,7 @@ def encode_to_file(
     if not (table["STATUS"] == ENCODED).any():
         raise NothingEncodedError(_why_nothing(table["STATUS"]))
     seed = int(card.get("seed", 0))
-    # From the stored half precision, so that readers of the file can compute the same scores.
+    # Use the stored half precision, so that readers of the file can compute the same scores.
     table["ANOMALY_SCORE"] = isolation_scores(table["LATENT_VEC"].astype(np.float32), seed)
     attributes = _attributes(card, spectra, seed)
     copied = _write(Path(out), table, attributes, _other_columns(spectra, rows, set(table)))
@@ -157,7 +158,7 @@ def _why_nothing(status: np.ndarray) -> str:
 
 
 def _requests(rows: np.ndarray, batch_size: int) -> Iterator[np.ndarray]:
-    """Cut rows into batches of one size, the last one filled up with padding."""
+    """Cut rows into batches of one size, and fill up the last one with padding."""
     for start in range(0, len(rows), batch_size):
         request = np.full(batch_size, PADDING_ROW, dtype=np.int64)
         piece = rows[start : start + batch_size]
