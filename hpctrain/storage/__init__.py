@@ -1,1 +1,1 @@
-"""Inspects files of spectra: how fast they can be read, and what is wrong in them. Writes them in a better layout."""
+"""Inspect files of spectra: measure how fast they can be read, find bad values, and rewrite them in a better layout."""

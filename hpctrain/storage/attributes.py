@@ -1,4 +1,4 @@
-"""Copies attributes of HDF5 objects, except those that would be wrong in the copy."""
+"""Copy attributes of HDF5 objects, except those that would be wrong in the copy."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import numpy as np
 from hpctrain.spectra.fingerprint import HASH_ATTRIBUTE, TIME_ATTRIBUTE
 
 OF_SCALED_NUMBERS = frozenset({"scale_factor", "bscale", "add_offset", "bzero", "_fillvalue", "blank"})
-"""In lower case. Read as a scale and a zero point; wrong on numbers that are the values themselves."""
+"""Attributes, in lower case, for a scale and a zero point; they would be wrong beside decoded values."""
 
 _OF_THE_OLD_FILE = frozenset({HASH_ATTRIBUTE, TIME_ATTRIBUTE})
 
 
 def copy_attributes(source: Any, target: Any, left_out: Iterable[str] = ()) -> None:
-    """Copy attributes of a file, group or dataset; not references, which point into the old file, nor hashes of it."""
+    """Copy attributes of a file, group or dataset, except hashes of the old file and references into it."""
     unwanted = _OF_THE_OLD_FILE | frozenset(left_out)
     for name in source.attrs:
         if name.lower() in unwanted or _holds_references(source.attrs.get_id(name).dtype):

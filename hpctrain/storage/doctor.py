@@ -1,4 +1,4 @@
-"""Everything `hpctrain data doctor` finds out about files of spectra."""
+"""Collect all findings of `hpctrain data doctor` about files of spectra."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from hpctrain.storage.values import BadValues, count_bad_values
 from hpctrain.storage.verify import Verdict, verify_file
 
 READER_THREADS, PREFETCH_BATCHES, BATCH_SIZE = 2, 4, 128
-"""Defaults of the profile, which the figures are for."""
+"""Defaults of the profile, for which the figures hold."""
 
 A100_SPECTRA_PER_S = (5_000, 15_000)
-"""Estimate: a spectral autoencoder of 5.8 GFLOP for each spectrum of 7,781 pixels, at 10 to 30 % of an A100's peak."""
+"""Estimated training speed of an A100 at 10 to 30 % of its peak: 5.8 GFLOP per spectrum of 7,781 pixels."""
 A100_PIXELS = 7781
 
 _MANY = 20
@@ -46,17 +46,17 @@ class Examination:
     systems: dict[str, FileSystem]
     layouts: dict[str, list[ColumnLayout]]
     speeds: dict[str, Speed]
-    """Of ``disk``, ``rows_cold``, ``rows_warm``, ``memory_copy``, and ``decoding`` where something is packed."""
+    """Speeds of ``disk``, ``rows_cold``, ``rows_warm``, ``memory_copy``, and of ``decoding`` if data are compressed."""
     findings: list[Finding]
     advice: list[str]
-    """Commands to run, and what to do besides."""
+    """Commands to run, and other advice."""
     values: BadValues
     is_full: bool
     memory: dict[str, int]
-    """Bytes: ``ring`` and ``window`` of each rank, ``free`` on this machine now."""
+    """Bytes of the ``ring`` and ``window`` of each rank, and bytes that are ``free`` on this machine now."""
     hashes: dict[str, str]
     inspection: Inspection
-    """Whether the spectra can be right, with the default of ``data.normalise``."""
+    """Whether the spectra are plausible, with the default of ``data.normalise``."""
     verdicts: list[Verdict] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -67,18 +67,18 @@ class Examination:
 
     @property
     def exit_code(self) -> int:
-        """Return 4 where a column differs from its hash, or nothing can be learned from the spectra."""
+        """Return 4 if a column differs from its hash or a network can learn nothing from the spectra, else 0."""
         return 4 if any(verdict.wrong for verdict in self.verdicts) or self.inspection.texts(ERROR) else 0
 
     def num_a100(self, speed: Speed) -> tuple[float, float]:
-        """Return for how many A100 a speed is enough, at least and at most: an estimate."""
+        """Return the estimated lowest and highest number of A100 for which a speed is enough."""
         scale = A100_PIXELS / self.num_pixels
         slow, fast = A100_SPECTRA_PER_S
         spectra_per_s = speed.spectra_per_s or 0.0
         return spectra_per_s / (fast * scale), spectra_per_s / (slow * scale)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return everything, ready for JSON."""
+        """Return all findings as plain values for JSON."""
         facts = asdict(self)
         for verdict in facts["verdicts"]:
             verdict["path"] = str(verdict["path"])
@@ -96,16 +96,16 @@ def examine(
     full: bool = False,
     on_progress: Callable[[str, int, int], None] | None = None,
 ) -> Examination:
-    """Examine files that make one set.
+    """Examine files that together are one set.
 
     Parameters
     ----------
     files : sequence of str
         Names or glob patterns.
     columns : mapping
-        Our name of a column to the files'.
+        Our name of each column to its name in the files.
     full : bool
-        Look at all values, and check the hashes.
+        Read all values, and check the hashes.
     on_progress : callable, optional
 
     Returns
@@ -115,7 +115,7 @@ def examine(
     Raises
     ------
     DataError
-        Files that cannot be opened, are no set, or have rows that cannot be read; all that was found.
+        Files cannot be opened, do not fit together, or have rows that cannot be read. The message lists all problems.
     """
     spectra, names, notes = open_set(files, columns)
     opened = files_of(spectra)
@@ -125,7 +125,7 @@ def examine(
     sizes = {file.path: file.path.stat().st_size for file in opened}
     problems: list[str] = []
     notes += _busy()
-    # Speed first: what has been touched cannot be made cold again.
+    # Measure the speed first: mapped pages cannot be dropped from memory afterwards.
     speeds = _measure(spectra, layouts, problems)
     values, unreadable = count_bad_values(spectra, names, full, on_progress)
     problems += [problem for problem in unreadable if problem not in problems]
@@ -171,7 +171,7 @@ def _measure(spectra: SpectraSet, layouts: dict[Path, list[ColumnLayout]], probl
         if decoding is not None:
             speeds["decoding"] = decoding
     except DataError as error:
-        problems.append(str(error))  # looking at the values finds the others
+        problems.append(str(error))  # counting the values finds the other problems
     except OSError as error:
         problems.append(f"{largest}: cannot be read ({error.strerror or error})")
     speeds["memory_copy"] = measure_memory_copy()
@@ -200,14 +200,14 @@ def _advice(
         advice.append(f"{command}    # {size_text(plain_bytes)} instead of {size_text(file_bytes)}")
     if "stage" in helps:
         smaller = command.replace("-fast.h5", "-small.h5")
-        advice.append(f"{smaller} --quantise    # a quarter of the bytes, for 0.07 % more variance")
+        advice.append(f"{smaller} --quantise    # a quarter of the bytes, 0.07 % more variance")
     if "ingest" in helps:
         advice.append("hpctrain ingest    # from the survey's own files, onto one wavelength grid")
     return advice
 
 
 def _busy() -> list[str]:
-    """Say where others work on the machine that is about to be measured."""
+    """Return a note if other programs use the machine that is about to be measured."""
     load, cores = os.getloadavg()[0], len(os.sched_getaffinity(0))
     if load < 0.5 * cores:
         return []
@@ -215,7 +215,7 @@ def _busy() -> list[str]:
 
 
 def size_text(num_bytes: float) -> str:
-    """Return a size as people say it."""
+    """Return a size in MB or GB."""
     return f"{num_bytes / 1e9:,.2f} GB" if num_bytes >= 1e8 else f"{num_bytes / 1e6:,.2f} MB"
 
 

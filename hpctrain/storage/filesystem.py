@@ -1,4 +1,4 @@
-"""What kind of file system a file is on, and how Lustre spread it."""
+"""Find the kind of file system of a file, and its striping on Lustre."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ _LFS_TIMEOUT_S = 10
 
 @dataclass(frozen=True)
 class FileSystem:
-    """Where a file is.
+    """The file system of a file.
 
     Parameters
     ----------
     type : str
-        The kernel's name for it; ``unknown`` if there is no list of mounts.
+        The kernel's name of the type; ``unknown`` if there is no list of mounts.
     kind : str
         ``local``, ``network`` (one server), ``parallel`` (many) or ``memory``.
     mount : str
-        Where it is mounted.
+        Mount point.
     stripe_count, stripe_bytes : int, optional
-        Of the file on Lustre.
+        Striping of the file on Lustre.
     """
 
     type: str
@@ -64,7 +64,7 @@ def file_system_of(path: Path, mounts: Path = MOUNTS) -> FileSystem:
     Parameters
     ----------
     path : Path
-        Exists.
+        An existing path.
     mounts : Path
         The kernel's list of mounts.
 
@@ -84,14 +84,17 @@ def file_system_of(path: Path, mounts: Path = MOUNTS) -> FileSystem:
             continue
         place = re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), words[1])
         is_above = real == place or real.startswith(place.rstrip("/") + "/")
-        if is_above and len(place) >= len(found):  # of two on one place, the later one hides the earlier
+        if is_above and len(place) >= len(found):  # a later mount hides an earlier one at the same place
             found, found_type = place, words[2]
     count, num_bytes = _striping(path) if found_type == "lustre" else (None, None)
     return FileSystem(found_type, _KINDS.get(found_type, "local"), found, count, num_bytes)
 
 
 def advised_stripes(num_bytes: int) -> int:
-    """Return over how many servers Lustre should spread a file of this size; the site's own advice takes precedence."""
+    """Return the number of servers over which Lustre should spread a file of this size.
+
+    The site's own advice takes precedence.
+    """
     for limit_gb, stripes in ((1, 1), (10, 8), (100, 24)):
         if num_bytes < limit_gb * 1e9:
             return stripes

@@ -1,4 +1,4 @@
-"""Why files of spectra are slower than they could be, from how they lie on the disk."""
+"""Find in the layout of files the reasons why reading them is slower than it could be."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ _SLOW_FILTERS = ("gzip", "lzf", "szip", "n-bit", "scale-offset")
 
 @dataclass(frozen=True)
 class Finding:
-    """One reason.
+    """One reason for slow reading.
 
     Parameters
     ----------
     code : str
-        For programs.
+        Identifier for programs.
     text : str
-        What was found and what it costs.
+        The finding and its cost.
     helped_by : str
-        ``repack``, ``stripes``, ``stage``, ``install``, ``ingest`` or empty, where nothing is to be done.
+        The remedy: ``repack``, ``stripes``, ``stage``, ``install`` or ``ingest``; empty if there is none.
     num_files : int
-        In how many files.
+        Number of files with this finding.
     """
 
     code: str
@@ -46,14 +46,14 @@ def find(
     sizes: dict[Path, int],
     has_one_grid: bool,
 ) -> list[Finding]:
-    """Return all reasons, each once for the columns it holds for, with the number of files.
+    """Return each reason once, with the columns that it concerns and the number of files.
 
     Parameters
     ----------
     layouts, systems, sizes : dict
-        Of each file: its pixel columns, its file system, its bytes.
+        Pixel columns, file system and size [byte] of each file.
     has_one_grid : bool
-        All rows of all files have the same wavelengths.
+        Whether all rows of all files have the same wavelengths.
     """
     counts: Counter[Finding] = Counter()
     for path, columns in layouts.items():

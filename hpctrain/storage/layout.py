@@ -35,23 +35,23 @@ class ColumnLayout:
     Parameters
     ----------
     role, name : str
-        Ours and the file's.
+        Our name of the column and its name in the file.
     dtype : str
-        Such as ``<f4``.
+        Type of the numbers, such as ``<f4``.
     shape : tuple of int
     chunks : tuple of int, optional
     filters : tuple of str
-        In the order they were applied.
+        Filters in the order of application.
     missing_filter : str, optional
-        A filter that at most libhdf5 can decode, under its lock.
+        A filter that only libhdf5 can decode, under its lock, if at all.
     offset : int, optional
-        First byte, where it is one block.
+        Position of the first byte in the file, if the dataset is one block.
     stored_bytes : int
-        On disk.
+        Bytes on disk.
     way : str
-        How the reader reads it: ``block``, ``chunks``, ``decoded``, ``libhdf5``.
+        The way of reading: ``block``, ``chunks``, ``decoded`` or ``libhdf5``.
     scaled : bool
-        Integers with a scale and a zero point.
+        Whether the values are integers with a scale and a zero point.
     special : str, optional
         ``virtual``, ``external``, ``compact`` or ``never written``.
     """
@@ -71,12 +71,12 @@ class ColumnLayout:
 
     @property
     def item_bytes(self) -> int:
-        """Bytes of a pixel, decoded."""
+        """Bytes of a decoded pixel."""
         return int("".join(letter for letter in self.dtype if letter.isdigit()) or 1)
 
     @property
     def is_plain(self) -> bool:
-        """Whether the bytes can be copied into a batch without conversion."""
+        """Whether the reader can copy the bytes into a batch without conversion."""
         return self.dtype in ("<f4", "<f2") and not self.scaled
 
     def __str__(self) -> str:
@@ -92,7 +92,7 @@ class ColumnLayout:
 
 
 def readable_dtype(dtype: str) -> str:
-    """Return ``float32`` for ``<f4``, and say it where the bytes are in the other order."""
+    """Return ``float32`` for ``<f4``, and name the byte order if it is not little-endian."""
     kinds = {"f": "float", "i": "int", "u": "uint", "b": "bool"}
     order, kind, size = dtype[0], dtype[1], dtype[2:]
     bits = "" if kind == "b" else str(8 * int(size))
@@ -100,7 +100,7 @@ def readable_dtype(dtype: str) -> str:
 
 
 def pixel_layouts(file: SpectraFile, names: dict[str, str]) -> list[ColumnLayout]:
-    """Return the layout of flux, ivar, and mask and wavelength where they have a row for each spectrum.
+    """Return the layout of flux and ivar, and of mask and wavelength if they have a row for each spectrum.
 
     Parameters
     ----------

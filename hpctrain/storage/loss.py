@@ -1,4 +1,4 @@
-"""What a lossy copy of spectra lost, in units of each pixel's own noise."""
+"""Measure the error of a lossy copy of spectra, in units of each pixel's own noise."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 
 class Loss:
-    """Differences between spectra and what is kept of them, summed over blocks.
+    """Differences between spectra and their rounded copy, summed over blocks.
 
     Attributes
     ----------
@@ -27,7 +27,7 @@ class Loss:
         self.num_lost_weights = 0
 
     def add(self, flux: np.ndarray, ivar: np.ndarray, kept_flux: np.ndarray, kept_ivar: np.ndarray) -> None:
-        """Compare a block, shape (n, L), with what is kept of it."""
+        """Compare a block, shape (n, L), with its rounded copy."""
         kept_flux, kept_ivar = kept_flux.astype(np.float32), kept_ivar.astype(np.float32)
         is_weight = np.isfinite(ivar) & (ivar > 0)
         self.num_overflows += int((np.isfinite(flux) & np.isinf(kept_flux) & is_weight).sum())

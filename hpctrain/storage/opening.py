@@ -1,4 +1,4 @@
-"""Opening files for the `data` commands: as the trainer does, but names of columns may be guessed."""
+"""Open files for the `data` commands as the trainer does, but guess names of columns if necessary."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ def open_set(files: Sequence[str], given: Mapping[str, str]) -> tuple[SpectraSet
     files : sequence of str
         Names or glob patterns.
     given : mapping
-        Our name of a column to the file's, from the command line.
+        Our name of each column to its name in the files, from the command line.
 
     Returns
     -------
     spectra : SpectraSet
     columns : ColumnsSection
-        The names that were used.
+        The names that the function used.
     notes : list of str
-        Names that were guessed, as a line for the profile.
+        Guessed names, as a line for the profile.
 
     Raises
     ------
     DataError
-        All that is wrong with all of them.
+        Files are wrong; the message lists all problems of all files.
     """
     paths = find_files(list(files), Path())
     allow_many_files()
@@ -47,13 +47,13 @@ def open_set(files: Sequence[str], given: Mapping[str, str]) -> tuple[SpectraSet
 
 def files_of(spectra: SpectraSet) -> list[SpectraFile]:
     """Return the files of a set, without the empty ones."""
-    return spectra._files  # commands look at single files; the trainer never does
+    return spectra._files  # commands need single files; the trainer never does
 
 
 def own_readers(file: SpectraFile, columns: ColumnsSection) -> dict[str, RowReader]:
-    """Return readers of flux, ivar and mask that are freed, with all they have decoded, when the caller drops them.
+    """Return readers of flux, ivar and mask. Their decoded data are freed when the caller drops them.
 
-    Those of the set live as long as the set, and of many packed files there would be no memory for all.
+    The readers of the set live as long as the set. The decoded data of many compressed files would fill the memory.
 
     Raises
     ------
@@ -70,7 +70,7 @@ def own_readers(file: SpectraFile, columns: ColumnsSection) -> dict[str, RowRead
 
 
 def _guess(paths: list[Path], given: Mapping[str, str]) -> tuple[ColumnsSection, list[str]]:
-    """Take a known name of another survey where ours is not in the first file that can be opened."""
+    """Choose the known name of another survey if the first readable file does not have our name."""
     library = _first_readable(paths)
     if library is None:
         return ColumnsSection(**given), []
@@ -93,5 +93,5 @@ def _first_readable(paths: list[Path]) -> h5py.File | None:
         try:
             return open_library_file(path)
         except DataError:
-            continue  # named with all others when the set is opened
+            continue  # opening the set reports this file together with all others
     return None

@@ -1,4 +1,4 @@
-"""Flux and ivar of files, in order, block by block, as the reader of the trainer gives them."""
+"""Read flux and ivar of files in order, block by block, with the reader of the trainer."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class PixelBlock:
     """Some consecutive rows of a set."""
 
     begin: int
-    """Row of the set that is the first one here."""
+    """Position in the set of the first row of this block."""
     flux: np.ndarray
     ivar: np.ndarray
 
@@ -41,9 +41,9 @@ def read_blocks(
     files : list of SpectraFile
     columns : ColumnsSection
     rows_at_once : int
-        Rows of a block; the last one of a file may be shorter.
+        Rows of a block; the last block of a file may have fewer.
     expected : mapping
-        SHA-256 of `flux` and `ivar` that a file stores; checked when all its rows were read.
+        SHA-256 of `flux` and `ivar` that a file stores; the function checks them after the last row of the file.
 
     Yields
     ------
@@ -52,7 +52,7 @@ def read_blocks(
     Raises
     ------
     DataError
-        A file is damaged, or differs from its own SHA-256.
+        A file is damaged, or its values differ from its own SHA-256.
     """
     start = 0
     with ThreadPoolExecutor(len(os.sched_getaffinity(0)), thread_name_prefix="decode-chunks") as pool:
@@ -88,5 +88,5 @@ def _read(reader: RowReader, rows: np.ndarray, ahead: np.ndarray, pool: Executor
 
 
 def _stored(reader: RowReader, rows: np.ndarray, values: np.ndarray, pool: Executor) -> np.ndarray:
-    """Return rows in the dtype of the file; they have it already if nothing had to be converted."""
+    """Return rows in the dtype of the file; unconverted rows already have it."""
     return values if reader.addresses(rows[:1]) is not None else reader.take_stored(rows, pool)

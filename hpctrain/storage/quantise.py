@@ -1,9 +1,9 @@
-"""Rounds far below the noise, so that the file can be compressed.
+"""Round spectra far below the noise, so that the file can be compressed.
 
-The last bits of a flux are noise that no compressor can shorten. Rounded to steps of a power of two of at most an
-eighth of its sigma, a flux changes by 0.027 sigma rms (0.063 at most): 0.07 % more variance, for a file of about a
-quarter of the size. The step follows from the inverse variance that is stored beside it, so rounding twice changes
-nothing more.
+The last bits of a flux are noise, which no compressor can shorten. Each flux is rounded to a multiple of a power of two
+that is at most an eighth of its sigma. This changes it by 0.027 sigma rms (0.063 at most), which is 0.07 % more
+variance, and the file shrinks to about a quarter. The step depends only on the stored inverse variance, so a second
+rounding changes nothing.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 
 STEPS_PER_SIGMA = 8
 MANTISSA_BITS = 8
-"""Bits of ivar's significand, the leading one included: off by 2^-8 (0.39 %) at most."""
+"""Bits of ivar's significand, including the leading one; the error is 2^-8 (0.39 %) at most."""
 
 STEP_RULE = (
     f"flux is a multiple of the largest power of two that is at most sigma / {STEPS_PER_SIGMA}, with sigma = ivar ** "
@@ -23,7 +23,7 @@ STEP_RULE = (
 _KEPT_BITS = np.uint32(0xFFFF0000)  # sign, exponent and 7 bits behind the leading one
 _HALF = np.uint32(0x7FFF)
 _INTEGERS_END = np.float32(2**23)
-"""From here on float32 holds integers only: rounding changes nothing, and scaling may overflow."""
+"""Smallest number from which on float32 holds integers only: rounding changes nothing, and scaling may overflow."""
 
 
 def quantise(flux: np.ndarray, ivar: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -36,8 +36,8 @@ def quantise(flux: np.ndarray, ivar: np.ndarray) -> tuple[np.ndarray, np.ndarray
     Returns
     -------
     flux, ivar : ndarray, shape (n, L), float32
-        Rounded as `STEP_RULE` says. A flux that is not finite is kept where ivar gives it weight, and so is an invalid
-        ivar, so that bad pixels can still be recognised.
+        Spectra rounded by `STEP_RULE`. A flux that is not finite remains if ivar gives it weight, and so does an
+        invalid ivar, so that bad pixels can still be recognised.
     """
     is_weight = np.isfinite(ivar) & (ivar > 0)
     rounded_ivar = np.where(is_weight, _round_significand(ivar), ivar)
@@ -45,17 +45,17 @@ def quantise(flux: np.ndarray, ivar: np.ndarray) -> tuple[np.ndarray, np.ndarray
     with np.errstate(over="ignore", invalid="ignore"):
         steps = np.ldexp(flux, -exponent)
         rounded = np.where(np.abs(steps) < _INTEGERS_END, np.ldexp(np.rint(steps), exponent), flux)
-    rounded += np.float32(0)  # no negative zeros: one pattern less for the compressor
+    rounded += np.float32(0)  # no negative zeros: the compressor has one pattern less
     return np.where(is_weight, rounded, np.float32(0)), rounded_ivar
 
 
 def step_exponent(ivar: np.ndarray) -> np.ndarray:
-    """Return log2 of the step of each pixel: the integer part of log2(sigma / 8), exactly, by no logarithm.
+    """Return log2 of the step of each pixel: the integer part of log2(sigma / 8), exactly, without a logarithm.
 
     Parameters
     ----------
     ivar : ndarray, float32
-        Positive and finite.
+        Positive and finite inverse variance.
 
     Returns
     -------
@@ -68,8 +68,8 @@ def step_exponent(ivar: np.ndarray) -> np.ndarray:
 
 
 def _round_significand(values: np.ndarray) -> np.ndarray:
-    """Round positive finite numbers to the nearest that has few bits, ties to even."""
+    """Round positive finite numbers to the nearest number with few bits, ties to even."""
     bits = np.ascontiguousarray(values, dtype=np.float32).view(np.uint32)
     with np.errstate(over="ignore"):
         rounded = ((bits + _HALF + ((bits >> np.uint32(16)) & np.uint32(1))) & _KEPT_BITS).view(np.float32)
-    return np.where(np.isfinite(rounded), rounded, values)  # the largest numbers there are would round to infinity
+    return np.where(np.isfinite(rounded), rounded, values)  # the largest numbers would round to infinity

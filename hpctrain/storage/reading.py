@@ -1,4 +1,4 @@
-"""Reads any dataset of a file block by block without conversion, with our own decoders if it is a table of numbers."""
+"""Read any dataset of a file block by block without conversion, with our own decoders if it is a table of numbers."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ def stored_blocks(path: Path, name: str) -> Iterator[np.ndarray]:
     ----------
     path : Path
     name : str
-        Of the dataset.
+        Name of the dataset.
 
     Yields
     ------
     ndarray
-        Of the dataset's own dtype.
+        Rows in the dataset's own dtype.
 
     Raises
     ------
     DataError
-        It is damaged, or packed with a filter this machine lacks.
+        The dataset is damaged, or compressed with a filter that this machine lacks.
     """
     with open_library_file(path) as library:
         dataset = library[name]
@@ -52,7 +52,7 @@ def stored_blocks(path: Path, name: str) -> Iterator[np.ndarray]:
 
 
 def hash_stored(path: Path, name: str) -> str:
-    """Return the SHA-256 of a dataset; raises as :func:`stored_blocks` does."""
+    """Return the SHA-256 of a dataset; raise the errors of :func:`stored_blocks`."""
     column = ColumnHash()
     for values in stored_blocks(path, name):
         column.update(values)

@@ -1,7 +1,7 @@
-"""Rewrites files of spectra in the layout that reads fastest, and checks them by reading them back.
+"""Rewrite files of spectra in the layout that reads fastest, and check them by reading them back.
 
-Rows are processed in blocks, so memory does not grow with the files. The new file keeps a hidden temporary name until
-every column has been read back through the reader that training uses, and its SHA-256 agrees with that of the source.
+The module processes rows in blocks, so that memory does not grow with the files. The new file keeps a hidden temporary
+name until the reader of the trainer has read back every column, and its SHA-256 agrees with that of the source.
 """
 
 from __future__ import annotations
@@ -51,13 +51,13 @@ from hpctrain.storage.rows import (
 from hpctrain.storage.target import Target
 
 BLOCK_BYTES = 16 * 2**20
-"""Of each pixel column, at once in memory."""
+"""Bytes of each pixel column that are in memory at once."""
 
 _ALIGNMENT = 4096
-"""Columns begin at a page of memory, so that no two share one."""
+"""Alignment of columns: each begins at a page of memory, so that no two share a page."""
 
 Progress = Callable[[str, int, int], None]
-"""Called with the current activity, the bytes done and the bytes in total."""
+"""Receives the current activity, the bytes done and the bytes in total."""
 
 
 @dataclass
@@ -71,9 +71,9 @@ class Repacked:
     out_bytes: int
     seconds: float
     num_verified: int
-    """Columns that were read back and agree with the SHA-256 of their source."""
+    """Columns that agree with the SHA-256 of their source after reading back."""
     loss: dict[str, Any] | None
-    """Differences in sigma, where something was rounded."""
+    """Differences in units of sigma; None if no value was rounded."""
     loss_text: str
     notes: list[str] = field(default_factory=list)
 
@@ -89,22 +89,22 @@ def repack(
     ignore_hashes: bool = False,
     on_progress: Progress | None = None,
 ) -> Repacked:
-    """Write one file from one or several that are one set.
+    """Write one file from one or several files that together are one set.
 
     Parameters
     ----------
     inputs : sequence of str
         Names or glob patterns.
     out : Path
-        The file to make; may be one of the inputs if `overwrite` is set.
+        The new file; with `overwrite` it may be one of the inputs.
     target : Target
-        Its layout.
+        Layout of the new file.
     columns : mapping, optional
-        Our name of a column to the files'. The output keeps the files' names.
+        Our name of each column to its name in the files. The output keeps the names of the files.
     drop : sequence of str
         Datasets to leave out.
     overwrite : bool
-        Replace an existing file, at the very end.
+        Replace an existing file when the new one is complete.
     ignore_hashes : bool
         Continue if a source differs from its own SHA-256.
     on_progress : callable, optional
@@ -116,13 +116,13 @@ def repack(
     Raises
     ------
     DataError
-        The inputs do not fit together, one of them is damaged, or the output cannot be written or read back. No file is
-        left.
+        The inputs do not fit together, one of them is damaged, or the output cannot be written or read back. The
+        function then leaves no file.
     ProfileError
-        A column that training needs is to be dropped, or one that is not there.
+        `drop` names a column that training needs, or one that does not exist.
     """
     started_s = time.monotonic()
-    out = Path(os.path.realpath(out))  # a link stays a link, to the new file
+    out = Path(os.path.realpath(out))  # a link remains, and points to the new file
     require_free(out, overwrite)
     spectra, names, notes = open_set(inputs, columns or {})
     job = _Job(spectra, names, target, set(drop), ignore_hashes, on_progress or (lambda *_: None), notes)
@@ -158,7 +158,7 @@ def repack(
 
 
 class _Job:
-    """One file being made."""
+    """The writing of one file."""
 
     def __init__(
         self,
@@ -220,7 +220,7 @@ class _Job:
         return len(self.spectra) * self.spectra.num_pixels * width
 
     def check_room(self, out: Path) -> None:
-        """Raise before hours of writing if the file cannot fit; a compressed size is known only afterwards."""
+        """Raise before writing if the disk has too little room; a compressed size is known only after writing."""
         if self.target.is_compressed:
             return
         needed, free = self._pixel_bytes, shutil.disk_usage(out.parent).free
@@ -231,7 +231,7 @@ class _Job:
             )
 
     def write(self, path: Path) -> dict[str, str]:
-        """Write the file; return the SHA-256 of each column as it was read, rounded where it is to be rounded."""
+        """Write the file; return the SHA-256 of each column after rounding, if any."""
         with new_hdf5_file(path, alignment_threshold=2**20, alignment_interval=_ALIGNMENT) as (file, sink):
             self._copy_groups(file)
             known = self._copy_shared(file)
@@ -278,7 +278,7 @@ class _Job:
         )
 
     def _copy_shared(self, file: h5py.File) -> dict[str, str]:
-        """Copy datasets that have no row for each spectrum; return the hashes of the sources."""
+        """Copy datasets without a row for each spectrum; return the hashes of the sources."""
         known: dict[str, str | None] = {}
         with contextlib.ExitStack() as stack:
             libraries = [stack.enter_context(open_library_file(source.path)) for source in self.files]
@@ -337,7 +337,7 @@ class _Job:
         return {getattr(self.columns, name): kept[name].hexdigest() for name in _PIXELS}
 
     def _expected(self) -> dict[Path, dict[str, str]]:
-        """Return the hashes of their pixels that the inputs store."""
+        """Return the hashes of pixel columns that the inputs store."""
         names = {name: getattr(self.columns, name) for name in _PIXELS}
         return {
             path: {name: stored.columns[column] for name, column in names.items() if column in stored.columns}
@@ -345,7 +345,7 @@ class _Job:
         }
 
     def _rows_at_once(self, shape: tuple[int, int]) -> int:
-        """Return how many rows to read at once: whole chunks of the target, and of the source where possible."""
+        """Return the number of rows to read at once: whole chunks of the target, and of the source if possible."""
         step = max(1, BLOCK_BYTES // (4 * shape[1]))
         chunk = self.target.creation(shape, np.dtype(np.float32)).get("chunks", (1,))[0]
         bands = max(file.band_rows for file in self.files)
@@ -360,7 +360,7 @@ class _Job:
         )
         with open_library_file(self.files[0].path) as library:
             source = library[getattr(self.columns, name)]
-            # Their scale and zero point are in the values now.
+            # The values now include their scale and zero point.
             copy_attributes(source, dataset, OF_SCALED_NUMBERS)
         stored = sorted({_reader(one, name).dtype.str for one in self.files})
         dataset.attrs["source_dtype"] = ", ".join(stored)
@@ -392,7 +392,7 @@ class _Job:
             )
 
     def _write_column(self, file: h5py.File, sink: Sink, name: str) -> str | None:
-        """Write a column unchanged but for its byte order; return its hash."""
+        """Write a column unchanged except for its byte order; return its hash."""
         dtype, tail = column_dtype(self.files, name)
         if h5py.check_ref_dtype(dtype) is not None:
             self.notes.append(f"{name}: left out, as it refers to places in the old file")
@@ -421,7 +421,7 @@ class _Job:
         Raises
         ------
         DataError
-            The file is not what was written.
+            The values read back differ from the written ones.
         """
         columns = self.columns
         written = open_file(path, columns)
@@ -474,7 +474,7 @@ def _copy(source: h5py.Dataset, file: h5py.File, name: str) -> str | None:
 
 
 def _empty_cache(path: Path) -> None:
-    """Drop a file from the page cache, where the system allows it, so that reading it back reads the disk."""
+    """Drop a file from the page cache if the system allows it, so that reading it back reads the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
@@ -483,7 +483,7 @@ def _empty_cache(path: Path) -> None:
 
 
 def _remove_leftovers(out: Path) -> list[str]:
-    """Remove what killed processes of this host left of the same file; say what another host may have left."""
+    """Remove temporary files that killed processes of this host left; return notes on them and other hosts' files."""
     notes = []
     for path in out.parent.glob(f".{glob.escape(out.name)}.*.repack"):
         host, _, number = path.name.removeprefix(f".{out.name}.").removesuffix(".repack").rpartition(".")
@@ -500,7 +500,7 @@ def _remove_leftovers(out: Path) -> list[str]:
 def _disk_errors(out: Path) -> Iterator[None]:
     try:
         yield
-    except (OSError, RuntimeError) as error:  # libhdf5 raises the latter when it closes what it could not write
+    except (OSError, RuntimeError) as error:  # RuntimeError: libhdf5 closes a file that it could not write
         text = str(error)
         known = ("No space left on device", "Disk quota exceeded", "Read-only file system", "Input/output error")
         reason = next((words for words in known if words in text), getattr(error, "strerror", None) or text)

@@ -1,4 +1,4 @@
-"""Which datasets of the input files have a row for each spectrum, and reading those of all files in turn."""
+"""Find the datasets of the input files with a row for each spectrum, and read those of all files in turn."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ SOURCE_FILE, SOURCE_FILES = "source_file", "provenance/source_files"
 
 @dataclass
 class Contents:
-    """The datasets of the input files beside flux and ivar.
+    """The datasets of the input files other than flux and ivar.
 
     Parameters
     ----------
     by_row : list of str
-        Datasets with a row for each spectrum, in all files.
+        Datasets in all files with a row for each spectrum.
     shared : list of str
-        Other datasets, which are equal in all files.
+        Other datasets that are equal in all files.
     differing : list of str
-        Other datasets of some files only, or not equal.
+        Other datasets that are unequal, or that only some files have.
     """
 
     by_row: list[str]
@@ -40,7 +40,7 @@ class Contents:
 
 
 def named_datasets(library: h5py.File, columns: ColumnsSection) -> dict[str, h5py.Dataset]:
-    """Return all datasets by path; a column that is a link goes by the name of the link."""
+    """Return all datasets by path; a column that is a link has the name of the link."""
     found = datasets(library)
     for _, name in columns:
         if name is not None and name not in found and isinstance(library.get(name), h5py.Dataset):
@@ -59,12 +59,12 @@ def list_contents(files: list[SpectraFile], columns: ColumnsSection, dropped: se
     dropped : set of str
         Datasets to leave out.
     one_grid : bool
-        The wavelength column is written once for all, not here.
+        Whether all rows share one grid; the caller then writes the wavelength column.
 
     Raises
     ------
     DataError
-        A column that only some files have, or has another shape or type in them; all are named.
+        Only some files have a column, or its shape or type differs between files. The message lists all such columns.
     """
     special = {columns.flux, columns.ivar, *([columns.wavelength] if one_grid else [])}
     by_row: dict[str, list[tuple[SpectraFile, h5py.Dataset]]] = {}
@@ -109,7 +109,7 @@ def _misfits(name: str, found: list[tuple[SpectraFile, h5py.Dataset]], files: li
 
 
 def _kind(dataset: h5py.Dataset) -> str:
-    # Fixed text may be longer in one file than in another; numbers of two widths would lose something or grow.
+    # Fixed text may have different lengths; numbers of different widths would lose precision or take more space.
     return dataset.dtype.kind if dataset.dtype.kind == "S" else dataset.dtype.newbyteorder("<").str
 
 
@@ -138,12 +138,12 @@ def column_dtype(files: list[SpectraFile], name: str) -> tuple[np.dtype, tuple[i
     first = dtypes[0]
     if first.kind == "S":
         return max(dtypes, key=lambda dtype: dtype.itemsize), tail
-    # newbyteorder drops h5py's mark that objects are text, and that integers are names of an enumeration.
+    # newbyteorder drops h5py's metadata: that objects are text, and that integers belong to an enumeration.
     return first if first.metadata else first.newbyteorder("<"), tail
 
 
 def column_blocks(files: list[SpectraFile], name: str) -> Iterator[np.ndarray]:
-    """Yield the rows of a column, file after file, without conversion."""
+    """Yield the rows of a column of all files in turn, without conversion."""
     start = 0
     for file in files:
         for values in stored_blocks(file.path, name):

@@ -64,7 +64,7 @@ def _speed(found: Examination) -> list[str]:
         per_s = speed.spectra_per_s or speed.bytes_per_s / found.spectrum_bytes
         line = f"  {title:<25}{per_s:>11,.0f} spectra/s {speed.bytes_per_s / 1e9:>7.2f} GB/s"
         if name == "disk":
-            # The disk delivers bytes of the file, which may hold more or fewer spectra than bytes of a batch do.
+            # The disk delivers bytes of the file; the same bytes of a batch may hold more or fewer spectra.
             per_s = speed.bytes_per_s / (found.file_bytes / found.num_spectra)
             line = f"  {title:<25}{per_s:>11,.0f} spectra/s {speed.bytes_per_s / 1e9:>7.2f} GB/s"
         if name in ("rows_cold", "rows_warm"):

@@ -1,4 +1,4 @@
-"""Measures in a few seconds, on a small part of the files, how fast spectra are read from this disk on this machine."""
+"""Measure in a few seconds, on a small part of the files, how fast this machine reads spectra from this disk."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _SAMPLE_ROWS = 4096
 _WINDOW_ROWS = 512
 _SEED = 20
 _FOLIO_BYTES = 2 * 2**20
-"""The page cache keeps files in pieces of up to this size, and drops only whole ones."""
+"""Largest piece of a file in the page cache, which drops only whole pieces."""
 
 
 @dataclass(frozen=True)
@@ -41,10 +41,10 @@ class Speed:
     Parameters
     ----------
     bytes_per_s : float
-        Of decoded values where rows are read; of the file where the disk is.
+        Bytes of decoded values if rows are read; bytes of the file if the disk is measured.
     spectra_per_s : float, optional
     cached : float
-        Fraction of the bytes that were in memory before, 0 to 1; NaN if the system does not report it.
+        Fraction of the bytes that were already in memory, 0 to 1; NaN if the system does not report it.
     """
 
     bytes_per_s: float
@@ -53,7 +53,7 @@ class Speed:
 
 
 def measure_memory_copy() -> Speed:
-    """Copy large arrays, one core; each byte counts once."""
+    """Measure the copying of large arrays on one core; each byte counts once."""
     source = np.ones(64 * 2**20 // 8)
     target = np.empty_like(source)
     best_s, began_s = np.inf, time.perf_counter()
@@ -89,17 +89,17 @@ def measure_rows(spectra: SpectraSet, layouts: dict[Path, list[ColumnLayout]], t
     Parameters
     ----------
     spectra : SpectraSet
-        Not read before: mapped pages cannot be dropped from memory.
+        A set from which nothing has been read, because mapped pages cannot be dropped from memory.
     layouts : dict
-        Path to the layout of its pixel columns.
+        Layout of the pixel columns of each file, by path.
     threads : int
-        That read ahead.
+        Number of threads that prefetch.
 
     Returns
     -------
     cold, warm : Speed
-        The second without the time until the first batch, and for the rows that were read the first time, unless these
-        have to be decoded each time.
+        Speeds of the first and of the repeated reading. The second excludes the time until the first batch. It is that
+        of the same rows, unless rows have to be decoded each time.
     """
     order, num_rows, window = _order(spectra)
     places: dict[Path, list[tuple[int, int]]] = {
@@ -112,7 +112,7 @@ def measure_rows(spectra: SpectraSet, layouts: dict[Path, list[ColumnLayout]], t
     cold = _time(spectra, _requests(order, num_rows, 32), threads)
     again = max(1, cold.num_rows)
     if spectra.decoded_bytes:
-        # Where the first ended, as what it decoded last is kept.
+        # Begin where the first reading ended, because the reader keeps the rows that it decoded last.
         warm = _time(spectra, _requests(order, None, 128, cold.num_rows), threads, skipped=window)
     else:
         seen = itertools.cycle(_requests(order, again, 128))
@@ -122,7 +122,7 @@ def measure_rows(spectra: SpectraSet, layouts: dict[Path, list[ColumnLayout]], t
 
 
 def measure_decoding(path: Path, layout: ColumnLayout) -> Speed | None:
-    """Decode chunks of one column with one core; None where nothing is packed, or libhdf5 has to do it."""
+    """Decode chunks of one column on one core; return None if it is not compressed or only libhdf5 can decode it."""
     if layout.way != "decoded" or not layout.filters:
         return None
     with open_library_file(path) as library:
@@ -148,11 +148,11 @@ def measure_decoding(path: Path, layout: ColumnLayout) -> Speed | None:
 
 
 def _order(spectra: SpectraSet) -> tuple[Callable[[np.ndarray], np.ndarray], int, int]:
-    """Return the rows of a run as a function of the position, how many to read from the disk, and those of a window."""
+    """Return the rows of a run as a function of the position, the number to read from the disk, and the window size."""
     num_spectra = len(spectra)
     if not spectra.decoded_bytes:
         return lambda positions: sample_order(_SEED, num_spectra, positions), min(num_spectra, _SAMPLE_ROWS), 0
-    # Smaller than in training, to see several of them in so short a time.
+    # Windows are smaller than in training, so that the short measurement covers several of them.
     window = min(_WINDOW_ROWS, max(64, num_spectra // 4))
     spectra.keep_window(window)
     blocks = spectra.blocks(np.arange(num_spectra))
@@ -162,7 +162,7 @@ def _order(spectra: SpectraSet) -> tuple[Callable[[np.ndarray], np.ndarray], int
 def _requests(
     order: Callable[[np.ndarray], np.ndarray], num_rows: int | None, batch_size: int, first: int = 0
 ) -> Iterator[np.ndarray]:
-    """Yield the rows of batches, without end where no number is given."""
+    """Yield the rows of batches; without a number, yield them without end."""
     for begin in itertools.count(first, batch_size):
         end = begin + batch_size if num_rows is None else min(begin + batch_size, num_rows)
         if end <= begin:
@@ -182,7 +182,7 @@ def _split(
 
 
 def _places(path: Path, columns: list[ColumnLayout], rows: np.ndarray) -> list[tuple[int, int]]:
-    """Return the pieces of the file, as first byte and length, that rows are read from; whole pages."""
+    """Return the pieces of the file that contain rows, as first byte and length, in whole pages."""
     found: set[tuple[int, int]] = set()
     with open_library_file(path) as library:
         for column in columns:
@@ -215,8 +215,8 @@ class _Run:
 def _time(spectra: SpectraSet, requests: Iterable[np.ndarray], threads: int, skipped: int = 0) -> _Run:
     """Read rows until the time is up.
 
-    The first `skipped` rows do not count, because they arrive while the pipeline fills. If no more than that arrive
-    after them, all rows count: a figure that is too low is better than one from prefetched rows only.
+    The first `skipped` rows do not count, because they arrive while the pipeline fills. If no more than `skipped` rows
+    follow, all rows count, because a figure that is too low is better than one from prefetched rows only.
     """
     batches = read_ahead(spectra, requests, threads, depth=4)
     rows, num_bytes, times_s = [0], [0], [time.perf_counter()]
@@ -237,7 +237,7 @@ def _time(spectra: SpectraSet, requests: Iterable[np.ndarray], threads: int, ski
 
 
 def _forget_and_look(path: Path, pieces: list[tuple[int, int]]) -> float:
-    """Ask the system to drop pieces of a file from memory; return the fraction that is still there."""
+    """Ask the system to drop pieces of a file from memory; return the fraction that remains in memory."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         _forget(descriptor, pieces)
@@ -247,13 +247,13 @@ def _forget_and_look(path: Path, pieces: list[tuple[int, int]]) -> float:
 
 
 def _forget(descriptor: int, places: list[tuple[int, int]]) -> None:
-    """Ask the system to drop pieces of a file from memory; it keeps what is mapped or not yet written."""
+    """Ask the system to drop pieces of a file from memory; it keeps mapped and unwritten pages."""
     for begin, length in places:
         os.posix_fadvise(descriptor, begin, length, os.POSIX_FADV_DONTNEED)
 
 
 def _cached_share(descriptor: int, places: list[tuple[int, int]]) -> float:
-    """Return the share of pages in memory; NaN where the system does not say."""
+    """Return the share of pages in memory; NaN if the system does not report it."""
     size = os.fstat(descriptor).st_size
     libc = ctypes.CDLL(None, use_errno=True)
     resident = total = 0

@@ -17,29 +17,29 @@ LAYOUTS = ("contiguous", "chunked")
 DTYPES = ("float32", "float16")
 
 _CHUNK_BYTES = 2 * 2**20
-"""One read of a parallel file system, and small enough for many of them to be decoded at once."""
+"""Bytes of a chunk: one read of a parallel file system, and small enough to decode many chunks at once."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """Layout of the pixel columns; all else is contiguous.
+    """Layout of the pixel columns; all other datasets are contiguous.
 
     Parameters
     ----------
     layout, compression : str, optional
-        Of `LAYOUTS` and `COMPRESSIONS`. None is contiguous and uncompressed; with `quantise` chunked and
-        bitshuffle-lz4; a compression makes chunks.
+        One of `LAYOUTS` and one of `COMPRESSIONS`. By default the columns are contiguous and uncompressed; with
+        `quantise` they are chunked and compressed by bitshuffle-lz4. A compression implies chunks.
     chunk_rows : int, optional
-        Spectra of a chunk, which always holds whole ones; about 2 MiB by default.
+        Spectra of a chunk, which always holds whole spectra; about 2 MiB by default.
     dtype : str, optional
-        Of `DTYPES`. None is float32, or float16 if the input is float16.
+        One of `DTYPES`; by default float32, or float16 if the input is float16.
     quantise : bool
-        Round far below the noise first.
+        Round the spectra far below the noise first.
 
     Raises
     ------
     ProfileError
-        Some options exclude each other; all conflicts are named.
+        Some options exclude each other; the message lists all conflicts.
     """
 
     layout: str | None = None
@@ -66,23 +66,23 @@ class Target:
 
     @property
     def packing(self) -> str:
-        """The compression, with `None` replaced by the default."""
+        """The compression; the default in place of None."""
         if self.compression is not None:
             return self.compression
         return "bitshuffle-lz4" if self.quantise and self.layout != "contiguous" else "none"
 
     @property
     def is_chunked(self) -> bool:
-        """Whether pixel columns are cut into chunks."""
+        """Whether pixel columns have chunks."""
         return self.layout == "chunked" or self.packing != "none" or self.chunk_rows is not None
 
     @property
     def is_compressed(self) -> bool:
-        """Whether the size of the file is known only when it is written."""
+        """Whether pixel columns are compressed, so that the size of the file is known only after writing."""
         return self.packing != "none"
 
     def creation(self, shape: tuple[int, ...], dtype: np.dtype) -> dict[str, Any]:
-        """Return what to call ``create_dataset`` with for a column of pixels."""
+        """Return the arguments of ``create_dataset`` for a column of pixels."""
         if not self.is_chunked or not shape[0]:
             return {"fill_time": "never"}
         row_bytes = max(1, int(np.prod(shape[1:])) * dtype.itemsize)
@@ -98,7 +98,7 @@ class Target:
         return options
 
     def as_dict(self) -> dict[str, Any]:
-        """Return what goes into the file's attributes."""
+        """Return the attributes that describe the layout in the file."""
         facts = asdict(self) | {"compression": self.packing, "layout": "chunked" if self.is_chunked else "contiguous"}
         if self.quantise:
             facts["quantise"] = {

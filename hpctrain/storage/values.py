@@ -1,4 +1,4 @@
-"""Counts bad values in files of spectra."""
+"""Count bad values in files of spectra."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from hpctrain.storage.opening import files_of, own_readers
 SAMPLE_ROWS = 4096
 _BLOCK_BYTES = 16 * 2**20
 _MANY = 100
-"""Largest number of damaged places that are listed."""
+"""Largest number of damaged places to list."""
 
 
 @dataclass
 class BadValues:
-    """Counts: of pixels among the rows that were read, of columns with one number per spectrum among all rows."""
+    """Counts of bad values: pixels are counted in the rows read, columns with one number per spectrum in all rows."""
 
     num_rows: int = 0
-    """Rows that were read."""
+    """Number of rows read."""
     num_pixels: int = 0
     flux_nan: int = 0
     flux_infinite: int = 0
@@ -38,12 +38,12 @@ class BadValues:
     flux_bad_with_weight: int = 0
     """Pixels whose flux is not finite although ivar gives them weight."""
     num_masked: int = 0
-    """Pixels without weight for any reason."""
+    """Pixels that have weight 0 for any reason."""
     rows_without_weight: int = 0
     rows_without_redshift: int = 0
-    """Of all rows of the files."""
+    """Number among all rows of the files."""
     rows_of_repeated_targets: int = 0
-    """Of all rows: those that share their target_id with another, as repeated observations or because ids are wrong."""
+    """Rows, among all, that share their target_id with another: repeated observations, or wrong ids."""
     num_targets: int = 0
 
     def as_dict(self) -> dict[str, Any]:
@@ -61,7 +61,7 @@ def count_bad_values(
     spectra : SpectraSet
     columns : ColumnsSection
     full : bool
-        All rows.
+        Count in all rows.
     on_progress : callable, optional
 
     Returns
@@ -93,7 +93,7 @@ def count_bad_values(
 
 
 def _chosen(file: SpectraFile, share: float) -> list[np.ndarray]:
-    """Return the rows to read, in blocks: all, or evenly spread runs that need few chunks to be decoded."""
+    """Return the rows to read, in blocks: all rows, or evenly spread sequences that lie in few chunks."""
     num_rows = len(file)
     at_once = max(1, _BLOCK_BYTES // (4 * file.num_pixels))
     if share >= 1:

@@ -1,4 +1,4 @@
-"""Checks whether the columns of files are unchanged since they were written."""
+"""Check whether the columns of files are unchanged since they were written."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Verdict:
     ----------
     path : Path
     state : str
-        Of the stored hashes, see :class:`hpctrain.spectra.fingerprint.StoredHashes`.
+        State of the stored hashes (:class:`hpctrain.spectra.fingerprint.StoredHashes`).
     good, without : tuple of str
         Columns that agree with their hash, and those without one.
     wrong : tuple of str
@@ -36,7 +36,7 @@ class Verdict:
 
     @property
     def is_good(self) -> bool:
-        """Whether there were hashes, and nothing was wrong."""
+        """Whether the file has hashes and all of them agree."""
         return bool(self.good) and not self.wrong
 
     def __str__(self) -> str:
@@ -86,7 +86,7 @@ def verify_file(path: Path, on_progress: Callable[[str, int, int], None] | None 
 def verify_files(
     files: Sequence[str], on_progress: Callable[[str, int, int], None] | None = None
 ) -> tuple[list[str], bool]:
-    """Verify all files that names and patterns mean.
+    """Verify all files that match names and patterns.
 
     Parameters
     ----------
@@ -96,14 +96,14 @@ def verify_files(
     Returns
     -------
     lines : list of str
-        One for each file.
+        One line for each file.
     is_good : bool
         Whether all of them have hashes and agree with them.
 
     Raises
     ------
     DataError
-        Files that are missing or cannot be opened; all are named.
+        Files are missing or cannot be opened; the message lists all of them.
     """
     verdicts, problems = [], []
     for path in find_files(list(files), Path()):
