@@ -1,4 +1,4 @@
-"""The networks: a normalised :class:`~hpctrain.spectra.batch.SpectraBatch` comes in, sums of loss terms go out.
+"""The networks, which turn a normalised :class:`~hpctrain.spectra.batch.SpectraBatch` into sums of loss terms.
 
 A new family is one file with a module class (``forward``, ``metrics``, ``encode``, ``reconstruct``, ``describe`` as in
 :class:`~hpctrain.models.spectral_vae.SpectralVAE`), a section in the profile's schema, and a line in `FAMILIES`.
@@ -23,7 +23,7 @@ __all__ = ["FAMILIES", "DataFacts", "SpectralVAE", "build_model"]
 
 
 def build_model(section: ModelSection, facts: DataFacts) -> nn.Module:
-    """Build the network a profile asks for, with fresh weights from torch's global random state.
+    """Build the network of a profile, with new weights from torch's global random state.
 
     Parameters
     ----------
@@ -35,6 +35,6 @@ def build_model(section: ModelSection, facts: DataFacts) -> nn.Module:
     Returns
     -------
     torch.nn.Module
-        On the CPU, in training mode, float32.
+        The network on the CPU, in training mode, in float32.
     """
     return FAMILIES[section.family](section, facts)

@@ -1,4 +1,4 @@
-"""From latents to a noiseless rest-frame spectrum."""
+"""The decoder: from latents to a noiseless rest-frame spectrum."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ class SpectrumDecoder(nn.Module):
     Parameters
     ----------
     latent_size : int
-        Latents S.
+        Number S of latents.
     hidden : sequence of int
-        Widths of the layers between.
+        Widths of the hidden layers.
     num_pixels : int
-        Pixels R of the rest grid.
+        Number R of pixels of the rest grid.
     dropout : float
-        Dropout behind each layer but the last.
+        Dropout after each layer except the last.
 
     References
     ----------
@@ -39,8 +39,8 @@ class SpectrumDecoder(nn.Module):
             if isinstance(layer, nn.Linear):
                 nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
         nn.init.normal_(self.output.weight, std=0.1 / width**0.5)
-        # Spectra are divided by their own median, so the featureless spectrum 1 is the right place to start; from 0
-        # the first steps are spent on the level alone, at a chi-square of the signal to noise ratio squared.
+        # Spectra are divided by their own median, so the decoder starts from the featureless spectrum 1. From 0, the
+        # first steps would only learn the level, at a chi-square of the squared signal to noise ratio.
         nn.init.ones_(self.output.bias)
 
     def forward(self, latents: Tensor) -> Tensor:

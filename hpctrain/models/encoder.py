@@ -1,7 +1,7 @@
-"""From a noisy, gappy spectrum to the parameters of its latent distribution.
+"""The encoder: from a noisy spectrum with gaps to the parameters of its latent distribution.
 
-Legend: N spectra, C channels, L pixels, S latents. Every layer carries a mask beside the values: a pixel without
-weight is neither averaged over, nor pooled, nor attended to.
+Legend: N spectra, C channels, L pixels, S latents. Every layer has a mask beside the values: means, pooling and
+attention ignore pixels without weight.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ NUM_FREQUENCIES = 4
 """Number of sine and cosine pairs that encode the rest-frame wavelength of a pixel."""
 
 NUM_BINS = 128
-"""Rest-frame bins whose means the perceptron sees beside the features of the convolutions."""
+"""Number of rest-frame bins whose means the perceptron gets beside the features of the convolutions."""
 
 LOG_VARIANCE_LIMIT = 15.0
-"""Latent log variances are bounded softly to plus or minus this; posteriors of bright objects are never so narrow."""
+"""Soft bound of the absolute latent log variances; the posteriors of bright objects are never as narrow."""
 
 INITIAL_LOG_VARIANCE = -4.0
-"""Start nearly deterministic: with unit noise on the latents the decoder first learns to ignore them."""
+"""Initial log variance of the latents. It is small, because with unit noise the decoder first learns to ignore them."""
 
 
 class MaskedInstanceNorm(nn.Module):
-    """Instance normalisation with mean and variance of the valid pixels.
+    """Instance normalisation with the mean and variance of the valid pixels.
 
     Parameters
     ----------
@@ -45,12 +45,12 @@ class MaskedInstanceNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(num_channels, 1))
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Normalise `x` (N, C, L) over the pixels where `mask` (N, 1, L) is true; sums run in float32."""
+        """Normalise `x` (N, C, L) over the pixels where `mask` (N, 1, L) is true; compute sums in float32."""
         with torch.autocast(x.device.type, enabled=False):
             count = mask.sum(-1, keepdim=True, dtype=torch.float32).clamp(min=1)
             mean = torch.where(mask, x, 0).sum(-1, keepdim=True, dtype=torch.float32) / count
             centred = torch.where(mask, x - mean.to(x.dtype), 0)
-            # A norm in float32 instead of a mean of squares: in float16 a square overflows at 256.
+            # Use a norm in float32 instead of a mean of squares, because in float16 a square overflows at 256.
             variance = torch.linalg.vector_norm(centred, dim=-1, keepdim=True, dtype=torch.float32).square() / count
             scale = (torch.rsqrt(variance + 1e-5) * self.weight).to(x.dtype)
             return centred * scale + self.bias.to(x.dtype)
@@ -64,9 +64,9 @@ class ConvBlock(nn.Module):
     in_channels, out_channels : int
         Channels before and after.
     kernel : int
-        Pixels of the filters.
+        Width of the filters [pixel].
     pool : int
-        Pixels pooled into one; 1 pools none.
+        Number of pixels to pool into one; 1 does not pool.
     """
 
     def __init__(self, in_channels: int, out_channels: int, kernel: int, pool: int) -> None:
@@ -77,7 +77,7 @@ class ConvBlock(nn.Module):
         self.pool = pool
 
     def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Take values (N, C, L) and mask (N, 1, L) to the next, shorter ones; masked values come out as 0."""
+        """Turn values (N, C, L) and mask (N, 1, L) into shorter ones; masked values become 0."""
         x = self.conv(x)[..., : mask.shape[-1]]  # an even kernel gives one pixel more
         x = self.activation(self.norm(x, mask))
         if self.pool > 1:
@@ -95,15 +95,16 @@ class SpectrumEncoder(nn.Module):
     latent_size : int
         Latents S.
     channels, kernels : sequence of int
-        Of each convolution; the last number of channels is even, as half of them become attention weights.
+        Channels and kernel size of each convolution. The last number of channels must be even, because half of them
+        become attention weights.
     hidden : sequence of int
         Widths of the perceptron.
     dropout : float
-        Dropout behind each of its layers.
+        Dropout after each layer of the perceptron.
 
     References
     ----------
-    .. [1] Melchior et al. 2023, AJ 166, 74, arXiv:2211.07890: the architecture. Here the encoder also gets weights and
+    .. [1] Melchior et al. 2023, AJ 166, 74, arXiv:2211.07890: the architecture. Our encoder also gets weights and
        redshift, and skips masked pixels.
     .. [2] Liu et al. 2018, arXiv:1807.03247: coordinates as input channels.
     """
@@ -145,20 +146,20 @@ class SpectrumEncoder(nn.Module):
         Parameters
         ----------
         flux, ivar : Tensor, shape (N, L), float32
-            Normalised flux and its inverse variance; values of pixels that are not visible are never used.
+            Normalised flux and its inverse variance; the encoder ignores the values of invisible pixels.
         visible : Tensor, shape (N, L), bool
-            Pixels the network may see.
+            Pixels that the network may use.
         phase : Tensor, shape (N, L), float32
             Rest-frame wavelength, 0 to 1 over the rest grid in log wavelength.
         bins : Tensor, shape (N, 2 * NUM_BINS), float32
-            From :func:`bin_channels`.
+            Features of :func:`bin_channels`.
         redshift : Tensor, shape (N,), float32
             Redshift.
 
         Returns
         -------
         mean, log_variance : Tensor, shape (N, S), float32
-            Of the normal distribution of the latents.
+            Parameters of the normal distribution of the latents.
         """
         mask = visible[:, None, :]
         x = torch.cat([spectrum_channels(flux, ivar, visible), position_channels(phase)], dim=1)
@@ -202,7 +203,7 @@ def spectrum_channels(flux: Tensor, ivar: Tensor, visible: Tensor) -> Tensor:
 
 
 def bin_channels(excess: Tensor, ivar: Tensor) -> Tensor:
-    """Compress binned flux less 1 and its weight, each (N, B), into (N, 2 B) features."""
+    """Compress binned flux minus 1 and its weight, each (N, B), into (N, 2 B) features."""
     return torch.cat(_compressed(excess, ivar), dim=1)
 
 
@@ -211,6 +212,6 @@ def _compressed(excess: Tensor, ivar: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def position_channels(phase: Tensor) -> Tensor:
-    """Sines and cosines of the rest-frame position, octave by octave: (N, L) to (N, 2 * NUM_FREQUENCIES, L)."""
+    """Return sines and cosines of the rest-frame position by octave: (N, L) to (N, 2 * NUM_FREQUENCIES, L)."""
     angles = torch.stack([phase * (torch.pi * 2**k) for k in range(NUM_FREQUENCIES)], dim=1)
     return torch.cat([torch.sin(angles), torch.cos(angles)], dim=1)

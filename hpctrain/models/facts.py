@@ -1,7 +1,7 @@
-"""Facts about the spectra that are needed to build a network: their grid and their range of redshifts.
+"""Facts about the spectra that a network needs: their grid and their range of redshifts.
 
-The shape of every weight is a function of the model section and these facts alone, so a checkpoint, an estimate of
-memory without data and a fine-tuning run agree on it.
+The shape of every weight depends only on the model section and these facts, so that a checkpoint, an estimate of the
+memory without data, and a fine-tuning run have the same shapes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from hpctrain.spectra.hdf5 import SpectraSet
 
 _PROBE_ROWS = 256
-"""Number of rows whose wavelengths are read if a set has no common grid."""
+"""Number of rows whose wavelengths to read if a set has no common grid."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class DataFacts:
 
     @property
     def mean_log_step(self) -> float:
-        """Mean pixel of the observed grid in natural log wavelength."""
+        """Mean size of a pixel of the observed grid in natural log wavelength."""
         first, last = self.wavelength_aa
         return math.log(last / first) / max(1, self.num_pixels - 1)
 
@@ -60,12 +60,12 @@ class DataFacts:
         spectra : SpectraSet
             The opened files.
         rows : ndarray, shape (M,), int64
-            Rows whose redshifts count: usually all that are trained on.
+            Rows whose redshifts count, usually all training spectra.
 
         Raises
         ------
         DataError
-            No row, no usable redshift among them, or no usable wavelength.
+            There is no row, no usable redshift among the rows, or no usable wavelength.
         """
         redshift = np.asarray(spectra.redshift, dtype=np.float64)[rows][spectra.has_redshift[rows]]
         if redshift.size == 0:
@@ -94,7 +94,7 @@ class DataFacts:
         return cls(**{**values, "wavelength_aa": (float(first), float(last))})
 
     def grid_difference(self, spectra: SpectraSet) -> str | None:
-        """Return how the grid of `spectra` differs from that of the network; None if it is the same.
+        """Return the difference between the grid of `spectra` and that of the network; None if they are the same.
 
         The encoder's filters have the width of a pixel, so spectra on another grid would silently give wrong results.
         Ends and middle must agree to a tenth of a pixel.
@@ -102,7 +102,7 @@ class DataFacts:
         if spectra.num_pixels != self.num_pixels:
             return f"{spectra.num_pixels} pixels, the model has {self.num_pixels}"
         if self.wavelength_middle_aa is None:
-            return None  # the model was trained on rows with different grids
+            return None  # the rows of the training data had different grids
         if spectra.wavelength_aa is None:
             return "every row has a grid of its own, the model has one for all"
         ours = (*self.wavelength_aa, self.wavelength_middle_aa)

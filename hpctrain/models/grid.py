@@ -18,7 +18,7 @@ from hpctrain.models.facts import DataFacts
 class RestGrid:
     """A logarithmic rest-frame wavelength grid.
 
-    On a logarithmic grid a redshift is a shift, and the position of a wavelength is computed directly, so resampling
+    On a logarithmic grid a redshift is a shift. The position of a wavelength has a closed form, so that resampling
     needs no search.
 
     Parameters
@@ -46,10 +46,10 @@ class RestGrid:
         facts : DataFacts
             Observed grid and redshift range.
         range_aa : tuple of float, optional
-            Rest-frame range [AA]; none spans the bluest pixel of the most distant object to the reddest of the
-            nearest.
+            Rest-frame range [AA]; by default from the bluest pixel of the most distant object to the reddest pixel of
+            the nearest.
         num_pixels : int, optional
-            Pixels R; none has as many per unit of log wavelength as the observed grid has on average.
+            Pixels R; by default as many per unit of log wavelength as the observed grid has on average.
         """
         range_aa, num_pixels = cls.extent(facts, range_aa, num_pixels)
         return cls(math.log(range_aa[0]), math.log(range_aa[1] / range_aa[0]) / (num_pixels - 1), num_pixels)
@@ -58,10 +58,10 @@ class RestGrid:
     def extent(
         facts: DataFacts, range_aa: tuple[float, float] | None = None, num_pixels: int | None = None
     ) -> tuple[tuple[float, float], int]:
-        """Return range [AA] and number of pixels of the grid that :meth:`for_data` makes of the same arguments."""
+        """Return range [AA] and number of pixels of the grid that :meth:`for_data` makes from the same arguments."""
         first, last = facts.wavelength_aa
         if range_aa is None:
-            margin = 1.0 + facts.mean_log_step  # so that rounding leaves the outermost pixels inside
+            margin = 1.0 + facts.mean_log_step  # keeps the outermost pixels inside in spite of rounding
             range_aa = (first / (1.0 + facts.redshift_max) / margin, last / (1.0 + facts.redshift_min) * margin)
         if num_pixels is None:
             num_pixels = max(16, math.ceil(math.log(range_aa[1] / range_aa[0]) / facts.mean_log_step) + 1)
@@ -73,20 +73,20 @@ class RestGrid:
         return torch.exp(self.log_start + self.log_step * torch.arange(self.num_pixels, dtype=torch.float64))
 
     def position(self, wavelength_aa: Tensor, redshift: Tensor) -> Tensor:
-        """Place observed pixels on the rest grid.
+        """Return the positions of observed pixels on the rest grid.
 
         Parameters
         ----------
         wavelength_aa : Tensor, shape (L,) or (N, L)
-            Observed wavelengths [AA]; pixels at or below 0 (padding) come out far below the grid.
+            Observed wavelengths [AA]; pixels at or below 0 (padding) get positions far below the grid.
         redshift : Tensor, shape (N,)
-            Redshifts; one that is not usable counts as 0, such rows carry no weight anyway.
+            Redshifts; an unusable one counts as 0, because its row has no weight.
 
         Returns
         -------
         Tensor, shape (N, L), float64
-            Fractional index into the rest grid. Double precision, as float32 is wrong by a hundredth of a pixel
-            (about 0.3 km/s) at index 20,000.
+            Fractional index into the rest grid, in double precision, because at index 20,000 float32 has an error of a
+            hundredth of a pixel (about 0.3 km/s).
         """
         log_shift = torch.log1p(_usable(redshift))
         log_wavelength = torch.log(wavelength_aa.double().clamp(min=1e-3))
@@ -95,7 +95,7 @@ class RestGrid:
         return (log_wavelength - log_shift[:, None] - self.log_start) / self.log_step
 
     def covers(self, position: Tensor) -> Tensor:
-        """Tell which positions lie on the grid: shape of `position`, bool."""
+        """Return which positions are on the grid: bool, in the shape of `position`."""
         return (position >= 0) & (position <= self.num_pixels - 1)
 
     def interpolate(self, rest: Tensor, position: Tensor) -> Tensor:
@@ -106,12 +106,12 @@ class RestGrid:
         rest : Tensor, shape (N, R)
             Spectra on the rest grid.
         position : Tensor, shape (N, L), float64
-            From :meth:`position`.
+            Positions from :meth:`position`.
 
         Returns
         -------
         Tensor, shape (N, L), dtype of `rest`
-            The nearest end value off the grid; mask with :meth:`covers`.
+            Interpolated flux; off the grid, the nearest end value. Use :meth:`covers` to mask these.
 
         References
         ----------
@@ -129,24 +129,25 @@ class RestGrid:
     ) -> tuple[Tensor, Tensor]:
         """Average spectra in broad rest-frame bins.
 
-        Each rest-frame pixel takes the observed pixel it falls into, and a bin the weighted mean of its pixels: reads
-        only, so the result does not depend on the order of parallel additions, unlike a scatter.
+        Each rest-frame pixel gets the value of the observed pixel that contains it, and each bin the weighted mean of
+        its pixels. Unlike a scatter, this only reads, so that the result does not depend on the order of parallel
+        additions.
 
         Parameters
         ----------
         flux, ivar : Tensor, shape (N, L)
             Flux and its inverse variance; flux must be finite, also where `ivar` is 0.
         wavelength_aa : Tensor, shape (L,) or (N, L)
-            Observed wavelengths [AA], rising.
+            Observed wavelengths [AA], in rising order.
         redshift : Tensor, shape (N,)
             Redshifts.
         num_bins : int
-            Bins B, equal in log wavelength.
+            Number B of bins, which are equal in log wavelength.
 
         Returns
         -------
         mean, ivar : Tensor, shape (N, B), float32
-            Weighted mean flux and its inverse variance; both 0 where no valid pixel falls into a bin.
+            Weighted mean flux and its inverse variance; both are 0 in bins without a valid pixel.
         """
         pixels = math.ceil(self.num_pixels / num_bins) * num_bins
         rest = torch.linspace(0, self.num_pixels - 1, pixels, dtype=torch.float64, device=flux.device)
@@ -166,5 +167,5 @@ class RestGrid:
 
 
 def _usable(redshift: Tensor) -> Tensor:
-    """Return redshifts in float64, 0 for one that is not usable: such rows carry no weight anyway."""
+    """Return redshifts in float64; an unusable one becomes 0, because its row has no weight."""
     return torch.where(torch.isfinite(redshift) & (redshift > -0.9), redshift, 0).double()

@@ -37,7 +37,7 @@ class SpectralVAE(nn.Module):
     section : SpectralVAESection
         The profile's ``model`` section.
     facts : DataFacts
-        Observed grid and redshift range; together with `section` they fix the shape of every weight.
+        Observed grid and redshift range; together with `section` they determine the shape of every weight.
 
     Raises
     ------
@@ -86,15 +86,15 @@ class SpectralVAE(nn.Module):
         """Return the sums that make up the loss.
 
         The negative evidence lower bound of a Gaussian likelihood with known variances is, up to a constant,
-        ``0.5 sum ivar (flux - reconstruction)^2 + KL(q(latents) || N(0, 1))``. Sums rather than means are returned,
-        so that a batch spread over ranks and micro-batches has one loss: ``loss_sum / weight_sum`` of all of them.
+        ``0.5 sum ivar (flux - reconstruction)^2 + KL(q(latents) || N(0, 1))``. The method returns sums rather than
+        means, so that a batch on several ranks and micro-batches has one loss: ``loss_sum / weight_sum`` of all.
 
         Parameters
         ----------
         batch : SpectraBatch
             Normalised spectra. Rows without a valid pixel (padding, rejected) add exactly 0 to every sum.
         step : int
-            Step, for the warm-up of beta.
+            Step, which determines the warm-up of beta.
 
         Returns
         -------
@@ -131,7 +131,7 @@ class SpectralVAE(nn.Module):
         -------
         dict of float
             ``loss`` per valid pixel; ``chi2`` per valid pixel, 1 for a perfect model and correct ivar; ``kl`` per
-            spectrum [nat]. All NaN where nothing has weight: 0 / 0 is no loss.
+            spectrum [nat]. All are NaN if no pixel has weight, because 0 / 0 is not a loss.
         """
         pixels, spectra = float(sums["weight_sum"]), float(sums["num_spectra"])
         if pixels == 0:
@@ -147,19 +147,19 @@ class SpectralVAE(nn.Module):
         return self._encode(batch, self.grid.position(batch.wavelength_aa, batch.redshift))
 
     def reconstruct(self, batch: SpectraBatch) -> tuple[Tensor, Tensor]:
-        """Return the reconstruction from the latent mean and where the rest grid reaches.
+        """Return the reconstruction from the latent mean, and the pixels that the rest grid covers.
 
         Returns
         -------
         reconstruction : Tensor, shape (N, L), float32
             Normalised flux on the pixels of the batch.
         covered : Tensor, shape (N, L), bool
-            Pixels on the rest grid; elsewhere the reconstruction is undefined.
+            Pixels on the rest grid; the reconstruction of other pixels is undefined.
         """
         return self.describe(batch)[1:]
 
     def describe(self, batch: SpectraBatch) -> tuple[Tensor, Tensor, Tensor]:
-        """Return latent mean (N, S), reconstruction (N, L) and where the rest grid reaches (N, L), encoding once."""
+        """Encode once; return latent mean (N, S), reconstruction (N, L) and the pixels on the rest grid (N, L)."""
         position = self.grid.position(batch.wavelength_aa, batch.redshift)
         mean, _ = self._encode(batch, position)
         return mean, self._decode(mean, position), self.grid.covers(position)

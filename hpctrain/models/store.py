@@ -1,10 +1,10 @@
-"""A trained model on disk: weights as safetensors and a card of plain JSON; nothing in it can run code.
+"""A trained model on disk: weights as safetensors and a card of plain JSON. Neither can run code.
 
 ::
 
     model/
       model.safetensors   the weights
-      model.json          format and version, family, section, facts, normalise section, where it came from
+      model.json          format and version, family, section, facts, normalise section, origin
 """
 
 from __future__ import annotations
@@ -34,27 +34,27 @@ if TYPE_CHECKING:
 
 FORMAT = "hpctrain-model"
 FORMAT_VERSION = 1
-"""Increased when an older reader would misunderstand the file."""
+"""Version of the format; it increases when an older reader would misunderstand the file."""
 
 WEIGHTS = "model.safetensors"
 CARD = "model.json"
 AVERAGED = "ema.safetensors"
-"""Moving averages of the parameters, beside the weights of a checkpoint; a finished model holds the averages."""
+"""File of the moving averages of the parameters in a checkpoint; a finished model contains the averages as weights."""
 
 
 def save_model(
     folder: str | Path, model: nn.Module, section: ModelSection, facts: DataFacts, extra: Mapping[str, Any]
 ) -> None:
-    """Write weights and card, each whole or not at all.
+    """Write weights and card; write each file as a whole or not at all.
 
     Parameters
     ----------
     folder : str or Path
-        Created if it does not exist; an older model in it is replaced.
+        Folder of the model, created if it does not exist; the new model replaces an older one.
     model : torch.nn.Module
-        On any device.
+        The network, on any device.
     section, facts
-        What it was built from.
+        The section and the facts from which the network was built.
     extra : mapping
         More entries of the card (the ``normalise`` section, step, metrics, provenance); plain JSON values.
     """
@@ -63,14 +63,14 @@ def save_model(
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     clear_leftovers(folder / WEIGHTS)
     with NewFile(folder / WEIGHTS, replace_folders=True) as new:
-        # One entry only: the library writes several in random order, and equal models must be equal files.
+        # Write one entry only: the library writes several in random order, and equal models must be equal files.
         new.stream.write(save(weights, metadata={"format": f"{FORMAT} {FORMAT_VERSION}"}))
         os.fchmod(new.stream.fileno(), folder.stat().st_mode & 0o666)  # permissions follow those of the folder
     write_card(folder, section, facts, extra)
 
 
 def write_card(folder: str | Path, section: ModelSection, facts: DataFacts, extra: Mapping[str, Any]) -> None:
-    """Write ``model.json`` alone, as the trainer does at its start so that checkpoints can be read as models."""
+    """Write ``model.json`` alone. The trainer does so at its start, so that checkpoints can be read as models."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     card = {
@@ -90,7 +90,7 @@ def read_card(path: str | Path) -> dict[str, Any]:
     Raises
     ------
     CheckpointError
-        Absent, not JSON, not ours, or of a newer version.
+        The file is absent, not JSON, not a card of hpctrain, or of a newer version.
     """
     path = Path(path)
     try:
@@ -124,12 +124,12 @@ def find_weights(path: str | Path, checkpoint: str | None = None) -> tuple[Path,
     Returns
     -------
     weights, card : Path
-        Of a run without a finished model, the weights are those of its newest checkpoint.
+        Paths of both. For a run without a finished model, the weights are those of its newest checkpoint.
 
     Raises
     ------
     CheckpointError
-        Nothing of the kind is there.
+        There is no such model or checkpoint.
     """
     path = Path(path)
     if path.is_file():
@@ -152,7 +152,7 @@ def find_weights(path: str | Path, checkpoint: str | None = None) -> tuple[Path,
 
 
 def _card_beside(folder: Path) -> Path:
-    """Return the card of the weights in `folder`: beside them, or in the run's model folder for a checkpoint."""
+    """Return the card of the weights in `folder`: in the same folder, or for a checkpoint in the run's model folder."""
     if not (folder / CARD).is_file() and folder.parent.name == "checkpoints":
         return folder.parent.parent / "model" / CARD
     return folder / CARD
@@ -161,28 +161,28 @@ def _card_beside(folder: Path) -> Path:
 def load_model(
     path: str | Path, device: str | torch.device = "cpu", checkpoint: str | None = None
 ) -> tuple[nn.Module, dict[str, Any]]:
-    """Load a model ready for use.
+    """Load a model that is ready for use.
 
     Parameters
     ----------
     path : str or Path
         A run directory, a model or checkpoint folder, or a ``model.safetensors``.
     device : str or torch.device
-        Where to put it.
+        Device for the model.
     checkpoint : str, optional
         A checkpoint of the run instead of its finished model.
 
     Returns
     -------
     model : torch.nn.Module
-        In evaluation mode.
+        The network in evaluation mode.
     card : dict
-        What ``model.json`` holds, and ``weights``, the path they came from.
+        The contents of ``model.json``, and the path of the weights as ``weights``.
 
     Raises
     ------
     CheckpointError
-        No model, damaged, another format version, or weights of another shape than the card says.
+        There is no model, it is damaged or of another format version, or the shapes of the weights contradict the card.
     """
     weights, card_path = find_weights(path, checkpoint)
     card = read_card(card_path)
@@ -201,19 +201,19 @@ def load_weights(model: nn.Module, path: str | Path) -> Path:
     Parameters
     ----------
     model : torch.nn.Module
-        Changed in place; its shapes must be those of the weights.
+        Network to change in place; its shapes must be those of the weights.
     path : str or Path
         A run directory, a model or checkpoint folder, or a ``model.safetensors``.
 
     Returns
     -------
     Path
-        The weights that were read.
+        The path of the weights.
 
     Raises
     ------
     CheckpointError
-        Absent, damaged, or other names or shapes; all differences are listed.
+        The weights are absent or damaged, or have other names or shapes; the message lists all differences.
     """
     weights, _ = find_weights(path)
     _load_into(model, _read_model(weights), weights)
@@ -223,21 +223,21 @@ def load_weights(model: nn.Module, path: str | Path) -> Path:
 def with_grid_of(section: ModelSection, path: str | Path) -> ModelSection:
     """Return a model section with the rest-frame grid of a trained network, so that its weights fit other data.
 
-    Without a given grid, one is computed from the data: another survey, or other redshifts, would get another number of
+    A section without a grid gets one from the data, so another survey or other redshifts would get another number of
     pixels at other wavelengths.
 
     Parameters
     ----------
     section : ModelSection
-        A section that sets a grid is returned unchanged.
+        The section; if it sets a grid, the function returns it unchanged.
     path : str or Path
-        A run directory, a bundle, a model or checkpoint folder, or a ``model.safetensors``, without whose card the
-        section is returned unchanged, too.
+        A run directory, a bundle, a model or checkpoint folder, or a ``model.safetensors``. If the card is absent, the
+        function returns the section unchanged, too.
 
     Raises
     ------
     CheckpointError
-        Nothing of the kind is there, or its card is damaged.
+        There is no such model, or its card is damaged.
     """
     _, card_path = find_weights(path)
     if section.rest_wavelength_aa is not None or section.rest_pixels is not None or not card_path.is_file():
@@ -253,7 +253,7 @@ def with_grid_of(section: ModelSection, path: str | Path) -> ModelSection:
 
 
 def _read_model(path: Path) -> dict[str, Tensor]:
-    """Read weights; from a checkpoint with moving averages, the averages."""
+    """Read weights; return the moving averages of a checkpoint that has them."""
     weights = _read_weights(path)
     averaged = path.with_name(AVERAGED)
     return {**weights, **_read_weights(averaged)} if averaged.is_file() else weights
