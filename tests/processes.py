@@ -35,16 +35,27 @@ def wait_until(
 
 
 def children() -> set[int]:
-    """Return the living descendants of this process; those that have ended and wait to be reaped are none."""
+    """Return the living descendants of this process.
+
+    Neither those that have ended and wait to be reaped, nor the resource trackers of multiprocessing: a tracker ends by
+    itself with the process that it serves, which complains if somebody has ended it before.
+    """
     found: set[int] = set()
     waiting = [os.getpid()]
     while waiting:
-        for path in Path(f"/proc/{waiting.pop()}/task").glob("*/children"):
+        new = _children_of(waiting.pop()) - found
+        found |= new
+        waiting += new
+    return {pid for pid in found if _state(pid) not in ("Z", "") and not _is_resource_tracker(pid)}
+
+
+def _children_of(pid: int) -> set[int]:
+    found: set[int] = set()
+    with contextlib.suppress(OSError):  # the process ends while its folder is listed
+        for thread in os.listdir(f"/proc/{pid}/task"):
             with contextlib.suppress(OSError):
-                new = {int(pid) for pid in path.read_text().split()} - found
-                found |= new
-                waiting += new
-    return {pid for pid in found if _state(pid) not in ("Z", "")}
+                found |= {int(child) for child in Path(f"/proc/{pid}/task/{thread}/children").read_text().split()}
+    return found
 
 
 def orphans() -> set[int]:
@@ -52,16 +63,19 @@ def orphans() -> set[int]:
     mark = f"{MARK}={os.environ.get(MARK, 'none')}".encode()
     ours = {os.getpid(), *children()}
     found = set()
-    for path in Path("/proc").glob("[0-9]*/environ"):
+    for pid in map(int, filter(str.isdecimal, os.listdir("/proc"))):
         with contextlib.suppress(OSError):
-            variables = path.read_bytes().split(b"\0")
+            variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
             if mark in variables and not any(item.startswith((b"SLURM_CONF=", b"SLURM_JOB_ID=")) for item in variables):
-                found.add(int(path.parent.name))
+                found.add(pid)
     return found - ours
 
 
 def end(pids: Iterable[int]) -> None:
-    """Kill processes, and take note of their end in the Popen objects that started them, which then warn nobody."""
+    """Kill processes, wait until they have ended, and note their end in the Popen objects that started them.
+
+    Such an object then does not warn in another test. A process that is just ending, or has ended, is no error.
+    """
     pids = set(pids)
     if not pids:
         return
@@ -75,6 +89,14 @@ def end(pids: Iterable[int]) -> None:
                 if stream is not None:
                     with contextlib.suppress(OSError):
                         stream.close()
+    wait_until(lambda: not any(_state(pid) not in ("Z", "") for pid in pids), f"the end of {sorted(pids)}")
+
+
+def _is_resource_tracker(pid: int) -> bool:
+    try:
+        return b"multiprocessing.resource_tracker" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
 
 
 def _state(pid: int) -> str:

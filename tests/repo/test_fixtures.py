@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import h5py
+import processes
 import pytest
 from leaking_variables import leaking
 
@@ -25,6 +27,7 @@ import os
 import subprocess
 import sys
 import time
+from multiprocessing import resource_tracker
 
 import pytest
 
@@ -56,6 +59,11 @@ def test_five_is_interrupted_as_in_the_foreground():
     code = "import signal; print(signal.getsignal(signal.SIGINT) == signal.default_int_handler)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "True\\n"
     KEPT.clear()  # no warning that it still runs
+
+
+@pytest.mark.parametrize("number", [6, 7])
+def test_multiprocessing_finds_its_resource_tracker_alive(number):
+    resource_tracker.ensure_running()  # warns if somebody has killed it
 """
 
 
@@ -77,11 +85,21 @@ def test_what_a_test_leaves_behind_harms_no_other(tmp_path):
         ["sh", "-c", 'trap "" INT; exec "$@"', "sh", *pytest_command, str(tmp_path)],
         env={**os.environ, "PYTHONPATH": str(TESTS)}, cwd=tmp_path, capture_output=True, text=True,
     )  # fmt: skip
-    assert "4 passed" in done.stdout, done.stdout + done.stderr
+    assert "6 passed" in done.stdout, done.stdout + done.stderr
     assert "1 failed" in done.stdout
     left = re.findall(r"left (\d+)\.", done.stdout)
     assert len(left) == 2
     assert not [pid for pid in left if os.path.exists(f"/proc/{pid}/exe") and is_a_sleeper(pid)]
+
+
+def test_processes_that_end_while_they_are_listed_or_killed_are_no_error():
+    before = processes.children()
+    with subprocess.Popen(["sh", "-c", "while :; do (:); done"]) as forking:
+        for _ in range(300):
+            assert processes.children() - before
+        processes.end(processes.children() - before)
+        assert forking.returncode == -signal.SIGKILL
+    assert processes.children() == before
 
 
 def is_a_sleeper(pid: str) -> bool:
