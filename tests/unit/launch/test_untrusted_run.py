@@ -174,7 +174,7 @@ def test_a_signal_reaches_only_the_process_that_wrote_its_identity(started):
         assert not send_signal({**found, **change}, signal.SIGTERM)
     assert process.poll() is None
     assert send_signal(found, signal.SIGTERM)
-    assert process.wait(60) == -signal.SIGTERM
+    assert process.wait(600) == -signal.SIGTERM
     assert not send_signal(found, signal.SIGTERM)
 
 
