@@ -5,6 +5,7 @@ import threading
 import h5py
 import numpy as np
 import pytest
+from processes import wait_until
 
 from hpctrain.errors import DataError
 from hpctrain.profile.schema import DataSection
@@ -31,17 +32,27 @@ def requests(count=40, size=16):
 
 
 def reader_threads():
-    return [thread for thread in threading.enumerate() if thread.name.startswith("read-spectra")]
+    return {thread for thread in threading.enumerate() if thread.name.startswith("read-spectra")}
+
+
+@pytest.fixture
+def threads_end():
+    """Return a function that waits for the end of the threads that this test has started.
+
+    A loader of another test may still have threads, until Python has collected it.
+    """
+    before = reader_threads()
+    return lambda: wait_until(lambda: not reader_threads() - before, "the end of the reading threads")
 
 
 @pytest.mark.parametrize("threads", [0, 1, 2, 5])
 @pytest.mark.parametrize("depth", [1, 3, 100])
-def test_batches_are_the_same_and_in_order_for_any_number_of_threads(spectra, threads, depth):
+def test_batches_are_the_same_and_in_order_for_any_number_of_threads(spectra, threads_end, threads, depth):
     expected = [spectra.read(rows).flux.clone() for rows in requests()]
     for batch, rows, flux in zip(read_ahead(spectra, requests(), threads, depth), requests(), expected, strict=True):
         assert batch.row.tolist() == rows.tolist()
         assert np.array_equal(batch.flux, flux)
-    assert not reader_threads()
+    threads_end()
 
 
 def test_batches_that_are_kept_stay_as_they_were(spectra):
@@ -51,7 +62,7 @@ def test_batches_that_are_kept_stay_as_they_were(spectra):
         assert np.array_equal(batch.flux, spectra.read(rows).flux)
 
 
-def test_no_more_than_depth_requests_are_drawn_ahead(spectra):
+def test_no_more_than_depth_requests_are_drawn_ahead(spectra, threads_end):
     drawn = []
 
     def endless():
@@ -64,13 +75,13 @@ def test_no_more_than_depth_requests_are_drawn_ahead(spectra):
     loader = read_ahead(spectra, endless(), threads=2, depth=3)
     for number in range(1, 10):
         next(loader)
-        # A file system that does not say what is in memory is taken for a slow one, and told of what comes.
+        # Where the file system does not say what is in memory, the loader announces requests, as on a slow one.
         assert len(drawn) <= number + 3 + spectra.batches_ahead(4)
     loader.close()
-    assert not reader_threads()
+    threads_end()
 
 
-def test_an_error_in_a_thread_surfaces_at_its_batch(tmp_path):
+def test_an_error_in_a_thread_surfaces_at_its_batch(tmp_path, threads_end):
     with h5py.File(tmp_path / "s.h5", "w") as file:
         file.create_dataset("flux", data=np.ones((N, L), "f4"), chunks=(1, L), fletcher32=True)
         file["ivar"] = np.ones((N, L), "f4")
@@ -86,14 +97,16 @@ def test_an_error_in_a_thread_surfaces_at_its_batch(tmp_path):
         assert next(loader).row[0] == expected
     with pytest.raises(DataError, match="cannot be read"):
         next(loader)
-    assert not reader_threads()
+    threads_end()
 
 
-def test_leaving_the_loop_early_stops_the_threads_at_once(spectra):
-    for _ in read_ahead(spectra, requests(1000), threads=2, depth=50):
+def test_leaving_the_loop_early_stops_the_threads(spectra, threads_end):
+    left = iter(requests(300))
+    for _ in read_ahead(spectra, left, threads=2, depth=50):
         break
     # The generator is closed as soon as nothing refers to it.
-    assert not reader_threads()
+    threads_end()
+    assert list(left)  # they did not end because nothing was left to read
 
 
 def test_no_requests_give_no_batches(spectra):
