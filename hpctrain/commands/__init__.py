@@ -1,1 +1,1 @@
-"""One module per command of ``hpctrain``; ``cli.py`` imports only the one that is asked for."""
+"""One module per command of ``hpctrain``; ``cli.py`` imports only the module of the command that the user typed."""

@@ -1,4 +1,4 @@
-"""What several commands take as the value of an option; argparse says the message behind the option's name."""
+"""Types of option values that several commands share; argparse prints the error message after the option's name."""
 
 from __future__ import annotations
 

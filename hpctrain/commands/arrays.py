@@ -14,12 +14,12 @@ def array_tasks(texts: list[str]) -> list[list[str]]:
     Parameters
     ----------
     texts : list of str
-        Such as ``["train.seed=1,2", "train.learning_rate=1e-3,1e-4"]``, which makes four tasks.
+        For example ``["train.seed=1,2", "train.learning_rate=1e-3,1e-4"]``, which makes four tasks.
 
     Raises
     ------
     ProfileError
-        A text is not of that form, or names a key that the whole array shares.
+        A text does not have this form, or names a key that the whole array shares.
     """
     axes = []
     for text in texts:

@@ -1,8 +1,8 @@
-"""Stop a run for good: it saves its state and is not requeued. `hpc-submit --resume RUN` resumes it.
+"""Cancel a run: it saves its state and is not requeued. `hpc-submit --resume RUN` resumes it.
 
-hpctrain cancel RUN      this run
-hpctrain cancel          the active run: names it and asks first
-hpctrain cancel --yes    the same without asking, for scripts
+hpctrain cancel RUN      cancel this run
+hpctrain cancel          cancel the active run, after showing its name and asking
+hpctrain cancel --yes    cancel the active run without asking, for scripts
 """
 
 from __future__ import annotations

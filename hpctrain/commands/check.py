@@ -1,7 +1,8 @@
-"""Report everything that is wrong with a profile, before it queues.
+"""Report all errors in a profile before the job is queued.
 
-All problems at once, each with file, line and what to do; exit code 2. Warnings are things that will work but are
-probably not meant. The memory an update needs is estimated without a GPU (about three seconds, then remembered).
+The report lists all problems at once, each with its file, its line and a remedy; the exit code is then 2. A warning
+names a setting that works but is probably a mistake. The check also estimates the memory of a step, without a GPU. The
+estimate takes about three seconds, and its result is cached.
 """
 
 from __future__ import annotations
@@ -28,13 +29,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``hpctrain check``."""
     parser.add_argument("profile", nargs="?", metavar="PROFILE", help="YAML file")
     add_set_argument(parser)
-    parser.add_argument("--no-memory", action="store_true", help="neither estimate the memory nor inspect the spectra")
-    parser.add_argument("--strict", action="store_true", help="warnings count as problems")
+    parser.add_argument("--no-memory", action="store_true", help="do not estimate the memory or inspect the spectra")
+    parser.add_argument("--strict", action="store_true", help="count warnings as problems")
     parser.add_argument("--json", action="store_true", help="print the findings as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Check and print."""
+    """Check the profile and print the findings."""
     overrides = overrides_of(args)
     if args.profile is None:
         raise ProfileError("command line", [Problem("PROFILE", "which profile? (hpctrain check profiles/hpc.yaml)")])
@@ -55,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def print_findings(findings: Findings, strict: bool = False) -> None:
-    """Print problems and warnings to stderr, and to stdout what the run will be if there is no problem."""
+    """Print problems and warnings to stderr; if there is no problem, print a summary of the run to stdout."""
     if findings.problems:
         print(printable(str(ProfileError(findings.source, findings.problems))), file=sys.stderr)
     if findings.warnings:
@@ -70,7 +71,7 @@ def print_findings(findings: Findings, strict: bool = False) -> None:
 
 
 def summary(findings: Findings) -> list[str]:
-    """Return in a few lines what the run will be: where, batches, length, memory."""
+    """Return a summary of the run in a few lines: place, batches, length, memory."""
     from hpctrain.profile.judge import plural
 
     profile = findings.profile
@@ -91,7 +92,7 @@ def summary(findings: Findings) -> list[str]:
 
 def _shares(profile: Profile) -> str:
     if profile.train.batch_size == "auto":
-        return "as many at a time as fit x accumulation"
+        return "largest batch that fits x accumulation"
     return f"{profile.train.batch_size} x accumulation {profile.accumulation}"
 
 

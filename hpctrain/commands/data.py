@@ -1,4 +1,4 @@
-"""Look at files of spectra on a disk: how fast they are and why, a faster layout, and whether they are still whole."""
+"""Inspect files of spectra: measure how fast they read, write a faster layout, verify their checksums."""
 
 from __future__ import annotations
 
@@ -15,46 +15,51 @@ from hpctrain.terminal import console
 
 _STOPPING = (signal.SIGINT, signal.SIGTERM)
 
-_DOCTOR = """Say how fast these files are on this disk, why, what would make them faster, and what is wrong with them.
+_DOCTOR = """Report how fast these files read from this disk, the reasons, faster layouts, and errors in the data.
 
-Measures for a few seconds: the disk, random rows through the reader of the trainer, decoding. Looks at the values of a
-sample, or of all rows with --full, which also checks the SHA-256 in the files. Estimates are called estimates.
+doctor measures for a few seconds how fast the disk is, how fast the trainer's reader reads random rows, and how fast it
+decodes them. It inspects the values of a sample. With --full it inspects all rows and checks the SHA-256 in the files.
+The report marks estimates as estimates.
 """
-_REPACK = """Write one file in the layout that reads fastest, from one or several that are one set.
+_REPACK = """Write one file in the layout that reads fastest, from one or more files that make one set.
 
 By default flux and ivar become contiguous float32, uncompressed; every other dataset, group and attribute is kept. The
-new file gets its name only when every column was read back from it and had the SHA-256 of its source.
+new file gets its name only after repack has read back every column and found the SHA-256 of its source.
 """
-_VERIFY = """Read files and compare each column with the SHA-256 that was written into the file with it."""
+_VERIFY = """Read files and compare each column with the SHA-256 that the file stores for it."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the subcommands."""
     commands = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    doctor = _add(commands, "doctor", "how fast files are, why, and what is wrong in them", _DOCTOR)
+    doctor = _add(commands, "doctor", "report how fast files read, the reasons, and errors in the data", _DOCTOR)
     doctor.add_argument("files", nargs="+", metavar="FILE", help="files or quoted globs that make one set")
-    doctor.add_argument("--full", action="store_true", help="look at all rows, and check the SHA-256 in the files")
+    doctor.add_argument("--full", action="store_true", help="inspect all rows, and check the SHA-256 in the files")
     doctor.add_argument("--json", action="store_true", help="print all figures as JSON")
     _add_column(doctor)
 
-    repack = _add(commands, "repack", "write files anew in a faster or smaller layout", _REPACK)
+    repack = _add(commands, "repack", "rewrite files in a faster or smaller layout", _REPACK)
     repack.add_argument("files", nargs="+", metavar="FILE", help="files or quoted globs that make one set")
-    repack.add_argument("--out", type=Path, required=True, metavar="OUT.h5", help="file to make")
+    repack.add_argument("--out", type=Path, required=True, metavar="OUT.h5", help="file to write")
     repack.add_argument("--layout", choices=("contiguous", "chunked"), help="default: contiguous unless compressed")
     repack.add_argument(
         "--compression",
         choices=("none", "gzip", "bitshuffle-lz4", "bitshuffle-zstd"),
         help="default: none; with --quantise bitshuffle-lz4 (pip install 'hpctrain[filters]')",
     )
-    repack.add_argument("--chunk-rows", type=int, metavar="N", help="spectra of a chunk (as many as make 2 MiB)")
     repack.add_argument(
-        "--dtype", choices=("float32", "float16"), help="of flux and ivar; default: float16 stays, others float32"
+        "--chunk-rows", type=int, metavar="N", help="spectra per chunk (default: as many as fill 2 MiB)"
+    )
+    repack.add_argument(
+        "--dtype",
+        choices=("float32", "float16"),
+        help="type of flux and ivar; default: float32, but float16 remains float16",
     )
     repack.add_argument(
         "--quantise", action="store_true", help="round to sigma / 8 and compress: a quarter of the size"
     )
-    repack.add_argument("--drop", action="append", default=[], metavar="DATASET", help="leave a dataset out")
-    repack.add_argument("--ignore-hashes", action="store_true", help="take a source whose SHA-256 do not fit")
+    repack.add_argument("--drop", action="append", default=[], metavar="DATASET", help="omit a dataset")
+    repack.add_argument("--ignore-hashes", action="store_true", help="accept a source whose SHA-256 do not match")
     repack.add_argument("--overwrite", action="store_true", help="replace OUT.h5 if it exists")
     _add_column(repack)
 
@@ -80,7 +85,7 @@ def _add_column(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Do what was asked for."""
+    """Run the subcommand."""
     return {"doctor": _doctor, "repack": _repack, "verify": _verify}[args.action](args)
 
 
@@ -134,9 +139,9 @@ def _verify(args: argparse.Namespace) -> int:
 
 @contextlib.contextmanager
 def _stoppable(show: Any) -> Iterator[Any]:
-    """Stop between two blocks on Ctrl-C and on the queue's TERM, so that an unfinished file of many GB does not stay.
+    """Stop between two blocks on Ctrl-C and on the queue's TERM, so that no unfinished file of many GB remains.
 
-    Not wherever the signal happens to come: within a call from libhdf5, an exception would be taken for a bad disk.
+    The process does not stop at the moment of the signal: libhdf5 would report an exception in its call as a bad disk.
     """
     stopped: list[int] = []
 
@@ -156,7 +161,7 @@ def _stoppable(show: Any) -> Iterator[Any]:
 
 @contextlib.contextmanager
 def _progress() -> Iterator[Any]:
-    """Show a bar where someone can see it."""
+    """Show a progress bar on a terminal."""
     if not sys.stderr.isatty():
         yield None
         return

@@ -1,7 +1,7 @@
 """End to end on simulated spectra: simulate, check, submit, be interrupted, resume, report.
 
-Every step is a command you could have typed, and is printed before it runs. The run goes to Slurm where one answers,
-else it starts on this machine; `slurm/lab run -- make demo` brings a Slurm of pretend nodes for it.
+Every step is a command that you could type yourself; the demo prints it before it runs. The run goes to Slurm if a
+controller answers, else it starts on this machine. `slurm/lab run -- make demo` starts a Slurm of pretend nodes for it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from hpctrain.rundir import RunDir
 from hpctrain.shipped import shipped
 
 INTERRUPT_AT = 0.4
-"""Share of the run after which it is interrupted."""
+"""Share of the run after which the demo interrupts it."""
 DESI_PIXELS = 7781
 NUM_WORST = 20
 _POLL_S = 0.5
@@ -38,8 +38,8 @@ _POLL_S = 0.5
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``hpctrain demo``."""
-    parser.add_argument("--directory", default="demo", help="where spectra and runs go (default: ./%(default)s)")
-    parser.add_argument("--profile", help="another profile than profiles/quickstart.yaml")
+    parser.add_argument("--directory", default="demo", help="folder for spectra and runs (default: ./%(default)s)")
+    parser.add_argument("--profile", help="profile to use instead of profiles/quickstart.yaml")
     parser.add_argument("--cluster", choices=("auto", "slurm", "local"), default="auto", help="where to run")
 
 
@@ -57,10 +57,10 @@ def run(arguments: argparse.Namespace) -> int:
     _heading("1  This machine")
     print(_describe_machine(cluster))
 
-    _heading("2  Spectra: quasars and galaxies as DESI sees them, with sky lines and honest noise")
+    _heading("2  Spectra: quasars and galaxies as DESI sees them, with sky lines and realistic noise")
     directory.mkdir(parents=True, exist_ok=True)
     if spectra.exists():
-        print(f"{spectra} is there from before")
+        print(f"{spectra} exists already")
     else:
         size = ["--num-spectra", str(simulation.num_spectra), "--num-pixels", str(num_pixels)]
         _call("hpctrain", "simulate", *size, "--out", str(spectra))
@@ -72,17 +72,17 @@ def run(arguments: argparse.Namespace) -> int:
     run_dir = all_runs(runs_dir)[0]
     shown = os.path.relpath(run_dir.path)
 
-    _heading(f"4  Watch it; at {INTERRUPT_AT:.0%} it is interrupted as a queue would, saves, and goes on")
+    _heading(f"4  Watch it; at {INTERRUPT_AT:.0%} the demo interrupts it as a queue would; it saves and resumes")
     interruption = threading.Thread(target=_interrupt, args=(run_dir, cluster), daemon=True)
     interruption.start()
     _call("hpctrain", "logs", "-f", shown)
     status = _wait_for_end(run_dir)
 
-    _heading("5  How it went")
+    _heading("5  Status, report and latent vectors")
     _call("hpctrain", "status", shown)
     if status.state != "finished":
         print(
-            f"\nThe run is {status.state}, not finished. These say why:\n"
+            f"\nThe run is {status.state}, not finished. These commands show the reason:\n"
             f"  hpctrain logs {shown}\n  hpctrain logs --batch {shown}"
         )
         return status.exit_code or 1
@@ -91,7 +91,7 @@ def run(arguments: argparse.Namespace) -> int:
     catalogue.unlink(missing_ok=True)
     _call("hpctrain", "encode", shown, str(spectra), "--out", str(catalogue))
 
-    _heading("6  What came out")
+    _heading("6  Results")
     print(_describe_result(run_dir, catalogue))
     print(f"\nThe demo took {time.monotonic() - began:.0f} s.")
     scripts = os.path.dirname(sys.executable)
@@ -101,14 +101,14 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _find_profile(wanted: str | None) -> str:
-    """Return the profile's path as one would type it."""
+    """Return the path of the profile as a user would type it."""
     if wanted:
         return wanted
     return os.path.relpath(shipped("profiles/quickstart.yaml"))
 
 
 def _choose_cluster(wanted: str) -> str:
-    """Return ``slurm`` where a controller answers, else ``local``: an sbatch alone makes no cluster."""
+    """Return ``slurm`` if a controller answers, else ``local``: sbatch alone does not mean that there is a cluster."""
     if wanted != "auto":
         return wanted
     if not shutil.which("sbatch") or not shutil.which("sinfo"):
@@ -138,12 +138,12 @@ def _heading(text: str) -> None:
 
 
 def _call(*command: str) -> None:
-    """Print a command of ours as one would type it, and run it.
+    """Print a command of hpctrain as a user would type it, and run it.
 
     Raises
     ------
     HpctrainError
-        It failed; it has said why itself.
+        The command failed; it has printed the reason itself.
     """
     print(f"$ {shlex.join(command)}", flush=True)
     if command[0] == "hpc-submit":
@@ -158,7 +158,7 @@ def _call(*command: str) -> None:
 
 
 def _interrupt(run_dir: RunDir, cluster: str) -> None:
-    """Send the warning a queue sends before it takes a job off its nodes, once the run has come far enough."""
+    """Wait until the run has made enough steps, then send the warning that a queue sends before it ends a job."""
     while True:
         time.sleep(_POLL_S)
         steps = [(record["step"], record) for record in run_dir.read_metrics("train")]
@@ -170,7 +170,7 @@ def _interrupt(run_dir: RunDir, cluster: str) -> None:
     else:
         ranks = run_dir.read_heartbeats()
         command = ["kill", "-USR2", *(str(rank.get("pid")) for rank in ranks)]
-    print(f"$ {shlex.join(command)}     # the queue's warning: save and leave", flush=True)
+    print(f"$ {shlex.join(command)}     # the queue's warning: save and exit", flush=True)
     if cluster == "slurm":
         subprocess.run(command)
     else:
@@ -187,7 +187,7 @@ def _wait_for_end(run_dir: RunDir) -> RunStatus:
 
 
 def _describe_result(run_dir: RunDir, catalogue: Path) -> str:
-    """Return the result in a few lines: losses, attempts, and where to look."""
+    """Return the result in a few lines: losses, attempts, and paths of the files."""
     history = read_history(run_dir)
     first, best = history.evaluations[0], history.best_evaluation()
     attempts = len(run_dir.read_attempts())
@@ -210,7 +210,7 @@ def _describe_result(run_dir: RunDir, catalogue: Path) -> str:
 
 
 def _describe_median(run_dir: RunDir, mean: float) -> str:
-    """Return the median χ² of the held-out spectra, and why the mean is higher where it is."""
+    """Return the median χ² of the held-out spectra and, if the mean is much higher, the reason."""
     import h5py
     import numpy as np
 
@@ -221,7 +221,7 @@ def _describe_median(run_dir: RunDir, mean: float) -> str:
 
 
 def _describe_oddities(catalogue: Path) -> str:
-    """Say how many of the spectra that were simulated as unusual are among those the model fits worst."""
+    """Report how many of the spectra that were simulated as unusual are among those that the model fits worst."""
     import h5py
     import numpy as np
 

@@ -1,10 +1,10 @@
-"""Encode spectra with a trained model into a catalogue: latents, reconstruction error, anomaly score.
+"""Encode spectra with a trained model into a catalogue of latent vectors, reconstruction error and anomaly score.
 
-The catalogue is HDF5 with one row per spectrum, in the order of the input: target_id, redshift, LATENT_VEC (float16),
-RECON_MSE (reduced chi-square over valid pixels), ANOMALY_SCORE (Isolation Forest on the latents of this file; negative
-means anomalous), NORM, WINDOW, NUM_PIXELS, STATUS (0: encoded; otherwise why not, and the numbers are NaN), and every
-other column with one value per spectrum that the input has, such as ra and dec. Spectra are streamed: files may be
-larger than memory.
+The catalogue is an HDF5 file with one row per spectrum, in the order of the input. Its columns are target_id, redshift,
+LATENT_VEC (float16), RECON_MSE (reduced chi-square over valid pixels), ANOMALY_SCORE (Isolation Forest on the latent
+vectors of this file; negative means anomalous), NORM, WINDOW, NUM_PIXELS and STATUS (0 means encoded; any other value
+gives the reason why not, and the numbers are then NaN). The catalogue also keeps every other column of the input with
+one value per spectrum, such as ra and dec. The command streams the spectra, so files may be larger than memory.
 """
 
 from __future__ import annotations
@@ -33,23 +33,27 @@ SOURCE = "hpctrain encode"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``hpctrain encode``."""
     parser.add_argument("run_dir", metavar="RUN", help="path, name, run id or job id of a run, or a model folder")
-    parser.add_argument("--runs-dir", type=Path, default=Path(DEFAULT_RUNS_DIR), help="where to look (default: ./runs)")
-    parser.add_argument("files", nargs="+", metavar="FILE.h5", help="spectra on the grid the model was trained on")
+    parser.add_argument(
+        "--runs-dir", type=Path, default=Path(DEFAULT_RUNS_DIR), help="folder of runs (default: ./runs)"
+    )
+    parser.add_argument("files", nargs="+", metavar="FILE.h5", help="spectra on the wavelength grid of the model")
     parser.add_argument("--out", type=Path, required=True, metavar="LATENTS.h5", help="catalogue to write")
     parser.add_argument("--overwrite", action="store_true", help="replace LATENTS.h5 if it exists")
-    parser.add_argument("--checkpoint", metavar="STEP", help="a checkpoint (1200 or step-00001200), not the last model")
+    parser.add_argument(
+        "--checkpoint", metavar="STEP", help="checkpoint (1200 or step-00001200) to use instead of the last model"
+    )
     parser.add_argument(
         "--split",
         choices=("all", "train", "validation", "test"),
         default="all",
-        help="only objects on this side of the run's own split (default: all)",
+        help="encode only objects on this side of the run's own split (default: all)",
     )
     parser.add_argument(
         "--column",
         action="append",
         default=[],
         metavar="NAME=DATASET",
-        help="name of a dataset in the files, such as flux=spectrum_flux; otherwise as in the run's profile",
+        help="name of a dataset in the files, such as flux=spectrum_flux (default: as in the run's profile)",
     )
     parser.add_argument("--batch-size", type=positive, default=256, metavar="N", help="spectra per batch (256)")
     parser.add_argument("--device", choices=("auto", "cuda", "cpu"), default="auto", help="auto: GPU if there is one")
@@ -57,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Encode, and print how many spectra were encoded."""
+    """Encode the spectra, and print how many were encoded."""
     args.run_dir = path_or_run(args.run_dir, args.runs_dir)
     import numpy as np
 
@@ -96,12 +100,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def choose_device(name: str) -> str:
-    """Return the torch device meant by ``auto``, ``cuda`` or ``cpu``.
+    """Return the torch device that ``auto``, ``cuda`` or ``cpu`` means on this machine.
 
     Raises
     ------
     ProfileError
-        ``cuda`` without a GPU.
+        `name` is ``cuda``, and there is no GPU.
     """
     import torch
 
@@ -112,7 +116,7 @@ def choose_device(name: str) -> str:
 
 
 def _columns(run: Path, overrides: list[str]) -> ColumnsSection:
-    """Names of datasets: those of the run's profile, where there is one, changed by ``--column``."""
+    """Return the names of datasets: those of the run's profile, if there is one, changed by ``--column``."""
     from hpctrain.profile.load import load_profile
     from hpctrain.profile.schema import ColumnsSection
 
@@ -131,7 +135,7 @@ def _columns(run: Path, overrides: list[str]) -> ColumnsSection:
 
 
 def _side(spectra: SpectraSet, card: dict[str, Any], side: str) -> np.ndarray:
-    """Rows of the objects that the run trained on or held out, by the split its model card keeps."""
+    """Return the rows of the objects that the run trained on or held out, by the split in its model card."""
     import json
 
     import numpy as np
@@ -152,7 +156,7 @@ def _side(spectra: SpectraSet, card: dict[str, Any], side: str) -> np.ndarray:
 
 @contextmanager
 def _progress(total: int) -> Iterator[Any]:
-    """Show a bar on a terminal and nothing elsewhere; yields a function of the number of spectra done."""
+    """Show a bar on a terminal and nothing elsewhere; yield a function that takes the number of spectra done."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     screen = console(sys.stderr)

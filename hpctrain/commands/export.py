@@ -6,10 +6,10 @@ hpctrain export RUN --prune 0.5                               half the filters a
 hpctrain export RUN --target tensorrt --quantise int8         and a TensorRT engine, or the command that builds it
 hpctrain export model/ --data spectra.h5 --target torch --prune 0.5      a model folder without its run
 
-The network before and after is compared on held-out spectra, over all of them and in bins of signal to noise ratio and
-of redshift, by the gates of `edge` in the profile (change them with --set edge.gates.chi2=0.05). An export that fails a
-gate goes to a folder whose name ends in .rejected, and the exit code is 7. After an interruption the same command
-continues.
+export compares the network before and after on held-out spectra: over all of them, and in bins of signal to noise ratio
+and of redshift. The gates in the `edge` section of the profile are the limits of this comparison (change them with
+--set edge.gates.chi2=0.05). If an export fails a gate, the name of its folder ends in .rejected, and the exit code is
+7. After an interruption, the same command continues.
 """
 
 from __future__ import annotations
@@ -38,7 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "run_dir", nargs="?", metavar="RUN", help="path, name, run id or job id of a run, or a model folder"
     )
-    parser.add_argument("--runs-dir", type=Path, default=Path(DEFAULT_RUNS_DIR), help="where to look (default: ./runs)")
+    parser.add_argument(
+        "--runs-dir", type=Path, default=Path(DEFAULT_RUNS_DIR), help="folder of runs (default: ./runs)"
+    )
     parser.add_argument(
         "--target",
         choices=("onnx", "torch", "tensorrt"),
@@ -49,21 +51,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--quantise",
         choices=("none", "fp16", "int8"),
         default="none",
-        help="precision of convolutions and products; if INT8 fails, FP16 is tried (none)",
+        help="precision of convolutions and products; if INT8 fails, export tries FP16 (none)",
     )
-    parser.add_argument("--prune", type=float, metavar="SHARE", help="share to remove, such as 0.5")
+    parser.add_argument("--prune", type=float, metavar="SHARE", help="share of filters, units or weights to remove")
     parser.add_argument(
         "--prune-method",
         choices=METHODS,
         default="structured",
-        help="structured: whole filters and units, a smaller dense network; unstructured: single weights become 0, "
-        "which makes nothing faster; 2:4: two of each four, which TensorRT can use (structured)",
+        help="structured: remove whole filters and units, for a smaller dense network; unstructured: set single "
+        "weights to 0, which makes nothing faster; 2:4: set two of each four to 0, which TensorRT can use (structured)",
     )
-    parser.add_argument("--rounds", type=int, metavar="N", help="times to prune and train (edge.prune_rounds)")
-    parser.add_argument("--finetune-steps", type=int, metavar="N", help="steps after each (edge.finetune_steps)")
-    parser.add_argument("--data", nargs="+", metavar="FILE.h5", help="spectra, instead of those of the run's profile")
     parser.add_argument(
-        "--held-out", nargs="+", metavar="FILE.h5", help="judge by these spectra, instead of the run's held-out ones"
+        "--rounds", type=int, metavar="N", help="number of rounds of pruning and training (edge.prune_rounds)"
+    )
+    parser.add_argument(
+        "--finetune-steps", type=int, metavar="N", help="training steps after each round (edge.finetune_steps)"
+    )
+    parser.add_argument(
+        "--data", nargs="+", metavar="FILE.h5", help="spectra to use instead of those in the run's profile"
+    )
+    parser.add_argument(
+        "--held-out", nargs="+", metavar="FILE.h5", help="spectra to compare on, instead of the run's held-out ones"
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder to write (RUN/export/<variant>)")
     parser.add_argument("--replace", action="store_true", help="replace an existing bundle")
@@ -72,7 +80,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Export, and print the gates, the size and the latency."""
+    """Export the network, and print the gates, the size and the latency."""
     overrides = overrides_of(arguments, "run_dir")
     if arguments.run_dir is None:
         raise ProfileError(SOURCE, [Problem("RUN", "which run? `hpctrain list` shows what there is")])
@@ -101,7 +109,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _profile(arguments: argparse.Namespace, overrides: list[str]) -> Profile:
-    """Return the profile of the run, or one made of the model's card; with ``--data`` and ``--set``."""
+    """Return the profile of the run, or one made from the model's card, changed by ``--data`` and ``--set``."""
     from hpctrain.profile.load import load_profile
     from hpctrain.rundir import read_json
 
@@ -141,7 +149,7 @@ def _profile_of_card(card: dict[str, Any], path: Path, overrides: list[str]) -> 
 
 
 def _plan(arguments: argparse.Namespace, profile: Profile) -> PrunePlan | None:
-    """Return the pruning that is asked for, or raise all problems of the command line."""
+    """Return the pruning that the command line asks for, or raise all problems of the command line."""
     problems = []
     method, share = arguments.prune_method, arguments.prune
     rounds = profile.edge.prune_rounds if arguments.rounds is None else arguments.rounds
@@ -167,7 +175,7 @@ def _plan(arguments: argparse.Namespace, profile: Profile) -> PrunePlan | None:
     from hpctrain.edge.prune import PrunePlan
 
     if method == "2:4" or steps == 0:
-        rounds = 1  # the pattern is whole at once; and without training between, rounds would only be slower
+        rounds = 1  # 2:4 needs only one round; without training between them, more rounds would only be slower
     return PrunePlan(method, share, rounds, steps)
 
 
@@ -219,7 +227,7 @@ def _pruned_lines(pruned: dict[str, Any]) -> list[str]:
     if pruned["method"] == "2:4":
         lines.append("two of four: faster only in a TensorRT engine built with --sparsity=enable")
         if skipped := pruned.get("skipped"):
-            lines.append(f"not pruned, inputs are no multiple of four: {', '.join(skipped)}")
+            lines.append(f"not pruned, because the number of inputs is not a multiple of four: {', '.join(skipped)}")
     else:
         lines.append("single zeros make a compressed file smaller, but nothing faster")
     return lines

@@ -4,17 +4,18 @@ hpctrain infer BUNDLE spec-4055-55359-0001.fits            a line per spectrum
 hpctrain infer BUNDLE coadd-main-dark-*.fits --out latents.h5
 hpctrain infer BUNDLE spectra.h5 --out latents.h5 --batch-size 8
 
-FITS files are those of SDSS (spec-*) and DESI (coadd-*, spectra-*, with redshifts from redrock-* beside them or
---redshifts); HDF5 files those of `hpctrain ingest` or of the Multimodal Universe. Files may be larger than memory. The
+infer reads FITS files of SDSS (spec-*) and DESI (coadd-*, spectra-*, with redshifts from redrock-* beside them or
+--redshifts), and HDF5 files of `hpctrain ingest` or the Multimodal Universe. Files may be larger than memory. The
 device needs only numpy, h5py and onnxruntime, scipy for survey files, and astropy for DESI files.
 
-The catalogue keeps ra, dec, the name of the file and the survey's ids: plate, mjd and fiber; target_id is TARGETID for
-DESI, and for SDSS the number that `hpctrain ingest` gives. The anomaly score is that of the forest in the bundle, fit
-to its training spectra: negative means more isolated than they are. It does not depend on other spectra in the files.
+The catalogue keeps ra, dec, the name of the file and the survey's ids: plate, mjd and fiber. target_id is TARGETID for
+DESI, and for SDSS the number that `hpctrain ingest` gives. The anomaly score comes from the forest in the bundle, which
+was fitted to the training spectra: negative means more isolated than the training spectra. It does not depend on other
+spectra in the files.
 
-First the device computes reference spectra of the bundle. If it gets other results than the export, it stops with exit
-code 7. A file that cannot be used is named at the end, the others are used, and the exit code is 4. A file without
-spectra in a searched folder is skipped.
+First the device computes reference spectra of the bundle. If its results differ from those of the export, infer stops
+with exit code 7. If some files are unusable, infer processes the others, lists the unusable files at the end and exits
+with code 4. It skips files without spectra in a searched folder.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
 SOURCE = "hpctrain infer"
 FILE_NAMES = ("*.h5", "*.hdf5", "spec-*.fits*", "coadd-*.fits*", "spectra-*.fits*")
-"""Files of a folder that are read."""
+"""Patterns of the files that infer reads from a folder."""
 
 _MOST_NAMED = 20
 
@@ -45,11 +46,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="folder that `hpctrain export` made")
     parser.add_argument("files", nargs="+", metavar="FILE", help="FITS or HDF5 files, folders of them, or globs")
     parser.add_argument(
-        "--out", type=Path, metavar="LATENTS.h5", help="catalogue to write; without it, a line is printed per spectrum"
+        "--out",
+        type=Path,
+        metavar="LATENTS.h5",
+        help="catalogue to write; without it, infer prints a line per spectrum",
     )
     parser.add_argument("--batch-size", type=positive, default=16, metavar="N", help="spectra at a time (16)")
     parser.add_argument(
-        "--redshifts", nargs="+", default=[], metavar="FITS", help="tables with TARGETID and Z, for DESI"
+        "--redshifts", nargs="+", default=[], metavar="FITS", help="tables with TARGETID and Z for DESI files"
     )
     parser.add_argument(
         "--column", action="append", default=[], metavar="NAME=DATASET", help="name of a dataset in HDF5 files"
@@ -69,7 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Infer and print a summary."""
+    """Process the files and print a summary."""
     from hpctrain.edge.bundle import read_bundle
     from hpctrain.edge.infer import infer_files
     from hpctrain.edge.runtime import OnnxNetwork
@@ -146,12 +150,12 @@ def _refuse_rejected(bundle: Bundle, is_forced: bool) -> None:
     failed = [str(gate.get("name", "?")) for gate in bundle.entries.get("gates", []) if not gate.get("passed", True)]
     raise CheckpointError(
         f"{bundle.path}: did not pass its gates ({', '.join(failed) or 'see bundle.json'}), so its results "
-        "cannot be trusted; export again, or use it all the same with --force"
+        "cannot be trusted; export again, or use it anyway with --force"
     )
 
 
 def _compare_with_reference(bundle: Bundle, network: OnnxNetwork, batch_size: int, is_forced: bool) -> None:
-    """Compute the reference spectra of the bundle; refuse to go on if this device gets other results."""
+    """Compute the reference spectra of the bundle; refuse to continue if this device gets other results."""
     from hpctrain.edge.reference import device_name
 
     if bundle.reference is None:
@@ -165,16 +169,16 @@ def _compare_with_reference(bundle: Bundle, network: OnnxNetwork, batch_size: in
     precision = str(bundle.entries["network"].get("precision", "")).upper()
     text = (
         f"{bundle.path}: this device gets other results than the export did, for {len(bundle.reference)} reference "
-        f"spectra of the bundle: latents deviate by up to {found.latents:.3g} of their spread (tolerance "
+        f"spectra of the bundle: latent vectors deviate by up to {found.latents:.3g} of their spread (tolerance "
         f"{tolerance.latents:.3g}), χ² by up to {found.chi2:.3g} of its value (tolerance {tolerance.chi2:.3g}). "
         f"Computed in {precision} by {network.provider} of onnxruntime {network.version} on {device_name()}"
     )
     if is_forced:
-        print(f"{text}; used all the same (--force)", file=sys.stderr)
+        print(f"{text}; used anyway (--force)", file=sys.stderr)
         return
     raise GateError(
         f"{text}. No spectrum was processed. Try --provider CPUExecutionProvider or another version of onnxruntime; or "
-        "export again, with --quantise fp16 or none; or go on all the same with --force"
+        "export again, with --quantise fp16 or none; or continue anyway with --force"
     )
 
 

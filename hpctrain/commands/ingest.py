@@ -1,8 +1,8 @@
 """Turn survey files into one HDF5 file of spectra to train on.
 
-Reads SDSS/BOSS/eBOSS spec FITS, DESI coadd and spectra FITS, Multimodal Universe HDF5 and Parquet tables; brings the
-spectra to one wavelength grid with their variances, and says what was kept, what was dropped and why. Broken files are
-reported and skipped.
+ingest reads SDSS/BOSS/eBOSS spec FITS, DESI coadd and spectra FITS, Multimodal Universe HDF5 and Parquet tables. It
+resamples the spectra and their variances to one wavelength grid. A summary lists how many spectra were kept, and how
+many were dropped for which reason. ingest reports and skips broken files.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ SURVEYS = {
 }
 
 MOST_NAMED = 10
-"""Skipped files that the summary names."""
+"""Largest number of skipped files that the summary names."""
 
 MANY_FILES = 2000
-"""SDSS files from which on starting processes (1 to 2 s) pays."""
+"""Smallest number of SDSS files for which several processes are faster; starting them takes 1 to 2 s."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                 default="default",
                 metavar="NAMES",
                 help="bits of and_mask that mask a pixel: default, any, none, or names such as BRIGHTSKY,NODATA; "
-                "default is the set docs/ingest.md argues for; + adds to it: +BRIGHTSKY",
+                "docs/ingest.md explains the default set; + adds to it: +BRIGHTSKY",
             )
         if survey == "desi":
             sub.add_argument(
@@ -54,13 +54,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                 nargs="+",
                 default=[],
                 metavar="FITS",
-                help="redrock, zall, zcat or QSO_cat tables, joined by TARGETID; they come before redrock-* files",
+                help="redrock, zall, zcat or QSO_cat tables, joined by TARGETID; they override redrock-* files",
             )
             sub.add_argument(
                 "--exposures",
                 choices=("coadd", "rows"),
                 default="coadd",
-                help="several rows of one target in a file: one coadd (default), or a row each",
+                help="several rows of one target in a file: merge them into one coadd (default), or keep each row",
             )
         if survey in ("multimodal", "parquet"):
             sub.add_argument(
@@ -76,7 +76,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _add_common(parser: argparse.ArgumentParser, survey: str) -> None:
     grid = {"sdss": "sdss", "desi": "desi"}.get(survey, "auto")
     parser.add_argument("sources", nargs="+", metavar="SRC", help="files, folders (searched to any depth) or globs")
-    parser.add_argument("--out", required=True, metavar="FILE.h5", help="the HDF5 file to make")
+    parser.add_argument("--out", required=True, metavar="FILE.h5", help="HDF5 file to write")
     parser.add_argument("--overwrite", action="store_true", help="replace FILE.h5 if it exists")
     parser.add_argument(
         "--grid",
@@ -89,7 +89,8 @@ def _add_common(parser: argparse.ArgumentParser, survey: str) -> None:
         "--ivar",
         choices=("per_pixel", "conserve"),
         default="per_pixel",
-        help="resampled ivar: true variance of each pixel, or the sum of ivar conserved (default per_pixel)",
+        help="resampled ivar: per_pixel is the true variance of each pixel, conserve keeps the sum of ivar (default "
+        "per_pixel)",
     )
     parser.add_argument("--limit", type=positive, metavar="N", help="stop after N spectra")
     parser.add_argument("--keep-sky", action="store_true", help="keep sky fibres (class SKY, redshift NaN)")
@@ -103,20 +104,20 @@ def _add_common(parser: argparse.ArgumentParser, survey: str) -> None:
         type=_fraction,
         default=0.1,
         metavar="F",
-        help="drop spectra with a smaller part of good pixels in their range (default 0.1)",
+        help="drop spectra with a smaller share of good pixels in their wavelength range (default 0.1)",
     )
     parser.add_argument(
         "--workers",
         type=positive,
         metavar="N",
-        help="reading processes, each of which holds a whole file; the output is the same for any number (default: 1; "
-        "sdss with 2,000 files or more: all cores up to 8)",
+        help="number of reading processes, each of which holds a whole file in memory; the output is the same for any "
+        "number (default: 1; sdss with 2,000 files or more: all cores up to 8)",
     )
-    parser.add_argument("--summary", metavar="FILE.json", help="write the summary as JSON too")
+    parser.add_argument("--summary", metavar="FILE.json", help="also write the summary as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Ingest, print the summary, return 0."""
+    """Ingest the files, print the summary, return 0."""
     from pathlib import Path
 
     from hpctrain.ingest.run import run_ingest
@@ -169,7 +170,7 @@ def _plan(args: argparse.Namespace) -> tuple[IngestPlan, dict[str, str]]:
 
 
 def _reader(args: argparse.Namespace) -> tuple[Any, tuple[str, ...], tuple[str, ...]]:
-    """Return the survey's reader, the names of its files, and names that globs catch but that hold no spectra."""
+    """Return the survey's reader, patterns of its files, and patterns of files without spectra that they also match."""
     if args.survey == "sdss":
         from hpctrain.ingest import sdss
 
@@ -193,7 +194,7 @@ def _reader(args: argparse.Namespace) -> tuple[Any, tuple[str, ...], tuple[str, 
 
 
 def _prefer_coadds(sources: Any) -> None:
-    """Leave out spectra-X where coadd-X of the same folder is there: they hold the same photons."""
+    """Skip spectra-X if the same folder contains coadd-X: both contain the same photons."""
     coadds = {path.with_name(path.name.removeprefix("coadd-").removesuffix(".gz")) for path in sources.paths}
     for path in list(sources.paths):
         unit = path.with_name(path.name.removeprefix("spectra-").removesuffix(".gz"))
@@ -261,7 +262,7 @@ def _number(count: int, plural: str, singular: str = "") -> str:
 
 
 def _num_cores() -> int:
-    # What Slurm or taskset gave us, not what the machine has; macOS does not know the difference.
+    # Count the cores that Slurm or taskset gave us, not those of the machine; macOS has no such call.
     given = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
     return min(len(given), 8)
 

@@ -1,12 +1,12 @@
-"""Copy a profile, the example of a site file or the job script into the current folder, to start from.
+"""Copy a profile, an example site file or the job script into the current folder, to start from.
 
-hpctrain init                    list what there is
+hpctrain init                    list the files that can be copied
 hpctrain init quickstart         write quickstart.yaml, and schema.json for editors
 hpctrain init hpc --out mine     write into the folder mine
-hpctrain init site               write site.yaml, to describe a cluster; it belongs into ~/.config/hpctrain/sites
+hpctrain init site               write site.yaml, to describe a cluster; put it into ~/.config/hpctrain/sites
 hpctrain init job-script         write train_hpc.sh, for sbatch by hand
 
-A file that exists is never overwritten.
+init never overwrites an existing file.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ OTHERS = {
     "site": ("slurm/sites/example.yaml", "site.yaml", "An example of a site file: partitions, limits, modules"),
     "job-script": ("slurm/train_hpc.sh", "train_hpc.sh", "The job script, to read and to submit by hand with sbatch"),
 }
-"""What can be copied besides profiles: the shipped file, the name of the copy, and what it is."""
+"""Files to copy besides profiles: the shipped file, the name of the copy, and a description."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``hpctrain init``."""
-    parser.add_argument("name", nargs="?", metavar="NAME", help="what to copy; without it, list what there is")
-    parser.add_argument("--out", type=Path, default=Path(), metavar="FOLDER", help="where to (default: here)")
+    parser.add_argument("name", nargs="?", metavar="NAME", help="file to copy; without it, list the files")
+    parser.add_argument("--out", type=Path, default=Path(), metavar="FOLDER", help="folder to write to (default: here)")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         args.out.mkdir(parents=True, exist_ok=True)
         for name, source in files.items():
-            if (args.out / name).exists():  # only a schema
+            if (args.out / name).exists():  # this can only be the schema
                 continue
             (args.out / name).write_text(source.read_text(encoding="utf-8"), encoding="utf-8")
             print(f"wrote {args.out / name}")
@@ -70,7 +70,7 @@ def _source(name: str) -> tuple[Path, str]:
 
 
 def _files(name: str) -> dict[str, Path]:
-    """Return what is copied, name of the copy to shipped file: a profile, what it extends, and its schema."""
+    """Map the names of the copies to the shipped files: a profile, the profile that it extends, and the schema."""
     source, copy = _source(name)
     files = {copy: source}
     if name not in OTHERS:

@@ -1,7 +1,7 @@
-"""Runs on disk, newest first, with the state, age and size of each.
+"""List the runs on disk, newest first, with the state, age and size of each.
 
-hpctrain list --name 'sdss-*'            runs whose name matches
-hpctrain list --state running,pending    runs in one of these states
+hpctrain list --name 'sdss-*'            list runs whose name matches
+hpctrain list --state running,pending    list runs in one of these states
 """
 
 from __future__ import annotations
@@ -26,11 +26,13 @@ _STATES = tuple(MEANINGS)
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``hpctrain list``."""
-    parser.add_argument("--runs-dir", type=Path, default=Path(DEFAULT_RUNS_DIR), help="where to look (default: ./runs)")
-    parser.add_argument("--name", metavar="PATTERN", help="only runs of this name; * stands for anything")
-    parser.add_argument("--state", type=_states, metavar="STATE", help=f"only these: {', '.join(_STATES)}")
-    parser.add_argument("--last", type=positive, default=20, help="how many (default: 20)")
-    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.add_argument(
+        "--runs-dir", type=Path, default=Path(DEFAULT_RUNS_DIR), help="folder of runs (default: ./runs)"
+    )
+    parser.add_argument("--name", metavar="PATTERN", help="list only runs of this name; * matches anything")
+    parser.add_argument("--state", type=_states, metavar="STATE", help=f"list only these: {', '.join(_STATES)}")
+    parser.add_argument("--last", type=positive, default=20, help="number of runs (default: 20)")
+    parser.add_argument("--json", action="store_true", help="print JSON, for programs")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -59,7 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _states(text: str) -> list[str]:
     states = [state.strip() for state in text.split(",")]
     if wrong := [state for state in states if state not in _STATES]:
-        raise argparse.ArgumentTypeError(f"'{wrong[0]}' is no state; there is {', '.join(_STATES)}")
+        raise argparse.ArgumentTypeError(f"'{wrong[0]}' is not a state; the states are {', '.join(_STATES)}")
     return states
 
 
@@ -76,7 +78,7 @@ def _age_s(run_dir: RunDir) -> float:
 
 
 def _size_bytes(folder: Path) -> int:
-    """Return the bytes of all files below a folder; what cannot be read does not count, links are not followed."""
+    """Return the bytes of all files below a folder; skip unreadable entries, do not follow links."""
     size = 0
     for root, _, names in os.walk(folder):
         for name in names:

@@ -1,4 +1,4 @@
-"""Train here and now: one process on this machine's GPU (or CPU), in the foreground, without Slurm.
+"""Train at once with one process on this machine's GPU (or CPU), in the foreground, without Slurm.
 
 python -m hpctrain.local profiles/jetson.yaml                        start a run
 python -m hpctrain.local profiles/jetson.yaml --from desi-vae        start from the weights of a run or a bundle
@@ -7,9 +7,9 @@ python -m hpctrain.local profiles/jetson.yaml --resume               resume the 
 python -m hpctrain.local --resume runs/desi-vae-jetson/2026...       resume this run
 python -m hpctrain.local --infer BUNDLE FILES                        the same as `hpctrain infer`
 
-The same trainer, profile and run directory as on a cluster. Ctrl-C, a power cut or a reboot lose nothing: resume with
---resume. It starts a run where there is none and does nothing if the run is finished, so a service can call it at every
-boot. The global batch stays that of the profile, whatever number of GPUs it names.
+local uses the same trainer, profile and run directory as a cluster. After Ctrl-C, a power cut or a reboot, resume with
+--resume. --resume starts a new run if there is none, and does nothing if the run is finished, so a service can call it
+at every boot. The global batch remains that of the profile, for any number of GPUs in the profile.
 """
 
 from __future__ import annotations
@@ -45,14 +45,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         const=NEWEST,
         metavar="RUN",
-        help="resume a run (path, name, run id or job id); without RUN the newest of the profile, or a new one",
+        help="resume a run (path, name, run id or job id); without RUN, the newest of the profile, or start a new one",
     )
-    parser.add_argument("--runs-dir", help="instead of launch.runs_dir")
+    parser.add_argument("--runs-dir", help="folder of runs, instead of launch.runs_dir")
     parser.add_argument("--no-memory", action="store_true", help="do not estimate the memory first")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Train in the foreground; returns the exit code of the last attempt."""
+    """Train in the foreground; return the exit code of the last attempt."""
     from hpctrain.launch.runs import DEFAULT_RUNS_DIR, find_run
 
     changes = overrides_of(arguments)
@@ -69,7 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _of_options(arguments: argparse.Namespace) -> list[str]:
-    """Return the overrides that ``--runs-dir`` and ``--from`` stand for."""
+    """Return the overrides that ``--runs-dir`` and ``--from`` abbreviate."""
     import json
 
     from hpctrain.launch.runs import DEFAULT_RUNS_DIR, path_or_run
@@ -82,7 +82,7 @@ def _of_options(arguments: argparse.Namespace) -> list[str]:
 
 
 def _network_of(source: Path) -> list[str]:
-    """Return overrides that make the profile's network the one of a run or bundle, which may have been pruned."""
+    """Return overrides that give the profile the network of a run or bundle, which may have been pruned."""
     import json
 
     from hpctrain.rundir import read_json
@@ -93,7 +93,7 @@ def _network_of(source: Path) -> list[str]:
 
 
 def _here(profile: Profile) -> list[str]:
-    """What a run in the foreground changes of ``launch``: one process on one GPU at most, and no site."""
+    """Return the overrides of ``launch`` for a run in the foreground: one process, at most one GPU, and no site."""
     gpus = min(1, profile.launch.gpus_per_node)
     shape = {"cluster": "local", "nodes": 1, "gpus_per_node": gpus, "ranks_per_node": "null", "site": "null"}
     return [f"launch.{name}={value}" for name, value in shape.items()]
@@ -126,7 +126,7 @@ def _begin(arguments: argparse.Namespace, overrides: list[str], profile: Profile
 
 
 def _resume(run: RunDir, overrides: list[str]) -> int:
-    """Resume a run if its profile, with the changes, fits what it has saved; a finished one is left as it is."""
+    """Resume a run if its changed profile fits its saved state; do nothing if the run is finished."""
     from hpctrain.commands.submit import Wanted, warn_or_refuse
     from hpctrain.launch.resume import nothing_left, refuse_to_resume
     from hpctrain.launch.status import describe
@@ -146,7 +146,7 @@ def _resume(run: RunDir, overrides: list[str]) -> int:
 
 
 def _supervise(run: RunDir, submission: Submission | None = None) -> int:
-    """Run attempts in the foreground while what they print is shown; the files of `submission` are written first."""
+    """Write the files of `submission`, then run attempts in the foreground and show their output."""
     from hpctrain.launch.environment import enter_clean_environment
     from hpctrain.launch.present import as_typed
     from hpctrain.launch.submit import record_job, write_runs
@@ -159,7 +159,7 @@ def _supervise(run: RunDir, submission: Submission | None = None) -> int:
         if submission is not None:
             write_runs(submission, Path.cwd())
         enter_clean_environment()
-        os.environ["PYTHONUNBUFFERED"] = "1"  # so that what the trainer prints is seen when it prints it
+        os.environ["PYTHONUNBUFFERED"] = "1"  # so that the output of the trainer appears at once
         supervisor = Supervisor(run)
         record_job(run, supervisor.job_id)
         print(f"run directory  {as_typed(run.path)}\nCtrl-C saves and ends; resume with: {resume}", flush=True)
@@ -175,7 +175,7 @@ def _supervise(run: RunDir, submission: Submission | None = None) -> int:
 
 
 def _show_logs(run: RunDir, job_id: str, ended: threading.Event) -> None:
-    """Print what the trainer writes into its logs, attempt after attempt, until it is over."""
+    """Print the logs of the trainer as they grow, attempt after attempt, until the run has ended."""
     positions: dict[Path, int] = {}
     is_last = False
     while not is_last:

@@ -1,9 +1,9 @@
-"""Print or follow the logs of a run: rank 0 of the newest attempt, or what is asked for.
+"""Print or follow the logs of a run: by default that of rank 0 of the newest attempt.
 
-hpctrain logs RUN -f               follow rank 0, over requeues
-hpctrain logs RUN --rank 3         another rank
-hpctrain logs RUN --batch          the batch script: how each attempt ended, and srun's errors
-hpctrain logs RUN --attempt 1      an earlier attempt (1 is the first)
+hpctrain logs RUN -f               follow rank 0, across requeues
+hpctrain logs RUN --rank 3         print the log of another rank
+hpctrain logs RUN --batch          print the log of the batch script: how each attempt ended, and srun's errors
+hpctrain logs RUN --attempt 1      print the log of an earlier attempt (1 is the first)
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from hpctrain.launch.runs import find_run
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``hpctrain logs``."""
     add_run_argument(parser)
-    parser.add_argument("--rank", type=int, default=0, help="whose (default: 0)")
-    parser.add_argument("--attempt", type=int, help="of which attempt, counted from 1 (default: the newest)")
-    parser.add_argument("--batch", action="store_true", help="of the batch script instead of a rank")
+    parser.add_argument("--rank", type=int, default=0, help="number of the rank (default: 0)")
+    parser.add_argument("--attempt", type=int, help="number of the attempt, counted from 1 (default: the newest)")
+    parser.add_argument("--batch", action="store_true", help="print the log of the batch script instead of a rank")
     parser.add_argument("-f", "--follow", action="store_true", help="keep printing until the run ends")
-    parser.add_argument("-n", "--lines", type=int, help="only the last N lines")
-    parser.add_argument("--list", action="store_true", help="only the names of the log files")
+    parser.add_argument("-n", "--lines", type=int, help="print only the last N lines")
+    parser.add_argument("--list", action="store_true", help="print only the names of the log files")
 
 
 def run(arguments: argparse.Namespace) -> int:

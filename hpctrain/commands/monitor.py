@@ -1,12 +1,12 @@
 """Watch a run: progress, load and temperature of each rank's GPU and board, energy, events.
 
-It reads the run directory, so the run may be on any node; it asks the queue only before the first heartbeat. On a
-terminal the view is redrawn until Ctrl-C or until the run has ended; elsewhere, and with --once, it prints one frame.
---sensors needs no run: it prints every sensor of this machine, and why others are absent.
+monitor reads the run directory, so the run may be on any node. It asks the queue only before the first heartbeat. On a
+terminal it redraws the view until Ctrl-C or until the run has ended; elsewhere, and with --once, it prints one frame.
+--sensors needs no run: it prints every sensor of this machine, and the reasons why others are absent.
 
-hpctrain monitor --sensors                         every sensor of this machine
-hpctrain monitor --record my-board.txt             save its sensor files, to look at them elsewhere
-hpctrain monitor --sensors --board my-board.txt    the sensors of that machine, on any machine
+hpctrain monitor --sensors                         print every sensor of this machine
+hpctrain monitor --record my-board.txt             save its sensor files, to read them on another machine
+hpctrain monitor --sensors --board my-board.txt    print the sensors of that machine, on any machine
 """
 
 from __future__ import annotations
@@ -23,17 +23,21 @@ from hpctrain.rundir import RunDir
 from hpctrain.states import OVER
 
 _ASK_EVERY_S = 10.0
-"""Until the first sign of life the queue is asked no more often than this [s]."""
+"""Shortest time between two questions to the queue before the first heartbeat [s]."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``hpctrain monitor``."""
     parser.add_argument("run_name", nargs="?", metavar="RUN", help="path, name, run id or job id (default: the newest)")
-    parser.add_argument("--runs-dir", type=Path, default=Path(DEFAULT_RUNS_DIR), help="where to look (default: ./runs)")
+    parser.add_argument(
+        "--runs-dir", type=Path, default=Path(DEFAULT_RUNS_DIR), help="folder of runs (default: ./runs)"
+    )
     parser.add_argument("--once", action="store_true", help="print one frame and exit")
     parser.add_argument("--interval", type=float, default=2.0, metavar="S", help="seconds between frames (default: 2)")
     parser.add_argument("--sensors", action="store_true", help="print every sensor of this machine, and exit")
-    parser.add_argument("--board", type=Path, metavar="FILE.txt", help="with --sensors: those of a recorded machine")
+    parser.add_argument(
+        "--board", type=Path, metavar="FILE.txt", help="with --sensors: read them from a recorded machine"
+    )
     parser.add_argument("--record", type=Path, metavar="FILE.txt", help="record this machine's sensor files, and exit")
 
 

@@ -1,7 +1,7 @@
 """``--set KEY=VALUE``: one grammar for every command that changes a profile.
 
-Several values may follow one ``--set``, and ``--set`` may be given again. A profile that was typed behind them is still
-the profile.
+Several values may follow one ``--set``, and the user may repeat ``--set``. A profile that the user typed after them
+counts as the profile.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import argparse
 
 
 def add_set_argument(parser: argparse.ArgumentParser) -> None:
-    """Add ``--set``."""
+    """Add the option ``--set``."""
     parser.add_argument(
         "--set",
         dest="overrides",
@@ -18,7 +18,7 @@ def add_set_argument(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[],
         metavar="KEY=VALUE",
-        help="change a value of the profile, such as train.batch_size=64; several may follow",
+        help="change a value of the profile, such as train.batch_size=64; several values may follow",
     )
 
 
@@ -28,9 +28,9 @@ def overrides_of(arguments: argparse.Namespace, positional: str = "profile") -> 
     Parameters
     ----------
     arguments : Namespace
-        Changed where its positional argument is missing and was typed behind ``--set``.
+        If its positional argument is missing because the user typed it after ``--set``, this function fills it in.
     positional : str
-        Name of that argument.
+        Name of the positional argument.
     """
     overrides = [text for group in arguments.overrides for text in group]
     if getattr(arguments, positional, None) is None and overrides and "=" not in overrides[-1]:

@@ -1,7 +1,7 @@
-"""List the GPUs and boards a profile can name with ``platform:``.
+"""List the GPUs and boards that a profile can name with ``platform:``.
 
-Memory is what a process can use. The batch sizes are a rule of thumb for large networks; ``hpctrain check`` computes
-what the network of a profile really needs.
+The column of memory gives the memory that a process can use. The batch sizes are a rule of thumb for large networks;
+``hpctrain check`` computes the memory that the network of a profile needs.
 """
 
 from __future__ import annotations

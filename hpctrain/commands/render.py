@@ -1,7 +1,7 @@
-"""Check a profile, then print the batch script and the files that a submit would write.
+"""Check a profile, then print the batch script and the files that a submission would write.
 
-Touches nothing and needs no Slurm. Problems go to standard error with exit code 2, as ``hpctrain check`` reports them,
-and then no script is printed.
+render writes nothing and needs no Slurm. If the profile has problems, render prints them to standard error as
+``hpctrain check`` does, prints no script, and exits with code 2.
 """
 
 from __future__ import annotations

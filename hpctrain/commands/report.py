@@ -16,11 +16,13 @@ from hpctrain.launch.runs import DEFAULT_RUNS_DIR, find_run
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``hpctrain report``."""
     parser.add_argument("run_dir", nargs="?", metavar="RUN", help="path, name, run id or job id (default: the newest)")
-    parser.add_argument("--runs-dir", type=Path, default=Path(DEFAULT_RUNS_DIR), help="where to look (default: ./runs)")
-    parser.add_argument("--out", metavar="FILE", help="where to write (default: report.html in the run directory)")
-    parser.add_argument("--timeline", metavar="FILE", help="write the time line as an SVG file, and no report")
-    parser.add_argument("--spectrum", metavar="FILE", help="write a held-out spectrum as an SVG file, and no report")
-    parser.add_argument("--open", action="store_true", help="open what was written in a browser")
+    parser.add_argument(
+        "--runs-dir", type=Path, default=Path(DEFAULT_RUNS_DIR), help="folder of runs (default: ./runs)"
+    )
+    parser.add_argument("--out", metavar="FILE", help="file to write (default: report.html in the run directory)")
+    parser.add_argument("--timeline", metavar="FILE", help="write only the time line, as an SVG file")
+    parser.add_argument("--spectrum", metavar="FILE", help="write only a held-out spectrum, as an SVG file")
+    parser.add_argument("--open", action="store_true", help="open the written file in a browser")
 
 
 def run(args: argparse.Namespace) -> int:

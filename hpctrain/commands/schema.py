@@ -1,6 +1,6 @@
-"""Write the JSON Schema of profiles, from which editors complete keys and show what they mean.
+"""Write the JSON Schema of profiles, from which editors complete keys and show their meaning.
 
-The shipped profiles name it in their first line; write it beside your own to have the same:
+The shipped profiles name the schema in their first line. Write it beside your own profile for the same help:
 ``hpctrain schema --out schema.json``.
 """
 
@@ -15,7 +15,7 @@ from hpctrain.errors import Problem, ProfileError
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``hpctrain schema``."""
     parser.add_argument("--out", type=Path, metavar="FILE", help="write to this file instead of standard output")
-    parser.add_argument("--markdown", action="store_true", help="the same as a page to read (docs/profile.md)")
+    parser.add_argument("--markdown", action="store_true", help="write a page to read instead (docs/profile.md)")
 
 
 def run(args: argparse.Namespace) -> int:

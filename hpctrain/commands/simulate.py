@@ -1,8 +1,9 @@
 """Write realistic quasar and galaxy spectra.
 
-The file has the layout that ``hpctrain ingest`` writes, on DESI's grid of 7,781 pixels unless told otherwise, with
-columns of the truth: true redshift, signal to noise ratio, and which spectra are unusual. The same seed gives the same
-spectra, and a larger file begins with those of a smaller one. It is streamed: any size fits in memory.
+The file has the same layout as a file of ``hpctrain ingest``, by default on DESI's grid of 7,781 pixels. Further
+columns hold the truth: the true redshift, the signal to noise ratio, and a flag of unusual spectra. The same seed gives
+the same spectra, and a larger file begins with the spectra of a smaller one. simulate writes the file in blocks, so any
+size fits in memory.
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ _OPTIONS = ("num_spectra", "num_pixels", "seed", "quasar_fraction", "snr_median"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``hpctrain simulate``."""
     parser.add_argument("--out", type=Path, required=True, metavar="FILE.h5", help="file to write")
-    parser.add_argument("--num-spectra", type=int, required=True, metavar="N", help="how many spectra")
+    parser.add_argument("--num-spectra", type=int, required=True, metavar="N", help="number of spectra")
     parser.add_argument("--num-pixels", type=int, metavar="L", help="pixels from 3600 to 9824 AA (7781, as DESI)")
-    parser.add_argument("--seed", type=int, metavar="N", help="other seed, other spectra (1)")
+    parser.add_argument("--seed", type=int, metavar="N", help="random seed (1)")
     parser.add_argument(
         "--quasar-fraction", type=float, metavar="X", help="share of quasars; others are galaxies (0.5)"
     )
@@ -35,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Simulate, and say what was written."""
+    """Simulate the spectra, and print the size of the file."""
     from pydantic import ValidationError
 
     from hpctrain.profile.schema import SimulateSection
@@ -62,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
 
 @contextlib.contextmanager
 def _progress(num_spectra: int) -> Iterator[Callable[[int], None] | None]:
-    """Show a bar where someone can see it."""
+    """Show a progress bar on a terminal."""
     if not sys.stderr.isatty():
         yield None
         return

@@ -1,4 +1,4 @@
-"""The state of a run: asks squeue, scontrol, sacct, then the run's own record, and names the one that answered."""
+"""Print the state of a run: ask squeue, scontrol, sacct, then the run's own records, and name the source."""
 
 from __future__ import annotations
 
@@ -14,15 +14,17 @@ from hpctrain.launch.status import describe
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``hpctrain status``."""
     add_run_argument(parser)
-    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.add_argument("--json", action="store_true", help="print JSON, for programs")
 
 
 def add_run_argument(
     parser: argparse.ArgumentParser, text: str = "path, name, run id or job id (default: the newest)"
 ) -> None:
-    """Add what says which run is meant; `text` is its help."""
+    """Add the arguments that choose a run; `text` is the help of RUN."""
     parser.add_argument("run_name", nargs="?", metavar="RUN", help=text)
-    parser.add_argument("--runs-dir", type=Path, default=Path(DEFAULT_RUNS_DIR), help="where to look (default: ./runs)")
+    parser.add_argument(
+        "--runs-dir", type=Path, default=Path(DEFAULT_RUNS_DIR), help="folder of runs (default: ./runs)"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:

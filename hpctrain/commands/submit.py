@@ -1,7 +1,7 @@
-"""Check a profile, make its run directory and submit it; returns at once with the run directory and the job id.
+"""Check a profile, make its run directory and submit it; print the run directory and the job id, and return at once.
 
 hpc-submit profiles/hpc.yaml                           check, render, submit
-hpc-submit profiles/hpc.yaml --dry-run                 check, then print script and files; touch nothing
+hpc-submit profiles/hpc.yaml --dry-run                 check, then print script and files; write nothing
 hpc-submit profiles/hpc.yaml --set train.seed=7        change a value
 hpc-submit profiles/hpc.yaml --array train.seed=1,2,3  one run per value, as one Slurm array
 hpc-submit --resume RUN --set train.epochs=200         resume a run, with other values if you like
@@ -35,30 +35,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``hpctrain submit``."""
     add_profile_arguments(parser)
     parser.add_argument("--dry-run", action="store_true", help="check, then print the script and the files")
-    parser.add_argument("--check", action="store_true", help="only say what is wrong; ask the cluster too")
-    parser.add_argument("--no-memory", action="store_true", help="do not estimate memory nor look at the data's size")
-    parser.add_argument("--wait", action="store_true", help="stay, show progress, exit with the run's exit code")
+    parser.add_argument("--check", action="store_true", help="only report problems; ask the cluster too")
+    parser.add_argument("--no-memory", action="store_true", help="do not estimate the memory or inspect the data")
+    parser.add_argument("--wait", action="store_true", help="wait, show progress, exit with the run's exit code")
     parser.add_argument("--inside-job", action="store_true", help=argparse.SUPPRESS)  # slurm/train_hpc.sh
 
 
 def add_profile_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what says which job is meant; ``render`` has the same."""
+    """Add the arguments that describe a job; ``render`` has the same."""
     parser.add_argument("profile", nargs="?", help="YAML profile")
     add_set_argument(parser)
-    parser.add_argument("--cluster", choices=("auto", "slurm", "local"), help="instead of launch.cluster")
+    parser.add_argument("--cluster", choices=("auto", "slurm", "local"), help="where to run, instead of launch.cluster")
     parser.add_argument(
         "--array",
         action="append",
         default=[],
         metavar="KEY=V1,V2,...",
-        help="one run per value; given again, one run per combination",
+        help="submit one run per value; repeat it for one run per combination",
     )
     parser.add_argument("--resume", metavar="RUN", help="resume this run (path, name, run id or job id)")
-    parser.add_argument("--runs-dir", help="instead of launch.runs_dir")
+    parser.add_argument("--runs-dir", help="folder of runs, instead of launch.runs_dir")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Submit."""
+    """Submit the job, or do one of the parts that the options choose."""
     if arguments.inside_job:
         return _inside_job(arguments)
     wanted = _wanted(arguments)
@@ -89,13 +89,13 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def dry_run(arguments: argparse.Namespace) -> int:
-    """Check, then print script and files; what ``hpctrain render`` does, and ``--dry-run``."""
+    """Check the profile, then print script and files, for ``hpctrain render`` and ``--dry-run``."""
     return _dry_run(_wanted(arguments))
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What the command line asks for: which profile, changed how, for each task."""
+    """The request of the command line: the profile, and its changes for each task."""
 
     source: Path | str
     tasks: list[list[str]]
@@ -119,9 +119,9 @@ def _wanted(arguments: argparse.Namespace) -> Wanted:
 
 
 def warn_or_refuse(wanted: Wanted, memory: bool, even_without_device: bool = False) -> list[Findings]:
-    """Print warnings, and refuse what cannot work before anything is written; every task of an array is checked.
+    """Check every task, print the warnings, and raise all problems before anything is written.
 
-    The memory estimate costs seconds the first time: without a device to compare it with, only ``--check`` shows it.
+    The memory estimate takes seconds the first time. Without a device to compare it with, only ``--check`` makes it.
 
     Returns
     -------
@@ -131,7 +131,7 @@ def warn_or_refuse(wanted: Wanted, memory: bool, even_without_device: bool = Fal
     Raises
     ------
     ProfileError
-        There are problems.
+        The profile, the site or the command line has problems.
     """
     from hpctrain.profile.check import check_profile
 
@@ -159,7 +159,7 @@ def _add_resume_problems(wanted: Wanted, findings: list[Findings]) -> None:
 
 
 def submission_from(wanted: Wanted, findings: list[Findings]) -> Submission:
-    """Work out the submission of checked profiles, touching nothing.
+    """Return the submission of checked profiles, without writing anything.
 
     Raises
     ------
@@ -218,7 +218,7 @@ def _run_to_resume(arguments: argparse.Namespace) -> RunStatus | None:
 
 
 def _has_nothing_left(wanted: Wanted) -> bool:
-    """Say so if the run to resume is finished and has no further step to do."""
+    """Print a message and return True if the run to resume is finished and has no further step to do."""
     if wanted.resumed is None:
         return False
     from hpctrain.launch.resume import nothing_left
@@ -231,7 +231,7 @@ def _has_nothing_left(wanted: Wanted) -> bool:
 
 
 def _ask_the_cluster(submission: Submission) -> list[str]:
-    """Let Slurm itself judge the job, so that nothing is written for one that it would refuse."""
+    """Let Slurm itself check the job, so that nothing is written for a job that it would refuse."""
     if submission.cluster != "slurm":
         return []
     from hpctrain.launch import slurm
@@ -240,9 +240,10 @@ def _ask_the_cluster(submission: Submission) -> list[str]:
 
 
 def _inside_job(arguments: argparse.Namespace) -> int:
-    """Make, resume, or after a requeue find the run directory of the Slurm job we are in; print what its script needs.
+    """Make, resume, or after a requeue find the run directory of the surrounding Slurm job; print it for the script.
 
-    The script reads four lines; the one line ``finished`` means that there is nothing to do.
+    The script reads four lines: the run directory, and three values of ``launch``. A single line ``finished`` means
+    that there is nothing to do.
     """
     from hpctrain.launch.byhand import run_of_this_job
 

@@ -1,10 +1,11 @@
-"""Prove that runs of a profile survive being killed: run it twice, interrupt one of them at random, compare every bit.
+"""Prove that runs of a profile survive kills: run it twice, interrupt the second run at random, compare every bit.
 
-Both runs are made on this machine, below runs/<name>-verify/. --seed chooses where and how the second is interrupted:
-at its start, in a step, an evaluation, a save, or at its end; by SIGKILL, SIGTERM or SIGUSR2. The result is a table on
-standard output and in the run. Exit code 0: identical; 5: a resume lost or changed something.
+Both runs take place on this machine, in runs/<name>-verify/. --seed chooses where and how verify-resume interrupts the
+second run: at its start, in a step, an evaluation, a save, or at its end; by SIGKILL, SIGTERM or SIGUSR2. It writes the
+result as a table to standard output and into the run. Exit code 0 means identical, 5 that a resume lost or changed
+something.
 
---check FILE.md checks whether the tables in a file were edited.
+--check FILE.md checks whether somebody edited the tables in a file.
 """
 
 from __future__ import annotations
@@ -35,12 +36,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--steps", type=int, metavar="N", help="steps of each run; evaluations and checkpoints become frequent to match"
     )
-    parser.add_argument("--ranks", type=int, metavar="N", help="processes; the global batch stays that of the profile")
+    parser.add_argument(
+        "--ranks", type=int, metavar="N", help="number of ranks; the global batch remains that of the profile"
+    )
     parser.add_argument("--seed", type=int, default=1, help="random seed of the interruptions (default 1)")
     parser.add_argument("--out", type=Path, metavar="FILE.md", help="also write the table to this file")
     parser.add_argument("--json", action="store_true", help="print the result as JSON instead of the table")
     parser.add_argument(
-        "--check", type=Path, metavar="FILE.md", help="only check whether the tables in a file were edited"
+        "--check", type=Path, metavar="FILE.md", help="only check whether somebody edited the tables in a file"
     )
 
 
@@ -86,7 +89,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.out is not None:
         try:
             arguments.out.write_text(table, encoding="utf-8")
-        except OSError as error:  # it could be written when the runs began
+        except OSError as error:  # the file was writable when the runs began
             _say(f"{arguments.out}: {error.strerror}; the table is in {cut.path / _TABLE_NAME}")
     print(json.dumps({**found.as_json(), "table": str(cut.path / _TABLE_NAME)}, indent=2) if arguments.json else table)
     if not found.identical:
@@ -96,7 +99,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _judged(arguments: argparse.Namespace) -> Profile:
-    """Return the profile of both runs, or raise all that is wrong with it and the command line."""
+    """Return the profile of both runs, or raise all problems of the profile and the command line."""
     from hpctrain.launch.submit import with_absolute_paths, with_global_batch
     from hpctrain.profile.check import check_profile
     from hpctrain.profile.load import load_profile
@@ -120,7 +123,7 @@ def _judged(arguments: argparse.Namespace) -> Profile:
             problems += findings.problems
         elif findings.profile is not None:
             if findings.profile.train.batch_size == "auto":
-                message = "auto is found anew by each of the two runs; name a number: --set train.batch_size=16"
+                message = "each of the two runs would find auto again; give a number: --set train.batch_size=16"
                 raise ProfileError(findings.source, [Problem("train.batch_size", message)])
             wanted = load_profile(arguments.profile, arguments.overrides).global_batch
             profile = with_global_batch(findings.profile, wanted, "--ranks")
@@ -133,7 +136,10 @@ def _judged(arguments: argparse.Namespace) -> Profile:
 
 
 def _derived(arguments: argparse.Namespace) -> list[str]:
-    """What --steps changes besides the length, unless --set says otherwise: a short run has all that a long one has."""
+    """Return the overrides that ``--steps`` implies, so that a short run also has evaluations and checkpoints.
+
+    ``--set`` overrides them.
+    """
     from hpctrain.profile.load import load_profile
 
     steps = arguments.steps
@@ -142,7 +148,7 @@ def _derived(arguments: argparse.Namespace) -> list[str]:
     try:
         warmup_steps = load_profile(arguments.profile, arguments.overrides).train.warmup_steps
     except ProfileError:
-        warmup_steps = None  # what is wrong is reported with everything else
+        warmup_steps = None  # the check reports this problem with all others
     warmup = [] if warmup_steps is None else [f"train.warmup_steps={min(warmup_steps, steps // 2)}"]
     return [
         f"train.max_steps={steps}",
@@ -154,7 +160,7 @@ def _derived(arguments: argparse.Namespace) -> list[str]:
 
 
 def _forced(arguments: argparse.Namespace) -> list[str]:
-    """What must be so: on this machine, and every loss is compared, so every loss is logged."""
+    """Return the overrides that the proof needs: a run on this machine that logs every loss, to compare every loss."""
     forced = ["train.log_every_steps=1", "launch.nodes=1", "launch.cluster=local"]
     ranks = arguments.ranks
     if ranks is not None and ranks >= 1:
@@ -167,7 +173,7 @@ def _cannot_write(path: Path) -> str | None:
     if path.is_dir():
         return f"'{path}' is a folder; name a file"
     if not folder.is_dir():
-        return f"'{folder}' is no folder"
+        return f"'{folder}' is not a folder"
     if not os.access(path if path.exists() else folder, os.W_OK):
         return f"'{path}' cannot be written"
     return None
@@ -177,13 +183,13 @@ def _check(path: Path, profile: str | None) -> int:
     from hpctrain.verify.certificate import check_tables
 
     if profile is not None:
-        raise ProfileError("command line", [Problem("--check", f"looks at a file only; leave out '{profile}'")])
+        raise ProfileError("command line", [Problem("--check", f"checks a file only; omit '{profile}'")])
     try:
         found = list(check_tables(path.read_text(encoding="utf-8")))
     except (OSError, UnicodeDecodeError) as error:
         raise ProfileError("command line", [Problem("--check", f"'{path}' cannot be read: {error}")]) from error
     if not found:
-        raise ProfileError("command line", [Problem("--check", f"'{path}' holds no resume check with its SHA-256")])
+        raise ProfileError("command line", [Problem("--check", f"'{path}' contains no resume check with its SHA-256")])
     for title, is_intact in found:
         print(f"{title} - {'as it was written' if is_intact else 'EDITED after it was written'}")
     return 0 if all(is_intact for _, is_intact in found) else CheckpointError.exit_code
@@ -194,7 +200,7 @@ def _command() -> str:
 
 
 def _where(twins: list[RunDir]) -> str:
-    return "\n".join(["no rank runs any more; what the runs have left is in", *(f"  {run.path}" for run in twins)])
+    return "\n".join(["all ranks have ended; the run directories are", *(f"  {run.path}" for run in twins)])
 
 
 def _say(text: str) -> None:

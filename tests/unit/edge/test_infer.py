@@ -313,7 +313,7 @@ def test_a_device_that_gets_other_results_than_the_export_is_refused_before_the_
     for words in (str(bad), "by up to 0.3 of their spread (tolerance 0.02)", "CPUExecutionProvider of onnxruntime"):
         assert words in error
     assert main(["infer", str(bad), str(spectra), "--out", str(out), "--force"]) == 0
-    assert "used all the same (--force)" in capsys.readouterr().err
+    assert "used anyway (--force)" in capsys.readouterr().err
     assert len(read(out)["target_id"]) == 5
 
 

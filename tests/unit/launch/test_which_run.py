@@ -111,7 +111,7 @@ def test_a_list_is_chosen_by_name_and_state_and_shows_age_and_size(folder):
     assert "no runs of this name or state" in types("list", "--name", "x").stdout
     wrong = types("list", "--state", "runing")
     assert wrong.returncode == 2
-    assert "'runing' is no state; there is" in wrong.stderr
+    assert "'runing' is not a state; the states are" in wrong.stderr
 
 
 def test_cancel_names_the_active_runs_where_several_could_be_meant(folder):
