@@ -107,8 +107,16 @@ def test_a_resume_that_does_not_fit_is_refused_before_sbatch_is_asked(folder, be
     assert contents(begun) == before
 
 
+@pytest.fixture
+def hangup_is_heard():
+    """Under nohup the test suite ignores SIGHUP, and so would every command that it starts."""
+    inherited = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, inherited)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
-def test_a_signal_while_sbatch_refuses_leaves_no_folder(folder, number):
+def test_a_signal_while_sbatch_refuses_leaves_no_folder(folder, hangup_is_heard, number):
     process = submit("tiny.yaml")
     wait_for_sbatch(folder, process)
     process.send_signal(number)
