@@ -179,25 +179,33 @@ class MemoryNeed:
         return f"{found}; a larger batch_size, or fewer GPUs, would use it better"
 
 
-def measure(profile: Profile) -> Measurement:
+def measure(profile: Profile, silent_s: float = _SILENT_S, timeout_s: float = _TIMEOUT_S) -> Measurement:
     """Return the memory model of a profile and the size of its data, from the cache if nothing has changed.
+
+    Parameters
+    ----------
+    profile : Profile
+    silent_s : float
+        A line on stderr says what the command waits for if the estimate takes longer [s].
+    timeout_s : float
+        From then on, the longest time that the estimate may take [s].
 
     Raises
     ------
     HpctrainError
-        The measurement failed.
+        The measurement failed, or took too long.
     """
     path = _cache_folder() / f"{_key(profile)}.json"
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError):  # absent, incomplete, or of another version
         return Measurement.from_json(json.loads(path.read_text(encoding="utf-8")))
-    measurement = _run(profile)
+    measurement = _run(profile, silent_s, timeout_s)
     with contextlib.suppress(OSError):  # with a read-only home, the next check only takes three seconds more
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(path, json.dumps(measurement.to_json()))
     return measurement
 
 
-def _run(profile: Profile) -> Measurement:
+def _run(profile: Profile, silent_s: float, timeout_s: float) -> Measurement:
     paths = [str(_PACKAGE.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {
         **os.environ,
@@ -206,9 +214,10 @@ def _run(profile: Profile) -> Measurement:
         "CUDA_VISIBLE_DEVICES": "",
     }
     try:
-        code, output, errors = _wait_for_estimate(environment, profile.model_dump_json(exclude_unset=True))
+        text = profile.model_dump_json(exclude_unset=True)
+        code, output, errors = _wait_for_estimate(environment, text, silent_s, timeout_s)
     except subprocess.TimeoutExpired:
-        raise HpctrainError(f"the memory estimate took more than {_TIMEOUT_S:.0f} s; is this machine busy?") from None
+        raise HpctrainError(f"the memory estimate took more than {timeout_s:g} s; is this machine busy?") from None
     except OSError as error:
         raise HpctrainError(f"the memory estimate did not run: {error}") from error
     if code != 0:
@@ -217,7 +226,9 @@ def _run(profile: Profile) -> Measurement:
     return Measurement.from_json(json.loads(output.splitlines()[-1]))
 
 
-def _wait_for_estimate(environment: dict[str, str], text: str) -> tuple[int, str, str]:
+def _wait_for_estimate(
+    environment: dict[str, str], text: str, silent_s: float, timeout_s: float
+) -> tuple[int, str, str]:
     """Run the estimate and return its exit code, output and errors. Print a note if it takes a while."""
     command = [sys.executable, "-m", "hpctrain.train.memory"]
     with subprocess.Popen(
@@ -230,11 +241,11 @@ def _wait_for_estimate(environment: dict[str, str], text: str) -> tuple[int, str
     ) as process:
         try:
             try:
-                output, errors = process.communicate(text, timeout=_SILENT_S)
+                output, errors = process.communicate(text, timeout=silent_s)
             except subprocess.TimeoutExpired:
                 note = "estimating the memory of a step and inspecting the spectra (--no-memory skips it) ..."
                 print(note, file=sys.stderr, flush=True)
-                output, errors = process.communicate(timeout=_TIMEOUT_S)
+                output, errors = process.communicate(timeout=timeout_s)
         except BaseException:
             process.kill()
             raise

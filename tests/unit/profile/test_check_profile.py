@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import h5py
@@ -10,10 +11,10 @@ import numpy as np
 import pytest
 
 from hpctrain.cli import run_command
-from hpctrain.errors import SiteError
+from hpctrain.errors import HpctrainError, SiteError
 from hpctrain.profile.check import check_profile
 from hpctrain.profile.load import load_profile
-from hpctrain.profile.memory import Measurement, MemoryNeed
+from hpctrain.profile.memory import Measurement, MemoryNeed, measure
 from hpctrain.profile.platforms import PLATFORMS, find_platform
 from hpctrain.profile.schema import Profile
 
@@ -307,3 +308,40 @@ def test_platforms_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
         assert name in table
     assert run_command("platforms", ["--json"]) == 0
     assert len(json.loads(capsys.readouterr().out)) == len(PLATFORMS)
+
+
+@pytest.fixture
+def estimate_does(here: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Callable:
+    """Return a function that makes the Python which estimates the memory run something else when it starts."""
+    folder = tmp_path_factory.mktemp("python")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+
+    def write(statement: str) -> None:
+        condition = 'any("train.memory" in word for word in sys.orig_argv)'
+        (folder / "sitecustomize.py").write_text(f"import sys\nif {condition}:\n    {statement}\n")
+
+    return write
+
+
+def test_an_estimate_that_takes_a_while_is_announced_and_one_that_takes_too_long_is_one_line(
+    here: Path, estimate_does: Callable, capsys: pytest.CaptureFixture
+) -> None:
+    estimate_does("import time; time.sleep(3600)")
+    profile = load_profile(profile_of(here, MINIMAL + SMALL_MODEL))
+    with pytest.raises(HpctrainError) as raised:
+        measure(profile, silent_s=0.01, timeout_s=0.01)
+    assert str(raised.value) == "the memory estimate took more than 0.01 s; is this machine busy?"
+    announced = "estimating the memory of a step and inspecting the spectra (--no-memory skips it) ...\n"
+    assert capsys.readouterr().err == announced
+
+
+def test_a_memory_estimate_that_fails_is_a_warning_of_one_line(
+    here: Path, estimate_does: Callable, capsys: pytest.CaptureFixture
+) -> None:
+    estimate_does('print("no space left", file=sys.stderr); import os; os._exit(1)')
+    assert run_command("check", [str(profile_of(here, MINIMAL + SMALL_MODEL))]) == 0
+    captured = capsys.readouterr()
+    printed = captured.out + captured.err
+    assert "the memory estimate failed: no space left; --no-memory skips the estimate" in printed
+    assert "Traceback" not in printed
