@@ -91,8 +91,8 @@ def _overview() -> str:
         *(f"  {name:<{width}}  {text}" for name, text in COMMANDS.items()),
         "",
         "hpctrain COMMAND --help says more. Exit codes: 0 done, 1 our bug, 2 profile or command line, 3 cluster or",
-        "site, 4 data, 5 checkpoint, 6 diverged, 7 an export failed a gate, 75 saved and to be requeued, 78 saved",
-        "because it was too hot.",
+        "site, 4 data, 5 checkpoint, 6 diverged, 7 an export failed a gate, 75 saved and to be requeued, 76 ranks",
+        "lost, 77 unfit nodes, 78 saved because it was too hot, 130 Ctrl-C.",
     ]
     return "\n".join(lines)
 

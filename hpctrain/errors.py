@@ -12,11 +12,12 @@
     ├── RanksLostError      76   another rank ended before all ranks had come; the job is requeued
     └── NodeError           77   some nodes of the job are not fit; the batch script tries again without them
 
-Being stopped by the queue is no error: the trainer saves, exits with :data:`EXIT_REQUEUE`, and the batch script
-requeues the job. A rank that hangs, or whose peers are gone, exits with :data:`EXIT_RANKS_LOST`, and the job is
-requeued too. A machine that gets too hot, although the run waits, makes it save and exit with :data:`EXIT_TOO_HOT`;
-it is started again after it has cooled down. Ctrl-C makes it save and exit with :data:`EXIT_INTERRUPTED`. Only
-``cli.py`` and the trainer's ``__main__`` catch these errors.
+A stop by the queue is no error: the trainer saves and exits with :data:`EXIT_REQUEUE` (75), and the batch script
+requeues the job. A rank that hangs, or that lost another rank, exits with :data:`EXIT_RANKS_LOST` (76), and the job is
+requeued too. If a machine gets too hot although the run pauses, the run saves and exits with :data:`EXIT_TOO_HOT` (78);
+it starts again after the machine has cooled down. After Ctrl-C the trainer saves and exits with
+:data:`EXIT_INTERRUPTED` (130); any other command exits with the same code. Only ``cli.py`` and the trainer's
+``__main__`` catch these errors.
 """
 
 from __future__ import annotations

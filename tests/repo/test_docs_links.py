@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from hpctrain import errors
 from hpctrain.cli import COMMANDS
+from hpctrain.errors import GateError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DOCUMENTS = [REPOSITORY / "README.md", REPOSITORY / "CHANGELOG.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]
@@ -18,6 +20,9 @@ DOCUMENTS = [REPOSITORY / "README.md", REPOSITORY / "CHANGELOG.md", *sorted((REP
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 SOURCE = re.compile(r"(?:src|href)=\"([^\"]+)\"")
 NAMED_FILE = re.compile(r"`((?:hpctrain|docs|profiles|slurm|bin|benchmarks|tests|\.ci)/[\w./-]*[\w/])`")
+EXIT_CODES = {value for name, value in vars(errors).items() if name.startswith("EXIT_")} | {
+    value.exit_code for value in vars(errors).values() if isinstance(value, type) and hasattr(value, "exit_code")
+}
 COMMAND = re.compile(r"(?<![\w./-])hpctrain ([a-z]+(?:-[a-z]+)*)\b")
 
 
@@ -115,3 +120,15 @@ def test_the_resume_check_that_is_shown_is_as_it_was_written():
 
     shown = list(check_tables((REPOSITORY / "docs" / "verify-resume.md").read_text()))
     assert shown == [("Resume check of `quickstart`: identical", True)]
+
+
+@pytest.mark.parametrize("name", ["docs/administrators.md", "docs/requeue.md", "slurm/README.md"])
+def test_every_exit_code_of_a_job_has_a_row_in_the_table(name):
+    cells = re.findall(r"^\| (\d[\d, ]*) \|", (REPOSITORY / name).read_text(), flags=re.MULTILINE)
+    assert {int(number) for cell in cells for number in re.findall(r"\d+", cell)} >= EXIT_CODES - {GateError.exit_code}
+
+
+def test_every_exit_code_is_on_the_page_of_training_and_in_the_help():
+    stopping = (REPOSITORY / "docs" / "training.md").read_text().partition("## Stopping")[2].partition("\n## ")[0]
+    for text in (stopping, help_of().partition("Exit codes:")[2]):
+        assert {int(number) for number in re.findall(r"\b\d+\b", text)} >= EXIT_CODES
