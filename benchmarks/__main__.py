@@ -1,6 +1,6 @@
-"""What safety costs, in one table: ``python -m benchmarks`` (five to ten minutes on two cores).
+"""Measure the cost of safety and print one table: ``python -m benchmarks`` (five to ten minutes on two cores).
 
-Each part can be run alone as ``python benchmarks/<part>.py``; docs/performance.md says how to read it.
+Each part also runs alone as ``python benchmarks/<part>.py``; docs/performance.md explains the results.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from benchmarks import checkpoint_stall, requeue_time, step_time, stop_agreement
 
 
 def machine() -> str:
-    """Name the machine in a line."""
+    """Return a description of the machine in one line."""
     model = platform.machine()
     if Path("/proc/cpuinfo").exists():
         names = [
@@ -29,7 +29,7 @@ def machine() -> str:
 
 
 def main() -> None:
-    """Measure everything and print it."""
+    """Measure all parts and print the table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--rounds", type=int, default=7, help="rounds of each measurement (default: 7)")
     rounds = parser.parse_args().rounds

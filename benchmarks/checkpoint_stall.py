@@ -1,11 +1,11 @@
-"""How long training pauses for a checkpoint, and how much writing in the background slows it down.
+"""Measure how long training pauses for a checkpoint, and how much writing in the background slows it down.
 
     python benchmarks/checkpoint_stall.py [--megabytes 200 1000]
 
-The state is float32 tensors of 4 MB. "Ours" is the writer of the product: copies to its own host buffers, then SHA-256,
-write and fsync in a thread. It is compared with the copy alone into the same kind of buffers, with ``torch.save`` to
-the same disk, and with ``torch.save`` and fsync, which a file needs to survive a power cut. The loop that runs beside
-it computes matrix products on one thread.
+The state is float32 tensors of 4 MB. "Ours" is the writer of hpctrain: it copies to its own host buffers, and a thread
+computes SHA-256, writes and calls fsync. The benchmark compares it with the copy alone into the same kind of buffers,
+with ``torch.save`` to the same disk, and with ``torch.save`` and fsync, which a file needs to survive a power cut. The
+loop beside it computes matrix products on one thread.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from hpctrain.rundir import RunDir
 
 
 def measure(megabytes: int, rounds: int, folder: Path) -> dict[str, list[float]]:
-    """Return the seconds of each way to save, and of a fixed computation alone and beside the writer."""
+    """Return the times of each way to save, and of a fixed computation alone and beside the writer [s]."""
     live = {f"weights.{index}": torch.randn(1024, 1024) for index in range(max(1, round(megabytes * 1e6 / 2**22)))}
     buffers = {name: torch.empty_like(value) for name, value in live.items()}
     run = RunDir(folder / "run")
@@ -44,7 +44,7 @@ def measure(megabytes: int, rounds: int, folder: Path) -> dict[str, list[float]]
     one, other = torch.randn(64, 256), torch.randn(256, 256)
 
     def products_s(until: Callable[[], bool]) -> float:
-        """Return the median seconds of 20 matrix products and one iteration of Python."""
+        """Return the median time of 20 matrix products and one iteration of Python [s]."""
         spent: list[float] = []
         while not until():
             started = time.perf_counter()

@@ -1,11 +1,11 @@
-"""Latency and size of exported networks against PyTorch on this machine's CPU, as ratios.
+"""Measure latency and size of exported networks on this machine's CPU, as ratios to PyTorch.
 
     python benchmarks/edge.py [--rounds 7] [--pixels 1024] [--batches 1 64]
 
-The default network with fresh weights (time and size do not depend on their values) on simulated spectra. Each round
-calls every variant once, and ratios are taken within a round, so that other load on the machine affects all variants
-alike. Only the network is timed: preparation is the same for all. The accuracy of exports is checked by the gates of
-`hpctrain export`, not here.
+The benchmark uses the default network with new weights (time and size do not depend on their values) and simulated
+spectra. Each round calls every variant once, and ratios are those within a round, so that other load on the machine
+affects all variants alike. Times are those of the network alone, because the preparation is the same for all. The gates
+of `hpctrain export` check the accuracy of exports.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ _NUM_SPECTRA = 256
 _SHARE_LEFT = 0.5
 _SMALLEST_ROUND_S = 0.05
 _PAUSE_S = 0.03
-"""Pause before each variant: the threads of the previous one spin for a while and would take its cores."""
+"""Pause before each variant [s], because the threads of the previous one spin for a while and would use its cores."""
 
 Call = Callable[[dict[str, np.ndarray]], object]
 
 
 def variants(folder: Path, num_pixels: int, threads: int) -> tuple[dict[str, tuple[Call, int]], dict[str, np.ndarray]]:
-    """Return each variant's call and bytes, and the inputs."""
+    """Return the call and the size [byte] of each variant, and the inputs."""
     path = folder / "spectra.h5"
     simulate(path, SimulateSection(num_spectra=_NUM_SPECTRA, num_pixels=num_pixels))
     spectra = open_spectra(DataSection(files=[str(path)]))
@@ -91,8 +91,8 @@ def _in_torch(network: ExportedNetwork, module: Callable) -> Call:
 
 
 def measure(made: dict[str, tuple[Call, int]], feeds: dict[str, np.ndarray], rounds: int) -> dict[str, list[float]]:
-    """Return seconds of a call of each variant, by round."""
-    for call, _ in made.values():  # compiles, allocates
+    """Return the time of a call of each variant in each round [s]."""
+    for call, _ in made.values():  # the first call compiles and allocates
         for _ in range(3):
             call(feeds)
     time.sleep(_PAUSE_S)

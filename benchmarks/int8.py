@@ -1,10 +1,10 @@
-"""Accuracy and speed of INT8 graphs with and without the bound that keeps CPUs without VNNI from overflowing.
+"""Measure accuracy and speed of INT8 graphs with and without the bound that prevents overflow on CPUs without VNNI.
 
     python benchmarks/int8.py RUN [--rounds 7]
 
-RUN is the directory of a finished run; its held-out spectra are encoded. All large layers are INT8 (``hpctrain export``
-leaves out those that harm most). "exact" computes from the same rounded numbers in float32, as a CPU with VNNI adds
-them; "this CPU" uses the integer kernels of onnxruntime on this machine.
+RUN is the directory of a finished run, whose held-out spectra the benchmark encodes. All large layers are INT8, also
+those that ``hpctrain export`` would leave in float32. "exact" computes with the same rounded numbers in float32, with
+the sums of a CPU with VNNI; "this CPU" uses the integer kernels of onnxruntime on this machine.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""How fast shuffled spectra are read from a file, compared with copying memory and with other loaders.
+"""Measure how fast loaders read shuffled spectra from a file, compared with copying memory.
 
     python benchmarks/loader.py [--num-spectra N] [--rounds R] [--only TEXT]
 
-The same spectra (DESI grid, 62 kB each) in each format. Readers take turns within each round, on the same shuffled rows
-if the format allows it. The machine may be busy, so compare the ratios to the in-memory copy of the same round: medians
-of spectra per second of CPU time and of wall time. Loaders that are not installed are left out; they are in the extra
-``benchmark``. Except for the last table, the files are in the page cache.
+Each format has the same spectra (DESI grid, 62 kB each). Readers take turns within each round, on the same shuffled
+rows if the format allows it. The machine may be busy, so compare the ratios to the in-memory copy of the same round:
+medians of spectra per second of CPU time and of wall time. The benchmark skips loaders that are not installed; the
+extra ``benchmark`` installs them. Except for the last table, the files are in the page cache.
 """
 
 from __future__ import annotations
@@ -51,10 +51,10 @@ def open_file(path: Path) -> SpectraSet:
 
 
 def requests(spectra: SpectraSet, epoch: int, first: int = 0) -> Iterator[np.ndarray]:
-    """Yield the rows of each whole batch of an epoch from one on, in the order the trainer would use.
+    """Yield the rows of each whole batch of an epoch, from the batch `first` on, in the order of the trainer.
 
-    For compressed files, epochs alternate between the two halves of the file: two windows stay decoded, and in so small
-    a file they would be half of the next epoch.
+    For compressed files, epochs alternate between the two halves of the file. The loader keeps two windows decoded, and
+    in such a small file these would be half of the next epoch.
     """
     rows = np.arange(len(spectra))
     order = functools.partial(sample_order, 1, len(rows))
@@ -66,13 +66,13 @@ def requests(spectra: SpectraSet, epoch: int, first: int = 0) -> Iterator[np.nda
 
 
 def ours(path: Path, threads: int) -> Reader:
-    """Return our loader with so many threads; 0 reads in the consumer's thread."""
+    """Return our loader with a number of threads; 0 reads in the consumer's thread."""
     spectra = open_file(path)
     return Reader(lambda epoch, first, _: read_ahead(spectra, requests(spectra, epoch, first), threads, depth=4))
 
 
 def in_memory(path: Path) -> Reader:
-    """Return the reference: rows of arrays in memory, copied into a ring of reused buffers."""
+    """Return the reference, which copies rows of arrays in memory into a ring of reused buffers."""
     import h5py
 
     with h5py.File(path) as file:
@@ -90,9 +90,9 @@ def in_memory(path: Path) -> Reader:
 
 
 def decoder_alone(path: Path, threads: int) -> Reader:
-    """Return a reader that only decodes: each chunk of the file once, on so many threads, into reused memory.
+    """Return a reader that only decodes each chunk of the file once, on a number of threads, into reused memory.
 
-    Nothing is copied to a batch.
+    It copies nothing to a batch.
     """
     spectra = open_file(path)
     readers = [getattr(spectra._files[0], name)._decoded for name in ("flux", "ivar")]
@@ -122,7 +122,7 @@ def readers(files: dict[str, Path], cores: int) -> dict[str, Factory]:
 
 
 def measure(ways: dict[str, Reader], count: int, rounds: int) -> dict[str, list[tuple[float, float]]]:
-    """Return spectra per second of CPU and of wall time of each reader in each round."""
+    """Return spectra per second of CPU time and of wall time for each reader in each round."""
     speeds: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
     for number in range(-1, rounds):  # the first round warms up
         for name, way in ways.items():
@@ -130,8 +130,7 @@ def measure(ways: dict[str, Reader], count: int, rounds: int) -> dict[str, list[
             seen = 0
             for _ in way(number + 1):
                 seen += BATCH_SIZE
-                # Slow readers get two seconds, or they would take all the time; but more than the prefetched batches
-                # are read.
+                # Slow readers get only two seconds, but each reads more than the prefetched batches.
                 if time.perf_counter() - wall > 2.0 and seen >= 4 * BATCH_SIZE:
                     break
             if "alone" in name:
@@ -163,7 +162,7 @@ def print_speeds(speeds: dict[str, list[tuple[float, float]]]) -> None:
 def print_depths(path: Path) -> None:
     """Print how long a consumer waits for batches, for several numbers of prefetched batches.
 
-    The consumer imitates a GPU: on average it takes as long as reading does, with variations, and uses no core.
+    The consumer imitates a GPU: it uses no core and on average takes as long as reading does, with variations.
     """
     spectra = open_file(path)
     rows = list(requests(spectra, 0))
@@ -189,7 +188,7 @@ def print_depths(path: Path) -> None:
 
 
 def print_cold(path: Path, rounds: int) -> None:
-    """Print how fast shuffled rows are read from disk, compared with a sequential read of the same file."""
+    """Print the speed of reading shuffled rows from disk, compared with a sequential read of the same file."""
     ratios, speeds = [], []
     size = path.stat().st_size
     for number in range(rounds):
@@ -203,7 +202,7 @@ def print_cold(path: Path, rounds: int) -> None:
         sequential = size / (time.perf_counter() - started)
         _drop(path)
         ratios.append(_shuffled_bytes_per_s(path, number) / sequential)
-        gc.collect()  # what is still mapped cannot be dropped
+        gc.collect()  # mapped pages cannot be dropped
         speeds.append(sequential)
     print(
         f"\ncold cache, {path.name}: {statistics.median(speeds) / 1e9:.2f} GB/s sequential, "
@@ -220,7 +219,7 @@ def _shuffled_bytes_per_s(path: Path, epoch: int) -> float:
 
 
 def _drop(path: Path) -> bool:
-    """Drop a file from the page cache; return whether that worked."""
+    """Drop a file from the page cache; return whether the system did so."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -261,7 +260,7 @@ def main() -> None:
         print_probes(others, folder, args.num_spectra)
         if not args.only:
             print_depths(files["contiguous"])
-            # In a separate process, because files that this process maps stay in the page cache.
+            # Use a separate process, because files that this process maps stay in the page cache.
             command = [sys.executable, __file__, "--rounds", str(args.rounds), "--cold", str(files["contiguous"])]
             subprocess.run(command, check=True)
 

@@ -1,4 +1,4 @@
-"""The same spectra in every format that is compared."""
+"""Write the same spectra in every format of the comparison."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ FORMATS: dict[str, dict[str, Any] | None] = {
     "bitshuffle-lz4": _bitshuffle(),
     "gzip-4": {"chunks": 64, "compression": "gzip", "compression_opts": 4, "shuffle": True},
 }
-"""Options of the flux and ivar datasets; None where this machine cannot write the format."""
+"""Options of the flux and ivar datasets; None if this machine cannot write the format."""
 
 
 def make_files(folder: Path, num_spectra: int) -> dict[str, Path]:

@@ -1,4 +1,4 @@
-"""Other loaders of shuffled spectra; each is left out if its package is not installed."""
+"""Other loaders of shuffled spectra; the comparison skips those whose packages are not installed."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ import torch
 
 @dataclass(frozen=True)
 class Reader:
-    """A loader to compare with.
+    """A loader for the comparison.
 
     Parameters
     ----------
     read : callable
-        Takes the epoch, the number of batches to skip, and the result of `state_at`; yields batches.
+        Takes the epoch, the number of batches to skip, and the result of `state_at`, and yields batches.
     state_at : callable, optional
-        Returns what a program would have saved after so many batches of epoch 0, where a place cannot be computed.
+        Returns the state that a program would have saved after a number of batches of epoch 0; for loaders that cannot
+        compute a position.
     resumes : bool
         Whether it can skip batches without reading them.
     """
@@ -33,7 +34,7 @@ class Reader:
     resumes: bool = True
 
     def __call__(self, epoch: int, first: int = 0, state: Any = None) -> Iterator[object]:
-        """Yield the batches of an epoch from one on."""
+        """Yield the batches of an epoch, from the batch `first` on."""
         if self.resumes:
             return self.read(epoch, first, state)
         return itertools.islice(self.read(epoch), first, None)
@@ -44,7 +45,7 @@ Factory = Callable[[], Reader]
 
 
 class SampleDataset(torch.utils.data.Dataset):
-    """The usual dataset: opens the file in the worker, reads one spectrum at a time."""
+    """The usual dataset, which opens the file in the worker and reads one spectrum at a time."""
 
     def __init__(self, path: Path) -> None:
         self.path, self.file = path, None
@@ -61,7 +62,7 @@ class SampleDataset(torch.utils.data.Dataset):
 
 
 def readers(files: dict[str, Path], batch_size: int) -> dict[str, Factory]:
-    """Return the peers that can run here, by name."""
+    """Return the other loaders that can run here, by name."""
     path = files["contiguous"]
     found: dict[str, Factory] = {
         "contiguous: h5py, a batch by a list of rows": lambda: _by_list(path, batch_size),
@@ -241,7 +242,7 @@ def _ffcv(path: Path, folder: Path, batch_size: int) -> Reader:
         num_pixels = next(_rows(path))[1].size
         fields = {name: NDArrayField(np.dtype("float32"), (num_pixels,)) for name in ("flux", "ivar")}
         DatasetWriter(str(file), fields, num_workers=1).from_indexed_dataset(SampleDataset(path))
-    # Kept for all epochs, because it compiles its pipeline when it is created.
+    # Keep the loader for all epochs, because it compiles its pipeline when it is created.
     batches = Loader(
         str(file),
         batch_size=batch_size,
@@ -262,4 +263,4 @@ PEERS: dict[str, Callable[[Path, Path, int], Reader]] = {
     "litdata": _litdata,
     "streaming": _streaming,
 }
-"""Peers by the name of the package they import."""
+"""Other loaders by the name of the package that they import."""

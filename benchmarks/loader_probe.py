@@ -1,4 +1,4 @@
-"""Other costs of a loader: time to the first batch, resuming, and memory; measured in a separate process."""
+"""Measure other costs of a loader in a separate process: time to the first batch, time to resume, and memory."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from benchmarks.loader_peers import PEERS, Factory
 _LIMIT_S = 1.0
 _MIB = 2**20
 _FAR_EPOCH = 120_000
-"""Our own readers resume in this epoch; others would have to iterate to it."""
+"""Epoch in which our own readers resume; others would have to iterate to it."""
 
 
 def probe(make: Factory, name: str, middle: int) -> None:
-    """Print, as JSON: opening and first batch [ms], the same from the middle of an epoch [ms], memory [MiB]."""
+    """Print as JSON: time of opening and first batch [ms], the same in the middle of an epoch [ms], memory [MiB]."""
     if name in PEERS:
         importlib.import_module(name)
     before = _private_bytes()
@@ -46,11 +46,11 @@ def probe(make: Factory, name: str, middle: int) -> None:
         "resumes": reader.resumes,
     }
     print(json.dumps(found), flush=True)
-    os._exit(0)  # some loaders leave threads behind that never end
+    os._exit(0)  # some loaders leave threads that never end
 
 
 class _Watch:
-    """Samples the memory of this process and its children."""
+    """Sample the memory of this process and its children."""
 
     def __init__(self) -> None:
         self.peak_bytes = 0
@@ -76,7 +76,7 @@ def _private_bytes() -> int:
     for process in ["self", *_children()]:
         try:
             lines = Path(f"/proc/{process}/status").read_text().splitlines()
-        except OSError:  # it has ended
+        except OSError:  # the process has ended
             continue
         total += sum(1024 * int(line.split()[1]) for line in lines if line.startswith(("RssAnon", "RssShmem")))
     return total
@@ -93,7 +93,7 @@ def _children() -> list[str]:
 
 
 def print_probes(names: Sequence[str], folder: Path, num_spectra: int) -> None:
-    """Print medians of three fresh processes for each way to read."""
+    """Print the medians of three new processes for each way to read."""
     print(f"\n{'reader':52s} {'open + first batch ms':>22s} {'open + resume ms':>17s} {'memory MiB':>11s}")
     script = Path(__file__).with_name("loader.py")
     for name in names:

@@ -1,9 +1,9 @@
-"""Time and memory of status, list and report on a run with millions of records, beside reading the file once.
+"""Measure time and memory of status, list and report on a run with millions of records, compared with one read.
 
     python benchmarks/long_history.py [--records 2000000]
 
-A process of its own does each; memory is what its peak exceeds that of the same command on a run with a few records.
-Times are CPU time; the ratio to a plain sequential read of metrics.jsonl travels between machines.
+Each command runs in its own process. Memory is the peak less that of the same command on a run with a few records.
+Times are CPU time. Ratios to a plain sequential read of metrics.jsonl can be compared between machines.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ print(used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
 
 
 def write_run(folder: Path, num_records: int) -> Path:
-    """Write a run directory whose metrics.jsonl has so many training records in the trainer's format."""
+    """Write a run directory whose metrics.jsonl has `num_records` training records in the trainer's format."""
     run = folder / "runs" / "long" / f"20270115-080000-{num_records:07d}"
     (run / "logs").mkdir(parents=True)
     (run / "attempts").mkdir()

@@ -1,4 +1,4 @@
-"""Helpers of the benchmarks: spectra, a profile, and its ranks, as processes or in this one."""
+"""Helpers of the benchmarks: make spectra and a profile, and run its ranks as processes or in this one."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 def make_run(
     folder: Path, name: str, num_pixels: int, num_spectra: int = 2000, ranks: int = 1, **sections: Mapping[str, Any]
 ) -> RunDir:
-    """Make a run directory with a profile of defaults except for `sections`, and the spectra that it names.
+    """Make a run directory with the spectra and a profile, which has defaults except for `sections`.
 
     Parameters
     ----------
     folder : Path
         Scratch folder; an existing file of spectra in it is reused.
     name : str
-        Of the run.
+        Name of the run.
     num_pixels : int
         Pixels L of a spectrum.
     num_spectra : int
     ranks : int
-        Number of ranks for which the global batch is computed.
+        Number of ranks from which the global batch follows.
     **sections : mapping
-        Keys of a section of the profile that are not the default, e.g. ``train={"batch_size": 8}``.
+        Keys of a section of the profile with values other than the default, such as ``train={"batch_size": 8}``.
     """
     spectra = folder / f"spectra-{num_spectra}-{num_pixels}.h5"
     if not spectra.exists():
@@ -58,7 +58,7 @@ def make_run(
 def start_ranks(
     command: list[str], world_size: int, quiet: bool = False, **environment: str
 ) -> list[subprocess.Popen[str]]:
-    """Start a Python command as `world_size` ranks on this machine, as torchrun does; one thread each."""
+    """Start a Python command as `world_size` ranks on this machine, as torchrun does, with one thread each."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -79,7 +79,7 @@ def start_ranks(
 
 
 def run_ranks(command: list[str], world_size: int) -> Any:
-    """Run a Python command as ranks and return what rank 0 printed as the last line, read as JSON."""
+    """Run a Python command as ranks, and return the JSON value in the last line that rank 0 printed."""
     processes = start_ranks(command, world_size)
     output = processes[0].communicate()[0]
     codes = [process.wait() for process in processes]

@@ -1,17 +1,16 @@
-"""How well held-out spectra are reconstructed: the VAE, the mean spectrum, and PCA of the same latent size.
+"""Compare reconstructions of held-out spectra by the VAE, the mean spectrum, and PCA of the same latent size.
 
     python benchmarks/reconstruction.py [--data FILE.h5] [--splits K] [--pretrain N] [--set train.max_steps=2000 ...]
 
-All are made from the same training objects, with the same normalisation, masks and rest-frame grid, and compared by the
-reduced chi-square over the same valid pixels of held-out objects. The VAE is trained by the product itself
-(``python -m hpctrain.train``) on CPU or GPU. PCA has an advantage on purpose: its scores are fitted to the same pixels
-by which they are judged, while the encoder of the VAE computes its latents in one pass. "latents fitted" gives the VAE
-the same advantage.
+All methods use the same training objects, normalisation, masks and rest-frame grid. The measure is the reduced
+chi-square over the same valid pixels of held-out objects. hpctrain itself trains the VAE (``python -m hpctrain.train``)
+on CPU or GPU. PCA has an advantage on purpose: it fits its scores to the pixels that judge them, while the encoder of
+the VAE computes its latents in one pass. "latents fitted" gives the VAE the same advantage.
 
-Without --data, spectra are simulated. With few real spectra, use several --splits (repeated random hold-out by the
-hash of the object id), and --pretrain N to start from N simulated spectra (the grid must then be linear, 3600 to
-9824 AA: `hpctrain ingest sdss ... --grid linear:3600:9824:4`). Use quasars and galaxies together; stars need other
-normalisation windows, so leave them out at ingest (--spectype QSO,GALAXY).
+Without --data, the benchmark simulates spectra. With few real spectra, use several --splits (repeated random hold-out
+by the hash of the object id), and --pretrain N to start from N simulated spectra. The grid must then be linear, 3600 to
+9824 AA: `hpctrain ingest sdss ... --grid linear:3600:9824:4`. Use quasars and galaxies together. Stars need other
+normalisation windows, so exclude them at ingest (--spectype QSO,GALAXY).
 """
 
 from __future__ import annotations
@@ -45,8 +44,7 @@ from hpctrain.spectra.split import TRAIN, VALIDATION, assign_split
 from hpctrain.spectra.transform import normalise
 
 MAX_PCA_SPECTRA = 2000
-"""Largest number of spectra that PCA, which keeps them in memory, is fitted to; more do not improve it at these
-sizes."""
+"""Largest number of spectra for the fit of PCA, which keeps them in memory; more do not improve it at these sizes."""
 
 SETTINGS: dict[str, Any] = {
     "model": {
@@ -67,7 +65,7 @@ SETTINGS: dict[str, Any] = {
     "checkpoint": {"every_steps": 500, "keep_last": 1},
     "track": {"tensorboard": False},
 }
-"""Defaults that suit two CPU cores; --set changes them."""
+"""Defaults for two CPU cores; --set changes them."""
 
 
 def main() -> None:
@@ -103,10 +101,10 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="HDF5 file of `hpctrain ingest`; if unset, simulated spectra")
     parser.add_argument("--num-simulated", type=int, default=4000, help="spectra to simulate without --data (4000)")
-    parser.add_argument("--num-pixels", type=int, default=1000, help="pixels of those (1000)")
+    parser.add_argument("--num-pixels", type=int, default=1000, help="pixels of the simulated spectra (1000)")
     parser.add_argument("--folder", type=Path, default=Path("runs/benchmark-reconstruction"), help="where all goes")
     parser.add_argument("--latent-size", type=int, default=8, help="latents, and components of PCA (8)")
-    parser.add_argument("--rest-pixels", type=int, help="pixels of the rest-frame grid (as the data)")
+    parser.add_argument("--rest-pixels", type=int, help="pixels of the rest-frame grid (default: as the data)")
     parser.add_argument("--splits", type=int, default=1, help="random hold-outs (1)")
     parser.add_argument("--held-out", type=float, default=0.2, help="share of objects held out (0.2)")
     parser.add_argument("--pretrain", type=int, default=0, metavar="N", help="also start from N simulated spectra")
@@ -115,14 +113,14 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def simulated(path: Path, num_spectra: int, num_pixels: int, seed: int) -> Path:
-    """Simulate spectra, unless an earlier call did."""
+    """Simulate spectra unless an earlier call has written them."""
     if not path.exists():
         simulate(path, SimulateSection(num_spectra=num_spectra, num_pixels=num_pixels, seed=seed))
     return path
 
 
 def rest_grid(data: Path, rest_pixels: int | None) -> dict[str, Any]:
-    """Set the rest-frame grid to the range of all spectra, so that every split and the pretraining share it."""
+    """Return a rest-frame grid with the range of all spectra, which every split and the pretraining share."""
     spectra = open_spectra(DataSection(files=[str(data)]))
     grid = RestGrid.for_data(DataFacts.from_spectra(spectra, np.arange(len(spectra))), None, rest_pixels)
     wavelength = grid.wavelength_aa
@@ -130,7 +128,7 @@ def rest_grid(data: Path, rest_pixels: int | None) -> dict[str, Any]:
 
 
 def pretrain(args: argparse.Namespace, settings: dict[str, Any]) -> RunDir:
-    """Train on simulated spectra of the grid of the data."""
+    """Train on simulated spectra on the grid of the data."""
     with h5py.File(args.data) as file:
         num_pixels = file["flux"].shape[1]
     path = simulated(args.folder / f"pretrain-{args.pretrain}-{num_pixels}.h5", args.pretrain, num_pixels, seed=2)
@@ -139,7 +137,7 @@ def pretrain(args: argparse.Namespace, settings: dict[str, Any]) -> RunDir:
 
 
 def train(folder: Path, name: str, settings: dict[str, Any]) -> RunDir:
-    """Train one network as ``srun`` would, alone on this machine."""
+    """Train one network with one rank on this machine, as ``srun`` would."""
     profile = Profile.model_validate_json(
         json.dumps({"name": name, "launch": {"gpus_per_node": int(torch.cuda.is_available())}, **settings})
     )
@@ -189,7 +187,7 @@ def compare(runs: dict[str, RunDir], data: Path, split: int) -> list[dict[str, A
 
 
 def judge(way: Any, batch: SpectraBatch) -> torch.Tensor:
-    """Return the reduced chi-square (N,) of a method of reconstruction, with gradients only if asked for."""
+    """Return the reduced chi-square (N,) of a method of reconstruction."""
     reconstruction, covered = way(batch)
     return reduced_chi2(batch.flux, reconstruction.detach(), batch.ivar, covered)
 
@@ -211,14 +209,14 @@ def fit_latents(model: torch.nn.Module, batch: SpectraBatch, num_steps: int = 20
 
 
 def read_classes(data: Path, rows: np.ndarray) -> dict[int, str]:
-    """Spectral class of each row, where the file has one."""
+    """Return the spectral class of each row; ``all`` if the file has no classes."""
     with h5py.File(data) as file:
         values = file["spectype"].asstr()[()] if "spectype" in file else None
     return {int(row): values[row].strip() if values is not None else "all" for row in rows}
 
 
 def table(rows: list[dict[str, Any]], title: str) -> str:
-    """Print median and mean of the reduced chi-square of each method, and how often it beats PCA on the same object."""
+    """Return a table: median and mean reduced chi-square of each method, and the share of objects better than PCA."""
     values = {name: np.array([row["chi2"][name] for row in rows]) for name in rows[0]["chi2"]}
     pca = next(value for name, value in values.items() if name.startswith("PCA"))
     objects = len({row["target_id"] for row in rows})
@@ -231,7 +229,7 @@ def table(rows: list[dict[str, Any]], title: str) -> str:
 
 
 def by_class(rows: list[dict[str, Any]]) -> str:
-    """Print medians by class and redshift."""
+    """Return a table of medians by class and redshift."""
     names = list(rows[0]["chi2"])
     lines = ["\nmedian by class and redshift", f"{'':24}{'n':>6}  " + "  ".join(names)]
     edges = [0.0, 0.5, 1.0, 2.0, 2.5, 3.0, 9.0]

@@ -1,13 +1,13 @@
-"""Time from the start of a requeued job's ranks to their first new step, part by part.
+"""Measure the time from the start of a requeued job's ranks to their first new step, part by part.
 
     python benchmarks/requeue_time.py [--rounds 5]
 
-A run with the default network is stopped at a checkpoint. Then its ranks are started again and again, as the batch
-script does after a requeue, and killed after their first step. The parts are those of the event ``first_step``, which
-every attempt writes. They are compared with a hand-written script, started in the same round, that does only what no
-trainer can omit: it imports torch and h5py, joins the process group, reads the checkpoint's tensors without verifying
-them, and gives them to DistributedDataParallel, which spends another second on imports. It builds no optimizer, reads
-no spectra and takes no step.
+The benchmark stops a run of the default network at a checkpoint. Then it repeatedly starts the ranks, as the batch
+script does after a requeue, and kills them after their first step. The parts are those of the event ``first_step``,
+which every attempt writes. The comparison is a hand-written script in the same round that does only the necessary work
+of any trainer: it imports torch and h5py, joins the process group, reads the checkpoint's tensors without verifying
+them, and passes them to DistributedDataParallel, which spends another second on imports. It builds no optimiser, reads
+no spectra and makes no step.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ os._exit(0)
 
 
 def bare_start_s(checkpoint: Path, world_size: int) -> float:
-    """Seconds from the start of the hand-written ranks to the end of the last one."""
+    """Return the time from the start of the hand-written ranks to the end of the last one [s]."""
     started = time.perf_counter()
     command = ["-c", BARE, str(checkpoint / "model.safetensors"), str(checkpoint / "optimizer.safetensors")]
     processes = start_ranks(command, world_size, quiet=True)
@@ -66,7 +66,7 @@ def first_step(run: RunDir, world_size: int) -> dict[str, float]:
             if len(events) > known:
                 return {**events[-1]["of"], "seconds": events[-1]["seconds"]}
             if processes[0].poll() is not None or time.monotonic() > deadline:
-                raise SystemExit(f"{run.path}: no first update; exit code {processes[0].poll()}")
+                raise SystemExit(f"{run.path}: no first step; exit code {processes[0].poll()}")
             time.sleep(0.1)
     finally:
         for process in processes:
@@ -94,7 +94,7 @@ def table(rounds: int = 5) -> Iterator[str]:
                 process.kill()
                 process.wait()
             if not any(run.checkpoints.glob("step-*")):
-                raise SystemExit(f"{run.path}: made no checkpoint")
+                raise SystemExit(f"{run.path}: the run made no checkpoint")
             newest = max(run.checkpoints.glob("step-*"))
             found, by_hand, ratios = [], [], []
             for _ in range(rounds):

@@ -1,4 +1,4 @@
-"""CPU time of one sample of the sensors: ``python benchmarks/sensors.py [--board FILE.txt]``."""
+"""Measure the CPU time of one sample of the sensors: ``python benchmarks/sensors.py [--board FILE.txt]``."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _INTERVAL_S = 5.0
 
 
 def sample_cpu_s(root: Path, rounds: int) -> list[float]:
-    """Return the CPU seconds of each sample of the machine below a folder."""
+    """Return the CPU time of each sample of the machine that a folder describes [s]."""
     with tempfile.TemporaryDirectory() as folder:
         sampler = Sampler(Sensors(root), Governor(10.0), Ledger(RunDir(Path(folder)), 0, 1, "here"), _INTERVAL_S, int)
         sampler.sample()
@@ -38,7 +38,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=100)
-    parser.add_argument("--board", type=Path, metavar="FILE.txt", help="recorded machine (this one)")
+    parser.add_argument("--board", type=Path, metavar="FILE.txt", help="a recorded machine (default: this one)")
     arguments = parser.parse_args()
     root = Path("/") if arguments.board is None else unfolded(arguments.board.absolute())
     times_s = sample_cpu_s(root, arguments.rounds)

@@ -1,11 +1,11 @@
-"""How far the order in two levels is from a uniform shuffle, for a file that is sorted: the worst that can be.
+"""Compare the order of two levels with a uniform shuffle, for a sorted file, which is the worst case.
 
     python benchmarks/shuffle_quality.py [--num-spectra N] [--chunk-rows R]
 
-Compressed files are shuffled in windows of blocks (docs/data.md). A file sorted by redshift, its classes one after the
-other, is read in that order; beside it stand an exact shuffle and no shuffle at all. Neighbours: correlation of the
-redshifts of one spectrum and the next. Batch means and class shares: how much they scatter from batch to batch, as a
-multiple of a uniform shuffle's scatter; 1 is as good as exact.
+hpctrain shuffles compressed files in windows of blocks (docs/data.md). The benchmark applies this order, an exact
+shuffle and no shuffle to a file sorted by class and redshift. Neighbours: correlation of the redshifts of one spectrum
+and the next. Batch means and class shares: their scatter from batch to batch, in units of that of a uniform shuffle; 1
+is as good as an exact shuffle.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def scatter(values: np.ndarray) -> float:
 
 
 def quality(order: np.ndarray) -> tuple[float, float, float]:
-    """Return neighbour correlation, scatter of batch means, and scatter of the share of a class of one tenth."""
+    """Return neighbour correlation, scatter of batch means, and scatter of the share of a class of a tenth."""
     redshift = order / len(order)
     is_rare = (redshift > 0.9).astype(float)
     expected_mean = np.sqrt(1 / 12 / BATCH_SIZE)

@@ -1,10 +1,10 @@
-"""CPU time of interactive commands on a login node, compared with a bare Python on the same machine at the same time.
+"""Measure the CPU time of interactive commands on a login node, compared with a bare Python on the same machine.
 
     python benchmarks/startup.py [--rounds 15]
 
-Targets: ``hpc-submit --dry-run`` at most 350 ms, ``hpctrain check`` (without the estimate of memory, which runs in its
-own process and is cached) at most 300 ms. Commands are interleaved, so that other load slows all alike. Ratios can be
-compared between machines, milliseconds cannot.
+Targets: at most 350 ms for ``hpc-submit --dry-run``, and at most 300 ms for ``hpctrain check`` without the estimate of
+memory, which runs in its own process and is cached. The commands alternate, so that other load slows all alike. Ratios
+can be compared between machines, milliseconds cannot.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def main() -> None:
     times: dict[str, list[float]] = {name: [] for name in COMMANDS}
     with tempfile.TemporaryDirectory() as folder:
         for arguments in COMMANDS.values():
-            cpu_time_ms(arguments, folder)  # byte code, page cache, the remembered estimate
+            cpu_time_ms(arguments, folder)  # fills the byte code, the page cache and the cached estimate
         for _ in range(rounds):
             for name, arguments in COMMANDS.items():
                 times[name].append(cpu_time_ms(arguments, folder))

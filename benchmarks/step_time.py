@@ -1,12 +1,12 @@
-"""Time of a step compared with that of a hand-written loop: same network, same batches, nothing else.
+"""Measure the time of a step, compared with that of a minimal hand-written loop with the same network and batches.
 
     python benchmarks/step_time.py [--rounds 9] [--only tiny-1]
 
-The hand-written loop takes batches that lie in memory, normalises them, and does forward, backward, clipping, AdamW and
-the learning rate of the schedule; it logs nothing and never asks the device for a number. Ours does the same with
-everything on: sums over ranks, the agreement to stop, metrics and TensorBoard at their defaults, histograms, heartbeat,
-watchdog, checkpoints; once with the batches in memory, once reading them from the HDF5 file. Rounds of all loops are
-interleaved in one process and compared within a round, so that what else the machine does meets all of them.
+The hand-written loop takes batches in memory, normalises them, and does forward, backward, clipping, AdamW and the
+learning rate of the schedule; it logs nothing and never reads a number from the device. Ours does the same with all
+features on: sums over ranks, the agreement to stop, metrics and TensorBoard at their defaults, histograms, heartbeat,
+watchdog, checkpoints; once with the batches in memory, once from the HDF5 file. The loops alternate in one process, and
+ratios are those within a round, so that other load on the machine affects all loops alike.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ SMALL_NETWORK = {
     "decoder_hidden": [16],
 }
 CASES = {
-    # name: (ranks, pixels, spectra per batch and rank, model, updates per round, checkpoint every)
+    # name: (ranks, pixels, spectra per batch and rank, model, steps per round, steps between checkpoints)
     "tiny, 1 rank": (1, 64, 4, SMALL_NETWORK, 500, 500),
     "tiny, 2 ranks": (2, 64, 4, SMALL_NETWORK, 300, 300),
     "real, 1 rank": (1, 512, 16, {}, 8, 40),
@@ -44,7 +44,7 @@ LOOPS = ("bare", "bare, fused", "ours, batches in memory", "ours, from HDF5")
 
 
 def measure(path: str, steps: int, rounds: int) -> dict[str, list[tuple[float, float]]]:
-    """Return seconds per update, (wall, CPU of the training thread), of each loop in each round; runs as one rank."""
+    """Return the time of a step [s], (wall, CPU of the training thread), of each loop and round; runs as one rank."""
     import numpy as np
     import torch
 
@@ -94,7 +94,7 @@ def measure(path: str, steps: int, rounds: int) -> dict[str, list[tuple[float, f
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in loops}
     for number in range(-1, rounds):
         names = list(loops)
-        for name in names[number % len(names) :] + names[: number % len(names)]:  # nobody is always behind the same one
+        for name in names[number % len(names) :] + names[: number % len(names)]:  # no loop always follows the same one
             wall_s, cpu_s = time.perf_counter(), time.thread_time()
             loops[name]()
             if number >= 0:
@@ -103,7 +103,7 @@ def measure(path: str, steps: int, rounds: int) -> dict[str, list[tuple[float, f
 
 
 def bare_loop(run, kept: list, steps: int, fused: bool) -> Callable[[], None]:
-    """Return the loop one would write by hand, as a function of nothing that does `steps` updates."""
+    """Return the hand-written loop as a function without arguments that does `steps` steps."""
     import torch
     from torch.nn.parallel import DistributedDataParallel
 
@@ -177,10 +177,10 @@ def table(rounds: int = 9, only: str = "") -> Iterator[str]:
 
 
 def main() -> None:
-    """Print the table, or (started by it) measure as one rank."""
+    """Print the table, or measure as one rank if this program has started itself as a rank."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=9, help="rounds of each loop (default: 9)")
-    parser.add_argument("--only", default="", help="cases that begin like this, such as tiny")
+    parser.add_argument("--only", default="", help="cases whose names begin with this text, such as tiny")
     parser.add_argument("--rank", nargs=3, metavar=("RUN", "STEPS", "ROUNDS"), help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.rank is None:

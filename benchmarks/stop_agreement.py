@@ -1,9 +1,10 @@
-"""What the agreement of all ranks on a stop costs at every step.
+"""Measure the cost per step of the agreement of all ranks on a stop.
 
     python benchmarks/stop_agreement.py [--ranks 2] [--calls 2000]
 
-The sums of a step (5 numbers) are reduced over all ranks anyway, for the logged loss; the agreement makes them 7.
-Timed: building and reducing the vector without and with the two flags, in turn, between processes on this machine.
+The trainer reduces the sums of a step (5 numbers) over all ranks in any case, for the logged loss; the agreement adds
+two. The benchmark alternately times the building and reducing of the vector without and with the two flags, between
+processes on this machine.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ _CALLS_A_ROUND = 20
 
 
 def measure(calls: int) -> dict[str, list[float]]:
-    """Return microseconds of one call of each kind in each round; runs as one rank."""
+    """Return the time of one call of each kind in each round [µs]; runs as one rank."""
     import torch
     import torch.distributed as dist
 
@@ -50,7 +51,7 @@ def measure(calls: int) -> dict[str, list[float]]:
         stop.flags()
 
     found: dict[str, list[float]] = {"without": [], "with": [], "host only": []}
-    # Short rounds and many: what the scheduler does to two ranks on two cores lasts longer than a call.
+    # Use many short rounds, because interruptions by the scheduler last longer than a call.
     for number in range(-1, calls // _CALLS_A_ROUND):
         for name, call in zip(found, (without, agreed, asked), strict=True):
             started = time.perf_counter()
@@ -77,7 +78,7 @@ def table(ranks: int = 2, calls: int = 10_000) -> Iterator[str]:
 
 
 def main() -> None:
-    """Print the table, or (started by it) measure as one rank."""
+    """Print the table, or measure as one rank if this program has started itself as a rank."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--ranks", type=int, default=2)
     parser.add_argument("--calls", type=int, default=10_000)
