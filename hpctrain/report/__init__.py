@@ -1,1 +1,1 @@
-"""In: a run directory, whole or half done. Out: one HTML file that needs no network and no program but a browser."""
+"""Turn a run directory in any state into one HTML file that needs only a browser and no network."""

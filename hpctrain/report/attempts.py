@@ -1,4 +1,4 @@
-"""The attempts of a run on a time line: when each began and ended, why, and what was lost."""
+"""The attempts of a run: when each began, when and why it ended, and the steps that it lost."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NO_FINAL_RECORD = "ended without a final record (killed, or its node was lost)"
 
 @dataclass(frozen=True)
 class Ending:
-    """One line of ``attempts/ended.tsv``: the end of an attempt as the batch script saw it, outside the trainer."""
+    """One line of ``attempts/ended.tsv``, in which the batch script records the end of an attempt."""
 
     time: float
     job_id: str
@@ -39,17 +39,17 @@ class Attempt:
     Parameters
     ----------
     number : int
-        From 1; the highest owns the run.
+        Number of the attempt, from 1; the highest owns the run.
     started_at, ended_at : float
-        Seconds since 1970; the end of one that was killed is its last sign of life.
+        Seconds since 1970; a killed attempt ends with its last record or heartbeat.
     outcome : str
         ``finished``, ``stopped``, ``failed``, ``diverged``, ``killed`` (no final record) or ``running``.
     cause : str
-        Why it ended, in words.
+        Reason for the end, in words.
     followed : str
-        What the batch script did next, as in ``attempts/ended.tsv``; empty where it has written nothing.
+        Next action of the batch script, as in ``attempts/ended.tsv``; empty if it has written nothing.
     progress : list of (float, int)
-        Time [s since 1970] and step of its records, superseded ones too.
+        Time [s since 1970] and step of the records, including superseded ones.
     """
 
     number: int
@@ -77,7 +77,7 @@ class Attempt:
 
 
 def read_endings(path: Path) -> Iterator[Ending]:
-    """Yield the lines of ``attempts/ended.tsv``; a torn or damaged one is skipped."""
+    """Yield the lines of ``attempts/ended.tsv``; skip incomplete and damaged ones."""
     with contextlib.suppress(OSError):
         for line in read_lines(path):
             fields = line.decode("utf-8", "replace").rstrip("\n").split("\t")
@@ -92,20 +92,20 @@ def list_attempts(
     endings: list[Ending],
     now: float,
 ) -> list[Attempt]:
-    """Put leases, records and heartbeats together, oldest attempt first.
+    """Return the attempts from leases, records and heartbeats, oldest first.
 
     Parameters
     ----------
     history : History
-        From ``metrics.jsonl``.
+        Records of ``metrics.jsonl``.
     leases : list of dict
         Contents of ``attempts/*.json``.
     heartbeats : list of dict
         Contents of ``heartbeat/*.json``.
     endings : list of Ending
-        From ``attempts/ended.tsv``; there are none where somebody started the trainer by hand.
+        Lines of ``attempts/ended.tsv``; empty if somebody started the trainer by hand.
     now : float
-        Seconds since 1970; an attempt runs if its heartbeat is fresh.
+        Current time, seconds since 1970; an attempt is running if its heartbeat is fresh.
     """
     records: dict[int, list[dict[str, Any]]] = {}
     for record in [*history.records, *history.superseded]:
@@ -191,7 +191,7 @@ def _note_what_followed(attempt: Attempt, endings: list[Ending]) -> None:
 
 
 def _signal_text(exit_code: int) -> str:
-    """Return what a shell's exit code says about the end of a process that wrote no final record."""
+    """Return the meaning of a shell's exit code for a process that wrote no final record."""
     if exit_code > 128:
         with contextlib.suppress(ValueError):
             return f"killed by {signal.Signals(exit_code - 128).name}"
@@ -217,7 +217,7 @@ def _mark_if_running(attempt: Attempt, heartbeats: list[dict[str, Any]], now: fl
 
 
 def _hand_over_losses(attempts: list[Attempt]) -> None:
-    """Count lost steps for the attempt that lost them, not for the next one, which recorded them."""
+    """Assign lost steps to the attempt that lost them; the records assign them to the next one."""
     noticed = [attempt.steps_lost for attempt in attempts]
     for attempt in attempts:
         attempt.steps_lost = 0

@@ -1,4 +1,4 @@
-"""Things to know before believing the numbers of a run, each in a line or two, with what to do about it."""
+"""Things to know before believing the numbers of a run, each in a line or two with advice."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from hpctrain.report.machine import machine_warnings
 from hpctrain.report.scale import grouped
 
 FEW_HELD_OUT = 20
-"""Below so many held-out spectra their mean says little."""
+"""Smallest number of held-out spectra whose mean is reliable."""
 _OVERFITTED = 1.3
-"""Validation loss over training loss, above which the report names overfitting."""
+"""Ratio of validation loss to training loss above which the report warns of overfitting."""
 _RISEN = 1.05
-"""Last validation loss over the best one, above which the report says that it has risen."""
+"""Ratio of the last validation loss to the best one above which the report says that it has risen."""
 _LONGEST = 160
-"""Letters of a message of somebody else's program; the log has all of it."""
+"""Largest number of characters to show of a message of another program; the log has the whole message."""
 
 _EVENTS = (
     "checkpoint_rejected",
@@ -33,7 +33,7 @@ Record = dict[str, Any]
 
 
 def caveats_of(facts: RunFacts) -> list[str]:
-    """Return what a reader should know before believing the numbers, most important first."""
+    """Return the things that a reader should know before believing the numbers, most important first."""
     return [
         *_device(facts),
         *_data(facts),
@@ -50,7 +50,7 @@ def caveats_of(facts: RunFacts) -> list[str]:
 
 
 def cut(text: str, most: int = _LONGEST) -> str:
-    """Return the first line of a text, no longer than a line of the page."""
+    """Return the first line of a text, cut to the length of a line of the page."""
     line = text.strip().splitlines()[0].strip() if text.strip() else ""
     return line if len(line) <= most else f"{line[: most - 1].rstrip()}…"
 
@@ -72,7 +72,7 @@ def _data(facts: RunFacts) -> list[str]:
 
 
 def _weightless(facts: RunFacts) -> float:
-    """Return which share of the spectra in the recorded steps had no part in the loss, for whatever reason."""
+    """Return the share of spectra in the recorded steps that did not contribute to the loss for any reason."""
     seen = without = 0.0
     for record in facts.history.train:
         if record["step"] > 0 and (spectra := _whole(record.get("samples_seen"))):
@@ -82,8 +82,8 @@ def _weightless(facts: RunFacts) -> float:
 
 
 def _without_part(facts: RunFacts) -> list[str]:
-    """Say how many spectra have bad pixels or no part in the loss: the records count them again in each epoch."""
-    # The first tally of an attempt says that there is something, the last one how much.
+    """Report the numbers of spectra with bad pixels and without weight; the records count them again in each epoch."""
+    # The first count of an attempt shows that there are such spectra, the last one how many.
     tallies = {record.get("attempt"): record for record in facts.history.named("bad_pixels")}.values()
     num_read = sum(_whole(record.get("num_spectra")) for record in tallies)
     data = facts.history.last("data") or {}
@@ -98,10 +98,10 @@ def _without_part(facts: RunFacts) -> list[str]:
         found.append(
             f"About {grouped(spectra)} of {grouped(num_train)} training spectra have bad pixels, about "
             f"{grouped(about('num_bad_pixels'))} in all: flux not finite, or ivar negative or not finite. They were "
-            "masked; `data.bad_pixels: error` stops the run instead, and names them."
+            "masked; `data.bad_pixels: error` ends the run instead and names them."
         )
     masked, weightless = about("num_empty_spectra"), round(_weightless(facts) * num_train)
-    is_noted = _whole(data.get("num_rejected")) > 0  # the notes of the event `data` give the reasons
+    is_noted = _whole(data.get("num_rejected")) > 0  # the notes of the event `data` name the reasons
     if (masked or weightless) and not is_noted:
         kinds = [f"about {grouped(masked)} are fully masked or have no redshift"] if masked else []
         if weightless > 1.2 * masked:
@@ -110,8 +110,8 @@ def _without_part(facts: RunFacts) -> list[str]:
                 "window (data.normalise)"
             )
         found.append(
-            f"About {grouped(max(masked, weightless))} of {grouped(num_train)} training spectra have no part in the "
-            f"loss: {' and '.join(kinds)}. `hpctrain data doctor` on the files says more."
+            f"About {grouped(max(masked, weightless))} of {grouped(num_train)} training spectra do not contribute to "
+            f"the loss: {' and '.join(kinds)}. Run `hpctrain data doctor` on the files for details."
         )
     return found
 
@@ -149,7 +149,7 @@ def _evaluations(facts: RunFacts) -> list[str]:
         number = f"One evaluation had no usable held-out spectrum, {first}" if len(empty) == 1 else (
             f"{len(empty)} evaluations had no usable held-out spectrum, the first {first}"
         )  # fmt: skip
-        found.append(f"{number}. `hpctrain data doctor` on the files says why.")
+        found.append(f"{number}. Run `hpctrain data doctor` on the files to find the reason.")
     num_held_out = next((_whole(r.get("num_spectra")) for r in reversed(records) if r.get("num_spectra")), 0)
     if 0 < num_held_out < FEW_HELD_OUT:
         found.append(
@@ -167,7 +167,7 @@ def _changes(facts: RunFacts) -> list[str]:
 
 
 def _failures(facts: RunFacts) -> list[str]:
-    """Name the error of each failed attempt in one line, the same error once; the last one is in the summary."""
+    """Report the error of each failed attempt in one line, each error once; the summary has that of the last one."""
     attempts: dict[str, list[int]] = {}
     for attempt in facts.attempts:
         if attempt.outcome == "failed":

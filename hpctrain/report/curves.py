@@ -1,4 +1,4 @@
-"""Curves over the steps: losses, chi-square, learning rate, gradient norm, throughput."""
+"""Curves against the step: losses, chi-square, learning rate, gradient norm, throughput."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _LONGEST_LABEL = 48
 
 
 class Curve(NamedTuple):
-    """A line of a small figure: steps, values, class of the line, name."""
+    """A line of a small figure: steps, values, CSS class of the line, name."""
 
     steps: np.ndarray
     values: np.ndarray
@@ -40,7 +40,7 @@ class Curve(NamedTuple):
 
 
 def series(records: list[dict[str, Any]], name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return steps and values of one quantity, by step; NaN where a record had a number that was not finite."""
+    """Return steps and values of one quantity, by step; NaN if the number in a record was not finite."""
     found = sorted((r["step"], r[name]) for r in records if name in r and not isinstance(r[name], str | list))
     steps = np.array([step for step, _ in found], dtype=np.float64)
     return steps, np.array([np.nan if value is None else value for _, value in found], dtype=np.float64)
@@ -52,7 +52,7 @@ def recorded_losses(history: History) -> tuple[np.ndarray, np.ndarray]:
 
 
 def y_axis(values: list[np.ndarray], always_linear: bool = False) -> tuple[tuple[float, float], str]:
-    """Return limits and kind of an axis: logarithmic where positive values span more than a factor of four."""
+    """Return limits and kind of an axis: logarithmic if positive values span more than a factor of four."""
     together = np.concatenate([v[np.isfinite(v)] for v in values]) if values else np.empty(0)
     if not len(together):
         return (0.0, 1.0), "linear"
@@ -63,7 +63,7 @@ def y_axis(values: list[np.ndarray], always_linear: bool = False) -> tuple[tuple
 
 
 def loss_figure(history: History, attempts: list[Attempt]) -> str:
-    """Draw training and validation loss; empty where there is neither."""
+    """Draw training and validation loss; return an empty text if there is neither."""
     steps, loss = series(history.train, "loss")
     eval_steps, _ = series(history.evaluations, "loss")
     if not len(steps) and not len(eval_steps):
@@ -87,7 +87,7 @@ def _loss_drawing(width: int, history: History, attempts: list[Attempt]) -> str:
     all_steps, all_losses = recorded_losses(history)
     eval_steps, eval_loss = series(history.evaluations, "loss")
     limits, kind = y_axis([all_losses, eval_loss])
-    if kind == "log":  # the records may scatter far down; the means are what matters
+    if kind == "log":  # single records may scatter far down, so the means set the limit
         drawn = np.nanquantile(all_losses, [0.001, 1.0]) if np.isfinite(all_losses).any() else all_losses
         limits, kind = y_axis([drawn, eval_loss])
     height = 300 if width > PHONE else 230
@@ -110,7 +110,7 @@ def _loss_drawing(width: int, history: History, attempts: list[Attempt]) -> str:
 
 
 def small_figures(history: History, attempts: list[Attempt]) -> list[tuple[str, str]]:
-    """Return (title, HTML) of the smaller curves, those that there are records of."""
+    """Return (title, HTML) of each smaller curve for which there are records."""
     train = history.train
     first = LATE_FROM * history.step
     late = [[r for r in records if r["step"] > first] for records in (train, history.evaluations)]
@@ -156,13 +156,13 @@ def _small_drawing(
         if smoothed:
             axes.line(curve.steps, curve.values, f"{curve.css} faint")
         axes.line(curve.steps, running_mean(curve.values, smoothed), curve.css, curve.name)
-        if len(curve.values) <= 40 and curve.css == "c2":  # evaluations are few and far between
+        if len(curve.values) <= 40 and curve.css == "c2":  # mark single evaluations if they are few
             axes.dots(curve.steps, curve.values, curve.css, 2.0)
     return drawing(width, height + 72, [axes], f"{title}: {unit} against the step")
 
 
 def changes_of(history: History) -> list[tuple[int, str]]:
-    """Return step and text of every change of the profile that was made at a resume."""
+    """Return step and text of every change of the profile at a resume."""
     found = []
     for event in history.named("profile_changed"):
         changes = event.get("changes")

@@ -1,4 +1,4 @@
-"""Fewer points for the same picture: a long line has no more points than the page has columns."""
+"""Reduce the points of a line to those that the columns of the page can show."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ def decimate(x: np.ndarray, y: np.ndarray, num_columns: int) -> tuple[np.ndarray
     Parameters
     ----------
     x : ndarray, shape (n,)
-        Places from left to right, ascending.
+        Positions, ascending.
     y : ndarray, shape (n,)
-        NaN interrupts the line.
+        Values; NaN interrupts the line.
     num_columns : int
-        Columns of the page; at most two points are kept in each.
+        Columns of the page; each keeps at most two points.
 
     Returns
     -------
     x, y : ndarray, shape (m,)
-        Points in the order given, with a NaN where the line is interrupted.
+        Points in the given order, with a NaN at each interruption of the line.
     """
     x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
     index = np.flatnonzero(np.isfinite(x) & np.isfinite(y))
@@ -34,14 +34,14 @@ def decimate(x: np.ndarray, y: np.ndarray, num_columns: int) -> tuple[np.ndarray
         edges = np.flatnonzero(np.diff(column[order], prepend=-1, append=-1))
         chosen = np.unique(np.concatenate([order[edges[:-1]], order[edges[1:] - 1]]))
         index, column = index[chosen], column[chosen]
-    # between two kept points something unmeasured may lie: a break, unless it is narrower than a column
+    # missing values between two kept points interrupt the line, unless they are narrower than a column
     num_bad = np.cumsum(~(np.isfinite(x) & np.isfinite(y)))
     breaks = np.flatnonzero((np.diff(num_bad[index]) > 0) & (np.diff(column) > (1 if dense else -1))) + 1
     return np.insert(x[index], breaks, np.nan), np.insert(y[index], breaks, np.nan)
 
 
 def column_means(x: np.ndarray, values: list[np.ndarray], num_columns: int) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Return the mean of each array in columns of the page; NaN where a column holds nothing finite."""
+    """Return the mean of each array in columns of the page; NaN in columns without a finite value."""
     x = np.asarray(x, dtype=np.float64)
     width = (x[-1] - x[0]) / num_columns or 1.0
     column = np.minimum(((x - x[0]) / width).astype(np.int64), num_columns - 1)
@@ -57,14 +57,14 @@ def column_means(x: np.ndarray, values: list[np.ndarray], num_columns: int) -> t
 
 
 def running_mean(y: np.ndarray, width: int) -> np.ndarray:
-    """Return the mean of each value's neighbours with Gaussian weights; NaN is skipped, and at the ends fewer
-    neighbours count.
+    """Return the mean of each value's neighbours with Gaussian weights. It ignores NaN, and has fewer neighbours at the
+    ends.
 
     Parameters
     ----------
     y : ndarray, shape (n,)
     width : int
-        Standard deviation of the weights, in values; below 1 nothing is smoothed.
+        Standard deviation of the weights, in numbers of values; below 1 the values remain unchanged.
     """
     if width < 1 or len(y) < 3:
         return y

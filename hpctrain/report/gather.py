@@ -1,4 +1,4 @@
-"""Reading all a report needs from a run directory; the report names what is missing or damaged, and goes on."""
+"""Read everything that a report needs from a run directory; list missing and damaged files and continue."""
 
 from __future__ import annotations
 
@@ -25,39 +25,39 @@ from hpctrain.science.catalogue import SURVEY_PREFIX, survey_columns
 Arrays = dict[str, np.ndarray]
 
 _NAMED_ROWS = 1000
-"""Rows of the catalogue of which the survey's columns are read: more than there are reconstructed spectra."""
+"""Number of rows of the catalogue whose survey columns to read; more than there are reconstructed spectra."""
 _MOST_RESULT_BYTES = 1 << 30
-"""Larger results are not shown: a report needs a few spectra and some ten thousand latent vectors."""
+"""Largest results to show [byte]; a report needs a few spectra and some ten thousand latent vectors."""
 _SPECTRA_KEYS = ("wavelength_aa", "flux", "ivar", "reconstruction", "covered", "target_id", "redshift")
 _PER_OBJECT = ("target_id", "redshift", "chi2", "norm", "anomaly_score")
 _NUMBERS = (*_SPECTRA_KEYS, *_PER_OBJECT, "step")
 _LATENT_KEYS = ("LATENT_VEC", "redshift", "RECON_MSE", "ANOMALY_SCORE", "target_id", "STATUS")
 _LARGEST_TEXT = 1 << 24
-"""Bytes of a profile, a script or a JSON file that are read for a report."""
+"""Largest number of bytes of a profile, a script or a JSON file to read for a report."""
 
 
 @dataclass
 class RunFacts:
-    """All that is known of a run, read once.
+    """All facts about a run, read once.
 
     Parameters
     ----------
     run : RunDir
     now : float
-        When it was read, seconds since 1970.
+        Time of reading, seconds since 1970.
     history : History
     attempts : list of Attempt
     job, provenance : dict
     profile_text, script_text : str
-        Empty where the file is absent.
+        Empty if the file is absent.
     reconstructions, anomalies : dict of ndarray, optional
-        ``results/*.npz``.
+        Arrays of ``results/*.npz``.
     latents : dict of ndarray, optional
         ``LATENT_VEC`` (N, S), ``redshift``, ``RECON_MSE``, ``ANOMALY_SCORE``, ``target_id``, ``STATUS`` (N,).
     ranks : list of RankState
-        What the sensors of each rank have measured.
+        Measurements of the sensors of each rank.
     unreadable : list of str
-        What could not be read, and why.
+        Files that could not be read, and the reasons.
     """
 
     run: RunDir
@@ -76,23 +76,23 @@ class RunFacts:
 
     @property
     def total_steps(self) -> int:
-        """The step after which the run is finished; 0 while no attempt has recorded it."""
+        """Last step of the whole run; 0 before an attempt has recorded it."""
         started = self.history.last("started") or {}
         return int(started.get("total_steps") or 0)
 
     @property
     def step(self) -> int:
-        """The last step known to be done and not lost since."""
+        """The last step that is recorded and not lost."""
         return max([self.history.step, *(a.last_step for a in self.attempts[-1:])], default=0)
 
     @property
     def num_spectra(self) -> int:
-        """Spectra seen in training, as far as is on record."""
+        """Number of spectra seen in training, according to the records."""
         return max((int(record.get("samples_seen") or 0) for record in self.history.train), default=0)
 
     @property
     def submitted_at(self) -> float | None:
-        """When the run was submitted, seconds since 1970; None where nobody wrote it down."""
+        """Time of submission, seconds since 1970; None if it is not recorded."""
         value = self.job.get("submitted_at")
         return float(value) if isinstance(value, int | float) else None
 
@@ -105,7 +105,7 @@ def gather_facts(run: RunDir, now: float | None = None) -> RunFacts:
     run : RunDir
         A run in any state.
     now : float, optional
-        Seconds since 1970; none is the clock.
+        Seconds since 1970; the current time by default.
     """
     now = time.time() if now is None else now
     history = read_history(run)
@@ -133,7 +133,7 @@ def gather_facts(run: RunDir, now: float | None = None) -> RunFacts:
 
 
 def _text(path: Path, unreadable: list[str]) -> str:
-    """Return the text of a file; empty, and noted, where it cannot be read or is not a regular file."""
+    """Return the text of a file; if it cannot be read or is not a regular file, note this and return an empty text."""
     try:
         return read_text(path, _LARGEST_TEXT)
     except FileNotFoundError:
@@ -144,7 +144,7 @@ def _text(path: Path, unreadable: list[str]) -> str:
 
 
 def _record(path: Path, unreadable: list[str]) -> Record:
-    """Return a JSON object; empty, and noted, where it is not one."""
+    """Return the JSON object of a file; if there is none, note this and return an empty one."""
     text = _text(path, unreadable)
     if not text:
         return {}
@@ -160,7 +160,7 @@ def _record(path: Path, unreadable: list[str]) -> Record:
 
 
 def _read_spectra(path: Path, unreadable: list[str]) -> Arrays | None:
-    """Read ``results/*.npz``; None where it is absent, and noted where it cannot be used."""
+    """Read ``results/*.npz``; return None if it is absent or unusable, and note the latter."""
     arrays = _read_results(path, unreadable, _npz_arrays)
     if arrays is None:
         return None
@@ -175,7 +175,7 @@ def _read_spectra(path: Path, unreadable: list[str]) -> Arrays | None:
 
 
 def _set_aside_empty_evaluations(history: History) -> None:
-    """Turn evaluations without a usable spectrum into events: older versions recorded them with a loss of 0."""
+    """Turn evaluations without a usable spectrum into events; older versions recorded them with a loss of 0."""
     empty = [record for record in history.evaluations if record.get("num_spectra") == 0]
     history.evaluations = [record for record in history.evaluations if record.get("num_spectra") != 0]
     history.events += [{**record, "kind": "event", "event": "evaluation_empty"} for record in empty]
@@ -200,7 +200,7 @@ def _npz_arrays(path: Path) -> Arrays:
 
 
 def _unusable_spectra(arrays: Arrays) -> str:
-    """Return why arrays cannot be drawn as spectra; empty if they can."""
+    """Return the reason why arrays cannot be drawn as spectra; empty if they can."""
     flux, wavelength_aa = arrays["flux"], arrays["wavelength_aa"]
     if flux.ndim != 2 or 0 in flux.shape:
         return f"flux has the shape {flux.shape}"
@@ -222,7 +222,7 @@ def _floats(array: np.ndarray) -> np.ndarray:
 
 
 def _read_latents(path: Path, unreadable: list[str]) -> Arrays | None:
-    """Read ``results/latents.h5``; None where it is absent, and noted where it cannot be used."""
+    """Read ``results/latents.h5``; return None if it is absent or unusable, and note the latter."""
     arrays = _read_results(path, unreadable, _latent_arrays)
     if arrays is None:
         return None
@@ -259,7 +259,7 @@ def _refuse_large(num_bytes: int) -> None:
 
 
 def _read_results(path: Path, unreadable: list[str], read: Callable[[Path], Arrays]) -> Arrays | None:
-    """Read a file of results by a library, which may raise anything at all on a damaged one."""
+    """Read a file of results with a library, which may raise any exception on a damaged file."""
     try:
         return read(path)
     except FileNotFoundError:

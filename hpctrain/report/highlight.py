@@ -1,4 +1,4 @@
-"""Colour for YAML and shell text: escaped first, so nothing in a profile can become markup."""
+"""Colour YAML and shell text. The functions escape everything, so that no text of a profile can become markup."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _SCALAR = re.compile(r"^(\s*)([-+]?(?:\d[\d_]*\.?\d*(?:[eE][-+]?\d+)?|\.inf)|tru
 
 
 def highlight_yaml(text: str) -> str:
-    """Return YAML as HTML: keys, numbers and comments in spans, everything escaped."""
+    """Return YAML as escaped HTML with keys, numbers and comments in spans."""
     return "\n".join(_yaml_line(line) for line in text.rstrip("\n").split("\n"))
 
 
@@ -36,7 +36,7 @@ def _yaml_value(value: str) -> str:
 
 
 def highlight_shell(text: str) -> str:
-    """Return a batch script as HTML: ``#SBATCH`` lines and comments in spans, everything escaped."""
+    """Return a batch script as escaped HTML with ``#SBATCH`` lines and comments in spans."""
     lines = []
     for line in text.rstrip("\n").split("\n"):
         if line.startswith("#SBATCH"):

@@ -1,4 +1,4 @@
-"""The latent space in its two widest directions, and the reconstruction error of the held-out spectra."""
+"""Draw the two principal directions of the latent space, and the reconstruction error of the held-out spectra."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _LEFT, _RIGHT = 52, 20
 
 
 def latent_figure(latents: Arrays) -> str:
-    """Draw the first two principal components of the latent vectors, coloured by redshift; empty for fewer than 3."""
+    """Draw the first two principal components of the latent vectors, coloured by redshift; nothing for fewer than 3."""
     vectors = latents["LATENT_VEC"].astype(np.float64)
     redshift = np.asarray(latents.get("redshift", np.full(len(vectors), np.nan)), dtype=np.float64)
     good = np.isfinite(vectors).all(axis=1)
@@ -54,12 +54,12 @@ def latent_figure(latents: Arrays) -> str:
 
 
 def num_encoded(latents: Arrays) -> int:
-    """Return how many of the spectra have latent vectors: those that are not rejected or fully masked."""
+    """Return the number of spectra with latent vectors, which are those that are not rejected or fully masked."""
     return int(np.isfinite(latents["LATENT_VEC"]).all(axis=1).sum())
 
 
 def principal_components(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the vectors in their first two principal directions, and the share of the variance of each.
+    """Return the first two principal components of the vectors, and the share of the variance of each.
 
     Parameters
     ----------
@@ -68,14 +68,14 @@ def principal_components(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     Returns
     -------
     components : ndarray, shape (N, 2)
-        The second is zero where S is one.
+        The second is zero if S is one.
     shares : ndarray, shape (2,)
     """
     centred = vectors - vectors.mean(axis=0)
     values, directions = np.linalg.eigh(centred.T @ centred)
     order = np.argsort(values)[::-1][:2]
     components = centred @ directions[:, order]
-    components *= np.sign(components[np.abs(components).argmax(axis=0), np.arange(len(order))])  # one sign of two
+    components *= np.sign(components[np.abs(components).argmax(axis=0), np.arange(len(order))])  # one of two signs
     shares = values[order] / max(values.sum(), 1e-30)
     if len(order) < 2:
         return np.column_stack([components, np.zeros(len(components))]), np.array([shares[0], 0.0])
@@ -83,15 +83,15 @@ def principal_components(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def chi2_of(latents: Arrays | None) -> np.ndarray:
-    """Return the chi-square per pixel of those held-out spectra that have one, shape (n,)."""
+    """Return the finite chi-squares per pixel of the held-out spectra, shape (n,)."""
     chi2 = np.asarray((latents or {}).get("RECON_MSE", []), dtype=np.float64)
     return chi2[np.isfinite(chi2)]
 
 
 def chi2_histogram(latents: Arrays) -> str:
-    """Draw the distribution of chi-square per pixel of the held-out spectra; empty for fewer than eight.
+    """Draw the distribution of chi-square per pixel of the held-out spectra; nothing for fewer than eight.
 
-    The axis is logarithmic: most spectra are near 1, and a few are far beyond.
+    The axis is logarithmic, because most spectra are near 1 and a few are far larger.
     """
     chi2 = chi2_of(latents)
     positive = chi2[chi2 > 0]

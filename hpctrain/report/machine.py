@@ -1,4 +1,4 @@
-"""What the run took of its machines: power, energy, temperature, utilisation, and what they do not report."""
+"""Show the use of the machines: power, energy, temperature, utilisation, and the sensors that are not available."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ from hpctrain.report.table import table
 DASH = "–"
 MOST_EVENTS = 100
 MOST_RANKS = 64
-"""Rows of the table of ranks."""
+"""Largest number of rows of the table of ranks."""
 
 Record = dict[str, Any]
 Line = tuple[str, str, str]
-"""Name of a value, class of its line, label."""
+"""Name of a value, CSS class of its line, label."""
 
 _FIGURES: tuple[tuple[str, str, tuple[Line, ...]], ...] = (
     (
@@ -53,23 +53,23 @@ _FIGURES: tuple[tuple[str, str, tuple[Line, ...]], ...] = (
     (
         "Memory", "GiB",
         (("gpu_memory_used_gib", "c1", "GPU of rank 0"), ("process_memory_gib", "c3", "process of rank 0"),
-         ("memory_available_gib", "c4", "left on the node")),
+         ("memory_available_gib", "c4", "available on the node")),
     ),
 )  # fmt: skip
 
 
 def machine_section(records: list[Record], events: list[Record], ranks: list[RankState], num_spectra: int) -> str:
-    """Return the section on energy and heat; empty where no sensor was ever read.
+    """Return the section on energy and heat; empty if no sensor was ever read.
 
     Parameters
     ----------
     records : list of dict
-        Kind ``monitor``, of rank 0, in the order of writing.
+        Records of kind ``monitor`` of rank 0, in the order of writing.
     events : list of dict
         All events of the run.
     ranks : list of RankState
     num_spectra : int
-        Seen in training.
+        Number of spectra seen in training.
     """
     if not records and not ranks:
         return ""
@@ -86,7 +86,7 @@ def machine_section(records: list[Record], events: list[Record], ranks: list[Ran
 
 
 def energy_sentence(energy: RunEnergy, num_spectra: int) -> str:
-    """Return the energy of the run and per spectrum in words, and the time for which there is no reading."""
+    """Return the energy of the run and per spectrum in words, and the time without a reading."""
     if energy.joules is None:
         return "No energy was measured: this machine does not report its power."
     names = {"gpu": "GPUs", "cpu": "processors", "board": "the board's module"}
@@ -101,7 +101,7 @@ def energy_sentence(energy: RunEnergy, num_spectra: int) -> str:
 
 
 def slowed_text(events: list[Record], energy: RunEnergy) -> str:
-    """Return how often and how long the run was slowed down; empty if it never was."""
+    """Return a sentence on how often and how long the run was slowed down; empty if it never was."""
     changes = [event for event in events if event.get("event") == "pace"]
     began = [event for event in changes if event.get("before") == "ok"]
     if not began:
@@ -114,7 +114,7 @@ def slowed_text(events: list[Record], energy: RunEnergy) -> str:
 
 
 def machine_figures(records: list[Record]) -> list[tuple[str, str]]:
-    """Return (title, legend and drawings) of power, temperature, utilisation, memory and pace against the time."""
+    """Return (title, legend and drawings) of power, temperature, utilisation, memory and pace against time."""
     if len(records) < 2:
         return []
     seconds = np.array([record["time"] for record in records]) - records[0]["time"]
@@ -174,7 +174,7 @@ _HEADS = ("Rank", "Host", "Utilisation", "Power", "Hottest", "GPU memory", "Thro
 
 
 def _table(ranks: list[RankState]) -> str:
-    """Return the table of ranks with the columns that at least one rank reports; empty where there are none."""
+    """Return the table of ranks with the columns that at least one rank reports; empty if there are none."""
     rows = [_cells(state) for state in ranks[:MOST_RANKS]]
     telling = [column for column in range(2, len(_HEADS)) if any(row[column] != DASH for row in rows)]
     if not telling:
@@ -183,7 +183,7 @@ def _table(ranks: list[RankState]) -> str:
     note = f'<p class="note">{more} more ranks are in monitor/.</p>' if more > 0 else ""
     shown = [0, 1, *telling]
     cells = [[escape(row[column]) for column in shown] for row in rows]
-    title = "What each rank reports" if len(ranks) > 1 else "What the only rank reports"
+    title = "Sensors of each rank" if len(ranks) > 1 else "Sensors of the only rank"
     listed = table([_HEADS[column] for column in shown], cells)
     return f'<details class="figures"><summary>{title}</summary>{listed}{note}</details>'
 
@@ -210,7 +210,7 @@ def _cells(state: RankState) -> tuple[str, ...]:
 
 
 def _of_others(ranks: list[RankState]) -> str:
-    """List what the sensors of other ranks have met; the run's own events are those of rank 0."""
+    """List the events of the sensors of other ranks; the run's own events are those of rank 0."""
     texts = [
         f"rank {state.rank} on {state.host}, attempt {event.get('attempt', '?')}: {event.get('text')}"
         for state in ranks
@@ -221,7 +221,7 @@ def _of_others(ranks: list[RankState]) -> str:
     if not texts:
         return ""
     items = "".join(f"<li>{escape(text)}</li>" for text in texts[-MOST_EVENTS:])
-    return f"<details><summary>What other ranks have met</summary><ul>{items}</ul></details>"
+    return f"<details><summary>Events of other ranks</summary><ul>{items}</ul></details>"
 
 
 def _absent(ranks: list[RankState]) -> str:
@@ -243,7 +243,7 @@ def _of_ranks(numbers: list[int], total: int) -> str:
 
 
 def _mean(every: Iterable[AttemptSums], name: str) -> float | None:
-    """Return the mean over attempts, weighted by how long each was measured."""
+    """Return the mean over attempts, weighted by the measured time of each."""
     found = [(sums.statistics[name], max(sums.measured_s, 1e-3)) for sums in every if name in sums.statistics]
     return sum(v * w for v, w in found) / sum(w for _, w in found) if found else None
 
@@ -261,7 +261,7 @@ def _text(value: float | None, form: str) -> str:
 
 
 def machine_warnings(events: list[Record]) -> list[str]:
-    """Return what a reader should know of the machines: critical heat, over-current, short memory; each kind once."""
+    """Return warnings about the machines: critical heat, over-current, short memory; each kind once."""
     last: dict[str, Record] = {}
     count: dict[str, int] = {}
     for event in events:

@@ -1,4 +1,4 @@
-"""What a survey says of an object: its name there, position, class, and the pages that show it."""
+"""Describe an object by the data of its survey: name, position, class, and web pages."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ _NAMES = {
     "zwarn": ("zwarn", "zwarning"),
     "survey": ("survey",),
 }
-"""What is looked for, and the names of columns that hold it, in any case."""
+"""Names of the columns, in upper or lower case, that may contain each fact."""
 
 _DESI_SURVEYS = ("main", "sv1", "sv2", "sv3", "special", "cmx")
 
 
 class Link(NamedTuple):
-    """A page on the web about an object."""
+    """A web page about an object."""
 
     text: str
     address: str
 
 
 class KnownObject(NamedTuple):
-    """What a survey says of an object: its name, short facts, and pages about it."""
+    """A survey's facts about an object: its name, short facts, and web pages."""
 
     name: str
     facts: list[str]
@@ -41,12 +41,12 @@ class KnownObject(NamedTuple):
 
 
 def describe_object(spectrum: Mapping[str, Any]) -> KnownObject:
-    """Put together what the columns of the data file say of one object.
+    """Return the facts about one object from the columns of the data file.
 
     Parameters
     ----------
     spectrum : mapping
-        One row of ``results/*.npz``: ``target_id``, and the columns of the data file, their names after ``survey_``.
+        One row of ``results/*.npz``: ``target_id``, and the columns of the data file with the prefix ``survey_``.
     """
     columns = {
         key.removeprefix(SURVEY_PREFIX).lower(): np.asarray(value).item()
@@ -97,7 +97,7 @@ def _legacy(ra: float, dec: float) -> str:
 
 
 def _whole(value: Any) -> int:
-    """Return a whole number; -1 for whatever is none."""
+    """Return a whole number; -1 if the value is not one."""
     try:
         return int(value)
     except (TypeError, ValueError, OverflowError):
@@ -105,7 +105,7 @@ def _whole(value: Any) -> int:
 
 
 def _degrees(value: Any) -> float:
-    """Return an angle; NaN for whatever is none."""
+    """Return an angle; NaN if the value is not one."""
     try:
         return float(value)
     except (TypeError, ValueError):

@@ -1,4 +1,4 @@
-"""The page: sections in the order of a reader's questions, in one file that needs nothing else."""
+"""Render the page: sections in the order of a reader's questions, in one self-contained file."""
 
 from __future__ import annotations
 
@@ -37,21 +37,21 @@ from hpctrain.report.table import table
 from hpctrain.report.timeline import OUTCOME_CSS, SIGNS, timeline_figure
 
 MOST_ATTEMPTS = 60
-"""Rows of the table of attempts; of more, the first and the last are shown."""
+"""Largest number of rows of the table of attempts; of more attempts, the page shows the first and the last."""
 
 
 OPEN_ATTEMPTS = 8
-"""Of more attempts the table is folded away."""
+"""Largest number of attempts whose table is unfolded."""
 OPEN_SPECTRA = 3
-"""Spectra of a section that are shown at once; the others are folded away."""
+"""Number of spectra of a section that are unfolded."""
 
 
 def render_page(facts: RunFacts) -> str:
     """Return the report of a run as one HTML document.
 
-    The document loads nothing: styles, figures and the small script of the pointer's read-out are inside, and a
-    content security policy forbids the rest, whatever a profile or a log line contains. Links to pages about odd
-    spectra are followed only when somebody clicks on them.
+    The document contains its styles, its figures and the small script that shows values under the pointer. A content
+    security policy forbids the browser to load anything else, for any text in a profile or a log line. The browser
+    opens pages about odd spectra only when somebody clicks on the link.
     """
     template = files("hpctrain.report").joinpath("page.html").read_text(encoding="utf-8")
     style = files("hpctrain.report").joinpath("style.css").read_text(encoding="utf-8")
@@ -129,7 +129,7 @@ def _attempts(facts: RunFacts) -> str:
     cut_short = len(rows) > MOST_ATTEMPTS
     shown = [*rows[: MOST_ATTEMPTS // 2], *rows[-MOST_ATTEMPTS // 2 :]] if cut_short else rows
     heads = ["Attempt", "Began", "Lasted", "Where", "Steps", "Ended by", "Lost"]
-    note = f'<p class="note">{len(rows) - len(shown)} attempts in between are left out.</p>' if cut_short else ""
+    note = f'<p class="note">{len(rows) - len(shown)} attempts in between are not shown.</p>' if cut_short else ""
     caption = f"<b>Time line</b> {escape(checkpoint_summary(facts))}"
     listed = f"{table(heads, [_attempt_cells(attempt) for attempt in shown])}{note}"
     if len(rows) > OPEN_ATTEMPTS:
@@ -189,12 +189,12 @@ def _anomalies(facts: RunFacts) -> str:
         "reconstruct the spectrum."
     )
     if facts.latents is not None and (number := num_encoded(facts.latents)) < FEW_HELD_OUT:
-        lead += f" With only {number} held-out spectra this says little."
+        lead += f" With only {number} held-out spectra these scores are not reliable."
     return f'<p class="lead">{lead}</p>{LEGEND}{_spectra(facts.anomalies)}'
 
 
 def _spectra(arrays: dict[str, Any]) -> str:
-    """Return the figures of spectra: the first few open, the others folded away."""
+    """Return the figures of spectra: the first few open, the others folded."""
     figures = [
         f'<figure class="spectrum"><figcaption><b>{escape(figure.name)}</b> {escape(figure.facts)}'
         f"{_links(figure.links)}</figcaption>{figure.html}</figure>"
@@ -207,7 +207,7 @@ def _spectra(arrays: dict[str, Any]) -> str:
 
 
 def _links(links: list[Link]) -> str:
-    """Return links that tell the page nothing about the reader: the browser sends no address of this file."""
+    """Return links with which the browser does not send the address of this file to the page."""
     return "".join(
         f' · <a href="{escape(link.address)}" target="_blank" rel="noopener noreferrer">{escape(link.text)}</a>'
         for link in links
@@ -279,7 +279,7 @@ def _provenance(facts: RunFacts) -> str:
         f"<details><summary>{escape(title)}</summary><pre>{escape(text)}</pre></details>" for title, text in folded
     )
     facts_table = (
-        "<details><summary>Who submitted what, where, with which code and data</summary>"
+        "<details><summary>User, machine, command, code and data of the submission</summary>"
         f'<table class="facts"><tbody>{body}</tbody></table></details>'
     )
     return f"{facts_table}{details}"
@@ -299,5 +299,5 @@ def _when(moment: float) -> str:
 
 
 def _with_code(text: str) -> str:
-    """Return a text as HTML, with commands and keys in backquotes set as code."""
+    """Return a text as HTML with commands and keys in backquotes as code."""
     return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))

@@ -1,4 +1,4 @@
-"""From values to places on the page: linear and logarithmic scales with ticks a person would choose."""
+"""Map values to positions on the page: linear and logarithmic scales with round ticks."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 @dataclass(frozen=True)
 class Scale:
-    """Place values between two ends.
+    """Map values to positions between two ends.
 
     Parameters
     ----------
     low, high : float
         Values at the ends.
     start, end : float
-        Places of the ends on the page; `start` may be larger, as y runs downwards.
+        Positions of the ends on the page; `start` may be larger, because y points downwards.
     kind : str
         ``linear``, ``log``, or ``time`` (seconds, labelled as minutes, hours, days).
     """
@@ -36,7 +36,7 @@ class Scale:
     kind: str = "linear"
 
     def place(self, values: np.ndarray | float) -> np.ndarray:
-        """Return where `values` lie; NaN for what a logarithm cannot take."""
+        """Return the positions of `values`; NaN for values without a logarithm."""
         values = np.asarray(values, dtype=np.float64)
         low, high = self.low, self.high
         if self.kind == "log":
@@ -46,7 +46,7 @@ class Scale:
         return self.start + (values - low) / (high - low) * (self.end - self.start)
 
     def ticks(self, about: int) -> list[tuple[float, str]]:
-        """Return about so many (value, label) pairs within the ends."""
+        """Return about this number of (value, label) pairs within the ends."""
         if self.kind == "log":
             return _log_ticks(self.low, self.high, about)
         if self.kind == "time":
@@ -55,7 +55,7 @@ class Scale:
 
 
 def linear_ticks(low: float, high: float, about: int) -> list[tuple[float, str]]:
-    """Return multiples of 1, 2 or 5 times a power of ten, labelled with as many digits as they need."""
+    """Return multiples of 1, 2 or 5 times a power of ten with labels of as many digits as necessary."""
     step = _nice_step((high - low) / max(1, about))
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
     values = [number * step for number in range(first, last + 1)]
@@ -76,7 +76,7 @@ def _labels(values: list[float], step: float) -> list[str]:
 
 
 def grouped(value: float, decimals: int = 0) -> str:
-    """Return a number with thin spaces between thousands and a real minus sign."""
+    """Return a number with thin spaces between thousands and a true minus sign."""
     text = f"{value:,.{decimals}f}" if abs(value) >= 10000 else f"{value:.{decimals}f}"
     if float(text.replace(",", "")) == 0:
         text = text.lstrip("-")
@@ -84,7 +84,7 @@ def grouped(value: float, decimals: int = 0) -> str:
 
 
 def scientific(value: float, digits: int = 1) -> str:
-    """Return a number as ``2.5×10⁻⁴``; ``10⁻⁴`` where the factor is one."""
+    """Return a number as ``2.5×10⁻⁴``, or as ``10⁻⁴`` if the factor is one."""
     mantissa, exponent = f"{value:.{digits}e}".split("e")
     if "." in mantissa:
         mantissa = mantissa.rstrip("0").rstrip(".")
@@ -128,7 +128,7 @@ def _clock(seconds: int) -> str:
 
 
 def padded(low: float, high: float, share: float = 0.05) -> tuple[float, float]:
-    """Return limits that leave some air; never of width zero."""
+    """Return limits with a margin, which never have width zero."""
     if not (math.isfinite(low) and math.isfinite(high)):
         return 0.0, 1.0
     air = (high - low) * share or abs(high) * 0.1 or 1.0

@@ -1,4 +1,4 @@
-"""Spectra with their reconstructions, and the residual in units of sigma below."""
+"""Draw spectra with their reconstructions, and below them the residual in units of sigma."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from hpctrain.report.scale import grouped
 from hpctrain.report.svg import LEFT, PHONE, RIGHT, WIDE, Axes, drawing, legend, num_ticks, on_both, standalone
 
 MOST_SPECTRA = 8
-"""More would make the page heavy; all are in ``results/*.npz``."""
+"""Largest number of spectra to draw, which limits the size of the page; ``results/*.npz`` has all."""
 
 _LABEL_GAP = 13.0
 _GAP = 0.01
-"""A gap in the data wider than this share of the figure is a gap in the reconstruction, too."""
+"""Widest gap in the data, as a share of the figure, across which the reconstruction is drawn."""
 _ENTRIES = [
     ("line raw", "spectrum"),
     ("line ink", "smoothed"),
     ("box band", "±σ of a pixel"),
     ("line c2", "reconstruction"),
-    ("line c2 faint", "reconstruction where nothing is measured"),
+    ("line c2 faint", "reconstruction of pixels without data"),
     ("line c1", "residual / σ"),
 ]
 LEGEND = legend(_ENTRIES)
 
 
 class SpectrumFigure(NamedTuple):
-    """One spectrum on the page: who it is, what is known of it, where to look it up, and the drawing as HTML."""
+    """One spectrum on the page: name and facts of the object, links to web pages, and the drawing as HTML."""
 
     name: str
     facts: str
@@ -54,7 +54,7 @@ def spectrum_figures(arrays: Arrays) -> list[SpectrumFigure]:
 
 
 def spectrum_document(arrays: Arrays) -> str:
-    """Return one of the spectra as an SVG file that stands alone: the one with the median χ² of those there are."""
+    """Return the spectrum with the median χ² as a self-contained SVG file."""
     every = [row_of(arrays, row) for row in range(len(arrays["flux"]))]
     ranked = sorted(every, key=lambda spectrum: np.nan_to_num(reduced_chi2(spectrum), nan=np.inf))
     spectrum = ranked[(len(ranked) - 1) // 2]
@@ -111,7 +111,7 @@ def _axes(spectrum: Arrays, width: int) -> tuple[int, list[Axes]]:
 
 
 def _wavelength_limits(wavelength_aa: np.ndarray, valid: np.ndarray) -> tuple[float, float]:
-    """Return the range that was measured, with a little air; all of it where nothing was."""
+    """Return the measured range with a small margin; the whole range if no pixel is measured."""
     shown = wavelength_aa[valid] if valid.any() else wavelength_aa
     low, high = float(np.nanmin(shown)), float(np.nanmax(shown))
     air = 0.005 * (high - low) or 1.0
@@ -124,7 +124,7 @@ def _flux_limits(flux: np.ndarray, sigma: np.ndarray, reconstruction: np.ndarray
 
 
 def _residual_reach(residual: np.ndarray) -> float:
-    """Return the end of the residual's axis: the same for all good fits, wider where the fit is bad."""
+    """Return the end of the residual's axis: the same for all good fits, larger for a bad fit."""
     finite = np.abs(residual[np.isfinite(residual)])
     most = float(np.quantile(finite, 0.99)) if len(finite) else 0.0
     return next((reach for reach in (5.5, 11.0, 22.0, 55.0) if reach >= most), 110.0)

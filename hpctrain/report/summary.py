@@ -23,10 +23,10 @@ FOLLOWED = {
     "terminated": "by scancel, an administrator or the time limit",
     "failed": "not requeued",
     "requeue-is-off": "not requeued: launch.requeue is off",
-    "too-many-attempts": "not requeued: the attempts are used up",
+    "too-many-attempts": "not requeued: the number of attempts has reached its limit",
     "no-progress": "not requeued: the last attempts made no progress",
 }
-"""What the batch script did after an attempt, in words."""
+"""The action of the batch script after an attempt, in words."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class KeyNumber:
 
 
 def state_of(facts: RunFacts) -> str:
-    """Return one of the words of :mod:`hpctrain.states`."""
+    """Return the state of the run, one of the words of :mod:`hpctrain.states`."""
     if not facts.attempts:
         return PENDING if facts.job else NOT_SUBMITTED
     last = facts.attempts[-1]
@@ -166,7 +166,7 @@ def _effort(facts: RunFacts) -> list[KeyNumber]:
     queued_s = _queued_seconds(facts)
     lost = sum(attempt.steps_lost for attempt in attempts)
     made = facts.step + lost
-    share = f"{100 * lost / made:.2g} % of all steps" if lost else "no step was done twice"
+    share = f"{100 * lost / made:.2g} % of all steps" if lost else "no step was repeated"
     return [
         KeyNumber("Spectra per second", format_count(statistics.median(rates)) if rates else DASH, on),
         KeyNumber("Running time", format_duration(running_s) if attempts else DASH, f"{_price(facts)}{kwh}"),
@@ -180,7 +180,7 @@ def _effort(facts: RunFacts) -> list[KeyNumber]:
 
 
 def _price(facts: RunFacts) -> str:
-    """Return what the run used in the unit a computing centre counts in: GPU-hours, or core-hours without a GPU."""
+    """Return the cost of the run in the units of computing centres: GPU-hours, or core-hours without a GPU."""
     last = facts.attempts[-1] if facts.attempts else None
     seconds = sum(attempt.seconds * attempt.world_size for attempt in facts.attempts)
     unit = "GPU"
@@ -201,7 +201,7 @@ def _queued_seconds(facts: RunFacts) -> float:
 
 
 def checkpoint_summary(facts: RunFacts) -> str:
-    """Return one sentence on the checkpoints written; empty if there are none."""
+    """Return one sentence on the written checkpoints; empty if there are none."""
     written = facts.history.named("checkpoint")
     if not written:
         return ""

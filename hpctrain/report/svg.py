@@ -1,4 +1,4 @@
-"""Drawing on the page: axes, lines, bands and labels as inline SVG that takes its colours from the style sheet."""
+"""Draw axes, lines, bands and labels as inline SVG with the colours of the style sheet."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hpctrain.report.decimate import decimate
 from hpctrain.report.scale import Scale
 
 WIDE, HALF, PHONE = 1040, 508, 400
-"""Widths of drawings [about CSS pixels]: the whole column, half of it, and the screen of a phone."""
+"""Widths of drawings [approximately CSS pixels]: the whole column, half of it, and the screen of a phone."""
 LEFT, RIGHT = 62, 26
 """Margins of most drawings."""
 SMALL, SMALL_ON_PHONE = 150, 112
@@ -21,16 +21,16 @@ SMALL, SMALL_ON_PHONE = 150, 112
 
 _numbers = itertools.count(1)
 _LABEL_ROOM = 16.0
-"""A label is left of its line if the line is at least this far from the left edge, else right of it."""
+"""Smallest distance of a line from the left edge for a label to its left; other labels are to the right."""
 _HEAD = 56
-"""Height of title and legend above a drawing that stands alone."""
+"""Height of title and legend above a self-contained drawing."""
 _RULES = ("svg .", "svg path", "svg text", ".c1", ".ink", ".good")
-"""Beginnings of those lines of the style sheet that a drawing needs."""
+"""Beginnings of the lines of the style sheet that a drawing needs."""
 _FONTS = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', 'DejaVu Sans', sans-serif"
 
 
 def number(value: float) -> str:
-    """Return a coordinate with one decimal, as short as can be."""
+    """Return a coordinate with one decimal, in its shortest form."""
     text = f"{value:.1f}"
     return text[:-2] if text.endswith(".0") else text
 
@@ -48,14 +48,14 @@ def path_of(x: np.ndarray, y: np.ndarray) -> str:
 
 
 class Axes:
-    """A frame with two scales, to draw in.
+    """A frame with two scales for drawings.
 
     Parameters
     ----------
     left, top, width, height : float
-        The frame, in units of the drawing (about CSS pixels).
+        Position and size of the frame in units of the drawing (approximately CSS pixels).
     x_limits, y_limits : (float, float)
-        Values at the edges.
+        Values at the edges of the frame.
     x_kind, y_kind : str
         ``linear``, ``log`` or ``time``.
     """
@@ -80,7 +80,7 @@ class Axes:
         self._x_label = ""
 
     def add_grid(self, x_label: str = "", y_label: str = "", x_ticks: int = 8, y_ticks: int = 5) -> Axes:
-        """Draw grid lines, tick labels and axis labels; no tick labels on x where it has no label."""
+        """Draw grid lines, tick labels and axis labels. An x axis without a label has no tick labels."""
         bottom, right = self.top + self.height, self.left + self.width
         self._x_label = x_label
         for value, label in self.y.ticks(y_ticks):
@@ -109,16 +109,16 @@ class Axes:
         return self
 
     def line(self, x: np.ndarray, y: np.ndarray, css: str, name: str = "") -> None:
-        """Draw a line through (x, y), with no more points than the page can show.
+        """Draw a line through (x, y) with no more points than the page can show.
 
         Parameters
         ----------
         x, y : ndarray, shape (n,)
             Values; NaN interrupts the line.
         css : str
-            Class of the line.
+            CSS class of the line.
         name : str
-            For the read-out under the pointer; a line without name has none.
+            Name beside the value under the pointer; a line without a name shows no value.
         """
         places = decimate(self.x.place(x), self.y.place(y), int(self.width))
         self._path(*places, css, name)
@@ -129,7 +129,7 @@ class Axes:
         self._inside.append(f'<path class="line {css}"{data} d="{path_of(x, y)}"/>')
 
     def band(self, x: np.ndarray, low: np.ndarray, high: np.ndarray, css: str) -> None:
-        """Fill between two lines, interrupted where either is NaN; as many points as given."""
+        """Fill the area between two lines with all their points; NaN in either interrupts it."""
         finite = np.isfinite(low) & np.isfinite(high)
         edges = np.flatnonzero(np.diff(finite.astype(np.int8), prepend=0, append=0))
         far = (self.top - 4 * self.height, self.top + 5 * self.height)
@@ -144,7 +144,7 @@ class Axes:
         self._inside.append(f'<path class="band {css}" d="{"".join(pieces)}"/>')
 
     def dots(self, x: np.ndarray, y: np.ndarray, css: str, radius: float = 2.5) -> None:
-        """Draw points as one path of round dots, a dozen bytes each."""
+        """Draw points as one path of round dots, which takes a dozen bytes per dot."""
         px, py = self.x.place(x), self.y.place(y)
         good = np.isfinite(px) & np.isfinite(py)
         d = "".join(f"M{number(a)} {number(b)}h0" for a, b in zip(px[good], py[good], strict=True))
@@ -159,7 +159,7 @@ class Axes:
     def bar(
         self, low: float, high: float, bottom: float, top: float, css: str, title: str = "", thinnest: float = 1.0
     ) -> None:
-        """Draw a rectangle between values; at least `thinnest` units wide, so that it is seen."""
+        """Draw a rectangle between values; it is at least `thinnest` units wide, so that it is visible."""
         x0, x1 = float(self.x.place(low)), float(self.x.place(high))
         y0, y1 = sorted((float(self.y.place(bottom)), float(self.y.place(top))))
         told = f"<title>{escape(title)}</title>" if title else ""
@@ -169,7 +169,7 @@ class Axes:
         )
 
     def vertical(self, x: float, css: str, label: str = "", title: str = "") -> None:
-        """Draw a line from bottom to top, with a label along its upper end: on its left where there is room."""
+        """Draw a line from bottom to top with a label along its upper end, on its left if there is room."""
         px = float(self.x.place(x))
         told = f"<title>{escape(title)}</title>" if title else ""
         self._below.append(
@@ -183,20 +183,20 @@ class Axes:
             )
 
     def horizontal(self, y: float, css: str, label: str = "") -> None:
-        """Draw a line from left to right, with a label below its left end."""
+        """Draw a line from left to right with a label below its left end."""
         py = float(self.y.place(y))
         self._below.append(f'<path class="{css}" d="M{number(self.left)} {number(py)}h{number(self.width)}"/>')
         if label:
             self.text(self.left + 8, py + (13 if py + 16 < self.top + self.height else -5), label, "mark")
 
     def text(self, left: float, top: float, text: str, css: str = "label", anchor: str = "start") -> None:
-        """Write at a place of the drawing (not at values)."""
+        """Write a text at a position of the drawing (not at values)."""
         self._above.append(
             f'<text class="{css}" x="{number(left)}" y="{number(top)}" text-anchor="{anchor}">{escape(text)}</text>'
         )
 
     def render(self) -> str:
-        """Return the SVG of these axes; what is drawn inside is clipped to the frame."""
+        """Return the SVG of these axes, with lines and bands clipped to the frame."""
         clip = f"clip{next(_numbers)}"
         box = (
             f'x="{number(self.left)}" y="{number(self.top)}" width="{number(self.width)}" '
@@ -214,7 +214,7 @@ class Axes:
 
 
 def num_ticks(width: int) -> int:
-    """Return about how many labelled ticks an axis along a drawing of this width has room for."""
+    """Return the approximate number of labelled ticks for an axis of a drawing of this width."""
     return min(10, width // 80)
 
 
@@ -224,16 +224,16 @@ def on_both(width: int, draw: Callable[[int], str]) -> str:
     Parameters
     ----------
     width : int
-        On a wide screen.
+        Width on a wide screen.
     draw : callable
-        Takes a width, returns HTML; empty where there is nothing to draw.
+        Takes a width and returns HTML, which is empty if there is nothing to draw.
     """
     wide = draw(width)
     return f'<div class="on-wide">{wide}</div><div class="on-phone">{draw(PHONE)}</div>' if wide else ""
 
 
 def drawing(width: int, height: int, axes: list[Axes], description: str) -> str:
-    """Return a whole ``<svg>`` that scales with the page and describes itself to a screen reader."""
+    """Return a whole ``<svg>`` that scales with the page and has a description for screen readers."""
     return (
         f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(description)}">'
         f"{''.join(part.render() for part in axes)}</svg>"
@@ -241,22 +241,22 @@ def drawing(width: int, height: int, axes: list[Axes], description: str) -> str:
 
 
 def legend(entries: list[tuple[str, str]]) -> str:
-    """Return a legend in HTML: (class of the sign, text) pairs."""
+    """Return a legend in HTML from pairs of (CSS class of the sign, text)."""
     items = "".join(f'<span class="key {css}">{escape(text)}</span>' for css, text in entries)
     return f'<div class="legend">{items}</div>'
 
 
 def standalone(width: int, height: int, axes: list[Axes], title: str, entries: list[tuple[str, str]]) -> str:
-    """Return an SVG file with its own colours, title and legend, for a page that has no style sheet of ours.
+    """Return an SVG file with its own colours, title and legend for pages without our style sheet.
 
     Parameters
     ----------
     width, height : int
-        Of the axes; the file is higher by title and legend.
+        Size of the axes; title and legend add to the height of the file.
     axes : list of Axes
     title : str
     entries : list of (str, str)
-        As for :func:`legend`.
+        Entries of the legend, as for :func:`legend`.
     """
     style = files("hpctrain.report").joinpath("style.css").read_text(encoding="utf-8")
     colours = style[: style.index("* {")]
@@ -272,7 +272,7 @@ def standalone(width: int, height: int, axes: list[Axes], title: str, entries: l
 
 
 def _legend_row(entries: list[tuple[str, str]]) -> str:
-    """Draw a legend in one row; the width of a text is a guess."""
+    """Draw a legend in one row, with estimated widths of the texts."""
     parts, left = [], 16.0
     for css, text in entries:
         kind, _, colour = css.partition(" ")

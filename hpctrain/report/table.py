@@ -11,9 +11,9 @@ def table(heads: list[str], rows: list[list[str]]) -> str:
     Parameters
     ----------
     heads : list of str
-        Of the columns; the style sheet shows them before each cell where there is no room for columns.
+        Heads of the columns; on a narrow screen the style sheet shows them before each cell.
     rows : list of list of str
-        Cells as HTML: escape what others wrote.
+        Cells as HTML; the caller must escape text that others wrote.
     """
     head = "".join(f"<th>{escape(text)}</th>" for text in heads)
     body = "".join(

@@ -1,4 +1,4 @@
-"""The time line: how far the run had come, when it was queued, why it stopped, and which steps it did twice."""
+"""Draw the time line: progress of the run, time in the queue, reasons for stops, and repeated steps."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ OUTCOME_CSS = {
     "killed": "bad",
 }
 SIGNS = {"good": "✓", "busy": "►", "held": "■", "bad": "✕"}
-"""The sign beside the number of an attempt, so that nobody depends on the colour."""
+"""Sign beside the number of an attempt, so that readers need not distinguish colours."""
 _SHOWN = "Steps done against time, and the attempts below"
 _BARS_TOP, _BAR_HEIGHT, _HEIGHT = 246, 26, 322
 _THINNEST_BAR = 3.0
 _LETTER = 7.0
-"""Width of a letter of a label, a little more than it is."""
+"""Width of a letter of a label, slightly overestimated."""
 
 
 def timeline_figure(facts: RunFacts) -> str:
@@ -37,7 +37,7 @@ def timeline_figure(facts: RunFacts) -> str:
 
 
 def timeline_document(facts: RunFacts) -> str:
-    """Return the same drawing as an SVG file that stands alone; empty without attempts."""
+    """Return the same drawing as a self-contained SVG file; empty without attempts."""
     if not facts.attempts:
         return ""
     title = f"{facts.run.name}: steps done against time, and the attempts below"
@@ -84,9 +84,9 @@ def _draw_queued(bars: Axes, start: float, end: float) -> None:
 
 
 def _label_attempts(bars: Axes, attempts: list[Attempt], origin: float) -> None:
-    """Write number and sign of each attempt on its bar, or above it where the bar is too narrow.
+    """Write number and sign of each attempt on its bar, or above the bar if it is too narrow.
 
-    Of many attempts close together, those whose label would cover the one before have none.
+    An attempt has no label if it would cover the label before it.
     """
     free_from = -np.inf
     for attempt in attempts:
@@ -112,18 +112,18 @@ def _draw_attempt(steps: Axes, bars: Axes, attempt: Attempt, following: Attempt 
         steps.line(times, np.array([step for _, step in attempt.progress], dtype=np.float64), "c1", "step")
     saved = {int(checkpoint["step"]) for checkpoint in attempt.checkpoints}
     if following is not None and attempt.first_step < following.first_step <= attempt.last_step:
-        saved.add(following.first_step)  # written, and the attempt was killed before it could record it
+        saved.add(following.first_step)  # the attempt wrote this checkpoint, and was killed before it could record it
     if saved and attempt.progress:
         done = np.array(sorted(saved), dtype=np.float64)
         done = done[:: max(1, len(done) // 200)]  # more would be a solid line
-        # an asynchronous checkpoint is recorded when it is found to be done; it holds the state of its step's time
+        # the record of an asynchronous checkpoint is later than its state, which is that at the time of its step
         marks = sorted((step, time) for time, step in attempt.progress)
         times = np.interp(done, [step for step, _ in marks], [time - origin for _, time in marks])
         steps.dots(times, done, "c3", 2.6)
 
 
 def _draw_losses(steps: Axes, attempts: list[Attempt], origin: float) -> None:
-    """Drop a line from where an attempt was cut off to the step the next one began at."""
+    """Draw a line from the last step of a killed attempt down to the first step of the next one."""
     for number, attempt in enumerate(attempts):
         following = next((later for later in attempts[number + 1 :] if later.progress), None)
         if attempt.steps_lost and following is not None:

@@ -13,32 +13,32 @@ from hpctrain.rundir import RunDir, write_atomic
 
 
 def write_report(run: RunDir, path: Path | None = None, now: float | None = None) -> Path:
-    """Write the report of a run, whole or not at all.
+    """Write the report of a run as a whole or not at all.
 
     Parameters
     ----------
     run : RunDir
         A run in any state.
     path : Path, optional
-        Where to write; none is ``report.html`` in the run directory.
+        File to write; ``report.html`` in the run directory by default.
     now : float, optional
-        Seconds since 1970; none is the clock.
+        Seconds since 1970; the current time by default.
 
     Returns
     -------
     Path
-        The file written, absolute.
+        Absolute path of the written file.
 
     Raises
     ------
     ProfileError
-        The file cannot be written, as in somebody else's run directory.
+        The file cannot be written, for example in another user's run directory.
     """
     return _write((path or run.report).absolute(), render_page(gather_facts(run, now)), "--out")
 
 
 def write_timeline(run: RunDir, path: Path, now: float | None = None) -> Path:
-    """Write the time line of a run as an SVG file that stands alone; arguments as for :func:`write_report`.
+    """Write the time line of a run as a self-contained SVG file; the arguments are those of :func:`write_report`.
 
     Raises
     ------
@@ -52,7 +52,7 @@ def write_timeline(run: RunDir, path: Path, now: float | None = None) -> Path:
 
 
 def write_spectrum(run: RunDir, path: Path) -> Path:
-    """Write one held-out spectrum with its reconstruction as an SVG file that stands alone.
+    """Write one held-out spectrum with its reconstruction as a self-contained SVG file.
 
     Raises
     ------
