@@ -1,7 +1,7 @@
 """``hpctrain COMMAND ...``: choose a command, import only that one, and turn errors into exit codes.
 
-Each command is a module ``hpctrain/commands/<command>.py`` with a docstring (its help), ``add_arguments`` and
-``run``. Nothing heavy is imported before the command is known, so a login node answers in a blink.
+Each command is a module ``hpctrain/commands/<command>.py`` with a docstring (its help), ``add_arguments`` and ``run``.
+``cli.py`` makes no heavy imports before it knows the command, so that help appears at once on a login node.
 """
 
 from __future__ import annotations
@@ -18,27 +18,27 @@ from hpctrain.terminal import guarded_terminal, printable
 
 COMMANDS = {
     "init": "copy a shipped profile, site file or job script into the current folder, to start from",
-    "check": "report everything that is wrong with a profile, before it queues",
-    "render": "print the batch script and the files a submit would write",
+    "check": "report all errors in a profile before the job is queued",
+    "render": "print the batch script and the files that a submission would write",
     "submit": "check, render and submit a profile; returns at once (also: hpc-submit)",
-    "local": "train here and now, in the foreground (also: python -m hpctrain.local)",
-    "status": "state of a run, and its source",
-    "monitor": "live view of a run: progress, power, heat; or the sensors of this machine",
+    "local": "train at once on this machine, in the foreground (also: python -m hpctrain.local)",
+    "status": "print the state of a run, and its source",
+    "monitor": "show a live view of a run (progress, power, temperature) or the sensors of this machine",
     "logs": "print or follow the logs of a run",
-    "cancel": "stop a run for good; it saves its state first",
-    "list": "runs on disk, newest first, by name or state",
+    "cancel": "cancel a run; it saves its state first",
+    "list": "list the runs on disk, newest first, by name or state",
     "ingest": "read survey files into one HDF5 file on a common wavelength grid",
     "simulate": "write realistic quasar and galaxy spectra",
     "data": "inspect files of spectra, write a faster layout, verify their checksums",
-    "encode": "latent vectors, reconstruction error and anomaly score of every spectrum",
+    "encode": "write latent vectors, reconstruction error and anomaly score of every spectrum",
     "infer": "run an exported bundle over FITS or HDF5 files, on a device without torch",
-    "export": "write a smaller, faster network for a device, and check that it is as good",
+    "export": "write a smaller, faster network for a device, and test that it is as good",
     "report": "write the HTML report of a run",
     "schema": "write the JSON Schema of profiles, for editors",
     "platforms": "list the GPUs and boards that profiles can name",
-    "verify-resume": "prove that runs of a profile survive being killed, bit by bit",
-    "lab": "a private Slurm of pretend nodes on this machine",
-    "demo": "end to end on simulated spectra: submit, interrupt, resume, report",
+    "verify-resume": "prove that runs of a profile survive kills without changing one bit",
+    "lab": "run a private Slurm of pretend nodes on this machine",
+    "demo": "run end to end on simulated spectra: submit, interrupt, resume, report",
 }
 """Command to one line of help, in the order of use."""
 
@@ -65,11 +65,11 @@ OTHER_WORDS = {
     "doctor": "hpctrain data doctor FILES",
     "install": "pip install . in a clone installs hpctrain; the README has the details",
 }
-"""Words people type that are no commands, and what they want."""
+"""Words that people type instead of a command, and the command that they need."""
 
 
 def command_parser(name: str, prog: str | None = None) -> argparse.ArgumentParser:
-    """Return the parser of one command, importing that command's module only."""
+    """Return the parser of one command; import only the module of this command."""
     module = importlib.import_module(f"hpctrain.commands.{name.replace('-', '_')}")
     parser = argparse.ArgumentParser(
         prog=prog or f"hpctrain {name}",
@@ -90,9 +90,9 @@ def _overview() -> str:
         "",
         *(f"  {name:<{width}}  {text}" for name, text in COMMANDS.items()),
         "",
-        "hpctrain COMMAND --help says more. Exit codes: 0 done, 1 our bug, 2 profile or command line, 3 cluster or",
-        "site, 4 data, 5 checkpoint, 6 diverged, 7 an export failed a gate, 75 saved and to be requeued, 76 ranks",
-        "lost, 77 unfit nodes, 78 saved because it was too hot, 130 Ctrl-C.",
+        "hpctrain COMMAND --help shows the options. Exit codes: 0 done, 1 our bug, 2 profile or command line,",
+        "3 cluster or site, 4 data, 5 checkpoint, 6 diverged, 7 an export failed a gate, 75 saved and to be",
+        "requeued, 76 ranks lost, 77 unfit nodes, 78 saved because the machine was too hot, 130 Ctrl-C.",
     ]
     return "\n".join(lines)
 
@@ -118,13 +118,13 @@ def run_command(name: str, arguments: Sequence[str], prog: str | None = None) ->
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
-    except BrokenPipeError:  # the reader (head, less) has left: nothing to tell it
+    except BrokenPipeError:  # the reader (head, less) has ended and needs no message
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
 
 
 def missing_package(name: str) -> str:
-    """Return what to do where a package that a command needs is not installed."""
+    """Return a message about a missing package that a command needs, and how to install it."""
     return (
         f"hpctrain: the Python package '{name}' is not installed for {sys.executable}\n"
         f"  install hpctrain with its packages: {sys.executable} -m pip install {_install_from()}\n"
@@ -138,7 +138,7 @@ def _install_from() -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Entry point of ``hpctrain``."""
+    """Run ``hpctrain`` and return its exit code."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(_overview())
@@ -163,7 +163,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def submit_main() -> int:
-    """Entry point of ``hpc-submit``: the same as ``hpctrain submit``."""
+    """Run ``hpc-submit``, which is the same as ``hpctrain submit``, and return its exit code."""
     return run_command("submit", sys.argv[1:], prog="hpc-submit")
 
 

@@ -1,18 +1,18 @@
-"""The errors a user can meet, and the exit code of each.
+"""The errors that a user can get, and the exit code of each.
 
 ::
 
     HpctrainError            1   our bug: shown with its traceback
     ├── ProfileError         2   the profile or the command line is wrong
-    ├── SiteError            3   the cluster, the site file or a missing command
-    ├── DataError            4   spectra that cannot be read or used
-    ├── CheckpointError      5   no whole checkpoint, or a run directory that another attempt owns
+    ├── SiteError            3   the cluster or the site file is wrong, or a command is missing
+    ├── DataError            4   spectra are unreadable or unusable
+    ├── CheckpointError      5   there is no whole checkpoint, or another attempt owns the run directory
     ├── DivergedError        6   the loss or a gradient is not finite
     ├── GateError            7   an export lost more than its gates allow, or a device gets other results
-    ├── RanksLostError      76   another rank ended before all ranks had come; the job is requeued
-    └── NodeError           77   some nodes of the job are not fit; the batch script tries again without them
+    ├── RanksLostError      76   another rank ended before all ranks had connected; the job is requeued
+    └── NodeError           77   some nodes of the job are unfit; the batch script requeues the job without them
 
-A stop by the queue is no error: the trainer saves and exits with :data:`EXIT_REQUEUE` (75), and the batch script
+A stop by the queue is not an error: the trainer saves and exits with :data:`EXIT_REQUEUE` (75), and the batch script
 requeues the job. A rank that hangs, or that lost another rank, exits with :data:`EXIT_RANKS_LOST` (76), and the job is
 requeued too. If a machine gets too hot although the run pauses, the run saves and exits with :data:`EXIT_TOO_HOT` (78);
 it starts again after the machine has cooled down. After Ctrl-C the trainer saves and exits with
@@ -30,25 +30,25 @@ EXIT_REQUEUE = 75
 EXIT_RANKS_LOST = 76
 EXIT_TOO_HOT = 78
 EXIT_INTERRUPTED = 130
-"""Ctrl-C; a trainer has saved."""
+"""Exit code after Ctrl-C; a trainer saves before it exits."""
 
 
 class HpctrainError(Exception):
-    """Base of every error this package raises on purpose."""
+    """Base of every error that this package raises on purpose."""
 
     exit_code = EXIT_BUG
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong in a user's file: where it stands, what was found, what to do.
+    """One problem in a user's file: its place, the value found, the remedy.
 
     Parameters
     ----------
     where : str
         Dotted key path, or another place within the file; empty for the file as a whole.
     message : str
-        What was found, what is allowed and what to do, in one line.
+        The value found, the values allowed and the remedy, in one line.
     line : int, optional
         Line of the file, counted from 1.
     """
@@ -64,14 +64,14 @@ class Problem:
 
 
 class ProfileError(HpctrainError):
-    """The profile, or a command line that changes it, asks for something that cannot be.
+    """The profile, or a command line that changes it, is wrong.
 
     Parameters
     ----------
     source : str
-        The file (or command line) the problems were found in.
+        The file (or command line) that has the problems.
     problems : list of Problem
-        All of them; the message lists one a line.
+        All problems; the message lists one per line.
     """
 
     exit_code = 2
@@ -84,37 +84,37 @@ class ProfileError(HpctrainError):
 
 
 class SiteError(HpctrainError):
-    """The cluster, the site file or a command the launcher needs is missing or refuses."""
+    """The cluster, the site file or a command that the launcher needs is missing, wrong or refuses."""
 
     exit_code = 3
 
 
 class DataError(HpctrainError):
-    """Spectra that are missing, damaged, or do not fit together."""
+    """Spectra are missing, damaged, or do not fit together."""
 
     exit_code = 4
 
 
 class CheckpointError(HpctrainError):
-    """No whole checkpoint to load, or a run directory that a newer attempt owns."""
+    """There is no whole checkpoint to load, or a newer attempt owns the run directory."""
 
     exit_code = 5
 
 
 class DivergedError(HpctrainError):
-    """The loss or a gradient is NaN or infinite; names the step and the objects in the batch."""
+    """The loss or a gradient is NaN or infinite; the message names the step and the objects in the batch."""
 
     exit_code = 6
 
 
 class GateError(HpctrainError):
-    """An exported network lost more of its science, or is slower, than the gates of the profile allow."""
+    """An exported network is less accurate, or slower, than the gates of the profile allow."""
 
     exit_code = 7
 
 
 class RanksLostError(HpctrainError):
-    """Another rank ended before all ranks had come."""
+    """Another rank ended before all ranks had connected."""
 
     exit_code = EXIT_RANKS_LOST
 
@@ -125,9 +125,9 @@ class NodeError(HpctrainError):
     Parameters
     ----------
     message : str
-        Table of what is wrong with each.
+        Table of the problems of each node.
     nodes : list of str
-        The unfit ones.
+        The unfit nodes.
     """
 
     exit_code = 77

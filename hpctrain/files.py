@@ -1,9 +1,9 @@
-"""Files that others may have put there: opened so that no planted link is followed, written whole or not at all.
+"""Open files that others may have planted without following links, and write files whole or not at all.
 
-A run directory may belong to somebody else, or be writable by a group. So a file in it is read and appended to only if
-it is a regular file under its own name, and is replaced by one that nobody else can have prepared: a new file with a
-random name, renamed at the end. A *folder* of a run may be a link (``checkpoints`` on a larger disk) if the link
-belongs to the user who follows it, or to root.
+A run directory may belong to somebody else, or be writable by a group. Therefore a file in it is read and appended to
+only if it is a regular file under its own name. To replace a file, these functions write a new file with a random name,
+which nobody else can have prepared, and rename it at the end. A *folder* of a run may be a link (``checkpoints`` on a
+larger disk) if the link belongs to the user who follows it, or to root.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from types import TracebackType
 from typing import BinaryIO
 
 LARGEST_BYTES = 1 << 26
-"""A file that is read as a whole is refused beyond this size: none of ours comes near it."""
+"""Largest size of a file to read as a whole; our own files are far smaller."""
 LONGEST_LINE_BYTES = 1 << 20
-"""Longer lines are skipped: no record of ours comes near it, and memory stays bounded."""
+"""Longest line to read, so that memory remains bounded; our own records are far shorter."""
 
 
 def open_regular(path: Path, flags: int = os.O_RDONLY, mode: int = 0o666) -> int:
@@ -33,18 +33,18 @@ def open_regular(path: Path, flags: int = os.O_RDONLY, mode: int = 0o666) -> int
     ----------
     path : Path
     flags : int
-        Of ``os.open``; links are never followed, whatever they say.
+        Flags of ``os.open``; links are never followed, even without ``O_NOFOLLOW``.
     mode : int
-        Of a file that ``O_CREAT`` makes, before the umask.
+        Permissions of a file that ``O_CREAT`` makes, before the umask.
 
     Raises
     ------
     OSError
-        As ``os.open`` raises it; also where there is a link, a folder, a pipe or a device under that name, or where
-        the folder is a link that belongs to another user.
+        ``os.open`` fails; the name belongs to a link, a folder, a pipe or a device; or the folder is a link that
+        belongs to another user.
     """
     folder = _open_folder(path.parent)
-    flags |= os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # without NONBLOCK a planted pipe would block for ever
+    flags |= os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # without NONBLOCK a planted pipe would block forever
     try:
         descriptor = os.open(path.name, flags, mode, dir_fd=folder)
     except OSError as error:
@@ -73,14 +73,14 @@ def _open_folder(path: Path) -> int:
 
 
 def open_append(path: Path) -> int:
-    """Open a file to append to, and return the descriptor; it is made if it is not there.
+    """Open a file to append to, and return the descriptor; make the file if it does not exist.
 
-    Whatever stands under its name and is no regular file, a link for example, is put aside.
+    An entry with this name that is not a regular file, such as a link, is renamed.
 
     Raises
     ------
     OSError
-        It cannot be opened or made.
+        The file cannot be opened or made.
     """
     flags = os.O_RDWR | os.O_APPEND | os.O_CREAT
     try:
@@ -93,7 +93,7 @@ def open_append(path: Path) -> int:
 
 
 def is_in_the_way(path: Path) -> bool:
-    """Say whether something stands under this name that cannot be used: no regular file, or ours and locked to us."""
+    """Return whether the entry with this name is unusable: not a regular file, or our own file, but not accessible."""
     try:
         found = os.lstat(path)
     except OSError:
@@ -103,7 +103,7 @@ def is_in_the_way(path: Path) -> bool:
 
 
 def put_aside(path: Path) -> Path:
-    """Rename what stands under a name to ``<name>.damaged-1`` (2, 3 ...), and return the new path."""
+    """Rename the entry with this name to ``<name>.damaged-1`` (2, 3 ...), and return the new path."""
     for number in itertools.count(1):
         target = path.with_name(f"{path.name}.damaged-{number}")
         if not os.path.lexists(target):
@@ -118,7 +118,7 @@ def read_text(path: Path, largest_bytes: int = LARGEST_BYTES) -> str:
     Raises
     ------
     OSError
-        It cannot be read, is not a regular file, or is larger than `largest_bytes`.
+        The file is unreadable, is not a regular file, or is larger than `largest_bytes`.
     """
     with os.fdopen(open_regular(path), "rb") as stream:
         size = os.fstat(stream.fileno()).st_size
@@ -128,7 +128,7 @@ def read_text(path: Path, largest_bytes: int = LARGEST_BYTES) -> str:
 
 
 def read_lines(path: Path) -> Iterator[bytes]:
-    """Yield the lines of a regular file, line breaks included, reading it as a stream; very long ones are skipped.
+    """Yield the lines of a regular file with their line breaks, as a stream; skip very long lines.
 
     Raises
     ------
@@ -145,25 +145,25 @@ def read_lines(path: Path) -> Iterator[bytes]:
 
 
 class NewFile:
-    """A file that is written under a random name and takes its place at the end, or never.
+    """A file that is written under a random name and takes its final name at the end, or never.
 
     Use it as a context manager, which publishes at the end of the block and discards on an exception.
 
     Parameters
     ----------
     path : Path
-        Its place; what is there is replaced, a link too, never what a link leads to.
+        Final path. An existing file or link is replaced; the target of a link is never changed.
     durable : bool
-        Wait until the bytes and the name are on the disk before and after the file takes its place.
+        Wait until the bytes are on the disk before the rename, and until the new name is on the disk after it.
     mode : int
         Permissions, before the umask.
     replace_folders : bool
-        Put a folder aside that stands in its place; else that is an error.
+        Rename a folder that has the final path; if False, such a folder is an error.
 
     Attributes
     ----------
     stream : BinaryIO
-        Open for writing and reading.
+        The file, open for writing and reading.
 
     Raises
     ------
@@ -179,11 +179,11 @@ class NewFile:
 
     @property
     def name_for_libraries(self) -> str:
-        """A name under which a library can open this very file, whoever renames things in the folder."""
+        """Name by which a library can open exactly this file, even if somebody renames entries of the folder."""
         return f"/proc/self/fd/{self.stream.fileno()}"
 
     def publish(self) -> None:
-        """Close the file and give it its place.
+        """Close the file and give it its final name.
 
         Raises
         ------
@@ -228,7 +228,7 @@ class NewFile:
 
 
 def clear_leftovers(path: Path) -> None:
-    """Remove what killed writers of :class:`NewFile` left of this file; only for who is its one writer."""
+    """Remove temporary files that killed writers of this file left; only its single writer may call this."""
     leftover = re.compile(re.escape(f".{path.name}.") + r"[0-9a-f]{16}\.tmp")
     with contextlib.suppress(OSError):
         for entry in os.scandir(path.parent):

@@ -1,4 +1,4 @@
-"""A full disk or an exhausted quota: how to recognise it, and how to keep printing to a log that lies on it."""
+"""Recognise a full disk or an exhausted quota, and keep printing to a log on such a disk."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _WORDS = tuple(os.strerror(number) for number in _DISK_FULL)
 def is_disk_full(error: BaseException) -> bool:
     """Return whether a full disk or an exhausted quota caused an exception.
 
-    Libraries such as HDF5 and safetensors report it only in the text of errors of their own.
+    Libraries such as HDF5 and safetensors report it only in the text of their own errors.
     """
     cause: BaseException | None = error
     while cause is not None:
@@ -26,9 +26,9 @@ def is_disk_full(error: BaseException) -> bool:
 
 
 def tolerate_full_log() -> None:
-    """Let this process go on when standard output or standard error cannot be written.
+    """Let this process continue when writing to standard output or standard error fails.
 
-    Where they are files on a full disk, lines are lost. Without this, a ``print`` would end the run.
+    If they are files on a full disk, lines are lost. Without this, a ``print`` would end the run.
     """
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
@@ -40,7 +40,7 @@ def tolerate_full_log() -> None:
 
 
 class _LossyFile(io.FileIO):
-    """A file that drops what it cannot write."""
+    """A file that drops the bytes that it cannot write."""
 
     def write(self, data: bytes | memoryview) -> int:  # type: ignore[override]
         left = memoryview(data)

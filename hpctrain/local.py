@@ -1,4 +1,4 @@
-"""``python -m hpctrain.local``: on a Jetson or a workstation, train (``hpctrain local``) or infer (``hpctrain infer``).
+"""``python -m hpctrain.local``: train (``hpctrain local``) or infer (``hpctrain infer``) on a Jetson or a workstation.
 
 ::
 

@@ -1,8 +1,8 @@
-"""What the entries of a run's records may be: one table per kind of file, and one function that holds a record to it.
+"""Types of the entries of a run's records: one table per kind of file, and one function that checks a record.
 
-A record read from a disk may hold anything: a byte may have flipped, somebody may have edited it. An entry whose value
-cannot be what its name says is treated as missing, here and nowhere else, so that those who read records need no checks
-of their own. Entries that no table names pass as they are.
+A record on a disk may be damaged: a byte may have flipped, or somebody may have edited it. This module, and no other,
+treats an entry with an impossible value as missing, so that readers of records need no checks of their own. Entries
+that no table names remain unchanged.
 """
 
 from __future__ import annotations
@@ -18,87 +18,87 @@ Types = Mapping[str, Callable[[Any], bool]]
 
 _LARGEST_COUNT = 2**53
 _LARGEST_NUMBER = 1e100
-"""Beyond it is damage; its square still fits a double."""
+"""Largest plausible number: a larger one means damage; the square of this one still fits a double."""
 _LATEST = 1e11
-"""Seconds since 1970, some thousand years ahead; the calendar of the C library ends beyond it."""
+"""Latest plausible time, some thousand years ahead [s since 1970]; the C library cannot convert much later times."""
 _LONGEST_INTERVAL_S = 3600.0
 _JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 
 def is_count(value: Any) -> bool:
-    """Say whether a value is a whole number from 0."""
+    """Return whether a value is a whole number from 0."""
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _LARGEST_COUNT
 
 
 def is_whole(value: Any) -> bool:
-    """Say whether a value is a whole number of any sign, as an exit code is."""
+    """Return whether a value is a whole number of any sign, such as an exit code."""
     return isinstance(value, int) and not isinstance(value, bool) and abs(value) < _LARGEST_COUNT
 
 
 def is_number(value: Any) -> bool:
-    """Say whether a value is a finite number."""
+    """Return whether a value is a finite number."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     return math.isfinite(value) and abs(value) <= _LARGEST_NUMBER if isinstance(value, float) else is_whole(value)
 
 
 def is_number_or_null(value: Any) -> bool:
-    """Say whether a value is a finite number, or null, which stands for one that was not finite."""
+    """Return whether a value is a finite number, or null, which replaces a number that was not finite."""
     return value is None or is_number(value)
 
 
 def is_moment(value: Any) -> bool:
-    """Say whether a value is a time in seconds since 1970."""
+    """Return whether a value is a time in seconds since 1970."""
     return is_number(value) and 0 <= value <= _LATEST
 
 
 def is_interval(value: Any) -> bool:
-    """Say whether a value is a time between two signs of life [s]."""
+    """Return whether a value is a time between two heartbeats [s]."""
     return is_number(value) and 0 < value <= _LONGEST_INTERVAL_S
 
 
 def is_text(value: Any) -> bool:
-    """Say whether a value is text."""
+    """Return whether a value is text."""
     return isinstance(value, str)
 
 
 def is_job_id(value: Any) -> bool:
-    """Say whether a value can be the id of a job, and never an option of a command."""
+    """Return whether a value can be the id of a job, and never an option of a command."""
     return isinstance(value, str) and _JOB_ID.fullmatch(value) is not None
 
 
 def is_texts(value: Any) -> bool:
-    """Say whether a value is a list of texts."""
+    """Return whether a value is a list of texts."""
     return isinstance(value, list) and all(isinstance(item, str) for item in value)
 
 
 def is_text_or_texts(value: Any) -> bool:
-    """Say whether a value is text or a list of texts."""
+    """Return whether a value is text or a list of texts."""
     return is_text(value) or is_texts(value)
 
 
 def is_flag(value: Any) -> bool:
-    """Say whether a value is true or false."""
+    """Return whether a value is true or false."""
     return isinstance(value, bool)
 
 
 def is_list(value: Any) -> bool:
-    """Say whether a value is a list."""
+    """Return whether a value is a list."""
     return isinstance(value, list)
 
 
 def is_record(value: Any) -> bool:
-    """Say whether a value is a JSON object."""
+    """Return whether a value is a JSON object."""
     return isinstance(value, dict)
 
 
 def is_texts_by_name(value: Any) -> bool:
-    """Say whether a value is a JSON object whose values are texts."""
+    """Return whether a value is a JSON object whose values are texts."""
     return isinstance(value, dict) and all(isinstance(item, str) for item in value.values())
 
 
 def is_identity(value: Any) -> bool:
-    """Say whether a value is what ``distributed.process.identity`` returns."""
+    """Return whether a value is a result of ``distributed.process.identity``."""
     return isinstance(value, dict) and len(well_typed(value, IDENTITY)) == len(value) and "pid" in value
 
 
@@ -209,14 +209,14 @@ METRIC: Types = {
 
 
 def well_typed(value: Any, types: Types) -> Record:
-    """Return the entries of a record but those that `types` names and whose value it refuses.
+    """Return the entries of a record without those whose value `types` refuses.
 
     Parameters
     ----------
     value : object
-        What was read; anything that is not a JSON object has no entries.
+        The parsed record; anything that is not a JSON object has no entries.
     types : mapping
-        Name of an entry to the function that says whether a value can stand there.
+        Maps the name of an entry to the function that checks its value.
     """
     if not isinstance(value, dict):
         return {}
@@ -224,24 +224,24 @@ def well_typed(value: Any, types: Types) -> Record:
 
 
 def metric_record(value: Any) -> Record | None:
-    """Return a record of ``metrics.jsonl``; None where kind, step or time is missing or damaged."""
+    """Return a record of ``metrics.jsonl``; None if kind, step or time is missing or damaged."""
     record = well_typed(value, METRIC)
     return record if "kind" in record and "step" in record and "time" in record else None
 
 
 def parse_json(text: str) -> Any:
-    """Parse JSON text, however deeply it is nested and whatever it holds.
+    """Parse JSON text; text of any depth and content gives a value or a ValueError.
 
     Raises
     ------
     ValueError
-        It is not JSON, or nested too deeply.
+        The text is not JSON, or is nested too deeply.
     """
     try:
         value = json.loads(text)
     except RecursionError:
         raise ValueError("is nested too deeply") from None
-    if "\\ud" in text or "\\uD" in text:  # halves of characters can be neither printed nor written
+    if "\\ud" in text or "\\uD" in text:  # lone surrogates can be neither printed nor written
         return _whole_characters(value)
     return value
 

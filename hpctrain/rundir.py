@@ -1,25 +1,25 @@
-"""The run directory: where launcher, trainer, status and report meet.
+"""The run directory, which launcher, trainer, status and report share.
 
 ::
 
     runs/<name>/<run id>/
       profile.yaml        the resolved profile, the only configuration the trainer reads
-      job.json            what was submitted: cluster, command, job ids of all submissions
+      job.json            the job: cluster, command, job ids of all submissions
       job.sh              the rendered batch script
       provenance.json     git commit and diff, package versions, host, data fingerprints
       logs/               stdout and stderr, one file per attempt and rank
       attempts/           0001.json ...: one numbered lease per attempt; the highest number owns the run;
-                          bad-nodes.tsv: nodes that failed, when and how
-      heartbeat/          rank-0000.json ...: what each rank did last, and when
-      monitor/            rank-0000.json ...: what each rank measured: newest values, energy of every attempt
-      metrics.jsonl       the truth about progress; every tracker is an exporter of it
+                          bad-nodes.tsv: nodes that failed, with time and cause
+      heartbeat/          rank-0000.json ...: last step and state of each rank, with time
+      monitor/            rank-0000.json ...: measurements of each rank: newest values, energy of every attempt
+      metrics.jsonl       the authoritative record of progress; every tracker exports from it
       tensorboard/        event files
       checkpoints/        step-00001200/ ...
       model/              the finished model: model.safetensors, model.json
       results/            reconstructions.npz, latents.h5, anomalies.npz of held-out spectra
       report.html
 
-It can be read, moved and resumed without the launcher and without a database.
+A user can read, move and resume it without the launcher and without a database.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from hpctrain.files import fsync_directory as fsync_directory
 from hpctrain.records import HEARTBEAT, JOB, LEASE, SUBMISSION, Record, metric_record, parse_json, well_typed
 
 _BLOCK = 1 << 22
-"""Bytes of a file that are hashed at a time."""
+"""Number of bytes of a file to hash at a time."""
 _ATTEMPT_FILE = re.compile(r"^(\d{4,9})\.json$")
 _RUN_ID = re.compile(r"\d{8}-\d{6}-")
 _RANK_FILE = re.compile(r"^rank-\d{4,9}\.json$")
@@ -69,7 +69,7 @@ def write_atomic(
     Parameters
     ----------
     path : Path
-        Where the text ends up; an existing file is replaced.
+        Path of the file; an existing file is replaced.
     text : str
         Contents, written as UTF-8.
     durable, mode, replace_folders
@@ -85,7 +85,7 @@ def write_json(path: Path, value: Any, **options: Any) -> None:
 
 
 def read_json(path: Path, default: Any = None) -> Any:
-    """Read a JSON file; `default` where it is absent, cannot be read, is not a regular file or is not JSON."""
+    """Read a JSON file; return `default` if it is absent, unreadable, not a regular file or not JSON."""
     try:
         return parse_json(read_text(path))
     except (OSError, ValueError):
@@ -93,7 +93,7 @@ def read_json(path: Path, default: Any = None) -> Any:
 
 
 def read_json_lines(path: Path) -> Iterator[Record]:
-    """Yield the JSON objects of a JSON-lines file, one at a time; lines that are none, torn or damaged, are skipped."""
+    """Yield the JSON objects of a JSON-lines file, one at a time; skip torn and damaged lines."""
     try:
         for line in read_lines(path):
             record = _record_of(line)
@@ -122,7 +122,7 @@ class RunDir:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path).absolute()
-        if self.path.is_symlink():  # such as `latest`: what it leads to is the run
+        if self.path.is_symlink():  # such as `latest`: the run is the target of the link
             self.path = Path(os.path.realpath(self.path))
         self.profile = self.path / "profile.yaml"
         self.job = self.path / "job.json"
@@ -170,7 +170,7 @@ class RunDir:
         return run
 
     def make_folders(self) -> None:
-        """Make the folders every attempt needs; a file that stands in the place of one is put aside."""
+        """Make the folders that every attempt needs; a file with the name of such a folder is renamed."""
         for folder in (self.logs, self.attempts, self.heartbeats, self.checkpoints):
             try:
                 folder.mkdir(parents=True, exist_ok=True)
@@ -179,11 +179,11 @@ class RunDir:
                 folder.mkdir(exist_ok=True)
 
     def heartbeat(self, rank: int) -> Path:
-        """Path of the heartbeat of one rank."""
+        """Return the path of the heartbeat of one rank."""
         return self.heartbeats / f"rank-{rank:04d}.json"
 
     def monitor_file(self, rank: int) -> Path:
-        """Path of what one rank has measured."""
+        """Return the path of the measurements of one rank."""
         return self.monitor / f"rank-{rank:04d}.json"
 
     def read_metrics(self, kind: str | None = None) -> Iterator[Record]:
@@ -194,11 +194,11 @@ class RunDir:
                 yield record
 
     def newest_attempt(self) -> int:
-        """Return the highest attempt number taken so far, that of the run's owner; 0 before the first."""
+        """Return the highest attempt number so far, that of the run's owner; 0 before the first attempt."""
         return max(self._attempt_files(), default=0)
 
     def read_attempts(self) -> list[Record]:
-        """Return the leases taken so far, oldest first; of a damaged one only its number is left."""
+        """Return the leases so far, oldest first; a damaged lease has only its number."""
         files = self._attempt_files()
         return [{**well_typed(read_json(files[number]), LEASE), "attempt": number} for number in sorted(files)]
 
@@ -206,17 +206,17 @@ class RunDir:
         return {int(match[1]): path for path, match in _matching(self.attempts, _ATTEMPT_FILE)}
 
     def read_heartbeats(self) -> list[Record]:
-        """Return the last sign of life of every rank, of any attempt, by rank."""
+        """Return the last heartbeat of every rank, of any attempt, by rank."""
         files = sorted(path for path, _ in _matching(self.heartbeats, _RANK_FILE))
         beats = [well_typed(read_json(path), HEARTBEAT) for path in files]
         return [beat for beat in beats if "rank" in beat]
 
     def monitor_files(self) -> list[Path]:
-        """Return the files of what the ranks have measured, by rank."""
+        """Return the files with the measurements of the ranks, by rank."""
         return sorted(path for path, _ in _matching(self.monitor, _RANK_FILE))
 
     def read_job(self) -> Record:
-        """Return ``job.json``; an empty record where it is damaged, or the run was started without the launcher."""
+        """Return ``job.json``; an empty record if it is damaged or the run was started without the launcher."""
         job = well_typed(read_json(self.job), JOB)
         if "submissions" in job:
             submissions = [well_typed(entry, SUBMISSION) for entry in job["submissions"]]
@@ -225,9 +225,9 @@ class RunDir:
 
 
 def _matching(folder: Path, pattern: re.Pattern[str]) -> Iterator[tuple[Path, re.Match[str]]]:
-    """Yield the entries of a folder whose name matches; none where there is no such folder, or it is not ours to read.
+    """Yield the entries of a folder whose name matches; yield nothing if the folder is missing or may not be read.
 
-    Other errors, such as those of a file system that is gone, are raised: they say nothing about what is there.
+    Other errors, such as those of a file system that is gone, are raised: they do not mean that the folder is empty.
     """
     try:
         names = os.listdir(folder)
@@ -246,10 +246,10 @@ def note_bad_nodes(run: RunDir, nodes: list[str], job_id: str | None, reason: st
     ----------
     run : RunDir
     nodes : list of str
-        As Slurm names them.
+        Names of the nodes in Slurm.
     job_id : str or None
     reason : str
-        One word.
+        The cause, as one word.
     """
     lines = "".join(f"{time.time():.0f}\t{node}\t{job_id}\t{reason}\n" for node in nodes)
     descriptor = open_append(run.bad_nodes)
@@ -260,7 +260,7 @@ def note_bad_nodes(run: RunDir, nodes: list[str], job_id: str | None, reason: st
 
 
 def is_run(path: Path) -> bool:
-    """Say whether `path` is a run directory: one of the files is there that every run has at some time."""
+    """Return whether `path` is a run directory, which contains at least one of three files."""
     return any(os.path.lexists(path / name) for name in ("profile.yaml", "job.json", "metrics.jsonl"))
 
 
@@ -272,12 +272,12 @@ def all_runs(runs_dir: Path) -> list[RunDir]:
 
 
 def _is_locked_run(folder: Path) -> bool:
-    """Say whether a folder has a run id for its name and may not be looked into."""
+    """Return whether the name of a folder is a run id and its entries may not be read."""
     return _RUN_ID.match(folder.name) is not None and folder.is_dir() and not os.access(folder, os.R_OK | os.X_OK)
 
 
 def job_ids(run: RunDir) -> list[str]:
-    """Return the ids of all jobs this run was submitted as, oldest first."""
+    """Return the ids of all jobs that this run was submitted as, oldest first."""
     return [submission["job_id"] for submission in run.read_job().get("submissions", [])]
 
 

@@ -1,4 +1,4 @@
-"""The words for where a run stands: the same in ``status``, ``list``, ``monitor``, ``--wait`` and the report."""
+"""The names of the states of a run: the same in ``status``, ``list``, ``monitor``, ``--wait`` and the report."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ UNREADABLE = "cannot be read"
 
 MEANINGS = {
     NOT_SUBMITTED: "the run directory is written, no job has been submitted",
-    PENDING: "submitted, waits in the queue; no attempt has started",
+    PENDING: "submitted and queued; no attempt has started",
     RUNNING: "an attempt is running",
-    REQUEUED: "an attempt has ended, the next one waits in the queue",
+    REQUEUED: "an attempt has ended, the next one is queued",
     FINISHED: "the last step is done and the model is written",
     STOPPED: "saved and not requeued; can be resumed",
     CANCELLED: "cancelled by somebody; can be resumed",
-    FAILED: "ended with an error that another attempt would only meet again",
-    LOST: "no sign of life, and no record of an end; can be resumed",
+    FAILED: "ended with an error that another attempt would only repeat",
+    LOST: "the heartbeat has stopped, and there is no final record; can be resumed",
     UNKNOWN: "submitted, no attempt has started, and Slurm does not know the job",
     UNREADABLE: "the run directory cannot be read",
 }
-"""Every state, and what it means."""
+"""Every state and its meaning."""
 
 ACTIVE = (PENDING, REQUEUED, RUNNING)
-"""States in which the job still has, or waits for, its nodes."""
+"""States in which the job has its nodes or waits for them."""
 OVER = (FINISHED, FAILED, CANCELLED)
-"""States that no further attempt follows by itself; a run that was stopped or lost may well come back."""
+"""States after which no attempt starts by itself; after the states stopped and lost, one may still start."""
 
 SILENT_BEATS = 12
-"""Heartbeats that may be missed before a run counts as lost: a node busy with a checkpoint is slow, not dead."""
+"""Number of missed heartbeats after which a run counts as lost; a node that writes a checkpoint may miss some."""
 ENDED_BEATS = (FINISHED, STOPPED, FAILED)
 """States that a rank writes into its last heartbeat."""

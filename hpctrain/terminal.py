@@ -1,4 +1,4 @@
-"""Text for a terminal: control characters of files, profiles, logs and servers never reach it.
+"""Keep control characters of files, profiles, logs and servers away from the terminal.
 
 An escape sequence in a log line or in a profile's key could clear the screen, change the title or hide what follows.
 :func:`printable` writes such characters as ``\\x1b``. ``cli.py`` sends all output to a terminal through it; the parts
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _CONTROLS = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f"  # C0 but tab and line break, DEL, C1
-    "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # what turns the direction of the text
+    "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # change the direction of the text
     "\u2028\u2029\ud800-\udfff]"  # other line breaks; halves of characters
     "|\r(?!\n)"
 )
@@ -27,7 +27,7 @@ _CONTROLS = re.compile(
 def printable(text: str) -> str:
     """Return the text with control characters written out: ``\\x1b``, ``\\u202e``.
 
-    Line breaks and tabs stay, as do all letters, marks and symbols.
+    Line breaks, tabs, letters, marks and symbols remain unchanged.
     """
     return _CONTROLS.sub(_escaped, text)
 
@@ -38,13 +38,13 @@ def _escaped(found: re.Match[str]) -> str:
 
 
 class PrintableStream:
-    """A text stream that passes everything on to another one as :func:`printable` writes it."""
+    """A text stream that writes the :func:`printable` form of every text to another stream."""
 
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream
 
     def write(self, text: str) -> int:
-        """Write a text; return its length."""
+        """Write a text and return its length."""
         self.stream.write(printable(text))
         return len(text)
 
@@ -59,7 +59,7 @@ class PrintableStream:
 
 @contextlib.contextmanager
 def guarded_terminal() -> Iterator[None]:
-    """Write everything printable that goes to a terminal; output to files and pipes is left as it is."""
+    """Make all output to a terminal printable within the block; output to files and pipes remains unchanged."""
     before = sys.stdout, sys.stderr
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
@@ -72,12 +72,12 @@ def guarded_terminal() -> Iterator[None]:
 
 
 def raw(stream: TextIO) -> TextIO:
-    """Return the stream for text that draws: whoever writes to it makes what comes from outside printable."""
+    """Return the unguarded stream for drawing; the caller must make text from outside printable."""
     return stream.stream if isinstance(stream, PrintableStream) else stream
 
 
 def console(stream: TextIO | None = None, **options: Any) -> Console:
-    """Return a console of rich that draws to a stream (none is ``sys.stdout``) and shows only printable text."""
+    """Return a console of rich that draws to a stream (None means ``sys.stdout``) and shows only printable text."""
     from rich.console import Console
     from rich.segment import Segment
 
