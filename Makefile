@@ -1,11 +1,11 @@
-# make demo     end to end in two minutes: simulate, submit, interrupt, resume, report
-# make test     all tests; those that need a real Slurm bring one up themselves
-# make lint     style of the code
-# make pythons  install every extra on Python 3.10 to 3.13 and try it: minutes, and gigabytes the first time
-# make lab      a private Slurm of four pretend nodes on this machine, until Ctrl-C
-# make clean    remove .venv and what demo and tests left
+# make demo     run end to end in two minutes: simulate, submit, interrupt, resume, report
+# make test     run all tests; those that need a real Slurm start one themselves
+# make lint     check the style of the code
+# make pythons  install and try every extra on Python 3.10 to 3.13; the first time it downloads gigabytes
+# make lab      run a private Slurm of four pretend nodes on this machine, until Ctrl-C
+# make clean    remove .venv and the files that demo and tests have written
 #
-# Each makes .venv by itself. PYTHON=python3.12 chooses the interpreter, ARGS="-k requeue" is passed on to pytest.
+# Each command makes .venv if needed. PYTHON=python3.12 chooses the interpreter; pytest gets ARGS="-k requeue".
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint pythons lab clean

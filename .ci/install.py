@@ -1,10 +1,10 @@
-"""Install packages into the environment of the Python that runs this: by uv where pip can bring it, else by pip.
+"""Install packages into the environment of this Python: with uv if pip can install uv, else with pip.
 
     .venv/bin/python .ci/install.py --constraint constraints.txt --editable '.[test]'
 
-The arguments are those of ``pip install``, as far as uv shares them. uv reads neither pip's configuration files nor its
-PIP_* variables, so what they say about indexes, certificates and the cache is passed on as uv's own variables.
-``HPCTRAIN_INSTALLER=pip`` does without uv.
+The arguments are those that ``pip install`` and uv share. uv reads neither pip's configuration files nor its PIP_*
+variables. This script therefore passes their settings of indexes, certificates and the cache to uv as uv's own
+variables. With ``HPCTRAIN_INSTALLER=pip`` it does not use uv.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ PIP = [sys.executable, "-m", "pip"]
 
 
 def pip_settings() -> dict[str, str]:
-    """Return pip's settings, ``{"find-links": "/opt/wheels", ...}``; later sources win, as they do in pip."""
+    """Return pip's settings, ``{"find-links": "/opt/wheels", ...}``; later sources override earlier ones, as in pip."""
     done = subprocess.run([*PIP, "config", "list"], capture_output=True, text=True)
     found = {}
     for place in ("global.", "install.", ":env:."):  # pip's own order of precedence
@@ -34,8 +34,8 @@ def is_on(value: str | None) -> bool:
 
 
 def uv_environment(settings: dict[str, str]) -> dict[str, str]:
-    """Return this process's environment with pip's settings in uv's words; uv's own variables win."""
-    found = {"UV_INDEX_STRATEGY": "unsafe-best-match"}  # the newest of all indexes, as pip takes it
+    """Return this process's environment with pip's settings as variables of uv; existing variables of uv win."""
+    found = {"UV_INDEX_STRATEGY": "unsafe-best-match"}  # choose the newest version of all indexes, as pip does
     words = {
         "index-url": "UV_DEFAULT_INDEX",
         "extra-index-url": "UV_INDEX",
@@ -55,7 +55,7 @@ def uv_environment(settings: dict[str, str]) -> dict[str, str]:
 
 
 def bring_uv() -> list[str] | None:
-    """Return the command of uv in this environment; None where pip cannot install it."""
+    """Return the command of uv in this environment; None if pip cannot install it."""
     command = [sys.executable, "-m", "uv"]
     if subprocess.run([*command, "--version"], capture_output=True).returncode == 0:
         return command
@@ -74,7 +74,7 @@ def main(arguments: list[str]) -> int:
             done = subprocess.run(command, env=uv_environment(pip_settings()), capture_output=True, text=True)
             if done.returncode == 0:
                 return 0
-            print(f"uv could not install it, so pip tries; uv said:\n{done.stderr.strip()}", file=sys.stderr)
+            print(f"uv could not install it, so pip tries; the error of uv:\n{done.stderr.strip()}", file=sys.stderr)
     command = [*PIP, "install", "--quiet", "--progress-bar", "off", *arguments]
     code = subprocess.run(command).returncode
     if code:

@@ -1,11 +1,12 @@
 """Install every extra beside constraints.txt on every supported Python, try each, and print a table.
 
-    make pythons                              Python 3.10 to 3.13, as far as this machine has them
-    make pythons ARGS="3.12 --extra remote"   one of them, one extra
+    make pythons                              try Python 3.10 to 3.13, as far as this machine has them
+    make pythons ARGS="3.12 --extra remote"   try one extra on one Python
 
-An interpreter is looked for on PATH, in pyenv's folder (~/.pyenv/versions) and where uv keeps its own. Where there is
-none, the packages are resolved for that version, and the table says so: "resolves". Every cell has an environment of
-its own, which is removed afterwards. uv's cache makes that cheap; the first time it downloads torch for each Python.
+The script searches for interpreters on PATH, in pyenv's folder (~/.pyenv/versions) and in uv's folder. If it finds none
+for a version, it only resolves the packages for that version, and the table shows "resolves". Every cell has an
+environment of its own, which the script removes afterwards. uv's cache makes that cheap; the first time, uv downloads
+torch for each Python.
 """
 
 from __future__ import annotations
@@ -35,13 +36,13 @@ IMPORTS = {
     "benchmark": "webdataset datasets litdata boto3",
     "test": "pytest hypothesis spectres importlinter numpydoc",
 }
-"""What is imported after an extra has been installed; "" is hpctrain without extras."""
+"""Modules to import after installing an extra; "" means hpctrain without extras."""
 
 SMALL = ("data.simulate.num_spectra=300", "data.simulate.num_pixels=200", "train.epochs=1", "train.warmup_steps=1")
 
 
 def extras() -> list[str]:
-    """Return the names of all extras, and "" for none."""
+    """Return the names of all extras, and "" for hpctrain without extras."""
     setup = configparser.ConfigParser()
     setup.read(CHECKOUT / "setup.cfg")
     return ["", *setup["options.extras_require"]]
@@ -61,14 +62,14 @@ def find_python(version: str) -> str | None:
 
 
 class Attempt:
-    """One extra on one Python.
+    """Try one extra on one Python.
 
     Parameters
     ----------
     uv : list of str
         Command of uv.
     version, extra : str
-        Such as ``"3.12"`` and ``"remote"``; ``""`` is hpctrain without extras.
+        For example ``"3.12"`` and ``"remote"``; an empty `extra` means hpctrain without extras.
     """
 
     def __init__(self, uv: list[str], version: str, extra: str) -> None:
@@ -77,20 +78,20 @@ class Attempt:
         self.message = ""
 
     def call(self, *command: str, cwd: Path = CHECKOUT) -> bool:
-        """Run a command; remember what it printed where it fails."""
+        """Run a command; if it fails, keep its output."""
         done = subprocess.run(command, env=self.environment, cwd=cwd, capture_output=True, text=True)
         if done.returncode:
             self.message = f"{' '.join(command)}\n{done.stdout[-2000:]}{done.stderr[-4000:]}"
         return done.returncode == 0
 
     def resolve(self) -> str:
-        """Return ``resolves``, or ``FAILS``: for a Python that this machine does not have."""
+        """Resolve the packages for a Python that this machine does not have; return ``resolves`` or ``FAILS``."""
         chosen = ["--extra", self.extra] if self.extra else []
         where = ["--python-version", self.version, "--python-platform", "linux", "--constraint", "constraints.txt"]
         return "resolves" if self.call(*self.uv, "pip", "compile", "--quiet", *where, *chosen, "setup.cfg") else "FAILS"
 
     def install(self, python: str) -> str:
-        """Return ``works``, or which step fails: an environment, the packages, their import, a small run."""
+        """Make an environment, install and import the packages, train; return ``works`` or the step that fails."""
         with tempfile.TemporaryDirectory(prefix="hpctrain-pythons-") as folder:
             venv = Path(folder) / "venv"
             interpreter = str(venv / "bin" / "python")
@@ -106,7 +107,7 @@ class Attempt:
             return "works" if self.extra or self.train(venv, Path(folder)) else "FAILS: run"
 
     def train(self, venv: Path, folder: Path) -> bool:
-        """Check a profile and train a small network, in an empty folder, without the checkout."""
+        """Check a profile and train a small network, in an empty folder outside the checkout."""
         command, profile = str(venv / "bin" / "hpctrain"), str(CHECKOUT / "profiles" / "quickstart.yaml")
         return all(
             self.call(command, verb, profile, *(word for item in SMALL for word in ("--set", item)), cwd=folder)
@@ -117,11 +118,13 @@ class Attempt:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pythons", nargs="*", default=PYTHONS, metavar="VERSION", help="default: all supported")
-    parser.add_argument("--extra", action="append", choices=extras(), help="default: all, and none")
+    parser.add_argument(
+        "--extra", action="append", choices=extras(), help="default: all extras, and hpctrain without extras"
+    )
     options = parser.parse_args()
     uv = bring_uv()
     if uv is None:
-        print("pip cannot install uv here, which this script needs", file=sys.stderr)
+        print("this script needs uv, and pip cannot install it here", file=sys.stderr)
         return 1
     wanted = options.extra or extras()
     rows, messages = [], []

@@ -1,6 +1,7 @@
-"""Which processes belong to a lab, and how they are ended: by pid file, cgroup, open log or environment, never by name.
+"""Find the processes of a lab by pid file, cgroup, open log or environment, never by name, and end them.
 
-A pid alone is not trusted, since it may be another process by now: each is looked at in /proc before it is signalled.
+A pid alone is not enough, because it may belong to another process by now. This module therefore looks at each process
+in /proc before it sends a signal.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pathlib import Path
 
 
 def _read(path: Path) -> bytes:
-    """Contents of a file in /proc; empty where the process has gone or is not ours."""
+    """Return the contents of a file in /proc; empty if the process has ended or belongs to another user."""
     try:
         return path.read_bytes()
     except OSError:
@@ -31,7 +32,10 @@ def daemon_pid(pid_file: Path, directory: Path) -> int | None:
 
 
 def _has_open_log(process: Path, directory: Path) -> bool:
-    """Whether a Slurm daemon (slurmstepd has neither pid file nor readable environment) writes a log of this lab."""
+    """Return whether a process is a Slurm daemon that writes a log of this lab.
+
+    This finds slurmstepd, which has neither a pid file nor a readable environment.
+    """
     if not _read(process / "comm").startswith(b"slurm"):
         return False
     logs = f"{directory}/log/"
@@ -44,19 +48,19 @@ def _has_open_log(process: Path, directory: Path) -> bool:
 
 
 def _runs_in_a_job(process: Path, conf: Path) -> bool:
-    """Whether the process was started by a job of this lab."""
+    """Return whether a job of this lab started the process."""
     variables = _read(process / "environ").split(b"\0")
     return b"SLURM_CONF=" + os.fsencode(conf) in variables and any(v.startswith(b"SLURM_JOB_ID=") for v in variables)
 
 
 def node_cgroups(nodes: Iterable[str]) -> list[Path]:
-    """Return the cgroups slurmd made for these nodes; they are global to the machine, hence unique node names."""
+    """Return the cgroups that slurmd made for these nodes; they are global, so node names must be unique."""
     root = Path("/sys/fs/cgroup")
     return [group for node in nodes for group in root.glob(f"*/slurm_{node}") if group.is_dir()]
 
 
 def job_pids(directory: Path, conf: Path, nodes: Iterable[str]) -> set[int]:
-    """Return the processes of this lab's jobs and their slurmstepd, re-parented ones included."""
+    """Return the processes of this lab's jobs and their slurmstepd, including re-parented ones."""
     pids: set[int] = set()
     for group in node_cgroups(nodes):
         for procs in group.rglob("cgroup.procs"):
@@ -68,14 +72,14 @@ def job_pids(directory: Path, conf: Path, nodes: Iterable[str]) -> set[int]:
 
 
 def send(pids: Iterable[int], which: signal.Signals) -> None:
-    """Signal each of these processes that is still there."""
+    """Send a signal to each of these processes that still runs."""
     for pid in pids:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(pid, which)
 
 
 def end(pids: Iterable[int], patience_s: float) -> None:
-    """Ask processes to end, wait at most `patience_s`, then kill what is left."""
+    """Ask processes to end, wait at most `patience_s`, then kill those that still run."""
     left = set(pids)
     send(left, signal.SIGTERM)
     deadline = time.monotonic() + patience_s
