@@ -121,7 +121,7 @@ def _repack(args: argparse.Namespace) -> int:
     print(f"{args.out}: {done.num_spectra:,} spectra of {done.num_pixels:,} pixels, {size} in {done.seconds:.0f} s")
     if done.loss_text:
         print(f"  rounded   {done.loss_text}")
-    against = "what was to be written" if done.loss_text else "its source"
+    against = "the rounded values" if done.loss_text else "its source"
     print(f"  verified  {done.num_verified} columns read back, each with the SHA-256 of {against}")
     for note in done.notes:
         print(f"  note      {note}")

@@ -197,7 +197,7 @@ def describe_any(run: RunDir, queue: Queue | None = None) -> RunStatus:
         return describe(run, queue=queue)
     except Exception as error:  # an error in one run must not hide the others
         reason = getattr(error, "strerror", None) or repr(error)
-        return RunStatus(run, UNREADABLE, "run directory", f"{reason}; hpctrain status {run.path} says more")
+        return RunStatus(run, UNREADABLE, "run directory", f"{reason}; hpctrain status {run.path} shows more")
 
 
 def _from_slurm(answer: QueueAnswer, words: LastWords, history: list[EndedAttempt], begun: bool) -> tuple[str, str]:
@@ -246,7 +246,7 @@ def _from_run(
     if beats:
         age_s = now - max(beat.get("time", 0) for beat in beats)
         here = "" if any(beat.get("host") == socket.gethostname() for beat in beats) else "; not seen from this host"
-        return LOST, f"no sign of life for {age_s:.0f} s{here}", "heartbeat"
+        return LOST, f"no heartbeat for {age_s:.0f} s{here}", "heartbeat"
     if read_job(run).get("submissions"):
         return PENDING if may_wait else UNKNOWN, "submitted, no attempt has started", "run directory"
     return NOT_SUBMITTED, "", "run directory"

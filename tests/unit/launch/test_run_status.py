@@ -189,7 +189,7 @@ def test_a_run_without_a_sign_of_life_is_lost(tmp_path, slurm_says):
     beat(run, age_s=7200)
     status = describe(run, NOW)
     assert (status.state, status.source) == ("lost", "heartbeat")
-    assert "no sign of life for 7200 s" in status.detail
+    assert "no heartbeat for 7200 s" in status.detail
 
 
 @pytest.mark.parametrize(
