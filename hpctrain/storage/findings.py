@@ -69,8 +69,8 @@ def find(
     mean = sum(sizes.values()) / len(sizes)
     if len(sizes) > _MANY_FILES and mean < _SMALL_FILE_BYTES:
         text = (
-            f"{len(sizes):,} files of {mean / 1e6:.1f} MB on average: each rank opens, asks and maps all of them at "
-            "every start"
+            f"{len(sizes):,} files of {mean / 1e6:.1f} MB on average: each rank opens and maps all of them at every "
+            "start"
         )
         found.append(Finding("many-small-files", text, "repack", len(sizes)))
     return found
@@ -83,7 +83,7 @@ _Reason = tuple[str, str, str]
 def _of_column(column: ColumnLayout, has_one_grid: bool) -> list[_Reason]:
     row_bytes = column.shape[1] * column.item_bytes
     if column.role == "wavelength" and has_one_grid:
-        text = f"the same grid in every row: {row_bytes:,} bytes for each spectrum, all compared at every start"
+        text = f"the same grid in every row: {row_bytes:,} bytes for each spectrum, compared at every start"
         return [("wavelength-repeated", text, "repack")]
     found = [*_of_access(column), *_of_numbers(column)]
     if column.role == "wavelength":
@@ -98,12 +98,12 @@ def _of_access(column: ColumnLayout) -> list[_Reason]:
         return [(column.special.replace(" ", "-"), text, "repack")]
     if column.missing_filter:
         text = (
-            f"packed with {column.missing_filter}, for which this machine has no function of its own: only libhdf5 "
-            "can read it, one thread at a time, if at all"
+            f"compressed with {column.missing_filter}, for which this machine has no decoder: at most libhdf5 can read "
+            "it, one thread at a time"
         )
         return [("filter-missing", text, "install")]
     if column.way == "libhdf5":
-        return [("libhdf5-only", "a kind of number that only libhdf5 converts, one thread at a time", "repack")]
+        return [("libhdf5-only", "a type of number that only libhdf5 converts, one thread at a time", "repack")]
     return [*_of_chunks(column), *_of_filters(column)]
 
 
@@ -118,12 +118,12 @@ def _of_chunks(column: ColumnLayout) -> list[_Reason]:
     band_mb = rows * pixels * column.item_bytes / 1e6
     if column.way == "decoded" and rows > SHUFFLE_WINDOW:
         text = (
-            f"chunks of {rows:,} rows, more than the shuffle window of {SHUFFLE_WINDOW:,}: spectra are shuffled worse, "
-            f"and {band_mb:,.0f} MB are decoded at once"
+            f"chunks of {rows:,} rows, more than the shuffle window of {SHUFFLE_WINDOW:,}: the shuffle is less random, "
+            f"and each read decodes {band_mb:,.0f} MB"
         )
         found.append(("chunk-above-window", text, "repack"))
     elif column.way == "decoded" and band_mb > _LARGE_BAND_MB:
-        found.append(("large-chunks", f"{rows:,} rows ({band_mb:,.0f} MB) are decoded for one of them", "repack"))
+        found.append(("large-chunks", f"reading one row decodes {rows:,} rows ({band_mb:,.0f} MB)", "repack"))
     return found
 
 
@@ -131,8 +131,8 @@ def _of_filters(column: ColumnLayout) -> list[_Reason]:
     if not column.filters:
         return []
     slow = [name for name in column.filters if name in _SLOW_FILTERS]
-    cost = f"{slow[0]} is slow to undo" if slow else "smaller to read, but decoded again in each epoch"
-    text = f"packed with {'+'.join(column.filters)}: {cost}, and rows are shuffled in windows only"
+    cost = f"{slow[0]} is slow to decode" if slow else "smaller to read, but decoded again in each epoch"
+    text = f"compressed with {'+'.join(column.filters)}: {cost}, and rows are shuffled only within windows"
     return [("slow-filter" if slow else "compressed", text, "repack")]
 
 
@@ -145,14 +145,14 @@ def _of_numbers(column: ColumnLayout) -> list[_Reason]:
         double = ", and twice the bytes of float32 are read" if column.dtype.endswith("f8") else ""
         found.append(("conversion", f"{what}, so every batch is converted to float32{double}", "repack"))
     if column.offset is not None and column.offset % column.item_bytes:
-        text = f"begins at an odd place, not at a multiple of {column.item_bytes} bytes: copies are slower"
+        text = f"does not begin at a multiple of {column.item_bytes} bytes, so copies are slower"
         found.append(("unaligned", text, "repack"))
     return found
 
 
 def _of_system(system: FileSystem, num_bytes: int) -> list[Finding]:
     if system.kind == "network":
-        text = f"{system.type} comes from one server, which all nodes share: random rows wait for it"
+        text = f"{system.type} has one server for all nodes, so reading random rows is slow"
         return [Finding("network-disk", text, "stage")]
     advised = advised_stripes(num_bytes)
     if system.type == "lustre" and system.stripe_count and system.stripe_count < advised:

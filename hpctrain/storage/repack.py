@@ -212,7 +212,7 @@ class _Job:
                 now = f"{self._dtypes[name]}, little-endian"
                 self.notes.append(f"{getattr(self.columns, name)}: {', '.join(kinds)} became {now}")
         if self._has_one_grid and self.files[0].wavelength_rows is not None:
-            self.notes.append(f"{self.columns.wavelength}: all rows are alike; it is stored once")
+            self.notes.append(f"{self.columns.wavelength}: all rows are equal, so it is stored once")
 
     @property
     def _pixel_bytes(self) -> int:
@@ -227,7 +227,7 @@ class _Job:
         if needed > free:
             raise DataError(
                 f"{out}: needs {needed / 1e9:.2f} GB, but {out.parent} has {free / 1e9:.2f} GB free; nothing was "
-                "written. --quantise takes about a quarter"
+                "written. --quantise needs about a quarter"
             )
 
     def write(self, path: Path) -> dict[str, str]:
@@ -382,20 +382,20 @@ class _Job:
     def _check_loss(self) -> None:
         if self.loss.num_overflows:
             raise DataError(
-                f"{self.files[0].path}: {self.loss.num_overflows:,} values are too large for float16 (65504); take "
-                "float32, or --quantise, or another unit; nothing was written"
+                f"{self.files[0].path}: {self.loss.num_overflows:,} values are too large for float16 (65504); use "
+                "float32, --quantise or another unit; nothing was written"
             )
         if self.loss.num_lost_weights > 1e-3 * self.loss.as_dict()["num_pixels"]:
             raise DataError(
-                f"{self.files[0].path}: {self.loss.num_lost_weights:,} pixels would lose their weight, as their ivar "
-                "is too small for float16 (6e-8); take float32, or --quantise, or another unit; nothing was written"
+                f"{self.files[0].path}: {self.loss.num_lost_weights:,} pixels would lose their weight, because their "
+                "ivar is too small for float16 (6e-8); use float32, --quantise or another unit; nothing was written"
             )
 
     def _write_column(self, file: h5py.File, sink: Sink, name: str) -> str | None:
         """Write a column unchanged except for its byte order; return its hash."""
         dtype, tail = column_dtype(self.files, name)
         if h5py.check_ref_dtype(dtype) is not None:
-            self.notes.append(f"{name}: left out, as it refers to places in the old file")
+            self.notes.append(f"{name}: not copied, because it refers to positions in the old file")
             return None
         shape = (len(self.spectra), *tail)
         is_text = dtype.kind == "O"
@@ -443,8 +443,8 @@ class _Job:
         wrong = sorted(name for name, value in known.items() if found.get(name) != value)
         if wrong:
             raise DataError(
-                f"{path.parent}: other values were read back than written in {', '.join(wrong)}; disk or memory "
-                "is faulty, nothing was left there"
+                f"{path.parent}: the values read back differ from the written ones in {', '.join(wrong)}; disk or "
+                "memory is faulty; nothing was left there"
             )
 
 
@@ -488,7 +488,7 @@ def _remove_leftovers(out: Path) -> list[str]:
     for path in out.parent.glob(f".{glob.escape(out.name)}.*.repack"):
         host, _, number = path.name.removeprefix(f".{out.name}.").removesuffix(".repack").rpartition(".")
         if host != socket.gethostname():
-            notes.append(f"{path}: left by a process of {host}, or still being written there")
+            notes.append(f"{path}: left by a process of {host}, which may still be writing it")
         elif not Path(f"/proc/{number}").exists():
             with contextlib.suppress(OSError):
                 path.unlink()

@@ -97,7 +97,7 @@ def list_contents(files: list[SpectraFile], columns: ColumnsSection, dropped: se
 def _misfits(name: str, found: list[tuple[SpectraFile, h5py.Dataset]], files: list[SpectraFile]) -> list[str]:
     having = {id(file) for file, _ in found}
     without = [file for file in files if id(file) not in having]
-    advice = f"leave it out with --drop {name}"
+    advice = f"exclude it with --drop {name}"
     problems = [f"{file.path}: has no {name}, which {found[0][0].path} has; {advice}" for file in without]
     first = found[0][1]
     for file, dataset in found[1:]:

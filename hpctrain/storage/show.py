@@ -27,10 +27,10 @@ def as_text(found: Examination) -> str:
 def _plausibility(found: Examination) -> list[str]:
     seen = found.inspection
     accepted = f"; {seen.num_inspected - seen.num_rejected:,} would be trained on" if seen.num_inspected else ""
-    lines = [f"Can they be right? {seen.num_inspected:,} spectra inspected{accepted}"]
+    lines = [f"Plausibility: {seen.num_inspected:,} spectra inspected{accepted}"]
     for severity, title in ((ERROR, "ERROR"), (WARNING, "WARNING"), (NOTE, "note")):
         lines += [f"  {title}: {text}" for text in seen.texts(severity)]
-    return lines if seen.remarks else [*lines, "  nothing speaks against it"]
+    return lines if seen.remarks else [*lines, "  the spectra look plausible"]
 
 
 def _head(found: Examination) -> list[str]:
@@ -49,7 +49,7 @@ def _head(found: Examination) -> list[str]:
 
 
 def _speed(found: Examination) -> list[str]:
-    lines = [f"Speed, measured here and now with {READER_THREADS} reader threads"]
+    lines = [f"Speed, measured on this machine now with {READER_THREADS} reader threads"]
     names = {
         "disk": "disk, in order",
         "rows_cold": "random rows, first time",

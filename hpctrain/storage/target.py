@@ -55,11 +55,11 @@ class Target:
         if self.layout == "contiguous" and self.chunk_rows is not None:
             problems.append(Problem("--chunk-rows", "--layout contiguous has no chunks"))
         if self.chunk_rows is not None and self.chunk_rows < 1:
-            problems.append(Problem("--chunk-rows", f"found {self.chunk_rows}; a chunk holds a spectrum at least"))
+            problems.append(Problem("--chunk-rows", f"found {self.chunk_rows}; a chunk holds at least one spectrum"))
         if self.quantise and self.dtype == "float16":
-            problems.append(Problem("--quantise", "is for float32; --dtype float16 alone is a rounding too"))
+            problems.append(Problem("--quantise", "is for float32; --dtype float16 already rounds"))
         if self.packing in NEED_PLUGIN and importlib.util.find_spec("hdf5plugin") is None:
-            advice = "pip install 'hpctrain[filters]', or take --compression gzip"
+            advice = "pip install 'hpctrain[filters]', or use --compression gzip"
             problems.append(Problem("--compression", f"{self.packing} needs hdf5plugin: {advice}"))
         if problems:
             raise ProfileError("command line", problems)

@@ -93,7 +93,7 @@ def count_bad_values(
 
 
 def _chosen(file: SpectraFile, share: float) -> list[np.ndarray]:
-    """Return the rows to read, in blocks: all rows, or evenly spread sequences that lie in few chunks."""
+    """Return the rows to read, in blocks: all rows, or evenly spread sequences within few chunks."""
     num_rows = len(file)
     at_once = max(1, _BLOCK_BYTES // (4 * file.num_pixels))
     if share >= 1:

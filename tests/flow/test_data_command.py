@@ -28,7 +28,7 @@ def test_a_slow_file_is_examined_repacked_as_advised_and_verified(simulated_file
     assert hpctrain("data", "repack", simulated_file, "--out", slow, "--compression", "gzip").returncode == 0
     seen = hpctrain("data", "doctor", slow)
     assert seen.returncode == 0, seen.stderr
-    assert "gzip is slow to undo" in seen.stdout
+    assert "gzip is slow to decode" in seen.stdout
     advice = next(line for line in seen.stdout.splitlines() if "data repack" in line)
     done = subprocess.run(
         [sys.executable, "-m", *advice.partition("#")[0].split()], capture_output=True, text=True, cwd=tmp_path

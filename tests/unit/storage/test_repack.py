@@ -281,7 +281,7 @@ def test_what_a_killed_process_left_is_removed(tmp_path):
     [
         ({"layout": "contiguous", "compression": "gzip"}, "gzip needs chunks"),
         ({"layout": "contiguous", "chunk_rows": 4}, "has no chunks"),
-        ({"chunk_rows": 0}, "a chunk holds a spectrum at least"),
+        ({"chunk_rows": 0}, "a chunk holds at least one spectrum"),
         ({"quantise": True, "dtype": "float16"}, "is for float32"),
     ],
 )
