@@ -104,7 +104,7 @@ class DataFacts:
         if self.wavelength_middle_aa is None:
             return None  # the rows of the training data had different grids
         if spectra.wavelength_aa is None:
-            return "every row has a grid of its own, the model has one for all"
+            return "every row has its own grid, the model has one for all rows"
         ours = (*self.wavelength_aa, self.wavelength_middle_aa)
         grid = np.asarray(spectra.wavelength_aa, dtype=np.float64)
         theirs = (grid[0], grid[-1], grid[len(grid) // 2])

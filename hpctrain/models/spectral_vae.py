@@ -192,9 +192,7 @@ def _check_section(section: SpectralVAESection) -> None:
         )
     if channels[-1] % 2:
         problems.append(
-            Problem(
-                "model.encoder_channels", f"ends with {channels[-1]}, which is odd; half of it become attention weights"
-            )
+            Problem("model.encoder_channels", f"ends with {channels[-1]}, which is odd; half become attention weights")
         )
     if section.rest_wavelength_aa is not None and section.rest_wavelength_aa[0] >= section.rest_wavelength_aa[1]:
         problems.append(Problem("model.rest_wavelength_aa", "must rise; write [shortest, longest] in AA"))

@@ -285,6 +285,6 @@ def _load_into(model: nn.Module, weights: Mapping[str, Tensor], path: Path) -> N
         lines = "\n".join(f"  {problem}" for problem in problems)
         raise CheckpointError(
             f"{path}: {len(problems)} weights do not fit the model; use the model section and the wavelength grid "
-            f"it was trained with (set model.rest_wavelength_aa and model.rest_pixels to pin the rest grid)\n{lines}"
+            f"of its training (set model.rest_wavelength_aa and model.rest_pixels to fix the rest grid)\n{lines}"
         )
     model.load_state_dict(dict(weights))

@@ -303,7 +303,7 @@ def _own_failure(run: RunDir, attempt: int, codes: list[int], what: str) -> Hpct
     lines = _log(run, attempt, rank).read_text(encoding="utf-8", errors="replace").splitlines()
     quoted = "\n".join(f"    {line}" for line in lines[-_TAIL_LINES:]) or "    (its log is empty)"
     error: Any = SiteError(
-        f"{run.path}: {what} exit codes {_listed(codes)}. Rank {rank} says last:\n{quoted}\n  all of it: {run.logs}"
+        f"{run.path}: {what} exit codes {_listed(codes)}. Last lines of rank {rank}:\n{quoted}\n  whole log: {run.logs}"
     )
     if 2 <= codes[rank] <= 6:
         error.exit_code = codes[rank]
