@@ -31,7 +31,7 @@ IMPORTS = {
     "export": "onnx onnxruntime onnxscript",
     "parquet": "pyarrow.parquet",
     "filters": "hdf5plugin deflate",
-    "remote": "fsspec s3fs",
+    "remote": "fsspec aiohttp s3fs",
     "prometheus": "prometheus_client",
     "benchmark": "webdataset datasets litdata boto3",
     "test": "pytest hypothesis spectres importlinter numpydoc",

@@ -10,7 +10,12 @@ _SCHEME = re.compile(r"^(?P<scheme>[a-z][a-z0-9+.-]*)://", re.IGNORECASE)
 
 _HTTP = ("http", "https")
 
+_EXTRA = ("fsspec", "aiohttp", "s3fs")
+"""Packages of the extra ``remote``."""
+
 _PACKAGES = {
+    "http": "aiohttp",
+    "https": "aiohttp",
     "s3": "s3fs",
     "s3a": "s3fs",
     "gs": "gcsfs",
@@ -38,7 +43,7 @@ def is_remote(name: str) -> bool:
 
 
 def is_http(name: str) -> bool:
-    """Return whether a plain web server has the file; Python alone can download it then."""
+    """Return whether a plain web server has the file; that needs no credentials."""
     return scheme_of(name) in _HTTP
 
 
@@ -51,7 +56,11 @@ def without_secrets(url: str) -> str:
 
 def missing_package(url: str) -> str | None:
     """Return the package that is missing to download a URL, or None."""
-    if is_http(url):
-        return None
     needed = ("fsspec", _PACKAGES.get(scheme_of(url) or ""))
     return next((name for name in needed if name and importlib.util.find_spec(name) is None), None)
+
+
+def how_to_install(package: str) -> str:
+    """Return the text of an error about a package that :func:`missing_package` has returned."""
+    wanted = "'hpctrain[remote]'" if package in _EXTRA else package
+    return f"fetching it needs the package {package}: pip install {wanted}"

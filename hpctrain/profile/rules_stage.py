@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from hpctrain.profile.judge import Judge, plural
 from hpctrain.profile.memory import PIXEL_BYTES
-from hpctrain.profile.remote import is_http, is_remote, missing_package, without_secrets
+from hpctrain.profile.remote import how_to_install, is_http, is_remote, missing_package, without_secrets
 from hpctrain.profile.variables import VARIABLE, has_variable
 
 if TYPE_CHECKING:
@@ -49,8 +49,7 @@ def _check_remote(judge: Judge) -> None:
     for where, name in remote.items():
         package = missing_package(name)
         if package is not None:
-            extra = "pip install 'hpctrain[remote]'" if package in ("fsspec", "s3fs") else f"pip install {package}"
-            judge.problem(f"fetching it needs the package {package}: {extra}", where)
+            judge.problem(how_to_install(package), where)
     if not remote:
         return
     first, shown = next(iter(remote.items()))

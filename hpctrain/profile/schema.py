@@ -251,7 +251,7 @@ class DataSection(Section):
 
     files: Annotated[list[PathText], Field(min_length=1)]
     """HDF5 files or glob patterns; several make one set. Paths are relative to the directory in which you call the
-    command. With `stage` also ``https://`` and, with ``hpctrain[remote]``, every address that fsspec supports, such as
+    command. With `stage` and ``hpctrain[remote]`` also every address that fsspec supports, such as ``https://...`` and
     ``s3://bucket/*.h5``; credentials come from the environment."""
     stage: PathText | None = None
     """Folder on a disk of the compute node, such as ``${TMPDIR}``. The job copies the files there before training, once

@@ -5,24 +5,18 @@ A source reports its size and its version, and can be read from any byte on.
 
 from __future__ import annotations
 
-import functools
 import glob
-import hashlib
-import http.client
 import io
 import os
-import urllib.error
-import urllib.request
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 from hpctrain.errors import DataError
-from hpctrain.profile.remote import is_http, is_remote, missing_package, scheme_of, without_secrets
+from hpctrain.profile.remote import how_to_install, is_http, is_remote, missing_package, scheme_of, without_secrets
 from hpctrain.spectra.files import find_files
+from hpctrain.spectra.web import HttpSource
 from hpctrain.terminal import printable
 
-_TIMEOUT_S = 60.0
-_HTTP_VERSION = ("ETag", "Last-Modified", "Content-MD5")
 _STORE_VERSION = ("ETag", "etag", "md5Hash", "md5", "content_md5", "generation", "crc32c", "LastModified", "mtime")
 _STORE_BLOCK_BYTES = 16 * 2**20
 
@@ -97,98 +91,6 @@ def _version_of(status: os.stat_result) -> str:
     return f"{status.st_size} bytes, {status.st_mtime_ns} ns"
 
 
-class HttpSource:
-    """A file of a web server.
-
-    Size and version come with the first byte: a signed address often allows GET and not HEAD. Python's own client does
-    it. It also resumes on servers that know no ranges, which fsspec cannot, and reports why a request failed.
-    """
-
-    is_remote = True
-    modified_ns = None
-
-    def __init__(self, url: str) -> None:
-        self._url = url
-        self.name = without_secrets(url)
-        self.origin = f"{self.name} {hashlib.sha256(url.encode()).hexdigest()[:16]}"
-        self.num_bytes, self.version = self._look()
-
-    @property
-    def file_name(self) -> str:
-        return Path(urllib.request.url2pathname(self.name.removesuffix("?..."))).name
-
-    def open_at(self, offset: int) -> BinaryIO:
-        response = self._get({"Range": f"bytes={offset}-"} if offset else {})
-        length = response.headers.get("Content-Length", "")
-        expected = self.num_bytes - (offset if response.status == 206 else 0)
-        if length.isdecimal() and int(length) != expected:
-            response.close()
-            raise DataError(f"{self.name}: the server reports {expected} bytes and sends {length}")
-        if offset and response.status != 206:  # a server that knows no ranges starts from the beginning
-            _skip(response, offset)
-        return response
-
-    def current_version(self) -> str:
-        return self._look()[1]
-
-    def _look(self) -> tuple[int, str]:
-        try:
-            with self._get({"Range": "bytes=0-0"}) as response:
-                headers = response.headers
-                length = headers.get("Content-Range", "").rpartition("/")[2] or headers.get("Content-Length", "")
-        except urllib.error.HTTPError as error:
-            if error.code != 416:  # there is no first byte
-                raise DataError(f"{self.name}: the server answers {error.code} {printable(error.reason)}") from None
-            length, headers = "0", error.headers
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            raise DataError(f"{self.name}: cannot be fetched: {getattr(error, 'reason', None) or error}") from None
-        if not length.isdecimal():
-            raise DataError(f"{self.name}: the server does not report the size of the file")
-        found = [printable(headers[key]) for key in _HTTP_VERSION if headers.get(key)]
-        return int(length), ", ".join([f"{length} bytes", *found])
-
-    def _get(self, headers: dict[str, str]) -> Any:
-        # A range of bytes that are compressed in transit would be meaningless.
-        request = urllib.request.Request(self._url, headers={"Accept-Encoding": "identity", **headers})
-        return _client().open(request, timeout=_TIMEOUT_S)
-
-
-@functools.cache
-def _client() -> urllib.request.OpenerDirector:
-    """Return a client that speaks HTTP and HTTPS and nothing else, wherever a server may redirect it."""
-    client = urllib.request.OpenerDirector()
-    for handler in (
-        urllib.request.ProxyHandler(),
-        urllib.request.HTTPHandler(),
-        urllib.request.HTTPSHandler(),
-        _Redirects(),
-        urllib.request.HTTPDefaultErrorHandler(),
-        urllib.request.HTTPErrorProcessor(),
-        urllib.request.UnknownHandler(),
-    ):
-        client.add_handler(handler)
-    return client
-
-
-class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follows redirects to other web addresses, but never out of HTTPS."""
-
-    def redirect_request(
-        self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
-    ) -> urllib.request.Request | None:
-        if not is_http(newurl) or (scheme_of(req.full_url) == "https" and scheme_of(newurl) != "https"):
-            raise urllib.error.URLError(f"the server redirects to {without_secrets(newurl)}, which is not followed")
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
-
-
-def _skip(stream: BinaryIO, num_bytes: int) -> None:
-    while num_bytes:
-        read = len(stream.read(min(num_bytes, 2**20)))
-        if not read:
-            raise OSError(f"ends {num_bytes} bytes early")
-        num_bytes -= read
-
-
 class StoreSource:
     """A file of an object store, through fsspec."""
 
@@ -238,12 +140,12 @@ def find_sources(patterns: list[str], base: Path | None = None) -> list[Source]:
     problems: list[str] = []
     for pattern in patterns:
         try:
-            if is_http(pattern):
-                sources: list[Source] = [HttpSource(pattern)]
-            elif is_remote(pattern):
-                sources = list(_store_sources(pattern))
+            if not is_remote(pattern):
+                sources: list[Source] = [LocalSource(path) for path in find_files([pattern], base or Path())]
+            elif (package := missing_package(pattern)) is not None:
+                raise DataError(f"{without_secrets(pattern)}: {how_to_install(package)}")
             else:
-                sources = [LocalSource(path) for path in find_files([pattern], base or Path())]
+                sources = [HttpSource(pattern)] if is_http(pattern) else list(_store_sources(pattern))
         except DataError as error:
             problems.append(str(error))
             continue
@@ -256,8 +158,6 @@ def find_sources(patterns: list[str], base: Path | None = None) -> list[Source]:
 
 def _store_sources(url: str) -> list[StoreSource]:
     shown = without_secrets(url)
-    if (package := missing_package(url)) is not None:
-        raise DataError(f"{shown}: fetching it needs the package {package}: pip install {package}")
     import fsspec.core
 
     try:

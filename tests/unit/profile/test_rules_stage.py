@@ -71,10 +71,11 @@ def test_a_remote_file_needs_a_stage_and_is_said_not_to_be_looked_at(tmp_path):
     )
 
 
-def test_a_store_whose_package_is_missing_is_a_problem_before_it_queues(tmp_path, monkeypatch):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    problems, _ = found(tmp_path, {"files": ["gs://bucket/x.h5"], "stage": "${TMPDIR}"})
-    assert "needs the package fsspec: pip install 'hpctrain[remote]'" in problems[0]
+@pytest.mark.parametrize(("address", "package"), [("gs://bucket/x.h5", "fsspec"), (HTTP, "aiohttp")])
+def test_a_remote_file_whose_package_is_missing_is_a_problem_before_it_queues(tmp_path, monkeypatch, address, package):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == package else object())
+    problems, _ = found(tmp_path, {"files": [address], "stage": "${TMPDIR}"})
+    assert f"needs the package {package}: pip install 'hpctrain[remote]'" in problems[0]
 
 
 def test_an_address_and_the_variables_of_a_stage_reach_the_run_directory_as_they_are(tmp_path, monkeypatch):

@@ -8,13 +8,15 @@ import shutil
 import socket
 import ssl
 import subprocess
+import sys
+import traceback
 
 import pytest
 from file_server import FileServer
 
 import hpctrain.spectra.stage as stage_module
 from hpctrain.errors import DataError, SiteError
-from hpctrain.spectra import sources
+from hpctrain.spectra import web
 from hpctrain.spectra.activity import Activity, WorkCancelledError
 from hpctrain.spectra.sources import LocalSource, find_sources
 from hpctrain.spectra.stage import stage
@@ -85,6 +87,45 @@ def test_a_missing_file_is_said_without_what_signs_the_address(server):
     assert "abc" not in str(caught.value)
 
 
+def test_a_file_that_vanishes_before_it_is_copied_is_said_without_what_signs_the_address(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(stage_module, "_TRIES", 1)
+    found = find_sources([f"{server.url}/spectra.h5?signature=abc"])
+    server.redirects = {"/spectra.h5?signature=abc": "/missing.h5?signature=abc"}
+    with pytest.raises(DataError, match=r"\?\.\.\.: byte 0 cannot be read: the server answers 404") as caught:
+        stage(found, tmp_path, Activity())
+    assert "abc" not in "".join(traceback.format_exception(caught.value))
+
+
+def test_an_address_reaches_the_server_as_it_was_signed(server):
+    server.redirects = {"/a%20b%2Fc%0d.h5?signature=%2b+~%C3%A4&x=(1)": "/missing.h5"}
+    with pytest.raises(DataError, match="404"):
+        find_sources([f"{server.url}/a b%2Fc%0d.h5?signature=%2b+~\u00e4&x=(1)#part"])
+
+
+def test_the_proxy_of_the_environment_is_asked(server, tmp_path, monkeypatch):
+    monkeypatch.setenv("http_proxy", server.url)
+    monkeypatch.delenv("no_proxy", raising=False)
+    found = fetched(["http://archive.invalid/spectra.h5"], tmp_path)
+    assert found.paths[0].read_bytes() == server.content
+
+
+FETCHED = """
+import sys
+from hpctrain.spectra.web import HttpSource
+for address in sys.argv[1:]:
+    with HttpSource(address).open_at(5) as stream:
+        print(len(stream.read()))
+unread = HttpSource(address).open_at(0)
+"""
+
+
+def test_a_process_that_has_fetched_files_closes_its_connections(server):
+    server.content = b"x" * 1000
+    command = [sys.executable, "-W", "always::ResourceWarning", "-c", FETCHED, f"{server.url}/a", f"{server.url}/b"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "995\n995\n", "")
+
+
 def test_a_server_that_does_not_answer_is_said(server):
     server.close()
     with pytest.raises(DataError, match=r"cannot be fetched: .*refused"):
@@ -120,13 +161,13 @@ def test_an_encrypted_address_is_verified_and_never_left_for_one_in_the_clear(se
         with pytest.raises(DataError, match=r"cannot be fetched: .*certificate verify failed"):
             find_sources([f"{address}/spectra.h5"])
         monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "certificate.pem"))
-        sources._client.cache_clear()
+        web._file_system.cache_clear()
         assert fetched([f"{address}/spectra.h5"], tmp_path / "node").paths[0].read_bytes() == server.content
         secure.redirects = {"/spectra.h5": f"{server.url}/spectra.h5"}
         with pytest.raises(DataError, match=r"redirects to http://.*/spectra\.h5, which is not followed"):
             find_sources([f"{address}/spectra.h5"])
     finally:
-        sources._client.cache_clear()
+        web._file_system.cache_clear()
         secure.close()
 
 
@@ -223,10 +264,21 @@ def test_a_file_of_fsspecs_local_store_goes_on_too(tmp_path):
     assert fetched([f"file://{original}"], tmp_path / "node").paths != found.paths
 
 
-def test_a_store_whose_package_is_missing_is_named_with_its_package(monkeypatch):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(DataError, match=r"s3://bucket/x\.h5: fetching it needs the package fsspec: pip install fsspec"):
-        find_sources(["s3://bucket/x.h5"])
+@pytest.mark.parametrize(
+    ("address", "package", "wanted"),
+    [
+        ("s3://bucket/x.h5", "fsspec", "'hpctrain[remote]'"),
+        ("s3://bucket/x.h5", "s3fs", "'hpctrain[remote]'"),
+        ("https://example.org/x.h5", "fsspec", "'hpctrain[remote]'"),
+        ("https://example.org/x.h5", "aiohttp", "'hpctrain[remote]'"),
+        ("gs://bucket/x.h5", "gcsfs", "gcsfs"),
+    ],
+)
+def test_a_file_whose_package_is_missing_is_named_with_what_installs_it(monkeypatch, address, package, wanted):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == package else object())
+    with pytest.raises(DataError) as caught:
+        find_sources([address])
+    assert str(caught.value) == f"{address}: fetching it needs the package {package}: pip install {wanted}"
 
 
 def test_an_unknown_kind_of_store_is_an_error_without_a_traceback():
