@@ -1,1 +1,1 @@
-"""In: environment variables of Slurm or torchrun. Out: a :class:`World`, a process group, and one agreed stop."""
+"""Turn the environment variables of Slurm or torchrun into a :class:`World`, a process group and one agreed stop."""

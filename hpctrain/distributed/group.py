@@ -1,4 +1,4 @@
-"""The process group: NCCL between GPUs, Gloo between CPUs, none where a rank is alone.
+"""The process group: NCCL between GPUs, Gloo between CPUs, and none for a rank that is alone.
 
 Rank 0 binds a free port and publishes it in the run directory, which all ranks share. On a shared node, a port computed
 from the job id would sooner or later be in use by somebody else.
@@ -23,24 +23,24 @@ from hpctrain.errors import RanksLostError, SiteError
 from hpctrain.rundir import RunDir
 
 _NCCL = {
-    # A communicator that fails takes its process down, without waiting for an abort that may hang itself: the batch
-    # script sees a rank that died and starts the job again. Torch's default today, but not that of every version.
+    # A communicator that fails ends its process, without waiting for an abort that may hang itself. The batch script
+    # sees that a rank died and starts the job again. This is torch's default today, but not in every version.
     "TORCH_NCCL_ASYNC_ERROR_HANDLING": "3",
-    # What each rank was reducing when a collective ran out of time, into the logs.
+    # When a collective times out, the logs show the operation that each rank was in.
     "TORCH_NCCL_DUMP_ON_TIMEOUT": "1",
     "TORCH_FR_BUFFER_SIZE": "2000",
 }
-"""Deliberate settings of NCCL's error handling; the environment, and so the site file, has precedence."""
+"""Settings of NCCL's error handling; the environment, and so the site file, has precedence."""
 
 _DAY_S = 86400.0
 
 _joined: list[dist.ProcessGroup] = []
-"""Groups of this process, kept until it ends. The destructor of Gloo's waits, with the interpreter's lock held, for a
-thread that may want that lock to let go of a tensor (torch 2.13): now and then a rank that was done hung for ever."""
+"""Process groups, kept until this process ends. The destructor of a Gloo group holds the interpreter's lock and waits
+for a thread that may need this lock to release a tensor (torch 2.13). So finished ranks sometimes hung for ever."""
 
 
 def why_no_gpu() -> str:
-    """Return why this process sees no GPU, as far as it can know."""
+    """Return why this process sees no GPU, as far as this can be found out."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if torch.version.cuda is None and torch.version.hip is None:
         return f"torch {torch.__version__} is a build without CUDA"
@@ -62,7 +62,7 @@ def choose_device(world: World, wish: str) -> torch.device:
     Raises
     ------
     SiteError
-        A GPU is wished for and there is none, or fewer are visible than ranks are on the node.
+        The profile requires a GPU and there is none, or the node has more ranks than visible GPUs.
     """
     visible = 0 if wish == "cpu" else torch.cuda.device_count()
     if visible == 0:
@@ -85,9 +85,9 @@ def choose_device(world: World, wish: str) -> torch.device:
 
 
 def be_deterministic(device: torch.device) -> None:
-    """Let a GPU use only algorithms that give the same bits each time; CPUs do so anyway.
+    """Make a GPU use only algorithms that give the same bits each time; CPUs do so by default.
 
-    An operation that has none only warns: better a run that is exact up to rounding than none.
+    An operation without such an algorithm only warns: a run that is exact up to rounding is better than none.
     """
     if device.type != "cuda":
         return
@@ -101,10 +101,10 @@ def _one_gpu_per_task() -> bool:
 
 
 def collective_timeout_s(hang_timeout_s: float | None) -> float:
-    """Return how long a collective may wait before the library itself ends the process [s].
+    """Return how long a collective may wait before the library ends the process [s].
 
-    The second net only: the watchdog comes first, for it writes the stacks. A rank may also wait while another one
-    still compiles its network, so that the watchdog's allowance for the start counts here too.
+    This limit is longer than the watchdog's, which ends the process first and writes the stacks. A rank may also wait
+    while another one compiles its network, so the watchdog's extra time for the start is included.
     """
     return _DAY_S if hang_timeout_s is None else hang_timeout_s + 2 * START_UP_S
 
@@ -127,11 +127,11 @@ def open_group(
     device : torch.device
         NCCL joins GPUs; small numbers of the host go through Gloo.
     run : RunDir
-        Where the ranks find each other, and where NCCL writes what it was doing when it failed.
+        Run directory in which the ranks find each other, and in which NCCL writes its trace when it fails.
     hang_timeout_s : float or None
         ``monitor.hang_timeout_s`` [s].
     stop : StopRequest
-        Of this process; it is heard while this rank waits for the others.
+        Stop request of this process; this rank obeys it while it waits for the others.
     rendezvous_timeout_s : float
         How long ranks wait for each other [s].
 
@@ -159,7 +159,7 @@ def open_group(
         except (RuntimeError, TimeoutError, OSError) as error:
             is_closed = any(word in str(error) for word in _CLOSED) and is_lost_peer(error)
             if (lost := meeting.lost_rank()) is not None or is_closed:
-                raise RanksLostError(f"{lost or 'another rank'} ended before all ranks had come: {error}") from error
+                raise RanksLostError(f"{lost or 'another rank'} ended before all ranks had started: {error}") from error
             raise SiteError(unreachable(world, f"no process group: {error}")) from error
         _joined.append(dist.group.WORLD)
 
@@ -168,7 +168,7 @@ def _open_store(world: World, meeting: Rendezvous) -> dist.Store:
     timeout = datetime.timedelta(seconds=_DAY_S)  # the rendezvous has a time limit of its own
     if "MASTER_ADDR" in os.environ and "MASTER_PORT" in os.environ and world.launcher == "torchrun":
         address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-        # torchrun's agent holds the store itself; a plain launcher leaves it to rank 0.
+        # torchrun's agent serves the store itself; with any other launcher rank 0 serves it.
         is_host = world.is_main and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
         store = dist.TCPStore(address, port, is_master=is_host, timeout=timeout)
         return dist.PrefixStore(f"hpctrain/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
@@ -197,9 +197,9 @@ def broadcast_number(world: World, value: int) -> int:
 
 
 def gather_json(world: World, value: Any) -> list[Any]:
-    """Return what each rank has, in the order of ranks, on all of them.
+    """Return the values of all ranks, in the order of ranks, on every rank.
 
-    As JSON: nothing that is received is ever unpickled.
+    The values travel as JSON, so that no rank unpickles data it receives.
     """
     if world.world_size == 1:
         return [value]
@@ -213,13 +213,13 @@ def gather_json(world: World, value: Any) -> list[Any]:
 
 
 _CLOSED = ("Connection was likely closed", "Connection closed by peer", "Connection reset by peer", "Broken pipe")
-"""What a connection says whose other end has died, unlike one that never came about."""
+"""Error texts of a connection whose other end has died; a connection that was never made has other texts."""
 
 
 def is_lost_peer(error: BaseException) -> bool:
-    """Return whether an exception says that another rank is gone, not that something is wrong with this one.
+    """Return whether an exception means that another rank is gone, and not that this rank has a fault.
 
-    A killed rank takes the connection down; the survivors see a RuntimeError of Gloo or NCCL in their next collective.
+    A killed rank closes its connections; the other ranks get a RuntimeError of Gloo or NCCL in their next collective.
     """
     if isinstance(error, (dist.DistBackendError, dist.DistNetworkError)):
         return True
@@ -228,14 +228,14 @@ def is_lost_peer(error: BaseException) -> bool:
 
 
 def close_group(world: World) -> None:
-    """Leave together; a rank that goes early would tear the store away from the others."""
+    """Leave the group together with all ranks; a rank that exits early would end the store that the others use."""
     if world.world_size > 1 and dist.is_initialized():
         barrier(world)
         dist.destroy_process_group()
 
 
 def leave(exit_code: int) -> None:
-    """End this process without the interpreter's own tear-down.
+    """End this process without the interpreter's clean-up.
 
     With Gloo, torch 2.13 aborts in about one of three normal exits after ``destroy_process_group`` ("terminate called
     without an active exception"), which turns a finished job into a failed one under ``--kill-on-bad-exit``.

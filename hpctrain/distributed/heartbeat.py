@@ -20,8 +20,8 @@ from hpctrain.rundir import RunDir, write_atomic
 class Heartbeat:
     """Write ``heartbeat/rank-NNNN.json`` every few seconds in a separate thread.
 
-    This thread also ends a rank whose attempt was replaced: on a node that was cut off and comes back, it would compute
-    for ever and overwrite the heartbeat of the owner.
+    This thread also ends a rank whose attempt was replaced. Such a rank, on a node that was cut off and came back,
+    would compute for ever and overwrite the heartbeat of the owner.
 
     Parameters
     ----------
@@ -87,7 +87,7 @@ class Heartbeat:
 
     def _leave_if_replaced(self) -> None:
         newest = 0
-        with contextlib.suppress(OSError):  # a file system that does not answer gives no information about the owner
+        with contextlib.suppress(OSError):  # a file system that does not answer does not show who the owner is
             newest = self._run.newest_attempt()
         if newest > self._attempt:
             print(

@@ -1,4 +1,4 @@
-"""Identity of a process, and whether it is alive: decided without clocks, and only where it can be known."""
+"""Identity of a process, and whether it is alive. The answer needs no clock, and is None where it cannot be known."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def identity() -> dict[str, Any]:
     Returns
     -------
     dict
-        ``pid``, the ``boot_id`` of the running kernel, the ``pid_namespace`` (a container has its own numbers) and
-        ``started_ticks``, because numbers are reused. None for a value that the system does not report.
+        ``pid``, the ``boot_id`` of the running kernel, the ``pid_namespace`` (a container has its own process numbers)
+        and ``started_ticks``, because process numbers are reused. None for a value that the system does not report.
     """
     try:
         namespace = os.readlink("/proc/self/ns/pid")
@@ -40,9 +40,9 @@ def boot_ticks() -> int | None:
 
 
 def is_gone(found: dict[str, Any] | None) -> bool | None:
-    """Whether the process with that identity has ended; None where it cannot be seen from here.
+    """Return whether the process with that identity has ended; None where it cannot be seen from here.
 
-    Host names are not used: in containers every host may have the same one.
+    Host names do not count: in containers every host may have the same one.
     """
     mine = identity()
     for name in ("boot_id", "pid_namespace"):
@@ -57,13 +57,13 @@ def is_gone(found: dict[str, Any] | None) -> bool | None:
 def send_signal(found: dict[str, Any] | None, number: signal.Signals) -> bool:
     """Send a signal to the process with that identity, if it is proved to be alive here and to belong to this user.
 
-    Anybody may have written the identity into a file. So its number counts only together with the boot id, the
-    namespace and the time of its start, and the process must have the user id of this one.
+    Anybody may have written the identity into a file. So the process number counts only together with the boot id, the
+    namespace and the start time, and the process must have the same user id as this one.
 
     Parameters
     ----------
     found : dict or None
-        As :func:`identity` returned it to that process.
+        Identity that :func:`identity` returned in that process.
     number : signal.Signals
 
     Returns
@@ -78,7 +78,7 @@ def send_signal(found: dict[str, Any] | None, number: signal.Signals) -> bool:
         descriptor = _open_process(pid)
         if descriptor is not None:
             opened.callback(os.close, descriptor)
-        # Asked again now that the number cannot be given to another process while the descriptor is open.
+        # Check again: while the descriptor is open, no other process can get this number.
         if is_gone(found) is not False or _owner(pid) != os.geteuid():
             return False
         with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -106,11 +106,11 @@ def _owner(pid: int) -> int | None:
 
 
 def _started_ticks(pid: int) -> int | None:
-    """Clock ticks from boot to the start of a process; None where there is none, or only a zombie."""
+    """Return the clock ticks from boot to the start of a process; None where there is none, or only a zombie."""
     text = _read(f"/proc/{pid}/stat")
     if text is None:
         return None
-    fields = text.rpartition(")")[2].split()  # the command before it may hold anything
+    fields = text.rpartition(")")[2].split()  # the command in the parentheses may hold any characters
     return None if len(fields) < 20 or fields[0] in "ZX" else int(fields[19])
 
 

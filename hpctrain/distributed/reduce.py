@@ -1,4 +1,4 @@
-"""Sums over ranks: numerators and denominators are reduced apart and divided last."""
+"""Sums over ranks: numerators and denominators are reduced separately and divided last."""
 
 from __future__ import annotations
 

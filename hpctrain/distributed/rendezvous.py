@@ -1,13 +1,13 @@
-"""The ranks of a job find each other; a rank that is lost meanwhile, or a wish to stop, is noticed within a second.
+"""The ranks of a job find each other; lost ranks and requests to stop are noticed within a second.
 
 ::
 
     <run>/attempts/rendezvous-<job>.<step>.<restart>/
-        <node>/rank-0001.json   who has come: process and host; each rank looks at its own node only
-        address.json            where rank 0 listens, if no launcher has chosen that
+        <node>/rank-0001.json   process and host of a rank that has started; each rank reads those of its own node
+        address.json            address at which rank 0 listens, unless the launcher has chosen it
 
 Torch waits for the other ranks in C++, where no signal handler of Python runs. So a thread watches meanwhile, and ends
-this process where waiting is of no use any more. Nothing has begun by then, so nothing is lost.
+this process when further waiting is useless. Training has not begun by then, so nothing is lost.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ from hpctrain.errors import EXIT_INTERRUPTED, EXIT_RANKS_LOST, EXIT_REQUEUE, Che
 from hpctrain.rundir import RunDir, read_json, write_json
 
 TIMEOUT_S = 300.0
-"""Ranks do not all come at once: a node with a cold file system imports torch for minutes."""
+"""Default time that ranks wait for each other [s]; a node with a cold file system imports torch for minutes."""
 
 _LOOK_EVERY_S = 0.25
 _NAMED = 8
-"""At most so many missing ranks are named."""
+"""Largest number of missing ranks that a message names."""
 
 
 class Rendezvous:
-    """The time in which the ranks of a job find each other, as a context manager.
+    """Watch, as a context manager, while the ranks of a job find each other.
 
-    While it lasts, a thread ends this process
+    Until the block ends, a thread ends this process
 
     - with code 75 (130 after Ctrl-C) if it is asked to stop;
-    - with code 76 if another rank of this host has come and ended, or if ranks have not come after `timeout_s`;
-    - with code 3 if all ranks have come, but do not reach each other within `timeout_s`.
+    - with code 76 if another rank of this host has started and ended, or if ranks have not started after `timeout_s`;
+    - with code 3 if all ranks have started, but cannot connect within `timeout_s`.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ class Rendezvous:
     run : RunDir
         The ranks register in its folder ``attempts``.
     stop : StopRequest
-        Of this process.
+        Stop request of this process.
     timeout_s : float
         How long ranks wait for each other [s].
 
@@ -96,18 +96,18 @@ class Rendezvous:
                 self._mine.unlink()
 
     def publish_address(self, address: str, port: int) -> None:
-        """Tell the other ranks where rank 0 listens."""
+        """Publish the address at which rank 0 listens."""
         write_json(self._folder / "address.json", {"address": address, "port": port, "process": identity()})
 
     def wait_for_address(self) -> tuple[str, int]:
-        """Return where rank 0 listens, as soon as it says so."""
+        """Wait until rank 0 has published its address, and return it."""
         while not isinstance(found := read_json(self._folder / "address.json"), dict):
             time.sleep(0.05)
         return found["address"], found["port"]
 
     def lost_rank(self) -> str | None:
-        """Name a rank that has come and whose process has ended; None if none is known."""
-        # A rank that has joined takes its record away, but it is not forgotten here.
+        """Return a description of a rank that has started and ended; None if none is known."""
+        # A rank that has joined removes its record, but this process remembers it.
         for path in self._here.glob("rank-*.json"):
             if path.name not in self._found:
                 record = read_json(path)
@@ -119,7 +119,7 @@ class Rendezvous:
         return None
 
     def _is_stale(self, record: dict[str, Any]) -> bool:
-        """Whether a rank of an earlier start left this record, and its process has ended since."""
+        """Return whether a rank of an earlier start left this record, and its process has ended since."""
         written, began = record.get("written_ticks"), self._began_ticks
         is_older = isinstance(written, int) and began is not None and written < began
         return is_older and is_gone(record.get("process")) is True
@@ -133,15 +133,15 @@ class Rendezvous:
                         _leave(*verdict)
 
     def _verdict(self) -> tuple[int, str] | None:
-        """Return the exit code and the reason, once waiting is of no use."""
+        """Return the exit code and the reason, once waiting is useless."""
         if self._stop.cause is not None:
             code = EXIT_INTERRUPTED if self._stop.cause == "INT" else EXIT_REQUEUE
-            return code, f"stopped by {self._stop.cause} before all ranks had come; nothing had begun"
+            return code, f"stopped by {self._stop.cause} before all ranks had started; training had not begun"
         if (lost := self.lost_rank()) is not None:
-            return EXIT_RANKS_LOST, f"{lost} ended before all ranks had come"
+            return EXIT_RANKS_LOST, f"{lost} ended before all ranks had started"
         if time.monotonic() > self._deadline_s:
             if missing := self._missing():
-                return EXIT_RANKS_LOST, f"{missing} did not come within {self._timeout_s:.0f} s"
+                return EXIT_RANKS_LOST, f"{missing} did not start within {self._timeout_s:.0f} s"
             return SiteError.exit_code, unreachable(self._world, f"no process group within {self._timeout_s:.0f} s")
         return None
 
@@ -153,15 +153,15 @@ class Rendezvous:
 
 
 def unreachable(world: World, reason: str) -> str:
-    """Return the message for ranks that have all come and cannot connect."""
+    """Return the message for ranks that have all started but cannot connect."""
     return (
         f"rank {world.rank} of {world.world_size}: {reason}\n"
-        "  check that every node reaches rank 0's node, and NCCL_SOCKET_IFNAME / GLOO_SOCKET_IFNAME of the site"
+        "  check that every node can reach rank 0's node, and NCCL_SOCKET_IFNAME / GLOO_SOCKET_IFNAME of the site"
     )
 
 
 def _token(world: World, environment: Mapping[str, str]) -> str:
-    """Name this start of the job: ranks of different starts must not find each other."""
+    """Return a name for this start of the job; ranks of different starts must not find each other."""
     step = environment.get("SLURM_STEP_ID") or environment.get("MASTER_PORT", "0")
     restart = environment.get("TORCHELASTIC_RESTART_COUNT", world.restart_count)
     return f"{world.job_id or 'none'}.{step}.{restart}"

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from types import FrameType
 
 SAME_EVENT_S = 2.0
-"""Slurm sends TERM, CONT, TERM at a time limit: signals this close together count as one, not as an impatient user."""
+"""Signals within this time count as one [s]: Slurm sends TERM, CONT, TERM at a time limit, unlike a second Ctrl-C."""
 
 EXIT_TERMINATED = 143
 _HANDLED = (signal.SIGUSR2, signal.SIGTERM, signal.SIGINT)
@@ -22,19 +22,19 @@ _INSISTING = (signal.SIGTERM, signal.SIGINT)
 
 
 class StopRequest:
-    """Why and whether this rank wants to stop.
+    """Whether this rank has to stop, and why.
 
     Parameters
     ----------
     deadline_s : float or None
-        Epoch seconds at which the job ends; it saves `lead_s` before that. So a save before the time limit does not
-        depend on a signal arriving.
+        Unix time at which the job ends [s]; the rank saves `lead_s` before that. So a save before the time limit does
+        not depend on a signal.
     lead_s : float
         ``launch.signal_lead_s`` of the profile.
     clock : callable
-        Returns epoch seconds; another one in tests.
+        Returns the Unix time [s]; tests pass another one.
     elapsed_s : callable
-        Returns seconds that pass evenly, to tell one event from two; another one in tests.
+        Returns seconds on a clock that never goes back, to distinguish one event from two; tests pass another one.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class StopRequest:
 
     @classmethod
     def from_environment(cls, lead_s: float) -> StopRequest:
-        """Take the deadline that the batch script passes on (``HPCTRAIN_DEADLINE``, epoch seconds)."""
+        """Build it with the deadline that the batch script passes on (``HPCTRAIN_DEADLINE``, Unix time [s])."""
         text = os.environ.get("HPCTRAIN_DEADLINE", "")
         deadline_s = float(text) if text.replace(".", "", 1).isdigit() else None
         return cls(deadline_s, lead_s)
@@ -65,7 +65,7 @@ class StopRequest:
         os.set_blocking(writing, False)
         signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
         threading.Thread(target=self._read_signals, args=(reading,), name="signals", daemon=True).start()
-        # A launcher may have blocked them until now.
+        # A launcher may have blocked these signals.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, set(_HANDLED))
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
@@ -73,10 +73,10 @@ class StopRequest:
             self.cause = signal.Signals(number).name.removeprefix("SIG")
 
     def _read_signals(self, signals: int) -> None:
-        """Read the numbers of signals as they arrive: the first sets the flag, and an insisting one ends the process.
+        """Read the numbers of signals as they arrive: the first one sets the flag, a repeated one ends the process.
 
-        This needs a thread. A handler runs only when the main thread is back in the interpreter, and a main thread
-        that waits for a rank that hangs, in a collective or at the start, never is.
+        This needs a thread. A handler runs only when the main thread is back in the interpreter. A main thread that
+        waits for a hanging rank, in a collective or at the start, never comes back.
         """
         first_s: float | None = None
         while number := os.read(signals, 1):

@@ -1,7 +1,7 @@
-"""Ends a rank that hangs: it writes its stacks to a log and exits, and the batch script starts the job again.
+"""End a rank that hangs: the watchdog writes its stacks to a log and exits, and the batch script restarts the job.
 
 A collective that waits for a dead rank, or a file system that does not answer, would hold the GPUs until the time
-limit. The watching thread needs neither the interpreter's main thread nor a GPU.
+limit. The watching thread needs neither the main thread nor a GPU.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ class Watchdog:
     Parameters
     ----------
     limit_s : float or None
-        Longest time between two signs of progress [s]; None watches nothing.
+        Longest time between two signs of progress [s]; None disables the watchdog.
     stacks : Path
-        File the stacks of all threads are appended to.
+        File to which the stacks of all threads are appended.
     describe : callable
-        Returns what the rank was doing, for the log.
+        Returns the present activity of the rank, for the log.
     """
 
     def __init__(self, limit_s: float | None, stacks: Path, describe: Callable[[], str]) -> None:

@@ -1,8 +1,8 @@
-"""The rank of this process in the job, read in one place and in Python, never in a shell.
+"""The rank of this process in the job; only this module reads it, and never a shell.
 
-``torchrun`` (and the local launcher) set ``RANK``, ``WORLD_SIZE`` and friends; ``srun`` sets ``SLURM_PROCID`` and
-friends for each task; a process with neither is the only one. A shell on the batch host would expand ``$SLURM_PROCID``
-once for all ranks, so none of these variables is ever put on a command line.
+``torchrun`` and the local launcher set ``RANK``, ``WORLD_SIZE`` and related variables; ``srun`` sets ``SLURM_PROCID``
+and related ones for each task. A process with neither is the only rank. A shell on the batch host would expand
+``$SLURM_PROCID`` once for all ranks, so these variables never appear on a command line.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from dataclasses import dataclass
 from hpctrain.errors import SiteError
 
 _BATCH_STEP_ID = "4294967291"
-"""SLURM_BATCH_SCRIPT: a batch shell has SLURM_PROCID=0 too, but it is not a task of a step."""
+"""Step id of a batch shell (SLURM_BATCH_SCRIPT). It has SLURM_PROCID=0 too, but it is no task of a step."""
 
 
 @dataclass(frozen=True)
 class World:
-    """The place of one rank in the job.
+    """The rank of one process in the job.
 
     Parameters
     ----------
@@ -33,11 +33,11 @@ class World:
     num_nodes : int
         Nodes of the job.
     launcher : str
-        ``torchrun``, ``slurm`` or ``alone``: whose variables were used.
+        Source of the variables: ``torchrun``, ``slurm`` or ``alone``.
     job_id : str or None
         Slurm job id, ``<array job>_<task>`` for an element of an array; ``local-<pid>`` under the local launcher.
     restart_count : int
-        How often Slurm, or the local launcher, has started this job again.
+        Number of times that Slurm, or the local launcher, has restarted this job.
     """
 
     rank: int = 0
@@ -61,7 +61,7 @@ class World:
         Raises
         ------
         SiteError
-            A variable is missing or not a number, or ranks do not fit the world size.
+            A variable is missing or not a number, or a rank does not fit the world size.
         """
         job_id = environment.get("SLURM_JOB_ID") or environment.get("HPCTRAIN_JOB_ID")
         if "SLURM_ARRAY_JOB_ID" in environment:
@@ -104,13 +104,11 @@ def _number(environment: Mapping[str, str], name: str, default: int | None = Non
     try:
         return int(text)
     except ValueError as error:
-        raise SiteError(
-            f"environment: {name}={text!r} is not a number; ranks are started by srun or torchrun"
-        ) from error
+        raise SiteError(f"environment: {name}={text!r} is not a number; start ranks with srun or torchrun") from error
 
 
 def _tasks_on_this_node(environment: Mapping[str, str]) -> int:
-    """Expand ``SLURM_STEP_TASKS_PER_NODE`` such as ``4(x2),3`` at this node's place."""
+    """Return this node's number of tasks from ``SLURM_STEP_TASKS_PER_NODE``, such as ``4(x2),3``."""
     counts: list[int] = []
     text = environment.get("SLURM_STEP_TASKS_PER_NODE", environment.get("SLURM_TASKS_PER_NODE", "1"))
     for count, repeat in re.findall(r"(\d+)(?:\(x(\d+)\))?", text):
@@ -120,7 +118,7 @@ def _tasks_on_this_node(environment: Mapping[str, str]) -> int:
 
 
 def node_name() -> str:
-    """Return Slurm's name of this node, or the host's."""
+    """Return Slurm's name of this node, or its host name."""
     return os.environ.get("SLURMD_NODENAME") or socket.gethostname()
 
 

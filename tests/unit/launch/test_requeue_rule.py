@@ -82,10 +82,10 @@ CASES = {
     "a node is lost, which srun calls success": Case(
         "requeued", code=0, says="srun: error: Node failure on n1", exits_with=76
     ),
-    "a rank was killed before all ranks had come, and the others were told to stop": Case(
+    "a rank was killed before all ranks had started, and the others were told to stop": Case(
         "requeued", code=137, says="srun: error: n2: task 1: Killed\nsrun: error: n1: task 0: Exited with exit code 75"
     ),
-    "a rank ended before all ranks had come, and the others noticed": Case(
+    "a rank ended before all ranks had started, and the others noticed": Case(
         "requeued",
         code=76,
         says="srun: error: n2: task 1: Terminated\nsrun: error: n1: task 0: Exited with exit code 76",
