@@ -1,1 +1,1 @@
-"""In: tensors and one integer, the step. Out: directories that are whole or not there."""
+"""Save tensors and one integer, the step, in directories that are either whole or absent."""

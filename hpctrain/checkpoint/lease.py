@@ -1,8 +1,8 @@
-"""Who owns a run directory: every attempt takes the next number, and the highest number is the owner.
+"""Decide which attempt owns a run directory: every attempt takes the next number, and the highest number owns it.
 
-Two things keep two jobs apart. At the start, a second job is refused while the owner shows any sign of life. And
-whoever is wrong about that, such as a rank on a node that was cut off, is fenced: it finds a higher number than its own
-and may neither publish a checkpoint nor write another record.
+Two rules keep two jobs apart. At the start, a second job is refused while the owner shows any sign of life. Later, an
+attempt that was replaced, such as one on a node that was cut off, finds a higher number than its own. It may then
+neither publish a checkpoint nor write another record.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _WATCHED_BEATS = 3.0
 _LONGEST_WATCH_S = 60.0
 _WRITTEN_WITHIN_S = 2.0
 _SKEW_S = 300.0
-"""Clocks of two nodes differ by less than this; a sign of life older than it needs no watching."""
+"""Largest difference between the clocks of two nodes [s]; a sign of life older than this needs no watching."""
 
 
 def take_lease(run: RunDir, facts: dict[str, Any]) -> int:
@@ -34,12 +34,12 @@ def take_lease(run: RunDir, facts: dict[str, Any]) -> int:
     ----------
     run : RunDir
     facts : dict
-        What to write into the lease: job id, restart count, world size, hosts.
+        Contents of the lease: job id, restart count, world size, hosts.
 
     Raises
     ------
     CheckpointError
-        Another job is at work in this run directory, or nothing can be written there.
+        Another job uses this run directory, or it cannot be written.
     """
     newest = run.newest_attempt()
     _refuse_if_in_use(run, newest, facts)
@@ -47,7 +47,7 @@ def take_lease(run: RunDir, facts: dict[str, Any]) -> int:
         number = _create(run, newest, facts)
     except OSError as error:
         raise CheckpointError(f"{run.attempts}: cannot be written: {error.strerror}; full, or read-only?") from error
-    for other in range(1, number):  # somebody started at the same moment and was faster
+    for other in range(1, number):  # another attempt started at the same moment and was faster
         try:
             _refuse_if_in_use(run, other, facts)
         except CheckpointError:
@@ -66,7 +66,7 @@ def _create(run: RunDir, newest: int, facts: dict[str, Any]) -> int:
     while True:
         number += 1
         try:
-            # Never twice the same number, and never through a link that somebody has put there.
+            # Never the same number twice, and never through a link that somebody has planted.
             descriptor = open_regular(_lease_path(run, number), os.O_WRONLY | os.O_CREAT | os.O_EXCL)
             with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
                 json.dump({"attempt": number, **lease}, stream, indent=1)
@@ -74,13 +74,15 @@ def _create(run: RunDir, newest: int, facts: dict[str, Any]) -> int:
                 os.fsync(stream.fileno())
         except FileExistsError:
             continue
-        fsync_directory(run.attempts)  # a number that a power cut takes back would be given to a second attempt
+        fsync_directory(
+            run.attempts
+        )  # without this, a power cut could undo the lease, and a second attempt would get the same number
         fsync_directory(run.path)
         return number
 
 
 def _refuse_if_in_use(run: RunDir, number: int, facts: dict[str, Any]) -> None:
-    """Raise if the owner of attempt `number` is at work; look at it for a while where one look cannot tell."""
+    """Raise if attempt `number` is still running; watch it for a while where one look cannot decide."""
     lease = _read_lease(run, number)
     if lease is None or _was_requeued(lease, facts):
         return
@@ -89,7 +91,7 @@ def _refuse_if_in_use(run: RunDir, number: int, facts: dict[str, Any]) -> None:
     for sign in signs:
         gone = is_gone(sign.get("process"))
         if gone is False and sign["process"] != identity():
-            _refuse(run, sign, "its process lives")
+            _refuse(run, sign, "its process is running")
         if gone is None and time.time() - sign.get("time", 0) < _SKEW_S + _WATCHED_BEATS * _interval_s(sign):
             undecided.append(sign)
     if undecided:
@@ -97,7 +99,7 @@ def _refuse_if_in_use(run: RunDir, number: int, facts: dict[str, Any]) -> None:
 
 
 def _read_lease(run: RunDir, number: int) -> Record | None:
-    """Read a lease; one that is there but empty is being written this moment, or was when its node lost power."""
+    """Read a lease; an empty one is just being written, or its node lost power while writing it."""
     path = _lease_path(run, number)
     deadline = time.monotonic() + _WRITTEN_WITHIN_S
     while (lease := read_json(path)) is None and path.is_file():
@@ -108,13 +110,13 @@ def _read_lease(run: RunDir, number: int) -> Record | None:
 
 
 def _was_requeued(lease: Record, facts: dict[str, Any]) -> bool:
-    """Slurm starts a job again only when it has ended its earlier start, or can no longer reach it."""
+    """Return whether Slurm restarted this job: it does so only after the earlier start ended or became unreachable."""
     same_job = lease.get("job_id") is not None and lease.get("job_id") == facts.get("job_id")
     return same_job and (lease.get("restart_count") or 0) < (facts.get("restart_count") or 0)
 
 
 def _signs_of_life(run: RunDir, number: int, lease: Record) -> list[Record]:
-    """Return the last beats of ranks of an attempt that have not reported their end; before the first, its lease."""
+    """Return the last beats of the ranks that have not reported their end; before the first beat, the lease."""
     beats = [beat for beat in run.read_heartbeats() if beat.get("attempt") == number]
     if not beats and lease:
         return [{**lease, "rank": 0, "host": lease.get("hosts"), "time": lease.get("started_at", 0)}]
@@ -122,14 +124,14 @@ def _signs_of_life(run: RunDir, number: int, lease: Record) -> list[Record]:
 
 
 def _watch(run: RunDir, number: int, lease: Record, before: list[Record], undecided: list[Record]) -> None:
-    """Wait for another beat of processes that cannot be seen from here: no clocks are compared, they may differ."""
+    """Wait for another beat of processes that cannot be seen from here; clocks may differ, so they are not compared."""
     watch_s = min(_LONGEST_WATCH_S, max(_WATCHED_BEATS * _interval_s(sign) for sign in undecided))
     deadline = time.monotonic() + watch_s
     while time.monotonic() < deadline:
         time.sleep(min(0.5, watch_s / 20))
         for sign in _signs_of_life(run, number, lease):
             if sign not in before:
-                _refuse(run, sign, "its heartbeat goes on")
+                _refuse(run, sign, "its heartbeat continues")
     for sign in undecided:
         age_s = time.time() - sign.get("time", 0)
         if _WATCHED_BEATS * _interval_s(sign) > watch_s and age_s < _WATCHED_BEATS * _interval_s(sign):

@@ -1,4 +1,4 @@
-"""Which checkpoints are kept, and which go first when the disk is full.
+"""Choose the checkpoints to keep, and those to remove first when the disk is full.
 
 The newest whole checkpoint always stays.
 """
@@ -21,11 +21,11 @@ def prune(run: RunDir, keep_last: int, keep_every_steps: int | None, best_step: 
     ----------
     run : RunDir
     keep_last : int
-        Newest ones to keep.
+        Number of the newest checkpoints to keep.
     keep_every_steps : int or None
-        Keep every step that is a multiple of this, for good.
+        Keep every step that is a multiple of this number for ever.
     best_step : int or None
-        Keep this one too.
+        Keep the checkpoint of this step too.
     """
     for path in [*_rejected(run), *_unwanted(run, keep_last, keep_every_steps, best_step)]:
         _take_away(path)
@@ -46,7 +46,7 @@ def _unwanted(run: RunDir, keep_last: int, keep_every_steps: int | None, best_st
 
 
 def _take_away(path: Path) -> None:
-    # Hidden first: a removal that is cut short must not leave a visible directory without its files.
+    # Hide it first: an interrupted removal must not leave a visible directory without its files.
     hidden = path.with_name(f".{path.name.removeprefix(REJECTED)}.removed")
     remove_directory(hidden)
     os.rename(path, hidden)
@@ -56,12 +56,12 @@ def _take_away(path: Path) -> None:
 def make_room(
     run: RunDir, keep_last: int, keep_every_steps: int | None, best_step: int | None, *, keep_best: bool = False
 ) -> Path | None:
-    """Remove one checkpoint from a full disk, the one that is missed least.
+    """Remove the least useful checkpoint from a full disk.
 
-    Call it again while the disk is still full. In this order go: damaged checkpoints, those that retention does not
-    keep, the older ones of `keep_last`, those of `keep_every_steps`, and last the best one. Within each group the
-    oldest goes first. The newest whole checkpoint always stays. Where all of them together would not make enough room
-    for one more, none is removed.
+    Call it again while the disk is still full. The order of removal is: damaged checkpoints, those that retention does
+    not keep, the older ones of `keep_last`, those of `keep_every_steps`, and last the best one. Within each group the
+    oldest is removed first. The newest whole checkpoint always stays. If all of them together would not make enough
+    room for another checkpoint, none is removed.
 
     Parameters
     ----------
@@ -74,12 +74,12 @@ def make_room(
     Returns
     -------
     Path or None
-        The checkpoint that was removed; None where none may go.
+        The checkpoint that was removed; None if none may be removed.
 
     Raises
     ------
     OSError
-        It cannot be removed.
+        The checkpoint cannot be removed.
     """
     newest, damaged = newest_whole(run)
     if newest is None:
@@ -102,5 +102,5 @@ def make_room(
 
 
 def _size(path: Path) -> int:
-    """Return how many bytes the files of a directory have."""
+    """Return the total size of the files of a directory [byte]."""
     return sum(file.stat().st_size for file in path.iterdir()) if path.is_dir() else 0

@@ -1,4 +1,4 @@
-"""Checkpoints on disk: a directory with a manifest of checksums, or nothing.
+"""Checkpoints on disk: each is a directory with a manifest of checksums, or absent.
 
 ::
 
@@ -6,8 +6,8 @@
 
 A writer fills a hidden sibling directory: it fsyncs each file, writes the manifest last, then fsyncs the directory. One
 rename makes the checkpoint visible, and the writer fsyncs the parent. The newest whole checkpoint is never removed
-before a newer one is whole. A reader accepts only a directory whose every byte agrees with its manifest, and goes back
-to the newest one that does.
+before a newer one is whole. A reader accepts a directory only if every byte agrees with its manifest, and otherwise
+uses the newest one that does.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ MANIFEST = "MANIFEST.json"
 _NAME = re.compile(r"^step-(\d{8,})$")
 _LEFTOVER = re.compile(r"^\.step-\d+\.(\d+)\.\d+$")
 REJECTED = "rejected-"
-"""Beginning of the new name of a damaged checkpoint."""
+"""Prefix of the name to which a damaged checkpoint is renamed."""
 
 
 @dataclass(frozen=True)
 class Rejected:
-    """A directory that is there but is not a whole checkpoint, and why."""
+    """A directory that is no whole checkpoint, and the reason."""
 
     path: Path
     reason: str
@@ -54,7 +54,7 @@ def _name(step: int) -> str:
 
 
 def list_checkpoints(run: RunDir) -> list[tuple[int, Path]]:
-    """Return (step, path) of every visible checkpoint, newest first, unverified."""
+    """Return (step, path) of every visible checkpoint, newest first, without verifying them."""
     found = []
     if run.checkpoints.is_dir():
         for path in run.checkpoints.iterdir():
@@ -65,7 +65,7 @@ def list_checkpoints(run: RunDir) -> list[tuple[int, Path]]:
 
 
 def verify(path: Path) -> str | None:
-    """Return what is wrong with a checkpoint directory; None if every byte is as it was written."""
+    """Return the fault of a checkpoint directory; None if every byte is as it was written."""
     try:
         content = (path / MANIFEST).read_bytes()
         manifest = json.loads(content)
@@ -121,13 +121,13 @@ def newest_whole(run: RunDir) -> tuple[int | None, list[Rejected]]:
 
 
 def clear_leftovers(run: RunDir, attempt: int) -> tuple[list[Path], list[Rejected]]:
-    """Remove what killed or failed writers of this or older attempts left half written or half removed.
+    """Remove unfinished directories that killed or failed writers of this or older attempts left.
 
     Returns
     -------
     cleared : list of Path
     stuck : list of Rejected
-        What could not be removed, and why. It takes disk space and does no other harm.
+        Directories that could not be removed, and why. They take disk space and do no other harm.
     """
     cleared, stuck = [], []
     for path in sorted(run.checkpoints.glob(".step-*")):
@@ -153,9 +153,9 @@ def remove_directory(path: Path) -> str | None:
 
 
 def set_aside(rejected: list[Rejected]) -> None:
-    """Rename damaged checkpoints, so that nothing takes them for the newest ones.
+    """Rename damaged checkpoints, so that they no longer count as the newest ones.
 
-    They can be inspected until the next checkpoint is saved; then retention removes them.
+    You can inspect them until the next checkpoint is saved; then retention removes them.
     """
     for item in rejected:
         target = item.path.with_name(f"{REJECTED}{item.path.name}")
@@ -174,7 +174,7 @@ def write_checkpoint(
     ----------
     run : RunDir
     step : int
-        Completed updates.
+        Number of completed steps.
     tensors : mapping
         File name without ending (``model``, ``optimizer``, ``ema``) to its named CPU tensors.
     state : mapping
@@ -190,7 +190,7 @@ def write_checkpoint(
         The disk is full or the directory cannot be written. The older checkpoints are untouched.
     """
     refuse_if_replaced(run, attempt)
-    clear_leftovers(run, attempt)  # of a save that failed: they would take the room that this one needs
+    clear_leftovers(run, attempt)  # leftovers of a failed save would take the room that this one needs
     final = checkpoint_path(run, step)
     temporary = run.checkpoints / f".{final.name}.{attempt:04d}.{os.getpid()}"
     try:
@@ -242,7 +242,7 @@ def read_checkpoint(path: Path) -> tuple[dict[str, dict[str, torch.Tensor]], dic
     Returns
     -------
     tensors : dict
-        As given to :func:`write_checkpoint`.
+        Tensors as they were passed to :func:`write_checkpoint`.
     state : dict
     """
     tensors = {file.stem: read_tensors(file) for file in sorted(path.glob("*.safetensors"))}

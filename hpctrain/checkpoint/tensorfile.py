@@ -1,4 +1,4 @@
-"""Writing tensors as safetensors in one pass: bytes, fsync and SHA-256 together, with Python's lock released.
+"""Write tensors as safetensors in one pass with fsync and SHA-256, while Python's lock is released.
 
 The format is that of the safetensors library, which reads the files back. Its own writer keeps Python's lock while it
 writes and computes no checksum, so a checkpoint of a gigabyte would hold up the training thread.
@@ -36,12 +36,12 @@ def _raw(tensor: torch.Tensor) -> memoryview:
 
 
 def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> dict[str, int | str]:
-    """Write tensors to a safetensors file that is on the disk when this returns.
+    """Write tensors to a safetensors file; it is durable on disk when this function returns.
 
     Parameters
     ----------
     path : Path
-        A new file.
+        Path of the new file.
     tensors : mapping of str to Tensor
         CPU tensors of any shape.
 
@@ -57,7 +57,7 @@ def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> dict[str, 
         header[name] = {"dtype": _CODES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [offset, end]}
         offset = end
     text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)  # the format wants the data aligned to 8 bytes
+    text += b" " * (-len(text) % 8)  # the format requires data aligned to 8 bytes
     digest = hashlib.sha256()
     with open(path, "xb") as stream:
         for piece in [memoryview(len(text).to_bytes(8, "little") + text), *map(_raw, tensors.values())]:
@@ -76,7 +76,7 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
     Raises
     ------
     CheckpointError
-        The file is missing or no safetensors file.
+        The file is missing, or it is no safetensors file.
     """
     try:
         return load_file(path, device="cpu")

@@ -1,4 +1,4 @@
-"""Save while training goes on: copy the state to host buffers of the writer, return, and write in a thread.
+"""Save while training continues: copy the state to host buffers of the writer, return, and write in a thread.
 
 At most one write is in flight. The training loop waits for the copy only. The bytes on disk are those of the step
 boundary, whatever the optimizer does meanwhile.
@@ -32,9 +32,9 @@ class CheckpointWriter:
     section : CheckpointSection
         Retention, and whether to write in a thread.
     attempt : int
-        Number of this attempt; an older attempt may not save over it.
+        Number of this attempt; an older attempt may not replace its checkpoints.
     report : callable
-        Called with the event name, the step and the fields of a metrics event, from the training thread only.
+        Is called with the name, the step and the fields of a metrics event, from the training thread only.
     """
 
     def __init__(
@@ -57,9 +57,9 @@ class CheckpointWriter:
         state : mapping
             JSON values.
         best_step : int or None
-            Checkpoint that retention keeps.
+            Step of the best checkpoint, which retention keeps.
         wait : bool
-            Return only when the checkpoint is on disk; the last save of an attempt needs that.
+            Whether to return only when the checkpoint is on disk; the last save of an attempt needs that.
 
         Raises
         ------
@@ -79,7 +79,7 @@ class CheckpointWriter:
             self._thread.start()
 
     def finish(self) -> None:
-        """Wait for the write in flight and report how it went."""
+        """Wait for the write in flight and report its result."""
         if self._thread is not None:
             self._thread.join()
             self._thread = None
@@ -138,7 +138,7 @@ class CheckpointWriter:
     ) -> int:
         """Write the checkpoint and return its size [byte]; on a full disk, remove older ones until it fits.
 
-        The names of those that were removed are added to `made_room`.
+        The names of the removed checkpoints are added to `made_room`.
         """
         while True:
             try:
@@ -152,7 +152,7 @@ class CheckpointWriter:
                 made_room.append(removed.name)
 
     def _retain(self, retention: tuple[int, int | None, int | None]) -> dict[str, str]:
-        """Remove what retention no longer keeps; an error there does not harm the new checkpoint."""
+        """Remove checkpoints that retention no longer keeps; an error here does not harm the new checkpoint."""
         try:
             refuse_if_replaced(self._run, self._attempt)
             for _ in prune(self._run, *retention):
