@@ -1,1 +1,1 @@
-"""In: a run directory with its profile. Out: checkpoints, metrics and a model in the same directory."""
+"""Train the profile of a run directory, and write checkpoints, metrics and a model into the same directory."""

@@ -1,7 +1,7 @@
 """``python -m hpctrain.train RUN_DIR``: one rank of a run; the same under srun, torchrun or alone.
 
 Exit codes: 0 finished, 1 our bug, 2 profile, 3 cluster, 4 data, 5 checkpoint or full disk, 6 diverged, 75 saved and to
-be requeued, 76 hung or lost the other ranks, 77 unfit nodes, 78 too hot (saved), 130 interrupted by hand (saved).
+be requeued, 76 hung or lost the other ranks, 77 unfit nodes, 78 too hot (saved), 130 interrupted by a user (saved).
 """
 
 from __future__ import annotations
@@ -46,14 +46,14 @@ def main(arguments: list[str]) -> int:
         if is_lost_peer(error):
             print(f"hpctrain: another rank is gone: {str(error).splitlines()[0]}", file=sys.stderr)
             return EXIT_RANKS_LOST
-        import traceback  # our bug: shown whole
+        import traceback  # our bug: print the whole traceback
 
         traceback.print_exc()
         return EXIT_BUG
 
 
 def _end(code: int) -> None:
-    """Exit without the interpreter's tear-down, in which torch's Gloo sometimes aborts."""
+    """Exit without the interpreter's clean-up, in which torch's Gloo sometimes aborts."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)

@@ -26,10 +26,10 @@ class AdamW:
     Attributes
     ----------
     parameters : list of Parameter
-        Of all groups, in order.
+        Parameters of all groups, in order.
     state : dict
-        By parameter: ``step``, ``exp_avg``, ``exp_avg_sq``; the names of ``torch.optim.AdamW``. Copy into these tensors
-        to restore a state, never replace them.
+        ``step``, ``exp_avg`` and ``exp_avg_sq`` of each parameter, as ``torch.optim.AdamW`` names them. To restore a
+        state, copy into these tensors; never replace them.
 
     References
     ----------

@@ -1,4 +1,4 @@
-"""One attempt of a run: join, resume, train, and leave with the exit code the batch script acts on."""
+"""One attempt of a run: join the group, resume, train, and exit with the code that the batch script acts on."""
 
 from __future__ import annotations
 
@@ -87,24 +87,24 @@ _EXIT_CODES = {
 
 
 def run_attempt(path: str | Path, stop: StopRequest | None = None) -> int:
-    """Train the run of a run directory as one rank of the world the environment describes.
+    """Train the run of a run directory as one rank; the environment gives the rank and the world size.
 
     Parameters
     ----------
     path : str or Path
         Run directory with a ``profile.yaml``.
     stop : StopRequest, optional
-        Instead of one with the clock and the deadline of this job.
+        Used instead of one with the clock and the deadline of this job.
 
     Returns
     -------
     int
-        0 finished, 75 saved and to be requeued, 78 saved because it was too hot, 130 interrupted by hand.
+        0 finished, 75 saved and to be requeued, 78 saved because it was too hot, 130 interrupted by a user.
 
     Raises
     ------
     HpctrainError
-        As drawn in ``errors.py``.
+        With the exit codes of ``errors.py``.
     """
     startup = Startup()
     startup.lap("import")
@@ -149,12 +149,14 @@ def run_attempt(path: str | Path, stop: StopRequest | None = None) -> int:
         return _work(run, startup)
     except StoppedBeforeTrainingError as stopped:
         step = max((step for step, _ in list_checkpoints(directory)), default=0)
-        print("hpctrain: stopped before the first step; what was copied stays for the next attempt", flush=True)
+        print("hpctrain: stopped before the first step; the next attempt uses the files that were copied", flush=True)
         code = EXIT_INTERRUPTED if stopped.is_interrupted else EXIT_REQUEUE
         return _leave_together(world, stop, heartbeat, watchdog, metrics, step, code)
     except HpctrainError as error:
         if metrics is not None:
-            with contextlib.suppress(CheckpointError):  # replaced before its first record: it has nothing to say
+            with contextlib.suppress(
+                CheckpointError
+            ):  # an attempt that was replaced before its first record has nothing to report
                 metrics.event("failed", heartbeat.step, error=str(error), exit_code=error.exit_code)
         if isinstance(error, NodeError) and world.is_main:
             note_bad_nodes(directory, error.nodes, world.job_id)
@@ -173,7 +175,7 @@ def _make_folders(directory: RunDir) -> None:
 
 
 def _begin_attempt(directory: RunDir, world: World, profile: Profile) -> int:
-    """Take the next attempt number on rank 0 and tell the others; a refusal is everybody's."""
+    """Take the next attempt number on rank 0 and send it to the others; if it is refused, every rank raises."""
     number = 0
     refusal: CheckpointError | None = None
     if world.is_main:
@@ -192,7 +194,7 @@ def _begin_attempt(directory: RunDir, world: World, profile: Profile) -> int:
             refusal = error
     number = broadcast_number(world, number)
     if number == 0:
-        raise refusal or CheckpointError(f"{directory.path}: in use by another job (rank 0 says more)")
+        raise refusal or CheckpointError(f"{directory.path}: in use by another job (see the message of rank 0)")
     return number
 
 
@@ -204,7 +206,7 @@ def _bring_data(
     metrics: MetricsWriter | None,
     startup: Startup,
 ) -> Spectra:
-    """Bring the spectra to this node and into its memory, as the profile asks, and open them."""
+    """Copy the spectra to this node's disk or memory, as the profile asks, and open them."""
 
     def record(event: str, **fields: Any) -> None:
         if metrics is not None:
@@ -240,7 +242,7 @@ def _work(run: Run, startup: Startup) -> int:
         outcome = train(run, startup)
     if outcome is not Outcome.FINISHED:
         return _leave_stopped(run, outcome)
-    close_group(run.world)  # rank 0 goes on alone: the others must not wait in a collective meanwhile
+    close_group(run.world)  # rank 0 continues alone: the others must not wait in a collective meanwhile
     if run.metrics is not None:
         run.heartbeat.state = "finishing"
         fields = finish(run)
@@ -258,7 +260,7 @@ def _work(run: Run, startup: Startup) -> int:
 
 
 def _resume(run: Run) -> None:
-    """Load the newest whole checkpoint, chosen by rank 0 for all; every rejected one is said."""
+    """Load the newest whole checkpoint, which rank 0 chooses for all ranks, and report every rejected one."""
     step, rejected, cleared, stuck = None, [], [], []
     if run.world.is_main:
         cleared, stuck = clear_leftovers(run.directory, run.attempt)
@@ -278,28 +280,28 @@ def _resume(run: Run) -> None:
         run.metrics.event("checkpoint_rejected", max(chosen, 0), path=str(item.path), reason=item.reason)
         print(f"hpctrain: skipped {item.path}: {item.reason}", file=sys.stderr)
     for path in cleared:
-        print(f"hpctrain: removed {path}, half written by an earlier attempt", file=sys.stderr)
+        print(f"hpctrain: removed {path}, which an earlier attempt left unfinished", file=sys.stderr)
     for item in stuck:
-        print(f"hpctrain: cannot remove {item.path}, half written: {item.reason}", file=sys.stderr)
+        print(f"hpctrain: cannot remove the unfinished {item.path}: {item.reason}", file=sys.stderr)
     if chosen >= 0:
         lost = max(0, furthest - chosen)
         run.metrics.event("resumed", chosen, checkpoint=f"checkpoints/step-{chosen:08d}", steps_lost=lost)
 
 
 def _read_the_same(run: Run, path: Path) -> tuple[dict[str, dict[str, torch.Tensor]], dict[str, Any]]:
-    """Read a checkpoint on every rank: rank 0 has verified it, and the others must see the very same bytes.
+    """Read a checkpoint on every rank; rank 0 has verified it, and the others must read the same bytes.
 
     Raises
     ------
     CheckpointError
-        The node of some rank reads something else than rank 0; raised on all of them.
+        A rank reads other bytes than rank 0; every rank raises.
     """
     reason = None if run.world.is_main else verify(path)
     wrong = sum_over_ranks(run.world, torch.tensor([float(reason is not None)]))
     if wrong > 0:
         node = os.environ.get("SLURMD_NODENAME") or socket.gethostname()
-        seen = f"rank {run.world.rank} on {node} finds: {reason}" if reason else "another rank says what it finds"
-        raise CheckpointError(f"{path}: whole for rank 0, but not for {int(wrong)} other rank(s); {seen}")
+        seen = f"rank {run.world.rank} on {node} finds: {reason}" if reason else "see the message of that rank"
+        raise CheckpointError(f"{path}: rank 0 reads a whole checkpoint, but {int(wrong)} other rank(s) do not; {seen}")
     return read_checkpoint(path)
 
 
@@ -359,7 +361,7 @@ def _leave_together(
     step: int,
     code: int,
 ) -> int:
-    """Leave a run that goes on from a step another time; return the exit code."""
+    """End an attempt whose run will resume later; return the exit code."""
     watchdog.end()
     if metrics is not None:
         metrics.event("stopped", step, cause=stop.cause or "another rank", exit_code=code)
@@ -380,7 +382,7 @@ def _export(directory: RunDir, precision: str) -> None:
 
 
 def _afterwards(*command: str) -> None:
-    """Run a command of ours in a separate process; if it fails, the finished run still counts as finished."""
+    """Run an hpctrain command in a separate process; if it fails, the finished run still counts as finished."""
     done = subprocess.run([sys.executable, "-m", "hpctrain", *command], capture_output=True, text=True, check=False)
     said = done.stdout if done.returncode == 0 else f"{done.stdout}\n{done.stderr}"
     print(f"hpctrain: {said.strip()}", flush=True)

@@ -1,4 +1,4 @@
-"""Pixels whose flux or ivar cannot be used: counted with the sums of each update, or named and refused.
+"""Count pixels whose flux or ivar cannot be used with the sums of each step, or name them and end the run.
 
 A pixel is bad where its flux is NaN or infinite although it has weight, or its ivar is negative, NaN or infinite. A
 pixel with a mask bit, ivar 0 or padding is not bad: files mask pixels in this way.
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from hpctrain.train.build import Run
 
 BAD_SUMS = ("bad_pixels", "bad_spectra", "empty_spectra")
-"""Names of what :func:`count_bad` returns."""
+"""Names of the sums that :func:`count_bad` returns."""
 
 _LISTED = 10
 
@@ -30,7 +30,7 @@ _LISTED = 10
 def count_bad(batch: SpectraBatch) -> torch.Tensor:
     """Return three sums over a cleaned batch, shape (3,), float64, without waiting for the device.
 
-    Bad pixels, which lost their weight; the spectra with such pixels; and fully masked spectra, for whatever reason.
+    They count the bad pixels, which lost their weight; the spectra with such pixels; and the fully masked spectra.
     Padding rows do not count.
     """
     return torch.stack(
@@ -43,19 +43,19 @@ def count_bad(batch: SpectraBatch) -> torch.Tensor:
 
 
 def bad_fields(sums: Mapping[str, float]) -> dict[str, int]:
-    """Return the counts that are not 0, as records of ``metrics.jsonl`` name them."""
+    """Return the counts that are not 0, with the names of ``metrics.jsonl``."""
     return {f"num_{name}": round(sums[name]) for name in BAD_SUMS if sums.get(name)}
 
 
 class BadPixelTally:
-    """Counts over the updates of one attempt."""
+    """Counts over the steps of one attempt."""
 
     def __init__(self) -> None:
         self._sums = dict.fromkeys(BAD_SUMS, 0.0)
         self._num_spectra = 0
 
     def add(self, sums: Mapping[str, float], num_spectra: int) -> bool:
-        """Add the counts of one update; return whether these are the first bad pixels of the attempt."""
+        """Add the counts of one step; return whether these are the first bad pixels of the attempt."""
         is_first = not self._sums["bad_pixels"] and sums["bad_pixels"] > 0
         for name in BAD_SUMS:
             self._sums[name] += sums[name]
@@ -75,14 +75,14 @@ def raise_bad_pixels(run: Run, when: str, rows: np.ndarray) -> NoReturn:
     ----------
     run : Run
     when : str
-        The update or evaluation that found them, for the message.
+        The step or evaluation that found them, for the message.
     rows : ndarray, int64
-        Rows of the set that this rank read for it; -1 is skipped. All ranks come here at the same boundary.
+        Rows of the set that this rank read for it; -1 is skipped. All ranks call this at the same boundary.
 
     Raises
     ------
     DataError
-        Always; names file, row, target id and what was found.
+        Always; the message gives file, row, target id and the bad values.
     """
     world = run.world
     size = run.schedule.micro_batch

@@ -32,7 +32,7 @@ from hpctrain.train.schedule import Schedule
 from hpctrain.train.step import UpdateStep
 
 SHARE = 0.85
-"""Share of the free memory to use; evaluations, other processes and the page cache need the rest."""
+"""Share of the free memory that the batch may use; evaluations, other processes and the page cache need the rest."""
 
 
 def settle_batch_size(
@@ -49,7 +49,7 @@ def settle_batch_size(
     ----------
     directory : RunDir
     profile : Profile
-        With ``train.batch_size: auto``.
+        Profile with ``train.batch_size: auto``.
     world : World
     device : torch.device
     spectra : Spectra
@@ -59,7 +59,7 @@ def settle_batch_size(
     Raises
     ------
     ProfileError
-        Not even one spectrum fits.
+        Even a single spectrum does not fit.
     """
     per_rank = profile.global_batch // world.world_size
     candidates = [size for size in divisors_from_above(per_rank) if size <= MAX_BATCH_SIZE]
@@ -70,7 +70,7 @@ def settle_batch_size(
 
     def needed_bytes(size: int) -> int:
         ahead = 0.0
-        if device.type != "cuda" or _is_unified(device):  # prefetched batches lie in the same memory
+        if device.type != "cuda" or _is_unified(device):  # prefetched batches are in the same memory
             ahead = prefetched_gib(profile.data.prefetch_batches, size, spectra.source.num_pixels)
         return int(GIB * (FRAGMENTATION * max(floor, fixed + need.per_spectrum_gib * size) + ahead))
 
@@ -147,6 +147,6 @@ def _runs(profile: Profile, world: World, device: torch.device, spectra: Spectra
     except torch.cuda.OutOfMemoryError:
         return False
     finally:
-        model = optimizer = update = None  # drop them first: the cache frees only what nobody refers to
+        model = optimizer = update = None  # drop the references first: the cache frees only tensors without any
         torch.cuda.empty_cache()
     return True

@@ -1,4 +1,4 @@
-"""All parts of a training run, built from the run directory's profile; the only place that sees the whole profile."""
+"""Build all parts of a training run from the run directory's profile; no other module reads the whole profile."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ from hpctrain.train.zeros import find_zeros
 
 @dataclass(frozen=True)
 class Spectra:
-    """The open files and which spectra are on which side of the split.
+    """The open files, and the spectra on each side of the split.
 
     Parameters
     ----------
@@ -55,13 +55,13 @@ class Spectra:
     train_rows, validation_rows : ndarray of int64
         Global rows, sorted.
     blocks : ndarray of int64, or None
-        Where among the training rows the pieces begin that have to be decoded together, if any have to be.
+        Index in the training rows at which each block that is decoded as a whole begins; None without such blocks.
     section : ModelSection
         The network, with a rest-frame grid that is fixed at the first attempt.
     facts : DataFacts
-        What the other shapes of the network are computed from; fixed at the first attempt, too.
+        Facts from which the other shapes of the network are computed; also fixed at the first attempt.
     inspection : Inspection
-        What was found in a sample of the training spectra.
+        Findings in a sample of the training spectra.
     """
 
     source: SpectraSet
@@ -75,18 +75,18 @@ class Spectra:
 
 @dataclass
 class Run:
-    """Everything the loop works with.
+    """All parts that the training loop uses.
 
     Parameters
     ----------
     model : Module
-        The network itself: what is saved, evaluated and exported.
+        The network itself, which is saved, evaluated and exported.
     averaged : dict of str to Tensor, or None
         Moving averages of its parameters by name.
     sampler : Sampler
-        Reads the sensors; to be entered while the run trains.
+        Reads the sensors; enter it as a context manager while the run trains.
     pacer : Pacer
-        Slows the run down where the sensors say so.
+        Slows the run down where the sensors require it.
     metrics, tensorboard : only on rank 0, else None
     """
 
@@ -114,7 +114,7 @@ class Run:
 
 
 def make_data(data: DataSection, world: World) -> None:
-    """Make simulated spectra on rank 0 where the profile says so and the file is absent; all ranks wait."""
+    """Make simulated spectra on rank 0 if the profile asks for them and the file is absent; all ranks wait."""
     is_there = any(is_remote(pattern) or matching_files(pattern) for pattern in data.files)
     if data.simulate is not None and world.is_main and not is_there:
         from hpctrain.ingest.simulate import simulate
@@ -132,7 +132,7 @@ def open_data(profile: Profile, run: RunDir, world: World, data: DataSection | N
     run : RunDir
     world : World
     data : DataSection, optional
-        The profile's, with other files: copies on this node.
+        Data section of the profile with other files: the copies on this node.
 
     Raises
     ------
@@ -164,9 +164,9 @@ def open_data(profile: Profile, run: RunDir, world: World, data: DataSection | N
 def _blueprint(
     run: RunDir, world: World, profile: Profile, source: SpectraSet, train_rows: np.ndarray
 ) -> tuple[ModelSection, DataFacts]:
-    """Work out what sizes the network once, at the first attempt: later ones must build the same network.
+    """Compute the sizes of the network once, at the first attempt; later attempts must build the same network.
 
-    The model's card is written here already, so that any checkpoint of the run can be read as a model.
+    This also writes the model's card, so that any checkpoint of the run can be read as a model.
     """
     if world.is_main and not (run.model / CARD).exists():
         section, init_from = profile.model, profile.train.init_from
@@ -177,14 +177,14 @@ def _blueprint(
     card = read_card(run.model / CARD)
     range_aa = card["section"]["rest_wavelength_aa"]
     grid = {
-        "rest_wavelength_aa": None if range_aa is None else tuple(range_aa),  # JSON knows no tuples
+        "rest_wavelength_aa": None if range_aa is None else tuple(range_aa),  # JSON has no tuples
         "rest_pixels": card["section"]["rest_pixels"],
     }
     return profile.model.model_copy(update=grid), DataFacts.from_json(card["facts"])
 
 
 def card_entries(profile: Profile) -> dict[str, object]:
-    """Return the entries of the model's card that say how spectra must be prepared for the model."""
+    """Return the entries of the model's card that describe how to prepare spectra for the model."""
     return {
         "name": profile.name,
         "normalise": profile.data.normalise.model_dump(mode="json"),
@@ -196,15 +196,15 @@ def card_entries(profile: Profile) -> dict[str, object]:
 def build_network(
     train: TrainSection, section: ModelSection, facts: DataFacts, device: torch.device
 ) -> torch.nn.Module:
-    """Build the network with weights that are a function of ``train.seed``.
+    """Build the network with weights that depend only on ``train.seed``.
 
-    The weights of ``train.init_from`` are loaded by :func:`begin_anew` where there is no checkpoint; after the first
-    one they are no longer read. Only ``train.keep_zeros`` reads them each time, to know which are 0.
+    :func:`begin_anew` loads the weights of ``train.init_from`` if there is no checkpoint; after the first checkpoint
+    they are no longer read. Only ``train.keep_zeros`` reads them each time, to know which are 0.
 
     Raises
     ------
     CheckpointError
-        The weights to start from are absent, damaged, or of another network.
+        The weights to start from are missing, damaged, or of another network.
     ProfileError
         ``train.freeze`` names weights that do not exist, or leaves none to train.
     """
@@ -227,7 +227,7 @@ def begin_anew(run: Run) -> None:
     Raises
     ------
     CheckpointError
-        ``train.init_from`` is absent, damaged, or of another network.
+        The weights of ``train.init_from`` are missing, damaged, or of another network.
     """
     if run.profile.train.init_from is None:
         return
@@ -239,7 +239,7 @@ def begin_anew(run: Run) -> None:
 
 
 def build_optimizer(model: torch.nn.Module, train: TrainSection) -> AdamW:
-    """Build AdamW; biases, norms and other vectors are not decayed."""
+    """Build AdamW without weight decay for biases, norms and other vectors."""
     parameters = [p for p in model.parameters() if p.requires_grad]
     groups = [
         ([p for p in parameters if p.dim() >= 2], train.weight_decay),
@@ -249,7 +249,7 @@ def build_optimizer(model: torch.nn.Module, train: TrainSection) -> AdamW:
 
 
 def distribute(model: torch.nn.Module, world: World, device: torch.device) -> torch.nn.Module:
-    """Wrap the network so that its gradients are summed over ranks while the backward pass still runs."""
+    """Wrap the network so that its gradients are summed over ranks during the backward pass."""
     if world.world_size == 1:
         return model
     names = inspect.signature(DistributedDataParallel).parameters
@@ -258,7 +258,7 @@ def distribute(model: torch.nn.Module, world: World, device: torch.device) -> to
         model,
         device_ids=[device.index] if device.type == "cuda" else None,
         gradient_as_bucket_view=True,
-        **{no_buffer_sync: False},  # buffers are constants; ranks have built the same ones from the same seed
+        **{no_buffer_sync: False},  # buffers are constants; all ranks build the same ones from the same seed
     )
 
 
@@ -274,7 +274,7 @@ def build_run(
     metrics: MetricsWriter | None,
     spectra: Spectra | None = None,
 ) -> Run:
-    """Build every part of this rank's share of the run, at step 0; opens the profile's own files if none are given."""
+    """Build every part of the run on this rank, at step 0; without `spectra` it opens the profile's own files."""
     spectra = spectra or open_data(profile, directory, world)
     schedule = Schedule(profile, len(spectra.train_rows), spectra.blocks)
     model = build_network(profile.train, spectra.section, spectra.facts, device)
@@ -332,7 +332,7 @@ def build_run(
 
 
 def subscribe_exporters(run: Run) -> None:
-    """Let TensorBoard and the progress line follow the metrics, once it is known where this attempt starts."""
+    """Connect TensorBoard and the progress line to the metrics, once the first step of this attempt is known."""
     if run.metrics is None:
         return
     run.metrics.subscribe(ProgressLine(run.schedule.total_steps))
@@ -345,7 +345,7 @@ def subscribe_exporters(run: Run) -> None:
 
 
 def device_facts(device: torch.device) -> dict[str, object]:
-    """Return name and memory of the device a run is trained on."""
+    """Return the name and the memory of the device on which a run trains."""
     if device.type == "cuda":
         properties = torch.cuda.get_device_properties(device)
         return {"device": properties.name, "device_memory_gib": round(properties.total_memory / 2**30, 1)}

@@ -21,18 +21,18 @@ from hpctrain.train.staging import Record
 from hpctrain.train.together import Crew
 
 _SHARE = 0.9
-"""Share of the free memory to use; ranks, checkpoints and batches need the rest."""
+"""Share of the free memory that the copy may use; ranks, checkpoints and batches need the rest."""
 
 
 def cache_in_memory(spectra: Spectra, crew: Crew, record: Record) -> Spectra:
-    """Return the same spectra, decoded in memory; each can be read on its own, so the shuffle is exact.
+    """Return the same spectra, decoded in memory. Each can be read on its own, so the shuffle is exact.
 
     Parameters
     ----------
     spectra : Spectra
     crew : Crew
     record : callable
-        Receives the event ``cached``.
+        Is called with the event ``cached``.
 
     Returns
     -------
@@ -41,7 +41,7 @@ def cache_in_memory(spectra: Spectra, crew: Crew, record: Record) -> Spectra:
     Raises
     ------
     SiteError
-        A node has too little memory; none was allocated.
+        A node has too little memory; nothing was allocated.
     DataError
         A row cannot be read.
     StoppedBeforeTrainingError
@@ -65,7 +65,7 @@ def _fill(source: SpectraSet, rows: np.ndarray, world: World, activity: Activity
             f"{_SHARE * available / 2**30:.1f} GiB may be used ({available / 2**30:.1f} GiB are available); ask for "
             "more with launch.memory_gib_per_node, or use data.cache: none"
         )
-    # The other ranks of the node wait meanwhile, so this rank uses their cores too, unless ranks are bound to cores.
+    # The other ranks of the node wait, so this rank uses their cores too, unless ranks are bound to cores.
     threads = max(1, len(os.sched_getaffinity(0)))
     descriptor = copy_to_memory(source, rows, threads, activity)
     return {"node": node_name(), "pid": os.getpid(), "descriptor": descriptor, "bytes": needed}

@@ -23,10 +23,10 @@ _LISTED = 10
 
 
 def raise_diverged(run: Run, result: StepResult) -> NoReturn:
-    """Find the objects behind a step that is not finite and raise.
+    """Find the objects that make a step not finite, and raise.
 
-    That step left the weights as they were, so the micro-batches can be computed again, one object at a time. All
-    ranks come here at the same boundary; each searches its own micro-batches.
+    That step did not change the weights, so the micro-batches can be computed again, one object at a time. All ranks
+    call this at the same boundary; each searches its own micro-batches.
 
     Raises
     ------
@@ -56,7 +56,7 @@ def raise_diverged(run: Run, result: StepResult) -> NoReturn:
         )
     raise DivergedError(
         f"step {step}: the {what} is not finite (learning rate {run.schedule.learning_rate(step - 1):.3g}). {blame}. "
-        f"The newest checkpoint is from before that; all objects are in the event 'diverged' of {run.directory.metrics}"
+        f"The newest checkpoint is older; the event 'diverged' of {run.directory.metrics} lists all objects"
     )
 
 

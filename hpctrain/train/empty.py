@@ -1,4 +1,4 @@
-"""When nothing in a global batch has weight: name the objects, say why, and end with exit code 4."""
+"""When no pixel of a global batch has weight: name the objects and the reasons, and exit with code 4."""
 
 from __future__ import annotations
 
@@ -35,18 +35,18 @@ _REMEDIES = {
 
 
 def raise_empty_batch(run: Run, step: int) -> NoReturn:
-    """Name the objects of an update in which no pixel has weight, and raise on all ranks.
+    """Name the objects of a step in which no pixel has weight, and raise on all ranks.
 
     Parameters
     ----------
     run : Run
     step : int
-        The update. Its gradient was not applied; all ranks come here at the same boundary.
+        Number of the step. Its gradient was not applied; all ranks call this at the same boundary.
 
     Raises
     ------
     DataError
-        Always; names row, target id and reason of the first objects, and what to change.
+        Always; the message gives row, target id and reason of the first objects, and the remedy.
     """
     schedule, world = run.schedule, run.world
     mine = range(world.rank, schedule.num_micro_batches, world.world_size)
@@ -76,7 +76,7 @@ def raise_empty_batch(run: Run, step: int) -> NoReturn:
 
 
 def why_without_weight(run: Run, rows: np.ndarray) -> dict[str, int]:
-    """Return how many of these rows carry no weight for which reason, the most common one first."""
+    """Return the number of these rows without weight by reason, the most common reason first."""
     return dict(Counter(_reasons(run, rows)).most_common())
 
 
@@ -90,7 +90,7 @@ def _remedy(counts: Counter[str]) -> str:
 
 
 def _reasons(run: Run, rows: np.ndarray) -> list[str]:
-    """Say for each row, none of which has weight in training, why not."""
+    """Return, for each of these rows without weight in training, the reason."""
     source, section = run.spectra.source, run.profile.data.normalise
     raw = source.read(rows[rows != PADDING_ROW])
     batch = normalise(raw, section)

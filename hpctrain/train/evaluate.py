@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _AUTOCAST = {"fp16": torch.float16, "bf16": torch.bfloat16}
 
 _DRAWS = 0xE7A1
-"""Sets the random numbers of evaluations apart from those of updates."""
+"""Makes the random numbers of evaluations differ from those of training steps."""
 
 
 @contextlib.contextmanager
@@ -54,8 +54,8 @@ def evaluate(run: Run) -> dict[str, Any] | None:
     Returns
     -------
     dict or None
-        ``loss`` and whatever else the family reports, ``num_spectra`` and ``seconds``. None where no held-out spectrum
-        has weight: that is no evaluation.
+        ``loss`` and the other metrics of the family, ``num_spectra`` and ``seconds``. None if no held-out spectrum has
+        weight: that does not count as an evaluation.
     """
     started = time.perf_counter()
     size, world = run.schedule.micro_batch, run.world
@@ -66,14 +66,14 @@ def evaluate(run: Run) -> dict[str, Any] | None:
     totals: torch.Tensor | None = None
     names: list[str] = []
     with evaluated_weights(run) as model:
-        # A rank without a chunk still takes part in the sum, so everybody computes at least one (empty) chunk.
+        # A rank without a chunk still takes part in the sum, so every rank computes at least one (empty) chunk.
         requests = mine or [np.full(size, -1, dtype=np.int64)]
         data = run.profile.data
         batches = read_ahead(run.spectra.source, requests, run.profile.reader_threads, data.prefetch_batches)
         with contextlib.closing(batches):
             for index, batch in enumerate(batches):
                 run.pacer.rest()
-                # The latents are drawn as in training, so the losses compare; what is drawn depends on the chunk alone.
+                # Latents are drawn as in training, so that the losses compare; the draw depends on the chunk alone.
                 seed = mix(run.profile.train.seed, _DRAWS, world.rank + index * world.world_size)
                 seed_random_numbers(run.device, seed)
                 batch = normalise(batch.to(run.device), data.normalise)
@@ -98,7 +98,7 @@ def evaluate(run: Run) -> dict[str, Any] | None:
 
 
 def _padded(rows: np.ndarray, size: int) -> np.ndarray:
-    """Fill a short last chunk with padding rows: one shape for all forward passes, which torch.compile likes."""
+    """Fill a short last chunk with padding rows, so that all forward passes have one shape, as torch.compile needs."""
     return np.concatenate([rows, np.full(size - len(rows), -1, dtype=np.int64)])
 
 

@@ -25,19 +25,18 @@ if TYPE_CHECKING:
     from hpctrain.train.build import Run
 
 NUM_ANOMALIES = 6
-"""Most anomalous spectra whose reconstructions go into the report."""
+"""Number of the most anomalous spectra whose reconstructions go into the report."""
 
 
 def finish(run: Run) -> dict[str, Any]:
     """Write the finished model and its results, and return the fields of the event ``finished``.
 
-    On a full disk older checkpoints are removed to make room, but never the newest whole one or the best one.
+    On a full disk it removes older checkpoints to make room, but never the newest whole one or the best one.
 
     Raises
     ------
     CheckpointError
-        The model or its results cannot be written, or the model that was written does not compute the same as the one
-        in memory.
+        The model or its results cannot be written, or the written model computes other results than the one in memory.
     """
     while True:
         try:
@@ -55,7 +54,7 @@ def finish(run: Run) -> dict[str, Any]:
 
 
 def _made_room(run: Run) -> bool:
-    """Remove one older checkpoint; return whether there was one that may go."""
+    """Remove one older checkpoint; return whether there was one that could be removed."""
     section = run.profile.checkpoint
     removed = make_room(
         run.directory, section.keep_last, section.keep_every_steps, run.progress.best_step, keep_best=True
@@ -90,21 +89,21 @@ def _finish(run: Run) -> dict[str, Any]:
 
 
 def _use_best(run: Run) -> int:
-    """Load the weights of the best checkpoint if training was stopped early; otherwise keep the last ones.
+    """Load the weights of the best checkpoint if training was stopped early; otherwise keep the last weights.
 
     Returns
     -------
     int
-        Step of the weights that are the model.
+        Step of the weights that the model has.
     """
     best = run.progress.best_step
     if not run.progress.stopped_early or not run.profile.checkpoint.keep_best or best is None:
         return run.progress.step
     folder = checkpoint_path(run.directory, best)
-    if (reason := verify(folder)) is not None:  # the disk was full at that step, or has lost it since then
+    if (reason := verify(folder)) is not None:  # the disk was full at that step, or lost the checkpoint since then
         run.metrics.event("checkpoint_rejected", best, path=str(folder), reason=reason)
         print(
-            f"hpctrain: the best checkpoint cannot be used ({reason}); the last weights are the model", file=sys.stderr
+            f"hpctrain: the best checkpoint cannot be used ({reason}); the model has the last weights", file=sys.stderr
         )
         return run.progress.step
     if run.averaged is not None:
@@ -129,7 +128,7 @@ def _check(run: Run) -> float:
         run.model, run.averaged = live, averaged
     scale = float(np.abs(here).max()) or 1.0
     difference = float(np.abs(here - there).max()) / scale
-    if not difference <= 1e-4:  # NaN is not either
+    if not difference <= 1e-4:  # also true for NaN
         raise CheckpointError(
             f"{run.directory.model}: the model read back differs from the trained one by {difference:.3g} of its "
             "largest value; the file system may have lost data. Start the run again: it only repeats this check"
@@ -154,7 +153,7 @@ def _describe_held_out(run: Run) -> None:
             device=run.device,
             on_batch=lambda done: run.watchdog.progress(),
         )
-    except NothingEncodedError as error:  # the model is finished all the same, and the evaluations have said so
+    except NothingEncodedError as error:  # the model is finished all the same, and the evaluations have reported it
         print(f"hpctrain: held-out spectra: {error}", file=sys.stderr)
         return
     with h5py.File(path, "r") as file:

@@ -16,7 +16,7 @@ def freeze(model: nn.Module, patterns: Sequence[str]) -> list[str]:
     Parameters
     ----------
     model : Module
-        Changed in place.
+        The model; it is changed in place.
     patterns : sequence of str
         Names of parameters, or of modules including everything in them; ``*`` matches anything.
 

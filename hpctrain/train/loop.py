@@ -1,4 +1,4 @@
-"""The loop: updates, and at their boundaries records, evaluations, checkpoints and the agreed stop."""
+"""The training loop: steps, and between them records, evaluations, checkpoints and the agreed stop."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 _ORDER_BLOCK = 4096
-"""Samples whose place in the order is computed at a time."""
+"""Number of samples whose place in the order is computed at a time."""
 
 
 class Outcome(enum.Enum):
@@ -41,18 +41,18 @@ class Outcome(enum.Enum):
 
 
 def train(run: Run, startup: Startup) -> Outcome:
-    """Train from the run's step to its last one, or to the step all ranks agree to stop at.
+    """Train from the run's step to its last one, or to the step at which all ranks agree to stop.
 
     Parameters
     ----------
     run : Run
     startup : Startup
-        Its last lap is the first update, recorded as the event ``first_step``.
+        Its last lap is the first step, which is recorded as the event ``first_step``.
 
     Returns
     -------
     Outcome
-        With anything but FINISHED the state is saved and the run can go on from it.
+        Unless it is FINISHED, the state is saved and the run can resume from it.
     """
     boundary = Boundary(run)
     outcome = boundary.catch_up()
@@ -72,10 +72,10 @@ def train(run: Run, startup: Startup) -> Outcome:
 
 
 def read_batches(run: Run) -> Iterator:
-    """Read this rank's micro-batches from the run's step on; which they are is a function of the step."""
+    """Read this rank's micro-batches from the run's step on; their rows depend only on the step."""
     schedule, world = run.schedule, run.world
     mine = _own_micro_batches(run)
-    # The order of a block of updates is worked out at once: the many small numpy calls cost more than the arithmetic.
+    # The order of a block of steps is computed at once: many small numpy calls cost more than the arithmetic.
     stride = max(1, _ORDER_BLOCK // (schedule.accumulation(world.world_size) * schedule.micro_batch))
 
     def requests() -> Iterator[np.ndarray]:
@@ -94,17 +94,17 @@ def _own_micro_batches(run: Run) -> range:
 
 
 def _rows(run: Run, steps: range, micro_batches: range) -> np.ndarray:
-    """Return the rows of the set in each micro-batch of these updates; -1 fills up."""
+    """Return the rows of the set in each micro-batch of these steps; -1 is padding."""
     samples = run.schedule.samples_of(steps, micro_batches)
     return np.where(samples >= 0, run.spectra.train_rows[samples], -1)
 
 
 class Boundary:
-    """Records, evaluations, checkpoints and stops between two updates.
+    """Handle records, evaluations, checkpoints and stops between two steps.
 
-    On a GPU the numbers of an update are read one update later, when they have long arrived, so the loop does
-    not wait for the device, except before a save or an evaluation. All ranks read the same sums at the same
-    boundaries, so all of them decide the same.
+    On a GPU the numbers of a step are read one step later, when they have long arrived. So the loop waits for the
+    device only before a save or an evaluation. All ranks read the same sums at the same boundaries, so all of them
+    decide the same.
     """
 
     def __init__(self, run: Run) -> None:
@@ -117,9 +117,9 @@ class Boundary:
         self._clock_step = run.progress.step
 
     def catch_up(self) -> Outcome | None:
-        """Make up for an evaluation that was due at the step the run resumes from; return an outcome if all is done.
+        """Run an evaluation that was due at the step the run resumes from; return an outcome if the run is finished.
 
-        A machine that is still too hot is not heated further: the run pauses, or exits without a step.
+        On a machine that is still too hot the run pauses, or exits without a step.
         """
         run = self._run
         self._wait_until_cool()
@@ -129,7 +129,7 @@ class Boundary:
         return self._finished() or self._stop
 
     def pass_through(self, result: StepResult) -> Outcome | None:
-        """Handle the boundary after an update; return an outcome when training is over."""
+        """Handle the boundary after a step; return an outcome when training is over."""
         run, step = self._run, result.step
         run.heartbeat.step = step
         run.watchdog.progress()
@@ -158,7 +158,7 @@ class Boundary:
         return Outcome.FINISHED if done else None
 
     def _settle(self) -> None:
-        """Read the numbers of the last update now, whether or not that means waiting for them."""
+        """Read the numbers of the last step now, even if that means waiting for them."""
         if self._pending is not None:
             result, self._pending = self._pending, None
             self._read(result)
@@ -230,7 +230,7 @@ class Boundary:
         }
         num_rejected = schedule.samples_seen(result.step) - schedule.samples_seen(result.step - 1)
         num_rejected -= round(result.sums.get("num_spectra", num_rejected))
-        if num_rejected:  # spectra of this update without a usable normalisation window or valid pixel
+        if num_rejected:  # spectra of this step without a usable normalisation window or valid pixel
             fields["num_rejected"] = num_rejected
         fields |= bad_fields(result.sums)
         if run.loss_scale.enabled:
@@ -239,7 +239,7 @@ class Boundary:
         self._clock_s, self._clock_step = now_s, result.step
 
     def _evaluate(self) -> bool:
-        """Evaluate; return whether this is the best so far and is to be kept."""
+        """Evaluate; return whether the result is the best so far, so that its checkpoint must be kept."""
         run, progress = self._run, self._run.progress
         paused_s = time.perf_counter()
         progress.evaluated_step = progress.step
@@ -263,11 +263,11 @@ class Boundary:
             if progress.stopped_early:
                 run.metrics.event("early_stopped", progress.step, best_step=progress.best_step)
             self._figures()
-        self._clock_s += time.perf_counter() - paused_s  # throughput is that of training alone
+        self._clock_s += time.perf_counter() - paused_s  # the throughput counts training alone
         return better and run.profile.checkpoint.keep_best
 
     def _note_no_evaluation(self) -> None:
-        """Record that no held-out spectrum has weight; such an evaluation is none, and never the best."""
+        """Record that no held-out spectrum has weight; this does not count as an evaluation, and never as the best."""
         run = self._run
         if run.metrics is not None:
             rows = run.spectra.validation_rows

@@ -1,12 +1,12 @@
-"""``python -m hpctrain.train.memory``: how much memory an update takes, without a GPU and without the data.
+"""``python -m hpctrain.train.memory``: measure the memory of a training step without a GPU and without the data.
 
-The real network and the real update run on fake tensors, which have shapes and sizes but no bytes, while every storage
-that is born or dies is counted. So the answer holds weights, gradients, AdamW's moments, the moving average, what the
-backward pass keeps, and temporaries, at any batch size and precision, in about a second.
+The real network and the real step run on fake tensors, which have shapes and sizes but no bytes, and every storage is
+counted when it is made and when it is freed. So the result includes weights, gradients, AdamW's moments, the moving
+average, activations kept for the backward pass, and temporaries, at any batch size and precision, in about a second.
 
-In: a resolved profile as JSON on stdin. Out: one line of JSON, a
-:class:`~hpctrain.profile.memory.Measurement`. What only a real device has (context, workspaces, fragmentation) is added
-by :mod:`hpctrain.profile.memory`, which runs this as a subprocess.
+The program reads a resolved profile as JSON from stdin and writes one line of JSON, a
+:class:`~hpctrain.profile.memory.Measurement`. :mod:`hpctrain.profile.memory` runs it as a subprocess and adds the
+memory that only a real device needs (context, workspaces, fragmentation).
 """
 
 from __future__ import annotations
@@ -48,14 +48,14 @@ from hpctrain.train.step import UpdateStep
 GIB = 2.0**30
 
 DESI_GRID = DataFacts(7781, (3600.0, 9824.0), 0.0, 4.0, 6712.0)
-"""Assumed where there are no data yet: the DESI grid, and quasars up to redshift 4."""
+"""Facts that are assumed where there are no data yet: the DESI grid, and quasars up to redshift 4."""
 
 _BATCH_SIZES = (64, 512)
-"""Where the line is measured; with fake tensors a large batch costs no more than a small one."""
+"""Batch sizes at which memory is measured; with fake tensors a large batch costs no more time than a small one."""
 
 
 class PeakMemory(TorchDispatchMode):
-    """Counts the bytes of all storages alive, fake or real, that were made while it is active.
+    """Count the bytes of all live storages, fake or real, that were made while it is active.
 
     Unlike ``torch.distributed._tools.mem_tracker`` it needs no hooks in modules and optimisers, and one public class
     of torch instead of a private one; the two agree to a per cent (tests/unit/train/test_memory.py).
@@ -90,7 +90,7 @@ class PeakMemory(TorchDispatchMode):
 
 
 class _Moments:
-    """Stands for fused AdamW, which keeps two moments per weight and makes no temporaries."""
+    """A substitute for fused AdamW, which keeps two moments per weight and makes no temporaries."""
 
     def __init__(self, parameters: list[torch.nn.Parameter]) -> None:
         self.parameters = parameters
@@ -105,27 +105,27 @@ class _Moments:
 
 
 class _FakeUpdate(UpdateStep):
-    """The update on batches that are normalised already: the width of a window cannot be read off fake numbers."""
+    """The step on batches that are normalised already: fake numbers do not give the width of a window."""
 
     def _prepare(self, batch: SpectraBatch, step: int, micro: int) -> SpectraBatch:
         return augment(batch, self._data.augment)
 
 
 def measure_peak_bytes(profile: Profile, facts: DataFacts, batch_size: int) -> tuple[int, int]:
-    """Run two updates on fake tensors.
+    """Run two steps on fake tensors.
 
     Parameters
     ----------
     profile : Profile
     facts : DataFacts
-        Sizes the network and the batch.
+        Facts that give the sizes of the network and the batch.
     batch_size : int
         Spectra of a micro-batch, instead of the profile's.
 
     Returns
     -------
     peak : int
-        Largest number of bytes alive at a time.
+        Largest number of bytes in use at a time.
     num_parameters : int
     """
     train = profile.train.model_copy(
@@ -181,12 +181,12 @@ def _fake_batches(facts: DataFacts, batch_size: int) -> Iterator[SpectraBatch]:
 
 
 def measure(profile: Profile) -> Measurement:
-    """Return the memory model of a profile, its grid and redshifts taken from the data where they exist."""
+    """Return the memory model of a profile, with grid and redshifts from the data where they exist."""
     return measure_with(profile, look_at_data(profile.data))
 
 
 def measure_with(profile: Profile, data: DataLook) -> Measurement:
-    """Return the memory model of a profile whose data have been looked at."""
+    """Return the memory model of a profile whose data have been read."""
     small, large = (measure_peak_bytes(profile, data.facts, size)[0] for size in _BATCH_SIZES)
     floor, num_parameters = measure_peak_bytes(profile, data.facts, 1)
     slope = (large - small) / (_BATCH_SIZES[1] - _BATCH_SIZES[0])
@@ -207,19 +207,19 @@ def measure_with(profile: Profile, data: DataLook) -> Measurement:
 
 @dataclass(frozen=True)
 class DataLook:
-    """What a look at the data shows, or what is assumed where there are none.
+    """The facts about the data, or assumptions where there are no data.
 
     Parameters
     ----------
     facts : DataFacts
     facts_from : str
-        Where they come from.
+        Source of the facts.
     num_spectra, num_train : int or None
-        Spectra in all, and on the training side of the split.
+        Number of all spectra, and of those on the training side of the split.
     problem : str or None
         Why the files cannot be used.
     inspection : Inspection or None
-        What was found in a sample of the training spectra.
+        Findings in a sample of the training spectra.
     """
 
     facts: DataFacts
@@ -231,7 +231,7 @@ class DataLook:
 
 
 def look_at_data(data: DataSection) -> DataLook:
-    """Look at the files of ``data.files``; assume DESI's grid where there are none yet."""
+    """Read the facts from the files of ``data.files``; assume DESI's grid where there are none yet."""
     assumed = _assumed(data)
     if any(map(is_remote, data.files)) or not any(matching_files(pattern) for pattern in data.files):
         return assumed
@@ -262,7 +262,7 @@ def _assumed(data: DataSection) -> DataLook:
 
 
 def main() -> None:
-    """Read a profile from stdin, write its measurement to stdout."""
+    """Read a profile from stdin and write its measurement to stdout."""
     torch.set_num_threads(1)
     profile = Profile.model_validate_json(sys.stdin.read())
     print(json.dumps(measure(profile).to_json()))

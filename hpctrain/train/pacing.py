@@ -20,14 +20,14 @@ from hpctrain.monitor.pace import Level
 from hpctrain.monitor.sampler import Sampler
 
 LONGEST_REST_S = 10.0
-"""Longest pause after one micro-batch; other ranks may be waiting for this one in a collective."""
+"""Longest pause after one micro-batch [s]; other ranks may be waiting for this one in a collective."""
 _SLICE_S = 0.25
-"""A pause is made of slices of this length; between them the rank checks for a stop request and new readings."""
+"""Length of a slice of a pause [s]; between two slices the rank checks for a stop request and new readings."""
 
 
 @dataclass(frozen=True)
 class PaceFlags:
-    """What the ranks exchange with each step: numbers that are summed over ranks.
+    """Numbers that are summed over ranks in each step.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ class Pacer:
     world : World
     device : torch.device
     stop, heartbeat, watchdog
-        Of this rank.
+        Objects of this rank.
     sampler : Sampler
     sleep : callable
         Waits for the given number of seconds [s]; tests pass a faster one.
@@ -84,7 +84,7 @@ class Pacer:
         self._has_released = False
 
     def flags(self) -> PaceFlags:
-        """Return what this rank asks for; a critical level stays set, so that even a short one is not missed."""
+        """Return the requests of this rank; a critical level stays set, so that even a short one is not missed."""
         level = self._sampler.level
         if level is Level.CRITICAL:
             self._is_critical = True
@@ -92,13 +92,13 @@ class Pacer:
         return PaceFlags(float(level >= Level.HOT), float(self._is_critical))
 
     def rest(self) -> None:
-        """Pause for the time the duty cycle asks for after the work since the last call; free at full speed."""
+        """Pause as long as the duty cycle requires after the work since the last call; do nothing at full speed."""
         if self._sampler.level is Level.OK:
             self._worked_since_s = None
             self._has_released = self._has_released and self._sampler.memory_is_short
             return
         if self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)  # the GPU makes the heat, and the host runs ahead of it
+            torch.cuda.synchronize(self._device)  # the GPU produces the heat, and the host runs ahead of it
         now_s = time.perf_counter()
         if self._worked_since_s is not None:
             duty = self._sampler.duty

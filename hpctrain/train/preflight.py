@@ -27,12 +27,12 @@ from hpctrain.profile.files import matching_files
 from hpctrain.rundir import RunDir
 
 _LEAST_FREE_SHARE = 0.5
-"""If less than this share of a GPU's memory is free before we allocate any, another process is using the GPU."""
+"""Smallest share of a GPU's memory that is free before we allocate any, unless another process uses the GPU."""
 
 _PROBE = 1 << 20
 
 _ANSWER_WITHIN_S = 8.0
-"""A file system or GPU that takes longer to answer is treated as hanging; it would block the whole job."""
+"""Longest time that a file system or GPU may take to answer [s]; then it counts as hanging and would block the job."""
 
 
 @dataclass
@@ -52,9 +52,9 @@ class RankReport:
         Number of data files found.
     torch_version : str
     seconds : float
-        Time the checks took [s].
+        Duration of the checks [s].
     problems : list of str
-        Each with what to do about it.
+        Problems, each with its remedy.
     """
 
     rank: int
@@ -69,18 +69,18 @@ class RankReport:
 
 
 def preflight(world: World, device: torch.device, run: RunDir, patterns: list[str]) -> list[RankReport]:
-    """Check every node and raise if one of them is not fit.
+    """Check every node, and raise if one of them is not fit.
 
     Parameters
     ----------
     world : World
-        Its process group is open.
+        World whose process group is open.
     device : torch.device
-        Of this rank.
+        Device of this rank.
     run : RunDir
-        Must be writable from every node.
+        Run directory; every node must be able to write it.
     patterns : list of str
-        ``data.files``; what they match must be readable from every node.
+        ``data.files``; every node must be able to read the files that match.
 
     Returns
     -------
@@ -148,13 +148,13 @@ def _look_at_device(device: torch.device, report: RankReport) -> None:
         report.free_gib, report.total_gib = round(free / 2**30, 2), round(total / 2**30, 2)
         product = torch.ones(64, 64, device=device) @ torch.ones(64, 64, device=device)
         if not bool((product == 64).all()):
-            report.problems.append("the GPU multiplies wrongly; report it to the admins")
+            report.problems.append("the GPU computes a wrong product; report it to the administrators")
     except RuntimeError as error:
         report.problems.append(f"the GPU does not work: {str(error).splitlines()[0]}")
         return
     if free < _LEAST_FREE_SHARE * total:
         report.problems.append(
-            f"only {report.free_gib} of {report.total_gib} GiB of the GPU are free: another process is on it "
+            f"only {report.free_gib} of {report.total_gib} GiB of the GPU are free: another process uses it "
             "(nvidia-smi on that node shows which)"
         )
 
@@ -191,7 +191,7 @@ def _look_at_data(patterns: list[str], report: RankReport) -> None:
 
 
 def _compare(reports: list[RankReport]) -> None:
-    """Add the problems that show only when the ranks are compared."""
+    """Add the problems that appear only in a comparison of the ranks."""
     by_device: dict[tuple[str, str], list[int]] = {}
     for report in reports:
         by_device.setdefault((report.node, report.device), []).append(report.rank)

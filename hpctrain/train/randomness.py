@@ -14,9 +14,9 @@ def seed_random_numbers(device: torch.device, seed: int) -> None:
     Parameters
     ----------
     device : torch.device
-        Where the network runs.
+        Device on which the network runs.
     seed : int
-        63 bits.
+        Number of 63 bits.
     """
     torch.default_generator.manual_seed(seed)
     if device.type == "cuda":

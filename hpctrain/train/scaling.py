@@ -11,7 +11,7 @@ import torch
 _GROWTH_INTERVAL = 2000
 _LARGEST_SCALE = 2.0**24
 SMALLEST_SCALE = 2.0**-14
-"""Below this loss scale the gradients are not finite however small they are scaled: the run has diverged."""
+"""Smallest loss scale; if gradients are not finite even below it, the run has diverged."""
 
 
 class LossScale:
@@ -63,7 +63,7 @@ def scale_and_clip(
     gradients : list of Tensor
         float32 gradients of sums.
     factor : Tensor, shape ()
-        Turns the gradients of sums into the gradient of the loss.
+        Factor that turns the gradients of sums into the gradient of the loss.
     clip_norm : float or None
         Largest norm of the result.
 

@@ -1,4 +1,4 @@
-"""Everything about a run that is a function of the step: which spectra, which random numbers, which learning rate.
+"""Everything in a run that depends only on the step: its spectra, random numbers and learning rate.
 
 A step is one update of the weights; step k means that k updates are done. Nothing here has state, so a resume is exact
 and costs nothing. The world size decides only which rank computes a micro-batch, never which spectra are in it.
@@ -23,7 +23,7 @@ _MASK = (1 << 64) - 1
 
 @dataclass(frozen=True)
 class Schedule:
-    """What happens at each step of a run.
+    """The contents of each step of a run.
 
     Parameters
     ----------
@@ -57,38 +57,38 @@ class Schedule:
 
     @functools.cached_property
     def micro_batch(self) -> int:
-        """Spectra in one forward pass."""
+        """Number of spectra in one forward pass."""
         return self.profile.train.batch_size
 
     @functools.cached_property
     def global_batch(self) -> int:
-        """Spectra per step; fixed by the profile, whatever the world size of this attempt."""
+        """Number of spectra per step; the profile fixes it for any world size."""
         return self.profile.global_batch
 
     @property
     def num_micro_batches(self) -> int:
-        """Micro-batches per step, over all ranks."""
+        """Number of micro-batches per step, over all ranks."""
         return self.global_batch // self.micro_batch
 
     @functools.cached_property
     def num_samples(self) -> int:
-        """Spectra the whole run sees, counted with repetition over epochs."""
+        """Number of spectra that the whole run reads, counted again in each epoch."""
         return self.profile.train.epochs * self.num_train
 
     @functools.cached_property
     def total_steps(self) -> int:
-        """Steps of the whole run; the last batch may be smaller, and no spectrum is left out or seen twice."""
+        """Number of steps of the whole run. The last batch may be smaller; no spectrum is left out or read twice."""
         steps = math.ceil(self.num_samples / self.global_batch)
         return min(steps, self.profile.train.max_steps or steps)
 
     @functools.cached_property
     def warmup_steps(self) -> int:
-        """Updates in which the learning rate rises to its peak."""
+        """Number of steps in which the learning rate rises to its peak."""
         return self.profile.train.warmup(self.total_steps)
 
     @functools.cached_property
     def steps_per_epoch(self) -> float:
-        """Steps in which every training spectrum is seen once."""
+        """Number of steps in which every training spectrum is read once."""
         return self.num_train / self.global_batch
 
     def samples_seen(self, step: int) -> int:
@@ -96,7 +96,7 @@ class Schedule:
         return min(step * self.global_batch, self.num_samples)
 
     def accumulation(self, world_size: int) -> int:
-        """Micro-batches that each rank computes per step.
+        """Return the number of micro-batches that each rank computes per step.
 
         Raises
         ------
@@ -122,7 +122,7 @@ class Schedule:
         Parameters
         ----------
         steps : range
-            k stands for the step from k to k + 1.
+            Numbers of the steps; k is the step from k to k + 1.
         micros : range
             Micro-batches of each step.
 
@@ -149,7 +149,7 @@ class Schedule:
         return floor + (train.learning_rate - floor) * 0.5 * (1.0 + math.cos(math.pi * share))
 
     def evaluation_due(self, step: int) -> bool:
-        """Whether the held-out spectra are evaluated after `step` steps; always after the last."""
+        """Return whether the held-out spectra are evaluated after `step` steps; always after the last."""
         if step == 0:
             return False
         if step == self.total_steps:
@@ -160,7 +160,7 @@ class Schedule:
         return int(step / self.steps_per_epoch) > int((step - 1) / self.steps_per_epoch)
 
     def figure_due(self, step: int) -> bool:
-        """Whether reconstructions are drawn at the evaluation after `step` steps."""
+        """Return whether reconstructions are drawn at the evaluation after `step` steps."""
         every = self.profile.track.figure_every_steps
         if every is None or not self.evaluation_due(step):
             return False
@@ -170,7 +170,7 @@ class Schedule:
         return step == self.total_steps or step // every > previous // every
 
     def checkpoint_due(self, step: int) -> bool:
-        """Whether the state is saved after `step` steps; always after the last."""
+        """Return whether the state is saved after `step` steps; always after the last."""
         return step > 0 and (step % self.profile.checkpoint.every_steps == 0 or step == self.total_steps)
 
 

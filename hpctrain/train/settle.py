@@ -1,4 +1,4 @@
-"""What the first attempt fixes for all later ones, and what somebody has changed between two attempts."""
+"""Values that the first attempt fixes for all later ones, and changes by a user between two attempts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hpctrain.profile.schema import Profile
 from hpctrain.rundir import RunDir, read_json, write_atomic
 
 _TRAINED = ("started", "profile_changed")
-"""Events of an attempt that trains with its profile."""
+"""Events that prove that an attempt trained with its profile."""
 
 
 def settle_warmup(directory: RunDir, profile: Profile, total_steps: int, is_main: bool) -> Profile:
@@ -23,9 +23,9 @@ def settle_warmup(directory: RunDir, profile: Profile, total_steps: int, is_main
     directory : RunDir
     profile : Profile
     total_steps : int
-        Of the whole run.
+        Number of steps of the whole run.
     is_main : bool
-        Whether this is rank 0, which writes; all ranks return the same.
+        Whether this is rank 0, which writes the file; all ranks return the same profile.
     """
     if profile.train.warmup_steps is not None:
         return profile
@@ -51,7 +51,7 @@ def record_profile_changes(directory: RunDir, attempt: int, metrics: MetricsWrit
     attempt : int
         Number of this attempt.
     metrics : MetricsWriter
-        Of rank 0.
+        Writer of rank 0.
     step : int
         The step that this attempt starts from.
     """
@@ -66,7 +66,7 @@ def record_profile_changes(directory: RunDir, attempt: int, metrics: MetricsWrit
 
 
 def _profile_of(directory: RunDir, attempt: int) -> dict[str, Any] | None:
-    """Return the plain profile that an attempt began with; None for an attempt of an older version."""
+    """Return the plain profile with which an attempt began; None for an attempt of an older version."""
     lease = read_json(directory.attempts / f"{attempt:04d}.json")
     profile = lease.get("profile") if isinstance(lease, dict) else None
     return profile if isinstance(profile, dict) else None

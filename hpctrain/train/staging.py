@@ -1,7 +1,7 @@
-"""Files on the node's own disk before training: one rank of each node copies, all of the node read the copies.
+"""Copy files to the node's own disk before training: one rank of each node copies, and all its ranks read the copies.
 
-Which spectra an update sees does not depend on it: a copy has the bytes, and so the layout, of the original. So a node
-whose disk is full reads from where the files are, and the run goes on.
+The spectra of a step do not depend on it: a copy has the bytes, and so the layout, of the original. So a node whose
+disk is full reads the originals, and the run continues.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from hpctrain.spectra.stage import stage
 from hpctrain.train.together import Crew
 
 Record = Callable[..., Any]
-"""Writes an event: name, then its fields by keyword; does nothing but on rank 0."""
+"""Writes an event, with its name and then its fields by keyword; does nothing on other ranks than rank 0."""
 
 
 def stage_data(data: DataSection, crew: Crew, record: Record) -> tuple[DataSection, dict[str, str]]:
@@ -36,25 +36,25 @@ def stage_data(data: DataSection, crew: Crew, record: Record) -> tuple[DataSecti
     data : DataSection
     crew : Crew
     record : callable
-        Told ``staged``, and ``stage_fell_back`` for each node that reads the originals.
+        Is called with the event ``staged``, and ``stage_fell_back`` for each node that reads the originals.
 
     Returns
     -------
     data : DataSection
-        With the files that this node should read.
+        Data section with the files that this node should read.
     origins : dict of str to str
-        What each of them is a copy of.
+        Original of each copy.
 
     Raises
     ------
     ProfileError
-        A variable of ``data.stage`` is not set on a node, or it is no absolute path.
+        A variable of ``data.stage`` is not set on a node, or the path is not absolute.
     SiteError
-        A node cannot stage, and must.
+        A node cannot copy the files, and the originals may not or cannot be read instead.
     DataError
         A file is missing, cannot be fetched, or changed while it was copied.
     StoppedBeforeTrainingError
-        The job was asked to stop; what was copied stays for the next attempt.
+        The job was asked to stop; the next attempt uses the files that were copied.
     """
     if data.stage is None:
         remote = [name for name in data.files if is_remote(name)]
@@ -85,13 +85,13 @@ def stage_data(data: DataSection, crew: Crew, record: Record) -> tuple[DataSecti
 
 
 def name_originals(source: SpectraSet, origins: Mapping[str, str]) -> None:
-    """Have a set that reads copies say what they are copies of: results name their files, and the copies will be gone.
+    """Let a set that reads copies report the originals: results name their files, and the copies will be removed.
 
     Parameters
     ----------
     source : SpectraSet
     origins : mapping of str to str
-        As :func:`stage_data` returned it.
+        Originals from :func:`stage_data`.
     """
     if origins:
         found = source.fingerprint()
@@ -107,8 +107,12 @@ def _stage_here(data: DataSection, activity: Activity) -> dict[str, Any]:
     except SiteError as error:
         must = "data.stage_required" if data.stage_required else "a remote file"
         if data.stage_required or any(source.is_remote for source in sources):
-            raise SiteError(f"data.stage on node {node_name()}: {error} ({must} leaves no other way)") from error
-        print(f"hpctrain: not staged on {node_name()}, reads the originals: {error}", file=sys.stderr, flush=True)
+            raise SiteError(f"data.stage on node {node_name()}: {error} ({must} requires a copy)") from error
+        print(
+            f"hpctrain: {node_name()} could not copy the files and reads the originals: {error}",
+            file=sys.stderr,
+            flush=True,
+        )
         return {"node": node_name(), "fell_back": str(error)}
     return {
         "node": node_name(),
@@ -122,7 +126,7 @@ def _stage_here(data: DataSection, activity: Activity) -> dict[str, Any]:
 
 
 def stage_folder(text: str) -> Path:
-    """Return ``data.stage`` as this node knows it.
+    """Return ``data.stage`` with the variables of this node.
 
     Raises
     ------

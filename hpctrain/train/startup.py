@@ -13,7 +13,7 @@ class Startup:
     Attributes
     ----------
     seconds : dict of str to float
-        Time of each lap so far [s], in order.
+        Duration of each lap so far [s], in order.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""The state of a run: weights, moments, loss scale, one integer, and the best evaluation so far."""
+"""The state of a run: weights, moments, loss scale, the step, and the best evaluation so far."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ class Progress:
         Step with the lowest validation loss.
     best_loss : float or None
     evaluations_without_progress : int
-        For early stopping.
+        Number of evaluations since the last best one, for early stopping.
     stopped_early : bool
-        Training is over although steps are left.
+        Whether training ended before the last step.
     """
 
     step: int = 0
@@ -61,7 +61,7 @@ def restore(run: Run, tensors: Mapping[str, Mapping[str, torch.Tensor]], state: 
     Raises
     ------
     DataError
-        The training set is not the one the checkpoint was made with.
+        The training set differs from the one of the checkpoint.
     CheckpointError
         The tensors do not fit the network of the profile.
     """
@@ -83,12 +83,12 @@ def restore(run: Run, tensors: Mapping[str, Mapping[str, torch.Tensor]], state: 
             value.copy_(tensors["ema"][name])
     for name, value in state["progress"].items():
         setattr(run.progress, name, value)
-    limit = run.profile.train.early_stopping  # may have been changed, to train further
+    limit = run.profile.train.early_stopping  # a user may have changed it, to train further
     run.progress.stopped_early &= limit is not None and run.progress.evaluations_without_progress >= limit.patience
 
 
 def _misfit(run: Run, weights: Mapping[str, torch.Tensor]) -> str:
-    """Say in one line which keys of the profile do not fit the network of the checkpoint, and how to go back."""
+    """Return one line with the keys of the profile that do not fit the checkpoint's network, and their old values."""
     before = run.profile.model_copy(update={"train": run.profile.train.model_copy(update={"ema_decay": None})})
     found = [
         change

@@ -1,4 +1,4 @@
-"""One update of the weights: micro-batches in, reduced sums out, no wait for the device in between."""
+"""One update of the weights from micro-batches; it returns the reduced sums without waiting for the device."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ _AUTOCAST = {"fp16": torch.float16, "bf16": torch.bfloat16}
 
 @dataclass
 class StepResult:
-    """The numbers of one update, still on their way from the device.
+    """The numbers of one step, which the device may still be sending.
 
     Parameters
     ----------
     step : int
-        Updates done, this one included.
+        Number of completed steps, including this one.
     names : list of str
         Names of the sums in `values`.
     values : Tensor, shape (len(names) + 7,), float64, CPU
-        The sums over the global batch, then: ranks that ask to stop, ranks interrupted by hand, ranks that are hot,
+        The sums over the global batch, then: ranks that ask to stop, ranks interrupted by a user, ranks that are hot,
         ranks that are critically hot, gradient norm, loss scale, whether the gradient was not finite.
     arrived : torch.cuda.Event or None
-        When `values` may be read.
+        Event after which `values` may be read.
     """
 
     step: int
@@ -51,7 +51,7 @@ class StepResult:
 
     @functools.cached_property
     def numbers(self) -> list[float]:
-        """`values` as Python numbers; waits for them."""
+        """`values` as Python numbers; this waits for them."""
         if self.arrived is not None:
             self.arrived.synchronize()
         return self.values.tolist()
@@ -63,7 +63,7 @@ class StepResult:
 
     @property
     def is_empty(self) -> bool:
-        """Nothing in the global batch has weight: there is no loss, and the weights were left as they are."""
+        """Whether no pixel of the global batch has weight: there is no loss, and the weights were not changed."""
         return self.sums["weight_sum"] == 0
 
     @property
@@ -76,12 +76,12 @@ class StepResult:
 
     @property
     def hot(self) -> bool:
-        """All ranks pause until the hot one has cooled down."""
+        """Whether a rank is hot: all ranks pause until it has cooled down."""
         return self.numbers[-5] > 0
 
     @property
     def critical(self) -> bool:
-        """All ranks save and exit: one of them is too hot to pause."""
+        """Whether a rank is too hot to pause: all ranks save and exit."""
         return self.numbers[-4] > 0
 
     @property
@@ -94,7 +94,7 @@ class StepResult:
 
     @property
     def skipped(self) -> bool:
-        """The gradient was not finite and the weights were left as they are."""
+        """Whether the gradient was not finite and the weights were not changed."""
         return self.numbers[-1] > 0
 
 
@@ -106,21 +106,21 @@ class UpdateStep:
     world : World
     schedule : Schedule
     num_pixels : int
-        Pixels L of a spectrum.
+        Number of pixels L of a spectrum.
     data : DataSection
         Normalisation and augmentation.
     train : TrainSection
     model : Module
         The network, wrapped in DistributedDataParallel where there are several ranks.
     optimizer : AdamW
-        It leaves the weights as they are where the gradient is not finite, without waiting for the host.
+        Optimizer; it does not change the weights if the gradient is not finite, without waiting for the host.
     loss_scale : LossScale
     ema : list of Tensor or None
         Moving averages of the parameters, in their order.
     stop : StopRequest
-        Its flags travel with the reduction of the sums.
+        Stop request; its flags are reduced together with the sums.
     pacer : Pacer or FullSpeed
-        Pauses this rank between micro-batches; its flags travel with the sums, too.
+        Pauses this rank between micro-batches; its flags are reduced with the sums, too.
     zeros : sequence of (Parameter, Tensor)
         Weights that stay 0, from :func:`~hpctrain.train.zeros.find_zeros`.
     """
@@ -146,7 +146,7 @@ class UpdateStep:
         self._parameters = optimizer.parameters
         self._accumulation = schedule.accumulation(world.world_size)
         self._device = self._parameters[0].device
-        # A sum over pixels would overflow fp16: it is divided by about their number, which `_apply` undoes.
+        # A sum over pixels would overflow fp16, so it is divided by about their number; `_apply` undoes this.
         self._presum = 1.0 / (schedule.micro_batch * num_pixels)
         self._names: list[str] = []
         self._no_flags = torch.zeros(4, dtype=torch.float64, device=self._device)
@@ -156,15 +156,15 @@ class UpdateStep:
         """Run a batch of padding rows through forward, backward and reduction, and discard the result.
 
         DistributedDataParallel regroups its gradients after its first backward pass, and with three ranks or more the
-        grouping decides the order of summation. The first update of a resumed attempt would differ in the last bit
-        from the same update of an attempt that never stopped; so no update is ever the first pass.
+        grouping decides the order of summation. Without this warm-up, the first step of a resumed attempt would differ
+        in the last bit from the same step of an attempt that never stopped.
         """
         _, loss = self._forward(normalise(empty.to(self._device), self._data.normalise), 0)
         loss.backward()
         self._optimizer.zero_grad()
 
     def __call__(self, step: int, batches: Iterator[SpectraBatch]) -> StepResult:
-        """Do update ``step + 1`` with the next micro-batches of this rank."""
+        """Do step ``step + 1`` with the next micro-batches of this rank."""
         self._optimizer.zero_grad()
         totals: torch.Tensor | None = None
         work = None
@@ -173,7 +173,7 @@ class UpdateStep:
             micro = index * self._world.world_size + self._world.rank
             self._pacer.rest()
             batch = self._prepare(next(batches), step, micro)
-            # Gradients travel once per update, in the backward pass of the last micro-batch.
+            # Gradients are reduced once per step, in the backward pass of the last micro-batch.
             with contextlib.nullcontext() if is_last else self._no_sync():
                 sums, loss = self._forward(batch, step)
                 totals = sums if totals is None else totals + sums
@@ -193,7 +193,7 @@ class UpdateStep:
         return augment(normalise(batch, self._data.normalise), self._data.augment)
 
     def _flags(self) -> torch.Tensor:
-        """Return whether this rank asks to stop or to pause; nothing is copied to the device while it does not."""
+        """Return whether this rank asks to stop or to pause; without such a request nothing is copied to the device."""
         pace = self._pacer.flags()
         flags = (*self._stop.flags(), pace.hot, pace.critical)
         return torch.tensor(flags, dtype=torch.float64, device=self._device) if any(flags) else self._no_flags
@@ -217,7 +217,7 @@ class UpdateStep:
 
     @torch.no_grad()
     def _apply(self, step: int, totals: torch.Tensor) -> StepResult:
-        # Where nothing has weight the factor is infinite and the gradient NaN: the weights stay as they are.
+        # If no pixel has weight, the factor is infinite and the gradient NaN, so the weights do not change.
         weight = totals[self._names.index("weight_sum")]
         # DistributedDataParallel has divided by the world size.
         factor = (self._world.world_size / self._presum / weight).float()

@@ -1,8 +1,8 @@
 """Work that one rank per node does before the first step while the others wait: copying files, decoding spectra.
 
 It takes minutes, so it runs in a thread, and the main threads of all ranks meet in a small reduction about once a
-second. Through it every rank learns how far the work is, whether a rank failed or died, and whether the job should
-stop. Waiting costs no CPU and no file-system calls.
+second. It gives every rank the progress of the work, whether a rank failed or died, and whether the job should stop.
+Waiting costs no CPU and no file-system calls.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.02, 1.0
 _SAY_EVERY_S = 10.0
 
 _PATIENCE = 20
-"""After a stop or a failure, wait this many meetings for unfinished work; a read that hangs never ends."""
+"""Number of meetings to wait for unfinished work after a stop or a failure; a read that hangs never ends."""
 
 Work = Callable[[Activity], dict[str, Any]]
-"""What a rank does for its node; returns what the other ranks need to know, as JSON values."""
+"""Function that a rank runs for its node; it returns the values that the other ranks need, as JSON values."""
 
 
 class StoppedBeforeTrainingError(Exception):
-    """The job was asked to stop while files were copied or decoded; this is not a fault.
+    """The job was asked to stop while files were copied or decoded; this is no fault.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ class Crew:
     world : World
     stop : StopRequest
     watchdog : Watchdog
-        Informed whenever the work of any rank has progressed.
+        Is informed whenever the work of any rank has progressed.
     """
 
     world: World
@@ -71,19 +71,19 @@ class Crew:
         Parameters
         ----------
         what : str
-            For the log, such as ``staging``.
+            Name of the work for the log, such as ``staging``.
         work : callable
-            Called on local rank 0 only, in a thread.
+            Is called on local rank 0 only, in a thread.
 
         Returns
         -------
         dict
-            What `work` returned on this node.
+            Values that `work` returned on this node.
 
         Raises
         ------
         HpctrainError
-            An error of any rank; every rank raises it.
+            Any rank failed; every rank raises its error.
         StoppedBeforeTrainingError
             The job was asked to stop; the work was cancelled and has ended.
         """
@@ -119,7 +119,7 @@ class Crew:
         return gather_json(self.world, value)
 
     def agree(self, act: Callable[[], Any]) -> Any:
-        """Call `act` on every rank; if it fails on one of them, every rank raises that error."""
+        """Call `act` on every rank; if it fails on one of them, every rank raises its error."""
         job = _Job(None)
         found = job.run(act)
         self._raise_failure(job, gather_json(self.world, job.outcome()))
@@ -142,7 +142,7 @@ class Crew:
 
 
 class _Job:
-    """The work in its thread; finished from the beginning on a rank that only waits."""
+    """The work in its thread; on a rank that only waits it is finished from the beginning."""
 
     def __init__(self, work: Work | None) -> None:
         self.activity = Activity()
@@ -186,7 +186,7 @@ class _Job:
 
 
 def _node_key() -> str:
-    """Identify this node: containers may all have the same host name, and pretend nodes share one kernel."""
+    """Return an identity of this node; containers may share a host name, and simulated nodes share one kernel."""
     return f"{node_name()} {identity()['boot_id']}"
 
 

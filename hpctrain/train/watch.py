@@ -36,14 +36,14 @@ def build_sampler(
     run : RunDir
     monitor : MonitorSection
     world : World
-        The first rank of a node reads the sensors that the node has only once.
+        World; the first rank of a node reads the sensors of the node.
     device : torch.device
-        Its GPU is found by UUID, because CUDA and the driver may number devices differently.
+        Device of this rank; its GPU is found by UUID, because CUDA and the driver may number devices differently.
     attempt : int
     heartbeat : Heartbeat
         Holds the current step.
     metrics : MetricsWriter or None
-        Only on rank 0.
+        Writer, only on rank 0.
     """
     gpu, why_not = _own_gpu(device)
     sensors = Sensors(

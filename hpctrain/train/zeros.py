@@ -13,13 +13,13 @@ Mask = tuple[torch.nn.Parameter, torch.Tensor]
 def find_zeros(parameters: Sequence[torch.nn.Parameter]) -> list[Mask]:
     """Return the masks of the matrices and filters that contain zeros.
 
-    Call it with the weights that the run starts from, never with those of a checkpoint: a weight that becomes 0 by
+    Call it with the weights from which the run starts, never with those of a checkpoint: a weight that becomes 0 by
     chance later is not pruned, but a resumed attempt would treat it as pruned.
 
     Parameters
     ----------
     parameters : sequence of Parameter
-        Those with fewer than two dimensions (biases) are skipped.
+        Parameters; those with fewer than two dimensions (biases) are skipped.
     """
     masks = [(parameter, (parameter.detach() != 0).to(parameter.dtype)) for parameter in parameters]
     return [(parameter, mask) for parameter, mask in masks if parameter.dim() >= 2 and not bool(mask.all())]
