@@ -1,4 +1,4 @@
-"""HDF5 files of spectra come in; batches of tensors in a reproducible order go out.
+"""Read HDF5 files of spectra and deliver batches of tensors in a reproducible order.
 
 ``hashing``, ``order`` and ``split`` need numpy only; the rest needs torch.
 """

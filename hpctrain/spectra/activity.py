@@ -1,4 +1,4 @@
-"""Lets a thread that works for minutes report its progress to a waiting one, and be asked to stop."""
+"""A thread that works for minutes reports its progress to a waiting one, which can ask it to stop."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import threading
 
 
 class WorkCancelledError(Exception):
-    """The work was asked to end; what is done so far is kept."""
+    """The work was asked to end; the finished part is kept."""
 
 
 class Activity:
@@ -15,11 +15,11 @@ class Activity:
     Attributes
     ----------
     total_bytes, done_bytes : int
-        What has to be done, and is.
+        Size of the whole work and of the finished part.
     signs : int
-        Grows with all progress, so that the watchdog can distinguish slow from stuck.
+        Grows with any progress, so that the watchdog can distinguish slow work from stuck work.
     cancelled : Event
-        Set from outside to end the work.
+        The waiting thread sets it to end the work.
     """
 
     def __init__(self) -> None:
@@ -30,7 +30,7 @@ class Activity:
         self._lock = threading.Lock()
 
     def moved(self, done_bytes: int = 0) -> None:
-        """Report progress, and how much of the work was done.
+        """Report progress, and the amount of finished work.
 
         Raises
         ------

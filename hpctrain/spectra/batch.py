@@ -1,8 +1,8 @@
 """A batch of spectra as the model sees it. N spectra, L pixels.
 
-One rule holds from file to loss: **ivar is the weight of a pixel, and 0 means the pixel does not exist.** Whatever was
-wrong with a pixel (mask bit, padding, NaN, negative variance) becomes ivar 0, by the reader or, on the device, by
-:meth:`SpectraBatch.clean`, so later code does not need to know the reason.
+One rule holds from file to loss: **ivar is the weight of a pixel, and 0 means the pixel does not exist.** The reader,
+or :meth:`SpectraBatch.clean` on the device, sets ivar to 0 for every fault of a pixel (mask bit, padding, NaN, negative
+variance). So later code does not need to know the reason.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 REJECTED = -1
-"""Value of `SpectraBatch.window` where no window gave a usable normalisation."""
+"""Value of `SpectraBatch.window` if no window gave a usable normalisation."""
 
 PADDING_ROW = -1
 """Value of `SpectraBatch.row` for a padding row."""
@@ -28,14 +28,14 @@ class SpectraBatch:
     ----------
     flux : Tensor, shape (N, L), float32, or float16 until it is cleaned
         Flux density, unit of the file (1e-17 erg s-1 cm-2 AA-1 by convention); in units of `norm` after
-        :func:`~hpctrain.spectra.transform.normalise`. Finite once it is cleaned; without meaning where `ivar`
-        is 0 (a cosmic ray may be left there), and 0 there once it is normalised.
+        :func:`~hpctrain.spectra.transform.normalise`. Finite after cleaning. Where `ivar` is 0 it has no meaning (a
+        cosmic ray may be left there), and it is 0 there after normalisation.
     ivar : Tensor, shape (N, L), float32, or float16 until it is cleaned
-        Inverse variance of `flux`; 0 masks the pixel. Never NaN or negative once it is cleaned.
+        Inverse variance of `flux`; 0 masks the pixel. Never NaN or negative after cleaning.
     wavelength_aa : Tensor, shape (L,) or (N, L), float32
         Observed vacuum wavelength [AA], strictly increasing.
     redshift : Tensor, shape (N,), float32
-        Finite. A row whose catalogue redshift was not has `ivar` 0 everywhere.
+        Redshift, always finite. A row whose catalogue redshift was not finite has `ivar` 0 everywhere.
     target_id : Tensor, shape (N,), int64
         Identifier of the object; -1 in padding rows.
     row : Tensor, shape (N,), int64
@@ -45,9 +45,9 @@ class SpectraBatch:
     window : Tensor, shape (N,), int8, optional
         Index of the normalisation window; -1 where the spectrum was rejected.
     visible : Tensor, shape (N, L), bool, optional
-        Pixels the encoder may see; none means all.
+        Pixels that the encoder may read; None means all.
     num_bad : Tensor, shape (N,), int32, optional
-        Pixels of each spectrum that cleaning took the weight from.
+        Number of pixels of each spectrum whose weight cleaning set to 0.
     has_weight : Tensor, shape (N,), bool, optional
         Whether any pixel of a spectrum has weight after cleaning; normalisation may still reject it.
     """
@@ -78,11 +78,11 @@ class SpectraBatch:
         return (self.ivar > 0).any(dim=1)
 
     def replace(self, **changes: Tensor | None) -> SpectraBatch:
-        """Return a batch with other tensors in the named places."""
+        """Return a batch in which the named tensors are replaced."""
         return replace(self, **changes)
 
     def clean(self) -> SpectraBatch:
-        """Make flux finite and ivar a weight, in float32: 0 where it was negative or one of the two not finite."""
+        """Return float32 with finite flux, and ivar 0 where it was negative or one of the two was not finite."""
         flux, ivar = self.flux.float(), self.ivar.float()
         if flux.device.type == "cpu" and _is_clean(flux, ivar):
             num_bad = torch.zeros(len(self), dtype=torch.int32)
@@ -110,7 +110,7 @@ class SpectraBatch:
 
 
 def _is_clean(flux: Tensor, ivar: Tensor) -> bool:
-    """Return whether certainly nothing needs to be cleaned, in one pass over each array.
+    """Return whether surely nothing needs to be cleaned, in one pass over each array.
 
     A product of anything with NaN or infinity is not finite, and neither is a sum with such a term.
     """

@@ -1,4 +1,4 @@
-"""Reuses the memory of batches.
+"""Reuse the memory of batches.
 
 A new array per batch costs a page fault for every 4 kB, which halves the speed of a loader. So memory returns to a pool
 when the last tensor that uses it is garbage-collected; callers do not return it explicitly.
@@ -58,19 +58,19 @@ class BoundedPool:
     Attributes
     ----------
     max_bytes : int
-        Free memory is kept as long as lent and free memory together are not more than this.
+        Free memory is kept while lent and free memory together do not exceed this number of bytes.
     """
 
     def __init__(self) -> None:
         self.max_bytes = 0
         self._num_bytes = 0
         self._idle: list[np.ndarray] = []
-        # Only appended to when an array is dropped, which may happen anywhere, also under the lock below.
+        # Dropping an array only appends here: that may happen anywhere, also under the lock below.
         self._returned: deque[np.ndarray] = deque()
         self._lock = threading.Lock()
 
     def lend(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-        """Return an array with arbitrary content; whoever uses a view of it keeps the array itself, too."""
+        """Return an array with arbitrary content; code that uses a view of it must keep the array itself, too."""
         num_bytes = math.prod(shape) * dtype.itemsize
         with self._lock:
             while self._returned:

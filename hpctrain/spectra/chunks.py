@@ -1,4 +1,4 @@
-"""Reads rows of a compressed dataset: threads decode each chunk once, and it is kept while its rows are used."""
+"""Read rows of a compressed dataset: threads decode each chunk once and keep it while its rows are used."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ _LEAST_BANDS = 4
 
 @dataclass(frozen=True)
 class ChunkTable:
-    """Where the chunks of an (N, L) dataset lie in the file. B bands of rows, C chunks side by side in each.
+    """Positions of the chunks of an (N, L) dataset in the file. It has B bands of rows with C chunks side by side.
 
     Parameters
     ----------
     offset : ndarray, shape (B, C), int64
-        First byte; -1 where a chunk was never written.
+        Position of the first byte; -1 for a chunk that was never written.
     num_bytes : ndarray, shape (B, C), int64
-        As stored.
+        Size of the stored chunk.
     skipped : ndarray, shape (B, C), int64
-        Bit mask of filters left out.
+        Bit mask of the filters that were not applied.
     """
 
     offset: np.ndarray
@@ -42,7 +42,7 @@ class ChunkTable:
 
     @classmethod
     def of(cls, dataset: h5py.Dataset) -> ChunkTable:
-        """Ask libhdf5 once.
+        """Read the positions from libhdf5 once.
 
         Raises
         ------
@@ -69,9 +69,9 @@ class ChunkTable:
         numbers = np.array(found, np.uint64).astype(np.int64).reshape(-1, dataset.ndim + 3)
         corner = numbers[:, : dataset.ndim]
         place = corner // dataset.chunks
-        # Every kind of index is walked in the order of the chunks. In the oldest, which has no checksum, a chunk whose
-        # place was changed would otherwise hide another, or fill a hole.
-        is_number = (numbers >= 0).all(axis=1)  # what was beyond 2^63 became negative
+        # libhdf5 walks every kind of index in the order of the chunks. The oldest kind has no checksum: without this
+        # check, a chunk whose position was changed could hide another one or fill a hole.
+        is_number = (numbers >= 0).all(axis=1)  # numbers beyond 2^63 became negative
         is_inside = (corner < dataset.shape).all(axis=1)
         is_aligned = (corner == place * dataset.chunks).all(axis=1)
         number = place[:, 0] * shape[1] + place[:, 1]
@@ -90,7 +90,7 @@ class ChunkTable:
 
 
 _FEW = 4
-"""A band is decoded as a whole if more than one in so many of its rows are needed."""
+"""Inverse of the share of rows of a band above which the whole band is decoded."""
 
 Band = tuple["DecodedRows", int]
 """A dataset and the number of one of its bands."""
@@ -119,12 +119,12 @@ class BandCache:
                     mine.append((band, self._bands[band]))
             futures = [self._bands[band] for band in bands]
             while self._num_bytes > self.max_bytes and self._bands:
-                (reader, _), _ = self._bands.popitem(last=False)  # a caller that holds it can still use it
+                (reader, _), _ = self._bands.popitem(last=False)  # a caller that holds the band can still use it
                 self._num_bytes -= reader.band_bytes
         return futures, mine
 
     def lend(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-        """Return memory for a band, reusing that of evicted bands."""
+        """Return memory for a band; it reuses that of evicted bands."""
         self._memory.max_bytes = self.max_bytes
         return self._memory.lend(shape, dtype)
 
@@ -143,18 +143,18 @@ class DecodedRows:
     ----------
     file : MappedFile
     dataset : h5py.Dataset
-        Open; not kept.
+        The open dataset; it is not kept.
     pipeline : Pipeline
-        Its filters.
+        Filters of the dataset.
 
     Attributes
     ----------
     band_rows : int
-        Rows that are decoded together.
+        Number of rows that are decoded together.
     band_bytes : int
-        Memory they take.
+        Memory of these rows [byte].
     cache : BandCache
-        Its own, until it is given one to share.
+        Cache of this reader, until a shared one replaces it.
     """
 
     def __init__(self, file: MappedFile, dataset: h5py.Dataset, pipeline: Pipeline) -> None:
@@ -227,18 +227,18 @@ class DecodedRows:
             pool.submit(self._decode, band, decoded)
 
     def _decoded(self, bands: list[int], pool: Executor | None) -> list[np.ndarray]:
-        """Return decoded bands; they live as long as the caller holds them, kept or not."""
+        """Return decoded bands; they stay in memory while the caller holds them, in the cache or not."""
         futures, mine = self.cache.claim([(self, band) for band in bands])
         if pool is not None:
             for (_, band), decoded in mine[1:]:
                 pool.submit(self._decode, band, decoded)
             del mine[1:]
-        for (_, band), decoded in mine:  # this thread would only wait otherwise
+        for (_, band), decoded in mine:  # otherwise this thread would only wait
             self._decode(band, decoded)
         return [decoded.result() for decoded in futures]
 
     def _decode(self, band: int, decoded: Future[np.ndarray]) -> None:
-        """Decode a band; an error is raised when the band is requested."""
+        """Decode a band; an error is raised only when the band is requested."""
         try:
             decoded.set_result(self._read_band(band))
         except BaseException as error:

@@ -1,4 +1,4 @@
-"""One dataset of an HDF5 file, read a few rows at a time by many threads.
+"""Read a few rows of one dataset of an HDF5 file at a time, in many threads.
 
 libhdf5 serves one thread at a time, so it is used once, to find the position of the data. After that, rows of an
 uncompressed dataset are copied out of a memory map, and chunks of a compressed one are decoded in threads. Only
@@ -30,16 +30,16 @@ class RowReader:
     Parameters
     ----------
     library : LibraryFile
-        Where it is.
+        Handle of libhdf5 on the file.
     mapped : MappedFile
         The same file as memory.
     dataset : h5py.Dataset
-        The same, open; not kept.
+        The open dataset; it is not kept.
 
     Attributes
     ----------
     dtype : dtype
-        In the file.
+        The dtype in the file.
     out_dtype : dtype
         The dtype that :meth:`take` writes: float16 if the file has float16, else float32.
     shape : tuple of int
@@ -56,9 +56,9 @@ class RowReader:
         self.out_dtype = self.dtype if self._is_plain else np.dtype(np.float32)
         self._row_bytes = self.shape[1] * self.dtype.itemsize
         self._block: np.ndarray | None = None
-        """All rows as they lie in the file, shape (N, row bytes), uint8, where that is one block."""
+        """All rows as bytes of the file, shape (N, row bytes), uint8; None unless they are one block."""
         self._chunk_address: np.ndarray | None = None
-        """Where each chunk begins in memory, where chunks hold whole rows and are not compressed."""
+        """Address of each chunk in memory; None unless chunks hold whole rows and are not compressed."""
         self._decoded: DecodedRows | None = None
         self._find(dataset)
 
@@ -69,7 +69,7 @@ class RowReader:
         if dataset.is_virtual:
             return
         if h5py.h5t.py_create(dataset.dtype, logical=True) != dataset.id.get_type():
-            return  # a type that numpy does not have; libhdf5 converts it
+            return  # libhdf5 converts types that numpy does not have
         if dataset.maxshape[0] is not None and dataset.maxshape[1] is None:
             # For such a dataset libhdf5 (at least up to 2.0) reports wrong positions of chunks, but reads the right
             # ones.
@@ -104,7 +104,7 @@ class RowReader:
 
     @property
     def way(self) -> str:
-        """How rows are read: ``block``, ``chunks`` (both out of a memory map), ``decoded`` or ``libhdf5``."""
+        """How rows are read: ``block``, ``chunks`` (both from a memory map), ``decoded`` or ``libhdf5``."""
         if self._block is not None:
             return "block"
         if self._chunk_address is not None:
@@ -113,7 +113,7 @@ class RowReader:
 
     @property
     def decoded_bytes(self) -> int:
-        """Bytes of a decoded row, where rows have to be decoded before they can be read; 0 otherwise."""
+        """Size of a decoded row [byte] if rows have to be decoded before they can be read; otherwise 0."""
         return self._row_bytes if self._decoded is not None else 0
 
     @property
@@ -124,11 +124,11 @@ class RowReader:
         return 1 if self._block is not None or self._chunk_address is not None else 64
 
     def check(self) -> None:
-        """Check that the file is still the one that was opened."""
+        """Check that the file has not changed since it was opened."""
         self._mapped.check()
 
     def addresses(self, rows: np.ndarray) -> np.ndarray | None:
-        """Return where rows are in memory as :meth:`take` would write them, or None where they are not."""
+        """Return the addresses of rows that are in memory as :meth:`take` would write them; otherwise None."""
         if not self._is_plain:
             return None
         return self._stored_addresses(rows)
@@ -142,18 +142,18 @@ class RowReader:
         return None
 
     def is_in_memory(self, rows: np.ndarray) -> bool:
-        """Return whether rows are in the page cache, or are read in a way for which that does not matter."""
+        """Return whether rows are in the page cache, or are read in a way that does not use it."""
         addresses = self._stored_addresses(rows)
         return addresses is None or self._mapped.is_in_memory(addresses - self._mapped.address)
 
     def keep_rows(self, num_rows: int) -> None:
-        """Keep up to so many decoded rows, if rows have to be decoded."""
+        """Keep up to `num_rows` decoded rows, if rows have to be decoded."""
         if self._decoded is not None:
             cache = self._decoded.cache
             cache.max_bytes = max(cache.max_bytes, num_rows * self._row_bytes)
 
     def share(self, cache: BandCache) -> None:
-        """Keep decoded rows in a cache together with others."""
+        """Keep decoded rows in a cache that several datasets share."""
         if self._decoded is not None:
             self._decoded.cache = cache
 
@@ -170,16 +170,16 @@ class RowReader:
         Parameters
         ----------
         rows : ndarray, shape (n,), int64
-            In any order, also repeated.
+            Rows in any order; they may repeat.
         out : ndarray, shape (n, L)
-            C-contiguous, of `out_dtype`, or float32.
+            Array to fill; C-contiguous, of `out_dtype` or float32.
         pool : Executor, optional
             Threads that decode chunks.
 
         Raises
         ------
         DataError
-            The file changed, or is damaged there.
+            The file has changed, or these rows are damaged.
         """
         if self._is_plain and out.dtype == self.dtype:
             self._take_stored(rows, out, pool)
@@ -195,7 +195,7 @@ class RowReader:
     def _take_stored(self, rows: np.ndarray, out: np.ndarray, pool: Executor | None) -> None:
         self._mapped.check()
         if self._block is not None:
-            # "clip" lets numpy write to `out` directly; the rows are known to be inside.
+            # With "clip" numpy writes to `out` directly; all rows are known to be in range.
             np.take(self._block, rows, axis=0, out=out.view(np.uint8), mode="clip")
         elif (addresses := self._stored_addresses(rows)) is not None:
             gather(addresses, out.view(np.uint8))

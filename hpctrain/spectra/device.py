@@ -1,4 +1,4 @@
-"""Copies batches to a GPU: the next one while the network works on the current one."""
+"""Copy batches to a GPU: the next one while the network works on the current one."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ def on_device(batches: Generator[SpectraBatch, None, None], device: torch.device
     Parameters
     ----------
     batches : generator of SpectraBatch
-        In page-locked memory, where the device is a GPU: only such copies overlap with computing.
+        Batches; for a GPU they are in page-locked memory, because only such copies overlap with computing.
     device : torch.device
-        To a GPU, each batch is copied in a separate stream, one batch ahead; for a CPU nothing is done.
+        Target. Batches for a GPU are copied in a separate stream, one batch ahead; for a CPU nothing is copied.
 
     Yields
     ------
@@ -33,7 +33,7 @@ def on_device(batches: Generator[SpectraBatch, None, None], device: torch.device
     with contextlib.closing(batches):
         for batch in batches:
             with torch.cuda.stream(side):
-                # Torch does not reuse page-locked memory until the copy from it is done.
+                # Torch does not reuse page-locked memory before the copy from it is done.
                 moved = batch.to(device, non_blocking=True), side.record_event()
             if ahead is not None:
                 yield _arrived(*ahead)

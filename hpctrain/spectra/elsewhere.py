@@ -1,8 +1,8 @@
-"""Datasets whose bytes are not in the file they are found in, and filters nobody here can undo.
+"""Check for datasets whose values are in other files, and for filters that cannot be decoded here.
 
-libhdf5 reads a virtual dataset with a missing source as if it were full of fill values, and external storage that is
-too short as zeros: spectra nobody has measured, without an error. So whatever a dataset needs is looked for when it is
-opened, and what is missing is named.
+libhdf5 reads fill values for a missing source of a virtual dataset, and zeros for external storage that is too short.
+These would be spectra that nobody has measured, without an error. So a dataset is checked when it is opened, and an
+error names its missing parts.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ import h5py
 from hpctrain.errors import DataError
 
 _FIRST_PLUGIN = 256
-"""Numbers below are libhdf5's own filters."""
+"""Smallest number of a filter plugin; smaller numbers are libhdf5's own filters."""
 
 
 def check_sources(dataset: h5py.Dataset, where: str) -> None:
-    """See that the bytes of a dataset can be had.
+    """Check that the values of a dataset can be read.
 
     Parameters
     ----------
@@ -31,12 +31,12 @@ def check_sources(dataset: h5py.Dataset, where: str) -> None:
     Raises
     ------
     DataError
-        It uses external storage, or a source of the virtual dataset is missing or does not reach.
+        The dataset uses external storage, or a source of the virtual dataset is missing or too small.
     """
     if dataset.external:
         names = ", ".join(str(name) for name, _, _ in dataset.external)
         raise DataError(
-            f"{where}: keeps its values outside HDF5, in {names}, where nothing says whether they are all there; put "
+            f"{where}: keeps its values outside HDF5, in {names}, so they may be incomplete; put "
             "them into the file with: h5repack -l CONTI"
         )
     if dataset.is_virtual:
@@ -50,13 +50,13 @@ def check_sources(dataset: h5py.Dataset, where: str) -> None:
 
 
 def _problem_of(dataset: h5py.Dataset, source: object) -> str:
-    """Return what is wrong with one source of a virtual dataset; empty if nothing is."""
+    """Return the fault of one source of a virtual dataset; empty if there is none."""
     name = source.file_name
     if "%b" in name:
         return f"its sources are a pattern, {name}"
     if name == ".":
         return "" if source.dset_name in dataset.file else f"its source {source.dset_name} is not in the file"
-    # Where libhdf5 looks: beside the virtual file, then as the name stands.
+    # libhdf5 looks in the folder of the virtual file, then at the name itself.
     places = [Path(dataset.file.filename).resolve().parent / name, Path(name)]
     path = next((place for place in places if place.exists()), None)
     if path is None:
@@ -68,13 +68,13 @@ def _problem_of(dataset: h5py.Dataset, source: object) -> str:
                 return f"its source {path} does not hold its values itself"
             if _reaches(found, source):
                 return ""
-            return f"its source {path} has shape {found.shape}, which is not what is taken from it"
+            return f"its source {path} has shape {found.shape}, which does not hold the selected part"
     except (OSError, LookupError, RuntimeError, ValueError) as error:
         return f"its source {path} cannot be read ({error})"
 
 
 def _reaches(found: h5py.Dataset, source: object) -> bool:
-    """Say whether what is selected of a source is there; nothing said selects all of it."""
+    """Return whether the source holds the selected part; without a selection that is all of it."""
     if source.src_space.get_simple_extent_ndims() == 0:
         return found.size == source.vspace.get_select_npoints()
     last = source.src_space.get_select_bounds()[1]
@@ -82,22 +82,22 @@ def _reaches(found: h5py.Dataset, source: object) -> bool:
 
 
 def _covered(dataset: h5py.Dataset) -> int:
-    """Return how many values the sources bring; where they overlap, fewer places are covered."""
+    """Return how many values the sources give; where they overlap, they cover fewer places."""
     return sum(source.vspace.get_select_npoints() for source in dataset.virtual_sources())
 
 
 def check_filters(dataset: h5py.Dataset, where: str) -> None:
-    """See that libhdf5 can undo the filters of a dataset, with the plugins this environment has.
+    """Check that libhdf5 can decode the filters of a dataset with the plugins of this environment.
 
     Raises
     ------
     DataError
-        A filter is missing; names it.
+        A filter is missing; the message names it.
     """
     properties = dataset.id.get_create_plist()
     filters = [properties.get_filter(place) for place in range(properties.get_nfilters())]
     with contextlib.suppress(ImportError):
-        import hdf5plugin  # noqa: F401  tells libhdf5 where its filters are
+        import hdf5plugin  # noqa: F401  gives libhdf5 the path of its filters
     for place, (number, _, _, name) in enumerate(filters):
         if not h5py.h5z.filter_avail(number) and _is_used(dataset, place):
             label = name.decode(errors="replace").split(";")[0].strip()
@@ -111,8 +111,8 @@ def check_filters(dataset: h5py.Dataset, where: str) -> None:
 def refuse_plugins(dataset: h5py.Dataset, where: str) -> None:
     """Refuse a dataset that only libhdf5 can read if filters are plugins.
 
-    The Zstandard plugin (of hdf5plugin 7.1) returns an error as a huge size, which libhdf5 takes for success: of a
-    damaged chunk it would give what happened to be in memory.
+    The Zstandard plugin (of hdf5plugin 7.1) returns an error as a huge size, which libhdf5 takes for success. For a
+    damaged chunk it would return arbitrary memory.
 
     Raises
     ------
@@ -128,6 +128,6 @@ def refuse_plugins(dataset: h5py.Dataset, where: str) -> None:
 
 
 def _is_used(dataset: h5py.Dataset, place: int) -> bool:
-    """Say whether any chunk went through that filter; an optional one may have been missing where it was written."""
+    """Return whether any chunk uses that filter; the writer may have lacked an optional one."""
     chunks = (dataset.id.get_chunk_info(number) for number in range(dataset.id.get_num_chunks()))
     return any(not chunk.filter_mask >> place & 1 for chunk in chunks)

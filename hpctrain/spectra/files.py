@@ -1,4 +1,4 @@
-"""One HDF5 file of spectra: which of its datasets is what, and whether they fit together."""
+"""One HDF5 file of spectra: find its datasets, and check that they fit together."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ OTHER_NAMES = {
     "target_id": ("TARGETID", "object_id", "targetid", "id"),
     "redshift": ("Z", "z", "ZBEST", "Z_HP"),
 }
-"""What others call our columns; the first ones are those of the Multimodal Universe."""
+"""Other names for our columns; the first ones are those of the Multimodal Universe."""
 
 DAMAGE = (ArithmeticError, LookupError, MemoryError, OSError, RuntimeError, TypeError, ValueError)
-"""As what libhdf5 and h5py report a damaged structure: nearly anything."""
+"""Exceptions that libhdf5 and h5py raise for a damaged structure."""
 
 
 @dataclass
@@ -50,9 +50,9 @@ class SpectraFile:
     ivar: RowReader
     mask: RowReader | None
     grid: np.ndarray | None
-    """Wavelength of all rows, shape (L,), float64, padding as it is in the file; None where rows differ."""
+    """Wavelength of all rows, shape (L,), float64, with the padding of the file; None if rows differ."""
     wavelength_rows: RowReader | None
-    """The wavelength column where it has one row per spectrum."""
+    """Reader of the wavelength column, if it has one row per spectrum."""
     target_id: np.ndarray
     redshift: np.ndarray
     notes: list[str] = field(default_factory=list)
@@ -71,37 +71,37 @@ class SpectraFile:
 
     @property
     def decoded_bytes(self) -> int:
-        """Bytes of memory for each spectrum that is kept decoded."""
+        """Memory for each spectrum that is kept decoded [byte]."""
         return sum(reader.decoded_bytes for reader in self._readers)
 
     @property
     def band_rows(self) -> int:
-        """Spectra that cost as much as one of them, as they are decoded together."""
+        """Number of spectra that are decoded together, and so cost as much as one of them."""
         return max(reader.band_rows for reader in self._readers)
 
     def is_in_memory(self, rows: np.ndarray) -> bool:
-        """Say whether rows that are copied out of a file are in the page cache; no where the system does not tell."""
+        """Return whether rows that are copied from a file are in the page cache; False if that is unknown."""
         return all(reader.is_in_memory(rows) for reader in self._readers)
 
     def share(self, cache: BandCache) -> None:
-        """Keep decoded spectra in a cache together with those of other files."""
+        """Keep decoded spectra in a cache that several files share."""
         for reader in self._readers:
             reader.share(cache)
 
     def prepare(self, rows: np.ndarray, pool: Executor | None, is_cold: bool) -> None:
-        """Begin what can be done before rows are read."""
+        """Begin to decode or to prefetch rows before they are read."""
         for reader in self._readers:
             reader.prepare(rows, pool, is_cold)
 
     def read_grid(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return wavelengths of rows, shape (n, L), float32, padding filled; and which pixels were padding.
+        """Return wavelengths of rows, shape (n, L), float32, with filled padding, and which pixels were padding.
 
         Raises
         ------
         DataError
             The wavelength of a row runs backwards.
         """
-        assert self.wavelength_rows is not None, "only asked for where grids differ"
+        assert self.wavelength_rows is not None, "only called where grids differ"
         grids = np.empty((len(rows), self.num_pixels), np.float32)
         self.wavelength_rows.take(rows, grids)
         padding = ~is_wavelength(grids)
@@ -117,7 +117,7 @@ class SpectraFile:
         self.library_file.close()
 
     def fingerprint(self) -> dict:
-        """Return name, size and time of change."""
+        """Return name, size and modification time."""
         status = self.path.stat()
         return {
             "path": str(self.path.resolve()),
@@ -128,12 +128,12 @@ class SpectraFile:
 
 
 def find_files(patterns: list[str], base: Path) -> list[Path]:
-    """Return the files that names and glob patterns mean, each once, sorted within a pattern.
+    """Return the files that match names and glob patterns, each once, sorted within a pattern.
 
     Raises
     ------
     DataError
-        A pattern that matches nothing; all of them are named.
+        Patterns match nothing; the message names all of them.
     """
     found: dict[Path, Path] = {}
     problems = []
@@ -146,7 +146,7 @@ def find_files(patterns: list[str], base: Path) -> list[Path]:
                 os.stat(path)
             except FileNotFoundError:
                 problems.append(f"{path}: no such file (data.files)")
-            except OSError as error:  # a folder on the way that may not be entered
+            except OSError as error:  # a parent folder without permission
                 problems.append(f"{path}: {(error.strerror or str(error)).lower()} (data.files)")
             found.setdefault(path.resolve(), path)
     if problems:
@@ -160,7 +160,7 @@ def open_file(path: Path, columns: ColumnsSection) -> SpectraFile:
     Raises
     ------
     DataError
-        All that is wrong with the file, naming the datasets.
+        The file has faults; the message names all of them with their datasets.
     """
     try:
         return _open_file(path, columns)
@@ -202,7 +202,7 @@ def _open_file(path: Path, columns: ColumnsSection) -> SpectraFile:
 
 
 def _reader(dataset: h5py.Dataset, home: str, library_file: LibraryFile, mapped: MappedFile) -> RowReader:
-    """Return a reader of the file the dataset is in; an external link may lead to another than `home`."""
+    """Return a reader of the file that holds the dataset; an external link may lead to another file than `home`."""
     path = dataset.file.filename
     if path == home:
         return RowReader(library_file, mapped, dataset)
@@ -211,7 +211,7 @@ def _reader(dataset: h5py.Dataset, home: str, library_file: LibraryFile, mapped:
 
 @contextlib.contextmanager
 def _readable(dataset: h5py.Dataset) -> Iterator[None]:
-    """Say which column it is that libhdf5 cannot read."""
+    """Name the column that libhdf5 cannot read."""
     try:
         yield
     except (OSError, RuntimeError) as error:
@@ -222,7 +222,7 @@ def _readable(dataset: h5py.Dataset) -> Iterator[None]:
 
 
 def _find_columns(library: h5py.File, columns: ColumnsSection) -> dict[str, h5py.Dataset]:
-    """Return the datasets by what they are; `mask` may be missing."""
+    """Return the datasets by their role; `mask` may be missing."""
     found: dict[str, h5py.Dataset] = {}
     missing = []
     for role, name in columns:
@@ -242,17 +242,17 @@ def _find_columns(library: h5py.File, columns: ColumnsSection) -> dict[str, h5py
 
 
 def _item(library: h5py.File, name: str) -> object:
-    """Return a dataset or group, None if there is none of that name."""
+    """Return the dataset or group of that name; None if there is none."""
     if name not in library:
         return None
-    # Not `library.get`, for which what cannot be opened is as good as missing: a mask would be left out in silence.
+    # `library.get` would treat an object that cannot be opened as missing, and silently leave out a mask.
     try:
         return library[name]
     except (LookupError, OSError):
         link = library.get(name, getlink=True)
         if not isinstance(link, h5py.ExternalLink):
             raise
-    raise DataError(f"{library.filename}: {name}: leads to {link.path} in {link.filename}, where it is not")
+    raise DataError(f"{library.filename}: {name}: links to {link.path} in {link.filename}, which does not exist")
 
 
 def _missing_column(library: h5py.File, role: str, name: str, names: list[str]) -> str:

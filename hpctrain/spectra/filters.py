@@ -1,4 +1,4 @@
-"""Decodes the filters of an HDF5 file outside libhdf5, which serves one thread at a time.
+"""Decode the filters of an HDF5 file outside libhdf5, which serves one thread at a time.
 
 gzip (with libdeflate if the package ``deflate`` is installed), bzip2, shuffle and the Fletcher checksum are decoded
 here. For the other common filters we call the same function that libhdf5 would call: a filter plugin (hdf5plugin, or
@@ -40,7 +40,7 @@ except ImportError:
 _DEFLATE, _SHUFFLE, _FLETCHER32, _BZIP2, _LZF = 1, 2, 3, 307, 32000
 _LZ4, _BLOSC, _BITSHUFFLE, _ZSTD, _BLOSC2 = 32004, 32001, 32008, 32015, 32026
 _CALLED = {
-    _LZF: None,  # checks its input by itself, as does Blosc 2
+    _LZF: None,  # checks its input itself, like Blosc 2
     _LZ4: guard_lz4,
     _BLOSC: guard_blosc,
     _BITSHUFFLE: guard_bitshuffle,
@@ -49,7 +49,7 @@ _CALLED = {
 }
 """Filters whose function is called directly, with the check of the chunk before the call."""
 _BITSHUFFLE_HEADER = struct.Struct(">QI")
-"""Bytes of the chunk and of each block."""
+"""Header: size of the chunk and of each block [byte]."""
 _REVERSE = 0x0100  # H5Z_FLAG_REVERSE: undo the filter
 
 _FilterFunction = ctypes.CFUNCTYPE(
@@ -99,7 +99,7 @@ class Filter:
 
 
 _Undo = Callable[[object, int, "np.ndarray | None"], object]
-"""Takes the bytes, how large the chunk will be, and where to write it, given to the last step; returns bytes."""
+"""Takes the bytes, the size of the decoded chunk, and (in the last step) the array to write to; returns bytes."""
 
 
 class Pipeline:
@@ -108,12 +108,12 @@ class Pipeline:
     Parameters
     ----------
     filters : sequence of Filter
-        In the order they were applied.
+        Filters in the order in which they were applied.
 
     Raises
     ------
     LookupError
-        There is no function for one of them here; libhdf5 may have one (szip, scale-offset, n-bit).
+        This module has no function for one of them; libhdf5 may have one (szip, scale-offset, n-bit).
     """
 
     def __init__(self, filters: Sequence[Filter]) -> None:
@@ -132,11 +132,11 @@ class Pipeline:
         Parameters
         ----------
         stored : ndarray, uint8
-            A chunk as it lies in the file.
+            A chunk as it is stored in the file.
         out : ndarray, shape (bytes of the chunk before it was filtered,), uint8
-            Preferably reused: getting new memory from the system takes longer than decoding into it.
+            Array to fill. Reuse it: getting new memory from the system takes longer than decoding.
         skipped : int
-            Bit mask of filters that were left out for this chunk.
+            Bit mask of filters that were not applied to this chunk.
 
         Raises
         ------
@@ -149,7 +149,7 @@ class Pipeline:
             for number, undo in enumerate(steps, 1):
                 data = undo(data, out.size, out if number == len(steps) else None)
             decoded = np.frombuffer(data, np.uint8)
-        except (MemoryError, ValueError) as error:  # nothing is left, or far too much would come out
+        except (MemoryError, ValueError) as error:  # no bytes are left, or the result would be far too large
             raise DamagedChunkError(str(error)) from None
         _check_size(decoded.size, out.size)
         if data is not out:
@@ -163,7 +163,7 @@ class Pipeline:
         stored : ndarray, uint8
             The bytes of a chunk in the file; the function reads them again.
         num_bytes : int
-            Of the chunk before it was filtered.
+            Size of the chunk before it was filtered.
         skipped : int
             As above.
 
@@ -175,7 +175,7 @@ class Pipeline:
         Raises
         ------
         DamagedChunkError
-            As above, also from the function.
+            As above; the returned function may raise it, too.
         """
         steps = self._steps(skipped)
         if len(steps) != 1 or not isinstance(steps[0], _Bitshuffle):
@@ -188,7 +188,7 @@ class Pipeline:
 
 def _check_size(num_bytes: int, wanted: int) -> None:
     if num_bytes != wanted:
-        raise DamagedChunkError(f"{num_bytes} bytes come out of its filters instead of {wanted}")
+        raise DamagedChunkError(f"its filters give {num_bytes} bytes instead of {wanted}")
 
 
 def _undoer(item: Filter) -> _Undo:
@@ -212,7 +212,7 @@ def _undoer(item: Filter) -> _Undo:
 def _inflate(data: object, num_bytes: int, _out: np.ndarray | None) -> bytes | bytearray:
     if deflate is not None:
         # libdeflate is nearly three times as fast, but needs an output buffer of known size, here with room for a
-        # checksum. If it fails, zlib gives the reason, or has more room.
+        # checksum. If it fails, zlib gives the reason, or succeeds with more room.
         with contextlib.suppress(deflate.DeflateError):
             return deflate.zlib_decompress(data, num_bytes + 4)
     try:
@@ -253,11 +253,11 @@ def _verify(data: object, _num_bytes: int, _out: np.ndarray | None) -> np.ndarra
 
 
 def _fletcher32(data: np.ndarray) -> int:
-    """Return libhdf5's checksum: sums modulo 65535 of big-endian 16-bit words, an odd byte as the upper half of one."""
+    """Return libhdf5's checksum: sums modulo 65535 of big-endian 16-bit words; an odd byte is the upper half of one."""
     padded = np.concatenate([data, np.zeros(data.size % 2, np.uint8)])
     words = padded.view(">u2").astype(np.uint64)
     count = np.uint64(len(words))
-    # The second sum weights each word by the number of words after it; in pieces that cannot overflow 64 bits.
+    # The second sum weights each word by the number of words after it; pieces are too small to overflow 64 bits.
     weights = count - np.arange(len(words), dtype=np.uint64)
     first = int(words.sum())
     second = sum(int((words[at : at + 65536] * weights[at : at + 65536]).sum()) for at in range(0, len(words), 65536))
@@ -265,12 +265,12 @@ def _fletcher32(data: np.ndarray) -> int:
 
 
 def _fold(total: int) -> int:
-    """Reduce modulo 65535 to 1 ... 65535, as folding carries does; only a sum of nothing is 0."""
+    """Reduce modulo 65535 to 1 ... 65535, as folding carries does; only the sum of no words is 0."""
     return (total - 1) % 65535 + 1 if total else 0
 
 
 class _Bitshuffle:
-    """Decodes bitshuffle and the compression of its blocks without the two copies of HDF5's filter interface."""
+    """Decode bitshuffle and the compression of its blocks without the two copies of HDF5's filter interface."""
 
     def __init__(self, item: Filter, unpack: Callable[..., int], call: _Undo) -> None:
         self._item, self._unpack, self._call = item, unpack, call
@@ -292,7 +292,7 @@ class _Bitshuffle:
             if block >= len(begins):
                 raise DamagedChunkError("these bytes are in no block")
             start = block * block_bytes
-            # What fills no block comes behind the last one, and with it.
+            # Bytes that fill no block are stored behind the last one, and read with it.
             stop = behind * block_bytes if behind < len(begins) else num_bytes
             out = np.empty(stop - start, np.uint8)
             self._write(data, begins[block], block_bytes, out)
@@ -316,7 +316,7 @@ class _Bitshuffle:
 def _call(
     function: Callable[..., int], item: Filter, data: object, num_bytes: int, _out: np.ndarray | None
 ) -> np.ndarray:
-    """Call a filter function of libhdf5's interface on a copy of `data`, which it replaces by its result."""
+    """Call a filter function of libhdf5's interface on a copy of `data`; the function replaces it by its result."""
     source = np.frombuffer(data, np.uint8)
     # Other filters may have to decode the result; none of them makes a chunk much larger than it was.
     limit = 2 * num_bytes + 65536
@@ -351,7 +351,7 @@ def _function(number: int) -> Callable[..., int]:
     Raises
     ------
     LookupError
-        No plugin here has it.
+        No plugin of this environment has the filter.
     """
     if number == _LZF:
         # h5py includes this filter, in the extension that registers filters.
@@ -363,7 +363,7 @@ def _function(number: int) -> Callable[..., int]:
 
 @functools.cache
 def _plugin(number: int) -> tuple[Callable[..., int], ctypes.CDLL]:
-    """Return the function of a filter and the library it is in; raises as above."""
+    """Return the function of a filter and its library; raises as above."""
     for path in _plugin_files():
         with contextlib.suppress(OSError, AttributeError, ValueError):
             library = ctypes.CDLL(str(path))
@@ -377,7 +377,7 @@ def _plugin(number: int) -> tuple[Callable[..., int], ctypes.CDLL]:
 
 @functools.cache
 def _bitshuffle_function(packer: str) -> Callable[..., int] | None:
-    """Return ``bshuf_decompress_lz4`` or ``_zstd`` of the library inside the plugin; None where it is hidden."""
+    """Return ``bshuf_decompress_lz4`` or ``_zstd`` of the library inside the plugin; None if it is not exported."""
     _, library = _plugin(_BITSHUFFLE)
     function = getattr(library, f"bshuf_decompress_{packer}", None)
     if function is not None:
@@ -388,7 +388,7 @@ def _bitshuffle_function(packer: str) -> Callable[..., int] | None:
 
 @functools.cache
 def _blosc2_unshuffle() -> Callable[..., int] | None:
-    """Return Blosc 2's function for what HDF5's shuffle does, four times as fast as numpy; None where there is none."""
+    """Return Blosc 2's function that undoes HDF5's shuffle, four times as fast as numpy; None if there is none."""
     with contextlib.suppress(LookupError, AttributeError):
         function = _plugin(_BLOSC2)[1].blosc2_unshuffle
         function.argtypes = [ctypes.c_int32, ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p]

@@ -1,7 +1,7 @@
-"""SHA-256 of the columns of a spectra file, stored in it as attributes.
+"""SHA-256 of the columns of a spectra file, stored in the file as attributes.
 
-The hash is computed from the values, not the bytes on disk: decoded, little-endian, row after row. So it stays the same
-when the file is compressed, repacked or copied, and can be computed from the values alone::
+The hash is that of the decoded values, little-endian, row after row, not of the bytes on disk. So it stays the same
+when the file is compressed, repacked or copied, and it can be computed from the values alone::
 
     hashlib.sha256(values.astype(values.dtype.newbyteorder("<")).tobytes()).hexdigest()
 
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     import h5py
 
 HASH_ATTRIBUTE = "sha256"
-"""Of a dataset: hexadecimal SHA-256 of its values."""
+"""Attribute of a dataset: hexadecimal SHA-256 of its values."""
 
 TIME_ATTRIBUTE = "sha256_mtime_s"
-"""Of the file: its time of change [s since 1970] when it was finished."""
+"""Attribute of the file: its modification time [s since 1970] when it was finished."""
 
 AS_WRITTEN = "as written"
 CHANGED_SINCE = "recorded, but the file was changed since, or copied without its time"
@@ -40,7 +40,7 @@ _BLOCK_BYTES = 32 * 2**20
 
 
 class ColumnHash:
-    """SHA-256 of a column whose rows come one block after the other."""
+    """SHA-256 of a column whose rows are added one block after the other."""
 
     def __init__(self) -> None:
         self._hash = hashlib.sha256()
@@ -63,7 +63,7 @@ class StoredHashes:
     state : str
         `AS_WRITTEN`, `CHANGED_SINCE` or `NOT_HASHED`, or why the file could not be read.
     columns : dict
-        Dataset to SHA-256.
+        SHA-256 of each dataset.
     """
 
     state: str
@@ -86,7 +86,7 @@ def hash_dataset(dataset: h5py.Dataset, on_bytes: Callable[[int], None] | None =
 
 
 def row_blocks(dataset: h5py.Dataset, block_bytes: int = _BLOCK_BYTES) -> Iterator[Any]:
-    """Yield what to index a dataset with to read it in order, a bounded and whole number of chunks at a time."""
+    """Yield indices that read a dataset in order, a bounded and whole number of chunks at a time."""
     if dataset.shape is None:
         return
     if dataset.shape == ():
@@ -100,14 +100,14 @@ def row_blocks(dataset: h5py.Dataset, block_bytes: int = _BLOCK_BYTES) -> Iterat
 
 
 def write_hashes(file: h5py.File, known: Mapping[str, str] | None = None) -> None:
-    """Write the hash of every column of a new file, and the time that :func:`settle_time` is to give it.
+    """Write the hash of every column of a new file, and the time that :func:`settle_time` will give it.
 
     Parameters
     ----------
     file : h5py.File
-        Open for writing, complete.
+        Complete file, open for writing.
     known : mapping, optional
-        Hashes of columns that were computed while they were written; the others are read again.
+        Hashes of columns that were computed while they were written; the other columns are read again.
     """
     known = known or {}
     for name, dataset in datasets(file).items():
@@ -158,7 +158,7 @@ def datasets(file: h5py.File) -> dict[str, h5py.Dataset]:
 
 
 def _canonical(values: np.ndarray) -> bytes | np.ndarray:
-    """Return the bytes that are hashed: little-endian, without padding; text as UTF-8 and a zero byte."""
+    """Return the bytes to hash: little-endian, without padding; text as UTF-8 and a zero byte."""
     if values.dtype.kind == "O":
         return b"".join(_item_bytes(item) for item in values.reshape(-1))
     if values.dtype.kind == "V" and values.dtype.names:
@@ -174,5 +174,5 @@ def _item_bytes(item: Any) -> bytes:
         return item + b"\0"
     if isinstance(item, str):
         return item.encode() + b"\0"
-    packed = np.asarray(item)  # a row of its own length
+    packed = np.asarray(item)  # a row of variable length
     return len(packed).to_bytes(8, "little") + bytes(_canonical(packed))

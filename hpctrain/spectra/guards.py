@@ -1,4 +1,4 @@
-"""Checks the sizes in front of compressed bytes before a decoder written in C uses them.
+"""Check the sizes in front of compressed bytes before a decoder written in C uses them.
 
 The filter plugins of HDF5 trust the sizes that they find in a chunk. For a damaged chunk, bitshuffle and LZ4 read
 beyond its end, which kills the process, and Zstandard may allocate any amount of memory. Each guard here reads the same
@@ -23,16 +23,16 @@ def guard_bitshuffle(data: memoryview, parameters: Sequence[int], limit: int) ->
     Parameters
     ----------
     data : memoryview
-        What the decoder would get.
+        Input of the decoder.
     parameters : sequence of int
-        Of the filter: two numbers of its version, bytes of an item, items of a block, and what packs the blocks.
+        Parameters of the filter: two numbers of its version, bytes of an item, items of a block, and compression.
     limit : int
-        Bytes that may come out.
+        Largest number of bytes that the decoder may return.
 
     Returns
     -------
     list of int
-        Where each packed block begins.
+        Position at which each packed block begins.
 
     Raises
     ------
@@ -98,7 +98,7 @@ def _sizes(data: memoryview, form: str, who: str) -> tuple[int, ...]:
 
 
 def _walk(data: memoryview, at: int, num_blocks: int, rest_bytes: int, who: str) -> list[int]:
-    """Follow blocks that begin with their size; all of them and the rest behind them must lie inside."""
+    """Follow blocks that begin with their size; all of them and the rest behind them must be inside the chunk."""
     end = len(data)
     found = []
     size_at = _BLOCK_BYTES.unpack_from

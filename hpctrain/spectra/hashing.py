@@ -1,4 +1,4 @@
-"""Integer hashes that are the same on every machine, for any number of ids at once."""
+"""Integer hashes of any number of ids at once, the same on every machine."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ def hash_ids(ids: np.ndarray, salt: str) -> np.ndarray:
     ndarray, shape (N,), uint64
     """
     bits = np.ascontiguousarray(ids, dtype=np.int64).view(np.uint64)
-    # Twice, because ids of a survey count upwards and the salt must reach every bit of each of them.
+    # Mix twice: the ids of a survey are consecutive, and the salt must affect every bit of each of them.
     return mix64(mix64(bits ^ key_of(salt)) ^ key_of(salt + "/second"))
 
 
 def unit_interval(bits: np.ndarray) -> np.ndarray:
-    """Return uniform numbers in [0, 1), float64, made of the upper 53 of 64 bits."""
+    """Return uniform numbers in [0, 1), float64, from the upper 53 of 64 bits."""
     return (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53

@@ -1,6 +1,6 @@
-"""HDF5 files of spectra as one set that is read by row. N spectra, L pixels.
+"""Read HDF5 files of spectra by row, as one set. N spectra, L pixels.
 
-The layout is described in docs/data.md; any other one is named in ``data.columns`` of the profile.
+docs/data.md describes the layout; ``data.columns`` of the profile gives other names of datasets.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ _SLOW_PAGES = 8
 """Page faults per batch above which we assume that the data are on a disk, and prefetch."""
 
 _FETCH_BATCHES = 16
-"""Batches that are prefetched together from a slow disk, while the ones before them are read."""
+"""Number of batches that are prefetched together from a slow disk, while the ones before them are read."""
 
 _COLD_BATCHES = 64
-"""Keep prefetching for this many batches after the last slow one."""
+"""Number of batches for which prefetching continues after the last slow one."""
 
 
 Part = tuple[SpectraFile, np.ndarray, np.ndarray]
-"""A file, the places in a batch it fills, and its own rows that go there."""
+"""A file, the places in a batch that it fills, and the rows of the file for these places."""
 
 
 def open_spectra(data: DataSection, base: Path | None = None) -> SpectraSet:
@@ -52,7 +52,7 @@ def open_spectra(data: DataSection, base: Path | None = None) -> SpectraSet:
     data : DataSection
         ``files`` (names or glob patterns) and ``columns``.
     base : Path, optional
-        What relative names are relative to; the current directory by default.
+        Folder to which relative names refer; by default the current directory.
 
     Returns
     -------
@@ -62,7 +62,7 @@ def open_spectra(data: DataSection, base: Path | None = None) -> SpectraSet:
     Raises
     ------
     DataError
-        Files that are missing, damaged or do not fit together; all of them are named.
+        Files are missing, damaged or do not fit together; the message names all of them.
     """
     allow_many_files()
     files: list[SpectraFile] = []
@@ -83,14 +83,14 @@ def open_spectra(data: DataSection, base: Path | None = None) -> SpectraSet:
 
 
 def _misfits(files: list[SpectraFile]) -> list[str]:
-    """Say which files cannot be one set with the first of them."""
+    """Return a line for each file that does not fit the first one."""
     first, advice = files[0], "run `hpctrain ingest` to put them on one grid"
     problems = []
     for file in files[1:]:
         if file.num_pixels != first.num_pixels:
             problems.append(f"{file.path}: {file.num_pixels} pixels, but {first.path} has {first.num_pixels}; {advice}")
         elif file.wavelength_rows and first.wavelength_rows:
-            continue  # where they differ, each row brings its own
+            continue  # where grids differ, each row has its own
         elif file.grid is None or first.grid is None or not same_grid(file.grid, first.grid):
             problems.append(f"{file.path}: another wavelength grid than {first.path}; {advice}")
     return problems
@@ -102,23 +102,23 @@ class SpectraSet:
     Parameters
     ----------
     files : list of SpectraFile
-        At least one, none empty, all with the same number of pixels.
+        At least one file; none is empty, and all have the same number of pixels.
 
     Attributes
     ----------
     num_pixels : int
         L.
     wavelength_aa : ndarray, shape (L,), float64, or None
-        Observed vacuum wavelength [AA]; None where rows have grids of their own.
+        Observed vacuum wavelength [AA]; None if rows have different grids.
     target_id : ndarray, shape (N,), int64
     redshift : ndarray, shape (N,), float32
-        Finite everywhere; rows without a usable one hold the median of the others and are masked.
+        Redshift, always finite; rows without a usable one hold the median of the others and are masked.
     has_redshift : ndarray, shape (N,), bool
-        Whether the catalogue had one.
+        Whether the catalogue has a redshift.
     notes : list of str
-        What a user should know about these files, a line each.
+        Lines about these files that a user should know.
     copy_of : dict or None
-        Fingerprint of what these files are a copy of, where they are one.
+        Fingerprint of the originals, if these files are copies.
     """
 
     def __init__(self, files: list[SpectraFile]) -> None:
@@ -153,7 +153,7 @@ class SpectraSet:
         self.copy_of: dict | None = None
 
     def _set_grid(self) -> None:
-        """Decide between one grid for all and one per row."""
+        """Decide between one grid for all rows and one per row."""
         grids = [file.grid for file in self._files]
         first = grids[0]
         if first is not None and all(grid is not None and same_grid(grid, first) for grid in grids):
@@ -165,8 +165,8 @@ class SpectraSet:
             self.wavelength_aa = None
             self._padding = None
             self.notes.append(
-                "rows have wavelength grids of their own, which cost time and memory with each batch; "
-                "`hpctrain ingest` puts them on one"
+                "rows have different wavelength grids, which cost time and memory with each batch; "
+                "`hpctrain ingest` puts them on one grid"
             )
 
     def __len__(self) -> int:
@@ -174,7 +174,7 @@ class SpectraSet:
 
     @property
     def decoded_bytes(self) -> int:
-        """Bytes of memory for each spectrum that is kept decoded; 0 where nothing has to be decoded."""
+        """Memory for each spectrum that is kept decoded [byte]; 0 if nothing has to be decoded."""
         return max(file.decoded_bytes for file in self._files)
 
     @property
@@ -187,17 +187,17 @@ class SpectraSet:
         return self._cold_batches > 0
 
     def batches_ahead(self, batch_size: int) -> int:
-        """Return how many batches before it is read one should be prepared."""
-        # Not more than a window: what is prepared for later must not push out what is being read.
+        """Return how many batches ahead of reading a batch should be prepared."""
+        # Not more than a window: spectra for later must not evict those that are being read.
         return self._own_window // batch_size if self.decoded_bytes else 2 * _FETCH_BATCHES
 
     @property
     def batches_together(self) -> int:
-        """How many batches to prepare together: of many rows, more are neighbours on a disk."""
+        """Number of batches to prepare together: among more rows, more are neighbours on a disk."""
         return 1 if self.decoded_bytes else _FETCH_BATCHES
 
     def blocks(self, rows: np.ndarray) -> np.ndarray:
-        """Return where in `rows` the pieces begin whose members cost as much as one of them.
+        """Return the indices in `rows` at which the blocks begin that are decoded as a whole.
 
         Parameters
         ----------
@@ -207,7 +207,7 @@ class SpectraSet:
         Returns
         -------
         ndarray, int64
-            Indices into `rows`, the first one 0.
+            Indices into `rows`; the first one is 0.
         """
         file = np.searchsorted(self._starts, rows, side="right") - 1
         band = (rows - self._starts[file]) // np.array([max(file.band_rows, 1) for file in self._files])[file]
@@ -219,16 +219,16 @@ class SpectraSet:
         Parameters
         ----------
         num_rows : int
-            Spectra of a window.
+            Number of spectra of a window.
         num_readers : int
-            Ranks that share each window out among them.
+            Number of ranks that share the spectra of each window.
         """
         self._own_window = num_rows // num_readers
-        # Chunks at the borders of a window, and those of files with larger ones than the others, need a little more.
+        # Chunks at the borders of a window, and files with larger chunks than the others, need a little more.
         self._decoded.max_bytes = max(self._decoded.max_bytes, round(2.1 * num_rows * self.decoded_bytes))
 
     def prepare(self, rows: np.ndarray) -> None:
-        """Begin what can be done before rows are read: decode their chunks, or tell a slow disk."""
+        """Begin to decode the chunks of rows, or to prefetch them from a slow disk, before they are read."""
         for file, _, rows_of_file in self._by_file(rows):
             file.prepare(rows_of_file, self._decoders(), self._is_cold)
 
@@ -238,16 +238,16 @@ class SpectraSet:
         Parameters
         ----------
         rows : ndarray, shape (n,), int64
-            Rows of the set in any order; -1 gives a padding row: no flux, no weight.
+            Rows of the set in any order; -1 gives a padding row, without flux and weight.
         pin : bool
             Read into page-locked memory.
 
         Returns
         -------
         SpectraBatch
-            Pixels that are masked, belong to padding or to a row without a redshift have ivar 0; what else may be wrong
-            with a pixel is left for :meth:`~hpctrain.spectra.batch.SpectraBatch.clean`, on the device. Flux and ivar
-            are float16 where all files hold that, else float32.
+            Pixels that are masked, belong to padding or to a row without a redshift have ivar 0. Other faults of pixels
+            remain for :meth:`~hpctrain.spectra.batch.SpectraBatch.clean`, on the device. Flux and ivar are float16 if
+            all files hold float16, else float32.
 
         Raises
         ------
@@ -293,7 +293,7 @@ class SpectraSet:
         )
 
     def _ask_for(self, parts: list[Part]) -> None:
-        """Tell a disk of all rows of a batch before the first of them is waited for."""
+        """Request all rows of a batch from a slow disk before waiting for the first of them."""
         if not self._is_known:
             self._is_known = True
             if not all(file.is_in_memory(rows[:8]) for file, _, rows in parts):
@@ -307,24 +307,24 @@ class SpectraSet:
         self._cold_batches = _COLD_BATCHES if num_pages > _SLOW_PAGES else max(0, self._cold_batches - 1)
 
     def locate(self, row: int) -> tuple[Path, int]:
-        """Return the file a row of the set is in, and its row there."""
+        """Return the file that holds a row of the set, and the row in that file."""
         number = int(np.searchsorted(self._starts, row, side="right")) - 1
         return self._files[number].path, row - int(self._starts[number])
 
     def read_column(self, names: Sequence[str], kinds: str) -> np.ndarray | None:
-        """Return a column of one value per spectrum that is not needed to train, such as ``zwarn``.
+        """Return a column of one value per spectrum that training does not need, such as ``zwarn``.
 
         Parameters
         ----------
         names : sequence of str
-            What the column may be called; each file is searched in this order.
+            Possible names of the column; each file is searched in this order.
         kinds : str
-            Kinds of NumPy dtypes that will do, such as ``iu`` for integers.
+            Accepted kinds of NumPy dtypes, such as ``iu`` for integers.
 
         Returns
         -------
         ndarray, shape (N,), or None
-            None where a file has no such column, or it cannot be read.
+            None if a file has no such column, or it cannot be read.
         """
         parts = []
         for file in self._files:
@@ -338,14 +338,14 @@ class SpectraSet:
         return np.concatenate(parts)
 
     def close(self) -> None:
-        """Close what is open; a later read opens it again."""
+        """Close the open files; a later read opens them again."""
         for file in self._files:
             file.close()
 
     def fingerprint(self) -> dict:
-        """Return what tells these files from others, without reading them: name, size, time of change, counts.
+        """Return values that identify these files without reading them: name, size, modification time, counts.
 
-        Those of the original where these are a copy.
+        For copies these are the values of the originals.
         """
         return self.copy_of or {
             "num_spectra": len(self),
@@ -355,13 +355,13 @@ class SpectraSet:
 
     def _tensor(self, num_rows: int, dtype: np.dtype, pin: bool) -> torch.Tensor:
         if pin:
-            # torch keeps a pool of page-locked memory itself, and knows which copies to the device still read it.
+            # Torch itself keeps a pool of page-locked memory, and knows which copies to the device still read it.
             kind = torch.float16 if dtype == np.float16 else torch.float32
             return torch.empty((num_rows, self.num_pixels), dtype=kind, pin_memory=True)
         return torch.from_numpy(self._buffers.lend((num_rows, self.num_pixels), np.dtype(dtype)))
 
     def _decoders(self) -> ThreadPoolExecutor:
-        """Return the threads that decode chunks; a forked process makes its own."""
+        """Return the threads that decode chunks; a forked process starts its own."""
         if self._pool is None or self._pool_pid != os.getpid():
             self._pool_pid = os.getpid()
             self._pool = ThreadPoolExecutor(len(os.sched_getaffinity(0)), thread_name_prefix="decode-chunks")
@@ -377,7 +377,7 @@ class SpectraSet:
             yield self._files[index], places, rows[places] - self._starts[index]
 
     def _gather(self, column: str, parts: list[Part], num_rows: int, pin: bool) -> torch.Tensor:
-        """Return the rows of a column, those of each file at their places; padding rows hold anything."""
+        """Return the rows of a column, those of each file at their places; padding rows have arbitrary values."""
         out = self._tensor(num_rows, self._dtypes[column], pin)
         target = out.numpy()
         readers = [getattr(file, column) for file, _, _ in parts]
@@ -405,5 +405,5 @@ class SpectraSet:
 
 
 def _pages_waited_for() -> int:
-    """Return how many pages of mapped files this thread has had to wait for until now."""
+    """Return how many pages of mapped files this thread has waited for so far."""
     return resource.getrusage(resource.RUSAGE_THREAD).ru_majflt

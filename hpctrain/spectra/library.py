@@ -1,4 +1,4 @@
-"""libhdf5's own handle on a file: for what is asked once, and for layouts nothing else can read."""
+"""libhdf5's own handle on a file, for single requests and for layouts that only libhdf5 can read."""
 
 from __future__ import annotations
 
@@ -18,20 +18,21 @@ import h5py
 from hpctrain.errors import DataError
 
 with contextlib.suppress(ImportError):
-    import hdf5plugin  # noqa: F401  (tells libhdf5 of its filters)
+    import hdf5plugin  # noqa: F401  (registers its filters with libhdf5)
 
 CHUNK_CACHE_BYTES = 16 * 2**20
-"""Per dataset: a few chunks of 64 DESI spectra (2 MB each); libhdf5's own 1 MiB decodes one for each row."""
+"""Size of libhdf5's cache of chunks per dataset: a few chunks of 64 DESI spectra (2 MB each). With its default of 1 MiB
+libhdf5 decodes a chunk for each row."""
 
 
 class LibraryFile:
-    """An HDF5 file that libhdf5 opens on first use, in whatever process that is.
+    """An HDF5 file that libhdf5 opens on first use, in any process.
 
-    A handle that crosses a fork gives wrong data or "bad object header" (pytorch #11929), so all of them are closed
-    just before one and opened again on the next read, in parent and child alike.
+    A handle that crosses a fork gives wrong data or "bad object header" (pytorch #11929). So all handles are closed
+    just before a fork and opened again on the next read, in parent and child alike.
     """
 
-    # Of the class on purpose: a fork concerns all files of the process.
+    # Attributes of the class on purpose: a fork concerns all files of the process.
     _all: ClassVar[weakref.WeakSet[LibraryFile]] = weakref.WeakSet()
     _held: ClassVar[list[LibraryFile]] = []
 
@@ -43,7 +44,7 @@ class LibraryFile:
 
     @contextlib.contextmanager
     def dataset(self, name: str) -> Iterator[h5py.Dataset]:
-        """Give one thread at a time the open dataset."""
+        """Lend the open dataset to one thread at a time."""
         with self._lock:
             if self._file is None:
                 self._file = open_library_file(self.path)
@@ -83,16 +84,16 @@ def open_library_file(path: Path) -> h5py.File:
     Raises
     ------
     DataError
-        The file is missing, may not be read, is damaged or no HDF5.
+        The file is missing, cannot be read, is damaged, or is no HDF5 file.
     """
     with contextlib.suppress(OSError):
-        if stat.S_ISFIFO(path.stat().st_mode):  # to open one waits for who writes to it
+        if stat.S_ISFIFO(path.stat().st_mode):  # opening a pipe waits for its writer
             raise DataError(f"{path}: is a pipe, not a file")
     try:
         if _has_no_name(path):
             stream = io.FileIO(path)
             file = h5py.File(stream, "r", locking=False, rdcc_nbytes=CHUNK_CACHE_BYTES)
-            weakref.finalize(file, stream.close)  # h5py leaves that to whoever opened it
+            weakref.finalize(file, stream.close)  # h5py does not close a stream that it did not open
             return file
         return h5py.File(path, "r", locking=False, rdcc_nbytes=CHUNK_CACHE_BYTES)
     except FileNotFoundError:
@@ -107,12 +108,12 @@ def open_library_file(path: Path) -> h5py.File:
 
 
 def _has_no_name(path: Path) -> bool:
-    """Tell a file that is only in memory (``/proc/self/fd/7``): libhdf5 follows the link, which leads nowhere."""
+    """Return whether a file is only in memory (``/proc/self/fd/7``): libhdf5 cannot open the target of its link."""
     return path.is_symlink() and path.exists() and not Path(os.readlink(path)).exists()
 
 
 def allow_many_files() -> None:
-    """Open as many files as the system allows at all: a set holds each of its files open, and many sites allow 1024."""
+    """Raise the limit of open files to the system's maximum: a set keeps all its files open; a common limit is 1024."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

@@ -1,6 +1,6 @@
-"""Prefetching: threads read batches while the network works, and deliver them in the requested order.
+"""Prefetch batches: threads read them while the network works, and deliver them in the requested order.
 
-Threads and no processes: the bytes are copied by numpy with the interpreter lock released, straight into the batch,
+These are threads and not processes: numpy copies the bytes directly into the batch with the interpreter lock released,
 while a worker process would have to copy each batch once more (measured: twenty times slower).
 """
 
@@ -27,14 +27,14 @@ def read_ahead(
     Parameters
     ----------
     spectra : SpectraSet
-        Where to read.
+        Set to read from.
     requests : iterable of ndarray, shape (N,), int64
-        Rows of each batch; -1 is a padding row. Drawn in the caller's thread, at most `depth` ahead, and as many
-        more as :meth:`SpectraSet.batches_ahead` returns, where preparing batches helps.
+        Rows of each batch; -1 is a padding row. They are drawn in the caller's thread, at most `depth` ahead, plus
+        :meth:`SpectraSet.batches_ahead` if preparing batches helps.
     threads : int
-        Threads that read; 0 reads when the batch is requested.
+        Number of threads that read; 0 reads when the batch is requested.
     depth : int
-        Batches that are ready or being read while the caller works on one, at most.
+        Largest number of batches that are ready or being read while the caller works on one.
     pin : bool
         Read into page-locked memory, from which copies to a GPU overlap with computing.
 
@@ -45,8 +45,8 @@ def read_ahead(
     Raises
     ------
     DataError
-        A row cannot be read; raised at the place of its batch. Closing the generator, or an error in the loop that
-        consumes it, stops the threads.
+        A row cannot be read; the error is raised in place of its batch. Closing the generator, or an error in the loop
+        that consumes it, stops the threads.
     """
     if threads == 0:
         for rows in requests:
@@ -58,7 +58,7 @@ def read_ahead(
         try:
             for rows in itertools.islice(requests, 1):
                 waiting.append(executor.submit(spectra.read, rows, pin=pin))
-                # The first batch is read alone, because the caller waits for it; the next requests are drawn meanwhile.
+                # The first batch is read alone, because the caller waits for it; meanwhile the next requests are drawn.
                 ahead = spectra.batches_ahead(len(rows)) if spectra.is_prepared_ahead else 0
                 requests = itertools.chain(list(itertools.islice(requests, depth + ahead)), requests)
                 wait(waiting)
@@ -75,7 +75,7 @@ def read_ahead(
 def _prepared(
     spectra: SpectraSet, requests: Iterable[np.ndarray], executor: ThreadPoolExecutor, in_flight: int
 ) -> Iterator[np.ndarray]:
-    """Yield the requests, and announce each to the set long before, where that helps."""
+    """Yield the requests, and announce each to the set long before it is read, if that helps."""
     told: deque[np.ndarray] = deque()
     untold: list[np.ndarray] = []
     for rows in requests:

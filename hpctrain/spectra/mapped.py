@@ -1,4 +1,4 @@
-"""Maps a file into memory: any number of threads copy rows out of the map without a lock."""
+"""Map a file into memory: any number of threads copy rows from the map without a lock."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ import torch
 from hpctrain.errors import DataError
 
 _LOOK_EVERY_S = 1.0
-"""Seconds between checks of the file: one takes microseconds here, but a server request on a parallel file system."""
+"""Time between checks of the file [s]; a check takes microseconds, but on a parallel file system a server request."""
 
 _GAP_BYTES = 64 * 1024
-"""A gap of up to this size between two pieces is read too: that is faster than another request, and needed later."""
+"""Largest gap between two pieces that is read with them: this is faster than another request, and needed later."""
 
 _ASKED_BYTES = 128 * 1024
 """Largest size of one request; Linux silently ignores what exceeds its read-ahead."""
@@ -36,7 +36,7 @@ class MappedFile:
     Attributes
     ----------
     address : int
-        Where in memory the first byte of the file is.
+        Address of the first byte of the file in memory.
     num_bytes : int
         Size of the file.
 
@@ -52,10 +52,10 @@ class MappedFile:
             self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             self._known = _identity(os.fstat(self._descriptor))
             self.num_bytes = os.fstat(self._descriptor).st_size
-            # The map stays as long as this object does; threads may be copying out of it until then.
+            # The map exists as long as this object, because threads may copy from it until then.
             self._map = mmap.mmap(self._descriptor, 0, prot=mmap.PROT_READ)
-            # We announce rows to the kernel before reading them; otherwise it guesses, and reads up to megabytes around
-            # each.
+            # We announce rows to the kernel before we read them. Without this setting it would guess, and read up to
+            # megabytes around each row.
             self._map.madvise(mmap.MADV_RANDOM)
         except (OSError, ValueError) as error:
             raise DataError(f"{path}: cannot be mapped to memory ({error})") from error
@@ -64,13 +64,13 @@ class MappedFile:
         self._looked_s = time.monotonic()
 
     def check(self) -> None:
-        """Check that the file is still the one that was opened, at most once a second.
+        """Check at most once a second that the file has not changed since it was opened.
 
         Raises
         ------
         DataError
-            It was changed, replaced or removed: what comes next would be other spectra, or the end of this process, for
-            a map of a file that was cut off cannot be read.
+            The file was changed, replaced or removed. Further reads would give other spectra, or end this process,
+            because the map of a truncated file cannot be read.
         """
         now_s = time.monotonic()
         if now_s - self._looked_s < _LOOK_EVERY_S:
@@ -92,7 +92,7 @@ class MappedFile:
         Returns
         -------
         ndarray, uint8
-            Memory of the calling thread, overwritten by its next call: fresh memory costs more than the reading.
+            Memory of the calling thread; its next call overwrites it, because fresh memory costs more than reading.
 
         Raises
         ------
@@ -119,7 +119,7 @@ class MappedFile:
         return True
 
     def will_need(self, offsets: np.ndarray, num_bytes: int) -> None:
-        """Let the kernel fetch pieces of equal size before they are touched, in the order of the disk."""
+        """Let the kernel prefetch pieces of equal size in the order of the disk."""
         begins = np.sort(offsets)
         first = np.flatnonzero(np.diff(begins, prepend=-_GAP_BYTES - num_bytes - 1) > num_bytes + _GAP_BYTES)
         ends = begins[np.append(first[1:], len(begins)) - 1] + num_bytes
@@ -138,20 +138,20 @@ def _identity(status: os.stat_result) -> tuple[int, int, int, int]:
 
 
 def gather(addresses: np.ndarray, out: np.ndarray) -> None:
-    """Copy rows that lie anywhere in memory into one array.
+    """Copy rows from any addresses in memory into one array.
 
     Parameters
     ----------
     addresses : ndarray, shape (n,), int64
-        Of the first byte of each row; whoever calls keeps the memory alive.
+        Address of the first byte of each row; the caller keeps the memory alive.
     out : ndarray, shape (n, row bytes), uint8
-        C-contiguous.
+        Array to fill, C-contiguous.
     """
     if not len(addresses):
         return
-    # The memory from the first row to the last as one tensor of overlapping rows, one for each byte at which a row
-    # could begin at; index_select copies whole rows of it, without the interpreter's lock and without touching what
-    # lies between them.
+    # The memory from the first row to the last is viewed as one tensor of overlapping rows, one for each byte at which
+    # a row could begin. index_select copies whole rows of it, without the interpreter's lock and without touching the
+    # bytes between them.
     first, last = int(addresses.min()), int(addresses.max())
     row_bytes = out.shape[1]
     span = (ctypes.c_uint8 * (last - first + row_bytes)).from_address(first)

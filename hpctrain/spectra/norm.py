@@ -11,7 +11,7 @@ Windows = Sequence[tuple[float, float]]
 
 
 def clean(flux: np.ndarray, ivar: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return copies in float32, shape (N, L): flux finite, ivar a weight that is 0 where a pixel is of no use."""
+    """Return copies in float32, shape (N, L), with finite flux, and ivar 0 where a pixel cannot be used."""
     flux, ivar = np.array(flux, dtype=np.float32), np.array(ivar, dtype=np.float32)
     finite = np.isfinite(flux)
     good = finite & (ivar > 0) & (ivar < np.inf)  # NaN is neither
@@ -21,7 +21,7 @@ def clean(flux: np.ndarray, ivar: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def choose_window(wavelength_aa: np.ndarray, redshift: np.ndarray, windows_aa: Windows) -> np.ndarray:
-    """Return the first window of each spectrum that lies wholly in the observed range.
+    """Return the first window of each spectrum that is wholly within the observed range.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ def choose_window(wavelength_aa: np.ndarray, redshift: np.ndarray, windows_aa: W
     Returns
     -------
     ndarray, shape (N,), int8
-        Index into `windows_aa`; -1 where no window lies in the range.
+        Index into `windows_aa`; -1 if no window is within the range.
     """
     stretch = np.float32(1) + redshift
     first, last = wavelength_aa[..., 0], wavelength_aa[..., -1]
@@ -54,12 +54,12 @@ def find_norm(
     windows_aa: Windows,
     min_snr: float,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return what each spectrum is divided by.
+    """Return the divisor of each spectrum.
 
     Parameters
     ----------
     flux, ivar : ndarray, shape (N, L), float32
-        Cleaned: finite, and ivar 0 where a pixel is masked.
+        Cleaned values: finite, and ivar 0 where a pixel is masked.
     wavelength_aa : ndarray, shape (L,) or (N, L), float32
         Observed wavelengths, rising [AA].
     redshift : ndarray, shape (N,), float32

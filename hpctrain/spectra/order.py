@@ -1,10 +1,9 @@
-"""The order of the spectra, computed from the position in the run, so that nothing has to be saved to resume.
+"""The order of the spectra, computed from the position in the run, so that a resume needs no saved order.
 
-A run is one endless sequence of positions 0, 1, 2, ...; epoch ``e`` is positions ``e N`` to ``(e + 1) N - 1``, and
-within an epoch the order is a permutation of the N spectra keyed by (seed, epoch). The permutation is computed only for
-the positions that are needed (a Feistel network on the smallest power of two that holds N, applied again while the
-result is N or more), so a rank can read any part of it, a resume at position 10^9 costs as much as one at 0, and no
-list of N numbers exists.
+A run is one endless sequence of positions 0, 1, 2, ...; epoch ``e`` has the positions ``e N`` to ``(e + 1) N - 1``.
+Within an epoch the order is a permutation of the N spectra keyed by (seed, epoch). It is computed only for the needed
+positions, by a Feistel network on the smallest power of two that holds N, applied again while the result is N or more.
+So a rank can read any part of it, a resume at position 10^9 costs as much as one at 0, and no list of N numbers exists.
 """
 
 from __future__ import annotations
@@ -14,7 +13,8 @@ import numpy as np
 from hpctrain.spectra.hashing import key_of, mix64
 
 _NUM_ROUNDS = 10
-"""Half-rounds. Four full ones make a Feistel network pseudo-random; one more because small N have tiny halves."""
+"""Number of half-rounds. Four full rounds make a Feistel network pseudo-random; small N have tiny halves and need one
+more."""
 
 
 def sample_order(seed: int, num_samples: int, positions: np.ndarray) -> np.ndarray:
@@ -23,7 +23,7 @@ def sample_order(seed: int, num_samples: int, positions: np.ndarray) -> np.ndarr
     Parameters
     ----------
     seed : int
-        Of the run, ``train.seed``.
+        Seed of the run, ``train.seed``.
     num_samples : int
         Number of samples of an epoch, N >= 1.
     positions : ndarray, shape (M,), int64
@@ -32,7 +32,7 @@ def sample_order(seed: int, num_samples: int, positions: np.ndarray) -> np.ndarr
     Returns
     -------
     ndarray, shape (M,), int64
-        Numbers in [0, N). Each epoch holds each exactly once.
+        Numbers in [0, N). Each epoch contains each number exactly once.
 
     References
     ----------
@@ -63,7 +63,7 @@ def _permute(values: np.ndarray, key: np.ndarray, count: int) -> np.ndarray:
 
 
 def _feistel(value: np.ndarray, key: np.ndarray, num_bits: int) -> np.ndarray:
-    """Permute [0, 2^num_bits); the halves may differ by one bit, as each round changes one half by the other."""
+    """Permute [0, 2^num_bits); the halves may differ by one bit, because each round changes one half by the other."""
     low_bits = np.uint64(num_bits // 2)
     low_mask = np.uint64((1 << (num_bits // 2)) - 1)
     high_mask = np.uint64((1 << (num_bits - num_bits // 2)) - 1)
@@ -87,7 +87,7 @@ class WindowedOrder:
     Parameters
     ----------
     seed : int
-        Of the run, ``train.seed``.
+        Seed of the run, ``train.seed``.
     num_samples : int
         Number of samples of an epoch, N.
     blocks : ndarray, shape (B,), int64
@@ -97,8 +97,8 @@ class WindowedOrder:
 
     Notes
     -----
-    Like :func:`sample_order` a pure function of the position. It computes B numbers per epoch, when a position of that
-    epoch is first needed.
+    Like :func:`sample_order`, this is a pure function of the position. It computes B numbers per epoch, when a position
+    of that epoch is first needed.
     """
 
     def __init__(self, seed: int, num_samples: int, blocks: np.ndarray, window: int) -> None:
@@ -141,7 +141,10 @@ class WindowedOrder:
         if plan is None:
             blocks = self._permuted(f"blocks {epoch}", len(self._starts), np.arange(len(self._starts)))
             plan = blocks, np.concatenate([[0], np.cumsum(self._lengths[blocks])])
-            self._epochs = {**dict(list(self._epochs.items())[-1:]), epoch: plan}  # a batch meets two epochs at most
+            self._epochs = {
+                **dict(list(self._epochs.items())[-1:]),
+                epoch: plan,
+            }  # a batch has samples of two epochs at most
         return plan
 
     def _permuted(self, what: str, count: int, values: np.ndarray) -> np.ndarray:

@@ -1,11 +1,11 @@
-"""Can these spectra be right? A judgement of some hundred of them, before anything is trained. No torch.
+"""Judge some hundred spectra before training: can the data be right? This module does not import torch.
 
 Legend: N inspected spectra, L pixels, B blocks of neighbouring pixels.
 
-Three questions are asked. Does a spectrum have a redshift? Does the normalisation accept it? Does its noise, as the
-differences of neighbouring pixels show it, have the variance that ``ivar`` claims? For good spectra the reduced
-chi-square of these differences is 1 in every block (0.8 to 1.5 for SDSS and DESI). Where ``ivar`` holds sigma or the
-variance instead, another power of it makes it 1; where flux and ``ivar`` are in different units, it is far from 1.
+There are three questions. Does a spectrum have a redshift? Does the normalisation accept it? Does its noise, measured
+by the differences of neighbouring pixels, have the variance that ``ivar`` gives? For good spectra the reduced
+chi-square of these differences is 1 in every block (0.8 to 1.5 for SDSS and DESI). If the column holds sigma or the
+variance instead, another power of it gives 1; if flux and ``ivar`` are in different units, the result is far from 1.
 """
 
 from __future__ import annotations
@@ -26,32 +26,32 @@ if TYPE_CHECKING:
 
 NUM_INSPECTED = 256
 _RUN = 16
-"""Neighbouring rows that are read together: of a compressed file, few chunks are decoded."""
+"""Number of neighbouring rows that are read together, so that few chunks of a compressed file are decoded."""
 
 MANY_REJECTED = 0.5
 """Share of rejected spectra above which something is probably wrong."""
 
 _LAGS = (1, 4, 16)
-"""Distances of the pixels that are compared. Resampling makes near neighbours alike, and lines make far ones differ."""
+"""Distances of the compared pixels. Resampling makes near neighbours similar, and lines make distant ones differ."""
 
 _BLOCK_PIXELS, _MAX_BLOCKS = 64, 16
 _FEWEST_BLOCKS = 64
-"""Below this number of blocks the noise is not judged."""
+"""Smallest number of blocks from which the noise is judged."""
 
 _WRONG_POWER = 0.3
-"""Median departure from ``ivar`` [dex] from which on another meaning of the column is considered: a factor of 2."""
+"""Median departure from ``ivar`` [dex] above which the column may hold something else: a factor of 2."""
 
 _DOUBTFUL, _HOPELESS = 2.0, 8.0
-"""Departure of the variance [dex] that is doubtful, and that cannot be: sigma 10 and 10,000 times too small."""
+"""Departures of the variance [dex] that are doubtful, and impossible: sigma is wrong by factors of 10 and 10,000."""
 
 _MEDIAN_CHI2 = 0.4549
 """Median of the square of a normal deviate."""
 
 _POWERS = {"sigma": 2.0, "variance": 1.0}
-"""What ``ivar`` may hold by mistake, and the power of it that is then the variance."""
+"""Quantities that ``ivar`` may hold by mistake, and the power of each that is the variance."""
 
 _UNITS = {10.0: "nanometres", 1e4: "micrometres"}
-"""Factor to Angstrom, and the unit."""
+"""Factors to Angstrom, with the names of the units."""
 
 _ANYWAY = "If the data are right all the same, set data.implausible: warn."
 
@@ -69,9 +69,9 @@ def inspect_spectra(spectra: SpectraSet, rows: np.ndarray, data: DataSection) ->
     ----------
     spectra : SpectraSet
     rows : ndarray, shape (M,), int64
-        Rows that count, usually those of the training set; at least one.
+        Rows to judge, usually those of the training set; at least one.
     data : DataSection
-        Its ``normalise`` and ``implausible``.
+        Section whose ``normalise`` and ``implausible`` are used.
 
     Returns
     -------
@@ -102,7 +102,7 @@ def inspect_spectra(spectra: SpectraSet, rows: np.ndarray, data: DataSection) ->
 
 
 def _look_at_classes(spectra: SpectraSet, rows: np.ndarray, found: Inspection) -> None:
-    """Count redshift warnings, stars and sky fibres, where the files have such columns."""
+    """Count redshift warnings, stars and sky fibres, if the files have such columns."""
     zwarn = spectra.read_column(("zwarn", "ZWARN", "ZWARNING"), "iu")
     classes = spectra.read_column(("spectype", "SPECTYPE", "CLASS"), "S")
     if zwarn is not None and (zwarn >= 0).any():
@@ -127,7 +127,7 @@ def _look_at_classes(spectra: SpectraSet, rows: np.ndarray, found: Inspection) -
 
 
 def choose_sample(rows: np.ndarray, count: int = NUM_INSPECTED) -> np.ndarray:
-    """Return at most `count` of the rows, in runs of neighbours that are spread evenly; the same each time."""
+    """Return at most `count` of the rows, in evenly spread runs of neighbours; the same each time."""
     if len(rows) <= count:
         return rows
     begins = np.linspace(0, len(rows) - _RUN, count // _RUN).astype(np.int64)
@@ -145,7 +145,7 @@ class _Sample:
 
 
 def _read(spectra: SpectraSet, rows: np.ndarray) -> _Sample:
-    # In small pieces: the buffers of the reader stay as large as what was once read into them.
+    # Read small pieces: the buffers of the reader stay as large as the largest piece.
     batches = [spectra.read(rows[start : start + 2 * _RUN]) for start in range(0, len(rows), 2 * _RUN)]
     joined = [
         np.concatenate([getattr(batch, name).float().numpy() for batch in batches])
@@ -177,9 +177,9 @@ class Noise:
     Parameters
     ----------
     departure_dex : float
-        Median over blocks of log10 of the reduced chi-square of pixel differences; 0 for good spectra.
+        Median over blocks of the log10 of the reduced chi-square of pixel differences; 0 for good spectra.
     looks_like : str
-        What the column ``ivar`` seems to hold: ``ivar``, ``sigma`` or ``variance``.
+        Quantity that the column ``ivar`` seems to hold: ``ivar``, ``sigma`` or ``variance``.
     """
 
     departure_dex: float
@@ -192,7 +192,7 @@ def judge_noise(flux: np.ndarray, ivar: np.ndarray) -> Noise | None:
     Parameters
     ----------
     flux, ivar : ndarray, shape (N, L), float32
-        Cleaned: finite, and ivar 0 where a pixel is masked.
+        Cleaned values: finite, and ivar 0 where a pixel is masked.
 
     Returns
     -------
@@ -208,7 +208,7 @@ def judge_noise(flux: np.ndarray, ivar: np.ndarray) -> Noise | None:
         for name, power in _POWERS.items():
             other = _blocks(flux, ivar, lag, power)
             if len(other) and _size(other) < min(size / 3, 0.5) and _spread(other) < _spread(ratio):
-                size, looks_like = 3 * _size(other), name  # the next one has to be better still
+                size, looks_like = 3 * _size(other), name  # the next one must be even better
     return Noise(float(np.median(ratio)), looks_like)
 
 
@@ -216,7 +216,7 @@ def _blocks(flux: np.ndarray, ivar: np.ndarray, lag: int, power: float) -> np.nd
     """Return log10 of the reduced chi-square of pixel differences in blocks of neighbouring pixels, (B,), float64.
 
     The difference is ``f[i] - (f[i - lag] + f[i + lag]) / 2``, which a straight slope does not change. The variance
-    of a pixel is taken to be ``ivar ** power``. The median over the block does not mind lines and cosmic rays.
+    of a pixel is taken to be ``ivar ** power``. Lines and cosmic rays hardly change the median over the block.
     """
     num_pixels = flux.shape[1]
     width = min(_BLOCK_PIXELS, num_pixels - 2 * lag)
@@ -237,7 +237,7 @@ def _blocks(flux: np.ndarray, ivar: np.ndarray, lag: int, power: float) -> np.nd
 
 
 def _median(values: np.ndarray, good: np.ndarray) -> np.ndarray:
-    """Return the lower median of the good values along the last axis; infinite where there are none."""
+    """Return the lower median of the good values along the last axis; infinite if there are none."""
     ordered = np.sort(np.where(good, values, np.inf), axis=-1)
     middle = np.maximum(good.sum(axis=-1, keepdims=True) - 1, 0) // 2
     return np.take_along_axis(ordered, middle, axis=-1)[..., 0]
@@ -290,7 +290,7 @@ def _key(reasons: Counter[str]) -> str:
 
 
 def _advice(reasons: Counter[str], sample: _Sample, data: DataSection, noise: Noise | None) -> str:
-    """Say what the most common reason comes from, and what to change."""
+    """Return advice on the most common reason: its probable cause, and the remedy."""
     reason = reasons.most_common(1)[0][0]
     if reason == "masked":
         return "Is data.columns.ivar the inverse variance, and does data.columns.mask mark bad pixels with 1?"
@@ -338,17 +338,17 @@ def _implausible(noise: Noise, severity: str) -> list[Remark]:
 
 
 def _meaning_text(looks_like: str) -> str:
-    """Say that the column holds sigma or the variance, and how to make ivar of it."""
+    """Return a text that the column holds sigma or the variance, and how to convert it to ivar."""
     meaning, power = {"sigma": ("sigma, the standard deviation", -2), "variance": ("the variance", -1)}[looks_like]
     return (
-        f"The column ivar looks like {meaning}, by the noise in the flux. Name the column that holds the inverse "
+        f"According to the noise in the flux, the column ivar holds {meaning}. Name the column that holds the inverse "
         "variance with data.columns.ivar, or convert this one, for example in h5py with "
         f"`f['ivar'][...] = f['ivar'][...] ** {power}.0`."
     )
 
 
 def _units_text(noise: Noise) -> str:
-    """Say by how much flux and ivar disagree, in sigma, and what would make them agree."""
+    """Return a text on the factor between flux and ivar, in sigma, and how to remove it."""
     power = round(abs(noise.departure_dex) / 2)
     factor = f"{10**power:,}" if power <= 4 else f"1e{power}"
     is_large = noise.departure_dex > 0

@@ -1,7 +1,7 @@
-"""Decoded spectra in an anonymous file in memory that several processes share.
+"""Keep decoded spectra in an anonymous file in memory that several processes share.
 
-The kernel frees the memory when the last process that has the file open ends, also when it is killed; nothing can stay
-on a node, as it could in /dev/shm. The file is ordinary HDF5, so the usual reader reads it.
+The kernel frees the memory when the last process that has the file open ends, even if it is killed. So nothing stays on
+a node, as could happen in /dev/shm. The file is ordinary HDF5, so the usual reader reads it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from hpctrain.spectra.files import open_file
 from hpctrain.spectra.hdf5 import SpectraSet
 
 _PIECE_BYTES = 16 * 2**20
-"""Decoded by one thread at a time."""
+"""Size of the piece that a thread decodes at a time."""
 
 
 def needed_bytes(source: SpectraSet, rows: np.ndarray) -> int:
@@ -45,28 +45,28 @@ def copy_to_memory(source: SpectraSet, rows: np.ndarray, num_threads: int, activ
     rows : ndarray, shape (n,), int64
         Sorted rows that will be read.
     num_threads : int
-        That decode.
+        Number of threads that decode.
     activity : Activity
-        Notified of every piece.
+        Is notified of every piece.
 
     Returns
     -------
     int
-        Descriptor of the file; the memory is there as long as it, or a map of the file, is open.
+        Descriptor of the file; the memory exists as long as it, or a map of the file, is open.
 
     Raises
     ------
     DataError
         A row cannot be read.
     SiteError
-        This system has no such files.
+        This system does not support such files.
     WorkCancelledError
-        As the activity asked.
+        The activity was cancelled.
     """
     if not hasattr(os, "memfd_create"):
         raise SiteError("data.cache: ram needs Linux")
     if source.wavelength_aa is None:
-        rows = np.arange(len(source))  # the reader compares some grids to see whether they differ: no holes there
+        rows = np.arange(len(source))  # the reader compares the grids of some rows, which must not be holes
     descriptor = os.memfd_create("hpctrain-spectra", os.MFD_CLOEXEC)
     try:
         offsets = _write_layout(descriptor, source, rows[:1])
@@ -95,14 +95,15 @@ def copy_to_memory(source: SpectraSet, rows: np.ndarray, num_threads: int, activ
 
 
 def open_in_memory(path: Path, source: SpectraSet) -> SpectraSet:
-    """Open a copy in memory as a set like the one it was made from.
+    """Open a copy in memory as a set with the same rows as the original.
 
     Parameters
     ----------
     path : Path
-        ``/proc/self/fd/N`` of the descriptor, or that of another process of this user and node; ours from then on.
+        ``/proc/self/fd/N`` of the descriptor, or that of another process of this user on this node. This process then
+        has its own descriptor.
     source : SpectraSet
-        What it is a copy of.
+        The original set.
 
     Raises
     ------
@@ -121,7 +122,9 @@ def open_in_memory(path: Path, source: SpectraSet) -> SpectraSet:
     copy.copy_of = source.fingerprint()
     copy.notes = source.notes
     if len(copy) != len(source) or copy.num_pixels != source.num_pixels:
-        raise DataError("data.cache: ram: the copy is one of other files; do all ranks of the node see the same ones?")
+        raise DataError(
+            "data.cache: ram: the copy was made from other files; do all ranks of the node see the same files?"
+        )
     return copy
 
 
@@ -130,7 +133,7 @@ def _row_bytes(columns: dict[str, np.ndarray]) -> int:
 
 
 def _write_layout(descriptor: int, source: SpectraSet, row: np.ndarray) -> dict[str, tuple[int, np.dtype]]:
-    """Write all but the pixels, and return where those of each column begin and what they are."""
+    """Write everything except the pixels, and return the position and dtype of the pixels of each column."""
     probe = source.read(row)
     wide = {"flux": probe.flux.numpy().dtype, "ivar": probe.ivar.numpy().dtype}
     with os.fdopen(os.dup(descriptor), "r+b", buffering=0) as stream, h5py.File(stream, "w") as file:
@@ -142,7 +145,7 @@ def _write_layout(descriptor: int, source: SpectraSet, row: np.ndarray) -> dict[
             file["wavelength"] = source.wavelength_aa
         offsets = {}
         for name, dtype in wide.items():
-            # Given a place at once and never filled: only what is written later takes memory.
+            # Space is allocated at once but not filled: only pixels that are written later take memory.
             layout = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
             layout.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
             layout.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
@@ -153,7 +156,7 @@ def _write_layout(descriptor: int, source: SpectraSet, row: np.ndarray) -> dict[
 
 
 def _pieces(source: SpectraSet, rows: np.ndarray, num_rows: int) -> Iterator[np.ndarray]:
-    """Yield the rows in pieces of at least so many that take no chunk apart."""
+    """Yield the rows in pieces of at least `num_rows` that do not split a chunk."""
     starts = source.blocks(rows)
     begin = 0
     for start in [*starts[1:].tolist(), len(rows)]:
@@ -167,7 +170,7 @@ def _copy_piece(source: SpectraSet, rows: np.ndarray, columns: dict[str, np.ndar
     batch = source.read(rows)
     values = {"flux": batch.flux, "ivar": batch.ivar, "wavelength": batch.wavelength_aa}
     is_run = rows[-1] - rows[0] + 1 == len(rows)
-    places = slice(rows[0], rows[-1] + 1) if is_run else rows  # a slice is copied without the interpreter's lock
+    places = slice(rows[0], rows[-1] + 1) if is_run else rows  # numpy copies a slice without the interpreter's lock
     for name, column in columns.items():
         column[places] = values[name].numpy()
     activity.moved(len(rows) * _row_bytes(columns))

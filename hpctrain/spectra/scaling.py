@@ -1,4 +1,4 @@
-"""Scale and zero point of integers in a file."""
+"""Scale and zero point of integer datasets in a file."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Scaling:
         return cls(1.0 if scale is None else scale, zero or 0.0, blank)
 
     def apply(self, stored: np.ndarray, out: np.ndarray) -> None:
-        """Write the values of `stored` to `out` (float32); blanks become NaN, overflows infinite: both get masked."""
+        """Write the values of `stored` to `out` (float32); blanks become NaN, overflows infinite; both are masked."""
         with np.errstate(over="ignore", invalid="ignore"):
             if self == Scaling():
                 np.copyto(out, stored, casting="unsafe")

@@ -36,12 +36,12 @@ class Sink:
             raise self._error
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Seek; bytes that could not be written count for the length of the file."""
+        """Seek; the length of the file includes bytes that could not be written."""
         self._place = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._place, os.SEEK_END: self._end}[whence]
         return self._place
 
     def tell(self) -> int:
-        """Return the place."""
+        """Return the position."""
         return self._place
 
     def write(self, data: Any) -> int:
@@ -56,7 +56,7 @@ class Sink:
         return len(view)
 
     def readinto(self, buffer: Any) -> int:
-        """Read as much as `buffer` holds; zeros where nothing was written."""
+        """Fill `buffer`, with zeros where nothing was written."""
         view = memoryview(buffer).cast("B")
         done = 0
         with self._noted():
@@ -70,7 +70,7 @@ class Sink:
         return len(view)
 
     def read(self, size: int) -> bytes:
-        """Return so many bytes; h5py recognises a file object by this method."""
+        """Return `size` bytes; h5py recognises a file object by this method."""
         data = bytearray(size)
         self.readinto(data)
         return bytes(data)
@@ -86,12 +86,12 @@ class Sink:
         """Do nothing: there is no buffer here."""
 
     def close(self) -> None:
-        """Close the file, everything on the disk.
+        """Close the file after everything is durable on disk.
 
         Raises
         ------
         OSError
-            The first error.
+            The first error of the disk.
         """
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor < 0:
@@ -118,7 +118,7 @@ def new_hdf5_file(path: Path, **options: Any) -> Iterator[tuple[h5py.File, Sink]
     ----------
     path : Path
     **options
-        Of ``h5py.File``.
+        Options of ``h5py.File``.
 
     Yields
     ------

@@ -1,7 +1,7 @@
-"""Splits objects into training, validation and test by a hash of the object id.
+"""Split objects into training, validation and test by a hash of the object id.
 
-So all rows of an object are on the same side, in any file; another machine gives the same split; and adding spectra
-later never moves an existing one.
+So all rows of an object are on the same side in any file, every machine gives the same split, and spectra that are
+added later never move an existing one.
 """
 
 from __future__ import annotations
@@ -49,18 +49,18 @@ def choose_rows(target_id: np.ndarray, rows: np.ndarray, max_spectra: int | None
     Parameters
     ----------
     target_id : ndarray, shape (N,), int64
-        Of the whole set.
+        Identifiers of the whole set.
     rows : ndarray, shape (M,), int64
         Rows to choose from, increasing.
     max_spectra : int or None
-        ``data.max_spectra``; none keeps all.
+        ``data.max_spectra``; None keeps all.
     salt : str
         ``data.split.salt``.
 
     Returns
     -------
     ndarray, shape (min(M, max_spectra),), int64
-        Increasing. A larger number gives all rows of a smaller one and more.
+        Rows, increasing. A larger `max_spectra` gives all rows of a smaller one and more.
     """
     if max_spectra is None or max_spectra >= len(rows):
         return rows

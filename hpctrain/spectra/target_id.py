@@ -1,4 +1,4 @@
-"""The identifier of the object of a row, as an integer, from integers or text in a file. Imports no torch."""
+"""Read the object identifier of each row, as an integer, from integers or text in a file. Does not import torch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hpctrain.errors import DataError
 
 
 def read_target_id(dataset: h5py.Dataset) -> tuple[np.ndarray, list[str]]:
-    """Return ids as int64, and a note where they had to be made from text.
+    """Return ids as int64, and a note if they had to be made from text.
 
     Raises
     ------

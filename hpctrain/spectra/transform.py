@@ -18,20 +18,20 @@ if TYPE_CHECKING:
     from hpctrain.profile.schema import AugmentSection, NormaliseSection
 
 MASK_BLOCKS = 64
-"""Pieces a spectrum is cut into when some of it is hidden: of DESI about 120 pixels each, wider than a broad line."""
+"""Number of pieces of a spectrum of which some are hidden; for DESI about 120 pixels each, wider than a broad line."""
 
 
 def normalise(batch: SpectraBatch, section: NormaliseSection) -> SpectraBatch:
     """Divide each spectrum by its median flux in a rest-frame window.
 
-    The first window that lies wholly in the observed range at the redshift of the spectrum is used. Spectra without
-    one, whose norm is not positive, or whose norm is not significant are rejected before anything is divided: flux and
+    The first window that is wholly within the observed range at the redshift of the spectrum is used. Spectra without
+    such a window, or whose norm is not positive or not significant, are rejected before the division: they get flux and
     ivar 0, norm 1, window -1.
 
     Parameters
     ----------
     batch : SpectraBatch
-        In the units of the file; it is cleaned first.
+        Batch in the units of the file; it is cleaned first.
     section : NormaliseSection
         The windows and the lowest signal to noise ratio.
 
@@ -53,7 +53,7 @@ def normalise(batch: SpectraBatch, section: NormaliseSection) -> SpectraBatch:
     low, high, window = _choose_window(batch, section.windows_aa)
     flux, valid, ivar = _cut_out(batch, low, high)
     median = _masked_median(flux, valid)
-    # float64, as the sum over cgs-unit weights (1e35) leaves float32
+    # float64, because the sum of weights in cgs units (1e35) overflows float32
     error = torch.sqrt(math.pi / 2.0 / torch.where(valid, ivar, 0.0).sum(dim=1, dtype=torch.float64))
     snr = median.double() / error
     good = (window != REJECTED) & torch.isfinite(median) & (median > 0) & (snr >= section.min_snr)
@@ -74,7 +74,7 @@ def _choose_window(batch: SpectraBatch, windows_aa: list[tuple[float, float]]) -
     first, last = wavelength[..., 0], wavelength[..., -1]
     window = torch.full_like(batch.redshift, REJECTED, dtype=torch.int64)
     low, high = torch.zeros_like(stretch), torch.zeros_like(stretch)
-    for index in reversed(range(len(windows_aa))):  # the first one that fits is written last
+    for index in reversed(range(len(windows_aa))):  # the first window that fits is written last
         lower, upper = windows_aa[index][0] * stretch, windows_aa[index][1] * stretch
         inside = (lower >= first) & (upper <= last)
         window = torch.where(inside, index, window)
@@ -116,9 +116,9 @@ def augment(batch: SpectraBatch, section: AugmentSection) -> SpectraBatch:
     Parameters
     ----------
     batch : SpectraBatch
-        Normalised or not.
+        Batch, normalised or not.
     section : AugmentSection
-        What to do; the order is redshift shift, noise, hidden pixels.
+        Augmentations to apply; the order is redshift shift, noise, hidden pixels.
 
     Returns
     -------
@@ -144,7 +144,7 @@ def _shift_redshift(batch: SpectraBatch, largest: float) -> SpectraBatch:
     interpolated between two old ones, with the variance of that sum; it has no weight where one of the two has none.
     """
     shift = largest * (2.0 * torch.rand_like(batch.redshift) - 1.0)
-    # Not below z = 0: the rest frame would leave the range of the decoder.
+    # Not below z = 0, where the rest frame would leave the range of the decoder.
     redshift = torch.maximum(batch.redshift + shift, batch.redshift.clamp(max=0.0))
     stretch = (1.0 + batch.redshift.double()) / (1.0 + redshift.double())
     grid = batch.wavelength_aa.double()
@@ -160,7 +160,7 @@ def _shift_redshift(batch: SpectraBatch, largest: float) -> SpectraBatch:
     both = (ivar_left > 0) & (ivar_right > 0)
     variance = (1 - part) ** 2 / torch.where(both, ivar_left, 1.0) + part**2 / torch.where(both, ivar_right, 1.0)
     ivar = torch.where(both, 1.0 / variance, 0.0)
-    # A pixel that falls on an old one needs no neighbour, and a shift of 0 must change no bit.
+    # A new pixel exactly on an old one needs no neighbour, and a shift of 0 must not change a bit.
     ivar = torch.where(part == 0, ivar_left, torch.where(part == 1, ivar_right, ivar))
     flux = torch.where(
         part == 0, flux_left, torch.where(part == 1, flux_right, torch.lerp(flux_left, flux_right, part))
@@ -170,7 +170,7 @@ def _shift_redshift(batch: SpectraBatch, largest: float) -> SpectraBatch:
 
 
 def _hide_blocks(batch: SpectraBatch, fraction: float) -> Tensor:
-    """Return which pixels the encoder may see: all but some of `MASK_BLOCKS` blocks, whose borders are random too."""
+    """Return which pixels the encoder may read: all except some of `MASK_BLOCKS` blocks, which have random borders."""
     num_hidden = max(1, round(fraction * MASK_BLOCKS))
     device = batch.flux.device
     rank = torch.rand(len(batch), MASK_BLOCKS, device=device).argsort(dim=1).argsort(dim=1)
@@ -186,8 +186,8 @@ def to_rest_frame(batch: SpectraBatch) -> SpectraBatch:
     Returns
     -------
     SpectraBatch
-        `wavelength_aa` (N, L) divided by 1 + z, flux multiplied by it, ivar divided by its square. The redshift, which
-        belongs to the original spectrum, is kept.
+        `wavelength_aa` (N, L) divided by 1 + z, flux multiplied by it, and ivar divided by its square. The redshift of
+        the original spectrum is kept.
     """
     stretch = (1.0 + batch.redshift)[:, None]
     return batch.replace(

@@ -1,4 +1,4 @@
-"""The wavelength grid of a file: one for all rows, or one per row, in vacuum Angstrom and increasing."""
+"""Read the wavelength grid of a file: one for all rows, or one per row, in vacuum Angstrom and increasing."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ import numpy as np
 from hpctrain.errors import DataError
 
 MAX_SCANNED_BYTES = 4 * 2**30
-"""A wavelength column per row is compared row by row up to this size; beyond, it is read with each batch instead."""
+"""Largest wavelength column with one row per spectrum that is compared row by row; a larger one is read with each
+batch."""
 
 PLAUSIBLE_AA = (10.0, 1e7)
-"""X-ray to far infrared; values outside are logarithms or another unit."""
+"""Range of plausible wavelengths, X-ray to far infrared; values outside are logarithms or have another unit."""
 
 _SAME_GRID = 1e-6
-"""Relative; rounding a float64 grid to float32 changes it by 6e-8."""
+"""Largest relative difference of equal grids; rounding a float64 grid to float32 changes it by 6e-8."""
 
 
 def read_common_grid(dataset: h5py.Dataset) -> np.ndarray | None:
-    """Return the grid that all rows share, shape (L,), float64, or None where each row has its own.
+    """Return the grid that all rows share, shape (L,), float64, or None if each row has its own.
 
     Raises
     ------
@@ -33,7 +34,7 @@ def read_common_grid(dataset: h5py.Dataset) -> np.ndarray | None:
     num_rows = dataset.shape[0]
     first = dataset[0]
     check_grid(first.astype(np.float64), dataset)
-    # A few rows show for most files that grids differ; only reading all proves that they are equal.
+    # If grids differ, a few rows show it for most files; only reading all rows proves that they are equal.
     probes = np.unique(np.linspace(0, num_rows - 1, 32).astype(np.int64))
     if any(not np.array_equal(dataset[row], first) for row in probes):
         return None
@@ -66,7 +67,7 @@ def check_grid(grid: np.ndarray, dataset: h5py.Dataset) -> None:
 
 
 def _guess(low: float, high: float) -> str:
-    """Say what else the numbers may be: log10 of 1,000 to 30,000 AA is 3 to 4.5; 0.3 to 9 may be micrometres."""
+    """Return a guess at the unit: log10 of 1,000 to 30,000 AA is 3 to 4.5; 0.3 to 9 may be micrometres."""
     if low >= 3 and high <= 4.5:
         return "; this looks like log10 of it"
     if high < PLAUSIBLE_AA[0]:
@@ -75,19 +76,19 @@ def _guess(low: float, high: float) -> str:
 
 
 def same_grid(one: np.ndarray, other: np.ndarray) -> bool:
-    """Whether two grids of the same length are one grid up to the rounding of float32."""
+    """Return whether two grids of the same length are equal up to the rounding of float32."""
     return bool(np.allclose(one, other, rtol=_SAME_GRID, atol=0.0, equal_nan=True))
 
 
 def is_wavelength(grid: np.ndarray) -> np.ndarray:
-    """Return which pixels have a wavelength: padding is written as -1, 0 or NaN."""
+    """Return which pixels have a wavelength; padding is written as -1, 0 or NaN."""
     return np.isfinite(grid) & (grid > 0)
 
 
 def fill_padding(grid: np.ndarray) -> np.ndarray:
-    """Return a grid, shape (L,), that also increases through its padding, at the step of its nearest pixels.
+    """Return a grid, shape (L,), that increases through its padding, too, with the step of the nearest pixels.
 
-    The padded pixels have no weight; but a network that interpolates needs a grid it can search in.
+    The padded pixels have no weight, but a network that interpolates needs an increasing grid.
     """
     valid = np.flatnonzero(is_wavelength(grid))
     pixel = np.arange(len(grid))
@@ -96,7 +97,7 @@ def fill_padding(grid: np.ndarray) -> np.ndarray:
     filled = np.interp(pixel, valid, grid[valid])
     first, last = valid[0], valid[-1]
     filled[last + 1 :] = grid[last] + (grid[last] - grid[valid[-2]]) * np.arange(1, len(grid) - last)
-    # Backwards in logarithm, so that it stays positive.
+    # Extrapolate backwards in the logarithm, so that wavelengths stay positive.
     filled[:first] = grid[first] * (grid[first] / grid[valid[1]]) ** np.arange(first, 0, -1)
     return filled.astype(grid.dtype)
 

@@ -221,7 +221,7 @@ def test_rows_may_have_grids_of_their_own_with_padding(tmp_path):
     rows = np.array([4, 5, 6, -1, 9])
     batch = spectra.read(rows)
     assert spectra.wavelength_aa is None
-    assert "grids of their own" in "\n".join(spectra.notes)
+    assert "different wavelength grids" in "\n".join(spectra.notes)
     assert batch.wavelength_aa.shape == (5, L)
     assert (batch.wavelength_aa.diff(dim=1) > 0).all()
     assert (batch.wavelength_aa > 0).all()

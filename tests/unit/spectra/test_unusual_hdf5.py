@@ -56,7 +56,7 @@ def test_a_column_behind_an_external_link_is_read_from_where_it_leads(tmp_path, 
     assert np.array_equal(spectra.read(rows).flux.numpy(), FLUX[rows])
     spectra.close()
     (tmp_path / "other.h5").unlink()
-    assert "flux: leads to /deep/pixels in other.h5, where it is not" in refusal(tmp_path / "s.h5")
+    assert "flux: links to /deep/pixels in other.h5, which does not exist" in refusal(tmp_path / "s.h5")
 
 
 def write_virtual(tmp_path, rows_of_source=N):
@@ -87,7 +87,7 @@ def test_a_virtual_column_with_holes_or_another_source_is_refused(tmp_path):
     path = write_virtual(tmp_path)
     with h5py.File(tmp_path / "source.h5", "w") as file:
         file["pixels"] = FLUX[: N - 2]
-    assert f"has shape ({N - 2}, {L}), which is not what is taken" in refusal(path)
+    assert f"has shape ({N - 2}, {L}), which does not hold the selected part" in refusal(path)
     with h5py.File(tmp_path / "source.h5", "w") as file:
         file["other"] = FLUX
     assert "cannot be read" in refusal(path)
