@@ -70,7 +70,10 @@ def main(arguments: list[str]) -> int:
     if os.environ.get("HPCTRAIN_INSTALLER") != "pip":
         uv = bring_uv()
         if uv is not None:
-            command = [*uv, "pip", "install", "--quiet", "--python", sys.executable, *arguments]
+            # pip compiles what it installs. Without that, and where PYTHONDONTWRITEBYTECODE is set, every process would
+            # compile torch again: seconds of CPU time at each start.
+            options = ["--quiet", "--compile-bytecode", "--python", sys.executable]
+            command = [*uv, "pip", "install", *options, *arguments]
             done = subprocess.run(command, env=uv_environment(pip_settings()), capture_output=True, text=True)
             if done.returncode == 0:
                 return 0

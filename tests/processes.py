@@ -82,7 +82,8 @@ def end(pids: Iterable[int]) -> None:
     for pid in pids:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-    for process in [item for item in gc.get_objects() if isinstance(item, subprocess.Popen)]:
+    # isinstance() would ask each object for its class, and some objects of torch answer with a warning.
+    for process in [item for item in gc.get_objects() if issubclass(type(item), subprocess.Popen)]:
         if process.pid in pids and process.returncode is None:
             process.wait()
             for stream in (process.stdin, process.stdout, process.stderr):
