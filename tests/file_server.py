@@ -21,6 +21,8 @@ class FileServer:
         Bytes after which the next answer breaks off, once.
     stands_after : int or None
         Bytes of content after which answers stand still until :meth:`release`.
+    trickles : bool
+        Whether answers that stand still send 256 KiB a second all the same.
     redirects : dict of str to str
         Where paths are to be found instead.
     claims : str or None
@@ -33,6 +35,7 @@ class FileServer:
         self.content, self.version, self.knows_ranges = content, '"1"', True
         self.breaks_after: int | None = None
         self.stands_after: int | None = None
+        self.trickles = False
         self.redirects: dict[str, str] = {}
         self.claims: str | None = None
         self.ranges: list[str | None] = []
@@ -103,5 +106,6 @@ class FileServer:
                 request.close_connection = True
                 return
             if may_fail and self.stands_after is not None and at >= self.stands_after:
-                self._go_on.wait()
+                while not self._go_on.wait(1.0) and not self.trickles:
+                    pass
             request.wfile.write(piece)
