@@ -103,7 +103,8 @@ def test_a_signal_is_heard_while_a_rank_waits_for_another(ranks, waiting, number
     ranks.join(waiting)
     os.kill(ranks.pids[waiting], getattr(signal, f"SIG{number}"))
     assert ranks.code(waiting) == code
-    assert ranks.log(waiting) == f"hpctrain: stopped by {number} before all ranks had started; training had not begun\n"
+    said = f"hpctrain: stopped by {number} before all ranks had started; training had not begun\n"
+    assert ranks.log(waiting).endswith(said)  # torch may warn before that its own wait was interrupted
 
 
 def test_ranks_that_never_come_are_named_and_the_job_may_be_requeued(ranks):
