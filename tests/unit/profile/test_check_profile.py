@@ -106,7 +106,8 @@ def test_the_jetson_profile_is_what_was_asked_for() -> None:
         ),
         (
             "launch: {time_limit: 00:05:00}\n",
-            "line 3: launch.signal_lead_s: 180 s is more than half of the time limit (00:05:00); most of the time is lost",
+            "line 3: launch.signal_lead_s: 180 s is more than half of the time limit (00:05:00); "
+            "most of the time is lost",
         ),
         (
             "launch: {signal_lead_s: 20}\n",
