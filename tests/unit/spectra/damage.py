@@ -84,7 +84,7 @@ def chunks_of(path: Path) -> list[tuple[int, int]]:
 
 
 class Reader:
-    """A process that reads files with hpctrain and with h5py; a new one when it dies.
+    """A process that reads files with hpctrain and with h5py; a new one when it has died or a test has ended it.
 
     Parameters
     ----------
@@ -98,13 +98,17 @@ class Reader:
         self._limit_s, self._columns, self._environment = limit_s, columns or {}, environment
         self._process: subprocess.Popen[bytes] | None = None
 
+    def start(self) -> None:
+        """Start the process; one that runs before a test begins serves all tests, and none of them ends it."""
+        command = [sys.executable, str(HERE), "--serve", json.dumps(self._columns)]
+        self._process = subprocess.Popen(
+            command, bufsize=0, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=self._environment or None
+        )
+
     def read(self, path: Path) -> tuple[str, str]:
         """Return what came of a file and the message, if there was one."""
-        if self._process is None:
-            command = [sys.executable, str(HERE), "--serve", json.dumps(self._columns)]
-            self._process = subprocess.Popen(
-                command, bufsize=0, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=self._environment or None
-            )
+        if self._process is None or self._process.returncode is not None:
+            self.start()
         self._process.stdin.write(f"{path}\n".encode())
         outcome, message = self._answer("")
         if outcome == "read":  # hpctrain is done; what follows is h5py
@@ -126,10 +130,10 @@ class Reader:
 
     def close(self) -> None:
         """End the process."""
-        if self._process is not None:
+        if self._process is not None and self._process.returncode is None:
             self._process.kill()
             self._process.communicate()
-            self._process = None
+        self._process = None
 
 
 def serve(columns: dict[str, str]) -> None:

@@ -19,6 +19,7 @@ with contextlib.suppress(ImportError):
 @pytest.fixture(scope="module")
 def reader():
     reader = Reader()
+    reader.start()
     yield reader
     reader.close()
 
