@@ -30,6 +30,7 @@ def pip_settings() -> dict[str, str]:
 
 
 def is_on(value: str | None) -> bool:
+    """Return whether a switch of pip is on."""
     return (value or "").lower() in ("1", "true", "yes", "on")
 
 
@@ -67,6 +68,7 @@ def bring_uv() -> list[str] | None:
 
 
 def main(arguments: list[str]) -> int:
+    """Install the packages and return the exit code of the installer."""
     if os.environ.get("HPCTRAIN_INSTALLER") != "pip":
         uv = bring_uv()
         if uv is not None:
