@@ -54,11 +54,6 @@ class Rendezvous:
         Stop request of this process.
     timeout_s : float
         How long ranks wait for each other [s].
-
-    Raises
-    ------
-    CheckpointError
-        The run directory cannot be written.
     """
 
     def __init__(self, world: World, run: RunDir, stop: StopRequest, timeout_s: float) -> None:
@@ -73,13 +68,10 @@ class Rendezvous:
 
     def __enter__(self) -> Rendezvous:
         record = {"rank": self._world.rank, "host": node_name(), "process": identity(), "written_ticks": boot_ticks()}
-        try:
+        # A node that cannot write is for the pre-flight to name; until then its rank is only not watched by the others.
+        with contextlib.suppress(OSError):
             self._here.mkdir(parents=True, exist_ok=True)
             write_json(self._mine, record, durable=False)
-        except OSError as error:
-            raise CheckpointError(
-                f"{self._folder}: cannot be written: {error.strerror}; full, or read-only?"
-            ) from error
         self._deadline_s = time.monotonic() + self._timeout_s
         threading.Thread(target=self._watch, name="rendezvous", daemon=True).start()
         return self
@@ -91,13 +83,23 @@ class Rendezvous:
             self._ended.set()
         with contextlib.suppress(OSError):
             if kind is None and self._world.is_main:
-                shutil.rmtree(self._folder)
+                shutil.rmtree(self._folder, ignore_errors=True)  # the others remove their records meanwhile
             else:
                 self._mine.unlink()
 
     def publish_address(self, address: str, port: int) -> None:
-        """Publish the address at which rank 0 listens."""
-        write_json(self._folder / "address.json", {"address": address, "port": port, "process": identity()})
+        """Publish the address at which rank 0 listens.
+
+        Raises
+        ------
+        CheckpointError
+            The run directory cannot be written.
+        """
+        path = self._folder / "address.json"
+        try:
+            write_json(path, {"address": address, "port": port, "process": identity()})
+        except OSError as error:
+            raise CheckpointError(f"{path}: cannot be written: {error.strerror}; full, or read-only?") from error
 
     def wait_for_address(self) -> tuple[str, int]:
         """Wait until rank 0 has published its address, and return it."""

@@ -164,6 +164,7 @@ def test_limits_of_the_profile_and_prometheus_hold_for_a_real_run(make_run, star
 
 def test_a_run_whose_sensors_tell_nothing_trains_and_says_what_it_lacks(make_run, start, tmp_path):
     run = make_run("blind", train={"epochs": 1}, monitor=QUICK)
+    (tmp_path / "nothing").mkdir()
     ranks = start(run, 1, **{ROOT_VARIABLE: str(tmp_path / "nothing")})
     assert ranks.wait() == [0], ranks.stderr
     [sensors] = events(run, "sensors")

@@ -3,7 +3,8 @@
 Reads one JSON object a line from standard input::
 
     {"start": 3, "run": "/path"}     start three ranks that wait; answers their process ids
-    {"join": 0}                      let a rank join; add "timeout_s" or "address" for other ones
+    {"join": 0}                      let a rank join; add "timeout_s" or "address" for other ones, and "unfit": true
+                                     for a node on which nothing can be written
     {"wait": 0}                      answers how a rank ended
     {"end": true}                    kill what is left
 
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import sys
 
@@ -35,6 +37,8 @@ def be_rank(path: str, orders: int) -> None:
     stop.install()
     order = json.loads(os.read(orders, 1000))
     os.environ["MASTER_ADDR"] = order.get("address", "127.0.0.1")
+    if order.get("unfit"):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     world = World.from_environment()
     try:
         open_group(world, torch.device("cpu"), RunDir(path), None, stop, order.get("timeout_s", TIMEOUT_S))

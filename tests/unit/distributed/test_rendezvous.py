@@ -82,6 +82,13 @@ def test_ranks_that_have_all_come_join_and_leave_nothing_behind(ranks):
     assert list(ranks.run.attempts.iterdir()) == []
 
 
+def test_ranks_of_a_node_that_cannot_write_join_so_that_the_preflight_names_the_node(ranks):
+    ranks.start(2)
+    ranks.join(0)
+    ranks.ask(join=1, unfit=True)
+    assert [ranks.code(rank) for rank in range(2)] == [0, 0], ranks.log(1)
+
+
 @pytest.mark.parametrize("dying", [0, 2], ids=["rank 0", "another rank"])
 def test_a_rank_that_dies_while_ranks_are_waited_for_is_lost_to_the_others(ranks, dying):
     ranks.start(3)
