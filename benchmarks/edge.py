@@ -30,11 +30,11 @@ from hpctrain.edge.quantise import calibrate, name_operations, write_fp16, write
 from hpctrain.edge.runtime import OnnxNetwork
 from hpctrain.edge.sample import prepare_all
 from hpctrain.edge.slim import slim
+from hpctrain.families import build_model
 from hpctrain.ingest.simulate import simulate
-from hpctrain.models import build_model
-from hpctrain.models.facts import DataFacts
+from hpctrain.kinds.spectra.facts import SpectraFacts
+from hpctrain.kinds.spectra.hdf5 import open_spectra
 from hpctrain.profile.schema import DataSection, NormaliseSection, SimulateSection, SpectralVAESection
-from hpctrain.spectra.hdf5 import open_spectra
 
 REFERENCE = "PyTorch eager"
 _NUM_SPECTRA = 256
@@ -55,7 +55,7 @@ def variants(folder: Path, num_pixels: int, threads: int) -> tuple[dict[str, tup
     card = {"family": "spectral_vae", "normalise": NormaliseSection().model_dump(mode="json")}
     section = SpectralVAESection()
     torch.manual_seed(1)
-    model = build_model(section, DataFacts.from_spectra(spectra, rows)).eval()
+    model = build_model(section, SpectraFacts.from_spectra(spectra, rows)).eval()
     small, _ = slim(model, section, section, unit_importance(model, card, spectra, rows[:32]), _SHARE_LEFT)
     network, half = exported_network(model, card), exported_network(small.eval(), card)
     feeds = prepare_all(spectra, rows, network.preparation).feeds

@@ -27,7 +27,7 @@ from hpctrain.edge.prepare import Preparation, Prepared
 from hpctrain.edge.quantise import LARGEST_PAIR, calibrate, name_operations, write_int8
 from hpctrain.edge.runtime import OnnxNetwork
 from hpctrain.edge.sample import choose_calibration, open_sample, prepare_all
-from hpctrain.models.store import load_model
+from hpctrain.families.store import load_model
 from hpctrain.profile.load import load_profile
 
 SCHEMES = {"full 8 bits": 255, "bounded pairs": LARGEST_PAIR}

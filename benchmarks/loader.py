@@ -33,10 +33,10 @@ from benchmarks import loader_peers
 from benchmarks.loader_files import FORMATS, make_files
 from benchmarks.loader_peers import Factory, Reader
 from benchmarks.loader_probe import print_probes, probe
+from hpctrain.kinds.spectra.hdf5 import SpectraSet, open_spectra
 from hpctrain.profile.schema import DataSection
-from hpctrain.spectra.hdf5 import SpectraSet, open_spectra
-from hpctrain.spectra.loader import read_ahead
-from hpctrain.spectra.order import WindowedOrder, sample_order
+from hpctrain.samples.loader import read_ahead
+from hpctrain.samples.order import WindowedOrder, sample_order
 
 BATCH_SIZE = 128
 WINDOW = 2048

@@ -28,20 +28,20 @@ import h5py
 import numpy as np
 import torch
 
+from hpctrain.families.spectral_vae.baselines import WeightedPCA
+from hpctrain.families.spectral_vae.grid import RestGrid
+from hpctrain.families.store import load_model
 from hpctrain.ingest.simulate import simulate
-from hpctrain.models.facts import DataFacts
-from hpctrain.models.grid import RestGrid
-from hpctrain.models.store import load_model
+from hpctrain.kinds.spectra.batch import SpectraBatch
+from hpctrain.kinds.spectra.chi2 import reduced_chi2
+from hpctrain.kinds.spectra.facts import SpectraFacts
+from hpctrain.kinds.spectra.hdf5 import open_spectra
+from hpctrain.kinds.spectra.transform import normalise
 from hpctrain.profile.load import dump_profile
 from hpctrain.profile.schema import DataSection, Profile, SimulateSection
 from hpctrain.profile.yaml_text import parse_value
 from hpctrain.rundir import RunDir, write_json
-from hpctrain.science.baselines import WeightedPCA
-from hpctrain.science.chi2 import reduced_chi2
-from hpctrain.spectra.batch import SpectraBatch
-from hpctrain.spectra.hdf5 import open_spectra
-from hpctrain.spectra.split import TRAIN, VALIDATION, assign_split
-from hpctrain.spectra.transform import normalise
+from hpctrain.samples.split import TRAIN, VALIDATION, assign_split
 
 MAX_PCA_SPECTRA = 2000
 """Largest number of spectra for the fit of PCA, which keeps them in memory; more do not improve it at these sizes."""
@@ -122,7 +122,7 @@ def simulated(path: Path, num_spectra: int, num_pixels: int, seed: int) -> Path:
 def rest_grid(data: Path, rest_pixels: int | None) -> dict[str, Any]:
     """Return a rest-frame grid with the range of all spectra, which every split and the pretraining share."""
     spectra = open_spectra(DataSection(files=[str(data)]))
-    grid = RestGrid.for_data(DataFacts.from_spectra(spectra, np.arange(len(spectra))), None, rest_pixels)
+    grid = RestGrid.for_data(SpectraFacts.from_spectra(spectra, np.arange(len(spectra))), None, rest_pixels)
     wavelength = grid.wavelength_aa
     return {"rest_wavelength_aa": [float(wavelength[0]), float(wavelength[-1])], "rest_pixels": grid.num_pixels}
 

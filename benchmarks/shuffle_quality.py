@@ -19,7 +19,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from hpctrain.spectra.order import WindowedOrder, sample_order
+from hpctrain.samples.order import WindowedOrder, sample_order
 
 BATCH_SIZE = 512
 

@@ -107,8 +107,8 @@ def bare_loop(run, kept: list, steps: int, fused: bool) -> Callable[[], None]:
     import torch
     from torch.nn.parallel import DistributedDataParallel
 
-    from hpctrain.models import build_model
-    from hpctrain.spectra.transform import normalise
+    from hpctrain.families import build_model
+    from hpctrain.kinds.spectra.transform import normalise
 
     profile, total = run.profile, run.schedule.total_steps
     model = build_model(profile.model, run.spectra.facts)

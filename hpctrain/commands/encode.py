@@ -24,8 +24,8 @@ from hpctrain.terminal import console
 if TYPE_CHECKING:
     import numpy as np
 
+    from hpctrain.kinds.spectra.hdf5 import SpectraSet
     from hpctrain.profile.schema import ColumnsSection
-    from hpctrain.spectra.hdf5 import SpectraSet
 
 SOURCE = "hpctrain encode"
 
@@ -65,11 +65,11 @@ def run(args: argparse.Namespace) -> int:
     args.run_dir = path_or_run(args.run_dir, args.runs_dir)
     import numpy as np
 
+    from hpctrain.families.spectral_vae.encode import encode_to_file
+    from hpctrain.families.store import load_model
     from hpctrain.ingest.writer import require_free
-    from hpctrain.models.store import load_model
+    from hpctrain.kinds.spectra.hdf5 import open_spectra
     from hpctrain.profile.schema import DataSection
-    from hpctrain.science.encode import encode_to_file
-    from hpctrain.spectra.hdf5 import open_spectra
 
     if args.out.resolve() in {Path(name).resolve() for name in args.files}:
         problem = Problem("--out", f"{args.out} is one of the input files; choose another name")
@@ -142,7 +142,7 @@ def _side(spectra: SpectraSet, card: dict[str, Any], side: str) -> np.ndarray:
 
     from hpctrain.errors import CheckpointError, DataError
     from hpctrain.profile.schema import SplitSection
-    from hpctrain.spectra import split
+    from hpctrain.samples import split
 
     if "split" not in card:
         raise CheckpointError(f"{card['weights']}: its model.json does not say how objects were split; use --split all")

@@ -187,7 +187,7 @@ def _print_header() -> None:
 
 
 def _print_lines(raw: RawSpectra, table: Table) -> None:
-    from hpctrain.science.catalogue import ENCODED, STATUS
+    from hpctrain.families.spectral_vae.catalogue import ENCODED, STATUS
 
     for index in range(len(raw)):
         status = int(table["STATUS"][index])

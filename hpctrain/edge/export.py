@@ -35,7 +35,7 @@ from hpctrain.edge.sample import (
 from hpctrain.edge.see import Network, TorchNetwork, fit_forest, see_in_pytorch, see_through_runtime, with_meaning
 from hpctrain.edge.tensorrt import Engine, EngineError, build_engine
 from hpctrain.errors import CheckpointError, DataError
-from hpctrain.models.store import load_model
+from hpctrain.families.store import load_model
 from hpctrain.profile.schema import Profile
 
 
@@ -61,7 +61,7 @@ def export(profile: Profile, request: ExportRequest, say: Progress) -> Exported:
     model, card = load_model(request.source)
     sample = open_sample(profile, request.held_out)
     for spectra in (sample.train, sample.held_out):
-        if difference := model.facts.grid_difference(spectra):
+        if difference := model.facts.difference(spectra):
             raise DataError(f"the spectra are not on the wavelength grid of the model: {difference}")
     calibration = choose_calibration(
         sample, exported_network(model, card).preparation, profile.edge.calibration_spectra

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from hpctrain.errors import EXIT_INTERRUPTED, EXIT_REQUEUE, HpctrainError
-from hpctrain.models.facts import DataFacts
-from hpctrain.models.store import WEIGHTS, write_card
+from hpctrain.families.store import WEIGHTS, write_card
+from hpctrain.kinds.spectra.facts import SpectraFacts
 from hpctrain.profile.load import dump_profile
 from hpctrain.profile.schema import ModelSection, Profile
 from hpctrain.rundir import RunDir, write_atomic
@@ -90,7 +90,7 @@ def finetune_profile(
     )
 
 
-def finetune(folder: Path, profile: Profile, facts: DataFacts) -> Path:
+def finetune(folder: Path, profile: Profile, facts: SpectraFacts) -> Path:
     """Train in a run directory; an unfinished run there continues, a finished one stays unchanged.
 
     Parameters
@@ -99,7 +99,7 @@ def finetune(folder: Path, profile: Profile, facts: DataFacts) -> Path:
         Run directory.
     profile : Profile
         From :func:`finetune_profile`.
-    facts : DataFacts
+    facts : SpectraFacts
         Facts of the data of the network that was pruned, so that its rest grid stays the same.
 
     Returns

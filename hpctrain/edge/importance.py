@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from hpctrain.models.spectral_vae import SpectralVAE
+from hpctrain.families.spectral_vae.network import SpectralVAE
+from hpctrain.kinds.spectra.hdf5 import SpectraSet
+from hpctrain.kinds.spectra.transform import normalise
 from hpctrain.profile.schema import NormaliseSection
-from hpctrain.spectra.hdf5 import SpectraSet
-from hpctrain.spectra.transform import normalise
 
 _BATCH = 8
 _SEED = 1

@@ -19,10 +19,10 @@ from hpctrain.edge.bundle import Bundle
 from hpctrain.edge.runtime import OnnxNetwork
 from hpctrain.edge.spectra_files import POSITION, SURVEY_COLUMNS, RawSpectra, SpectraFiles
 from hpctrain.errors import DataError
+from hpctrain.families.spectral_vae.catalogue import COLUMNS, ENCODED, FORMAT, FORMAT_VERSION, STATUS
 from hpctrain.files import NewFile
 from hpctrain.ingest.block import COLUMNS as BLOCK_COLUMNS
 from hpctrain.ingest.identifiers import sdss_ids
-from hpctrain.science.catalogue import COLUMNS, ENCODED, FORMAT, FORMAT_VERSION, STATUS
 
 SCORE = ("float32", "", "Isolation Forest of the bundle on LATENT_VEC; negative: more isolated than training spectra")
 MORE_COLUMNS = {
@@ -85,8 +85,8 @@ def infer(bundle: Bundle, network: OnnxNetwork, raw: RawSpectra) -> Table:
     Returns
     -------
     dict of ndarray, each of length N
-        Columns of the catalogue: :data:`~hpctrain.science.catalogue.COLUMNS`, ``ra``, ``dec``, ``source_row`` and the
-        survey's columns of `raw`.
+        Columns of the catalogue: :data:`~hpctrain.families.spectral_vae.catalogue.COLUMNS`, ``ra``, ``dec``,
+        ``source_row`` and the survey's columns of `raw`.
     """
     prepared = bundle.preparation(raw.flux, raw.ivar, raw.wavelength_aa, raw.redshift)
     table = bundle.preparation.catalogue(prepared, network(prepared.feeds))

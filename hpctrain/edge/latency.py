@@ -13,7 +13,7 @@ import numpy as np
 
 from hpctrain.edge.prepare import Preparation
 from hpctrain.edge.see import Network
-from hpctrain.spectra.hdf5 import SpectraSet
+from hpctrain.kinds.spectra.hdf5 import SpectraSet
 
 WARM_UP = 5
 """Number of calls before the timed ones; the first calls allocate memory and choose kernels."""

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from hpctrain.edge.prepare import Preparation
 from hpctrain.errors import CheckpointError
-from hpctrain.models.encoder import NUM_BINS
-from hpctrain.models.spectral_vae import SpectralVAE
+from hpctrain.families.spectral_vae.encoder import NUM_BINS
+from hpctrain.families.spectral_vae.network import SpectralVAE
 
 BATCH = "N"
 """Name of the dimension that varies."""
@@ -83,7 +83,7 @@ def exported_network(model: nn.Module, card: dict[str, Any]) -> ExportedNetwork:
     Parameters
     ----------
     model : torch.nn.Module
-        Model from :func:`hpctrain.models.store.load_model`.
+        Model from :func:`hpctrain.families.store.load_model`.
     card : dict
         The model's card.
 

@@ -1,8 +1,9 @@
 """Prepare the spectra of a file for an exported network, and turn its outputs into rows of a catalogue.
 
-The arithmetic is that of :func:`hpctrain.spectra.transform.normalise` and :class:`hpctrain.models.grid.RestGrid`, in
-numpy, so that a device needs no torch; tests compare the two. The place of a pixel on the rest grid
-needs double precision; it is computed here and not in the network, because TensorRT has no float64.
+The arithmetic is that of :func:`hpctrain.kinds.spectra.transform.normalise` and
+:class:`hpctrain.families.spectral_vae.grid.RestGrid`, in numpy, so that a device needs no torch; tests compare the two.
+The place of a pixel on the rest grid needs double precision; it is computed here and not in the network, because
+TensorRT has no float64.
 
 Legend: N spectra, L observed pixels, R rest-frame pixels, S latents, B bins, W pixels of a window.
 """
@@ -16,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from hpctrain.science.catalogue import ENCODED, NO_DATA, OUTSIDE, REJECTED
-from hpctrain.spectra.norm import clean, find_norm
-from hpctrain.spectra.redshift import is_redshift
+from hpctrain.families.spectral_vae.catalogue import ENCODED, NO_DATA, OUTSIDE, REJECTED
+from hpctrain.kinds.spectra.norm import clean, find_norm
+from hpctrain.kinds.spectra.redshift import is_redshift
 
 _TINY = float(np.finfo(np.float32).tiny)
 

@@ -24,10 +24,10 @@ from hpctrain.edge.importance import unit_importance
 from hpctrain.edge.sample import Sample
 from hpctrain.edge.slim import slim
 from hpctrain.edge.sparsify import zero_smallest, zero_two_of_four, zeros
-from hpctrain.models.store import CARD, load_model, save_model
+from hpctrain.families.store import CARD, load_model, save_model
 from hpctrain.profile.schema import ModelSection, Profile
 from hpctrain.rundir import file_digest, read_json, write_json
-from hpctrain.spectra.split import TRAIN, assign_split
+from hpctrain.samples.split import TRAIN, assign_split
 
 STRUCTURED, UNSTRUCTURED, TWO_OF_FOUR = "structured", "unstructured", "2:4"
 METHODS = (STRUCTURED, UNSTRUCTURED, TWO_OF_FOUR)

@@ -24,8 +24,8 @@ from hpctrain.edge.runtime import OnnxNetwork
 from hpctrain.edge.sample import Sample
 from hpctrain.edge.see import see_in_pytorch
 from hpctrain.edge.tensorrt import ENGINE, trtexec_command
+from hpctrain.families.store import save_model
 from hpctrain.launch.provenance import collect
-from hpctrain.models.store import save_model
 from hpctrain.profile.schema import ModelSection, Profile
 from hpctrain.rundir import file_digest, fsync_directory
 

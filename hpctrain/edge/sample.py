@@ -10,9 +10,9 @@ import numpy as np
 
 from hpctrain.edge.prepare import Preparation, Prepared
 from hpctrain.errors import DataError
+from hpctrain.kinds.spectra.hdf5 import SpectraSet, open_spectra
 from hpctrain.profile.schema import Profile
-from hpctrain.spectra.hdf5 import SpectraSet, open_spectra
-from hpctrain.spectra.split import TEST, TRAIN, VALIDATION, assign_split, choose_rows
+from hpctrain.samples.split import TEST, TRAIN, VALIDATION, assign_split, choose_rows
 
 SPECTRA_AT_ONCE = 64
 """Number of spectra in a batch of :func:`prepared_batches`."""

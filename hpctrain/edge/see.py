@@ -16,10 +16,10 @@ from hpctrain.edge.prepare import Preparation
 from hpctrain.edge.progress import SILENT, Progress
 from hpctrain.edge.sample import SPECTRA_AT_ONCE, prepared_batches
 from hpctrain.errors import DataError
+from hpctrain.kinds.spectra.chi2 import reduced_chi2
+from hpctrain.kinds.spectra.hdf5 import SpectraSet
+from hpctrain.kinds.spectra.transform import normalise
 from hpctrain.profile.schema import NormaliseSection
-from hpctrain.science.chi2 import reduced_chi2
-from hpctrain.spectra.hdf5 import SpectraSet
-from hpctrain.spectra.transform import normalise
 
 _BATCH = 64
 _FOREST_MINIMUM = 32

@@ -9,8 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from hpctrain.models import build_model
-from hpctrain.models.spectral_vae import SpectralVAE
+from hpctrain.families import build_model
+from hpctrain.families.spectral_vae.network import SpectralVAE
 from hpctrain.profile.schema import SpectralVAESection
 
 

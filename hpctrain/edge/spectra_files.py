@@ -23,9 +23,9 @@ from hpctrain.ingest.multimodal_universe import MultimodalReader
 from hpctrain.ingest.process import IngestPlan, Reader, ReadyRows, process_all
 from hpctrain.ingest.selection import Selection
 from hpctrain.ingest.table_columns import KNOWN_NAMES, name_columns, read_columns
-from hpctrain.spectra.elsewhere import check_filters, check_sources
-from hpctrain.spectra.target_id import read_target_id
-from hpctrain.spectra.wavelength import fill_padding, is_wavelength, read_common_grid, same_grid
+from hpctrain.kinds.spectra.wavelength import fill_padding, is_wavelength, read_common_grid, same_grid
+from hpctrain.samples.elsewhere import check_filters, check_sources
+from hpctrain.samples.target_id import read_target_id
 
 if TYPE_CHECKING:
     from hpctrain.ingest.redshifts import RedshiftTable

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from hpctrain.errors import DataError
-from hpctrain.spectra.redshift import is_redshift
+from hpctrain.kinds.spectra.redshift import is_redshift
 
 TABLE_NAMES = ("REDSHIFTS", "ZBEST", "ZCATALOG", "QSO_CAT")
 FILE_NAMES = tuple(

@@ -20,7 +20,7 @@ from hpctrain.ingest.block import SpectraBlock
 from hpctrain.ingest.fits_table import FitsTable, Header, read_bytes, read_hdus
 from hpctrain.ingest.grid import ALIGNED_PIXELS, SDSS_LOG_STEP
 from hpctrain.ingest.tally import Tally
-from hpctrain.spectra.redshift import is_redshift
+from hpctrain.kinds.spectra.redshift import is_redshift
 
 FILE_NAMES = ("spec-*.fits", "spec-*.fits.gz", "spec-*.fit", "spec-*.fit.gz")
 _NAME = re.compile(r"spec-(?:lite-)?(\d+)-(\d+)-(\d+)")

@@ -27,9 +27,9 @@ from hpctrain.ingest.simulated.observe import Spectrograph
 from hpctrain.ingest.simulated.quasars import quasar_redshifts, quasar_spectra
 from hpctrain.ingest.simulated.rest_frame import GRID_PIXELS, LN_FIRST, STEP
 from hpctrain.ingest.writer import FORMAT, FORMAT_VERSION, require_free
-from hpctrain.spectra.fingerprint import ColumnHash, settle_time, write_hashes
-from hpctrain.spectra.hashing import key_of, mix64
-from hpctrain.spectra.sink import new_hdf5_file
+from hpctrain.samples.fingerprint import ColumnHash, settle_time, write_hashes
+from hpctrain.samples.hashing import key_of, mix64
+from hpctrain.samples.sink import new_hdf5_file
 
 if TYPE_CHECKING:
     import h5py

@@ -10,7 +10,7 @@ from hpctrain.errors import DataError
 from hpctrain.ingest.bitmasks import ZWARN_UNSPECIFIED
 from hpctrain.ingest.block import COLUMNS
 from hpctrain.ingest.identifiers import ids_from_values
-from hpctrain.spectra.redshift import is_redshift
+from hpctrain.kinds.spectra.redshift import is_redshift
 
 KNOWN_NAMES = {
     "target_id": ("target_id", "TARGETID", "targetid", "object_id", "OBJECT_ID"),

@@ -19,8 +19,8 @@ import numpy as np
 from hpctrain.errors import DataError
 from hpctrain.files import NewFile
 from hpctrain.ingest.block import ALWAYS_WRITTEN, COLUMNS, FLUX_UNIT, IVAR_UNIT
-from hpctrain.spectra.fingerprint import ColumnHash, settle_time, write_hashes
-from hpctrain.spectra.sink import Sink, new_hdf5_file
+from hpctrain.samples.fingerprint import ColumnHash, settle_time, write_hashes
+from hpctrain.samples.sink import Sink, new_hdf5_file
 
 FORMAT = "hpctrain spectra"
 FORMAT_VERSION = 1

@@ -105,7 +105,7 @@ def fingerprint(path: Path) -> dict[str, Any]:
     repack``) stored in it. They are copied and not computed, because reading 200 GB at every submission would take too
     long. ``hashes`` gives their state: whether the file has them, and whether it has changed since it was written.
     """
-    from hpctrain.spectra.fingerprint import stored_hashes  # 0.15 s of h5py: not for a dry run
+    from hpctrain.samples.fingerprint import stored_hashes  # 0.15 s of h5py: not for a dry run
 
     facts = os.stat(path)
     stored = stored_hashes(path)

@@ -279,8 +279,8 @@ def _key(profile: Profile) -> str:
 
 
 def _code() -> Iterator[Path]:
-    for folder in ("models", "spectra", "train"):
-        yield from (_PACKAGE / folder).glob("*.py")
+    for folder in ("samples", "kinds", "families", "train"):
+        yield from (_PACKAGE / folder).rglob("*.py")
 
 
 def _torch_stamp() -> list[str]:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from hpctrain.families.spectral_vae.catalogue import SURVEY_PREFIX, survey_columns
 from hpctrain.files import open_regular, read_text
 from hpctrain.metrics.read import History, read_history
 from hpctrain.monitor.ledger import RankState, read_ledgers
@@ -20,7 +21,6 @@ from hpctrain.profile.credentials import hide_secrets_in
 from hpctrain.records import JOB, Record, parse_json, well_typed
 from hpctrain.report.attempts import Attempt, list_attempts, read_endings
 from hpctrain.rundir import RunDir
-from hpctrain.science.catalogue import SURVEY_PREFIX, survey_columns
 
 Arrays = dict[str, np.ndarray]
 

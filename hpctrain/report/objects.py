@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 import numpy as np
 
-from hpctrain.science.catalogue import SURVEY_PREFIX
+from hpctrain.families.spectral_vae.catalogue import SURVEY_PREFIX
 
 _NAMES = {
     "ra": ("ra", "target_ra", "plug_ra", "raj2000"),

@@ -8,7 +8,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from hpctrain.spectra.fingerprint import HASH_ATTRIBUTE, TIME_ATTRIBUTE
+from hpctrain.samples.fingerprint import HASH_ATTRIBUTE, TIME_ATTRIBUTE
 
 OF_SCALED_NUMBERS = frozenset({"scale_factor", "bscale", "add_offset", "bzero", "_fillvalue", "blank"})
 """Attributes, in lower case, for a scale and a zero point; they would be wrong beside decoded values."""

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from hpctrain.errors import DataError
+from hpctrain.kinds.spectra.hdf5 import SpectraSet
+from hpctrain.kinds.spectra.plausible import inspect_spectra
 from hpctrain.profile.inspection import ERROR, Inspection
 from hpctrain.profile.schema import DataSection
-from hpctrain.spectra.fingerprint import stored_hashes
-from hpctrain.spectra.hdf5 import SpectraSet
-from hpctrain.spectra.plausible import inspect_spectra
+from hpctrain.samples.fingerprint import stored_hashes
 from hpctrain.storage.filesystem import FileSystem, advised_stripes, file_system_of
 from hpctrain.storage.findings import SHUFFLE_WINDOW, Finding, find
 from hpctrain.storage.layout import ColumnLayout, pixel_layouts

@@ -7,11 +7,11 @@ from typing import Any
 
 import h5py
 
-from hpctrain.spectra.columns import RowReader
-from hpctrain.spectra.files import SpectraFile
-from hpctrain.spectra.filters import Pipeline
-from hpctrain.spectra.library import open_library_file
-from hpctrain.spectra.scaling import Scaling
+from hpctrain.kinds.spectra.files import SpectraFile
+from hpctrain.samples.columns import RowReader
+from hpctrain.samples.filters import Pipeline
+from hpctrain.samples.library import open_library_file
+from hpctrain.samples.scaling import Scaling
 
 _NAMES = {
     1: "gzip",

@@ -8,12 +8,13 @@ from pathlib import Path
 import h5py
 
 from hpctrain.errors import DataError
+from hpctrain.kinds.spectra.files import OTHER_NAMES, SpectraFile
+from hpctrain.kinds.spectra.hdf5 import SpectraSet, open_spectra
 from hpctrain.profile.schema import ColumnsSection, DataSection
-from hpctrain.spectra.columns import RowReader
-from hpctrain.spectra.files import OTHER_NAMES, SpectraFile, find_files
-from hpctrain.spectra.hdf5 import SpectraSet, open_spectra
-from hpctrain.spectra.library import LibraryFile, allow_many_files, open_library_file
-from hpctrain.spectra.mapped import MappedFile
+from hpctrain.samples.columns import RowReader
+from hpctrain.samples.find import find_files
+from hpctrain.samples.library import LibraryFile, allow_many_files, open_library_file
+from hpctrain.samples.mapped import MappedFile
 
 
 def open_set(files: Sequence[str], given: Mapping[str, str]) -> tuple[SpectraSet, ColumnsSection, list[str]]:

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from hpctrain.errors import DataError
+from hpctrain.kinds.spectra.files import SpectraFile
 from hpctrain.profile.schema import ColumnsSection
-from hpctrain.spectra.columns import RowReader
-from hpctrain.spectra.files import SpectraFile
-from hpctrain.spectra.fingerprint import ColumnHash
+from hpctrain.samples.columns import RowReader
+from hpctrain.samples.fingerprint import ColumnHash
 from hpctrain.storage.opening import own_readers
 
 

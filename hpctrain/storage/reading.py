@@ -11,10 +11,10 @@ import h5py
 import numpy as np
 
 from hpctrain.errors import DataError
-from hpctrain.spectra.columns import RowReader
-from hpctrain.spectra.fingerprint import ColumnHash, row_blocks
-from hpctrain.spectra.library import LibraryFile, open_library_file
-from hpctrain.spectra.mapped import MappedFile
+from hpctrain.samples.columns import RowReader
+from hpctrain.samples.fingerprint import ColumnHash, row_blocks
+from hpctrain.samples.library import LibraryFile, open_library_file
+from hpctrain.samples.mapped import MappedFile
 
 
 def stored_blocks(path: Path, name: str) -> Iterator[np.ndarray]:

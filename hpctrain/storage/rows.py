@@ -10,10 +10,10 @@ import h5py
 import numpy as np
 
 from hpctrain.errors import DataError
+from hpctrain.kinds.spectra.files import SpectraFile
 from hpctrain.profile.schema import ColumnsSection
-from hpctrain.spectra.files import SpectraFile
-from hpctrain.spectra.fingerprint import datasets
-from hpctrain.spectra.library import open_library_file
+from hpctrain.samples.fingerprint import datasets
+from hpctrain.samples.library import open_library_file
 from hpctrain.storage.reading import stored_blocks
 
 SOURCE_FILE, SOURCE_FILES = "source_file", "provenance/source_files"

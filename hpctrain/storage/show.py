@@ -6,7 +6,7 @@ import math
 from collections import Counter
 
 from hpctrain.profile.inspection import ERROR, NOTE, WARNING
-from hpctrain.spectra.fingerprint import NOT_HASHED
+from hpctrain.samples.fingerprint import NOT_HASHED
 from hpctrain.storage.doctor import A100_SPECTRA_PER_S, READER_THREADS, Examination, size_text
 from hpctrain.storage.speed import Speed
 

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
-from hpctrain.spectra.chunks import ChunkTable
-from hpctrain.spectra.filters import Pipeline
-from hpctrain.spectra.hdf5 import SpectraSet
-from hpctrain.spectra.library import open_library_file
-from hpctrain.spectra.loader import read_ahead
-from hpctrain.spectra.order import WindowedOrder, sample_order
+from hpctrain.kinds.spectra.hdf5 import SpectraSet
+from hpctrain.samples.chunks import ChunkTable
+from hpctrain.samples.filters import Pipeline
+from hpctrain.samples.library import open_library_file
+from hpctrain.samples.loader import read_ahead
+from hpctrain.samples.order import WindowedOrder, sample_order
 from hpctrain.storage.layout import ColumnLayout
 from hpctrain.storage.opening import files_of
 

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from hpctrain.errors import DataError
+from hpctrain.kinds.spectra.files import SpectraFile
+from hpctrain.kinds.spectra.hdf5 import SpectraSet
 from hpctrain.profile.schema import ColumnsSection
-from hpctrain.spectra.columns import RowReader
-from hpctrain.spectra.files import SpectraFile
-from hpctrain.spectra.hdf5 import SpectraSet
+from hpctrain.samples.columns import RowReader
 from hpctrain.storage.opening import files_of, own_readers
 
 SAMPLE_ROWS = 4096

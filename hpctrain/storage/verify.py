@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hpctrain.errors import DataError
-from hpctrain.spectra.files import find_files
-from hpctrain.spectra.fingerprint import CHANGED_SINCE, NOT_HASHED, ColumnHash, datasets, stored_hashes
-from hpctrain.spectra.library import open_library_file
+from hpctrain.samples.find import find_files
+from hpctrain.samples.fingerprint import CHANGED_SINCE, NOT_HASHED, ColumnHash, datasets, stored_hashes
+from hpctrain.samples.library import open_library_file
 from hpctrain.storage.reading import stored_blocks
 
 
@@ -21,7 +21,7 @@ class Verdict:
     ----------
     path : Path
     state : str
-        State of the stored hashes (:class:`hpctrain.spectra.fingerprint.StoredHashes`).
+        State of the stored hashes (:class:`hpctrain.samples.fingerprint.StoredHashes`).
     good, without : tuple of str
         Columns that agree with their hash, and those without one.
     wrong : tuple of str

@@ -15,8 +15,9 @@ import torch
 
 from hpctrain.distributed.group import barrier
 from hpctrain.errors import DataError
+from hpctrain.kinds.spectra.batch import SpectraBatch
 from hpctrain.rundir import read_json, write_json
-from hpctrain.spectra.batch import PADDING_ROW, SpectraBatch
+from hpctrain.samples.protocols import PADDING_ROW
 
 if TYPE_CHECKING:
     from hpctrain.train.build import Run
@@ -111,7 +112,7 @@ def raise_bad_pixels(run: Run, when: str, rows: np.ndarray) -> NoReturn:
 
 
 def describe_bad(source: Any, rows: np.ndarray) -> list[str]:
-    """Return a line for each of these rows of a :class:`~hpctrain.spectra.hdf5.SpectraSet` that has bad pixels."""
+    """Return a line for each of these rows of a set of spectra that has bad pixels."""
     batch = source.read(rows)
     flux, ivar = batch.flux.float().numpy(), batch.ivar.float().numpy()
     bad = (ivar != 0) & ~(np.isfinite(flux) & (ivar > 0) & (ivar < math.inf))

@@ -19,21 +19,21 @@ from hpctrain.distributed.stop import StopRequest
 from hpctrain.distributed.watchdog import Watchdog
 from hpctrain.distributed.world import World
 from hpctrain.errors import DataError
+from hpctrain.families import build_model
+from hpctrain.families.store import CARD, load_weights, read_card, with_grid_of, write_card
+from hpctrain.kinds.spectra.facts import SpectraFacts
+from hpctrain.kinds.spectra.hdf5 import SpectraSet, open_spectra
+from hpctrain.kinds.spectra.plausible import inspect_spectra
 from hpctrain.metrics.progress import ProgressLine
 from hpctrain.metrics.record import MetricsWriter
 from hpctrain.metrics.tensorboard import TensorBoardExporter
-from hpctrain.models import build_model
-from hpctrain.models.facts import DataFacts
-from hpctrain.models.store import CARD, load_weights, read_card, with_grid_of, write_card
 from hpctrain.monitor.sampler import Sampler
 from hpctrain.profile.files import matching_files
 from hpctrain.profile.inspection import Inspection
 from hpctrain.profile.remote import is_remote
 from hpctrain.profile.schema import DataSection, ModelSection, Profile, TrainSection
 from hpctrain.rundir import RunDir
-from hpctrain.spectra.hdf5 import SpectraSet, open_spectra
-from hpctrain.spectra.plausible import inspect_spectra
-from hpctrain.spectra.split import TRAIN, VALIDATION, assign_split, choose_rows
+from hpctrain.samples.split import TRAIN, VALIDATION, assign_split, choose_rows
 from hpctrain.train.adamw import AdamW
 from hpctrain.train.freeze import freeze
 from hpctrain.train.pacing import Pacer
@@ -58,7 +58,7 @@ class Spectra:
         Index in the training rows at which each block that is decoded as a whole begins; None without such blocks.
     section : ModelSection
         The network, with a rest-frame grid that is fixed at the first attempt.
-    facts : DataFacts
+    facts : SpectraFacts
         Facts from which the other shapes of the network are computed; also fixed at the first attempt.
     inspection : Inspection
         Findings in a sample of the training spectra.
@@ -69,7 +69,7 @@ class Spectra:
     validation_rows: np.ndarray
     blocks: np.ndarray | None
     section: ModelSection
-    facts: DataFacts
+    facts: SpectraFacts
     inspection: Inspection
 
 
@@ -163,7 +163,7 @@ def open_data(profile: Profile, run: RunDir, world: World, data: DataSection | N
 
 def _blueprint(
     run: RunDir, world: World, profile: Profile, source: SpectraSet, train_rows: np.ndarray
-) -> tuple[ModelSection, DataFacts]:
+) -> tuple[ModelSection, SpectraFacts]:
     """Compute the sizes of the network once, at the first attempt; later attempts must build the same network.
 
     This also writes the model's card, so that any checkpoint of the run can be read as a model.
@@ -172,7 +172,7 @@ def _blueprint(
         section, init_from = profile.model, profile.train.init_from
         if init_from is not None:
             section = with_grid_of(section, init_from)
-        write_card(run.model, section, DataFacts.from_spectra(source, train_rows), card_entries(profile))
+        write_card(run.model, section, SpectraFacts.from_spectra(source, train_rows), card_entries(profile))
     barrier(world)
     card = read_card(run.model / CARD)
     range_aa = card["section"]["rest_wavelength_aa"]
@@ -180,7 +180,7 @@ def _blueprint(
         "rest_wavelength_aa": None if range_aa is None else tuple(range_aa),  # JSON has no tuples
         "rest_pixels": card["section"]["rest_pixels"],
     }
-    return profile.model.model_copy(update=grid), DataFacts.from_json(card["facts"])
+    return profile.model.model_copy(update=grid), SpectraFacts.from_json(card["facts"])
 
 
 def card_entries(profile: Profile) -> dict[str, object]:
@@ -194,7 +194,7 @@ def card_entries(profile: Profile) -> dict[str, object]:
 
 
 def build_network(
-    train: TrainSection, section: ModelSection, facts: DataFacts, device: torch.device
+    train: TrainSection, section: ModelSection, facts: SpectraFacts, device: torch.device
 ) -> torch.nn.Module:
     """Build the network with weights that depend only on ``train.seed``.
 

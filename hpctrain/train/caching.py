@@ -12,10 +12,10 @@ import numpy as np
 
 from hpctrain.distributed.world import World, node_name
 from hpctrain.errors import SiteError
+from hpctrain.kinds.spectra.hdf5 import SpectraSet
+from hpctrain.kinds.spectra.ram import copy_to_memory, needed_bytes, open_in_memory
 from hpctrain.monitor.available import available_memory_bytes
-from hpctrain.spectra.activity import Activity
-from hpctrain.spectra.hdf5 import SpectraSet
-from hpctrain.spectra.ram import copy_to_memory, needed_bytes, open_in_memory
+from hpctrain.samples.activity import Activity
 from hpctrain.train.build import Spectra
 from hpctrain.train.staging import Record
 from hpctrain.train.together import Crew

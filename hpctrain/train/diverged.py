@@ -10,8 +10,8 @@ import torch
 
 from hpctrain.distributed.group import barrier
 from hpctrain.errors import DivergedError
+from hpctrain.kinds.spectra.transform import augment, normalise
 from hpctrain.rundir import read_json, write_json
-from hpctrain.spectra.transform import augment, normalise
 from hpctrain.train.randomness import seed_random_numbers
 from hpctrain.train.schedule import mix
 

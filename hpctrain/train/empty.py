@@ -9,9 +9,9 @@ import numpy as np
 
 from hpctrain.distributed.group import gather_json
 from hpctrain.errors import DataError
-from hpctrain.spectra.batch import PADDING_ROW
-from hpctrain.spectra.norm import choose_window
-from hpctrain.spectra.transform import normalise
+from hpctrain.kinds.spectra.norm import choose_window
+from hpctrain.kinds.spectra.transform import normalise
+from hpctrain.samples.protocols import PADDING_ROW
 
 if TYPE_CHECKING:
     from hpctrain.train.build import Run

@@ -12,9 +12,9 @@ import torch
 
 from hpctrain.distributed.reduce import sum_over_ranks
 from hpctrain.files import NewFile
+from hpctrain.kinds.spectra.transform import normalise
 from hpctrain.rundir import RunDir
-from hpctrain.spectra.loader import read_ahead
-from hpctrain.spectra.transform import normalise
+from hpctrain.samples.loader import read_ahead
 from hpctrain.train.badpixels import BAD_SUMS, bad_fields, count_bad, raise_bad_pixels
 from hpctrain.train.randomness import seed_random_numbers
 from hpctrain.train.schedule import mix

@@ -13,11 +13,11 @@ from hpctrain.checkpoint.retention import make_room
 from hpctrain.checkpoint.store import checkpoint_path, refuse_if_replaced, verify
 from hpctrain.checkpoint.tensorfile import read_tensors
 from hpctrain.errors import CheckpointError
+from hpctrain.families.spectral_vae.catalogue import survey_columns
+from hpctrain.families.spectral_vae.encode import NothingEncodedError, encode_to_file
+from hpctrain.families.store import WEIGHTS, load_model, save_model
 from hpctrain.fulldisk import is_disk_full
-from hpctrain.models.store import WEIGHTS, load_model, save_model
 from hpctrain.rundir import file_digest
-from hpctrain.science.catalogue import survey_columns
-from hpctrain.science.encode import NothingEncodedError, encode_to_file
 from hpctrain.train.build import card_entries
 from hpctrain.train.evaluate import evaluated_weights, reconstructions, write_arrays
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hpctrain.kinds.spectra.plausible import choose_sample
 from hpctrain.monitor.memory import used_memory_gib
-from hpctrain.spectra.device import on_device
-from hpctrain.spectra.loader import read_ahead
-from hpctrain.spectra.plausible import choose_sample
+from hpctrain.samples.device import on_device
+from hpctrain.samples.loader import read_ahead
 from hpctrain.train.badpixels import BadPixelTally, bad_fields, raise_bad_pixels
 from hpctrain.train.diverged import raise_diverged
 from hpctrain.train.empty import raise_empty_batch, why_without_weight

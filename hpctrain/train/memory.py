@@ -27,18 +27,18 @@ from torch.utils._pytree import tree_leaves
 from hpctrain.distributed.stop import StopRequest
 from hpctrain.distributed.world import World
 from hpctrain.errors import DataError
-from hpctrain.models import build_model
-from hpctrain.models.facts import DataFacts
+from hpctrain.families import build_model
+from hpctrain.kinds.spectra.batch import SpectraBatch
+from hpctrain.kinds.spectra.facts import SpectraFacts
+from hpctrain.kinds.spectra.hdf5 import open_spectra
+from hpctrain.kinds.spectra.plausible import inspect_spectra
+from hpctrain.kinds.spectra.transform import augment
 from hpctrain.profile.files import matching_files
 from hpctrain.profile.inspection import Inspection
 from hpctrain.profile.memory import Measurement
 from hpctrain.profile.remote import is_remote
 from hpctrain.profile.schema import DataSection, Profile
-from hpctrain.spectra.batch import SpectraBatch
-from hpctrain.spectra.hdf5 import open_spectra
-from hpctrain.spectra.plausible import inspect_spectra
-from hpctrain.spectra.split import TRAIN, assign_split, choose_rows
-from hpctrain.spectra.transform import augment
+from hpctrain.samples.split import TRAIN, assign_split, choose_rows
 from hpctrain.train.freeze import freeze
 from hpctrain.train.pacing import FullSpeed
 from hpctrain.train.scaling import LossScale
@@ -47,7 +47,7 @@ from hpctrain.train.step import UpdateStep
 
 GIB = 2.0**30
 
-DESI_GRID = DataFacts(7781, (3600.0, 9824.0), 0.0, 4.0, 6712.0)
+DESI_GRID = SpectraFacts(7781, (3600.0, 9824.0), 0.0, 4.0, 6712.0)
 """Facts that are assumed where there are no data yet: the DESI grid, and quasars up to redshift 4."""
 
 _BATCH_SIZES = (64, 512)
@@ -111,13 +111,13 @@ class _FakeUpdate(UpdateStep):
         return augment(batch, self._data.augment)
 
 
-def measure_peak_bytes(profile: Profile, facts: DataFacts, batch_size: int) -> tuple[int, int]:
+def measure_peak_bytes(profile: Profile, facts: SpectraFacts, batch_size: int) -> tuple[int, int]:
     """Run two steps on fake tensors.
 
     Parameters
     ----------
     profile : Profile
-    facts : DataFacts
+    facts : SpectraFacts
         Facts that give the sizes of the network and the batch.
     batch_size : int
         Spectra of a micro-batch, instead of the profile's.
@@ -163,7 +163,7 @@ def measure_peak_bytes(profile: Profile, facts: DataFacts, batch_size: int) -> t
     return memory.peak_bytes, sum(p.numel() for p in parameters)
 
 
-def _fake_batches(facts: DataFacts, batch_size: int) -> Iterator[SpectraBatch]:
+def _fake_batches(facts: SpectraFacts, batch_size: int) -> Iterator[SpectraBatch]:
     shape = (batch_size, facts.num_pixels)
     while True:
         yield SpectraBatch(
@@ -211,7 +211,7 @@ class DataLook:
 
     Parameters
     ----------
-    facts : DataFacts
+    facts : SpectraFacts
     facts_from : str
         Source of the facts.
     num_spectra, num_train : int or None
@@ -222,7 +222,7 @@ class DataLook:
         Findings in a sample of the training spectra.
     """
 
-    facts: DataFacts
+    facts: SpectraFacts
     facts_from: str
     num_spectra: int | None = None
     num_train: int | None = None
@@ -243,7 +243,7 @@ def look_at_data(data: DataSection) -> DataLook:
             found = inspect_spectra(spectra, rows, data) if len(rows) else None
             if not spectra.has_redshift.any():
                 return replace(assumed, num_spectra=len(spectra), num_train=len(rows), inspection=found)
-            facts = DataFacts.from_spectra(spectra, np.arange(len(spectra)))
+            facts = SpectraFacts.from_spectra(spectra, np.arange(len(spectra)))
             return DataLook(facts, "the data", len(spectra), len(rows), inspection=found)
         finally:
             spectra.close()

@@ -16,7 +16,7 @@ import numpy as np
 
 from hpctrain.errors import Problem, ProfileError
 from hpctrain.profile.schema import Profile
-from hpctrain.spectra.order import WindowedOrder, sample_order
+from hpctrain.samples.order import WindowedOrder, sample_order
 
 _MASK = (1 << 64) - 1
 

@@ -15,13 +15,13 @@ from typing import Any
 
 from hpctrain.distributed.world import node_name
 from hpctrain.errors import Problem, ProfileError, SiteError
+from hpctrain.kinds.spectra.hdf5 import SpectraSet
 from hpctrain.profile.remote import is_remote
 from hpctrain.profile.schema import DataSection
 from hpctrain.profile.variables import expand
-from hpctrain.spectra.activity import Activity
-from hpctrain.spectra.hdf5 import SpectraSet
-from hpctrain.spectra.sources import find_sources
-from hpctrain.spectra.stage import stage
+from hpctrain.samples.activity import Activity
+from hpctrain.samples.sources import find_sources
+from hpctrain.samples.stage import stage
 from hpctrain.train.together import Crew
 
 Record = Callable[..., Any]

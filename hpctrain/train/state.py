@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from hpctrain.errors import CheckpointError, DataError
-from hpctrain.models.store import CARD, read_card
+from hpctrain.families.store import CARD, read_card
 from hpctrain.profile.resume import misfits, show
 
 if TYPE_CHECKING:

@@ -13,9 +13,9 @@ from torch.nn.parallel import DistributedDataParallel
 from hpctrain.distributed.reduce import start_sum
 from hpctrain.distributed.stop import StopRequest
 from hpctrain.distributed.world import World
+from hpctrain.kinds.spectra.batch import SpectraBatch
+from hpctrain.kinds.spectra.transform import augment, normalise
 from hpctrain.profile.schema import DataSection, TrainSection
-from hpctrain.spectra.batch import SpectraBatch
-from hpctrain.spectra.transform import augment, normalise
 from hpctrain.train.adamw import AdamW
 from hpctrain.train.badpixels import BAD_SUMS, count_bad
 from hpctrain.train.pacing import FullSpeed, Pacer

@@ -23,7 +23,7 @@ from hpctrain.distributed.stop import StopRequest
 from hpctrain.distributed.watchdog import Watchdog
 from hpctrain.distributed.world import World, node_name
 from hpctrain.errors import EXIT_BUG, HpctrainError
-from hpctrain.spectra.activity import Activity, WorkCancelledError
+from hpctrain.samples.activity import Activity, WorkCancelledError
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.02, 1.0
 _SAY_EVERY_S = 10.0

@@ -11,7 +11,7 @@ import pytest
 from hpctrain.checkpoint.store import list_checkpoints
 from hpctrain.launch.status import describe
 from hpctrain.profile.schema import SplitSection
-from hpctrain.spectra.split import VALIDATION, assign_split
+from hpctrain.samples.split import VALIDATION, assign_split
 
 
 @pytest.fixture

@@ -23,10 +23,10 @@ from hpctrain.cli import run_command
 from hpctrain.edge import tensorrt
 from hpctrain.edge.bundle import read_bundle
 from hpctrain.edge.sparsify import prunable, zeros
-from hpctrain.models.store import load_model
+from hpctrain.families.store import load_model
 from hpctrain.profile.schema import SplitSection
 from hpctrain.rundir import RunDir
-from hpctrain.spectra.split import TRAIN, assign_split
+from hpctrain.samples.split import TRAIN, assign_split
 
 LENIENT = ["edge.gates.chi2=5.0", "edge.gates.latent_error=0.2", "edge.gates.anomaly_rank=0.9"]
 SPLIT = SplitSection(validation=0.3)

@@ -15,7 +15,7 @@ import yaml
 from safetensors.torch import load_file
 from small_network import SMALL_NETWORK
 
-from hpctrain.models.store import load_model
+from hpctrain.families.store import load_model
 from hpctrain.profile.load import load_profile
 from hpctrain.rundir import RunDir
 

@@ -19,8 +19,8 @@ from hpctrain.launch.status import describe
 from hpctrain.profile.load import load_profile
 from hpctrain.profile.schema import SplitSection
 from hpctrain.rundir import RunDir
-from hpctrain.spectra.order import sample_order
-from hpctrain.spectra.split import TRAIN, VALIDATION, assign_split
+from hpctrain.samples.order import sample_order
+from hpctrain.samples.split import TRAIN, VALIDATION, assign_split
 from hpctrain.train.build import open_data
 from hpctrain.train.memory import look_at_data
 

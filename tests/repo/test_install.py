@@ -113,7 +113,7 @@ def test_the_package_imports_from_the_folder_that_contains_the_clone(editable, c
 def test_folders_of_data_in_the_clone_hide_no_package(editable, clone, where):
     for name in ("spectra", "models", "train"):
         (clone / name).mkdir(exist_ok=True)
-    code = "import hpctrain.spectra.split, hpctrain.models.store, hpctrain.train; print(hpctrain.train.__path__[0])"
+    code = "import hpctrain.samples.split, hpctrain.families.store, hpctrain.train; print(hpctrain.train.__path__[0])"
     done = editable.run("python", "-c", code, cwd=clone / where)
     assert done.stdout.strip() == str(clone / "hpctrain" / "train"), done.stderr
 

@@ -13,10 +13,10 @@ from hpctrain.edge.networks import ExportedNetwork, exported_network
 from hpctrain.edge.onnx_file import write_onnx
 from hpctrain.edge.prepare import Prepared
 from hpctrain.edge.sample import prepare_all
-from hpctrain.models import build_model
-from hpctrain.models.facts import DataFacts
+from hpctrain.families import build_model
+from hpctrain.kinds.spectra.facts import SpectraFacts
+from hpctrain.kinds.spectra.hdf5 import SpectraSet, open_spectra
 from hpctrain.profile.schema import DataSection
-from hpctrain.spectra.hdf5 import SpectraSet, open_spectra
 
 
 @pytest.fixture(scope="session")
@@ -27,7 +27,7 @@ def spectra(simulated_file: Path) -> SpectraSet:
 @pytest.fixture
 def model(spectra: SpectraSet) -> torch.nn.Module:
     torch.manual_seed(3)
-    made = build_model(SECTION, DataFacts.from_spectra(spectra, np.arange(len(spectra)))).eval()
+    made = build_model(SECTION, SpectraFacts.from_spectra(spectra, np.arange(len(spectra)))).eval()
     with torch.no_grad():  # norms and biases start at constants, which would hide a mistake in their order
         for name, weight in made.named_parameters():
             if "norm" in name or "bias" in name or "activation" in name:

@@ -24,13 +24,13 @@ from hpctrain.edge.onnx_file import write_onnx
 from hpctrain.edge.reference import Deviation, Reference
 from hpctrain.edge.runtime import OnnxNetwork
 from hpctrain.edge.spectra_files import SpectraFiles
+from hpctrain.families import build_model
+from hpctrain.families.spectral_vae.encode import encode_to_file
+from hpctrain.families.store import load_model, save_model
 from hpctrain.ingest.grid import desi_grid
-from hpctrain.models import build_model
-from hpctrain.models.facts import DataFacts
-from hpctrain.models.store import load_model, save_model
+from hpctrain.kinds.spectra.facts import SpectraFacts
+from hpctrain.kinds.spectra.hdf5 import open_spectra
 from hpctrain.profile.schema import DataSection, NormaliseSection, SpectralVAESection, SplitSection
-from hpctrain.science.encode import encode_to_file
-from hpctrain.spectra.hdf5 import open_spectra
 
 L = 7781
 SECTION = SpectralVAESection(
@@ -73,7 +73,7 @@ def make_bundle(folder, model_folder, status=GOOD, wrong=None, **entries):
 
 @pytest.fixture(scope="module")
 def model_folder(tmp_path_factory):
-    facts = DataFacts(L, (3600.0, 9824.0), 0.0, 2.0, float(desi_grid()[L // 2]))
+    facts = SpectraFacts(L, (3600.0, 9824.0), 0.0, 2.0, float(desi_grid()[L // 2]))
     torch.manual_seed(0)
     extra = {"name": "tiny", "seed": 1, "normalise": NormaliseSection().model_dump(mode="json")}
     extra["split"] = SplitSection().model_dump(mode="json")

@@ -7,14 +7,14 @@ import pytest
 import torch
 
 from hpctrain.edge.prepare import Preparation
-from hpctrain.models import build_model
-from hpctrain.models.encoder import NUM_BINS, bin_channels
-from hpctrain.models.facts import DataFacts
+from hpctrain.families import build_model
+from hpctrain.families.spectral_vae.catalogue import NO_DATA, OUTSIDE, REJECTED
+from hpctrain.families.spectral_vae.encoder import NUM_BINS, bin_channels
+from hpctrain.kinds.spectra.batch import SpectraBatch
+from hpctrain.kinds.spectra.chi2 import reduced_chi2
+from hpctrain.kinds.spectra.facts import SpectraFacts
+from hpctrain.kinds.spectra.transform import normalise
 from hpctrain.profile.schema import NormaliseSection, SpectralVAESection
-from hpctrain.science.catalogue import NO_DATA, OUTSIDE, REJECTED
-from hpctrain.science.chi2 import reduced_chi2
-from hpctrain.spectra.batch import SpectraBatch
-from hpctrain.spectra.transform import normalise
 
 N, L = 40, 500
 WAVELENGTH = np.linspace(3600.0, 9824.0, L)
@@ -23,7 +23,7 @@ MASKED, NOT_FINITE, FAINT, NO_REDSHIFT, TOO_FAR = range(5)
 
 @pytest.fixture(scope="module")
 def model():
-    facts = DataFacts(L, (float(WAVELENGTH[0]), float(WAVELENGTH[-1])), 0.0, 4.0, float(WAVELENGTH[L // 2]))
+    facts = SpectraFacts(L, (float(WAVELENGTH[0]), float(WAVELENGTH[-1])), 0.0, 4.0, float(WAVELENGTH[L // 2]))
     section = SpectralVAESection(
         latent_size=3,
         encoder_channels=[4, 8],

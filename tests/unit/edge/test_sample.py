@@ -10,7 +10,7 @@ from hpctrain.edge.sample import choose_calibration, class_labels, open_sample, 
 from hpctrain.errors import DataError
 from hpctrain.ingest.simulate import simulate
 from hpctrain.profile.schema import DataSection, EdgeSection, Profile, SimulateSection, SplitSection
-from hpctrain.spectra.split import TEST, TRAIN, VALIDATION, assign_split
+from hpctrain.samples.split import TEST, TRAIN, VALIDATION, assign_split
 
 
 def profile(path, validation=0.2, test=0.2, **edge):

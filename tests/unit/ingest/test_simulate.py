@@ -7,8 +7,8 @@ import pytest
 from hpctrain.cli import main
 from hpctrain.errors import DataError, ProfileError
 from hpctrain.ingest.simulate import UNUSUAL_KINDS, Simulator, simulate
+from hpctrain.kinds.spectra.hdf5 import open_spectra
 from hpctrain.profile.schema import DataSection, SimulateSection
-from hpctrain.spectra.hdf5 import open_spectra
 
 
 @pytest.fixture(scope="module")

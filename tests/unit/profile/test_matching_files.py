@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from hpctrain.errors import DataError
+from hpctrain.kinds.spectra.files import find_files
 from hpctrain.launch.provenance import data_files
 from hpctrain.profile.files import matching_files
 from hpctrain.profile.memory import prefetched_gib
 from hpctrain.profile.schema import DataSection, Profile
-from hpctrain.spectra.files import find_files
 
 
 @pytest.fixture

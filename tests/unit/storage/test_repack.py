@@ -11,9 +11,9 @@ import pytest
 from stored_spectra import LAYOUTS, NUM_SPECTRA, columns, write, write_scaled_integers
 
 from hpctrain.errors import DataError, ProfileError
+from hpctrain.kinds.spectra.hdf5 import open_spectra
 from hpctrain.profile.schema import DataSection
-from hpctrain.spectra.fingerprint import AS_WRITTEN, hash_dataset, stored_hashes
-from hpctrain.spectra.hdf5 import open_spectra
+from hpctrain.samples.fingerprint import AS_WRITTEN, hash_dataset, stored_hashes
 from hpctrain.storage import repack as repack_module
 from hpctrain.storage.repack import repack
 from hpctrain.storage.target import Target

@@ -9,10 +9,10 @@ import torch
 
 from hpctrain.distributed.stop import StopRequest
 from hpctrain.distributed.world import World
-from hpctrain.models import build_model
-from hpctrain.models.facts import DataFacts
+from hpctrain.families import build_model
+from hpctrain.kinds.spectra.facts import SpectraFacts
+from hpctrain.kinds.spectra.hdf5 import open_spectra
 from hpctrain.profile.schema import Profile
-from hpctrain.spectra.hdf5 import open_spectra
 from hpctrain.train.build import build_optimizer
 from hpctrain.train.pacing import FullSpeed
 from hpctrain.train.scaling import LossScale
@@ -55,7 +55,7 @@ def gradient(path, batch_size, accumulation):
     )
     spectra = open_spectra(profile.data)
     torch.manual_seed(1)
-    model = build_model(profile.model, DataFacts.from_spectra(spectra, np.arange(64)))
+    model = build_model(profile.model, SpectraFacts.from_spectra(spectra, np.arange(64)))
     optimizer = build_optimizer(model, profile.train)
     world = World.from_environment()
     update = UpdateStep(

@@ -11,11 +11,12 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.distributed._tools.mem_tracker import MemTracker
 
-from hpctrain.models import DataFacts, build_model
+from hpctrain.families import build_model
+from hpctrain.kinds.spectra.facts import SpectraFacts
 from hpctrain.profile.schema import Profile
 from hpctrain.train.memory import DESI_GRID, GIB, _fake_batches, measure, measure_peak_bytes
 
-FACTS = DataFacts(2000, (3600.0, 9824.0), 0.0, 3.0, 6712.0)
+FACTS = SpectraFacts(2000, (3600.0, 9824.0), 0.0, 3.0, 6712.0)
 
 REAL_RUN = """
 import sys
@@ -24,7 +25,7 @@ from hpctrain.distributed.stop import StopRequest
 from hpctrain.distributed.world import World
 from hpctrain.profile.schema import Profile
 from hpctrain.train.build import build_network, build_optimizer
-from hpctrain.train.memory import DataFacts, _fake_batches
+from hpctrain.train.memory import SpectraFacts, _fake_batches
 from hpctrain.train.pacing import FullSpeed
 from hpctrain.train.scaling import LossScale
 from hpctrain.train.schedule import Schedule
@@ -32,7 +33,7 @@ from hpctrain.train.step import UpdateStep
 
 torch.set_num_threads(1)
 device = torch.device("cpu")
-facts = DataFacts(2000, (3600.0, 9824.0), 0.0, 3.0, 6712.0)
+facts = SpectraFacts(2000, (3600.0, 9824.0), 0.0, 3.0, 6712.0)
 profile = Profile.model_validate_json(sys.argv[1])
 
 def memory(key):

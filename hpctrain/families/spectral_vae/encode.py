@@ -1,0 +1,295 @@
+"""Encode spectra into a catalogue: latent vector, reconstruction error (χ²) and anomaly score of every object.
+
+N spectra, L pixels, S latents. The module streams the spectra and keeps only latents and a few numbers per object in
+memory.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import h5py
+import numpy as np
+import torch
+
+from hpctrain import __version__
+from hpctrain.errors import DataError
+from hpctrain.families.spectral_vae.anomaly import isolation_scores
+from hpctrain.families.spectral_vae.catalogue import (
+    COLUMNS,
+    ENCODED,
+    FORMAT,
+    FORMAT_VERSION,
+    NO_DATA,
+    OUTSIDE,
+    REJECTED,
+    STATUS,
+)
+from hpctrain.files import NewFile
+from hpctrain.kinds.spectra.chi2 import reduced_chi2
+from hpctrain.kinds.spectra.transform import normalise
+from hpctrain.profile.schema import NormaliseSection
+from hpctrain.samples.loader import read_ahead
+from hpctrain.samples.protocols import PADDING_ROW
+from hpctrain.storage.rows import SOURCE_FILE, SOURCE_FILES
+
+if TYPE_CHECKING:
+    from hpctrain.kinds.spectra.batch import SpectraBatch
+    from hpctrain.kinds.spectra.hdf5 import SpectraSet
+
+
+class NothingEncodedError(DataError):
+    """None of the spectra can be encoded."""
+
+
+@dataclass(frozen=True)
+class EncodeSummary:
+    """Counts and columns of a written catalogue.
+
+    Parameters
+    ----------
+    path : Path
+        The catalogue.
+    counts : dict of str to int
+        Number of objects of each `STATUS`.
+    median_chi2 : float
+        Median RECON_MSE.
+    num_anomalous : int
+        Number of objects with a negative ANOMALY_SCORE.
+    columns : list of str
+        Columns copied from the input.
+    """
+
+    path: Path
+    counts: dict[str, int]
+    median_chi2: float
+    num_anomalous: int
+    columns: list[str]
+
+    def __str__(self) -> str:
+        total = sum(self.counts.values())
+        lines = [f"{self.path}: {total} objects"]
+        lines += [f"  {count:>9}  {text}" for text, count in self.counts.items() if count or text == STATUS[ENCODED]]
+        lines.append(f"  median reduced chi-square {self.median_chi2:.3f}; {self.num_anomalous} with a negative score")
+        if self.columns:
+            lines.append(f"  columns copied from the input: {', '.join(self.columns)}")
+        return "\n".join(lines)
+
+
+def encode_to_file(
+    model: torch.nn.Module,
+    card: Mapping[str, Any],
+    spectra: SpectraSet,
+    rows: np.ndarray | None,
+    out: str | Path,
+    *,
+    batch_size: int = 256,
+    device: str | torch.device = "cpu",
+    reader_threads: int = 2,
+    on_batch: Any = None,
+) -> EncodeSummary:
+    """Encode spectra into an HDF5 catalogue; write the file as a whole or not at all.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Model on `device`, in evaluation mode, as :func:`hpctrain.families.store.load_model` returns it.
+    card : mapping
+        The model's card, whose ``normalise`` section defines the normalisation.
+    spectra : SpectraSet
+        Spectra on the wavelength grid of the training data.
+    rows : ndarray, shape (N,), int64, optional
+        Rows of the set, in the order of the catalogue; all by default.
+    out : str or Path
+        Path of the catalogue; an existing file is replaced.
+    batch_size : int
+        Spectra per batch, which limits the memory.
+    device : str or torch.device
+        Device of the model.
+    reader_threads : int
+        Number of threads that prefetch batches.
+    on_batch : callable, optional
+        Receives the number of objects done so far.
+
+    Returns
+    -------
+    EncodeSummary
+
+    Raises
+    ------
+    NothingEncodedError
+        No spectrum can be encoded; nothing is written.
+    DataError
+        The spectra are on another grid, or `out` cannot be written.
+    """
+    difference = model.facts.difference(spectra)
+    if difference:
+        raise DataError(
+            f"the spectra are not on the wavelength grid of the model: {difference}; "
+            "run `hpctrain ingest` with the grid of the training data"
+        )
+    normalise_section = NormaliseSection.model_validate_json(json.dumps(card["normalise"]))
+    rows = np.arange(len(spectra), dtype=np.int64) if rows is None else np.asarray(rows, dtype=np.int64)
+    table = _empty_table(spectra, rows)
+    start = 0
+    for batch in read_ahead(spectra, _requests(rows, batch_size), reader_threads, depth=2 * max(1, reader_threads)):
+        values = _encode_batch(model, batch.to(device), normalise_section)
+        if start == 0:
+            table["LATENT_VEC"] = np.full((len(rows), values["LATENT_VEC"].shape[1]), np.nan, dtype=np.float16)
+        stop = min(start + batch_size, len(rows))
+        for name, value in values.items():
+            table[name][start:stop] = value[: stop - start]
+        start = stop
+        if on_batch is not None:
+            on_batch(start)
+    if not (table["STATUS"] == ENCODED).any():
+        raise NothingEncodedError(_why_nothing(table["STATUS"]))
+    seed = int(card.get("seed", 0))
+    # Use the stored half precision, so that readers of the file can compute the same scores.
+    table["ANOMALY_SCORE"] = isolation_scores(table["LATENT_VEC"].astype(np.float32), seed)
+    attributes = _attributes(card, spectra, seed)
+    copied = _write(Path(out), table, attributes, _other_columns(spectra, rows, set(table)))
+    return _summary(Path(out), table, copied)
+
+
+def _why_nothing(status: np.ndarray) -> str:
+    counts = {text: int((status == value).sum()) for value, text in STATUS.items()}
+    listed = "; ".join(f"{count:,}: {text}" for text, count in counts.items() if count)
+    return (
+        f"none of the {len(status):,} spectra can be encoded ({listed or 'there are none'}), so nothing is written; "
+        "`hpctrain data doctor FILE` says what is wrong with the spectra, and --column names other columns"
+    )
+
+
+def _requests(rows: np.ndarray, batch_size: int) -> Iterator[np.ndarray]:
+    """Cut rows into batches of one size, and fill up the last one with padding."""
+    for start in range(0, len(rows), batch_size):
+        request = np.full(batch_size, PADDING_ROW, dtype=np.int64)
+        piece = rows[start : start + batch_size]
+        request[: len(piece)] = piece
+        yield request
+
+
+def _empty_table(spectra: SpectraSet, rows: np.ndarray) -> dict[str, np.ndarray]:
+    names = [name for name in COLUMNS if name not in ("target_id", "redshift", "LATENT_VEC")]
+    table = {name: np.zeros(len(rows), dtype=COLUMNS[name][0]) for name in names}
+    return {"target_id": spectra.target_id[rows], "redshift": spectra.redshift[rows], **table}
+
+
+@torch.no_grad()
+def _encode_batch(model: torch.nn.Module, raw: SpectraBatch, section: NormaliseSection) -> dict[str, np.ndarray]:
+    batch = normalise(raw, section)
+    mean, reconstruction, covered = model.describe(batch)
+    valid = (batch.ivar > 0) & covered
+    chi2 = reduced_chi2(batch.flux, reconstruction, batch.ivar, covered)
+    status = torch.full(chi2.shape, ENCODED, dtype=torch.uint8, device=chi2.device)
+    status[~valid.any(dim=1)] = OUTSIDE
+    status[batch.window < 0] = REJECTED
+    status[~raw.used] = NO_DATA
+    unused = status != ENCODED
+    values = {
+        "LATENT_VEC": mean.masked_fill(unused[:, None], torch.nan).half(),
+        "RECON_MSE": chi2.masked_fill(unused, torch.nan),
+        "NORM": batch.norm.masked_fill(batch.window < 0, torch.nan),
+        "WINDOW": batch.window,
+        "NUM_PIXELS": valid.sum(dim=1),
+        "STATUS": status,
+    }
+    return {name: value.cpu().numpy() for name, value in values.items()}
+
+
+def _attributes(card: Mapping[str, Any], spectra: SpectraSet, seed: int) -> dict[str, Any]:
+    sources = [str(file.get("copy_of", file["path"])) for file in spectra.fingerprint()["files"]]
+    return {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "hpctrain_version": __version__,
+        "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "model_name": str(card.get("name", "")),
+        "model_weights": str(card.get("weights", "")),
+        "model_step": int(card.get("step") or -1),
+        "model_section": json.dumps(card["section"]),
+        "normalise": json.dumps(card["normalise"]),
+        "source_files": sources,
+        "isolation_forest_seed": seed,
+    }
+
+
+def _other_columns(spectra: SpectraSet, rows: np.ndarray, taken: set[str]) -> Iterator[tuple[str, np.ndarray, dict]]:
+    """Yield every other column with one value per spectrum (ra, dec, class, ...) that all input files have."""
+    files = spectra.fingerprint()["files"]
+    starts = np.cumsum([0, *(file["num_spectra"] for file in files)])
+    handles = [h5py.File(file["path"], "r") for file in files]
+    try:
+        lengths = [file["num_spectra"] for file in files]
+        for name in handles[0]:
+            columns = [handle.get(name) for handle in handles]
+            if name in taken or not all(map(_is_column, columns, lengths)):
+                continue
+            attributes = dict(columns[0].attrs)
+            if name == SOURCE_FILE and all(SOURCE_FILES in handle for handle in handles):
+                values = np.concatenate([_source_names(handle) for handle in handles])
+                attributes["description"] = "path of the survey's file that holds the spectrum"
+            else:
+                values = np.concatenate([column[()] for column in columns])
+            assert len(values) == starts[-1]
+            yield name, values[rows], attributes
+    finally:
+        for handle in handles:
+            handle.close()
+
+
+def _source_names(file: h5py.File) -> np.ndarray:
+    """Return the names that column ``source_file`` counts: a catalogue has no table of names beside it.
+
+    They are of a fixed length, so that h5py, PyTables and astropy read them as an array of bytes; empty if unknown.
+    """
+    names = np.array([*file[SOURCE_FILES][()], b""], dtype=np.bytes_)
+    number = file[SOURCE_FILE][()]
+    return names[np.where((number >= 0) & (number < len(names) - 1), number, len(names) - 1)]
+
+
+def _is_column(dataset: Any, length: int) -> bool:
+    """Return whether a dataset has one value per spectrum, of a type that a catalogue can hold."""
+    if not isinstance(dataset, h5py.Dataset) or dataset.shape != (length,):
+        return False
+    return dataset.dtype.kind in "biufS" or h5py.check_string_dtype(dataset.dtype) is not None
+
+
+def _write(
+    out: Path,
+    table: Mapping[str, np.ndarray],
+    attributes: Mapping[str, Any],
+    others: Iterator[tuple[str, np.ndarray, dict]],
+) -> list[str]:
+    copied = []
+    try:
+        with NewFile(out) as new, h5py.File(new.name_for_libraries, "w") as file:
+            file.attrs.update(attributes)
+            for name, (dtype, unit, meaning) in COLUMNS.items():
+                dataset = file.create_dataset(name, data=table[name].astype(dtype, copy=False))
+                dataset.attrs.update({"unit": unit, "description": meaning})
+            for name, values, column_attributes in others:
+                dtype = h5py.string_dtype() if values.dtype.kind == "O" else None
+                file.create_dataset(name, data=values, dtype=dtype).attrs.update(column_attributes)
+                copied.append(name)
+    except OSError as error:
+        raise DataError(f"{out}: cannot be written ({error})") from error
+    return copied
+
+
+def _summary(path: Path, table: Mapping[str, np.ndarray], copied: list[str]) -> EncodeSummary:
+    status, chi2 = table["STATUS"], table["RECON_MSE"]
+    finite = chi2[np.isfinite(chi2)]
+    return EncodeSummary(
+        path=path,
+        counts={text: int((status == value).sum()) for value, text in STATUS.items()},
+        median_chi2=float(np.median(finite)),
+        num_anomalous=int((table["ANOMALY_SCORE"] < 0).sum()),
+        columns=copied,
+    )

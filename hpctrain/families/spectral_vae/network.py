@@ -1,0 +1,200 @@
+"""A variational autoencoder of spectra: ivar-aware encoder, rest-frame decoder, explicit redshift between them.
+
+Legend: N spectra, L observed pixels, R rest-frame pixels, S latents.
+
+::
+
+    flux, ivar, visible, redshift -> encoder -> mean, log variance (S) -> draw -> decoder -> rest frame (R)
+                                                                                                │ (1 + z), resampled
+    loss = 0.5 sum ivar (flux - reconstruction)^2 + beta KL  <───────────────────────── observed pixels (L)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from hpctrain.errors import Problem, ProfileError
+from hpctrain.families.spectral_vae.decoder import SpectrumDecoder
+from hpctrain.families.spectral_vae.encoder import NUM_BINS, SpectrumEncoder, bin_channels
+from hpctrain.families.spectral_vae.grid import RestGrid
+from hpctrain.kinds.spectra.facts import SpectraFacts
+
+if TYPE_CHECKING:
+    from hpctrain.kinds.spectra.batch import SpectraBatch
+    from hpctrain.profile.schema import SpectralVAESection
+
+
+class SpectralVAE(nn.Module):
+    """The network of ``model.family: spectral_vae``.
+
+    Parameters
+    ----------
+    section : SpectralVAESection
+        The profile's ``model`` section.
+    facts : SpectraFacts
+        Observed grid and redshift range; together with `section` they determine the shape of every weight.
+
+    Raises
+    ------
+    ProfileError
+        The section's lists do not fit together.
+
+    References
+    ----------
+    .. [1] Kingma & Welling 2014, arXiv:1312.6114: variational autoencoder, reparametrised gradient, KL term.
+    .. [2] Rezende, Mohamed & Wierstra 2014, arXiv:1401.4082.
+    .. [3] Melchior et al. 2023, AJ 166, 74, arXiv:2211.07890: spender; attention encoder, rest-frame decoder,
+       redshift applied explicitly, ivar-weighted likelihood.
+    .. [4] Portillo et al. 2020, AJ 160, 45, arXiv:2002.10464: variational autoencoders of SDSS spectra.
+    .. [5] Higgins et al. 2017, ICLR: the factor beta in front of the KL term.
+    """
+
+    def __init__(self, section: SpectralVAESection, facts: SpectraFacts) -> None:
+        super().__init__()
+        _check_section(section)
+        self.facts = facts
+        self.beta = float(section.beta)
+        self.beta_warmup_steps = int(section.beta_warmup_steps)
+        self.grid = RestGrid.for_data(facts, section.rest_wavelength_aa, section.rest_pixels)
+        self.encoder = SpectrumEncoder(
+            section.latent_size,
+            section.encoder_channels,
+            section.encoder_kernels,
+            section.encoder_hidden,
+            section.dropout,
+        )
+        self.decoder = SpectrumDecoder(
+            section.latent_size, section.decoder_hidden, self.grid.num_pixels, section.dropout
+        )
+
+    def enable_gradient_checkpointing(self) -> None:
+        """Recompute the convolutions in the backward pass instead of keeping their outputs."""
+        self.encoder.gradient_checkpointing = True
+
+    def beta_at(self, step: int) -> float:
+        """Return the weight of the KL term at a step: it rises linearly from 0 to ``model.beta`` during its warm-up."""
+        if self.beta_warmup_steps == 0:
+            return self.beta
+        return self.beta * min(1.0, step / self.beta_warmup_steps)
+
+    def forward(self, batch: SpectraBatch, step: int = 0) -> dict[str, Tensor]:
+        """Return the sums that make up the loss.
+
+        The negative evidence lower bound of a Gaussian likelihood with known variances is, up to a constant,
+        ``0.5 sum ivar (flux - reconstruction)^2 + KL(q(latents) || N(0, 1))``. The method returns sums rather than
+        means, so that a batch on several ranks and micro-batches has one loss: ``loss_sum / weight_sum`` of all.
+
+        Parameters
+        ----------
+        batch : SpectraBatch
+            Normalised spectra. Rows without a valid pixel (padding, rejected) add exactly 0 to every sum.
+        step : int
+            Step, which determines the warm-up of beta.
+
+        Returns
+        -------
+        dict of Tensor, shape (), float32
+            ``loss_sum``; ``weight_sum``, the number of valid pixels on the rest grid; ``chi2_sum``; ``kl_sum`` [nat];
+            ``num_spectra``.
+        """
+        position = self.grid.position(batch.wavelength_aa, batch.redshift)
+        mean, log_variance = self._encode(batch, position)
+        latents = mean + torch.exp(0.5 * log_variance) * torch.randn_like(mean)
+        reconstruction = self._decode(latents, position)
+        with torch.autocast(mean.device.type, enabled=False):
+            valid = (batch.ivar > 0) & self.grid.covers(position)
+            # Multiply by the weight before squaring: a masked pixel may hold 1e30, whose square is infinite.
+            weight = torch.where(valid, batch.ivar, 0).float().sqrt()
+            residual = (torch.where(valid, batch.flux, 0).float() - reconstruction) * weight
+            chi2_sum = residual.square().sum()
+            active = valid.any(dim=1)
+            kl = 0.5 * (mean.square() + log_variance.exp() - 1.0 - log_variance).sum(dim=1)
+            kl_sum = torch.where(active, kl, 0).sum()
+            return {
+                "loss_sum": 0.5 * chi2_sum + self.beta_at(step) * kl_sum,
+                "weight_sum": valid.sum().float(),
+                "chi2_sum": chi2_sum.detach(),
+                "kl_sum": kl_sum.detach(),
+                "num_spectra": active.sum().float(),
+            }
+
+    @staticmethod
+    def metrics(sums: Mapping[str, float]) -> dict[str, float]:
+        """Turn sums over a global batch into readable numbers.
+
+        Returns
+        -------
+        dict of float
+            ``loss`` per valid pixel; ``chi2`` per valid pixel, 1 for a perfect model and correct ivar; ``kl`` per
+            spectrum [nat]. All are NaN if no pixel has weight, because 0 / 0 is not a loss.
+        """
+        pixels, spectra = float(sums["weight_sum"]), float(sums["num_spectra"])
+        if pixels == 0:
+            return dict.fromkeys(("loss", "chi2", "kl"), math.nan)
+        return {
+            "loss": float(sums["loss_sum"]) / pixels,
+            "chi2": float(sums["chi2_sum"]) / pixels,
+            "kl": float(sums["kl_sum"]) / spectra,
+        }
+
+    def encode(self, batch: SpectraBatch) -> tuple[Tensor, Tensor]:
+        """Return mean and log variance of the latents, each (N, S) float32."""
+        return self._encode(batch, self.grid.position(batch.wavelength_aa, batch.redshift))
+
+    def reconstruct(self, batch: SpectraBatch) -> tuple[Tensor, Tensor]:
+        """Return the reconstruction from the latent mean, and the pixels that the rest grid covers.
+
+        Returns
+        -------
+        reconstruction : Tensor, shape (N, L), float32
+            Normalised flux on the pixels of the batch.
+        covered : Tensor, shape (N, L), bool
+            Pixels on the rest grid; the reconstruction of other pixels is undefined.
+        """
+        return self.describe(batch)[1:]
+
+    def describe(self, batch: SpectraBatch) -> tuple[Tensor, Tensor, Tensor]:
+        """Encode once; return latent mean (N, S), reconstruction (N, L) and the pixels on the rest grid (N, L)."""
+        position = self.grid.position(batch.wavelength_aa, batch.redshift)
+        mean, _ = self._encode(batch, position)
+        return mean, self._decode(mean, position), self.grid.covers(position)
+
+    def _encode(self, batch: SpectraBatch, position: Tensor) -> tuple[Tensor, Tensor]:
+        visible = batch.ivar > 0
+        if batch.visible is not None:
+            visible = visible & batch.visible
+        phase = (position / (self.grid.num_pixels - 1)).clamp(-1, 2).float()
+        redshift = torch.where(torch.isfinite(batch.redshift), batch.redshift, 0)
+        excess = torch.where(visible, batch.flux - 1, 0)
+        weight = torch.where(visible, batch.ivar, 0)
+        bins = bin_channels(*self.grid.bin_spectra(excess, weight, batch.wavelength_aa, redshift, NUM_BINS))
+        return self.encoder(batch.flux, batch.ivar, visible, phase, bins, redshift)
+
+    def _decode(self, latents: Tensor, position: Tensor) -> Tensor:
+        rest = self.decoder(latents).float()
+        return self.grid.interpolate(rest, position)
+
+
+def _check_section(section: SpectralVAESection) -> None:
+    problems = []
+    channels, kernels = section.encoder_channels, section.encoder_kernels
+    if len(channels) != len(kernels):
+        problems.append(
+            Problem(
+                "model.encoder_kernels",
+                f"has {len(kernels)} values, encoder_channels has {len(channels)}; give one each",
+            )
+        )
+    if channels[-1] % 2:
+        problems.append(
+            Problem("model.encoder_channels", f"ends with {channels[-1]}, which is odd; half become attention weights")
+        )
+    if section.rest_wavelength_aa is not None and section.rest_wavelength_aa[0] >= section.rest_wavelength_aa[1]:
+        problems.append(Problem("model.rest_wavelength_aa", "must rise; write [shortest, longest] in AA"))
+    if problems:
+        raise ProfileError("model section", problems)

@@ -1,0 +1,150 @@
+"""Compressed chunks are decoded once while they are in use, by any number of threads, in bounded memory."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
+
+import h5py
+import numpy as np
+import pytest
+
+from hpctrain.errors import DataError
+from hpctrain.kinds.spectra.hdf5 import open_spectra
+from hpctrain.profile.schema import DataSection
+from hpctrain.samples import chunks
+from hpctrain.samples.loader import read_ahead
+from hpctrain.samples.order import WindowedOrder
+
+N, L, ROWS = 4096, 512, 32
+WINDOW = 512
+
+
+@pytest.fixture
+def flux():
+    return np.round(np.random.default_rng(0).normal(size=(N, L)) * 16).astype("f4") / 16
+
+
+@pytest.fixture
+def path(tmp_path, flux):
+    with h5py.File(tmp_path / "s.h5", "w") as file:
+        for name, values in (("flux", flux), ("ivar", np.abs(flux))):
+            file.create_dataset(name, data=values, chunks=(ROWS, L), compression="gzip", compression_opts=1)
+        file["wavelength"], file["target_id"] = np.linspace(3600, 9824, L), np.arange(N)
+        file["redshift"] = np.ones(N)
+    return tmp_path / "s.h5"
+
+
+@pytest.fixture
+def decoded(monkeypatch):
+    """Every band that is decoded, in order, of both datasets."""
+    seen, lock, read = [], threading.Lock(), chunks.DecodedRows._read_band
+
+    def note(self, band):
+        with lock:
+            seen.append((id(self), band))
+        return read(self, band)
+
+    monkeypatch.setattr(chunks.DecodedRows, "_read_band", note)
+    return seen
+
+
+def epoch(spectra, number=0, batch=64):
+    order = WindowedOrder(1, N, spectra.blocks(np.arange(N)), WINDOW)
+    return list(order(number * N + np.arange(N)).reshape(-1, batch))
+
+
+@pytest.mark.parametrize("threads", [0, 1, 2, 4])
+def test_each_chunk_is_decoded_once_per_epoch(path, flux, decoded, threads):
+    spectra = open_spectra(DataSection(files=[str(path)]))
+    spectra.keep_window(WINDOW)
+    for batch in read_ahead(spectra, epoch(spectra), threads, depth=2):
+        assert np.array_equal(batch.flux, flux[batch.row])
+        assert np.array_equal(batch.ivar, np.abs(flux[batch.row]))
+    assert len(decoded) == len(set(decoded)) == 2 * N // ROWS
+
+
+def test_memory_is_two_windows_and_the_batches_whatever_the_size_of_the_file(path, monkeypatch):
+    monkeypatch.setattr(chunks, "_KEPT_BYTES", 0)
+    spectra = open_spectra(DataSection(files=[str(path)]))
+    spectra.keep_window(WINDOW)
+    requests = epoch(spectra)
+    window_bytes = 2 * WINDOW * 2 * L * 4
+    batches_bytes = 6 * 64 * 2 * L * 4
+    tracemalloc.start()
+    for batch in read_ahead(spectra, requests, threads=2, depth=3):
+        del batch
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1.2 * window_bytes + batches_bytes + 2**20
+    assert peak < 0.5 * N * 2 * L * 4
+
+
+def test_many_files_share_the_memory_of_two_windows(tmp_path, path, monkeypatch):
+    monkeypatch.setattr(chunks, "_KEPT_BYTES", 0)
+    for number in range(5):
+        shutil.copy(path, tmp_path / f"part-{number}.h5")
+    spectra = open_spectra(DataSection(files=[str(tmp_path / "part-*.h5")]))
+    spectra.keep_window(WINDOW)
+    order = WindowedOrder(1, len(spectra), spectra.blocks(np.arange(len(spectra))), WINDOW)
+    tracemalloc.start()
+    for batch in read_ahead(spectra, order(np.arange(2 * N)).reshape(-1, 64), threads=2, depth=3):
+        del batch
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1.3 * 2 * WINDOW * 2 * L * 4 + 6 * 64 * 2 * L * 4 + 2**20
+
+
+def test_rows_from_more_chunks_than_are_kept_come_back_right(path, flux, monkeypatch):
+    monkeypatch.setattr(chunks, "_KEPT_BYTES", 0)
+    spectra = open_spectra(DataSection(files=[str(path)]))
+    rows = np.random.default_rng(1).integers(0, N, 500)
+    assert np.array_equal(spectra.read(rows).flux, flux[rows])
+
+
+def test_many_threads_that_want_the_same_few_chunks_wait_for_one_decoding(path, flux, decoded):
+    spectra = open_spectra(DataSection(files=[str(path)]))
+    rows = np.arange(0, 4 * ROWS)
+    with ThreadPoolExecutor(8) as pool:
+        for batch in pool.map(lambda _: spectra.read(rows), range(40)):
+            assert np.array_equal(batch.flux, flux[rows])
+    assert len(decoded) == 8
+
+
+def test_a_damaged_chunk_is_an_error_where_its_rows_are_read_and_nowhere_else(path, flux):
+    with h5py.File(path) as file:
+        info = file["flux"].id.get_chunk_info(5)
+    with open(path, "r+b") as stream:
+        stream.seek(info.byte_offset + info.size // 2)
+        stream.write(b"\0" * 64)
+    spectra = open_spectra(DataSection(files=[str(path)]))
+    for _ in range(2):  # and again, when it is asked for again
+        with pytest.raises(DataError, match=f"rows {5 * ROWS} to {6 * ROWS - 1} cannot be read: the chunk at byte"):
+            spectra.read(np.array([0, 5 * ROWS + 3]))
+    rows = np.setdiff1d(np.arange(0, N, 7), np.arange(5 * ROWS, 6 * ROWS))
+    assert np.array_equal(spectra.read(rows).flux, flux[rows])
+
+
+def test_the_first_batch_of_bitshuffle_decodes_only_the_blocks_of_its_rows(tmp_path, decoded):
+    hdf5plugin = pytest.importorskip("hdf5plugin")
+    # 1,003 pixels: rows end within blocks, and the last pixels of a chunk fill none.
+    values = np.random.default_rng(0).normal(size=(1000, 1003)).astype("f4")
+    with h5py.File(tmp_path / "s.h5", "w") as file:
+        for name, cname in (("flux", "lz4"), ("ivar", "zstd")):
+            packing = hdf5plugin.Bitshuffle(cname=cname)
+            file.create_dataset(name, data=np.abs(values), chunks=(101, 1003), **packing)
+        file["wavelength"], file["target_id"] = np.linspace(3600, 9824, 1003), np.arange(1000)
+        file["redshift"] = np.ones(1000)
+    for seed in range(4):
+        spectra = open_spectra(DataSection(files=[str(tmp_path / "s.h5")]))
+        rows = np.concatenate([[100, 0, 999, 908, 201], np.random.default_rng(seed).permutation(1000)[:30]])
+        del decoded[:]
+        batch = spectra.read(rows)
+        assert decoded == []
+        assert np.array_equal(batch.flux, np.abs(values[rows]))
+        assert np.array_equal(batch.ivar, np.abs(values[rows]))
+        again = spectra.read(rows)
+        assert np.array_equal(again.flux, batch.flux)
+        assert len(decoded) == len(set(decoded)) == 20
