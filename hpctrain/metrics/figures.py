@@ -1,8 +1,8 @@
-"""Figures of reconstructions for TensorBoard; the report draws its own."""
+"""Figures of reconstructions for the exporters; the report draws its own."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -81,6 +81,26 @@ def near_data(wavelength_aa: np.ndarray, valid: np.ndarray, reach_aa: float) -> 
     left = wavelength_aa[places[np.clip(before, 0, None)]]
     right = wavelength_aa[places[np.clip(after, None, len(places) - 1)]]
     return inside & (right - left <= reach_aa)
+
+
+def draw_reconstructions(arrays: Mapping[str, np.ndarray], num_figures: int) -> Iterator[tuple[str, Figure]]:
+    """Draw the first few spectra of an evaluation with their reconstructions.
+
+    Parameters
+    ----------
+    arrays : mapping
+        Arrays of ``results/reconstructions.npz``: ``wavelength_aa`` (L,) or (n, L), ``flux``, ``ivar``,
+        ``reconstruction``, ``covered`` (n, L), ``target_id``, ``redshift`` (n,).
+    num_figures : int
+        Largest number of figures.
+
+    Yields
+    ------
+    str, Figure
+        Name of the figure, ``reconstruction/0`` and so on, and the figure.
+    """
+    for row in range(min(num_figures, len(arrays["flux"]))):
+        yield f"reconstruction/{row}", draw_reconstruction(row_of(arrays, row))
 
 
 def draw_reconstruction(spectrum: Mapping[str, np.ndarray]) -> Figure:

@@ -2,8 +2,8 @@
 
 Every line has ``kind`` (``train``, ``eval``, ``event`` or ``monitor``), ``step``, ``time`` (seconds since 1970) and
 ``attempt``.
-TensorBoard and the progress line are exporters: the writer calls them with each record after it has written the record.
-An error in an exporter switches the exporter off and never ends the run.
+TensorBoard, Prometheus and the progress line are exporters: the writer calls them with each record after it has written
+the record. An error in an exporter switches the exporter off and never ends the run.
 """
 
 from __future__ import annotations
@@ -16,16 +16,21 @@ import math
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from hpctrain.errors import CheckpointError
 from hpctrain.files import NewFile, clear_leftovers, fsync_directory, is_in_the_way, open_append, put_aside, read_lines
+from hpctrain.metrics.exporters.exporter import Exporter
 from hpctrain.records import metric_record, parse_json
 from hpctrain.rundir import RunDir
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from hpctrain.metrics.histogram import Histogram
+
 Record = dict[str, Any]
-Exporter = Callable[[Record], None]
 
 log = logging.getLogger(__name__)
 
@@ -90,6 +95,7 @@ class MetricsWriter:
         self._lock = threading.RLock()  # the checkpoint writer's thread records events too
         self._num_lost = 0
         self._torn = False
+        self._failed: set[str] = set()
 
     def subscribe(self, exporter: Exporter) -> None:
         """Call `exporter` with each record from now on, until its first exception."""
@@ -111,12 +117,39 @@ class MetricsWriter:
         """Record something that happened, such as ``checkpoint`` or ``stopped``."""
         return self._write("event", step, {"event": name, **fields})
 
+    def figures(self, step: int, draw: Callable[[], Iterable[tuple[str, Figure]]]) -> None:
+        """Draw figures and pass them to the exporters that take figures; without one, draw nothing.
+
+        Parameters
+        ----------
+        step : int
+            Last step done.
+        draw : callable
+            Returns pairs of name and figure. After its first error the run continues without figures.
+        """
+        takers = [exporter for exporter in self._exporters if exporter.takes_figures]
+        for name, figure in self._made("figures", step, lambda: list(draw())) if takers else ():
+            self._pass(takers, step, lambda exporter, *shown: exporter.figure(step, *shown), name, figure)
+
+    def histograms(self, step: int, count: Callable[[], Mapping[str, Histogram]]) -> None:
+        """Count histograms and pass them to the exporters that take histograms; without one, count nothing.
+
+        Parameters
+        ----------
+        step : int
+            Last step done.
+        count : callable
+            Returns the histograms by name. After its first error the run continues without histograms.
+        """
+        takers = [exporter for exporter in self._exporters if exporter.takes_histograms]
+        if takers and (named := self._made("histograms", step, count)):
+            self._pass(takers, step, lambda exporter: exporter.histogram(step, named))
+
     def close(self) -> None:
-        """Close the file and those exporters that have a ``close``."""
+        """Close the exporters and the file."""
         with self._lock:
             for exporter in list(self._exporters):
-                if hasattr(exporter, "close"):
-                    self._guarded(exporter, exporter.close)
+                self._guarded(exporter, 0, exporter.close)
             self._exporters.clear()
             if self._descriptor is not None:
                 os.close(self._descriptor)
@@ -129,8 +162,26 @@ class MetricsWriter:
                 self._num_lost = 0
             self._num_lost += not self._append(record)
             for exporter in list(self._exporters):
-                self._guarded(exporter, exporter, record)
+                self._guarded(exporter, record["step"], exporter, record)
         return record
+
+    def _made(self, what: str, step: int, make: Callable[[], Any]) -> Any:
+        """Return what `make` returns; after its first error, an empty tuple for the rest of the attempt."""
+        if what in self._failed:
+            return ()
+        try:
+            return make()
+        except Exception as error:  # no error of a drawing may end the run
+            self._failed.add(what)
+            log.warning("%s failed and are off: %r", what, error)
+            self.event("exporter_failed", step, exporter=what, error=repr(error))
+            return ()
+
+    def _pass(self, takers: list[Exporter], step: int, call: Callable[..., None], *arguments: Any) -> None:
+        with self._lock:
+            for exporter in takers:
+                if exporter in self._exporters:
+                    self._guarded(exporter, step, call, exporter, *arguments)
 
     def _lost_record(self, record: Record) -> Record:
         common = {name: record[name] for name in ("step", "time", "attempt")}
@@ -162,14 +213,13 @@ class MetricsWriter:
             )
         self._torn = not _ends_with_a_line(self._descriptor)
 
-    def _guarded(self, exporter: Exporter, call: Callable[..., None], *arguments: Any) -> None:
+    def _guarded(self, exporter: Exporter, step: int, call: Callable[..., None], *arguments: Any) -> None:
         try:
             call(*arguments)
         except Exception as error:  # no error of a tracker may end the run
             self._exporters.remove(exporter)
             name = type(exporter).__name__
             log.warning("%s failed and gets no more records: %r", name, error)
-            step = arguments[0]["step"] if arguments else 0
             self.event("exporter_failed", step, exporter=name, error=repr(error))
 
 

@@ -24,9 +24,8 @@ from hpctrain.families.store import CARD, load_weights, read_card, with_grid_of,
 from hpctrain.kinds.spectra.facts import SpectraFacts
 from hpctrain.kinds.spectra.hdf5 import SpectraSet, open_spectra
 from hpctrain.kinds.spectra.plausible import inspect_spectra
-from hpctrain.metrics.progress import ProgressLine
+from hpctrain.metrics.exporters.opening import open_exporters
 from hpctrain.metrics.record import MetricsWriter
-from hpctrain.metrics.tensorboard import TensorBoardExporter
 from hpctrain.monitor.sampler import Sampler
 from hpctrain.profile.files import matching_files
 from hpctrain.profile.inspection import Inspection
@@ -41,7 +40,7 @@ from hpctrain.train.scaling import LossScale
 from hpctrain.train.schedule import Schedule, mix
 from hpctrain.train.state import Progress
 from hpctrain.train.step import UpdateStep
-from hpctrain.train.watch import build_sampler, subscribe_prometheus
+from hpctrain.train.watch import build_sampler
 from hpctrain.train.zeros import find_zeros
 
 
@@ -87,7 +86,8 @@ class Run:
         Reads the sensors; enter it as a context manager while the run trains.
     pacer : Pacer
         Slows the run down where the sensors require it.
-    metrics, tensorboard : only on rank 0, else None
+    metrics : MetricsWriter or None
+        Only on rank 0. It passes records, figures and histograms to the exporters.
     """
 
     directory: RunDir
@@ -108,7 +108,6 @@ class Run:
     watchdog: Watchdog
     checkpoints: CheckpointWriter | None
     metrics: MetricsWriter | None
-    tensorboard: TensorBoardExporter | None
     sampler: Sampler
     pacer: Pacer
 
@@ -325,23 +324,15 @@ def build_run(
         watchdog=watchdog,
         checkpoints=checkpoints,
         metrics=metrics,
-        tensorboard=None,
         sampler=sampler,
         pacer=pacer,
     )
 
 
 def subscribe_exporters(run: Run) -> None:
-    """Connect TensorBoard and the progress line to the metrics, once the first step of this attempt is known."""
-    if run.metrics is None:
-        return
-    run.metrics.subscribe(ProgressLine(run.schedule.total_steps))
-    if run.profile.track.tensorboard:
-        run.tensorboard = TensorBoardExporter(
-            run.directory, purge_step=run.progress.step + 1, num_figures=run.profile.track.num_figures
-        )
-        run.metrics.subscribe(run.tensorboard)
-    subscribe_prometheus(run.directory, run.profile.monitor, run.world, run.metrics, run.progress.step)
+    """Connect the exporters of the profile to the metrics, once the first step of this attempt is known."""
+    if run.metrics is not None:
+        open_exporters(run.directory, run.profile, run.metrics, run.progress.step, run.schedule.total_steps)
 
 
 def device_facts(device: torch.device) -> dict[str, object]:

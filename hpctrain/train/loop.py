@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hpctrain.kinds.spectra.plausible import choose_sample
+from hpctrain.metrics.figures import draw_reconstructions
+from hpctrain.metrics.histogram import histograms_of
 from hpctrain.monitor.memory import used_memory_gib
 from hpctrain.samples.device import on_device
 from hpctrain.samples.loader import read_ahead
@@ -280,13 +282,12 @@ class Boundary:
             return
         arrays = reconstructions(run, run.spectra.validation_rows[: run.profile.track.num_figures])
         write_arrays(run.directory, "reconstructions", arrays)
-        if run.tensorboard is not None:
-            run.tensorboard.reconstructions(run.progress.step, arrays)
+        run.metrics.figures(run.progress.step, lambda: draw_reconstructions(arrays, run.profile.track.num_figures))
 
     def _histograms(self, step: int) -> None:
         run, every = self._run, self._run.profile.track.histogram_every_steps
-        if run.tensorboard is not None and every is not None and step % every == 0:
-            run.tensorboard.histograms(step, run.model.named_parameters())
+        if run.metrics is not None and every is not None and step % every == 0:
+            run.metrics.histograms(step, lambda: histograms_of(run.model.named_parameters()))
 
     def _save(self, wait: bool) -> None:
         run = self._run

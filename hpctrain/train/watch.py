@@ -99,27 +99,3 @@ def energy_fields(run: RunDir, num_spectra: int) -> dict[str, float]:
     fields = {"energy_kwh": energy.kwh, "energy_unmeasured_s": energy.unmeasured_s, "rested_s": energy.rested_s}
     per_spectrum_j = energy.per_spectrum_j(num_spectra)
     return fields if per_spectrum_j is None else {**fields, "joules_per_sample": per_spectrum_j}
-
-
-def subscribe_prometheus(run: RunDir, monitor: MonitorSection, world: World, metrics: MetricsWriter, step: int) -> None:
-    """Export the metrics to Prometheus if the profile asks for it; if that fails, the run continues without.
-
-    Parameters
-    ----------
-    run : RunDir
-    monitor : MonitorSection
-    world : World
-    metrics : MetricsWriter
-    step : int
-        First step of this attempt.
-    """
-    if monitor.prometheus_textfile is None and monitor.prometheus_port is None:
-        return
-    from hpctrain.monitor.prometheus import PrometheusExporter
-
-    try:
-        exporter = PrometheusExporter(run, node_name(), monitor.prometheus_textfile, monitor.prometheus_port)
-    except (ImportError, OSError) as error:
-        metrics.event("exporter_failed", step, exporter="Prometheus", error=str(error))
-        return
-    metrics.subscribe(exporter)

@@ -6,14 +6,8 @@ import select
 
 import pytest
 
-from hpctrain.metrics.progress import (
-    _EVENT_TEXTS,
-    ProgressLine,
-    describe_event,
-    format_bytes,
-    format_count,
-    format_duration,
-)
+from hpctrain.metrics.exporters.progress import ProgressLine
+from hpctrain.metrics.progress import _EVENT_TEXTS, describe_event, format_bytes, format_count, format_duration
 
 
 class Clock:

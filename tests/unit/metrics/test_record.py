@@ -10,6 +10,7 @@ import threading
 import numpy as np
 import pytest
 
+from hpctrain.metrics.exporters.exporter import Exporter
 from hpctrain.metrics.read import read_history
 from hpctrain.metrics.record import MetricsWriter, supersede_after
 from hpctrain.rundir import RunDir
@@ -87,13 +88,17 @@ def test_a_torn_last_line_of_a_killed_writer_does_not_swallow_the_next_record(ru
 def test_an_exporter_that_fails_is_dropped_and_the_run_goes_on(run, caplog):
     seen = []
 
-    class Fragile:
+    class Fragile(Exporter):
         def __call__(self, record):
             raise OSError("no space left")
 
+    class Sound(Exporter):
+        def __call__(self, record):
+            seen.append(record)
+
     writer = MetricsWriter(run, attempt=1)
     writer.subscribe(Fragile())
-    writer.subscribe(seen.append)
+    writer.subscribe(Sound())
     writer.train(1, loss=1.0)
     writer.train(2, loss=0.9)
     writer.close()
@@ -101,6 +106,60 @@ def test_an_exporter_that_fails_is_dropped_and_the_run_goes_on(run, caplog):
     assert [(event["event"], event["exporter"]) for event in events] == [("exporter_failed", "Fragile")]
     assert [record["step"] for record in seen if record["kind"] == "train"] == [1, 2]
     assert caplog.text.count("Fragile failed") == 1
+
+
+def test_figures_and_histograms_are_made_once_and_only_for_exporters_that_take_them(run):
+    class Gallery(Exporter):
+        takes_figures = True
+
+        def __init__(self):
+            self.shown = []
+
+        def __call__(self, record):
+            pass
+
+        def figure(self, step, name, figure):
+            self.shown.append((step, name, figure))
+
+    drawn = []
+
+    def draw():
+        drawn.append(1)
+        yield "reconstruction/0", "a figure"
+
+    writer = MetricsWriter(run, attempt=1)
+    writer.figures(5, draw)
+    assert drawn == []
+    galleries = [Gallery(), Gallery()]
+    for gallery in galleries:
+        writer.subscribe(gallery)
+    writer.figures(10, draw)
+    writer.histograms(10, lambda: pytest.fail("nobody takes histograms"))
+    assert drawn == [1]
+    assert [gallery.shown for gallery in galleries] == [[(10, "reconstruction/0", "a figure")]] * 2
+
+
+def test_a_drawing_that_fails_costs_the_figures_and_no_exporter(run, caplog):
+    class Gallery(Exporter):
+        takes_figures = True
+        records = 0
+
+        def __call__(self, record):
+            self.records += record["kind"] == "train"
+
+    gallery = Gallery()
+    writer = MetricsWriter(run, attempt=1)
+    writer.subscribe(gallery)
+    for step in (1, 2):
+        writer.figures(step, lambda: [1 / 0])
+        writer.train(step, loss=1.0)
+    writer.close()
+    assert gallery.records == 2
+    failed = [record for record in lines_of(run) if record["kind"] == "event"]
+    assert [(event["event"], event["exporter"], event["step"]) for event in failed] == [
+        ("exporter_failed", "figures", 1)
+    ]
+    assert caplog.text.count("figures failed and are off") == 1
 
 
 def test_a_full_disk_costs_records_never_the_run(run, caplog):

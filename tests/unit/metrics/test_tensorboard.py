@@ -3,8 +3,10 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from hpctrain.metrics.exporters.tensorboard import TensorBoardExporter
+from hpctrain.metrics.figures import draw_reconstructions
+from hpctrain.metrics.histogram import histograms_of
 from hpctrain.metrics.record import MetricsWriter
-from hpctrain.metrics.tensorboard import TensorBoardExporter
 from hpctrain.rundir import RunDir
 
 
@@ -64,7 +66,7 @@ def test_histograms_count_every_finite_weight_and_gradient(run):
         layer.weight[0, 0] = float("nan")
         layer.bias.zero_()
     exporter = TensorBoardExporter(run)
-    exporter.histograms(5, layer.named_parameters())
+    exporter.histogram(5, histograms_of(layer.named_parameters()))
     exporter.close()
     events = read_back(run)
     tags = {"weights/weight", "weights/bias", "gradients/weight", "gradients/bias"}
@@ -76,9 +78,10 @@ def test_histograms_count_every_finite_weight_and_gradient(run):
 
 
 def test_reconstructions_are_drawn_as_images(run):
-    exporter = TensorBoardExporter(run, num_figures=2)
-    exporter.reconstructions(7, spectra())
-    exporter.close()
+    writer = MetricsWriter(run, attempt=1)
+    writer.subscribe(TensorBoardExporter(run))
+    writer.figures(7, lambda: draw_reconstructions(spectra(), 2))
+    writer.close()
     events = read_back(run)
     assert events.Tags()["images"] == ["reconstruction/0", "reconstruction/1"]
     image = events.Images("reconstruction/0")[0]
@@ -91,20 +94,18 @@ def test_a_spectrum_without_a_valid_pixel_is_drawn_too(run):
     arrays["ivar"][:] = 0
     arrays["covered"][:] = False
     exporter = TensorBoardExporter(run)
-    exporter.reconstructions(1, arrays)
+    for name, figure in draw_reconstructions(arrays, 4):
+        exporter.figure(1, name, figure)
     exporter.close()
-    assert exporter._failure is None
     assert read_back(run).Tags()["images"] == ["reconstruction/0"]
 
 
-def test_a_figure_that_fails_costs_the_exporter_not_the_run(run):
-    """The trainer calls these methods itself; the failure must surface where exporters are dropped."""
+def test_a_figure_that_tensorboard_cannot_write_costs_the_exporter_not_the_run(run):
     writer = MetricsWriter(run, attempt=1)
-    exporter = TensorBoardExporter(run)
-    writer.subscribe(exporter)
-    exporter.reconstructions(1, {"flux": np.zeros((1, 5))})
+    writer.subscribe(TensorBoardExporter(run))
+    writer.figures(1, lambda: [("reconstruction/0", object())])
     writer.train(2, loss=1.0)
-    exporter.histograms(2, [])
+    writer.histograms(2, lambda: pytest.fail("the exporter is off"))
     writer.close()
     (event,) = run.read_metrics("event")
-    assert (event["event"], event["exporter"]) == ("exporter_failed", "TensorBoardExporter")
+    assert (event["event"], event["exporter"], event["step"]) == ("exporter_failed", "TensorBoardExporter", 1)

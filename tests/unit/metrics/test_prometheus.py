@@ -37,7 +37,7 @@ def families(text):
 
 
 def record_something(run, textfile=None, port=None):
-    from hpctrain.monitor.prometheus import PrometheusExporter
+    from hpctrain.metrics.exporters.prometheus import PrometheusExporter
 
     metrics = MetricsWriter(run, 1)
     metrics.subscribe(PrometheusExporter(run, "node0", textfile, port))

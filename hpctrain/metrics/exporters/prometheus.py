@@ -10,6 +10,7 @@ from numbers import Real
 from pathlib import Path
 from typing import Any
 
+from hpctrain.metrics.exporters.exporter import Exporter
 from hpctrain.monitor.ledger import read_ledgers, sum_up
 from hpctrain.monitor.pace import Level
 from hpctrain.rundir import RunDir
@@ -27,10 +28,8 @@ _TRAIN = {
 _PACE = {level.word: int(level) for level in Level}
 
 
-class PrometheusExporter:
-    """Follow the metrics of a run; an exporter of :class:`~hpctrain.metrics.record.MetricsWriter`.
-
-    Only rank 0 has one; it reports for all ranks, from their files in the run directory.
+class PrometheusExporter(Exporter):
+    """Export the newest numbers of a run; rank 0 reports for all ranks, from their files in the run directory.
 
     Parameters
     ----------

@@ -1,0 +1,65 @@
+"""Open the exporters that a profile asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from hpctrain.distributed.world import node_name
+from hpctrain.metrics.exporters.exporter import Exporter
+from hpctrain.metrics.exporters.progress import ProgressLine
+from hpctrain.metrics.exporters.prometheus import PrometheusExporter
+from hpctrain.metrics.exporters.tensorboard import TensorBoardExporter
+from hpctrain.profile.schema import Profile
+from hpctrain.rundir import RunDir
+
+if TYPE_CHECKING:
+    from hpctrain.metrics.record import MetricsWriter
+
+
+def open_exporters(
+    run: RunDir, profile: Profile, metrics: MetricsWriter, step: int, total_steps: int
+) -> list[Exporter]:
+    """Open the exporters of a run and subscribe them to its records.
+
+    An exporter that cannot be opened costs an event ``exporter_failed``; the run continues without it.
+
+    Parameters
+    ----------
+    run : RunDir
+    profile : Profile
+        ``track`` and ``monitor`` choose the exporters.
+    metrics : MetricsWriter
+        Writer of rank 0.
+    step : int
+        Last step done before this attempt.
+    total_steps : int
+        Last step of the run.
+
+    Returns
+    -------
+    list of Exporter
+        The exporters that are subscribed.
+    """
+    opened = []
+    for name, make in _wanted(run, profile, step, total_steps):
+        try:
+            exporter = make()
+        except Exception as error:  # a missing package, a port that is taken: no tracker may end the run
+            metrics.event("exporter_failed", step, exporter=name, error=str(error))
+            continue
+        metrics.subscribe(exporter)
+        opened.append(exporter)
+    return opened
+
+
+def _wanted(run: RunDir, profile: Profile, step: int, total_steps: int) -> Iterator[tuple[str, Callable[[], Exporter]]]:
+    monitor = profile.monitor
+    yield "ProgressLine", lambda: ProgressLine(total_steps)
+    if profile.track.tensorboard:
+        yield "TensorBoard", lambda: TensorBoardExporter(run, purge_step=step + 1)
+    if monitor.prometheus_textfile is not None or monitor.prometheus_port is not None:
+        yield (
+            "Prometheus",
+            lambda: PrometheusExporter(run, node_name(), monitor.prometheus_textfile, monitor.prometheus_port),
+        )
