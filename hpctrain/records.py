@@ -146,6 +146,7 @@ SUPERVISOR: Types = {
     "host": is_text,
     "restart": is_count,
     "process": is_identity,
+    "waits_for": is_texts,
 }
 """``attempts/supervisor.json``"""
 JOB: Types = {
@@ -160,6 +161,7 @@ JOB: Types = {
     "requeue": is_flag,
     "max_attempts": is_count,
     "max_attempts_without_progress": is_count,
+    "after": is_texts,
     "submissions": is_list,
 }
 """``job.json``"""

@@ -21,7 +21,7 @@ MEANINGS = {
     REQUEUED: "an attempt has ended, the next one is queued",
     FINISHED: "the last step is done and the model is written",
     STOPPED: "saved and not requeued; can be resumed",
-    CANCELLED: "cancelled by somebody; can be resumed",
+    CANCELLED: "cancelled by somebody, or a job that it had to wait for did not finish; can be resumed",
     FAILED: "ended with an error that another attempt would only repeat",
     LOST: "the heartbeat has stopped, and there is no final record; can be resumed",
     UNKNOWN: "submitted, no attempt has started, and Slurm does not know the job",

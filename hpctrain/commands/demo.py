@@ -11,21 +11,21 @@ import os
 import platform
 import shlex
 import shutil
-import signal
 import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
 
-from hpctrain.distributed.process import send_signal
 from hpctrain.errors import EXIT_FINISHED, HpctrainError
-from hpctrain.launch.runs import all_runs, job_ids
+from hpctrain.launch.runs import all_runs, newest_job
 from hpctrain.launch.status import RunStatus, describe
+from hpctrain.launch.targets import TARGETS, find_target
 from hpctrain.metrics.read import read_history
 from hpctrain.profile.judge import plural
 from hpctrain.profile.load import load_profile
 from hpctrain.profile.schema import SimulateSection
+from hpctrain.profile.targets import AUTO
 from hpctrain.rundir import RunDir
 from hpctrain.shipped import shipped
 
@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``hpctrain demo``."""
     parser.add_argument("--directory", default="demo", help="folder for spectra and runs (default: ./%(default)s)")
     parser.add_argument("--profile", help="profile to use instead of profiles/quickstart.yaml")
-    parser.add_argument("--cluster", choices=("auto", "slurm", "local"), default="auto", help="where to run")
+    parser.add_argument("--cluster", choices=(AUTO, *TARGETS), default=AUTO, help="where to run")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -108,16 +108,8 @@ def _find_profile(wanted: str | None) -> str:
 
 
 def _choose_cluster(wanted: str) -> str:
-    """Return ``slurm`` if a controller answers, else ``local``: sbatch alone does not mean that there is a cluster."""
-    if wanted != "auto":
-        return wanted
-    if not shutil.which("sbatch") or not shutil.which("sinfo"):
-        return "local"
-    try:
-        answer = subprocess.run(["sinfo", "-h", "-o", "%D"], capture_output=True, text=True, timeout=15)
-    except subprocess.TimeoutExpired:
-        return "local"
-    return "slurm" if answer.returncode == 0 and answer.stdout.strip() else "local"
+    """Return the first target that would take jobs now: that its commands are here does not mean that it answers."""
+    return next(name for name in TARGETS if find_target(name).answers()) if wanted == AUTO else wanted
 
 
 def _describe_machine(cluster: str) -> str:
@@ -125,7 +117,9 @@ def _describe_machine(cluster: str) -> str:
 
     memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     gpus = "an NVIDIA GPU" if shutil.which("nvidia-smi") else "no NVIDIA GPU"
-    where = "Slurm answers: the run goes there" if cluster == "slurm" else "no Slurm answers: the run starts right here"
+    target = find_target(cluster)
+    answers = f"{target.name.capitalize()} answers: the run goes there"
+    where = "no Slurm answers: the run starts right here" if target.is_this_machine else answers
     return (
         f"Python {platform.python_version()}, torch {version('torch')}, {len(os.sched_getaffinity(0))} cores, "
         f"{memory_gib:.0f} GiB of memory, {gpus}\n{where}"
@@ -165,17 +159,8 @@ def _interrupt(run_dir: RunDir, cluster: str) -> None:
         started = next(run_dir.read_metrics("event"), None)
         if steps and started and steps[-1][0] >= INTERRUPT_AT * started["total_steps"]:
             break
-    if cluster == "slurm":
-        command = ["scancel", "--signal=USR2", job_ids(run_dir)[-1]]
-    else:
-        ranks = run_dir.read_heartbeats()
-        command = ["kill", "-USR2", *(str(rank.get("pid")) for rank in ranks)]
-    print(f"$ {shlex.join(command)}     # the queue's warning: save and exit", flush=True)
-    if cluster == "slurm":
-        subprocess.run(command)
-    else:
-        for rank in ranks:
-            send_signal(rank.get("process"), signal.SIGUSR2)
+    command = find_target(cluster).warn(newest_job(run_dir))
+    print(f"$ {command}     # the queue's warning: save and exit", flush=True)
 
 
 def _wait_for_end(run_dir: RunDir) -> RunStatus:

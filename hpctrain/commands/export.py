@@ -134,10 +134,11 @@ def _profile_of_card(card: dict[str, Any], path: Path, overrides: list[str]) -> 
     import yaml
 
     from hpctrain.profile.load import load_profile
+    from hpctrain.profile.targets import THIS_MACHINE
 
     text = {
         "name": card.get("name", path.absolute().name),
-        "launch": {"cluster": "local"},
+        "launch": {"cluster": THIS_MACHINE},
         "data": {"files": ["-"], "normalise": card["normalise"], "split": card["split"]},
         "model": card["section"],
         "train": {"seed": card.get("seed", 1)},

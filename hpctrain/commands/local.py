@@ -95,7 +95,9 @@ def _network_of(source: Path) -> list[str]:
 def _here(profile: Profile) -> list[str]:
     """Return the overrides of ``launch`` for a run in the foreground: one process, at most one GPU, and no site."""
     gpus = min(1, profile.launch.gpus_per_node)
-    shape = {"cluster": "local", "nodes": 1, "gpus_per_node": gpus, "ranks_per_node": "null", "site": "null"}
+    from hpctrain.profile.targets import THIS_MACHINE
+
+    shape = {"cluster": THIS_MACHINE, "nodes": 1, "gpus_per_node": gpus, "ranks_per_node": "null", "site": "null"}
     return [f"launch.{name}={value}" for name, value in shape.items()]
 
 
@@ -117,10 +119,11 @@ def _newest(profile: Profile) -> RunDir | None:
 def _begin(arguments: argparse.Namespace, overrides: list[str], profile: Profile) -> int:
     from hpctrain.commands.submit import Wanted, warn_or_refuse
     from hpctrain.launch.submit import prepare, write_runs
+    from hpctrain.profile.targets import THIS_MACHINE
 
     wanted = Wanted(arguments.profile, [[*overrides, *_here(profile)]])
     warn_or_refuse(wanted, memory=not arguments.no_memory)
-    submission = prepare([profile], "local", None)
+    submission = prepare([profile], THIS_MACHINE, None)
     write_runs(submission, Path.cwd())
     return _supervise(submission.runs[0])
 
@@ -132,6 +135,7 @@ def _resume(run: RunDir, overrides: list[str]) -> int:
     from hpctrain.launch.status import describe
     from hpctrain.launch.submit import prepare, with_global_batch
     from hpctrain.profile.load import load_profile
+    from hpctrain.profile.targets import THIS_MACHINE
 
     status = describe(run)
     refuse_to_resume(status)
@@ -142,7 +146,7 @@ def _resume(run: RunDir, overrides: list[str]) -> int:
         return 0
     warn_or_refuse(wanted, memory=False)
     profile = with_global_batch(profile, load_profile(run.profile).global_batch, str(run.profile))
-    return _supervise(run, prepare([profile], "local", None, resume=run))
+    return _supervise(run, prepare([profile], THIS_MACHINE, None, resume=run))
 
 
 def _supervise(run: RunDir, submission: Submission | None = None) -> int:

@@ -2,7 +2,7 @@
 
 hpctrain logs RUN -f               follow rank 0, across requeues
 hpctrain logs RUN --rank 3         print the log of another rank
-hpctrain logs RUN --batch          print the log of the batch script: how each attempt ended, and srun's errors
+hpctrain logs RUN --batch          print the log of the batch script or supervisor: how each attempt ended
 hpctrain logs RUN --attempt 1      print the log of an earlier attempt (1 is the first)
 """
 
@@ -20,7 +20,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_run_argument(parser)
     parser.add_argument("--rank", type=int, default=0, help="number of the rank (default: 0)")
     parser.add_argument("--attempt", type=int, help="number of the attempt, counted from 1 (default: the newest)")
-    parser.add_argument("--batch", action="store_true", help="print the log of the batch script instead of a rank")
+    parser.add_argument(
+        "--batch",
+        action="store_true",
+        help="print the log of the batch script, or of a local run's supervisor, instead of a rank",
+    )
     parser.add_argument("-f", "--follow", action="store_true", help="keep printing until the run ends")
     parser.add_argument("-n", "--lines", type=int, help="print only the last N lines")
     parser.add_argument("--list", action="store_true", help="print only the names of the log files")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 
 from hpctrain.commands.submit import add_profile_arguments, dry_run
+from hpctrain.launch.targets import with_a_script
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,6 +18,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Render for Slurm unless ``--cluster`` says otherwise: a local run has no script to show."""
-    arguments.cluster = arguments.cluster or "slurm"
+    """Render for a target that has a script to show, unless ``--cluster`` says otherwise."""
+    arguments.cluster = arguments.cluster or with_a_script()
     return dry_run(arguments)

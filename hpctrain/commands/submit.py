@@ -5,6 +5,7 @@ hpc-submit profiles/hpc.yaml --dry-run                 check, then print script 
 hpc-submit profiles/hpc.yaml --set train.seed=7        change a value
 hpc-submit profiles/hpc.yaml --array train.seed=1,2,3  one run per value, as one Slurm array
 hpc-submit --resume RUN --set train.epochs=200         resume a run, with other values if you like
+hpc-submit profiles/hpc.yaml --after RUN               start when another run has finished
 """
 
 from __future__ import annotations
@@ -23,12 +24,14 @@ from hpctrain.commands.arrays import array_tasks, index_lines
 from hpctrain.commands.overrides import add_set_argument, overrides_of
 from hpctrain.errors import Problem, ProfileError, SiteError
 from hpctrain.launch.present import as_typed
-from hpctrain.launch.submit import Submission, choose_cluster, prepare, submit, with_absolute_paths, with_global_batch
+from hpctrain.launch.submit import Submission, prepare, submit, with_absolute_paths, with_global_batch
+from hpctrain.launch.targets import TARGETS, choose_target, find_target
 from hpctrain.rundir import RunDir
 
 if TYPE_CHECKING:
     from hpctrain.launch.status import RunStatus
     from hpctrain.profile.check import Findings
+    from hpctrain.profile.memory import Measurement
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,7 +48,8 @@ def add_profile_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments that describe a job; ``render`` has the same."""
     parser.add_argument("profile", nargs="?", help="YAML profile")
     add_set_argument(parser)
-    parser.add_argument("--cluster", choices=("auto", "slurm", "local"), help="where to run, instead of launch.cluster")
+    names = ", ".join(("auto", *TARGETS))
+    parser.add_argument("--cluster", metavar="TARGET", help=f"where to run, instead of launch.cluster: {names}")
     parser.add_argument(
         "--array",
         action="append",
@@ -54,6 +58,14 @@ def add_profile_arguments(parser: argparse.ArgumentParser) -> None:
         help="submit one run per value; repeat it for one run per combination",
     )
     parser.add_argument("--resume", metavar="RUN", help="resume this run (path, name, run id or job id)")
+    parser.add_argument(
+        "--after",
+        action="append",
+        nargs="+",
+        default=[],
+        metavar="RUN|JOB",
+        help="start only when these have finished; if one of them fails, this job never starts",
+    )
     parser.add_argument("--runs-dir", help="folder of runs, instead of launch.runs_dir")
 
 
@@ -68,7 +80,8 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     judged = warn_or_refuse(wanted, memory=not arguments.no_memory, even_without_device=arguments.check)
     submission = submission_from(wanted, judged)
-    said = _ask_the_cluster(submission)
+    # The platform itself checks the job, so that nothing is written for a job that it would refuse.
+    said = find_target(submission.cluster).ask(submission.plan, submission.texts)
     if arguments.check:
         from hpctrain.commands.check import summary
 
@@ -101,6 +114,7 @@ class Wanted:
     tasks: list[list[str]]
     resumed: RunStatus | None = None
     array_values: Sequence[Sequence[str]] = ()
+    after: Sequence[str] = ()
 
     @property
     def resume(self) -> RunDir | None:
@@ -109,13 +123,22 @@ class Wanted:
 
 def _wanted(arguments: argparse.Namespace) -> Wanted:
     overrides = overrides_of(arguments)
+    after = _after(arguments)
     resumed = _run_to_resume(arguments)
     overrides += [f"launch.cluster={arguments.cluster}"] if arguments.cluster else []
     if arguments.runs_dir and resumed is None:
         overrides.append(f"launch.runs_dir={json.dumps(arguments.runs_dir)}")
     source = resumed.run.profile if resumed else arguments.profile
     values = array_tasks(arguments.array)
-    return Wanted(source, [[*overrides, *task] for task in values], resumed, values)
+    return Wanted(source, [[*overrides, *task] for task in values], resumed, values, after)
+
+
+def _after(arguments: argparse.Namespace) -> list[str]:
+    """Return the values of ``--after``; a profile that the user typed after them counts as the profile."""
+    after = [text for group in arguments.after for text in group]
+    if not arguments.profile and not arguments.resume and after and after[-1].endswith((".yaml", ".yml")):
+        arguments.profile = after.pop()
+    return after
 
 
 def warn_or_refuse(wanted: Wanted, memory: bool, even_without_device: bool = False) -> list[Findings]:
@@ -133,13 +156,15 @@ def warn_or_refuse(wanted: Wanted, memory: bool, even_without_device: bool = Fal
     ProfileError
         The profile, the site or the command line has problems.
     """
-    from hpctrain.profile.check import check_profile
+    from hpctrain.profile.check import add_memory, check_profile
 
     findings = [check_profile(wanted.source, task, memory=False) for task in wanted.tasks]
     _add_resume_problems(wanted, findings)
     has_device = any(found.profile is not None and found.profile.platform for found in findings)
     if memory and (has_device or even_without_device) and not any(found.problems for found in findings):
-        findings = [check_profile(wanted.source, task) for task in wanted.tasks]
+        measured: dict[str, Measurement] = {}
+        for found in findings:
+            add_memory(found, measured)
     for warning in dict.fromkeys(str(warning) for found in findings for warning in found.warnings):
         print(f"warning: {warning}", file=sys.stderr)
     for found in findings:
@@ -164,7 +189,8 @@ def submission_from(wanted: Wanted, findings: list[Findings]) -> Submission:
     Raises
     ------
     ProfileError
-        The ranks cannot share the global batch of the run that is resumed, or the array cannot run here.
+        The ranks cannot share the global batch of the run that is resumed, the target cannot run the job, or a job of
+        ``--after`` has failed.
     """
     profiles = [with_absolute_paths(found.raise_problems(), Path.cwd()) for found in findings]
     if wanted.resume is not None:
@@ -172,8 +198,14 @@ def submission_from(wanted: Wanted, findings: list[Findings]) -> Submission:
 
         global_batch = load_profile(wanted.resume.profile).global_batch
         profiles = [with_global_batch(profile, global_batch, str(wanted.source)) for profile in profiles]
-    cluster = choose_cluster(profiles[0].launch.cluster)
-    return prepare(profiles, cluster, findings[0].site, resume=wanted.resume, array_values=wanted.array_values)
+    cluster = choose_target(profiles[0].launch.cluster)
+    after = ()
+    if wanted.after:
+        from hpctrain.launch.after import jobs_before
+
+        after = jobs_before(wanted.after, Path(profiles[0].launch.runs_dir), cluster)
+    values = wanted.array_values
+    return prepare(profiles, cluster, findings[0].site, resume=wanted.resume, array_values=values, after=after)
 
 
 def _dry_run(wanted: Wanted) -> int:
@@ -187,9 +219,9 @@ def _dry_run(wanted: Wanted) -> int:
 def describe_dry_run(submission: Submission) -> str:
     """Return the script, the command of every rank and the files that would be written."""
     first = submission.runs[0]
-    lines = [submission.script.rstrip(), ""] if submission.script else []
-    command = shlex.join([*submission.plan.trainer, submission.plan.run_dir])
-    ranks = f"{submission.plan.num_nodes} nodes x {submission.plan.ranks_per_node} ranks"
+    lines = [line for text in submission.texts.values() for line in (text.rstrip(), "")]
+    command = shlex.join([*submission.plan.command, submission.plan.run_dir])
+    ranks = f"{submission.plan.resources.nodes} nodes x {submission.plan.resources.ranks_per_node} ranks"
     lines += [f"# nothing was written or submitted; on {submission.cluster}, {ranks} would run: {command}"]
     lines += [f"# {line}" for line in index_lines(submission.array_values)]
     lines += ["# these files would be written:"]
@@ -230,22 +262,13 @@ def _has_nothing_left(wanted: Wanted) -> bool:
     return bool(message)
 
 
-def _ask_the_cluster(submission: Submission) -> list[str]:
-    """Let Slurm itself check the job, so that nothing is written for a job that it would refuse."""
-    if submission.cluster != "slurm":
-        return []
-    from hpctrain.launch import slurm
-
-    return [f"sbatch: {slurm.test_only(submission.plan, submission.script)}"]
-
-
 def _inside_job(arguments: argparse.Namespace) -> int:
     """Make, resume, or after a requeue find the run directory of the surrounding Slurm job; print it for the script.
 
     The script reads four lines: the run directory, and three values of ``launch``. A single line ``finished`` means
     that there is nothing to do.
     """
-    from hpctrain.launch.byhand import run_of_this_job
+    from hpctrain.launch.targets.slurm_byhand import run_of_this_job
 
     overrides = overrides_of(arguments)
     if bool(arguments.profile) == bool(arguments.resume):

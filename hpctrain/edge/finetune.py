@@ -19,6 +19,7 @@ from hpctrain.families.store import WEIGHTS, write_card
 from hpctrain.kinds.spectra.facts import SpectraFacts
 from hpctrain.profile.load import dump_profile
 from hpctrain.profile.schema import ModelSection, Profile
+from hpctrain.profile.targets import THIS_MACHINE
 from hpctrain.rundir import RunDir, write_atomic
 
 _DEFAULT_SHARE = 0.2
@@ -72,7 +73,7 @@ def finetune_profile(
         "early_stopping": None,
     }
     launch = {
-        "cluster": "local",
+        "cluster": THIS_MACHINE,
         "nodes": 1,
         "ranks_per_node": 1,
         "gpus_per_node": min(1, profile.launch.gpus_per_node),

@@ -21,6 +21,8 @@ STRIKES_LAST_S = 86400.0
 """How long the launcher remembers a node that failed: after a day somebody has looked at it, or it was chance."""
 MOST_AVOIDED = 4
 """Largest number of nodes that a job avoids at a time; with more, it might never start."""
+NEVER_STARTED = "never-started"
+"""What followed a job that had to wait for another one, which did not finish."""
 USER_ERRORS = range(1, 7)
 """Exit codes of errors that another attempt would only repeat."""
 _MOST_ROWS = 10_000
@@ -45,7 +47,7 @@ class EndedAttempt:
         Newest checkpoint when the attempt began and when it ended; ``none`` if there was none.
     followed : str
         ``finished``, ``requeued``, ``failed``, ``terminated`` (by scancel or an admin, or requeued by
-        Slurm), ``requeue-is-off``, ``too-many-attempts`` or ``no-progress``.
+        Slurm), ``requeue-is-off``, ``too-many-attempts``, ``no-progress`` or ``never-started``.
     """
 
     time: float

@@ -14,8 +14,9 @@ from typing import BinaryIO
 
 from hpctrain.errors import Problem, ProfileError
 from hpctrain.files import LONGEST_LINE_BYTES, open_regular
-from hpctrain.launch.runs import read_job
+from hpctrain.launch.runs import newest_job
 from hpctrain.launch.status import describe
+from hpctrain.launch.targets import target_of
 from hpctrain.rundir import RunDir
 
 _POLL_S = 0.5
@@ -25,7 +26,9 @@ _STATUS_EVERY_POLLS = 10
 
 
 def log_files(run: RunDir, rank: int | None) -> list[Path]:
-    """Return the logs of one rank (None: of the batch script), oldest attempt first."""
+    """Return the logs of one rank (None: of the job's script or supervisor), oldest attempt first."""
+    if rank is None and (target := target_of(run)) is not None:
+        return target.logs(newest_job(run))
     pattern = re.compile(r"job-.*-batch\.log" if rank is None else rf"job-.*-rank-{rank:04d}\.log")
     return sorted((path for path in all_files(run) if pattern.fullmatch(path.name)), key=_begun)
 
@@ -39,7 +42,7 @@ def all_files(run: RunDir) -> list[Path]:
 
 
 def show(run: RunDir, rank: int | None, attempt: int | None, num_lines: int | None) -> None:
-    """Print the log of a rank (None: of the batch script), of the newest or another attempt.
+    """Print the log of a rank (None: of the job's script or supervisor), of the newest or another attempt.
 
     Raises
     ------
@@ -58,16 +61,14 @@ def show(run: RunDir, rank: int | None, attempt: int | None, num_lines: int | No
 
 
 def why_none(run: RunDir, rank: int | None) -> str:
-    """Return why a rank (None: the batch script) has no log: it does not exist, or has not started yet."""
+    """Return why a rank (None: the job's script or supervisor) has no log: there is none, or it has not started yet."""
     status = describe(run)
     state = status.state + (f" ({status.detail})" if status.detail else "")
     ranks = sorted({path.stem.rpartition("-")[2] for path in all_files(run) if "-rank-" in path.name})
     if rank is not None and ranks:
         names = ", ".join(str(int(name)) for name in ranks if name.isdigit())
         return f"there is no log of rank {rank}; there are logs of rank {names}"
-    whose = "the batch script" if rank is None else f"rank {rank}"
-    if rank is None and read_job(run).get("cluster") == "local":
-        return "a local run has no batch script; its supervisor writes to logs/supervisor"
+    whose = "the batch script or supervisor" if rank is None else f"rank {rank}"
     return f"{whose} has not written a log yet; the run is {state}"
 
 

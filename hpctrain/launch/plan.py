@@ -1,7 +1,7 @@
 """Turn a profile and a site into a :class:`JobPlan`, which holds everything that a job needs.
 
-This module reads no file and no clock and runs no command. ``slurm.py`` turns a plan into a batch script, ``local.py``
-into processes.
+This module reads no file and no clock and runs no command, and it knows no platform. A target
+(:mod:`hpctrain.launch.targets`) turns a plan into a batch script, into processes, or into what else its platform takes.
 """
 
 from __future__ import annotations
@@ -9,26 +9,69 @@ from __future__ import annotations
 import shlex
 import sys
 from dataclasses import dataclass, field
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hpctrain.errors import SiteError
-from hpctrain.profile.schema import LaunchSection, Profile
+from hpctrain.profile.schema import LaunchSection, Profile, parse_time_limit_s
 
 if TYPE_CHECKING:
+    from hpctrain.launch.targets.target import Target
     from hpctrain.profile.site import Site
 
 TRAINER_MODULE = "hpctrain.train"
 ARRAY_TASK = "%a"
-"""Placeholder for the index of an array's task in the paths of a plan, as in Slurm's own file patterns."""
+"""Placeholder for the index of an array's task in the path of the run directory of a plan."""
 
-_FORBIDDEN_IN_PATHS = {"\n": "a line break", "\r": "a carriage return", "\\": "a backslash", "\t": "a tab"}
+Options = dict[str, str | int | bool]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job that was submitted: everything that a target needs to find it again.
+
+    Parameters
+    ----------
+    id : str
+        The platform's id of the job; empty if it is not recorded.
+    cluster : str
+        Name of the target that it was submitted to, as in ``launch.cluster``.
+    run_dir : Path or None
+        Its run directory; None for a job that hpctrain did not submit.
+    name : str
+        Name of the job in the queue; empty if unknown.
+    """
+
+    id: str
+    cluster: str
+    run_dir: Path | None = None
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class Resources:
+    """The shape of a job.
+
+    Parameters
+    ----------
+    nodes, ranks_per_node, gpus_per_node, cpus_per_rank : int
+    memory_gib_per_node : float or None
+        Host memory of each node [GiB]; None means the platform's default.
+    """
+
+    nodes: int
+    ranks_per_node: int
+    gpus_per_node: int
+    cpus_per_rank: int
+    memory_gib_per_node: float | None = None
+
+    @property
+    def world_size(self) -> int:
+        return self.nodes * self.ranks_per_node
 
 
 @dataclass(frozen=True)
 class JobPlan:
-    """One job, or one array of equal jobs, ready to be rendered.
+    """One job, or one array of equal jobs, in the words of no platform.
 
     Parameters
     ----------
@@ -36,50 +79,54 @@ class JobPlan:
         Name of the job in the queue.
     run_dir : str
         Absolute path of the run directory; an array has :data:`ARRAY_TASK` where the task's index goes.
-    sbatch : dict
-        Long sbatch options without the dashes; True is a flag without a value.
+    resources : Resources
+    time_limit_s : int
+        Time limit of one attempt [s].
+    lead_s : int
+        The platform warns the ranks this long before the time limit [s].
+    environment : dict
+        Variables of the ranks in addition to those that the job inherits.
     setup : tuple of str
         Shell lines to run before the ranks start: modules, environment variables, the site's own lines.
-    trainer : tuple of str
+    command : tuple of str
         Command of every rank, without its last argument, the run directory.
-    num_nodes, ranks_per_node, gpus_per_node, cpus_per_rank : int
-        Shape of the job.
     requeue : bool
         Whether another attempt follows an attempt that stopped before the last step.
     max_attempts, max_attempts_without_progress : int
         Limits of the number of attempts.
-    environment : dict
-        Variables of the ranks in addition to those that the job inherits.
+    after : tuple of Job
+        Jobs that must have finished well before this one starts; if one of them ends otherwise, this one never starts.
     array_size : int or None
         Number of tasks of an array.
+    options : dict
+        Options that only the target understands, from :meth:`~hpctrain.launch.targets.target.Target.options`.
     """
 
     name: str
     run_dir: str
-    sbatch: dict[str, str | int | bool]
+    resources: Resources
+    time_limit_s: int
+    lead_s: int
+    environment: dict[str, str]
     setup: tuple[str, ...]
-    trainer: tuple[str, ...]
-    num_nodes: int
-    ranks_per_node: int
-    gpus_per_node: int
-    cpus_per_rank: int
+    command: tuple[str, ...]
     requeue: bool
     max_attempts: int
     max_attempts_without_progress: int
-    environment: dict[str, str] = field(default_factory=dict)
+    after: tuple[Job, ...] = ()
     array_size: int | None = None
-
-    @property
-    def world_size(self) -> int:
-        return self.num_nodes * self.ranks_per_node
+    options: Options = field(default_factory=dict)
 
 
 def plan_job(
     profile: Profile,
     run_dir: Path,
+    target: Target,
     site: Site | None = None,
+    *,
     array_size: int | None = None,
-    trainer: tuple[str, ...] | None = None,
+    command: tuple[str, ...] | None = None,
+    after: tuple[Job, ...] = (),
 ) -> JobPlan:
     """Return the plan of the job that trains `profile` in `run_dir`.
 
@@ -89,117 +136,47 @@ def plan_job(
         Checked.
     run_dir : Path
         Absolute; its name ends with :data:`ARRAY_TASK` when `array_size` is given.
+    target : Target
+        Translates the keys of the profile and the site that only it understands.
     site : Site, optional
         Facts of the cluster; the profile's own values override its defaults.
     array_size : int, optional
         Number of tasks of an array, each with its own run directory; None means a single job.
-    trainer : tuple of str, optional
+    command : tuple of str, optional
         Command of every rank; None means the trainer of this installation.
-
-    Raises
-    ------
-    SiteError
-        The path of the run directory cannot be written into a batch script.
+    after : tuple of Job
+        Jobs that must have finished well before this one starts.
     """
-    _refuse_odd_paths(run_dir)
     launch = profile.launch
     environment = _environment(launch, site)
     return JobPlan(
         name=profile.name,
         run_dir=str(run_dir),
-        sbatch=_sbatch_options(profile, run_dir, site),
+        resources=Resources(
+            nodes=launch.nodes,
+            ranks_per_node=launch.ranks_on_each_node,
+            gpus_per_node=launch.gpus_per_node,
+            cpus_per_rank=launch.cpus_per_rank,
+            memory_gib_per_node=launch.memory_gib_per_node,
+        ),
+        time_limit_s=parse_time_limit_s(launch.time_limit),
+        lead_s=launch.signal_lead_s,
+        environment=environment,
         setup=_setup_lines(site, environment),
-        trainer=trainer or _trainer_command(site, run_dir),
-        num_nodes=launch.nodes,
-        ranks_per_node=launch.ranks_on_each_node,
-        gpus_per_node=launch.gpus_per_node,
-        cpus_per_rank=launch.cpus_per_rank,
+        command=command or _trainer_command(site),
         requeue=launch.requeue,
         max_attempts=launch.max_attempts,
         max_attempts_without_progress=launch.max_attempts_without_progress,
-        environment=environment,
+        after=after,
         array_size=array_size,
+        options=target.options(launch, site),
     )
-
-
-def attempt_script() -> str:
-    """Return the shell text that runs one attempt and decides what follows; every job script ends with it."""
-    return resources.files("hpctrain.launch").joinpath("attempt.sh").read_text(encoding="utf-8")
-
-
-def setup_script(plan: JobPlan) -> list[str]:
-    """Return the shell lines that come before :func:`attempt_script` in the job script of `plan`."""
-    run_dir = shlex.quote(plan.run_dir)
-    if plan.array_size:
-        run_dir = shlex.quote(plan.run_dir.removesuffix(ARRAY_TASK)) + '"$SLURM_ARRAY_TASK_ID"'
-    return [
-        *plan.setup,
-        f"run_dir={run_dir}",
-        f"trainer=({shlex.join(plan.trainer)})",
-        f"requeue={'yes' if plan.requeue else 'no'}",
-        f"max_attempts={plan.max_attempts}",
-        f"max_attempts_without_progress={plan.max_attempts_without_progress}",
-    ]
 
 
 def checkout_root() -> Path | None:
     """Return the root of the checkout that this code runs from; None if this code runs from an installed package."""
     root = Path(__file__).resolve().parents[2]
     return root if (root / "setup.cfg").exists() else None
-
-
-def _refuse_odd_paths(run_dir: Path) -> None:
-    """Refuse paths with characters that Slurm reads differently in ``#SBATCH`` lines."""
-    for character, name in _FORBIDDEN_IN_PATHS.items():
-        if character in str(run_dir):
-            raise SiteError(
-                f"{str(run_dir)!r}: the path of a run directory must not contain {name}; Slurm cannot write logs "
-                "there. Choose another launch.runs_dir."
-            )
-
-
-def _sbatch_options(profile: Profile, run_dir: Path, site: Site | None) -> dict[str, str | int | bool]:
-    launch = profile.launch
-    # Slurm replaces %j, %a ... in the names of log files, so a percent sign of the path itself must be doubled.
-    folder = str(run_dir).removesuffix(ARRAY_TASK)
-    is_array = folder != str(run_dir)
-    logs = folder.replace("%", "%%") + (ARRAY_TASK if is_array else "") + "/logs"
-    options: dict[str, str | int | bool] = dict(site.sbatch) if site else {}
-    options |= {
-        "job-name": profile.name,
-        "nodes": launch.nodes,
-        "ntasks-per-node": launch.ranks_on_each_node,
-        "cpus-per-task": launch.cpus_per_rank,
-        "time": launch.time_limit,
-        "signal": f"USR2@{launch.signal_lead_s}",
-        "requeue" if launch.requeue else "no-requeue": True,
-        "open-mode": "append",  # the default truncates the log of every earlier attempt
-        "output": f"{logs}/job-{'%A_%a' if is_array else '%j'}-batch.log",
-    }
-    if launch.gpus_per_node:
-        options |= _gpu_option(launch, site)
-    if launch.memory_gib_per_node is not None:
-        options["mem"] = f"{round(launch.memory_gib_per_node * 1024)}M"
-    partition = launch.partition or (site.default_partition if site else None)
-    named = {
-        "partition": partition,
-        "account": launch.account,
-        "qos": launch.qos,
-        "constraint": launch.constraint,
-        "reservation": launch.reservation,
-        "exclude": ",".join(launch.exclude),
-    }
-    options |= {name: value for name, value in named.items() if value}
-    options |= launch.sbatch
-    return {name: value for name, value in options.items() if value is not False}
-
-
-def _gpu_option(launch: LaunchSection, site: Site | None) -> dict[str, str | int | bool]:
-    kind = site.gpu_type if site else None
-    count = f"{kind}:{launch.gpus_per_node}" if kind else str(launch.gpus_per_node)
-    if site and site.gpu_option == "gres":
-        return {"gres": f"gpu:{count}"}
-    return {"gpus-per-node": count}
 
 
 def _environment(launch: LaunchSection, site: Site | None) -> dict[str, str]:
@@ -217,7 +194,7 @@ def _setup_lines(site: Site | None, environment: dict[str, str]) -> tuple[str, .
     return (*lines, *(site.setup if site else ()))
 
 
-def _trainer_command(site: Site | None, run_dir: Path) -> tuple[str, ...]:
+def _trainer_command(site: Site | None) -> tuple[str, ...]:
     container = site.container if site else None
     prefix = shlex.split(container) if container else []
     python = "python3" if container else sys.executable

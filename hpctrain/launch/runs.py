@@ -6,10 +6,11 @@ import difflib
 from pathlib import Path
 
 from hpctrain.errors import Problem, ProfileError
+from hpctrain.launch.plan import Job
 from hpctrain.records import Record
 from hpctrain.rundir import RunDir, all_runs, is_run, job_ids, runs_called
 
-__all__ = ["DEFAULT_RUNS_DIR", "all_runs", "find_run", "is_run", "job_ids", "path_or_run", "read_job"]
+__all__ = ["DEFAULT_RUNS_DIR", "all_runs", "find_run", "is_run", "job_ids", "newest_job", "path_or_run", "read_job"]
 
 DEFAULT_RUNS_DIR = "runs"
 _NUM_NEAR = 3
@@ -18,6 +19,14 @@ _NUM_NEAR = 3
 def read_job(run: RunDir) -> Record:
     """Return ``job.json``; an empty record if it is damaged or the run was started without the launcher."""
     return run.read_job()
+
+
+def newest_job(run: RunDir) -> Job:
+    """Return the job of the newest submission of a run; its id is empty if the run was never submitted."""
+    job = run.read_job()
+    newest = (job.get("submissions") or [{}])[-1]
+    name = newest.get("job_name", job.get("name", ""))
+    return Job(newest.get("job_id", ""), job.get("cluster", ""), run.path, name)
 
 
 def find_run(text: str | None, runs_dir: Path) -> RunDir:

@@ -1,4 +1,7 @@
-"""Report the status of a run: according to Slurm if it knows the job, else to the run directory; name the source."""
+"""Report the status of a run: according to its platform if that knows the job, else to the run directory.
+
+A status names its source.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,12 @@ import time
 from dataclasses import dataclass, field
 
 from hpctrain.distributed.process import identity, is_gone
-from hpctrain.launch.history import EndedAttempt, avoided_nodes, newest_checkpoint, read_history
+from hpctrain.launch.history import NEVER_STARTED, EndedAttempt, avoided_nodes, newest_checkpoint, read_history
 from hpctrain.launch.lastwords import LastWords, read_last_words
-from hpctrain.launch.queue import Queue, QueueAnswer
-from hpctrain.launch.runs import job_ids, read_job
-from hpctrain.launch.supervisor import is_supervised, read_supervisor
+from hpctrain.launch.queue import Queue
+from hpctrain.launch.runs import newest_job, read_job
+from hpctrain.launch.targets import target_of
+from hpctrain.launch.targets.target import ENDING, JobState
 from hpctrain.monitor.ledger import read_ledgers, sum_up
 from hpctrain.monitor.sensors import Sensors
 from hpctrain.records import Record
@@ -35,21 +39,6 @@ from hpctrain.states import (
 )
 
 _PACES = ("ok", "warm", "hot", "critical")
-_SLURM_STATES = {
-    "PENDING": PENDING,
-    "CONFIGURING": RUNNING,
-    "RUNNING": RUNNING,
-    "SUSPENDED": RUNNING,
-    "SIGNALING": RUNNING,
-    "STOPPED": RUNNING,
-    "STAGE_OUT": RUNNING,
-    "RESIZING": RUNNING,
-    "REQUEUED": REQUEUED,
-    "REQUEUE_HOLD": REQUEUED,
-    "SPECIAL_EXIT": REQUEUED,
-    "COMPLETED": FINISHED,
-    "CANCELLED": CANCELLED,
-}
 
 
 @dataclass(frozen=True)
@@ -64,7 +53,7 @@ class RunStatus:
     source : str
         Source of the state: ``squeue``, ``scontrol``, ``sacct``, ``supervisor``, ``heartbeat`` or ``run directory``.
     detail : str
-        Why the run is queued, when Slurm expects it to start, or how it ended.
+        Why the run waits, when it is expected to start, or how it ended.
     job_id : str
         Job id of the newest submission; empty if the run was never submitted.
     step, total_steps : int
@@ -89,7 +78,7 @@ class RunStatus:
     machine : str
         Power, temperature, pace and energy in one line; empty if nothing was measured.
     silent : list of str
-        For each command of Slurm that could not answer, the reason.
+        For each question that the platform could not answer, the reason.
     """
 
     run: RunDir
@@ -130,31 +119,29 @@ def describe(run: RunDir, now: float | None = None, queue: Queue | None = None, 
     queue : Queue, optional
         Queue to ask. Share one between many runs, so that they wait only once for a controller that does not answer.
     ask_queue : bool
-        Whether to ask Slurm; if False, only the run directory is read.
+        Whether to ask a platform that has a queue; if False, only what is on this machine is read.
 
     Returns
     -------
     RunStatus
     """
     now = time.time() if now is None else now
-    job = read_job(run)
-    ids = job_ids(run)
+    job = newest_job(run)
     words = read_last_words(run)
     beats = _heartbeats(run)
     history = read_history(run)
-    answer, silent = None, []
-    if ask_queue and ids and job.get("cluster") == "slurm":
-        job_name = job["submissions"][-1].get("job_name", job.get("name", ""))
-        answer, silent = (queue or Queue()).ask(ids[-1], job_name)
-    if answer is not None:
+    queue = queue or Queue()
+    target = queue.target_of(run)
+    answer = JobState()
+    if target is not None and (ask_queue or not target.has_queue):
+        answer = queue.ask(target, job)
+    if answer.state != UNKNOWN:
         # An attempt that died before its trainer took the lease is only in the history.
-        begun = ids[-1] in {*(attempt.get("job_id") for attempt in run.read_attempts()), *(e.job_id for e in history)}
-        state, detail = _from_slurm(answer, words, history, begun)
+        begun = job.id in {*(attempt.get("job_id") for attempt in run.read_attempts()), *(e.job_id for e in history)}
+        state, detail = _from_platform(answer, words, history, begun)
         source = answer.source
-    elif job.get("cluster") == "local" and is_supervised(run):
-        state, detail, source = RUNNING, f"supervisor {read_supervisor(run).get('pid', 'unknown')}", "supervisor"
     else:
-        may_wait = not ask_queue and job.get("cluster") == "slurm"
+        may_wait = not ask_queue and target is not None and target.has_queue
         state, detail, source = _from_run(run, words, beats, history, now, may_wait)
     step = max([words.step, *(beat.get("step", 0) for beat in beats)])
     total_steps = max([words.total_steps, *(beat.get("total_steps", 0) for beat in beats)])
@@ -163,7 +150,7 @@ def describe(run: RunDir, now: float | None = None, queue: Queue | None = None, 
         state,
         source,
         detail,
-        job_id=ids[-1] if ids else "",
+        job_id=job.id,
         step=step,
         total_steps=total_steps,
         loss=words.loss,
@@ -179,7 +166,7 @@ def describe(run: RunDir, now: float | None = None, queue: Queue | None = None, 
         warnings=words.warnings,
         notes=words.notes,
         machine=_machine(run),
-        silent=silent,
+        silent=list(answer.silent),
     )
 
 
@@ -200,23 +187,21 @@ def describe_any(run: RunDir, queue: Queue | None = None) -> RunStatus:
         return RunStatus(run, UNREADABLE, "run directory", f"{reason}; hpctrain status {run.path} shows more")
 
 
-def _from_slurm(answer: QueueAnswer, words: LastWords, history: list[EndedAttempt], begun: bool) -> tuple[str, str]:
-    state = _SLURM_STATES.get(answer.state, "")
-    if answer.state == "COMPLETING":  # the attempt has ended, and its script has decided whether another follows
+def _from_platform(answer: JobState, words: LastWords, history: list[EndedAttempt], begun: bool) -> tuple[str, str]:
+    if answer.state == ENDING:  # the attempt has ended, and its record says whether another follows
         state = REQUEUED if history and history[-1].followed == "requeued" else _ended(words, history)[0] or RUNNING
         return state, "completing"
-    if state == PENDING:
+    if answer.state == PENDING:
         waits = ", ".join(filter(None, [answer.reason, f"expected to start {answer.start}" if answer.start else ""]))
         return (REQUEUED if begun else PENDING), waits
-    if state in (RUNNING, REQUEUED):
-        return state, ", ".join(filter(None, [answer.nodes, f"until {answer.end}" if answer.end else ""]))
-    if state == FINISHED and words.finished:
+    if answer.state in (RUNNING, REQUEUED):
+        return answer.state, ", ".join(filter(None, [answer.where, f"until {answer.end}" if answer.end else ""]))
+    if answer.state == FINISHED and words.finished:
         return FINISHED, ""
-    if state == CANCELLED:
-        return CANCELLED, "saved, can be resumed" if words.stopped else ""
+    if answer.state == CANCELLED:
+        return CANCELLED, "saved, can be resumed" if words.stopped else answer.words
     ended, detail = _ended(words, history)
-    slurm_says = answer.state + (f" ({answer.exit_code})" if answer.exit_code else "")
-    return ended or FAILED, "; ".join(filter(None, [slurm_says, detail]))
+    return ended or FAILED, "; ".join(filter(None, [answer.words, detail]))
 
 
 def _from_run(
@@ -224,7 +209,7 @@ def _from_run(
 ) -> tuple[str, str, str]:
     """Derive state, detail and source from the run's records and the heartbeats of its ranks.
 
-    With `may_wait` the job may be in the queue, for its first attempt or for its next one, as Slurm was not asked.
+    With `may_wait` the job may be in the queue, for its first attempt or for its next one, as nobody has asked.
     """
     alive = [
         beat
@@ -258,8 +243,10 @@ def _ended_with_this_machine(run: RunDir, beat: Record) -> bool:
     After a power cut the run then counts as ended at once, and not only when its heartbeat is old enough.
     """
     boot_id = (beat.get("process") or {}).get("boot_id")
-    is_here = read_job(run).get("cluster") == "local" and beat.get("host") == socket.gethostname()
-    return is_here and boot_id is not None and boot_id != identity()["boot_id"]
+    if boot_id is None or boot_id == identity()["boot_id"] or beat.get("host") != socket.gethostname():
+        return False
+    target = target_of(run)
+    return target is not None and target.is_this_machine
 
 
 def _ended(words: LastWords, history: list[EndedAttempt]) -> tuple[str, str]:
@@ -270,6 +257,8 @@ def _ended(words: LastWords, history: list[EndedAttempt]) -> tuple[str, str]:
     last = history[-1] if history and history[-1].time >= int(words.started_at) else None
     if last is not None and last.followed == "terminated":
         return CANCELLED, "saved, can be resumed" if words.stopped else "can be resumed from its newest checkpoint"
+    if last is not None and last.followed == NEVER_STARTED:
+        return CANCELLED, "a job that it had to wait for did not finish"
     if words.error:
         return FAILED, f"exit code {words.exit_code}: {words.error}"
     if last is not None and last.followed != "requeued":

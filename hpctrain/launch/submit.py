@@ -9,7 +9,6 @@ from __future__ import annotations
 import glob
 import json
 import os
-import shutil
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -18,7 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpctrain.errors import Problem, ProfileError
-from hpctrain.launch.plan import ARRAY_TASK, JobPlan, plan_job
+from hpctrain.launch.plan import ARRAY_TASK, Job, JobPlan, plan_job
+from hpctrain.launch.targets import find_target
 from hpctrain.launch.undo import Undo, signals_wait, undone_on_failure
 from hpctrain.profile.files import is_pattern
 from hpctrain.profile.load import dump_profile
@@ -37,14 +37,14 @@ class Submission:
     Parameters
     ----------
     cluster : str
-        ``slurm`` or ``local``.
+        Name of the target.
     runs : tuple of RunDir
         The run, or one run per task of an array.
     profiles : tuple of Profile
         One profile per run, with absolute paths.
     plan : JobPlan
-    script : str
-        The batch script; empty for a local run.
+    texts : dict
+        The text of each file that describes the job to the target, by name; each run directory gets all of them.
     is_resumed : bool
         Whether the run directory exists already and the run is resumed.
     array_values : tuple of tuple of str
@@ -55,19 +55,18 @@ class Submission:
     runs: tuple[RunDir, ...]
     profiles: tuple[Profile, ...]
     plan: JobPlan
-    script: str
+    texts: Mapping[str, str]
     is_resumed: bool = False
     array_values: tuple[tuple[str, ...], ...] = ()
 
     def files(self) -> dict[Path, str]:
         """Return the text of every file that :func:`submit` writes before it submits the job, except provenance."""
-        texts: dict[Path, str] = {}
+        files: dict[Path, str] = {}
         for index, (run, profile) in enumerate(zip(self.runs, self.profiles, strict=True)):
-            texts[run.profile] = dump_profile(profile)
-            texts[run.job] = _json(self._job_record(index))
-            if self.script:
-                texts[run.script] = self.script
-        return texts
+            files[run.profile] = dump_profile(profile)
+            files[run.job] = _json(self._job_record(index))
+            files |= {run.path / name: text for name, text in self.texts.items()}
+        return files
 
     def _job_record(self, index: int) -> dict[str, Any]:
         run, plan = self.runs[index], self.plan
@@ -80,13 +79,14 @@ class Submission:
             "name": plan.name,
             "cluster": self.cluster,
             "submitted_at": time.time(),
-            "command": [*plan.trainer, str(run.path)],
-            "trainer": list(plan.trainer),
+            "command": [*plan.command, str(run.path)],
+            "trainer": list(plan.command),
             "environment": plan.environment,
-            "world_size": plan.world_size,
+            "world_size": plan.resources.world_size,
             "requeue": plan.requeue,
             "max_attempts": plan.max_attempts,
             "max_attempts_without_progress": plan.max_attempts_without_progress,
+            **({"after": [str(job.run_dir or job.id) for job in plan.after]} if plan.after else {}),
             **of_array,
             "submissions": earlier.get("submissions", []),
         }
@@ -141,12 +141,6 @@ def with_global_batch(profile: Profile, global_batch: int, source: str) -> Profi
     return held.with_batch_size(batch_size)
 
 
-def choose_cluster(wanted: str) -> str:
-    """Return ``slurm`` or ``local``; ``auto`` becomes ``slurm`` if this machine has sbatch, else ``local``."""
-    has_sbatch = shutil.which("sbatch") is not None
-    return ("slurm" if has_sbatch else "local") if wanted == "auto" else wanted
-
-
 def prepare(
     profiles: Sequence[Profile],
     cluster: str,
@@ -155,6 +149,7 @@ def prepare(
     resume: RunDir | None = None,
     trainer: tuple[str, ...] | None = None,
     array_values: Sequence[Sequence[str]] = (),
+    after: tuple[Job, ...] = (),
 ) -> Submission:
     """Work out a submission without writing anything.
 
@@ -163,7 +158,7 @@ def prepare(
     profiles : sequence of Profile
         Checked, with absolute paths; several make an array.
     cluster : str
-        ``slurm`` or ``local``.
+        Name of the target, not ``auto``.
     site : Site, optional
     resume : RunDir, optional
         Resume this run instead of starting a new one.
@@ -171,30 +166,35 @@ def prepare(
         Command of every rank; None means the trainer.
     array_values : sequence of sequence of str, optional
         Values of each profile of an array, as ``key=value``.
+    after : tuple of Job
+        Jobs that must have finished well before this one starts.
 
     Raises
     ------
     ProfileError
-        The tasks of an array differ in a value that belongs to the whole array, or the array cannot run here.
+        The tasks of an array differ in a value that belongs to the whole array, or the target cannot run the job.
+    SiteError
+        There is no such target.
     """
+    target = find_target(cluster)
     first = profiles[0]
     parent = Path(first.launch.runs_dir) / first.name
     run_id = new_run_id()
+    array_size = None
     if resume is not None:
-        runs = (resume,)
-        plan = plan_job(first, resume.path, site, trainer=trainer)
+        runs, path = (resume,), resume.path
     elif len(profiles) == 1:
-        runs = (RunDir(parent / run_id),)
-        plan = plan_job(first, runs[0].path, site, trainer=trainer)
+        runs, path = (RunDir(parent / run_id),), parent / run_id
     else:
-        _refuse_unequal_tasks(profiles, cluster)
+        _refuse_unequal_tasks(profiles)
         runs = tuple(RunDir(parent / f"{run_id}-{index}") for index in range(len(profiles)))
-        plan = plan_job(first, parent / f"{run_id}-{ARRAY_TASK}", site, len(profiles), trainer)
-    if cluster == "local" and plan.num_nodes > 1:
-        problem = Problem("launch.nodes", f"{plan.num_nodes} nodes, and a local run has one; --set launch.nodes=1")
-        raise ProfileError(first.name, [problem])
-    values = tuple(map(tuple, array_values)) if len(profiles) > 1 else ()
-    return Submission(cluster, runs, tuple(profiles), plan, _script(cluster, plan), resume is not None, values)
+        path, array_size = parent / f"{run_id}-{ARRAY_TASK}", len(profiles)
+    plan = plan_job(first, path, target, site, array_size=array_size, command=trainer, after=after)
+    if problems := target.check(plan, site):
+        is_typed = all(problem.where.startswith("--") for problem in problems)
+        raise ProfileError("command line" if is_typed else first.name, problems)
+    values = tuple(map(tuple, array_values)) if array_size else ()
+    return Submission(cluster, runs, tuple(profiles), plan, target.files(plan), resume is not None, values)
 
 
 def submit(submission: Submission, project: Path) -> list[str]:
@@ -260,36 +260,16 @@ def record_job(run: RunDir, job_id: str, array_index: int | None = None, **facts
     write_json(run.job, {**job, "submissions": [*job.get("submissions", []), entry]})
 
 
-def _script(cluster: str, plan: JobPlan) -> str:
-    if cluster == "local":
-        return ""
-    from hpctrain.launch import slurm
-
-    return slurm.render(plan)
-
-
 def _hand_over(submission: Submission) -> list[str]:
-    first = submission.runs[0]
-    if submission.cluster == "slurm":
-        from hpctrain.launch import slurm
-
-        job_id = slurm.submit(submission.plan, first.script)
-        size = submission.plan.array_size
-        return [f"{job_id}_{index}" for index in range(size)] if size else [job_id]
-    from hpctrain.launch import local
-
-    return [local.start_local(run) for run in submission.runs]
+    files = {name: submission.runs[0].path / name for name in submission.texts}
+    return find_target(submission.cluster).submit(submission.plan, files)
 
 
-def _refuse_unequal_tasks(profiles: Sequence[Profile], cluster: str) -> None:
+def _refuse_unequal_tasks(profiles: Sequence[Profile]) -> None:
     first = profiles[0]
-    problems = []
     if any(profile.launch != first.launch or profile.name != first.name for profile in profiles):
-        problems.append(Problem("--array", "launch.* and name belong to the array as a whole and cannot differ"))
-    if cluster == "local":
-        problems.append(Problem("--array", "needs Slurm; on this machine submit the runs one after the other"))
-    if problems:
-        raise ProfileError("command line", problems)
+        message = "launch.* and name belong to the array as a whole and cannot differ"
+        raise ProfileError("command line", [Problem("--array", message)])
 
 
 def _provenance_path(run: RunDir) -> Path:

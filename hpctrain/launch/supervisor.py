@@ -1,9 +1,9 @@
 """``python -m hpctrain.launch.supervisor RUN_DIR``: run the ranks of a local run, attempt after attempt.
 
-The supervisor replaces Slurm's batch script for a local run. It starts the ranks, stops all of them when one dies, and
-decides by the rule of :mod:`hpctrain.launch.history` whether another attempt follows. After TERM or INT (``hpctrain
-cancel``, Ctrl-C) the ranks save and the run ends. The supervisor holds a lock as long as it lives; ``hpctrain status``
-checks this lock to see whether the run is alive.
+The supervisor replaces Slurm and its batch script for a local run. It waits for the runs of ``--after``, starts the
+ranks, stops all of them when one dies, and decides by the rule of :mod:`hpctrain.launch.history` whether another
+attempt follows. After TERM or INT (``hpctrain cancel``, Ctrl-C) the ranks save and the run ends. The supervisor holds a
+lock as long as it lives; ``hpctrain status`` checks this lock to see whether the run is alive.
 """
 
 from __future__ import annotations
@@ -21,10 +21,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hpctrain.distributed.process import identity
-from hpctrain.errors import EXIT_FINISHED, EXIT_REQUEUE, EXIT_TOO_HOT, CheckpointError, HpctrainError
+from hpctrain.errors import (
+    EXIT_FINISHED,
+    EXIT_REQUEUE,
+    EXIT_TOO_HOT,
+    CheckpointError,
+    HpctrainError,
+    SiteError,
+)
 from hpctrain.files import is_in_the_way, open_regular, put_aside
 from hpctrain.fulldisk import is_disk_full, tolerate_full_log
-from hpctrain.launch.history import append_history, newest_checkpoint, what_follows
+from hpctrain.launch.history import NEVER_STARTED, EndedAttempt, append_history, newest_checkpoint, what_follows
 from hpctrain.launch.ranks import LocalRanks
 from hpctrain.records import SUPERVISOR, Record, well_typed
 from hpctrain.rundir import RunDir, read_json, write_json
@@ -73,6 +80,8 @@ class Supervisor:
         """Run attempts until the run is finished, fails, is stopped or makes no progress; return the exit code."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._note_stop)
+        if self.job.get("after") and (code := self._wait_for_others()) != EXIT_FINISHED:
+            return code
         limits = {name: self.job[name] for name in ("requeue", "max_attempts", "max_attempts_without_progress")}
         restart = 0
         while True:
@@ -95,6 +104,23 @@ class Supervisor:
                 time.sleep(_PAUSE_AFTER_CRASH_S)
             restart += 1
 
+    def _wait_for_others(self) -> int:
+        """Wait for the runs of ``--after``; return 0 if all have finished, else the exit code of this run."""
+        from hpctrain.launch.after import wait_until_finished
+
+        self._record(0, waits_for=self.job["after"])
+        _say(f"waiting for {', '.join(self.job['after'])}")
+        other = wait_until_finished([RunDir(path) for path in self.job["after"]], lambda: self.terminated)
+        if other is None and not self.terminated:
+            return EXIT_FINISHED
+        code, followed = 128 + signal.SIGTERM, "terminated"
+        if other is not None:
+            code, followed = SiteError.exit_code, NEVER_STARTED
+            _say(f"{other.run.path} is {other.state}, not finished; this run does not start")
+        newest = newest_checkpoint(self.run)
+        append_history(self.run, EndedAttempt(time.time(), self.job_id, 0, code, newest, newest, followed))
+        return code
+
     def _cooled_down(self) -> bool:
         """Wait for the machine to cool down; return False if the run was cancelled meanwhile."""
         _say(f"the machine was too hot; the next attempt starts in {self._cool_down_s:.0f} s")
@@ -106,7 +132,7 @@ class Supervisor:
     def _note_stop(self, number: int, _frame: object) -> None:
         self.terminated = True
 
-    def _record(self, restart: int) -> None:
+    def _record(self, restart: int, **facts: object) -> None:
         write_json(
             supervisor_path(self.run),
             {
@@ -115,6 +141,7 @@ class Supervisor:
                 "host": socket.gethostname(),
                 "restart": restart,
                 "process": identity(),
+                **facts,
             },
             replace_folders=True,
         )

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 import os
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from hpctrain.errors import HpctrainError, Problem
 from hpctrain.profile.document import Document, KeyPath, sort_problems
 from hpctrain.profile.judge import Findings, Judge, as_path
 from hpctrain.profile.load import read_document, validate
-from hpctrain.profile.memory import MemoryNeed, measure
+from hpctrain.profile.memory import Measurement, MemoryNeed, measure, measurement_key
 from hpctrain.profile.near import did_you_mean
 from hpctrain.profile.platforms import Platform, find_platform
 from hpctrain.profile.rules_data import check_data, check_spectra
@@ -31,8 +30,9 @@ from hpctrain.profile.rules_stage import check_cache
 from hpctrain.profile.rules_train import check_length, check_train
 from hpctrain.profile.schema import Profile
 from hpctrain.profile.site import Site, list_sites, load_site
+from hpctrain.profile.targets import choose_target, is_on_this_machine
 
-__all__ = ["Findings", "check_profile", "memory_need"]
+__all__ = ["Findings", "add_memory", "check_profile", "memory_need"]
 
 _STAND_INS: dict[KeyPath, Any] = {("name",): "unnamed", ("data",): {"files": ["x.h5"]}, ("data", "files"): ["x.h5"]}
 """Values that replace faulty required keys while the rules check the other keys."""
@@ -81,10 +81,29 @@ def check_profile(path: str | Path | Profile, overrides: Sequence[str] = (), mem
     check_edge(judge)
     check_monitor(judge)
     if memory and profile is not None and not any(problem.where.startswith("model") for problem in judge.problems):
-        _check_memory(judge, findings)
+        _check_memory(judge, findings, {})
     judge.problems += document.problems
     findings.problems, findings.warnings = judge.sorted_notes()
+    findings.judge = judge
     return findings
+
+
+def add_memory(findings: Findings, measured: dict[str, Measurement]) -> None:
+    """Add the estimate of memory and the size of the data to the findings of a check without it.
+
+    Parameters
+    ----------
+    findings : Findings
+        Without problems.
+    measured : dict
+        Measurements of earlier profiles by :func:`~hpctrain.profile.memory.measurement_key`. The tasks of an array
+        mostly share one; a new measurement is added.
+    """
+    judge = findings.judge
+    if judge is None or findings.profile is None:
+        return
+    _check_memory(judge, findings, measured)
+    findings.problems, findings.warnings = judge.sorted_notes()
 
 
 def memory_need(findings: Findings) -> MemoryNeed | None:
@@ -108,8 +127,8 @@ def _host_memory_gib(profile: Profile, site: Site | None) -> float | None:
     launch = profile.launch
     partition = site.partition_for(launch.partition) if site else None
     available = launch.memory_gib_per_node or (partition.memory_gib if partition else None)
-    if available is None and (launch.cluster == "local" or (launch.cluster == "auto" and not shutil.which("sbatch"))):
-        available = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30  # the job would run here
+    if available is None and is_on_this_machine(choose_target(launch.cluster)):
+        available = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
     return available
 
 
@@ -149,9 +168,11 @@ def _platform_of(profile: Profile, site: Site | None) -> Platform | None:
     return None if name is None else find_platform(name)
 
 
-def _check_memory(judge: Judge, findings: Findings) -> None:
+def _check_memory(judge: Judge, findings: Findings, measured: dict[str, Measurement]) -> None:
+    key = measurement_key(judge.profile)
     try:
-        measurement = findings.measurement = measure(judge.profile)
+        measurement = findings.measurement = measured.get(key) or measure(judge.profile)
+        measured[key] = measurement
     except HpctrainError as error:
         judge.warnings.append(Problem("", f"{error}; --no-memory skips the estimate"))
         return

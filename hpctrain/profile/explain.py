@@ -193,7 +193,8 @@ def _hints(kind: str, value: Any, node: Schema) -> Iterator[str]:
         if _is_number(plain):
             yield f"write {plain}" if plain != value else "remove the quotes"
     if kind == "literal_error":
-        near = nearest(str(value), node.get("enum", []))
+        choices = [choice for branch in (node, *node.get("anyOf", [])) for choice in branch.get("enum", [])]
+        near = nearest(str(value), choices)
         if near is not None:
             yield f"did you mean '{near}'?"
 

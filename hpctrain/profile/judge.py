@@ -30,6 +30,8 @@ class Findings:
         Facts of the cluster the profile names.
     measurement : Measurement or None
         Memory and data, if they were measured.
+    judge : Judge or None
+        What the rules have found so far, for a check that goes on later.
     """
 
     source: str
@@ -38,6 +40,7 @@ class Findings:
     warnings: list[Problem] = field(default_factory=list)
     site: Site | None = None
     measurement: Measurement | None = None
+    judge: Judge | None = field(default=None, repr=False, compare=False)
 
     def raise_problems(self) -> Profile:
         """Return the profile, or raise all problems at once.

@@ -195,7 +195,7 @@ def measure(profile: Profile, silent_s: float = _SILENT_S, timeout_s: float = _T
     HpctrainError
         The measurement failed, or took too long.
     """
-    path = _cache_folder() / f"{_key(profile)}.json"
+    path = _cache_folder() / f"{measurement_key(profile)}.json"
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError):  # absent, incomplete, or of another version
         return Measurement.from_json(json.loads(path.read_text(encoding="utf-8")))
     measurement = _run(profile, silent_s, timeout_s)
@@ -257,7 +257,7 @@ def _cache_folder() -> Path:
     return Path(home) / "hpctrain" / "memory"
 
 
-def _key(profile: Profile) -> str:
+def measurement_key(profile: Profile) -> str:
     """Return a hash of everything that the result depends on: keys of the profile, data, code, torch version."""
     train = profile.train
     files = [path for pattern in profile.data.files for path in matching_files(pattern)]

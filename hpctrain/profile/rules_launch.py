@@ -11,6 +11,7 @@ from hpctrain.profile.platforms import PLATFORMS, find_platform, platform_names
 from hpctrain.profile.sbatch_options import refusal
 from hpctrain.profile.schema import parse_time_limit_s
 from hpctrain.profile.site import Partition, Site
+from hpctrain.profile.targets import is_on_this_machine, why_not
 
 SIGNAL_SWEEP_S = 60
 """Shortest reasonable warning [s]: Slurm looks for jobs to warn every 30 s, and the save takes time too."""
@@ -18,12 +19,17 @@ SIGNAL_SWEEP_S = 60
 
 def check_launch(judge: Judge, site: Site | None) -> None:
     """Judge ``launch`` and ``platform``."""
+    if message := why_not(judge.profile.launch.cluster):
+        judge.problem(message, "launch.cluster")
+    is_here = is_on_this_machine(judge.profile.launch.cluster)
     _check_sbatch(judge)
     _check_ranks(judge)
+    if is_here:
+        _check_this_machine(judge)
     _check_times(judge)
     _check_runs_dir(judge)
     _check_platform(judge)
-    if site is not None and judge.profile.launch.cluster != "local":
+    if site is not None and not is_here:
         _check_site(judge, site)
 
 
@@ -52,14 +58,12 @@ def _check_ranks(judge: Judge) -> None:
             f"use {max(1, launch.cpus_per_rank - 1)}, or ask for {data.reader_threads + 1} cores"
         )
         judge.problem(message, "data.reader_threads", "launch.cpus_per_rank")
-    if launch.cluster == "local":
-        _check_local(judge)
 
 
-def _check_local(judge: Judge) -> None:
+def _check_this_machine(judge: Judge) -> None:
     launch = judge.profile.launch
     if launch.nodes > 1:
-        message = f"{launch.nodes} nodes, but cluster: local is one machine; use nodes: 1, or cluster: slurm"
+        message = f"{launch.nodes} nodes, but cluster: {launch.cluster} is one machine; use nodes: 1, or cluster: slurm"
         judge.problem(message, "launch.nodes", "launch.cluster")
     wanted, cores = launch.ranks_on_each_node * launch.cpus_per_rank, _cores_here()
     if wanted > cores and launch.nodes == 1 and _may_be_this_machine(judge.profile.platform):

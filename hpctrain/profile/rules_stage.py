@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from hpctrain.profile.judge import Judge, plural
 from hpctrain.profile.memory import PIXEL_BYTES
 from hpctrain.profile.remote import how_to_install, is_http, is_remote, missing_package, without_secrets
+from hpctrain.profile.targets import is_on_this_machine
 from hpctrain.profile.variables import VARIABLE, has_variable
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def _check_folder(judge: Judge) -> None:
             f"'{folder}' is relative; write an absolute path of the compute node, or begin with ${{TMPDIR}}",
             "data.stage",
         )
-    elif launch.cluster == "local" and not has_variable(folder):
+    elif not has_variable(folder) and is_on_this_machine(launch.cluster):
         existing = next(path for path in (Path(folder), *Path(folder).parents) if path.exists())
         if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
             judge.problem(f"'{existing}' cannot be written to; name a folder of yours", "data.stage", "launch.cluster")

@@ -12,6 +12,9 @@ import unicodedata
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import PydanticCustomError
+
+from hpctrain.profile.targets import AUTO, MODULE_PATTERN, TARGETS, is_target_name
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 """Names are used in paths, ``#SBATCH`` lines and shells, so characters that any of these interpret are refused."""
@@ -70,6 +73,12 @@ def _time_limit(value: Any) -> str:
     return f"{hours:02d}:{minutes:02d}:{seconds:02d}"
 
 
+def _target_name(value: str) -> str:
+    if not is_target_name(value):
+        raise PydanticCustomError("literal_error", "is not the name of a target")
+    return value
+
+
 def _one_line(value: str) -> str:
     if any(ord(character) < 32 for character in value):
         raise ValueError("must be one line without control characters")
@@ -105,6 +114,15 @@ def _switch(value: Any) -> Any:
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 SlurmWord = Annotated[str, Field(pattern=SLURM_WORD_PATTERN)]
 TimeLimit = Annotated[str, BeforeValidator(_time_limit), Field(json_schema_extra={"type": ["string", "integer"]})]
+TargetName = Annotated[
+    str,
+    AfterValidator(_target_name),
+    Field(
+        json_schema_extra={
+            "anyOf": [{"enum": [AUTO, *TARGETS], "type": "string"}, {"pattern": MODULE_PATTERN, "type": "string"}]
+        }
+    ),
+]
 WavelengthRange = Annotated[
     tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]],
     Field(strict=False),  # YAML has lists, no tuples
@@ -126,8 +144,8 @@ class Section(BaseModel):
 class LaunchSection(Section):
     """The machine on which the job runs, and its requests to Slurm."""
 
-    cluster: Literal["auto", "slurm", "local"] = "auto"
-    """``auto`` chooses Slurm if ``sbatch`` is on the PATH, else this machine."""
+    cluster: TargetName = AUTO
+    """Where the job runs; ``auto`` chooses Slurm if ``sbatch`` is on the PATH, else this machine."""
     site: Name | None = None
     """Name of a file in ``slurm/sites/``: partitions, limits, modules, NCCL settings of a cluster."""
     partition: SlurmWord | None = None

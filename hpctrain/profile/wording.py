@@ -11,12 +11,14 @@ from typing import Any
 
 from hpctrain.profile.document import KeyPath
 from hpctrain.profile.schema import NAME_PATTERN, SLURM_WORD_PATTERN, Profile, Section
+from hpctrain.profile.targets import MODULE_PATTERN
 
 Schema = dict[str, Any]
 
 PATTERNS_IN_WORDS = {
     NAME_PATTERN: "a name of letters, digits, dots, dashes and underscores (at most 64, the first a letter or digit)",
     SLURM_WORD_PATTERN: "a word of letters, digits and _.,:+*=@/&|[]()-, the first a letter or digit",
+    MODULE_PATTERN: "the module of a target of your own, such as my_package.my_target",
     r"^[a-z][a-z0-9-]*$": "an sbatch option by its long name in lower case, such as mail-type",
 }
 

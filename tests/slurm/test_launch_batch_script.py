@@ -12,6 +12,8 @@ from slurm_cluster import ENDED, SlurmCluster, wait_until
 
 from hpctrain.errors import SiteError
 from hpctrain.launch.history import read_history
+from hpctrain.launch.plan import Job
+from hpctrain.launch.runs import newest_job
 from hpctrain.launch.status import describe
 from hpctrain.launch.submit import Submission, prepare, submit
 from hpctrain.profile.schema import DataSection, LaunchSection, Profile, TrainSection
@@ -31,7 +33,14 @@ class Launcher:
         monkeypatch.setenv("SLURM_CONF", cluster.env["SLURM_CONF"])
         monkeypatch.chdir(self.folder)
 
-    def prepare(self, stub: str = "steps=10", tasks: int = 1, runs_dir: str = "runs", **launch: object) -> Submission:
+    def prepare(
+        self,
+        stub: str = "steps=10",
+        tasks: int = 1,
+        runs_dir: str = "runs",
+        after: tuple[Job, ...] = (),
+        **launch: object,
+    ) -> Submission:
         self._environment.setenv("STUB", stub)
         shape = {"nodes": 2, "ranks_per_node": 2, "gpus_per_node": 0, "cpus_per_rank": 1, "time_limit": "00:05:00"}
         profiles = [
@@ -43,7 +52,7 @@ class Launcher:
             )
             for seed in range(tasks)
         ]
-        return prepare(profiles, "slurm", None, trainer=STUB)
+        return prepare(profiles, "slurm", None, trainer=STUB, after=after)
 
     def submit(self, *arguments: object, **options: object) -> tuple[RunDir, str]:
         submission = self.prepare(*arguments, **options)
@@ -120,6 +129,20 @@ def test_what_the_user_must_mend_is_not_requeued(launcher, code):
     assert launcher.cluster.wait_for(job) == "FAILED"
     assert launcher.cluster.job(job)["ExitCode"] == f"{code}:0"
     assert describe(run).state == "failed"
+
+
+def test_a_job_after_another_waits_through_its_requeue(launcher):
+    """A requeued attempt leaves with code 75; that must not count as the end of the job."""
+    first, job = launcher.submit("steps=40", nodes=1)
+    waiting = launcher.prepare("steps=2", nodes=1, after=(newest_job(first),))
+    submit(waiting, launcher.folder)
+    (second,) = waiting.runs
+    launcher.wait_for_step(first)
+    launcher.cluster.run(["scancel", "--signal=USR2", job])
+    assert launcher.wait_for_end(first) == ["requeued", "finished"]
+    assert launcher.wait_for_end(second) == ["finished"]
+    began = next(second.read_metrics("event"))["time"]
+    assert began >= read_history(first)[-1].time
 
 
 def test_cancelling_keeps_the_hands_off(launcher):

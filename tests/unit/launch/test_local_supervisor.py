@@ -208,7 +208,7 @@ def test_a_disk_that_is_full_hides_no_exit_code_behind_a_traceback_and_a_start_o
 
 def test_start_returns_at_once_and_the_run_outlives_the_command(tmp_path):
     run = make_run(tmp_path, world_size=1)
-    imports = "from hpctrain.launch.local import start_local; from hpctrain.rundir import RunDir"
+    imports = "from hpctrain.launch.targets.local import start_local; from hpctrain.rundir import RunDir"
     script = f"{imports}; print(start_local(RunDir({str(run.path)!r})))"
     environment = {**os.environ, "STUB": "steps=600", "PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
-from hpctrain.errors import SiteError
 from hpctrain.launch.environment import clean_environment
-from hpctrain.launch.plan import ARRAY_TASK, attempt_script, plan_job
-from hpctrain.launch.slurm import explain_refusal, render
+from hpctrain.launch.plan import ARRAY_TASK, Job, JobPlan
+from hpctrain.launch.plan import plan_job as plan_for
+from hpctrain.launch.targets import find_target
+from hpctrain.launch.targets.slurm_script import attempt_script, explain_refusal, render
 from hpctrain.profile.sbatch_options import OURS_ALONE, OWN_KEYS, refusal
 from hpctrain.profile.schema import DataSection, LaunchSection, Profile
 from hpctrain.profile.site import Site
@@ -21,6 +23,10 @@ RUN_DIR = Path("/data/runs/quasars/20261121-143000-7f3a")
 
 def profile(**launch) -> Profile:
     return Profile(name="quasars", launch=LaunchSection(**launch), data=DataSection(files=["a.h5"]))
+
+
+def plan_job(profile: Profile, run_dir: Path, site: Site | None = None, **facts) -> JobPlan:
+    return plan_for(profile, run_dir, find_target("slurm"), site, **facts)
 
 
 def options(script: str) -> dict[str, str]:
@@ -110,8 +116,32 @@ def test_a_folder_name_is_one_word_of_the_shell(name):
 
 @pytest.mark.parametrize("name", ["a\nb", "a\\b", "a\tb"])
 def test_a_folder_name_that_slurm_cannot_carry_is_refused(name):
-    with pytest.raises(SiteError, match=r"must not contain .* Choose another launch.runs_dir"):
-        plan_job(profile(), Path("/data") / name / "x")
+    (problem,) = find_target("slurm").check(plan_job(profile(), Path("/data") / name / "x"), None)
+    assert problem.where == "launch.runs_dir"
+    assert re.search(r"must not contain .* Choose another launch.runs_dir", problem.message)
+
+
+def test_a_job_after_others_is_ended_by_slurm_when_one_of_them_fails():
+    after = (Job("7", "slurm"), Job("8_1", "slurm", RUN_DIR))
+    asked = options(render(plan_job(profile(), RUN_DIR, after=after)))
+    assert (asked["dependency"], asked["kill-on-invalid-dep"]) == ("afterok:7:8_1", "yes")
+    asked = options(render(plan_job(profile(sbatch={"kill-on-invalid-dep": "no"}), RUN_DIR, after=after)))
+    assert asked["kill-on-invalid-dep"] == "no"
+
+
+@pytest.mark.parametrize(
+    ("job", "sbatch", "said"),
+    [
+        (Job("quasar", "slurm"), {}, "'quasar' is neither a run nor the id of a job"),
+        (Job("7;id", "slurm"), {}, "neither a run nor"),
+        (Job("local-7", "local", RUN_DIR), {}, "runs on 'local'; Slurm can wait only for jobs of its own"),
+        (Job("7", "slurm"), {"dependency": "singleton"}, r"launch\.sbatch\.dependency is set too"),
+    ],
+)
+def test_what_slurm_cannot_wait_for_is_refused(job, sbatch, said):
+    (problem,) = find_target("slurm").check(plan_job(profile(sbatch=sbatch), RUN_DIR, after=(job,)), None)
+    assert problem.where == "--after"
+    assert re.search(said, problem.message)
 
 
 def test_a_job_does_not_inherit_the_job_it_is_submitted_from():

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from hpctrain.launch.history import EndedAttempt, append_history, newest_checkpoint, read_history, what_follows
-from hpctrain.launch.plan import attempt_script
+from hpctrain.launch.targets.slurm_script import attempt_script
 from hpctrain.rundir import RunDir, note_bad_nodes
 
 FAKE_COMMANDS = {

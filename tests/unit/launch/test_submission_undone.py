@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from hpctrain.launch.byhand import run_of_this_job
+from hpctrain.launch.targets.slurm_byhand import run_of_this_job
 from hpctrain.launch.undo import Undo, undone_on_failure
 from hpctrain.rundir import RunDir, read_json
 

@@ -13,8 +13,8 @@ import pytest
 
 from hpctrain.commands.arrays import array_tasks, split_outside_brackets
 from hpctrain.errors import ProfileError, SiteError
-from hpctrain.launch.byhand import as_allocated, run_of_this_job
 from hpctrain.launch.submit import prepare, with_absolute_paths
+from hpctrain.launch.targets.slurm_byhand import as_allocated, run_of_this_job
 from hpctrain.profile.load import load_profile
 from hpctrain.profile.schema import LaunchSection
 from hpctrain.rundir import read_json
@@ -142,7 +142,7 @@ def test_tasks_of_an_array_share_the_job(folder):
     submission = prepare(profiles, "slurm", None)
     assert [run.run_id.rpartition("-")[2] for run in submission.runs] == ["0", "1"]
     texts = submission.files()
-    assert [texts[run.script] for run in submission.runs] == [submission.script] * 2
+    assert [texts[run.script] for run in submission.runs] == [submission.texts["job.sh"]] * 2
     assert ["epochs: 11" in texts[run.profile] for run in submission.runs] == [True, False]
     with pytest.raises(ProfileError, match="belong to the array as a whole"):
         prepare([profiles[0], profiles[1].model_copy(update={"name": "other"})], "slurm", None)
@@ -242,6 +242,20 @@ def test_an_array_names_the_values_of_each_index(folder):
     submission = prepare(profiles, "slurm", None, array_values=[["train.seed=5"], ["train.seed=6"]])
     (_, second) = (json.loads(submission.files()[run.job]) for run in submission.runs)
     assert (second["array_index"], second["array_values"]) == (1, ["train.seed=6"])
+
+
+def test_after_names_runs_and_jobs_and_the_profile_may_follow_them(folder):
+    done = types("render", "--after", "41", "42_1", "tiny.yaml")
+    assert done.returncode == 0, done.stderr
+    assert "#SBATCH --dependency=afterok:41:42_1\n" in done.stdout
+    assert "#SBATCH --kill-on-invalid-dep=yes\n" in done.stdout
+    assert "dependency" not in types("render", "tiny.yaml").stdout
+    done = types("render", "tiny.yaml", "--after", "quasar")
+    assert done.returncode == 2
+    assert "--after: 'quasar' is neither a run nor the id of a job" in done.stderr
+    done = types("submit", "--dry-run", "tiny.yaml", "--cluster", "local", "--after", "41")
+    assert done.returncode == 2
+    assert "--after: '41' is not a run" in done.stderr
 
 
 def test_a_dry_run_reports_what_a_check_would_and_prints_no_script(folder):

@@ -12,9 +12,9 @@ import pytest
 
 from hpctrain.cli import run_command
 from hpctrain.errors import HpctrainError, SiteError
-from hpctrain.profile.check import check_profile
+from hpctrain.profile.check import add_memory, check_profile
 from hpctrain.profile.load import load_profile
-from hpctrain.profile.memory import Measurement, MemoryNeed, measure
+from hpctrain.profile.memory import Measurement, MemoryNeed, measure, measurement_key
 from hpctrain.profile.platforms import PLATFORMS, find_platform
 from hpctrain.profile.schema import Profile
 
@@ -184,6 +184,20 @@ def test_a_measurement_is_remembered_until_something_changes(here: Path) -> None
     assert changed is not None
     assert first is not None
     assert changed.num_parameters > first.num_parameters
+
+
+def test_tasks_of_an_array_share_a_measurement(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where nothing can be remembered on the disk, as with a read-only home."""
+    (here / "no-folder").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(here / "no-folder"))
+    path = profile_of(here, MINIMAL + SMALL_MODEL + "train: {warmup_steps: 5}\n")
+    tasks = [check_profile(path, [f"train.seed={seed}"], memory=False) for seed in (1, 2)]
+    assert [task.measurement for task in tasks] == [None, None]
+    measured = {measurement_key(tasks[0].raise_problems()): DESI_VAE}  # of an earlier task
+    for task in tasks:
+        add_memory(task, measured)
+    assert [task.measurement for task in tasks] == [DESI_VAE, DESI_VAE]
+    assert len(measured) == 1
 
 
 def need(platform: str, **train: object) -> MemoryNeed:

@@ -11,6 +11,7 @@ from hpctrain.launch.plan import plan_job
 from hpctrain.launch.resume import resume_problems
 from hpctrain.launch.runs import all_runs, job_ids, read_job
 from hpctrain.launch.submit import Submission, record_job, with_absolute_paths, with_global_batch, write_runs
+from hpctrain.launch.targets.slurm import SlurmTarget
 from hpctrain.profile.load import load_profile
 from hpctrain.profile.schema import LaunchSection
 from hpctrain.rundir import RunDir, new_run_id
@@ -68,7 +69,11 @@ def run_of_this_job(
                 return run, profile.launch
     profile = with_global_batch(profile, global_batch, str(profile_path))
     run = resume or RunDir(runs_dir / profile.name / f"{new_run_id()}-job{job_id}")
-    submission = Submission("slurm", (run,), (profile,), plan_job(profile, run.path), "", resume is not None)
+    target = SlurmTarget()
+    plan = plan_job(profile, run.path, target)
+    if problems := target.check(plan, None):
+        raise ProfileError(str(profile_path), problems)
+    submission = Submission(target.name, (run,), (profile,), plan, {}, resume is not None)
     write_runs(submission, Path.cwd())
     record_job(run, job_id, cluster_name=cluster_name, job_name=environment.get("SLURM_JOB_NAME", ""))
     return run, profile.launch
@@ -83,7 +88,7 @@ def as_allocated(launch: LaunchSection, environment: Mapping[str, str]) -> Launc
     nodes = int(environment.get("SLURM_JOB_NUM_NODES", launch.nodes))
     ranks = int(environment.get("SLURM_NTASKS", nodes))
     shape = {
-        "cluster": "slurm",
+        "cluster": SlurmTarget.name,
         "nodes": nodes,
         "ranks_per_node": max(1, ranks // nodes),
         "gpus_per_node": int(environment.get("SLURM_GPUS_ON_NODE") or 0),

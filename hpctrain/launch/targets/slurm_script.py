@@ -2,17 +2,18 @@
 
 submitit renders the ``#SBATCH`` lines, calls sbatch and reads the job id. It does not run the job, because its own job
 loses work in a pre-emption: it pickles a callable, ignores TERM, saves on one rank inside a signal handler and requeues
-from there (docs/cluster.md). Our job runs :func:`~hpctrain.launch.plan.attempt_script` and, on every rank, the plain
-trainer.
+from there (docs/cluster.md). Our job runs :func:`attempt_script` and, on every rank, the plain trainer.
 """
 
 from __future__ import annotations
 
 import contextlib
 import io
+import shlex
 import shutil
 import subprocess
 from collections.abc import Mapping
+from importlib import resources
 from pathlib import Path
 
 from submitit.core.utils import CommandFunction, FailedJobError, FailedSubmissionError
@@ -20,7 +21,7 @@ from submitit.slurm.slurm import SlurmExecutor, _get_default_parameters
 
 from hpctrain.errors import SiteError
 from hpctrain.launch.environment import clean_environment
-from hpctrain.launch.plan import JobPlan, attempt_script, setup_script
+from hpctrain.launch.plan import ARRAY_TASK, JobPlan, Options
 
 
 class TrainerExecutor(SlurmExecutor):
@@ -36,8 +37,9 @@ class TrainerExecutor(SlurmExecutor):
         """Return an executor that renders `plan`."""
         executor = cls(folder=Path(plan.run_dir) / "logs")
         known = set(_get_default_parameters())
-        given = {"time": plan.sbatch["time"], "nodes": plan.num_nodes, "job_name": plan.name}
-        others = {name: value for name, value in plan.sbatch.items() if name.replace("-", "_") not in given}
+        options = sbatch_options(plan)
+        given = {"time": options["time"], "nodes": options["nodes"], "job_name": plan.name}
+        others = {name: value for name, value in options.items() if name.replace("-", "_") not in given}
         assert not known & {"output", "open_mode"}, "submitit has learned options that we pass as additional ones"
         executor.parameters = {
             **given,
@@ -74,9 +76,51 @@ def render(plan: JobPlan) -> str:
     return TrainerExecutor.for_plan(plan).render()
 
 
-def has_slurm() -> bool:
-    """Return whether jobs can be submitted from here."""
-    return shutil.which("sbatch") is not None
+def attempt_script() -> str:
+    """Return the shell text that runs one attempt and decides what follows; every job script ends with it."""
+    return resources.files("hpctrain.launch").joinpath("attempt.sh").read_text(encoding="utf-8")
+
+
+def setup_script(plan: JobPlan) -> list[str]:
+    """Return the shell lines that come before :func:`attempt_script` in the job script of `plan`."""
+    run_dir = shlex.quote(plan.run_dir)
+    if plan.array_size:
+        run_dir = shlex.quote(plan.run_dir.removesuffix(ARRAY_TASK)) + '"$SLURM_ARRAY_TASK_ID"'
+    return [
+        *plan.setup,
+        f"run_dir={run_dir}",
+        f"trainer=({shlex.join(plan.command)})",
+        f"requeue={'yes' if plan.requeue else 'no'}",
+        f"max_attempts={plan.max_attempts}",
+        f"max_attempts_without_progress={plan.max_attempts_without_progress}",
+    ]
+
+
+def sbatch_options(plan: JobPlan) -> Options:
+    """Return all options of sbatch for a job, by their long names; True is a flag without a value."""
+    shape = plan.resources
+    # Slurm replaces %j, %a ... in the names of log files, so a percent sign of the path itself must be doubled.
+    folder = plan.run_dir.removesuffix(ARRAY_TASK)
+    is_array = folder != plan.run_dir
+    logs = folder.replace("%", "%%") + (ARRAY_TASK if is_array else "") + "/logs"
+    options: Options = {
+        "job-name": plan.name,
+        "nodes": shape.nodes,
+        "ntasks-per-node": shape.ranks_per_node,
+        "cpus-per-task": shape.cpus_per_rank,
+        "time": _hours(plan.time_limit_s),
+        "signal": f"USR2@{plan.lead_s}",
+        "requeue" if plan.requeue else "no-requeue": True,
+        "open-mode": "append",  # the default truncates the log of every earlier attempt
+        "output": f"{logs}/job-{'%A_%a' if is_array else '%j'}-batch.log",
+    }
+    if shape.memory_gib_per_node is not None:
+        options["mem"] = f"{round(shape.memory_gib_per_node * 1024)}M"
+    if plan.after:
+        options["dependency"] = ":".join(["afterok", *(job.id for job in plan.after)])
+        # Without this, a job whose predecessor has failed would wait in the queue for ever.
+        options["kill-on-invalid-dep"] = plan.options.get("kill-on-invalid-dep", "yes")
+    return plan.options | options
 
 
 def submit(plan: JobPlan, script: Path) -> str:
@@ -139,6 +183,11 @@ _ADVICE = (
     ("invalid feature", "no node has this feature (launch.constraint); `sinfo -o '%N %f'` lists them"),
     ("time limit", "lower launch.time_limit: the job requeues itself and continues where it stopped"),
     ("more processors", "ask for fewer ranks_per_node x cpus_per_rank; `sinfo -o '%P %c'` shows the cores of a node"),
+    (
+        "job dependency problem",
+        "Slurm does not know a job of --after, or has forgotten it; name its run directory instead, or omit a job that "
+        "has finished",
+    ),
     ("memory", "lower launch.memory_gib_per_node; `sinfo -o '%P %m'` shows the memory of a node [MB]"),
     (
         "node configuration is not available",
@@ -165,13 +214,18 @@ def explain_refusal(words: str, plan: JobPlan) -> str:
     plan : JobPlan
         The job that was submitted.
     """
-    asked = ", ".join(f"{name}={plan.sbatch[name]}" for name in ("partition", "nodes", "time") if name in plan.sbatch)
+    options = sbatch_options(plan)
+    asked = ", ".join(f"{name}={options[name]}" for name in ("partition", "nodes", "time") if name in options)
     lines = [f"sbatch refuses job '{plan.name}' ({asked}):"]
     lines += [f"  {line}" for line in words.splitlines() if line.strip()]
     advice = [text for key, text in _ADVICE if key in words.lower()]
     return "\n".join([*lines, *(f"  -> {text}" for text in advice[:1])])
 
 
+def _hours(seconds: int) -> str:
+    return f"{seconds // 3600:02d}:{seconds % 3600 // 60:02d}:{seconds % 60:02d}"
+
+
 def _need_sbatch() -> None:
-    if not has_slurm():
+    if shutil.which("sbatch") is None:
         raise SiteError("there is no sbatch on this host; call from a login node, or use --cluster local")
