@@ -1,14 +1,16 @@
 # make demo     run end to end in two minutes: simulate, submit, interrupt, resume, report
-# make test     run all tests; those that need a real Slurm start one themselves
+# make test     run all tests, as many at once as there are cores; those that need a real Slurm start one themselves
+# make quick    run the quick tests: what to run after each change
 # make lint     check the style of the code
 # make pythons  install and try every extra on Python 3.10 to 3.13; the first time it downloads gigabytes
 # make lab      run a private Slurm of four pretend nodes on this machine, until Ctrl-C
 # make clean    remove .venv and the files that demo and tests have written
 #
-# Each command makes .venv if needed. PYTHON=python3.12 chooses the interpreter; pytest gets ARGS="-k requeue".
+# Each command makes .venv if needed. PYTHON=python3.12 chooses the interpreter; pytest gets ARGS="-k requeue" (also for
+# quick); ARGS="tests/unit/storage -n0" runs some tests in one process.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint pythons lab clean
+.PHONY: help demo test quick lint pythons lab clean
 SHELL := /bin/sh
 BIN := .venv/bin
 PYTHON_FILES := hpctrain tests benchmarks .ci slurm/lab slurm/lab.d $(wildcard bin/*)
@@ -16,7 +18,7 @@ ARGS ?=
 export PYTHON
 
 help:
-	@sed -n 's/^# \{0,1\}//p' Makefile | head -n 9
+	@sed -n 's/^# \{0,1\}//p' Makefile | head -n 11
 
 .venv/installed: setup.cfg pyproject.toml constraints.txt .ci/make-venv .ci/install.py
 	@.ci/make-venv
@@ -26,7 +28,10 @@ demo: .venv/installed
 
 test: .venv/installed
 	@.ci/install-slurm
-	@$(BIN)/pytest $(ARGS)
+	@$(BIN)/pytest -n auto $(ARGS)
+
+quick: .venv/installed
+	@$(BIN)/pytest -n auto -m "not slow" tests/repo tests/unit $(ARGS)
 
 lint: .venv/installed
 	@$(BIN)/ruff check $(PYTHON_FILES)

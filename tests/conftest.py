@@ -6,14 +6,17 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import processes
 import pytest
+import work_units
 from leaking_variables import leaking
 from slurm_cluster import PACKAGES, SlurmCluster, missing_commands
 
@@ -39,6 +42,8 @@ def pytest_configure(config: pytest.Config) -> None:
     for name in leaking():
         del os.environ[name]
     os.environ["OMP_NUM_THREADS"] = "1"
+    # Hundreds of processes import the package: compile it once.
+    sys.dont_write_bytecode = os.environ.pop("PYTHONDONTWRITEBYTECODE", None) is None and sys.dont_write_bytecode
     os.environ["XDG_CACHE_HOME"] = config.stash[_CACHE] = tempfile.mkdtemp(prefix="hpctrain-cache-")
     # Matplotlib's list of fonts takes seconds to make; it holds nothing a test could depend on.
     os.environ.setdefault("MPLCONFIGDIR", str(Path(tempfile.gettempdir()) / f"hpctrain-matplotlib-{os.getuid()}"))
@@ -46,6 +51,25 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     shutil.rmtree(config.stash[_CACHE], ignore_errors=True)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Answer ``-n auto``."""
+    return work_units.num_processes()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Share the tests out as `work_units` says, unless ``--dist`` asks for something else."""
+    return work_units.make_scheduler(config, log) if config.getoption("dist") == "load" else None
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Put long tests first where several processes share the tests."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: work_units.order_of(item.nodeid))
 
 
 @pytest.fixture(autouse=True)

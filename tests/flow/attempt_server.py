@@ -20,20 +20,10 @@ import sys
 import time
 from typing import Any
 
+from rank_server import preload
+
 HANGS_AFTER_S = 600.0
 """Ranks that have not ended by then are killed, which no test expects."""
-
-
-def preload() -> None:
-    """Import what an attempt imports, without starting a thread: only then may this process be forked."""
-    import h5py  # noqa: F401
-    import torch
-
-    import hpctrain.train.attempt
-    import hpctrain.train.finish  # noqa: F401
-
-    torch.set_num_threads(1)
-    torch.optim.AdamW([torch.zeros(1, requires_grad=True)], fused=True)  # imports half of torch
 
 
 class Clock:

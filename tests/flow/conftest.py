@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,16 @@ import h5py
 import numpy as np
 import pytest
 import yaml
+from attempts import Attempts, merged
+from forked_ranks import ForkedRank, RankServer
 from small_network import SMALL_NETWORK
 
 from hpctrain.launch.ranks import free_port, torchrun_variables
 from hpctrain.rundir import RunDir
 
 NUM_PIXELS = 200
+
+Begin = Callable[[Path, Mapping[str, str]], "subprocess.Popen[str] | ForkedRank"]
 
 
 @pytest.fixture(scope="session")
@@ -46,13 +50,6 @@ def spectra_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def _merge(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
-    for key, value in change.items():
-        merged[key] = _merge(merged[key], value) if isinstance(value, dict) and key in merged else value
-    return merged
-
-
 @pytest.fixture
 def make_run(tmp_path: Path, spectra_file: Path) -> Callable[..., RunDir]:
     """Return a function that makes a run directory with a small profile, changed by keyword."""
@@ -75,29 +72,22 @@ def make_run(tmp_path: Path, spectra_file: Path) -> Callable[..., RunDir]:
             "track": {"tensorboard": False},
         }
         run = RunDir.create(tmp_path, "flow", name)
-        run.profile.write_text(yaml.safe_dump(_merge(profile, changes)))
+        run.profile.write_text(yaml.safe_dump(merged(profile, changes)))
         return run
 
     return make
 
 
 class Ranks:
-    """The processes of one attempt, started as torchrun starts them."""
+    """The ranks of one attempt; `begin` starts one with its run directory and the variables that torchrun sets."""
 
-    def __init__(self, run: RunDir, world_size: int, **environment: str) -> None:
+    def __init__(self, begin: Begin, run: RunDir, world_size: int, **environment: str) -> None:
         port = free_port()
         self.run = run
-        self.processes = []
-        for rank in range(world_size):
-            self.processes.append(
-                subprocess.Popen(
-                    [sys.executable, "-m", "hpctrain.train", str(run.path)],
-                    env={**os.environ, **torchrun_variables(rank, world_size, port), **environment},
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.PIPE,
-                    text=True,
-                )
-            )
+        self.processes = [
+            begin(run.path, {**os.environ, **torchrun_variables(rank, world_size, port), **environment})
+            for rank in range(world_size)
+        ]
 
     def wait(self, timeout_s: float = 600) -> list[int]:
         """Wait for all ranks and return their exit codes."""
@@ -123,18 +113,50 @@ class Ranks:
         self.wait()
 
 
-@pytest.fixture
-def start() -> Any:
-    """Return a function that starts the ranks of an attempt; none survives the test."""
+def begin_process(run: Path, environment: Mapping[str, str]) -> subprocess.Popen[str]:
+    """Start one rank by its command line, as torchrun does."""
+    command = [sys.executable, "-m", "hpctrain.train", str(run)]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def starter(begin: Begin) -> Iterator[Callable[..., Ranks]]:
+    """Yield a function that starts the ranks of an attempt; none survives the test."""
     started: list[Ranks] = []
 
-    def begin(run: RunDir, world_size: int = 1, **environment: str) -> Ranks:
-        started.append(Ranks(run, world_size, **environment))
+    def start(run: RunDir, world_size: int = 1, **environment: str) -> Ranks:
+        started.append(Ranks(begin, run, world_size, **environment))
         return started[-1]
 
-    yield begin
+    yield start
     for ranks in started:
         for process in ranks.processes:
             if process.poll() is None:
                 process.kill()
                 process.communicate()
+
+
+@pytest.fixture(scope="session")
+def attempts(spectra_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Attempts]:
+    """Runs whose attempts are cut at a chosen update; see `Attempts`."""
+    made = Attempts(tmp_path_factory.mktemp("attempts"), spectra_file)
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="session")
+def rank_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RankServer]:
+    server = RankServer(tmp_path_factory.mktemp("ranks"))
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def start(rank_server: RankServer) -> Iterator[Callable[..., Ranks]]:
+    """Return a function that starts the ranks of an attempt, as forks of a process that has imported torch."""
+    yield from starter(rank_server.start)
+
+
+@pytest.fixture
+def start_command() -> Iterator[Callable[..., Ranks]]:
+    """Return a function that starts the ranks of an attempt by the command line."""
+    yield from starter(begin_process)

@@ -9,8 +9,9 @@ import time
 import traceback
 
 import pytest
+from attempts import log_of
 from damage_run import add_launcher_files, damage
-from test_resume_exact import Attempts, log_of, records
+from test_resume_exact import records
 
 from hpctrain.cli import main
 from hpctrain.report.gather import gather_facts
@@ -22,13 +23,6 @@ NUM_READ = int(os.environ.get("HPCTRAIN_DAMAGES", "60"))
 RESUMED = (3, 8, 17, 22, 31, 44)
 """Seeds of damages a run is resumed with: records, leases, heartbeats, measurements; links, folders, pipes, types."""
 SECRET = "the private words of another user"
-
-
-@pytest.fixture(scope="module")
-def attempts(spectra_file, tmp_path_factory):
-    made = Attempts(tmp_path_factory.mktemp("damaged"), spectra_file)
-    yield made
-    made.close()
 
 
 @pytest.fixture

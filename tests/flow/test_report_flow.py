@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import re
 import signal
-import subprocess
 import sys
 from html import unescape
 from pathlib import Path
@@ -14,6 +12,7 @@ import h5py
 import numpy as np
 import pytest
 import yaml
+from attempts import log_of
 from small_network import SMALL_NETWORK
 
 from hpctrain.report.gather import gather_facts
@@ -47,7 +46,7 @@ def survey_file(tmp_path_factory, spectra_file):
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory, survey_file):
+def run(tmp_path_factory, survey_file, attempts):
     """A run of three attempts: one told to save and exit, one killed, and one that finished."""
     profile = {
         "name": "real",
@@ -64,17 +63,9 @@ def run(tmp_path_factory, survey_file):
     run = RunDir.create(tmp_path_factory.mktemp("runs"), "real")
     run.profile.write_text(yaml.safe_dump(profile))
     run.make_folders()
-    command = [sys.executable, str(Path(__file__).parent / "attempt_server.py")]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
-        assert server.stdout.readline() == "ready\n"
-        for number, code in ((signal.SIGUSR2, 75), (signal.SIGKILL, -9), (None, 0)):
-            order = {"run": str(run.path), "world_size": 1, "restart_count": len(run.read_attempts())}
-            if number is not None:
-                order["cut"] = {"signal": int(number), "at_update": 5}
-            server.stdin.write(json.dumps(order) + "\n")
-            server.stdin.flush()
-            assert json.loads(server.stdout.readline()) == [code], (run.logs / "server-0.log").read_text()
-        server.stdin.close()
+    for number, code in ((signal.SIGUSR2, 75), (signal.SIGKILL, -9), (None, 0)):
+        order = {} if number is None else {"cut": {"signal": int(number), "at_update": 5}}
+        assert attempts.attempt(run, **order) == [code], log_of(run)
     assert "Warning" not in (run.logs / "server-0.log").read_text()
     return run
 

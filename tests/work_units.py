@@ -1,0 +1,45 @@
+"""How pytest-xdist shares the tests out among its processes: which tests stay together, and which come first.
+
+Tests on a real Slurm mostly wait. So two processes take those, one the faults and one the rest, and others compute
+meanwhile. Long tests come before short ones, so that all processes end at about the same time.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import pytest
+
+FAULTS = "tests/slurm/test_faults_on_slurm.py"
+"""It brings up clusters of its own; all others on Slurm share one."""
+
+LONG_FIRST = (FAULTS, "tests/slurm/", "tests/flow/", "tests/repo/", "tests/unit/")
+
+
+def num_processes() -> int:
+    """Return how many processes keep the cores busy: one for each, and one that waits for Slurm."""
+    return len(os.sched_getaffinity(0)) + 1
+
+
+def order_of(nodeid: str) -> int:
+    """Return where the units of this test stand in the queue, for sorting."""
+    return next((place for place, start in enumerate(LONG_FIRST) if nodeid.startswith(start)), len(LONG_FIRST))
+
+
+def unit_of(nodeid: str) -> str:
+    """Return the name of what one process runs as a whole: a file, or all tests on the shared cluster."""
+    path = nodeid.partition("::")[0]
+    return "tests/slurm" if path.startswith("tests/slurm/") and path != FAULTS else path
+
+
+def make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Return a scheduler of pytest-xdist that hands out the units of `unit_of`, in the order they were collected."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Units(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return unit_of(nodeid)
+
+    config.option.loadscopereorder = False
+    return Units(config, log)
