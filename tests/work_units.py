@@ -14,6 +14,9 @@ import pytest
 FAULTS = "tests/slurm/test_faults_on_slurm.py"
 """It brings up clusters of its own; all others on Slurm share one."""
 
+TOGETHER = ("tests/slurm/", "tests/unit/edge/")
+"""They share a cluster, and a network that is exported once."""
+
 LONG_FIRST = (FAULTS, "tests/slurm/", "tests/flow/", "tests/repo/", "tests/unit/")
 
 
@@ -28,9 +31,9 @@ def order_of(nodeid: str) -> int:
 
 
 def unit_of(nodeid: str) -> str:
-    """Return the name of what one process runs as a whole: a file, or all tests on the shared cluster."""
+    """Return the name of what one process runs as a whole: a file, or a folder whose tests share what is costly."""
     path = nodeid.partition("::")[0]
-    return "tests/slurm" if path.startswith("tests/slurm/") and path != FAULTS else path
+    return path if path == FAULTS else next((folder for folder in TOGETHER if path.startswith(folder)), path)
 
 
 def make_scheduler(config: pytest.Config, log: Any) -> Any:

@@ -63,6 +63,7 @@ def test_an_old_python_can_read_the_file_that_says_which_python_is_needed(name):
     assert not [node for node in lists if any(isinstance(item, ast.Starred) for item in node.elts)]
 
 
+@pytest.mark.slow
 def test_values_of_set_are_typed_in_the_same_way_everywhere():
     """Several may follow one --set, --set may be given again, a profile may stand behind them."""
     profile = str(REPOSITORY / "profiles" / "quickstart.yaml")

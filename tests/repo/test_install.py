@@ -109,6 +109,7 @@ def test_the_package_imports_from_the_folder_that_contains_the_clone(editable, c
     assert done.stdout.startswith("usage: python -m hpctrain.local"), done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", [".", ".."])
 def test_folders_of_data_in_the_clone_hide_no_package(editable, clone, where):
     for name in ("spectra", "models", "train"):
@@ -132,6 +133,7 @@ def test_a_wheel_holds_profiles_sites_schema_job_script_and_lab(installed, tmp_p
     assert (tmp_path / "job-script/train_hpc.sh").read_text() == (REPOSITORY / "slurm/train_hpc.sh").read_text()
 
 
+@pytest.mark.slow
 def test_a_wheel_works_without_the_checkout(installed, tmp_path):
     where = installed.run("python", "-c", "import hpctrain; print(hpctrain.__file__)", cwd=tmp_path).stdout
     assert where.startswith(str(installed.bin.parent))

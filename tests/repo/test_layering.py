@@ -36,7 +36,7 @@ HPC = str(REPOSITORY / "profiles" / "hpc.yaml")
     [
         (["--help"], 0),
         (["check", HPC, "--help"], 0),
-        (["check", QUICKSTART], 0),
+        pytest.param(["check", QUICKSTART], 0, marks=pytest.mark.slow),
         (["render", QUICKSTART, "--cluster", "slurm"], 0),
         (["submit", QUICKSTART, "--dry-run", "--cluster", "slurm"], 0),
         (["submit", HPC, "--dry-run", "--cluster", "slurm"], 2),  # there are no data here

@@ -67,6 +67,7 @@ def test_the_file_is_one_that_the_safetensors_library_reads(tmp_path):
     assert all(torch.equal(read[name], written[name]) for name in written)
 
 
+@pytest.mark.slow
 def test_every_flipped_bit_of_every_file_is_noticed(run):
     """All bits of all bytes: header, padding, tensors, manifest and state; more than 10,000 of them."""
     write_checkpoint(run, 1, {**tensors(), "ema": {"weight": torch.randn(11, 13)}}, {}, attempt=1)
@@ -219,6 +220,7 @@ def test_a_save_in_a_thread_has_the_values_of_its_step_not_later_ones(run):
     assert read_checkpoint(checkpoint_path(run, 1))[0]["model"]["weight"].eq(1.0).all()
 
 
+@pytest.mark.slow
 def test_a_writer_killed_at_any_moment_leaves_the_old_checkpoint_whole(run):
     """SIGKILL at random moments into an endless sequence of saves; whatever stands afterwards verifies."""
     program = textwrap.dedent(

@@ -165,6 +165,7 @@ open_group(World.from_environment(), torch.device("cpu"), RunDir(sys.argv[1]), N
 """
 
 
+@pytest.mark.slow
 def test_a_rank_killed_before_it_comes_ends_the_others_without_a_kill_under_a_launcher(tmp_path):
     """Nobody but the launcher can know; its TERM is heard."""
     run = RunDir.create(tmp_path, "test", "run")

@@ -4,6 +4,8 @@ import subprocess
 import sys
 import textwrap
 
+import pytest
+
 from hpctrain.errors import EXIT_RANKS_LOST
 
 PROGRAM = textwrap.dedent(
@@ -55,6 +57,7 @@ def test_a_link_planted_under_the_name_of_the_stacks_is_put_aside_and_its_target
     assert "wait_for_a_rank_that_is_gone" in (tmp_path / "stacks.txt").read_text()
 
 
+@pytest.mark.slow
 def test_progress_within_the_limit_and_an_end_of_the_watch_are_left_alone(tmp_path):
     assert _run(tmp_path / "stacks.txt", "30", "end").returncode == 0
     assert _run(tmp_path / "stacks.txt", "none", "end").returncode == 0

@@ -295,12 +295,14 @@ def test_a_broken_file_is_named_and_the_others_go_on(bundle, tmp_path, capsys):
     assert len(read(tmp_path / "out.h5")["target_id"]) == 5
 
 
+@pytest.mark.slow
 def test_results_that_agree_with_the_reference_pass_without_a_word(tmp_path, model_folder, capsys):
     good = make_bundle(tmp_path / "good", model_folder, wrong=0.0)
     assert main(["infer", str(good), str(write_spectra(tmp_path / "s.h5", num=5))]) == 0
     assert "reference" not in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_device_that_gets_other_results_than_the_export_is_refused_before_the_first_row(
     tmp_path, model_folder, capsys
 ):
@@ -322,6 +324,7 @@ def test_an_older_bundle_without_a_reference_is_used_and_says_so(bundle, tmp_pat
     assert "holds no reference spectra (an older hpctrain exported it)" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_bundle_that_failed_its_gates_is_refused(tmp_path, model_folder, capsys):
     gates = [{"name": "chi2", "passed": False}]
     bad = make_bundle(tmp_path / "bad", model_folder, status=REJECTED, gates=gates)
@@ -373,6 +376,7 @@ def test_nothing_of_the_training_is_needed(bundle, tmp_path):
     assert len(read(tmp_path / "out.h5")["target_id"]) == 7
 
 
+@pytest.mark.slow
 @pytest.mark.shared_data
 def test_real_spectra_join_to_the_survey_and_to_ingest(bundle, shared_data, tmp_path, capsys):
     sdss = sorted((shared_data / "sdss_spec").glob("spec-*.fits.gz"))[:12]

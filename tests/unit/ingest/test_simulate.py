@@ -142,6 +142,7 @@ def test_seeds_share_no_object(block):
     assert (block.columns["target_id"] > 0).all()
 
 
+@pytest.mark.slow
 def test_unusual_objects_are_few_and_of_all_kinds():
     simulator = Simulator(SimulateSection(num_pixels=64, seed=9))
     kind = np.concatenate([simulator.rows(np.arange(i, i + 512)).columns["unusual_kind"] for i in range(0, 8192, 512)])

@@ -41,6 +41,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_spectra_that_cannot_be_right_are_a_problem_and_rejected_ones_are_noted(
     here: Path, capsys: pytest.CaptureFixture
 ) -> None:
@@ -143,6 +144,7 @@ def test_what_works_but_is_hardly_meant_is_a_warning(here: Path, text: str, warn
     assert warning in [str(found) for found in findings.warnings]
 
 
+@pytest.mark.slow
 def test_a_check_knows_the_steps_and_the_memory(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """World size, global batch, length and memory in a few lines, the memory by running the update on fake tensors."""
     text = MINIMAL + SMALL_MODEL + "platform: t4\ntrain: {batch_size: 32, epochs: 10, warmup_steps: 5}\n"
@@ -156,6 +158,7 @@ def test_a_check_knows_the_steps_and_the_memory(here: Path, capsys: pytest.Captu
     assert "of NVIDIA T4 16 GB" in lines[4]
 
 
+@pytest.mark.slow
 def test_the_length_of_the_run_is_judged(here: Path) -> None:
     """A warm-up longer than the run, a global batch larger than the data."""
     text = MINIMAL + SMALL_MODEL + "train: {batch_size: 512, epochs: 10}\n"
@@ -167,6 +170,7 @@ def test_the_length_of_the_run_is_judged(here: Path) -> None:
     assert any("the global batch is 512" in str(warning) for warning in findings.warnings)
 
 
+@pytest.mark.slow
 def test_data_that_cannot_be_used_are_a_problem(here: Path) -> None:
     """The look at the data's size is also one at its columns."""
     text = MINIMAL.replace("}", ", columns: {flux: fluxes}}") + SMALL_MODEL
@@ -174,6 +178,7 @@ def test_data_that_cannot_be_used_are_a_problem(here: Path) -> None:
     assert any("fluxes" in problem.message for problem in findings.problems)
 
 
+@pytest.mark.slow
 def test_a_measurement_is_remembered_until_something_changes(here: Path) -> None:
     """Three seconds once, not at every check."""
     path = profile_of(here, MINIMAL + SMALL_MODEL + "train: {warmup_steps: 5}\n")
@@ -283,6 +288,7 @@ def test_a_profile_that_is_loaded_already_can_be_checked(here: Path) -> None:
     assert [problem.where for problem in findings.problems] == ["train.warmup_steps"]
 
 
+@pytest.mark.slow
 def test_memory_that_does_not_fit_the_device_of_the_partition_is_a_problem(
     here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

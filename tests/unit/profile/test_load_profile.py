@@ -179,6 +179,7 @@ words = words.filter(lambda text: not is_secret_value(text))
 path_texts = words.filter(lambda text: not text.startswith("~"))
 
 
+@pytest.mark.slow
 @given(
     description=words,
     files=st.lists(path_texts, min_size=1, max_size=3),

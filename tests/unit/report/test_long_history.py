@@ -7,6 +7,8 @@ import subprocess
 import sys
 from dataclasses import replace
 
+import pytest
+
 from hpctrain.launch.lastwords import read_last_words
 from hpctrain.metrics.read import read_history
 from hpctrain.metrics.thinned import MOST, Thinned
@@ -52,6 +54,7 @@ def write_long(run, num_records=NUM_RECORDS, spike_at=77_777):
                 stream.write(line("eval", step, loss=0.1 if step == 5000 else 1.0))
 
 
+@pytest.mark.slow
 def test_a_long_history_is_read_in_the_memory_of_a_short_one(tmp_path):
     short, long = RunDir.create(tmp_path, "short"), RunDir.create(tmp_path, "long")
     short.metrics.write_text(line("event", 0, event="started") + line("train", 1, loss=1.0))

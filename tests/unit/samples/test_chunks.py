@@ -82,6 +82,7 @@ def test_memory_is_two_windows_and_the_batches_whatever_the_size_of_the_file(pat
     assert peak < 0.5 * N * 2 * L * 4
 
 
+@pytest.mark.slow
 def test_many_files_share_the_memory_of_two_windows(tmp_path, path, monkeypatch):
     monkeypatch.setattr(chunks, "_KEPT_BYTES", 0)
     for number in range(5):

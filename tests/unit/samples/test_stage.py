@@ -332,6 +332,7 @@ stage.stage([LocalSource(Path(sys.argv[1]))], Path(sys.argv[2]), Killing())
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("signs", [1, 5, 11, 15])
 def test_kill_minus_9_at_any_place_leaves_a_copy_that_is_gone_on_with(original, tmp_path, signs):
     """While copying (11 blocks) and while reading back (11 more)."""

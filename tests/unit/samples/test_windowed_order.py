@@ -20,6 +20,7 @@ def make_blocks(num_samples, lengths):
 LENGTHS = st.lists(st.integers(1, 70), min_size=1, max_size=5)
 
 
+@pytest.mark.slow
 @given(num_samples=st.integers(1, 3000), lengths=LENGTHS, window=st.integers(1, 4000), epoch=st.integers(0, 10**6))
 @settings(max_examples=60, deadline=None)
 def test_each_epoch_holds_each_sample_exactly_once(num_samples, lengths, window, epoch):
@@ -28,6 +29,7 @@ def test_each_epoch_holds_each_sample_exactly_once(num_samples, lengths, window,
     assert np.array_equal(np.sort(samples), np.arange(num_samples))
 
 
+@pytest.mark.slow
 @given(num_samples=st.integers(1, 500), lengths=LENGTHS, cuts=st.lists(st.integers(0, 2000), max_size=6))
 @settings(max_examples=40, deadline=None)
 def test_the_order_does_not_depend_on_where_batches_are_cut_or_where_a_run_begins(num_samples, lengths, cuts):

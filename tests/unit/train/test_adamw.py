@@ -49,6 +49,7 @@ def test_a_step_that_is_not_finite_leaves_weights_and_moments_alone():
     assert all(torch.equal(optimizer.state[parameter][name], value) for name, value in before[1].items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", ["torch._dynamo", "sklearn", "matplotlib", "tensorboard", "scipy"])
 def test_an_attempt_starts_without_what_it_may_never_need(module):
     code = (

@@ -70,6 +70,7 @@ def profile_of(**train: Any) -> Profile:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_the_estimate_is_within_10_per_cent_of_what_training_really_takes(monkeypatch: pytest.MonkeyPatch) -> None:
     """The growth of a real process over two real updates of the real network."""
@@ -84,6 +85,7 @@ def test_the_estimate_is_within_10_per_cent_of_what_training_really_takes(monkey
     assert estimated == pytest.approx(real, rel=0.1), f"{estimated / GIB:.3f} of {real / GIB:.3f} GiB"
 
 
+@pytest.mark.slow
 def test_the_estimate_agrees_with_torchs_own_tracker() -> None:
     """Forward, backward and two moments, without the temporaries of clipping, which both see alike."""
     profile = profile_of(batch_size=64)
@@ -105,6 +107,7 @@ def test_the_estimate_agrees_with_torchs_own_tracker() -> None:
     assert ours == pytest.approx(theirs, rel=0.03)
 
 
+@pytest.mark.slow
 def test_the_line_holds_at_other_batch_sizes() -> None:
     """Two points and a floor stand for all sizes."""
     found = measure(profile_of(batch_size=128))
@@ -114,6 +117,7 @@ def test_the_line_holds_at_other_batch_sizes() -> None:
         assert model == pytest.approx(peak, rel=0.05)
 
 
+@pytest.mark.slow
 def test_what_should_cost_memory_does() -> None:
     """Half precision and checkpointing save, averages and accumulation cost what they hold."""
 

@@ -262,6 +262,7 @@ def test_lists_that_do_not_fit_are_all_reported():
     assert "model.encoder_channels: ends with 15, which is odd" in str(caught.value)
 
 
+@pytest.mark.slow
 def test_training_gets_far_below_the_mean_spectrum_on_objects_never_seen():
     torch.manual_seed(0)
     model, train, held_out = make_model(), make_batch(256, seed=1), make_batch(64, seed=2)

@@ -34,6 +34,7 @@ def expected_rows(plain, column, rows):
     return values
 
 
+@pytest.mark.slow
 @given(draw=st.randoms(use_true_random=False), num_files=st.sampled_from([1, 1, 2, 3]), threads=st.integers(1, 4))
 @settings(max_examples=120)
 def test_any_rows_of_any_files_in_any_threads_are_those_h5py_reads(draw, num_files, threads):

@@ -34,6 +34,7 @@ def unexpected(draws):
     return wrong, outcomes
 
 
+@pytest.mark.slow
 def test_damages_anywhere_in_files_of_any_layout(reader):
     wrong, outcomes = unexpected(try_damages(0, 300, lambda draw, path: draw_file(draw, path, 64), reader))
     assert wrong == []
@@ -68,6 +69,7 @@ MULTIMODAL = {
 }
 
 
+@pytest.mark.slow
 def test_damages_in_a_real_file_of_the_multimodal_universe(shared_data):
     paths = sorted((shared_data / "desi_coadd/mmu_style/edr").glob("*/*.hdf5"))
     if not paths:
