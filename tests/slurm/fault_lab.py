@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import threading
 import time
@@ -53,8 +54,8 @@ def profile(folder: Path, name: str, **changes: dict[str, Any]) -> Profile:
     return Profile.model_validate({"name": name, **sections})
 
 
-def wait_until(condition: Callable[[], object], runs_dir: Path, what: str) -> None:
-    """Wait until ``condition()`` is true, as long as runs in `runs_dir` make progress.
+def wait_until(condition: Callable[[], object], runs_dir: Path, what: str, pause_s: float) -> None:
+    """Wait until ``condition()`` is true, as long as runs in `runs_dir` make progress; ask every `pause_s` seconds.
 
     Raises
     ------
@@ -63,7 +64,7 @@ def wait_until(condition: Callable[[], object], runs_dir: Path, what: str) -> No
     """
     seen, deadline = 0.0, time.monotonic() + PATIENCE_S
     while not condition():
-        time.sleep(0.05)
+        time.sleep(pause_s)
         if time.monotonic() > deadline:
             paths = [*runs_dir.glob("*/*/metrics.jsonl"), *runs_dir.glob("*/*/attempts")]
             newest = max((path.stat().st_mtime for path in paths), default=0.0)
@@ -71,19 +72,39 @@ def wait_until(condition: Callable[[], object], runs_dir: Path, what: str) -> No
             seen, deadline = newest, time.monotonic() + PATIENCE_S
 
 
+class Queue:
+    """The states of all jobs of a cluster; it is asked once a second, however many threads wait for a job."""
+
+    def __init__(self, cluster: SlurmCluster) -> None:
+        self._cluster = cluster
+        self._lock = threading.Lock()
+        self._states: dict[str, str] = {}
+        self._asked_at = float("-inf")
+
+    def state(self, job: str) -> str:
+        """Return the state of a job; empty if Slurm does not know the job or does not answer."""
+        with self._lock:
+            if time.monotonic() > self._asked_at + 1.0:
+                said = self._cluster.run(["scontrol", "show", "job", "-o"], check=False).stdout
+                self._states = dict(re.findall(r"^JobId=(\S+) .*?\bJobState=(\S+)", said, re.MULTILINE))
+                self._asked_at = time.monotonic()
+            return self._states.get(job, "")
+
+
 class FaultedRun:
     """One run in a lab, and the ways to hurt it."""
 
-    def __init__(self, cluster: SlurmCluster, folder: Path, name: str, **changes: dict[str, Any]) -> None:
+    def __init__(self, cluster: SlurmCluster, queue: Queue, folder: Path, name: str, **changes: dict[str, Any]) -> None:
         self.cluster = cluster
+        self.queue = queue
         self.folder = folder
         submission = prepare([profile(folder, name, **changes)], "slurm", None)
         self.run: RunDir = submission.runs[0]
         self.job: str = submit(submission, folder)[0]
         self.seconds = 0.0
 
-    def wait_until(self, condition: Callable[[], object], what: str = "") -> None:
-        wait_until(condition, self.folder / "runs", what or f"{condition} of {self.run}")
+    def wait_until(self, condition: Callable[[], object], what: str = "", pause_s: float = 0.05) -> None:
+        wait_until(condition, self.folder / "runs", what or f"{condition} of {self.run}", pause_s)
 
     # ---- what can be seen from outside
 
@@ -101,6 +122,8 @@ class FaultedRun:
 
     def rank_pid(self, rank: int) -> int:
         """Return the pid of a rank from the moment it exists."""
+        # To look at all processes takes CPU time; before the batch script has begun there is none of this run.
+        self.wait_until(lambda: any(self.run.logs.glob("*batch.log")), f"the job of {self.run} to begin")
         found: list[int] = []
 
         def look() -> bool:
@@ -260,7 +283,7 @@ class FaultedRun:
         state = [""]
 
         def ended() -> bool:
-            state[0] = self.cluster.job(self.job).get("JobState", "")
+            state[0] = self.queue.state(self.job)
             return state[0] in ENDED
 
         self.wait_until(ended, f"the job of {self.run} to end")
@@ -268,15 +291,14 @@ class FaultedRun:
 
     def wait_until_finished(self) -> None:
         def over() -> bool:
-            time.sleep(0.5)
             return self.followed()[-1:] == ["finished"] or self._is_over()
 
-        self.wait_until(over, f"end of {self.run}")
+        self.wait_until(over, f"end of {self.run}", pause_s=0.5)
         assert self.followed()[-1:] == ["finished"], (self.followed(), self.log("*batch.log")[-3000:])
         assert self.wait_for_end() == "COMPLETED"
 
     def _is_over(self) -> bool:
-        return self.cluster.job(self.job).get("JobState") in ENDED - {"PREEMPTED", "NODE_FAIL"}
+        return self.queue.state(self.job) in ENDED - {"PREEMPTED", "NODE_FAIL"}
 
 
 def send(pids: list[int], number: signal.Signals) -> None:

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fault_lab import CHECKPOINT_EVERY, NUM_STEPS, FaultedRun, environment_of, is_at_work, send
+from fault_lab import CHECKPOINT_EVERY, NUM_STEPS, FaultedRun, Queue, environment_of, is_at_work, send
 from processes import wait_until
 from slurm_cluster import PACKAGES, SlurmCluster, missing_commands
 
@@ -415,10 +415,11 @@ class Outcomes:
         self._errors: dict[str, BaseException] = {}
         self._threads: dict[str, threading.Thread] = {}
         self.runs: dict[str, FaultedRun] = {}
+        queues = {cluster: Queue(cluster) for cluster in clusters.values()}
         for name, cluster in clusters.items():
             with pytest.MonkeyPatch.context() as patch:
                 patch.setenv("SLURM_CONF", cluster.env["SLURM_CONF"])
-                self.runs[name] = FaultedRun(cluster, folder, name, **SCENARIOS[name].changes)
+                self.runs[name] = FaultedRun(cluster, queues[cluster], folder, name, **SCENARIOS[name].changes)
         for name in clusters:
             self._threads[name] = threading.Thread(target=self._drive, args=(name,), daemon=True)
             self._threads[name].start()

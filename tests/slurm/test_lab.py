@@ -81,7 +81,9 @@ def test_a_job_of_the_high_partition_pushes_one_of_main_out_after_its_grace_time
     script.write_text(f'#!/bin/sh\nsrun sh -c "{rank.replace("$", chr(92) + "$")}"\n')
     low = slurm.sbatch("-N4", "--exclusive", "--requeue", "-o", "/dev/null", script)
     slurm.wait_for(low, "RUNNING")
-    wait_until(lambda: slurm.run(["squeue", "-h", "-s", "-j", low, "-o", "%i"]).stdout.count(f"{low}.0"), what="step")
+    wait_until(
+        lambda: slurm.run(["squeue", "-h", "-s", "-j", low, "-o", "%i"]).stdout.count(f"{low}.0"), "step", pause_s=0.2
+    )
     high = slurm.sbatch("-p", "hi", "-N4", "--exclusive", "-o", "/dev/null", "--wrap", "true")
     assert slurm.wait_for(high) == "COMPLETED"
     assert (folder / "signals").read_text().startswith("TERM")

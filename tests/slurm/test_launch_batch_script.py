@@ -59,11 +59,11 @@ class Launcher:
         return submission.runs[0], submit(submission, self.folder)[0]
 
     def wait_for_step(self, run: RunDir, step: int = 1) -> None:
-        wait_until(lambda: describe(run).step >= step, f"step {step} of {run}")
+        wait_until(lambda: describe(run).step >= step, f"step {step} of {run}", pause_s=0.2)
 
     def wait_for_end(self, run: RunDir) -> list[str]:
         """Wait until no other attempt follows; return what followed each."""
-        wait_until(lambda: self.followed(run)[-1:] not in ([], ["requeued"]), f"end of {run}")
+        wait_until(lambda: self.followed(run)[-1:] not in ([], ["requeued"]), f"end of {run}", pause_s=0.1)
         return self.followed(run)
 
     def followed(self, run: RunDir) -> list[str]:
@@ -97,7 +97,7 @@ def test_a_warning_leads_to_a_requeue_within_seconds(launcher):
     launcher.cluster.run(["scancel", "--signal=USR2", job])
     wait_until(lambda: launcher.followed(run) == ["requeued"])
     seen: list[str] = []
-    wait_until(lambda: seen.append(describe(run).state) or seen[-1] == "requeued", seen)
+    wait_until(lambda: seen.append(describe(run).state) or seen[-1] == "requeued", seen, pause_s=0.2)
     starts_at = time.mktime(time.strptime(launcher.cluster.job(job)["StartTime"], "%Y-%m-%dT%H:%M:%S"))
     assert starts_at - time.time() < 15
     wait_until(lambda: len(rank_logs(run)) == 8)
