@@ -453,6 +453,11 @@ def write_spectra(path: Path) -> None:
         file["redshift"] = rng.uniform(0.05, 0.3, 200).astype("f4")
 
 
+@pytest.fixture(autouse=True)
+def _nothing_left_running() -> None:
+    """End nothing after a test: what runs then belongs to the scenarios of other tests."""
+
+
 @pytest.fixture(scope="module")
 def outcomes(request: pytest.FixtureRequest) -> Iterator[Outcomes]:
     if missing := missing_commands():
