@@ -30,11 +30,12 @@ from hpctrain.edge.quantise import calibrate, name_operations, write_fp16, write
 from hpctrain.edge.runtime import OnnxNetwork
 from hpctrain.edge.sample import prepare_all
 from hpctrain.edge.slim import slim
-from hpctrain.families import build_model
-from hpctrain.ingest.simulate import simulate
+from hpctrain.families.spectral_vae.network import SpectralVAE
+from hpctrain.families.spectral_vae.section import SpectralVAESection
 from hpctrain.kinds.spectra.facts import SpectraFacts
 from hpctrain.kinds.spectra.hdf5 import open_spectra
-from hpctrain.profile.schema import DataSection, NormaliseSection, SimulateSection, SpectralVAESection
+from hpctrain.kinds.spectra.section import NormaliseSection, SimulateSection, SpectraSection
+from hpctrain.kinds.spectra.simulate import simulate
 
 REFERENCE = "PyTorch eager"
 _NUM_SPECTRA = 256
@@ -50,12 +51,12 @@ def variants(folder: Path, num_pixels: int, threads: int) -> tuple[dict[str, tup
     """Return the call and the size [byte] of each variant, and the inputs."""
     path = folder / "spectra.h5"
     simulate(path, SimulateSection(num_spectra=_NUM_SPECTRA, num_pixels=num_pixels))
-    spectra = open_spectra(DataSection(files=[str(path)]))
+    spectra = open_spectra(SpectraSection(files=[str(path)]))
     rows = np.arange(len(spectra))
     card = {"family": "spectral_vae", "normalise": NormaliseSection().model_dump(mode="json")}
     section = SpectralVAESection()
     torch.manual_seed(1)
-    model = build_model(section, SpectraFacts.from_spectra(spectra, rows)).eval()
+    model = SpectralVAE(section, SpectraFacts.from_spectra(spectra, rows)).eval()
     small, _ = slim(model, section, section, unit_importance(model, card, spectra, rows[:32]), _SHARE_LEFT)
     network, half = exported_network(model, card), exported_network(small.eval(), card)
     feeds = prepare_all(spectra, rows, network.preparation).feeds

@@ -34,7 +34,7 @@ from benchmarks.loader_files import FORMATS, make_files
 from benchmarks.loader_peers import Factory, Reader
 from benchmarks.loader_probe import print_probes, probe
 from hpctrain.kinds.spectra.hdf5 import SpectraSet, open_spectra
-from hpctrain.profile.schema import DataSection
+from hpctrain.kinds.spectra.section import SpectraSection
 from hpctrain.samples.loader import read_ahead
 from hpctrain.samples.order import WindowedOrder, sample_order
 
@@ -44,7 +44,7 @@ WINDOW = 2048
 
 def open_file(path: Path) -> SpectraSet:
     """Open a file as the trainer does."""
-    spectra = open_spectra(DataSection(files=[str(path)]))
+    spectra = open_spectra(SpectraSection(files=[str(path)]))
     if spectra.decoded_bytes:
         spectra.keep_window(WINDOW)
     return spectra

@@ -9,8 +9,8 @@ from typing import Any
 import h5py
 import numpy as np
 
-from hpctrain.ingest.simulate import simulate
-from hpctrain.profile.schema import SimulateSection
+from hpctrain.kinds.spectra.section import SimulateSection
+from hpctrain.kinds.spectra.simulate import simulate
 
 
 def _bitshuffle() -> dict[str, Any] | None:

@@ -13,8 +13,8 @@ from typing import Any
 
 import yaml
 
-from hpctrain.ingest.simulate import simulate
-from hpctrain.profile.schema import SimulateSection
+from hpctrain.kinds.spectra.section import SimulateSection
+from hpctrain.kinds.spectra.simulate import simulate
 from hpctrain.rundir import RunDir
 
 REPOSITORY = Path(__file__).resolve().parents[1]

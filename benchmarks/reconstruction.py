@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
 import subprocess
 import sys
 import time
@@ -31,14 +30,15 @@ import torch
 from hpctrain.families.spectral_vae.baselines import WeightedPCA
 from hpctrain.families.spectral_vae.grid import RestGrid
 from hpctrain.families.store import load_model
-from hpctrain.ingest.simulate import simulate
 from hpctrain.kinds.spectra.batch import SpectraBatch
 from hpctrain.kinds.spectra.chi2 import reduced_chi2
 from hpctrain.kinds.spectra.facts import SpectraFacts
 from hpctrain.kinds.spectra.hdf5 import open_spectra
+from hpctrain.kinds.spectra.section import SimulateSection, SpectraSection
+from hpctrain.kinds.spectra.simulate import simulate
 from hpctrain.kinds.spectra.transform import normalise
+from hpctrain.profile.families import profile_of
 from hpctrain.profile.load import dump_profile
-from hpctrain.profile.schema import DataSection, Profile, SimulateSection
 from hpctrain.profile.yaml_text import parse_value
 from hpctrain.rundir import RunDir, write_json
 from hpctrain.samples.split import TRAIN, VALIDATION, assign_split
@@ -121,7 +121,7 @@ def simulated(path: Path, num_spectra: int, num_pixels: int, seed: int) -> Path:
 
 def rest_grid(data: Path, rest_pixels: int | None) -> dict[str, Any]:
     """Return a rest-frame grid with the range of all spectra, which every split and the pretraining share."""
-    spectra = open_spectra(DataSection(files=[str(data)]))
+    spectra = open_spectra(SpectraSection(files=[str(data)]))
     grid = RestGrid.for_data(SpectraFacts.from_spectra(spectra, np.arange(len(spectra))), None, rest_pixels)
     wavelength = grid.wavelength_aa
     return {"rest_wavelength_aa": [float(wavelength[0]), float(wavelength[-1])], "rest_pixels": grid.num_pixels}
@@ -138,9 +138,7 @@ def pretrain(args: argparse.Namespace, settings: dict[str, Any]) -> RunDir:
 
 def train(folder: Path, name: str, settings: dict[str, Any]) -> RunDir:
     """Train one network with one rank on this machine, as ``srun`` would."""
-    profile = Profile.model_validate_json(
-        json.dumps({"name": name, "launch": {"gpus_per_node": int(torch.cuda.is_available())}, **settings})
-    )
+    profile = profile_of({"name": name, "launch": {"gpus_per_node": int(torch.cuda.is_available())}, **settings})
     run = RunDir.create(folder, name)
     run.profile.write_text(dump_profile(profile))
     start = time.monotonic()
@@ -154,7 +152,7 @@ def compare(runs: dict[str, RunDir], data: Path, split: int) -> list[dict[str, A
     """Return one record per held-out spectrum: class, redshift, and the reduced chi-square of each reconstruction."""
     models = {name: load_model(run.path) for name, run in runs.items()}
     network, card = next(iter(models.values()))
-    profile = Profile.model_validate_json(json.dumps({"name": "x", "data": {"files": [str(data)]}}))
+    profile = profile_of({"name": "x", "data": {"files": [str(data)]}})
     sides = profile.data.split.model_copy(update=card["split"])
     spectra = open_spectra(profile.data)
     side = assign_split(spectra.target_id, sides)

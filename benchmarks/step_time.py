@@ -107,11 +107,11 @@ def bare_loop(run, kept: list, steps: int, fused: bool) -> Callable[[], None]:
     import torch
     from torch.nn.parallel import DistributedDataParallel
 
-    from hpctrain.families import build_model
+    from hpctrain.families.spectral_vae.network import SpectralVAE
     from hpctrain.kinds.spectra.transform import normalise
 
     profile, total = run.profile, run.schedule.total_steps
-    model = build_model(profile.model, run.spectra.facts)
+    model = SpectralVAE(profile.model, run.spectra.facts)
     if run.world.world_size > 1:
         model = DistributedDataParallel(model, gradient_as_bucket_view=True)
     parameters = list(model.parameters())

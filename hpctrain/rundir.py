@@ -30,7 +30,7 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,15 @@ def new_run_id(now: float | None = None) -> str:
     """Return a run id that sorts by time and never collides, such as ``20261121-143000-7f3a``."""
     stamp = time.strftime("%Y%m%d-%H%M%S", time.localtime(now))
     return f"{stamp}-{secrets.token_hex(2)}"
+
+
+def write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
+    """Write arrays as a compressed ``.npz``, whole or not at all; its folder is made where it is missing."""
+    import numpy as np
+
+    path.parent.mkdir(exist_ok=True)
+    with NewFile(path, durable=False, replace_folders=True) as new:
+        np.savez_compressed(new.stream, **arrays)
 
 
 def file_digest(path: Path) -> str:

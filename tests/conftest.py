@@ -108,8 +108,8 @@ def shared_data(pytestconfig: pytest.Config) -> Path:
 @pytest.fixture(scope="session")
 def simulated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """400 simulated quasars and galaxies on 500 pixels, as ``hpctrain simulate`` writes them."""
-    from hpctrain.ingest.simulate import simulate
-    from hpctrain.profile.schema import SimulateSection
+    from hpctrain.kinds.spectra.section import SimulateSection
+    from hpctrain.kinds.spectra.simulate import simulate
 
     path = tmp_path_factory.mktemp("simulated") / "spectra.h5"
     simulate(path, SimulateSection(num_spectra=400, num_pixels=500, snr_median=8.0))

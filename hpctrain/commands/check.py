@@ -97,6 +97,7 @@ def _shares(profile: Profile) -> str:
 
 
 def _length(findings: Findings) -> list[str]:
+    from hpctrain.profile.families import kind_of
     from hpctrain.profile.inspection import NOTE
 
     profile, found = findings.profile, findings.measurement
@@ -105,14 +106,15 @@ def _length(findings: Findings) -> list[str]:
     train = profile.train
     steps = -(-train.epochs * found.num_train // profile.global_batch)
     steps = min(steps, train.max_steps or steps)
-    kind = "" if found.facts_from == "the data" else " (to be simulated)"
-    spectra = f"{found.num_train:,} of {found.num_spectra:,} spectra to train on{kind}"
+    future = "" if found.facts_from == "the data" else " (to be simulated)"
+    samples = f"{found.num_train:,} of {found.num_samples:,} {kind_of(profile).words.many} to train on{future}"
     notes = [] if found.inspection is None else [f"note: {text}" for text in found.inspection.texts(NOTE)]
-    return [f"{spectra}: {steps:,} steps in {train.epochs} epochs", *notes]
+    return [f"{samples}: {steps:,} steps in {train.epochs} epochs", *notes]
 
 
 def _memory(findings: Findings) -> list[str]:
     from hpctrain.profile.check import memory_need
+    from hpctrain.profile.families import kind_of
 
     found, need = findings.measurement, memory_need(findings)
     if found is None or findings.profile is None:
@@ -122,8 +124,9 @@ def _memory(findings: Findings) -> list[str]:
     if need is None:
         size_of_batch = findings.profile.train.batch_size
         if size_of_batch == "auto":
-            return [f"memory {found.per_spectrum_gib:.2g} GiB per spectrum of a batch ({size}{assumed})"]
-        peak = max(found.floor_gib, found.fixed_gib + found.per_spectrum_gib * size_of_batch)
+            one = kind_of(findings.profile).words.one
+            return [f"memory {found.per_sample_gib:.2g} GiB per {one} of a batch ({size}{assumed})"]
+        peak = max(found.floor_gib, found.fixed_gib + found.per_sample_gib * size_of_batch)
         missing = "launch.memory_gib_per_node" if findings.profile.platform else "platform"
         return [f"memory about {peak:.2g} GiB per rank ({size}{assumed}); set {missing} to have it checked"]
     needed = need.needed_gib(need.batch_size)

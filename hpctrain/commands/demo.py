@@ -18,13 +18,13 @@ import time
 from pathlib import Path
 
 from hpctrain.errors import EXIT_FINISHED, HpctrainError
+from hpctrain.kinds.spectra.section import SimulateSection
 from hpctrain.launch.runs import all_runs, newest_job
 from hpctrain.launch.status import RunStatus, describe
 from hpctrain.launch.targets import TARGETS, find_target
 from hpctrain.metrics.read import read_history
 from hpctrain.profile.judge import plural
 from hpctrain.profile.load import load_profile
-from hpctrain.profile.schema import SimulateSection
 from hpctrain.profile.targets import AUTO
 from hpctrain.rundir import RunDir
 from hpctrain.shipped import shipped

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from hpctrain.kinds.spectra.hdf5 import SpectraSet
-    from hpctrain.profile.schema import ColumnsSection
+    from hpctrain.kinds.spectra.section import ColumnsSection
 
 SOURCE = "hpctrain encode"
 
@@ -67,9 +67,9 @@ def run(args: argparse.Namespace) -> int:
 
     from hpctrain.families.spectral_vae.encode import encode_to_file
     from hpctrain.families.store import load_model
-    from hpctrain.ingest.writer import require_free
     from hpctrain.kinds.spectra.hdf5 import open_spectra
-    from hpctrain.profile.schema import DataSection
+    from hpctrain.kinds.spectra.section import SpectraSection
+    from hpctrain.samples.sink import require_free
 
     if args.out.resolve() in {Path(name).resolve() for name in args.files}:
         problem = Problem("--out", f"{args.out} is one of the input files; choose another name")
@@ -79,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
     require_free(args.out, args.overwrite)
     device = choose_device(args.device)
     model, card = load_model(args.run_dir, device, args.checkpoint)
-    spectra = open_spectra(DataSection(files=args.files, columns=_columns(args.run_dir, args.column)))
+    spectra = open_spectra(SpectraSection(files=args.files, columns=_columns(args.run_dir, args.column)))
     for note in spectra.notes:
         print(f"note: {note}")
     rows = np.arange(len(spectra), dtype=np.int64) if args.split == "all" else _side(spectra, card, args.split)
@@ -117,8 +117,8 @@ def choose_device(name: str) -> str:
 
 def _columns(run: Path, overrides: list[str]) -> ColumnsSection:
     """Return the names of datasets: those of the run's profile, if there is one, changed by ``--column``."""
+    from hpctrain.kinds.spectra.section import ColumnsSection
     from hpctrain.profile.load import load_profile
-    from hpctrain.profile.schema import ColumnsSection
 
     profile = run / "profile.yaml"
     columns = load_profile(profile).data.columns if profile.is_file() else ColumnsSection()

@@ -138,7 +138,7 @@ def _plan(args: argparse.Namespace) -> tuple[IngestPlan, dict[str, str]]:
     from hpctrain.ingest.process import IngestPlan
     from hpctrain.ingest.selection import Selection
     from hpctrain.ingest.sources import find_sources
-    from hpctrain.ingest.writer import require_free
+    from hpctrain.samples.sink import require_free
 
     out = Path(args.out).expanduser()
     require_free(out, args.overwrite)

@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
     """Simulate the spectra, and print the size of the file."""
     from pydantic import ValidationError
 
-    from hpctrain.profile.schema import SimulateSection
+    from hpctrain.kinds.spectra.section import SimulateSection
 
     given = {name: getattr(args, name) for name in _OPTIONS if getattr(args, name) is not None}
     try:
@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
             for entry in error.errors()
         ]
         raise ProfileError(SOURCE, problems) from None
-    from hpctrain.ingest.simulate import simulate
+    from hpctrain.kinds.spectra.simulate import simulate
 
     start = time.monotonic()
     with _progress(section.num_spectra) as on_rows:

@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from hpctrain.errors import EXIT_INTERRUPTED, EXIT_REQUEUE, HpctrainError
+from hpctrain.families.spectral_vae.section import SpectralVAESection
 from hpctrain.families.store import WEIGHTS, write_card
 from hpctrain.kinds.spectra.facts import SpectraFacts
 from hpctrain.profile.load import dump_profile
-from hpctrain.profile.schema import ModelSection, Profile
+from hpctrain.profile.schema import Profile
 from hpctrain.profile.targets import THIS_MACHINE
 from hpctrain.rundir import RunDir, write_atomic
 
@@ -36,7 +37,7 @@ class FinetuneError(HpctrainError):
 
 
 def finetune_profile(
-    profile: Profile, section: ModelSection, init_from: Path, steps: int, num_train: int, *, keep_zeros: bool
+    profile: Profile, section: SpectralVAESection, init_from: Path, steps: int, num_train: int, *, keep_zeros: bool
 ) -> Profile:
     """Return the profile of a fine-tuning run: the same data and global batch, one process, few steps, a low rate.
 
@@ -44,7 +45,7 @@ def finetune_profile(
     ----------
     profile : Profile
         Profile of the run that is exported.
-    section : ModelSection
+    section : SpectralVAESection
         Section of the pruned network.
     init_from : Path
         Model folder of the pruned network.

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from hpctrain.families.spectral_vae.network import SpectralVAE
 from hpctrain.kinds.spectra.hdf5 import SpectraSet
+from hpctrain.kinds.spectra.section import NormaliseSection
 from hpctrain.kinds.spectra.transform import normalise
-from hpctrain.profile.schema import NormaliseSection
 
 _BATCH = 8
 _SEED = 1

@@ -24,8 +24,9 @@ from hpctrain.edge.importance import unit_importance
 from hpctrain.edge.sample import Sample
 from hpctrain.edge.slim import slim
 from hpctrain.edge.sparsify import zero_smallest, zero_two_of_four, zeros
+from hpctrain.families.spectral_vae.section import SpectralVAESection
 from hpctrain.families.store import CARD, load_model, save_model
-from hpctrain.profile.schema import ModelSection, Profile
+from hpctrain.profile.schema import Profile
 from hpctrain.rundir import file_digest, read_json, write_json
 from hpctrain.samples.split import TRAIN, assign_split
 
@@ -111,7 +112,7 @@ def prune(
     """
     model, card = load_model(source)
     _keep_or_clear(work, profile, plan, card, calibration, say)
-    original = ModelSection.model_validate(card["section"], strict=False)
+    original = SpectralVAESection.model_validate(card["section"], strict=False)
     num_before = sum(weight.numel() for weight in model.parameters())
     trained = np.flatnonzero(assign_split(sample.train.target_id, profile.data.split) == TRAIN)
     num_train = min(len(trained), profile.data.max_spectra or len(trained))
@@ -121,7 +122,7 @@ def prune(
         pruned = here / "pruned"
         if not (pruned / CARD).is_file():
             model, card = load_model(folder)
-            section = ModelSection.model_validate(card["section"], strict=False)
+            section = SpectralVAESection.model_validate(card["section"], strict=False)
             if plan.method == STRUCTURED:
                 importance = unit_importance(model, card, sample.train, calibration)
                 model, section = slim(model, section, original, importance, plan.kept(number))
@@ -133,7 +134,7 @@ def prune(
         folder = pruned
         if plan.steps:
             model, card = load_model(pruned)
-            section = ModelSection.model_validate(card["section"], strict=False)
+            section = SpectralVAESection.model_validate(card["section"], strict=False)
             say(
                 f"round {number} of {plan.rounds}: {sum(w.numel() for w in model.parameters()):,} weights, "
                 f"{plan.steps} steps of fine-tuning in {here / 'run'}"
@@ -145,7 +146,7 @@ def prune(
 
 
 def _facts(
-    plan: PrunePlan, original: ModelSection, num_before: int, folder: Path, skipped: list[str]
+    plan: PrunePlan, original: SpectralVAESection, num_before: int, folder: Path, skipped: list[str]
 ) -> dict[str, Any]:
     """Return a record of the pruning for ``bundle.json``."""
     model, card = load_model(folder)

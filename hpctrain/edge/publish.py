@@ -24,9 +24,10 @@ from hpctrain.edge.runtime import OnnxNetwork
 from hpctrain.edge.sample import Sample
 from hpctrain.edge.see import see_in_pytorch
 from hpctrain.edge.tensorrt import ENGINE, trtexec_command
+from hpctrain.families.spectral_vae.section import SpectralVAESection
 from hpctrain.families.store import save_model
 from hpctrain.launch.provenance import collect
-from hpctrain.profile.schema import ModelSection, Profile
+from hpctrain.profile.schema import Profile
 from hpctrain.rundir import file_digest, fsync_directory
 
 
@@ -108,7 +109,7 @@ def write_bundle(parts: Parts, chosen: Attempt, others: list[Attempt]) -> tuple[
     folder.mkdir()
     entries = _entries(parts, chosen, others)
     extra = card_extra(parts.card)
-    section = ModelSection.model_validate(parts.card["section"], strict=False)
+    section = SpectralVAESection.model_validate(parts.card["section"], strict=False)
     if request.target == TORCH:
         report = {name: value for name, value in entries.items() if name != "calibration"}
         save_model(folder, parts.model, section, parts.model.facts, {**extra, "export": report, "status": status})

@@ -18,8 +18,8 @@ from hpctrain.edge.sample import SPECTRA_AT_ONCE, prepared_batches
 from hpctrain.errors import DataError
 from hpctrain.kinds.spectra.chi2 import reduced_chi2
 from hpctrain.kinds.spectra.hdf5 import SpectraSet
+from hpctrain.kinds.spectra.section import NormaliseSection
 from hpctrain.kinds.spectra.transform import normalise
-from hpctrain.profile.schema import NormaliseSection
 
 _BATCH = 64
 _FOREST_MINIMUM = 32

@@ -9,9 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from hpctrain.families import build_model
 from hpctrain.families.spectral_vae.network import SpectralVAE
-from hpctrain.profile.schema import SpectralVAESection
+from hpctrain.families.spectral_vae.section import SpectralVAESection
 
 
 def kept_units(width: int, original_width: int, share: float) -> int:
@@ -83,7 +82,7 @@ def slim(
     smaller = section.model_copy(
         update={"encoder_channels": channels, "encoder_hidden": hidden, "decoder_hidden": decoder_hidden}
     )
-    network = build_model(smaller, model.facts)
+    network = SpectralVAE(smaller, model.facts)
     network.load_state_dict(small)
     return network.eval(), smaller
 

@@ -22,15 +22,16 @@ from safetensors.torch import load_file, save
 from torch import nn
 
 from hpctrain.errors import CheckpointError
-from hpctrain.families import build_model
-from hpctrain.families.spectral_vae.grid import RestGrid
 from hpctrain.files import NewFile, clear_leftovers
-from hpctrain.kinds.spectra.facts import SpectraFacts
-from hpctrain.profile.schema import ModelSection
+from hpctrain.plugins import PluginError
+from hpctrain.profile.families import find_family, find_kind
+from hpctrain.profile.schema import ModelSection, Profile
 from hpctrain.rundir import RunDir, write_json
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from hpctrain.samples.protocols import Facts
 
 FORMAT = "hpctrain-model"
 FORMAT_VERSION = 1
@@ -42,25 +43,34 @@ AVERAGED = "ema.safetensors"
 """File of the moving averages of the parameters in a checkpoint; a finished model contains the averages as weights."""
 
 
-def save_model(
-    folder: str | Path, model: nn.Module, section: ModelSection, facts: SpectraFacts, extra: Mapping[str, Any]
-) -> None:
+def card_entries(profile: Profile) -> dict[str, Any]:
+    """Return the entries of a card that say where a model comes from, and how to prepare samples for it."""
+    return {
+        "name": profile.name,
+        "kind": find_family(profile.model.family).kind,
+        **profile.data.card_entries,
+        "split": profile.data.split.model_dump(mode="json"),
+        "seed": profile.train.seed,
+    }
+
+
+def save_model(folder: str | Path, model: Any, section: ModelSection, facts: Facts, extra: Mapping[str, Any]) -> None:
     """Write weights and card; write each file as a whole or not at all.
 
     Parameters
     ----------
     folder : str or Path
         Folder of the model, created if it does not exist; the new model replaces an older one.
-    model : torch.nn.Module
-        The network, on any device.
+    model : torch.nn.Module or RoundsModel
+        The model, on any device.
     section, facts
-        The section and the facts from which the network was built.
+        The section and the facts from which the model was built.
     extra : mapping
         More entries of the card (the ``normalise`` section, step, metrics, provenance); plain JSON values.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in _tensors(model).items()}
     clear_leftovers(folder / WEIGHTS)
     with NewFile(folder / WEIGHTS, replace_folders=True) as new:
         # Write one entry only: the library writes several in random order, and equal models must be equal files.
@@ -69,7 +79,13 @@ def save_model(
     write_card(folder, section, facts, extra)
 
 
-def write_card(folder: str | Path, section: ModelSection, facts: SpectraFacts, extra: Mapping[str, Any]) -> None:
+def _tensors(model: Any) -> dict[str, Tensor]:
+    if isinstance(model, nn.Module):
+        return model.state_dict()
+    return {name: torch.from_numpy(array) for name, array in model.state().items()}
+
+
+def write_card(folder: str | Path, section: ModelSection, facts: Facts, extra: Mapping[str, Any]) -> None:
     """Write ``model.json`` alone. The trainer does so at its start, so that checkpoints can be read as models."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -186,13 +202,36 @@ def load_model(
     """
     weights, card_path = find_weights(path, checkpoint)
     card = read_card(card_path)
-    try:
-        section = ModelSection.model_validate_json(json.dumps(card["section"]))
-        model = build_model(section, SpectraFacts.from_json(card["facts"]))
-    except (ValidationError, KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{card_path}: section or facts cannot be read ({error})") from error
+    section, facts = read_blueprint(card, card_path)
+    model = find_family(card["family"]).network(section, facts)
     _load_into(model, _read_model(weights), weights)
-    return model.to(device).eval(), {**card, "weights": str(weights)}
+    if isinstance(model, nn.Module):
+        model = model.to(device).eval()
+    return model, {**card, "weights": str(weights)}
+
+
+def read_blueprint(card: Mapping[str, Any], path: Path) -> tuple[ModelSection, Facts]:
+    """Return the section and the facts of a card, from which its model can be built.
+
+    Parameters
+    ----------
+    card : mapping
+    path : Path
+        Path of the card, for messages.
+
+    Raises
+    ------
+    CheckpointError
+        The card is damaged, or there is no such family here.
+    """
+    try:
+        family = find_family(card["family"])
+        section = family.section.model_validate_json(json.dumps(card["section"]))
+        return section, find_kind(family.kind).read_facts(card["facts"])
+    except PluginError as error:
+        raise CheckpointError(f"{path}: family: {error}") from error
+    except (ValidationError, KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path}: section or facts cannot be read ({error})") from error
 
 
 def load_weights(model: nn.Module, path: str | Path) -> Path:
@@ -220,19 +259,18 @@ def load_weights(model: nn.Module, path: str | Path) -> Path:
     return weights
 
 
-def with_grid_of(section: ModelSection, path: str | Path) -> ModelSection:
-    """Return a model section with the rest-frame grid of a trained network, so that its weights fit other data.
+def pinned_by(section: ModelSection, path: str | Path) -> dict[str, Any]:
+    """Return values for the pinned keys of a section with which the weights of a trained model fit other data.
 
-    A section without a grid gets one from the data, so another survey or other redshifts would get another number of
-    pixels at other wavelengths.
+    A section that sets none of these keys gets their values from the data, so another survey would give another shape.
 
     Parameters
     ----------
     section : ModelSection
-        The section; if it sets a grid, the function returns it unchanged.
+        The section. If it sets a pinned key itself, the function returns nothing.
     path : str or Path
         A run directory, a bundle, a model or checkpoint folder, or a ``model.safetensors``. If the card is absent, the
-        function returns the section unchanged, too.
+        function returns nothing, too.
 
     Raises
     ------
@@ -240,16 +278,11 @@ def with_grid_of(section: ModelSection, path: str | Path) -> ModelSection:
         There is no such model, or its card is damaged.
     """
     _, card_path = find_weights(path)
-    if section.rest_wavelength_aa is not None or section.rest_pixels is not None or not card_path.is_file():
-        return section
+    if any(getattr(section, key) is not None for key in section.pinned) or not card_path.is_file():
+        return {}
     card = read_card(card_path)
-    try:
-        there = ModelSection.model_validate_json(json.dumps(card["section"]))
-        facts = SpectraFacts.from_json(card["facts"])
-    except (ValidationError, KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{card_path}: section or facts cannot be read ({error})") from error
-    range_aa, num_pixels = RestGrid.extent(facts, there.rest_wavelength_aa, there.rest_pixels)
-    return section.model_copy(update={"rest_wavelength_aa": range_aa, "rest_pixels": num_pixels})
+    there, facts = read_blueprint(card, card_path)
+    return find_family(card["family"]).pin(there, facts)
 
 
 def _read_model(path: Path) -> dict[str, Tensor]:
@@ -266,7 +299,10 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(f"{path}: cannot be read as safetensors ({error}); the file is damaged") from error
 
 
-def _load_into(model: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
+def _load_into(model: Any, weights: Mapping[str, Tensor], path: Path) -> None:
+    if not isinstance(model, nn.Module):
+        _load_state(model, weights, path)
+        return
     own = model.state_dict()
     problems = [
         f"{name}: missing from the file, the model has {tuple(own[name].shape)}" for name in own if name not in weights
@@ -288,3 +324,11 @@ def _load_into(model: nn.Module, weights: Mapping[str, Tensor], path: Path) -> N
             f"of its training (set model.rest_wavelength_aa and model.rest_pixels to fix the rest grid)\n{lines}"
         )
     model.load_state_dict(dict(weights))
+
+
+def _load_state(model: Any, weights: Mapping[str, Tensor], path: Path) -> None:
+    """Load the arrays of a model that learns in rounds; only the model itself knows which ones it needs."""
+    try:
+        model.load({name: tensor.numpy() for name, tensor in weights.items()})
+    except (KeyError, ValueError, TypeError, IndexError) as error:
+        raise CheckpointError(f"{path}: the arrays do not fit the model ({error!r})") from error

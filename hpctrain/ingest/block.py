@@ -12,9 +12,6 @@ from hpctrain.errors import DataError
 IVAR_FLOOR = 1e-6
 """Pixels with an inverse variance up to this (sigma of 1000 flux units) are masked, as in the Multimodal Universe."""
 
-FLUX_UNIT = "1e-17 erg s-1 cm-2 AA-1"
-IVAR_UNIT = "1e34 s2 cm4 AA2 erg-2"
-
 
 @dataclass(frozen=True)
 class Column:

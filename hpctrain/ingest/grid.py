@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from hpctrain.errors import DataError
+from hpctrain.kinds.spectra.grids import desi_grid, sdss_grid
 
 ALIGNED_PIXELS = 0.01
 """Grids whose pixels coincide to this fraction of a pixel count as one lattice: spectra are copied, not resampled.
@@ -13,23 +14,7 @@ The surveys store wavelengths as float32, which shifts an SDSS pixel (1e-4 in lo
 0.001; 0.01 pixels are 0.7 km/s.
 """
 
-SDSS_LOG_STEP = 1e-4
-SDSS_FIRST_STEP, SDSS_LAST_STEP = 35500, 40180
-"""log10 wavelength 3.5500 to 4.0180 in steps of 1e-4 (3548 to 10423 AA): the full range of the BOSS spectrographs."""
-
-DESI_FIRST_AA, DESI_STEP_AA, DESI_NUM_PIXELS = 3600.0, 0.8, 7781
-
 GRID_HELP = "auto|desi|sdss|native|log:MIN:MAX:DLOG|linear:MIN:MAX:STEP"
-
-
-def desi_grid() -> np.ndarray:
-    """Return DESI's merged grid: 7,781 pixels of 0.8 AA from 3600 to 9824 AA, float64."""
-    return np.linspace(DESI_FIRST_AA, DESI_FIRST_AA + DESI_STEP_AA * (DESI_NUM_PIXELS - 1), DESI_NUM_PIXELS)
-
-
-def sdss_grid() -> np.ndarray:
-    """Return the lattice all SDSS, BOSS and eBOSS spectra lie on: 4,681 pixels of 1e-4 in log10, float64."""
-    return 10.0 ** (np.arange(SDSS_FIRST_STEP, SDSS_LAST_STEP + 1) * SDSS_LOG_STEP)
 
 
 def parse_grid(text: str) -> np.ndarray | str:

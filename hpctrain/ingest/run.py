@@ -17,11 +17,14 @@ import numpy as np
 
 import hpctrain
 from hpctrain.errors import DataError
-from hpctrain.ingest.grid import desi_grid, find_offset, sdss_grid
+from hpctrain.ingest.grid import find_offset
 from hpctrain.ingest.identifiers import sdss_ids
 from hpctrain.ingest.process import IngestPlan, ReadyRows, process_all, read_guarded
 from hpctrain.ingest.tally import Tally
-from hpctrain.ingest.writer import FORMAT, FORMAT_VERSION, SpectraWriter, require_free
+from hpctrain.ingest.writer import SpectraWriter
+from hpctrain.kinds.spectra.grids import desi_grid, sdss_grid
+from hpctrain.kinds.spectra.layout import FORMAT, FORMAT_VERSION
+from hpctrain.samples.sink import require_free
 
 
 @dataclass

@@ -18,12 +18,11 @@ import numpy as np
 
 from hpctrain.errors import DataError
 from hpctrain.files import NewFile
-from hpctrain.ingest.block import ALWAYS_WRITTEN, COLUMNS, FLUX_UNIT, IVAR_UNIT
+from hpctrain.ingest.block import ALWAYS_WRITTEN, COLUMNS
+from hpctrain.kinds.spectra.layout import FLUX_UNIT, IVAR_UNIT
 from hpctrain.samples.fingerprint import ColumnHash, settle_time, write_hashes
-from hpctrain.samples.sink import Sink, new_hdf5_file
+from hpctrain.samples.sink import Sink, new_hdf5_file, require_free
 
-FORMAT = "hpctrain spectra"
-FORMAT_VERSION = 1
 COPY_BYTES = 32 << 20
 
 
@@ -156,20 +155,6 @@ class SpectraWriter:
             dataset.attrs["description"] = column.description
             if column.unit:
                 dataset.attrs["unit"] = column.unit
-
-
-def require_free(out: Path, overwrite: bool) -> None:
-    """Refuse to replace an existing file without `overwrite`.
-
-    Raises
-    ------
-    DataError
-        `out` is a folder, or a file while `overwrite` is false.
-    """
-    if out.is_dir():
-        raise DataError(f"{out}: is a folder; --out names a file such as {out / 'spectra.h5'}")
-    if out.exists() and not overwrite:
-        raise DataError(f"{out}: exists already; give another name or --overwrite")
 
 
 def _is_missing(values: np.ndarray, missing: Any) -> bool:

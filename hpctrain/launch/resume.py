@@ -110,8 +110,8 @@ def resume_problems(run: RunDir, profile: Profile, overrides: Sequence[str] = ()
     saved = read_saved(run)
     if not saved.card and not saved.step:  # nothing is fixed yet, except the folder
         changed = [change for change in misfits(before, profile, {}) if change.key == "name"]
-        return [describe_misfit(change) for change in changed]
-    problems = [describe_misfit(change) for change in misfits(before, profile, saved.card)]
+        return [describe_misfit(profile, change) for change in changed]
+    problems = [describe_misfit(before, change) for change in misfits(before, profile, saved.card)]
     global_batch = saved.global_batch or before.global_batch
     asked = {override.partition("=")[0].strip() for override in overrides}
     for key in ("train.global_batch", "train.accumulation"):

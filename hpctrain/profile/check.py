@@ -16,7 +16,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from hpctrain.errors import HpctrainError, Problem
+from hpctrain.plugins import PluginError
 from hpctrain.profile.document import Document, KeyPath, sort_problems
+from hpctrain.profile.families import family_of, kind_of, profile_of
 from hpctrain.profile.judge import Findings, Judge, as_path
 from hpctrain.profile.load import read_document, validate
 from hpctrain.profile.memory import Measurement, MemoryNeed, measure, measurement_key
@@ -77,6 +79,8 @@ def check_profile(path: str | Path | Profile, overrides: Sequence[str] = (), mem
     site = findings.site = _find_site(judge)
     check_launch(judge, site)
     check_data(judge)
+    kind_of(understood).judge(judge)
+    family_of(understood).judge(judge)
     check_train(judge)
     check_edge(judge)
     check_monitor(judge)
@@ -146,8 +150,8 @@ def _without(data: dict[str, Any], faulty: set[KeyPath]) -> Profile | None:
             if keys in _STAND_INS:
                 target[last] = _STAND_INS[keys]
     try:
-        return Profile.model_validate(data)
-    except ValidationError:
+        return profile_of(data)
+    except (ValidationError, PluginError):
         return None
 
 

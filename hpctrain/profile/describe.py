@@ -8,8 +8,9 @@ import json
 from typing import Any
 
 from hpctrain.profile.document import KeyPath
+from hpctrain.profile.families import profile_class
 from hpctrain.profile.load import ENVIRONMENT_FIELDS
-from hpctrain.profile.schema import Profile, Section
+from hpctrain.profile.schema import Section
 from hpctrain.profile.wording import Schema, allowed, sections
 
 _EXTENDS = "Base profile, relative to this file: sections are merged key by key, lists and single values are replaced."
@@ -35,14 +36,15 @@ One YAML file describes one training run. `hpctrain check PROFILE` lists everyth
   `# yaml-language-server: $schema=schema.json` (as the shipped profiles do).
 - **No credentials**: they come from the environment. A profile that contains one is refused.
 
-This page is made from `hpctrain/profile/schema.py` by `hpctrain schema --markdown --out docs/profile.md`.
+This page is made from the classes of the sections by `hpctrain schema --markdown --out docs/profile.md`.
 """
 
 
 def profile_json_schema() -> Schema:
     """Return the JSON Schema of a profile file, with descriptions, for editors."""
-    schema = _described(Profile.model_json_schema(), Profile)
-    for name, model in _section_models(Profile).items():
+    profile = profile_class()
+    schema = _described(profile.model_json_schema(), profile)
+    for name, model in _section_models(profile).items():
         schema["$defs"][name] = _described(schema["$defs"][name], model)
     for definition in (schema, *schema["$defs"].values()):
         for key, value in definition["properties"].items():
@@ -54,7 +56,7 @@ def profile_json_schema() -> Schema:
     schema["properties"]["extends"] = {"type": "string", "minLength": 1, "description": _EXTENDS}
     # A file with a base may take the required keys from it.
     schema["if"] = {"not": {"required": ["extends"]}}
-    needed_in_data = schema["$defs"]["DataSection"].pop("required")
+    needed_in_data = schema["$defs"][profile.model_fields["data"].annotation.__name__].pop("required")
     schema["then"] = {"required": schema.pop("required"), "properties": {"data": {"required": needed_in_data}}}
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "hpctrain profile"}
 
@@ -68,8 +70,9 @@ def profile_markdown() -> str:
     """Return the text of ``docs/profile.md``."""
     environment = ", ".join(f"`{'.'.join(path)}`" for path in ENVIRONMENT_FIELDS)
     parts = [_PREFACE.format(environment=environment)]
-    models = {(): Profile, **dict(_models_by_path(Profile, ()))}
-    for path, node in sections():
+    profile = profile_class()
+    models = {(): profile, **dict(_models_by_path(profile, ()))}
+    for path, node in sections(profile):
         model = models[path]
         title = ".".join(map(str, path)) if path else "At the top"
         parts.append(f"## {title}\n\n{_first_words(model)}\n")
@@ -93,7 +96,10 @@ def attribute_docstrings(model: type[Section]) -> dict[str, str]:
     for parent in reversed(model.__mro__):
         if not (issubclass(parent, Section) and parent is not Section):
             continue
-        (definition,) = ast.parse(inspect.getsource(parent)).body
+        try:
+            (definition,) = ast.parse(inspect.getsource(parent)).body
+        except OSError:  # made by profile_class, or typed into an interpreter
+            continue
         assert isinstance(definition, ast.ClassDef)
         for field, text in zip(definition.body, definition.body[1:], strict=False):
             if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant):
@@ -131,7 +137,7 @@ def _takes_nothing_for_a_section(node: Schema, definitions: dict[str, Schema]) -
 
 
 def _first_words(model: type[Section]) -> str:
-    return inspect.cleandoc(model.__doc__ or "").split("\n\n")[0]
+    return inspect.cleandoc(inspect.getdoc(model) or "").split("\n\n")[0]
 
 
 def _default(key: str, node: Schema, section: Schema) -> str:

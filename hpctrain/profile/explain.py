@@ -90,9 +90,7 @@ def holds_secret(value: Any) -> bool:
     return isinstance(value, str) and is_secret_value(value)
 
 
-def explain(
-    error: ValidationError, document: Document, model: type[Section] = Profile
-) -> tuple[list[Problem], set[KeyPath]]:
+def explain(error: ValidationError, document: Document, model: type[Section]) -> tuple[list[Problem], set[KeyPath]]:
     """Translate every error of a validation.
 
     Returns
@@ -149,7 +147,7 @@ def _missing(path: KeyPath) -> str:
     return "is missing" + (f"; write for example '{examples[dotted]}'" if dotted in examples else "")
 
 
-def unknown_key(path: KeyPath, model: type[Section] = Profile) -> str:
+def unknown_key(path: KeyPath, model: type[Section]) -> str:
     """Return the message for an unknown key; it names the nearest known key, also one of another section."""
     *around, key = (str(part) for part in path)
     section = schema_at(tuple(around), model) or {}
@@ -158,7 +156,7 @@ def unknown_key(path: KeyPath, model: type[Section] = Profile) -> str:
     if near is not None:
         return f"unknown key; did you mean '{near}'?"
     meant = key.lower().replace("-", "_")
-    if model is Profile and meant in WITHOUT_KEY:
+    if issubclass(model, Profile) and meant in WITHOUT_KEY:
         return f"unknown key; {WITHOUT_KEY[meant]}"
     elsewhere = _elsewhere(key, model)
     if elsewhere:
@@ -168,7 +166,7 @@ def unknown_key(path: KeyPath, model: type[Section] = Profile) -> str:
 
 
 def _elsewhere(key: str, model: type[Section]) -> str | None:
-    if model is Profile and key.lower().replace("-", "_") in MEANT:
+    if issubclass(model, Profile) and key.lower().replace("-", "_") in MEANT:
         return MEANT[key.lower().replace("-", "_")]
     owners = {name: path for path, node in reversed(list(sections(model))) for name in node["properties"]}
     near = key if key in owners else nearest(key, owners)

@@ -20,6 +20,7 @@ from hpctrain.errors import ProfileError
 from hpctrain.profile.credentials import find_credentials
 from hpctrain.profile.document import Document, KeyPath, Place, PlacedProblem, sort_problems
 from hpctrain.profile.explain import explain
+from hpctrain.profile.families import class_for
 from hpctrain.profile.reading import fill_empty_sections, read_with_bases
 from hpctrain.profile.schema import Profile
 from hpctrain.profile.variables import VARIABLE
@@ -55,8 +56,11 @@ def load_profile(path: str | Path, overrides: Sequence[str] = ()) -> Profile:
 def dump_profile(profile: Profile) -> str:
     """Return the resolved profile as YAML from which :func:`load_profile` makes an equal profile on any machine."""
     data = profile.model_dump(mode="json")
-    if "mask" not in profile.data.columns.model_fields_set:
-        del data["data"]["columns"]["mask"]  # a written key would require a dataset that may be absent
+    for *around, last in profile.data.unwritten_keys():
+        section = data["data"]
+        for key in around:
+            section = section[key]
+        del section[last]
     for path in ENVIRONMENT_FIELDS:
         _replace_texts(data, path, lambda text, _: text.replace("$", "$$"))
     return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
@@ -89,11 +93,16 @@ def validate(document: Document) -> tuple[Profile | None, set[KeyPath]]:
         Key paths at fault.
     """
     document.problems += find_credentials(document)
-    fill_empty_sections(document.data, Profile)
+    model, unknown_family = class_for(document.data)
+    if unknown_family is not None:
+        document.problems.append(document.problem(("model", "family"), unknown_family))
+        document.unknown.add(("model",))
+    fill_empty_sections(document.data, model)
     try:
-        return Profile.model_validate(document.data), document.unknown
+        profile = model.model_validate(document.data)
+        return (profile if unknown_family is None else None), document.unknown
     except ValidationError as error:
-        problems, faulty = explain(error, document)
+        problems, faulty = explain(error, document, model)
         document.problems += problems
         return None, faulty | document.unknown
 

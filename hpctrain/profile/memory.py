@@ -40,9 +40,6 @@ COMFORTABLE = 0.95
 NEARLY_EMPTY = 0.05
 """Share of the card's memory below which the check suggests a larger batch."""
 
-PIXEL_BYTES = 8
-"""Bytes of the flux and inverse variance of a pixel, float32."""
-
 _TIMEOUT_S = 180
 _SILENT_S = 2.0
 """Time after which the command prints that it waits for the estimate [s]."""
@@ -55,15 +52,15 @@ class Measurement:
 
     Parameters
     ----------
-    fixed_gib, per_spectrum_gib, floor_gib, weights_gib : float
-        Peak of a rank is ``max(floor, fixed + per_spectrum * batch_size)`` [GiB]; weights alone, float32.
+    fixed_gib, per_sample_gib, floor_gib, weights_gib : float
+        Peak of a rank is ``max(floor, fixed + per_sample * batch_size)`` [GiB]; weights alone, float32.
     num_parameters : int
-    num_pixels : int
-        Pixels L of a spectrum.
+    bytes_per_sample : int
+        Memory of one sample as it is read [byte].
     facts_from : str
-        Source of the grid and the redshifts.
-    num_spectra, num_train : int or None
-        Number of spectra of the data, and of those to train on; None if the data do not exist.
+        Source of the facts that size the model.
+    num_samples, num_train : int or None
+        Number of samples of the data, and of those to train on; None if the data do not exist.
     data_problem : str or None
         Reason why the files cannot be used.
     inspection : Inspection or None
@@ -71,13 +68,13 @@ class Measurement:
     """
 
     fixed_gib: float
-    per_spectrum_gib: float
+    per_sample_gib: float
     floor_gib: float
     weights_gib: float
     num_parameters: int
-    num_pixels: int
+    bytes_per_sample: int
     facts_from: str
-    num_spectra: int | None = None
+    num_samples: int | None = None
     num_train: int | None = None
     data_problem: str | None = None
     inspection: Inspection | None = None
@@ -117,14 +114,14 @@ class MemoryNeed:
     def needed_gib(self, batch_size: int) -> float:
         """Return the memory that the ranks of one device need at a batch size, allowances included [GiB]."""
         found = self.measurement
-        peak = FRAGMENTATION * max(found.floor_gib, found.fixed_gib + found.per_spectrum_gib * batch_size)
+        peak = FRAGMENTATION * max(found.floor_gib, found.fixed_gib + found.per_sample_gib * batch_size)
         if self.profile.launch.world_size > 1:
             peak += found.weights_gib  # DDP's buckets for the gradients
         if self.platform.is_gpu:
             peak += CUDA_CONTEXT_GIB + WORKSPACE_GIB
         if self.platform.is_unified or not self.platform.is_gpu:
             # Host and device share the memory: add the process, the checkpoint's copy and the prefetched batches.
-            ahead = prefetched_gib(self.profile.data.prefetch_batches, batch_size, found.num_pixels)
+            ahead = prefetched_gib(self.profile.data.prefetch_batches, batch_size, found.bytes_per_sample)
             peak += HOST_PROCESS_GIB + 3 * found.weights_gib + ahead
         return peak * self.ranks
 
@@ -289,13 +286,13 @@ def _torch_stamp() -> list[str]:
     return sorted(path.name for folder in folders for path in folder.glob("torch-*.dist-info"))
 
 
-def prefetched_gib(prefetch_batches: int, batch_size: int, num_pixels: int) -> float:
+def prefetched_gib(prefetch_batches: int, batch_size: int, bytes_per_sample: int) -> float:
     """Return the host memory of the batches that one rank prefetches [GiB].
 
     Each of the ``data.prefetch_batches`` counts twice. An evaluation prefetches as many batches of its own while those
     of the training wait, and the buffers of the evaluation are then kept for the next one.
     """
-    return 2 * prefetch_batches * batch_size * num_pixels * PIXEL_BYTES / 2**30
+    return 2 * prefetch_batches * batch_size * bytes_per_sample / 2**30
 
 
 def divisors_from_above(number: int) -> list[int]:

@@ -9,8 +9,9 @@ from typing import Any
 from hpctrain.errors import Problem, ProfileError
 from hpctrain.profile.credentials import find_credentials
 from hpctrain.profile.document import Document, PlacedProblem, kind_of
+from hpctrain.profile.families import class_for
 from hpctrain.profile.near import nearest
-from hpctrain.profile.schema import Profile, Section
+from hpctrain.profile.schema import Section
 from hpctrain.profile.yaml_text import parse_yaml
 
 MAX_BYTES = 1 << 20
@@ -56,7 +57,7 @@ def read_with_bases(name: str, chain: list[Path]) -> Document:
     except ProfileError as error:
         raise _as_seen_from(error, name, where.line) from error
     for section in (base.data, document.data):
-        fill_empty_sections(section, Profile)
+        fill_empty_sections(section, class_for({**base.data, **document.data})[0])
     # From here on, report problems of the base under the name of the file that the user gave.
     problems = [*document.problems, *(_in_file(problem, base.source) for problem in base.problems)]
     merged = Document(document.source, base.data, base.places, problems, base.unknown | document.unknown)

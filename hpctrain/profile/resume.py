@@ -1,8 +1,8 @@
 """The keys that a resumed run may change and those that it may not: one table for every way to resume a run.
 
-A key in :data:`FIXED`, or in a section in it, keeps the value with which the run began. Every other key may change:
-the learning rate, the number of epochs, the ranks, the paths of the files, how often to save. The files may move, but
-must contain the same spectra; the trainer compares their number and order with the checkpoint.
+A key in :func:`fixed_keys`, or in a section in it, keeps the value with which the run began. Every other key may
+change: the learning rate, the number of epochs, the ranks, the paths of the files, how often to save. The files may
+move, but must contain the same samples; the trainer compares their number and order with the checkpoint.
 """
 
 from __future__ import annotations
@@ -12,35 +12,36 @@ from dataclasses import dataclass
 from typing import Any
 
 from hpctrain.errors import Problem
+from hpctrain.plugins import PluginError
+from hpctrain.profile.families import profile_of
 from hpctrain.profile.schema import Profile
 
-_NETWORK = "the weights of the checkpoint have the shapes of this network"
-_ORDER = "which spectra each step sees depends on it"
-
-FIXED: dict[str, str] = {
+_FIXED: dict[str, str] = {
     "name": "the folder of the run has this name",
-    "data.simulate": "these spectra were made before the first step",
-    "data.split": "spectra that were held out so far would be trained on",
-    "data.normalise": "the network has learned spectra that were normalised this way",
-    "data.max_spectra": _ORDER,
-    "data.shuffle_window": _ORDER,
-    "model.family": _NETWORK,
-    "model.latent_size": _NETWORK,
-    "model.encoder_channels": _NETWORK,
-    "model.encoder_kernels": _NETWORK,
-    "model.encoder_hidden": _NETWORK,
-    "model.decoder_hidden": _NETWORK,
-    "model.rest_wavelength_aa": _NETWORK,
-    "model.rest_pixels": _NETWORK,
-    "train.seed": "the order of the spectra and all random numbers depend on it",
+    "train.seed": "the order of the samples and all random numbers depend on it",
     "train.init_from": "the weights now come from the checkpoint",
     "train.freeze": "the checkpoint has optimiser moments for the trained weights only",
     "train.keep_zeros": "the checkpoint has the weights, and their zeros, already",
 }
-"""Key, or section, to the reason why a resumed run cannot change it. `train.global_batch` is fixed too, while its
-factors `batch_size`, `accumulation` and ranks may change; `train.ema_decay` cannot be switched on."""
+"""Key to the reason why a resumed run cannot change it; kind and family add those of ``data`` and ``model``.
+`train.global_batch` is fixed too, while its factors `batch_size`, `accumulation` and ranks may change;
+`train.ema_decay` cannot be switched on."""
 
-_REST_GRID = ("model.rest_wavelength_aa", "model.rest_pixels")
+
+def fixed_keys(profile: type[Profile] | Profile) -> dict[str, str]:
+    """Return the keys, or sections, that a resumed run cannot change, with the reasons.
+
+    Parameters
+    ----------
+    profile : Profile, or its class
+    """
+    fields = (profile if isinstance(profile, type) else type(profile)).model_fields
+    fixed = dict(_FIXED)
+    for section in ("data", "model"):
+        fixed |= {f"{section}.{key}": reason for key, reason in fields[section].annotation.fixed.items()}
+    return fixed
+
+
 _UPDATE_SHAPE = ("train.batch_size", "train.accumulation", "train.global_batch")
 
 
@@ -114,8 +115,8 @@ def changes_by_a_user(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Ch
     """
     found = differences(old, new)
     try:
-        before, after = Profile.model_validate(old), Profile.model_validate(new)
-    except ValueError:  # written by another version
+        before, after = profile_of(old), profile_of(new)
+    except (ValueError, PluginError):  # written by another version
         return found
     settled: set[str] = set()
     if before.global_batch == after.global_batch:
@@ -127,10 +128,10 @@ def changes_by_a_user(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Ch
     return [change for change in found if change.key not in settled]
 
 
-def reason_to_refuse(key: str) -> str | None:
-    """Return why a resumed run cannot change `key`, or None if it can."""
-    parts = key.split(".")
-    return next((FIXED[above] for n in range(len(parts), 0, -1) if (above := ".".join(parts[:n])) in FIXED), None)
+def reason_to_refuse(profile: Profile, key: str) -> str | None:
+    """Return why a resumed run of this profile cannot change `key`, or None if it can."""
+    fixed, parts = fixed_keys(profile), key.split(".")
+    return next((fixed[above] for n in range(len(parts), 0, -1) if (above := ".".join(parts[:n])) in fixed), None)
 
 
 def begun_with(profile: Profile, card: Mapping[str, Any]) -> dict[str, Any]:
@@ -149,9 +150,9 @@ def begun_with(profile: Profile, card: Mapping[str, Any]) -> dict[str, Any]:
     values = plain(profile)
     section = card.get("section")
     if isinstance(section, Mapping):
-        fixed = [key for key in values["model"].keys() & section.keys() if f"model.{key}" in FIXED]
+        fixed = [key for key in values["model"].keys() & section.keys() if key in profile.model.fixed]
         values["model"] |= {key: section[key] for key in fixed}
-    for key in ("normalise", "split"):
+    for key in (*profile.data.card_entries, "split"):
         if isinstance(card.get(key), Mapping):
             values["data"][key] = {**values["data"][key], **card[key]}
     if "seed" in card:
@@ -174,10 +175,11 @@ def misfits(before: Profile, after: Profile, card: Mapping[str, Any]) -> list[Ch
     now = plain(after)
     found = []
     for change in differences(begun_with(before, card), now):
-        if reason_to_refuse(change.key) is None:
+        if reason_to_refuse(before, change.key) is None:
             continue
-        if change.key in _REST_GRID and change.new in (None, plain(before)["model"][change.key.split(".")[1]]):
-            continue  # not set: the grid that the first attempt computed remains
+        section, _, key = change.key.partition(".")
+        if section == "model" and key in before.model.pinned and change.new in (None, plain(before)["model"][key]):
+            continue  # not set: the value that the first attempt computed remains
         if change.key == "train.init_from" and after.train.keep_zeros:
             continue  # each attempt reads the zeros from there, so the file may have moved
         found.append(change)
@@ -186,9 +188,9 @@ def misfits(before: Profile, after: Profile, card: Mapping[str, Any]) -> list[Ch
     return found
 
 
-def describe_misfit(change: Change) -> Problem:
+def describe_misfit(profile: Profile, change: Change) -> Problem:
     """Return a misfit as a problem that says why the key is fixed and what to do instead."""
-    reason = reason_to_refuse(change.key) or "the checkpoint has no moving average of the weights"
+    reason = reason_to_refuse(profile, change.key) or "the checkpoint has no moving average of the weights"
     old, new = show(change.old), show(change.new)
     instead = "keep it, or start a new run from these weights with train.init_from"
     if change.key == "train.init_from":

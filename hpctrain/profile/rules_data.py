@@ -29,7 +29,6 @@ def check_data(judge: Judge) -> None:
     _check_files(judge)
     check_stage(judge)
     _check_split(judge)
-    _check_columns(judge)
 
 
 def check_spectra(judge: Judge, found: Inspection) -> None:
@@ -110,12 +109,3 @@ def _check_split(judge: Judge) -> None:
     if split.validation == 0 and train.early_stopping is not None:
         message = "needs spectra to evaluate on, but data.split.validation is 0; hold some out, such as 0.1"
         judge.problem(message, "train.early_stopping", "data.split.validation")
-
-
-def _check_columns(judge: Judge) -> None:
-    owner: dict[str, str] = {}
-    for field, column in judge.profile.data.columns.model_dump().items():
-        if column in owner and column is not None:
-            message = f"'{column}' is named for {owner[column]} too; each needs a dataset of its own"
-            judge.problem(message, f"data.columns.{field}", f"data.columns.{owner[column]}")
-        owner.setdefault(column, field)

@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hpctrain.profile.families import kind_of
 from hpctrain.profile.judge import Judge, plural
-from hpctrain.profile.memory import PIXEL_BYTES
 from hpctrain.profile.remote import how_to_install, is_http, is_remote, missing_package, without_secrets
 from hpctrain.profile.targets import is_on_this_machine
 from hpctrain.profile.variables import VARIABLE, has_variable
@@ -81,14 +81,15 @@ def check_cache(judge: Judge, measurement: Measurement, available_gib: float | N
         Memory of a node [GiB].
     """
     data = judge.profile.data
-    if data.cache != "ram" or measurement.num_spectra is None or available_gib is None:
+    if data.cache != "ram" or measurement.num_samples is None or available_gib is None:
         return
-    held_out = round(measurement.num_spectra * data.split.validation)
-    num_spectra = held_out + (measurement.num_train or measurement.num_spectra - held_out)
-    needed_gib = min(num_spectra, measurement.num_spectra) * measurement.num_pixels * PIXEL_BYTES / 2**30
+    held_out = round(measurement.num_samples * data.split.validation)
+    num_samples = held_out + (measurement.num_train or measurement.num_samples - held_out)
+    needed_gib = min(num_samples, measurement.num_samples) * measurement.bytes_per_sample / 2**30
     if needed_gib > available_gib:
+        words = kind_of(judge.profile).words
         message = (
-            f"ram would need {needed_gib:.1f} GiB for {num_spectra} spectra, a node has {available_gib:.1f}; "
-            "use none, or data.max_spectra"
+            f"ram would need {needed_gib:.1f} GiB for {num_samples} {words.many}, a node has {available_gib:.1f}; "
+            f"use none, or fewer {words.many}"
         )
         judge.problem(message, "data.cache", "launch.memory_gib_per_node")

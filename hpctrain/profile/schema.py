@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
@@ -30,6 +31,15 @@ MAX_BATCH_SIZE = 1 << 20
 
 DEFAULT_READER_THREADS = 2
 """Reader threads of a rank that has enough cores."""
+
+DEFAULT_FAMILY = "spectral_vae"
+"""Family of a profile that names none."""
+
+NETWORK_SHAPE = "the weights of the checkpoint have the shapes of this network"
+"""Reason why a resumed run cannot change a key that sizes the network."""
+
+SAMPLE_ORDER = "which samples each step sees depends on it"
+"""Reason why a resumed run cannot change a key that decides the order."""
 
 DEFAULT_WARMUP_STEPS = 500
 """Steps of warm-up of a run that has more steps than this."""
@@ -195,38 +205,6 @@ class LaunchSection(Section):
         return self.nodes * self.ranks_on_each_node
 
 
-class ColumnsSection(Section):
-    """Names of the datasets in the HDF5 file; the defaults are what ``hpctrain ingest`` writes."""
-
-    flux: PathText = "flux"
-    """(N, L) flux density [1e-17 erg s-1 cm-2 AA-1]."""
-    ivar: PathText = "ivar"
-    """(N, L) inverse variance of `flux`; 0 masks a pixel."""
-    mask: PathText | None = "mask"
-    """(N, L) integer or bool; nonzero masks a pixel. The file need not have it."""
-    wavelength: PathText = "wavelength"
-    """(L,) or (N, L) vacuum wavelength [AA]."""
-    target_id: PathText = "target_id"
-    """(N,) identifier of the object; all rows of one object have the same."""
-    redshift: PathText = "redshift"
-    """(N,) redshift."""
-
-
-class SimulateSection(Section):
-    """Spectra to simulate if the files of ``data.files`` do not exist."""
-
-    num_spectra: Annotated[int, Field(ge=1)] = 2000
-    """Number of spectra."""
-    seed: Annotated[int, Field(ge=0)] = 1
-    """Seed of the simulation."""
-    num_pixels: Annotated[int, Field(ge=64, le=100000)] | None = None
-    """Pixels of the wavelength grid; if unset, the DESI grid of 7,781 pixels of 0.8 AA."""
-    quasar_fraction: Annotated[float, Field(ge=0, le=1)] = 0.5
-    """Share of quasars; the others are galaxies."""
-    snr_median: Annotated[float, Field(gt=0)] = 4.0
-    """Median signal to noise ratio per 0.8 AA pixel over the set."""
-
-
 class SplitSection(Section):
     """The objects to train on and the objects to hold out. A hash of the object id decides, so an object never changes
     sides."""
@@ -239,33 +217,15 @@ class SplitSection(Section):
     """Any text; a different text gives a different split."""
 
 
-class NormaliseSection(Section):
-    """Division by the median flux of a rest-frame window that is free of strong lines."""
-
-    windows_aa: Annotated[list[WavelengthRange], Field(min_length=1)] = [
-        (5300.0, 5850.0),
-        (2500.0, 2700.0),
-        (1600.0, 1800.0),
-        (1450.0, 1470.0),
-    ]
-    """Rest-frame windows [AA]; the first one that is wholly inside the observed range is used (spender, SpenderQ)."""
-    min_snr: Annotated[float, Field(ge=0)] = 2.0
-    """Spectra whose window has a lower signal to noise ratio get weight 0 and are counted."""
-
-
-class AugmentSection(Section):
-    """Random changes of the training spectra; evaluation uses the unchanged spectra."""
-
-    redshift_shift: Annotated[float, Field(ge=0, le=10)] = 0.0
-    """Largest random change of the redshift; pixels that leave the grid get weight 0. 0 switches it off."""
-    noise: Annotated[float, Field(ge=0, le=10)] = 0.0
-    """Extra noise in units of the pixel's own sigma; ivar decreases accordingly. 0 switches it off."""
-    mask_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Share of pixels hidden from the encoder in contiguous blocks; the loss still uses them. 0 switches it off."""
-
-
 class DataSection(Section):
-    """The spectra to use, and how to read them."""
+    """The data to use, and how to read them: what all kinds of data have in common."""
+
+    fixed: ClassVar[Mapping[str, str]] = {
+        "simulate": "these data were made before the first step",
+        "split": "samples that were held out so far would be trained on",
+        "shuffle_window": SAMPLE_ORDER,
+    }
+    """Key, or section, to the reason why a resumed run cannot change it; a kind adds its own."""
 
     files: Annotated[list[PathText], Field(min_length=1)]
     """HDF5 files or glob patterns; several make one set. Paths are relative to the directory in which you call the
@@ -280,20 +240,9 @@ class DataSection(Section):
     cache: Literal["none", "ram"] = "none"
     """``ram`` decodes the training and validation spectra into memory before the first step, one copy per node;
     compressed files are then shuffled as a whole too. The memory is freed however the job ends."""
-    columns: ColumnsSection = ColumnsSection()
-    simulate: SimulateSection | None = None
-    """Simulate these spectra if no file of `files` exists."""
+    simulate: None = None
+    """Not for this kind of data."""
     split: SplitSection = SplitSection()
-    bad_pixels: Literal["mask", "error"] = "mask"
-    """For a pixel whose flux is not finite, or whose ivar is negative or not finite: ``mask`` gives it weight 0 and
-    counts it; ``error`` ends the run and names file, row and object."""
-    implausible: Literal["error", "warn"] = "error"
-    """For spectra whose noise contradicts their ivar (sigma or variance stored as ivar, other units): ``error`` ends
-    the run before its first step; ``warn`` trains on them."""
-    normalise: NormaliseSection = NormaliseSection()
-    augment: AugmentSection = AugmentSection()
-    max_spectra: Annotated[int, Field(ge=1)] | None = None
-    """Largest number of training spectra, chosen by the hash of the object id; if unset, all are used."""
     reader_threads: Annotated[int, Field(ge=0, le=64)] | None = None
     """Threads that prefetch batches; 0 reads in the training loop. If unset: 2, or 1 where `launch.cpus_per_rank` is 1.
     The batches are the same for any number."""
@@ -303,37 +252,36 @@ class DataSection(Section):
     """Number of spectra of a window in which compressed files are shuffled; each rank keeps two decoded windows in
     memory. Uncompressed files are shuffled as a whole."""
 
+    @property
+    def max_samples(self) -> int | None:
+        """Largest number of training samples; None for all."""
+        return None
 
-class SpectralVAESection(Section):
-    """A variational autoencoder of spectra with the redshift applied between a rest-frame decoder and the data."""
+    @property
+    def refuses_bad_values(self) -> bool:
+        """Whether a bad value in the data ends the run, instead of being masked and counted."""
+        return False
 
-    family: Literal["spectral_vae"] = "spectral_vae"
-    """The network."""
-    latent_size: Annotated[int, Field(ge=1, le=1024)] = 10
-    """Length S of a latent vector; more than 6 to 10 did not help for quasars (SpenderQ)."""
-    encoder_channels: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1, max_length=8)] = [128, 256, 512]
-    """Filters of each convolution; half of those of the last one become attention weights, so their number must be
-    even."""
-    encoder_kernels: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1, max_length=8)] = [5, 11, 21]
-    """Kernel size of each convolution [pixel]; a pooling of the same size follows each but the last."""
-    encoder_hidden: list[Annotated[int, Field(ge=1)]] = [128, 64, 32]
-    """Widths of the layers between convolutions and latent vector."""
-    decoder_hidden: list[Annotated[int, Field(ge=1)]] = [64, 256, 1024]
-    """Widths of the decoder's layers."""
-    rest_wavelength_aa: WavelengthRange | None = None
-    """Range of the decoder's rest-frame grid [AA]; if unset, the range covered by the data and their redshifts."""
-    rest_pixels: Annotated[int, Field(ge=16, le=200000)] | None = None
-    """Pixels of this logarithmic grid; if unset, as many per unit of log wavelength as the data have on average."""
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Dropout in the fully connected layers."""
-    beta: Annotated[float, Field(ge=0)] = 1.0
-    """Weight of the Kullback-Leibler term; 1 is the evidence lower bound."""
-    beta_warmup_steps: Annotated[int, Field(ge=0)] = 0
-    """Steps over which `beta` rises from 0 to its value."""
+    def unwritten_keys(self) -> list[tuple[str, ...]]:
+        """Return the keys whose defaults the run's own profile must not hold, relative to this section."""
+        return []
+
+    @property
+    def card_entries(self) -> dict[str, Any]:
+        """Entries of the model's card that say how to prepare samples for the model, as plain JSON values."""
+        return {}
 
 
-ModelSection = SpectralVAESection
-"""With more families this becomes a union with ``family`` as its discriminator."""
+class ModelSection(Section):
+    """The model: what all families have in common."""
+
+    fixed: ClassVar[Mapping[str, str]] = {"family": NETWORK_SHAPE}
+    """Key to the reason why a resumed run cannot change it; a family adds its own."""
+    pinned: ClassVar[tuple[str, ...]] = ()
+    """Keys that the first attempt computes from the data where they are not set; they stay the same afterwards."""
+
+    family: Annotated[str, Field(min_length=1)] = DEFAULT_FAMILY
+    """Name of the model family, or the dotted name of a module of yours that defines one."""
 
 
 class EarlyStoppingSection(Section):
@@ -527,7 +475,11 @@ class EdgeSection(Section):
 
 
 class Profile(Section):
-    """One training run."""
+    """One training run.
+
+    The class of a profile has the `model` section of its family and the `data` section of the family's kind of data:
+    :func:`hpctrain.profile.families.profile_class` makes it.
+    """
 
     name: Name
     """Name of the run's folder and of the Slurm job: letters, digits, dot, dash, underscore."""
@@ -537,7 +489,7 @@ class Profile(Section):
     """The device, such as ``a100-40``, used to check memory; ``hpctrain platforms`` lists the names."""
     launch: LaunchSection = LaunchSection()
     data: DataSection
-    model: ModelSection = SpectralVAESection()
+    model: ModelSection
     train: TrainSection = TrainSection()
     checkpoint: CheckpointSection = CheckpointSection()
     track: TrackSection = TrackSection()

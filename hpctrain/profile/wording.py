@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from hpctrain.profile.document import KeyPath
-from hpctrain.profile.schema import NAME_PATTERN, SLURM_WORD_PATTERN, Profile, Section
+from hpctrain.profile.schema import NAME_PATTERN, SLURM_WORD_PATTERN, Section
 from hpctrain.profile.targets import MODULE_PATTERN
 
 Schema = dict[str, Any]
@@ -46,7 +46,7 @@ def _inline(node: Any, definitions: dict[str, Schema]) -> Any:
     return beside
 
 
-def schema_at(path: KeyPath, model: type[Section] = Profile) -> Schema | None:
+def schema_at(path: KeyPath, model: type[Section]) -> Schema | None:
     """Return the schema of the value at a key path, or None where there is no such key."""
     node: Any = schema_of(model)
     for key in path:
@@ -61,7 +61,7 @@ def schema_at(path: KeyPath, model: type[Section] = Profile) -> Schema | None:
     return node
 
 
-def sections(model: type[Section] = Profile) -> Iterator[tuple[KeyPath, Schema]]:
+def sections(model: type[Section]) -> Iterator[tuple[KeyPath, Schema]]:
     """Yield every section with its key path, from the top down."""
     yield from _sections(schema_of(model), ())
 

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hpctrain.metrics.figures import flux_limits, near_data, reduced_chi2, row_of, smooth
-from hpctrain.metrics.spectral_lines import observed_lines
+from hpctrain.families.spectral_vae.figures import flux_limits, near_data, reduced_chi2, row_of, smooth
+from hpctrain.kinds.spectra.lines import observed_lines
 from hpctrain.report.decimate import column_means
 from hpctrain.report.gather import Arrays
 from hpctrain.report.objects import Link, describe_object

@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hpctrain.errors import DataError
+
 if TYPE_CHECKING:
     import h5py
 
@@ -141,3 +143,17 @@ def new_hdf5_file(path: Path, **options: Any) -> Iterator[tuple[h5py.File, Sink]
     finally:
         with contextlib.suppress(OSError):
             sink.close()
+
+
+def require_free(out: Path, overwrite: bool) -> None:
+    """Refuse to replace an existing file without `overwrite`.
+
+    Raises
+    ------
+    DataError
+        `out` is a folder, or a file while `overwrite` is false.
+    """
+    if out.is_dir():
+        raise DataError(f"{out}: is a folder; --out names a file such as {out / 'spectra.h5'}")
+    if out.exists() and not overwrite:
+        raise DataError(f"{out}: exists already; give another name or --overwrite")

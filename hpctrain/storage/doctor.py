@@ -14,8 +14,8 @@ import numpy as np
 from hpctrain.errors import DataError
 from hpctrain.kinds.spectra.hdf5 import SpectraSet
 from hpctrain.kinds.spectra.plausible import inspect_spectra
+from hpctrain.kinds.spectra.section import SpectraSection
 from hpctrain.profile.inspection import ERROR, Inspection
-from hpctrain.profile.schema import DataSection
 from hpctrain.samples.fingerprint import stored_hashes
 from hpctrain.storage.filesystem import FileSystem, advised_stripes, file_system_of
 from hpctrain.storage.findings import SHUFFLE_WINDOW, Finding, find
@@ -132,7 +132,7 @@ def examine(
     if problems:
         more = [f"... and {len(problems) - _MANY} more"] if len(problems) > _MANY else []
         raise DataError("\n".join([*problems[:_MANY], *more]))
-    inspection = inspect_spectra(spectra, np.arange(len(spectra)), DataSection(files=list(files)))
+    inspection = inspect_spectra(spectra, np.arange(len(spectra)), SpectraSection(files=list(files)))
     findings = find(layouts, systems, sizes, spectra.wavelength_aa is not None)
     hashes = {str(file.path): stored_hashes(file.path).state for file in opened}
     spectrum_bytes = sum(reader.out_dtype.itemsize for reader in (opened[0].flux, opened[0].ivar)) * spectra.num_pixels

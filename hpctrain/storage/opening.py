@@ -10,7 +10,7 @@ import h5py
 from hpctrain.errors import DataError
 from hpctrain.kinds.spectra.files import OTHER_NAMES, SpectraFile
 from hpctrain.kinds.spectra.hdf5 import SpectraSet, open_spectra
-from hpctrain.profile.schema import ColumnsSection, DataSection
+from hpctrain.kinds.spectra.section import ColumnsSection, SpectraSection
 from hpctrain.samples.columns import RowReader
 from hpctrain.samples.find import find_files
 from hpctrain.samples.library import LibraryFile, allow_many_files, open_library_file
@@ -43,7 +43,7 @@ def open_set(files: Sequence[str], given: Mapping[str, str]) -> tuple[SpectraSet
     paths = find_files(list(files), Path())
     allow_many_files()
     columns, notes = _guess(paths, given)
-    return open_spectra(DataSection(files=[str(path) for path in paths], columns=columns)), columns, notes
+    return open_spectra(SpectraSection(files=[str(path) for path in paths], columns=columns)), columns, notes
 
 
 def files_of(spectra: SpectraSet) -> list[SpectraFile]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from hpctrain.errors import DataError
 from hpctrain.kinds.spectra.files import SpectraFile
-from hpctrain.profile.schema import ColumnsSection
+from hpctrain.kinds.spectra.section import ColumnsSection
 from hpctrain.samples.columns import RowReader
 from hpctrain.samples.fingerprint import ColumnHash
 from hpctrain.storage.opening import own_readers

@@ -25,14 +25,13 @@ import numpy as np
 
 import hpctrain
 from hpctrain.errors import DataError, Problem, ProfileError
-from hpctrain.ingest.writer import require_free
 from hpctrain.kinds.spectra.files import SpectraFile, open_file
 from hpctrain.kinds.spectra.hdf5 import SpectraSet
-from hpctrain.profile.schema import ColumnsSection
+from hpctrain.kinds.spectra.section import ColumnsSection
 from hpctrain.rundir import fsync_directory
 from hpctrain.samples.fingerprint import ColumnHash, settle_time, stored_hashes, write_hashes
 from hpctrain.samples.library import open_library_file
-from hpctrain.samples.sink import Sink, new_hdf5_file
+from hpctrain.samples.sink import Sink, new_hdf5_file, require_free
 from hpctrain.storage.attributes import OF_SCALED_NUMBERS, copy_attributes, equal_attributes
 from hpctrain.storage.loss import Loss
 from hpctrain.storage.opening import files_of, open_set

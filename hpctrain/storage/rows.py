@@ -11,7 +11,7 @@ import numpy as np
 
 from hpctrain.errors import DataError
 from hpctrain.kinds.spectra.files import SpectraFile
-from hpctrain.profile.schema import ColumnsSection
+from hpctrain.kinds.spectra.section import ColumnsSection
 from hpctrain.samples.fingerprint import datasets
 from hpctrain.samples.library import open_library_file
 from hpctrain.storage.reading import stored_blocks

@@ -13,7 +13,7 @@ import numpy as np
 from hpctrain.errors import DataError
 from hpctrain.kinds.spectra.files import SpectraFile
 from hpctrain.kinds.spectra.hdf5 import SpectraSet
-from hpctrain.profile.schema import ColumnsSection
+from hpctrain.kinds.spectra.section import ColumnsSection
 from hpctrain.samples.columns import RowReader
 from hpctrain.storage.opening import files_of, own_readers
 

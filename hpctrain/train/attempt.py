@@ -16,13 +16,7 @@ import torch
 
 from hpctrain.checkpoint.lease import take_lease
 from hpctrain.checkpoint.store import (
-    checkpoint_path,
-    clear_leftovers,
     list_checkpoints,
-    newest_whole,
-    read_checkpoint,
-    set_aside,
-    verify,
 )
 from hpctrain.distributed.group import (
     barrier,
@@ -34,7 +28,6 @@ from hpctrain.distributed.group import (
     why_no_gpu,
 )
 from hpctrain.distributed.heartbeat import Heartbeat
-from hpctrain.distributed.reduce import sum_over_ranks
 from hpctrain.distributed.stop import StopRequest
 from hpctrain.distributed.watchdog import Watchdog
 from hpctrain.distributed.world import World
@@ -50,32 +43,26 @@ from hpctrain.errors import (
     ProfileError,
 )
 from hpctrain.metrics.progress import describe_event
-from hpctrain.metrics.record import MetricsWriter, supersede_after
+from hpctrain.metrics.record import MetricsWriter
+from hpctrain.profile.families import kind_of
 from hpctrain.profile.inspection import NOTE, WARNING
 from hpctrain.profile.load import load_profile
 from hpctrain.profile.resume import plain
 from hpctrain.profile.schema import Profile
 from hpctrain.rundir import RunDir, note_bad_nodes
 from hpctrain.train.batchsize import settle_batch_size
-from hpctrain.train.build import (
-    Run,
-    Spectra,
-    begin_anew,
-    build_run,
-    device_facts,
-    make_data,
-    open_data,
-    subscribe_exporters,
-)
+from hpctrain.train.build import build_run, device_facts, make_data, num_parameters, open_data, subscribe_exporters
 from hpctrain.train.caching import cache_in_memory
+from hpctrain.train.counts import num_samples_field
 from hpctrain.train.finish import finish
 from hpctrain.train.loop import Outcome, train
 from hpctrain.train.preflight import preflight
-from hpctrain.train.schedule import Schedule
+from hpctrain.train.resume import resume
+from hpctrain.train.run import Data, Run
+from hpctrain.train.schedule import schedule_of
 from hpctrain.train.settle import record_profile_changes, settle_warmup
 from hpctrain.train.staging import name_originals, stage_data
 from hpctrain.train.startup import Startup
-from hpctrain.train.state import restore
 from hpctrain.train.together import Crew, StoppedBeforeTrainingError
 from hpctrain.train.watch import energy_fields
 
@@ -134,17 +121,17 @@ def run_attempt(path: str | Path, stop: StopRequest | None = None) -> int:
     metrics = MetricsWriter(directory, attempt) if world.is_main else None
     startup.lap("group")
     try:
-        make_data(profile.data, world)
+        make_data(profile, world)
         preflight(world, device, directory, profile.data.files)
         startup.lap("preflight")
-        spectra = _bring_data(directory, profile, Crew(world, stop, watchdog), heartbeat, metrics, startup)
+        data = _bring_data(directory, profile, Crew(world, stop, watchdog), heartbeat, metrics, startup)
         if profile.train.batch_size == "auto":
             heartbeat.state = "finding the batch size"
-            profile = settle_batch_size(directory, profile, world, device, spectra, metrics)
+            profile = settle_batch_size(directory, profile, world, device, data, metrics)
             startup.lap("batch_size")
-        total_steps = Schedule(profile, len(spectra.train_rows)).total_steps
+        total_steps = schedule_of(profile, len(data.train_rows)).total_steps
         profile = settle_warmup(directory, profile, total_steps, world.is_main)
-        run = build_run(directory, profile, world, device, attempt, stop, heartbeat, watchdog, metrics, spectra)
+        run = build_run(directory, profile, world, device, attempt, stop, heartbeat, watchdog, metrics, data)
         startup.lap("build")
         return _work(run, startup)
     except StoppedBeforeTrainingError as stopped:
@@ -205,8 +192,8 @@ def _bring_data(
     heartbeat: Heartbeat,
     metrics: MetricsWriter | None,
     startup: Startup,
-) -> Spectra:
-    """Copy the spectra to this node's disk or memory, as the profile asks, and open them."""
+) -> Data:
+    """Copy the files to this node's disk or memory, as the profile asks, and open them."""
 
     def record(event: str, **fields: Any) -> None:
         if metrics is not None:
@@ -215,28 +202,28 @@ def _bring_data(
 
     if profile.data.stage is not None:
         heartbeat.state = "staging"
-    data, origins = stage_data(profile.data, crew, record)
+    section, origins = stage_data(profile.data, crew, record)
     if profile.data.stage is not None:
         startup.lap("stage")
-    spectra = open_data(profile, directory, crew.world, data)
-    name_originals(spectra.source, origins)
+    data = open_data(profile, directory, crew.world, section)
+    name_originals(data.samples, origins)
     if profile.data.cache == "ram":
         heartbeat.state = "decoding"
-        spectra = cache_in_memory(spectra, crew, record)
+        data = cache_in_memory(data, kind_of(profile), crew, record)
         startup.lap("cache")
     heartbeat.state = "starting"
-    return spectra
+    return data
 
 
 def _work(run: Run, startup: Startup) -> int:
     started_s = time.perf_counter()
-    _resume(run)
+    resume(run)
     startup.lap("load")
     subscribe_exporters(run)
     _announce(run)
     run.heartbeat.step, run.heartbeat.state = run.progress.step, "training"
     if run.world.world_size > 1:
-        run.update.warm_up(run.spectra.source.read(np.full(run.schedule.micro_batch, -1, dtype=np.int64)))
+        run.update.warm_up(run.data.samples.read(np.full(run.schedule.micro_batch, -1, dtype=np.int64)))
     startup.lap("warm_up")
     with run.sampler:
         outcome = train(run, startup)
@@ -259,52 +246,6 @@ def _work(run: Run, startup: Startup) -> int:
     return EXIT_FINISHED
 
 
-def _resume(run: Run) -> None:
-    """Load the newest whole checkpoint, which rank 0 chooses for all ranks, and report every rejected one."""
-    step, rejected, cleared, stuck = None, [], [], []
-    if run.world.is_main:
-        cleared, stuck = clear_leftovers(run.directory, run.attempt)
-        step, rejected = newest_whole(run.directory)
-    chosen = broadcast_number(run.world, -1 if step is None else step)
-    if chosen >= 0:
-        restore(run, *_read_the_same(run, checkpoint_path(run.directory, chosen)))
-    else:
-        begin_anew(run)
-    if run.metrics is None:
-        return
-    set_aside(rejected)
-    run.metrics.close()  # the file is about to be replaced, and events of staging may have opened it
-    furthest = max((record["step"] for record in run.directory.read_metrics("train")), default=0)
-    supersede_after(run.directory, max(chosen, 0), run.progress.evaluated_step)
-    for item in rejected:
-        run.metrics.event("checkpoint_rejected", max(chosen, 0), path=str(item.path), reason=item.reason)
-        print(f"hpctrain: skipped {item.path}: {item.reason}", file=sys.stderr)
-    for path in cleared:
-        print(f"hpctrain: removed {path}, which an earlier attempt left unfinished", file=sys.stderr)
-    for item in stuck:
-        print(f"hpctrain: cannot remove the unfinished {item.path}: {item.reason}", file=sys.stderr)
-    if chosen >= 0:
-        lost = max(0, furthest - chosen)
-        run.metrics.event("resumed", chosen, checkpoint=f"checkpoints/step-{chosen:08d}", steps_lost=lost)
-
-
-def _read_the_same(run: Run, path: Path) -> tuple[dict[str, dict[str, torch.Tensor]], dict[str, Any]]:
-    """Read a checkpoint on every rank; rank 0 has verified it, and the others must read the same bytes.
-
-    Raises
-    ------
-    CheckpointError
-        A rank reads other bytes than rank 0; every rank raises.
-    """
-    reason = None if run.world.is_main else verify(path)
-    wrong = sum_over_ranks(run.world, torch.tensor([float(reason is not None)]))
-    if wrong > 0:
-        node = os.environ.get("SLURMD_NODENAME") or socket.gethostname()
-        seen = f"rank {run.world.rank} on {node} finds: {reason}" if reason else "see the message of that rank"
-        raise CheckpointError(f"{path}: rank 0 reads a whole checkpoint, but {int(wrong)} other rank(s) do not; {seen}")
-    return read_checkpoint(path)
-
-
 def _announce(run: Run) -> None:
     if run.metrics is None:
         return
@@ -321,22 +262,22 @@ def _announce(run: Run) -> None:
         start_step=step,
         total_steps=run.schedule.total_steps,
         torch=torch.__version__,
-        num_parameters=sum(p.numel() for p in run.model.parameters()),
+        num_parameters=num_parameters(run.model),
         accumulation=run.schedule.accumulation(world.world_size),
         **device_facts(run.device),
     )
-    source, found = run.spectra.source, run.spectra.inspection
+    samples, found = run.data.samples, run.data.inspection
     run.metrics.event(
         "data",
         step,
-        num_spectra=len(source),
-        num_train=len(run.spectra.train_rows),
-        num_validation=len(run.spectra.validation_rows),
-        num_pixels=source.num_pixels,
-        num_without_redshift=int((~source.has_redshift).sum()),
+        **{num_samples_field(run.kind): len(samples)},
+        num_train=len(run.data.train_rows),
+        num_validation=len(run.data.validation_rows),
+        **run.kind.shape(samples),
+        **run.kind.counts(samples),
         **found.counts(),
         warnings=found.texts(WARNING),
-        notes=[*found.texts(NOTE), *source.notes],
+        notes=[*found.texts(NOTE), *samples.notes],
     )
     if run.profile.launch.gpus_per_node > 0 and run.device.type == "cpu" and run.profile.train.device != "cpu":
         asked = run.profile.launch.gpus_per_node

@@ -20,13 +20,15 @@ from hpctrain.errors import Problem, ProfileError
 from hpctrain.metrics.progress import describe_event
 from hpctrain.metrics.record import MetricsWriter
 from hpctrain.monitor.available import available_memory_bytes
+from hpctrain.profile.families import kind_of
 from hpctrain.profile.load import dump_profile
 from hpctrain.profile.memory import FRAGMENTATION, WORKSPACE_GIB, divisors_from_above, prefetched_gib
 from hpctrain.profile.schema import MAX_BATCH_SIZE, Profile
 from hpctrain.rundir import RunDir, write_atomic
-from hpctrain.train.build import Spectra, build_network, build_optimizer
+from hpctrain.train.build import build_network, build_optimizer
 from hpctrain.train.memory import GIB, DataLook, measure_with
 from hpctrain.train.pacing import FullSpeed
+from hpctrain.train.run import Data
 from hpctrain.train.scaling import LossScale
 from hpctrain.train.schedule import Schedule
 from hpctrain.train.step import UpdateStep
@@ -40,7 +42,7 @@ def settle_batch_size(
     profile: Profile,
     world: World,
     device: torch.device,
-    spectra: Spectra,
+    data: Data,
     metrics: MetricsWriter | None,
 ) -> Profile:
     """Find a batch size that fits on every rank, write it into the run's profile and return that profile.
@@ -52,37 +54,38 @@ def settle_batch_size(
         Profile with ``train.batch_size: auto``.
     world : World
     device : torch.device
-    spectra : Spectra
+    data : Data
     metrics : MetricsWriter or None
         Receives the event ``batch_size``.
 
     Raises
     ------
     ProfileError
-        Even a single spectrum does not fit.
+        Even a single sample does not fit.
     """
     per_rank = profile.global_batch // world.world_size
     candidates = [size for size in divisors_from_above(per_rank) if size <= MAX_BATCH_SIZE]
     ranks_here = 1 if device.type == "cuda" else world.local_world_size
     free_bytes = _free_bytes(device) // ranks_here
-    need = measure_with(profile, DataLook(spectra.facts, "the data"))
+    need = measure_with(profile, DataLook(data.facts, "the data"))
     fixed, floor = need.fixed_gib + WORKSPACE_GIB, need.floor_gib + WORKSPACE_GIB
 
     def needed_bytes(size: int) -> int:
         ahead = 0.0
         if device.type != "cuda" or _is_unified(device):  # prefetched batches are in the same memory
-            ahead = prefetched_gib(profile.data.prefetch_batches, size, spectra.source.num_pixels)
-        return int(GIB * (FRAGMENTATION * max(floor, fixed + need.per_spectrum_gib * size) + ahead))
+            ahead = prefetched_gib(profile.data.prefetch_batches, size, need.bytes_per_sample)
+        return int(GIB * (FRAGMENTATION * max(floor, fixed + need.per_sample_gib * size) + ahead))
 
     size = largest_fitting(candidates, lambda size: needed_bytes(size) <= SHARE * free_bytes)
     if size is not None and device.type == "cuda":
         below = [candidate for candidate in candidates if candidate <= size]
-        size = largest_fitting(below, lambda size: _runs(profile.with_batch_size(size), world, device, spectra))
+        size = largest_fitting(below, lambda size: _runs(profile.with_batch_size(size), device, data))
     found = gather_json(world, size)
     if None in found:
         message = (
-            f"auto found no size that fits: one spectrum needs {needed_bytes(1) / GIB:.1f} GiB, but only "
-            f"{free_bytes / GIB:.1f} GiB are free on {device}; use a smaller model or train.gradient_checkpointing"
+            f"auto found no size that fits: one {kind_of(profile).words.one} needs {needed_bytes(1) / GIB:.1f} GiB, "
+            f"but only {free_bytes / GIB:.1f} GiB are free on {device}; use a smaller model or "
+            "train.gradient_checkpointing"
         )
         raise ProfileError(str(directory.profile), [Problem("train.batch_size", message)])
     settled = profile.with_batch_size(min(found))
@@ -117,7 +120,7 @@ def _is_unified(device: torch.device) -> bool:
     return device.type == "cuda" and bool(getattr(torch.cuda.get_device_properties(device), "is_integrated", False))
 
 
-def _runs(profile: Profile, world: World, device: torch.device, spectra: Spectra) -> bool:
+def _runs(profile: Profile, device: torch.device, data: Data) -> bool:
     """Run one step on padding rows, exactly as the run will, and discard it; return False if it runs out of memory."""
     alone = profile.model_copy(
         update={
@@ -125,14 +128,13 @@ def _runs(profile: Profile, world: World, device: torch.device, spectra: Spectra
             "launch": profile.launch.model_copy(update={"nodes": 1, "gpus_per_node": 1, "ranks_per_node": 1}),
         }
     )
+    kind = kind_of(profile)
     try:
-        model = build_network(alone.train, spectra.section, spectra.facts, device)
+        model = build_network(alone, data.section, data.facts, device)
         optimizer = build_optimizer(model, alone.train)
         update = UpdateStep(
             World(),
             Schedule(alone, alone.global_batch),
-            spectra.source.num_pixels,
-            alone.data,
             alone.train,
             model,
             optimizer,
@@ -140,9 +142,13 @@ def _runs(profile: Profile, world: World, device: torch.device, spectra: Spectra
             None,
             StopRequest(),
             FullSpeed(),
+            kind.preparation(alone.data.card_entries),
+            kind.augmentation(alone.data),
+            kind,
+            weight_per_sample=float(getattr(model, "weight_per_sample", 1.0)),
         )
         rows = np.full(alone.train.batch_size, -1, dtype=np.int64)
-        update(0, (spectra.source.read(rows) for _ in range(alone.accumulation)))
+        update(0, (data.samples.read(rows) for _ in range(alone.accumulation)))
         torch.cuda.synchronize(device)
     except torch.cuda.OutOfMemoryError:
         return False

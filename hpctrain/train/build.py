@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import json
 import os
 import platform
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,112 +19,40 @@ from hpctrain.distributed.heartbeat import Heartbeat
 from hpctrain.distributed.stop import StopRequest
 from hpctrain.distributed.watchdog import Watchdog
 from hpctrain.distributed.world import World
-from hpctrain.errors import DataError
-from hpctrain.families import build_model
-from hpctrain.families.store import CARD, load_weights, read_card, with_grid_of, write_card
-from hpctrain.kinds.spectra.facts import SpectraFacts
-from hpctrain.kinds.spectra.hdf5 import SpectraSet, open_spectra
-from hpctrain.kinds.spectra.plausible import inspect_spectra
+from hpctrain.errors import DataError, Problem, ProfileError
+from hpctrain.families.store import CARD, card_entries, load_weights, pinned_by, read_card, write_card
 from hpctrain.metrics.exporters.opening import open_exporters
 from hpctrain.metrics.record import MetricsWriter
-from hpctrain.monitor.sampler import Sampler
+from hpctrain.profile.families import family_of, kind_of
 from hpctrain.profile.files import matching_files
-from hpctrain.profile.inspection import Inspection
 from hpctrain.profile.remote import is_remote
 from hpctrain.profile.schema import DataSection, ModelSection, Profile, TrainSection
 from hpctrain.rundir import RunDir
+from hpctrain.samples.protocols import Facts, Samples
 from hpctrain.samples.split import TRAIN, VALIDATION, assign_split, choose_rows
 from hpctrain.train.adamw import AdamW
+from hpctrain.train.fit import RoundStep
 from hpctrain.train.freeze import freeze
 from hpctrain.train.pacing import Pacer
+from hpctrain.train.run import Data, Progress, Run
 from hpctrain.train.scaling import LossScale
-from hpctrain.train.schedule import Schedule, mix
-from hpctrain.train.state import Progress
+from hpctrain.train.schedule import mix, schedule_of
 from hpctrain.train.step import UpdateStep
 from hpctrain.train.watch import build_sampler
 from hpctrain.train.zeros import find_zeros
 
 
-@dataclass(frozen=True)
-class Spectra:
-    """The open files, and the spectra on each side of the split.
-
-    Parameters
-    ----------
-    source : SpectraSet
-    train_rows, validation_rows : ndarray of int64
-        Global rows, sorted.
-    blocks : ndarray of int64, or None
-        Index in the training rows at which each block that is decoded as a whole begins; None without such blocks.
-    section : ModelSection
-        The network, with a rest-frame grid that is fixed at the first attempt.
-    facts : SpectraFacts
-        Facts from which the other shapes of the network are computed; also fixed at the first attempt.
-    inspection : Inspection
-        Findings in a sample of the training spectra.
-    """
-
-    source: SpectraSet
-    train_rows: np.ndarray
-    validation_rows: np.ndarray
-    blocks: np.ndarray | None
-    section: ModelSection
-    facts: SpectraFacts
-    inspection: Inspection
-
-
-@dataclass
-class Run:
-    """All parts that the training loop uses.
-
-    Parameters
-    ----------
-    model : Module
-        The network itself, which is saved, evaluated and exported.
-    averaged : dict of str to Tensor, or None
-        Moving averages of its parameters by name.
-    sampler : Sampler
-        Reads the sensors; enter it as a context manager while the run trains.
-    pacer : Pacer
-        Slows the run down where the sensors require it.
-    metrics : MetricsWriter or None
-        Only on rank 0. It passes records, figures and histograms to the exporters.
-    """
-
-    directory: RunDir
-    profile: Profile
-    world: World
-    device: torch.device
-    attempt: int
-    spectra: Spectra
-    schedule: Schedule
-    model: torch.nn.Module
-    optimizer: AdamW
-    loss_scale: LossScale
-    averaged: dict[str, torch.Tensor] | None
-    update: UpdateStep
-    progress: Progress
-    stop: StopRequest
-    heartbeat: Heartbeat
-    watchdog: Watchdog
-    checkpoints: CheckpointWriter | None
-    metrics: MetricsWriter | None
-    sampler: Sampler
-    pacer: Pacer
-
-
-def make_data(data: DataSection, world: World) -> None:
-    """Make simulated spectra on rank 0 if the profile asks for them and the file is absent; all ranks wait."""
+def make_data(profile: Profile, world: World) -> None:
+    """Make simulated data on rank 0 if the profile asks for them and the file is absent; all ranks wait."""
+    data = profile.data
     is_there = any(is_remote(pattern) or matching_files(pattern) for pattern in data.files)
     if data.simulate is not None and world.is_main and not is_there:
-        from hpctrain.ingest.simulate import simulate
-
-        simulate(Path(data.files[0]), data.simulate)
+        kind_of(profile).make(Path(data.files[0]), data.simulate)
     barrier(world)
 
 
-def open_data(profile: Profile, run: RunDir, world: World, data: DataSection | None = None) -> Spectra:
-    """Open the spectra and split them.
+def open_data(profile: Profile, run: RunDir, world: World, data: DataSection | None = None) -> Data:
+    """Open the samples and split them.
 
     Parameters
     ----------
@@ -136,65 +65,51 @@ def open_data(profile: Profile, run: RunDir, world: World, data: DataSection | N
     Raises
     ------
     DataError
-        A file is missing or unfit, a side of the split is empty, or a sample of the training spectra shows that
-        nothing can be learned from them. All ranks inspect the same sample, so all of them raise.
+        A file is missing or unfit, a side of the split is empty, or a look at some of the training rows shows that
+        nothing can be learned from them. All ranks inspect the same rows, so all of them raise.
     """
-    source = open_spectra(data or profile.data)
-    side = assign_split(source.target_id, profile.data.split)
+    kind, section = kind_of(profile), profile.data
+    samples = kind.open(data or section)
+    side = assign_split(samples.target_id, section.split)
     train_rows = np.flatnonzero(side == TRAIN).astype(np.int64)
     validation_rows = np.flatnonzero(side == VALIDATION).astype(np.int64)
-    train_rows = choose_rows(source.target_id, train_rows, profile.data.max_spectra, profile.data.split.salt)
+    train_rows = choose_rows(samples.target_id, train_rows, section.max_samples, section.split.salt)
     for name, rows in (("training", train_rows), ("validation", validation_rows)):
-        if len(rows) == 0 and (name == "training" or profile.data.split.validation > 0):
+        if len(rows) == 0 and (name == "training" or section.split.validation > 0):
             raise DataError(
-                f"{', '.join(profile.data.files)}: no {name} spectra among {len(source)} rows; "
-                "use more spectra or another data.split"
+                f"{', '.join(section.files)}: no {name} {kind.words.many} among {len(samples)} rows; "
+                f"use more {kind.words.many} or another data.split"
             )
-    inspection = inspect_spectra(source, train_rows, profile.data)
-    inspection.raise_errors(", ".join(profile.data.files))
+    inspection = kind.inspect(samples, train_rows, section)
+    inspection.raise_errors(", ".join(section.files))
     blocks = None
-    if source.decoded_bytes:
-        blocks = source.blocks(train_rows)
-        source.keep_window(profile.data.shuffle_window, world.world_size)
-    section, facts = _blueprint(run, world, profile, source, train_rows)
-    return Spectra(source, train_rows, validation_rows, blocks, section, facts, inspection)
+    if samples.decoded_bytes:
+        blocks = samples.blocks(train_rows)
+        samples.keep_window(section.shuffle_window, world.world_size)
+    model, facts = _blueprint(run, world, profile, samples, train_rows)
+    return Data(samples, train_rows, validation_rows, blocks, model, facts, inspection)
 
 
 def _blueprint(
-    run: RunDir, world: World, profile: Profile, source: SpectraSet, train_rows: np.ndarray
-) -> tuple[ModelSection, SpectraFacts]:
-    """Compute the sizes of the network once, at the first attempt; later attempts must build the same network.
+    run: RunDir, world: World, profile: Profile, samples: Samples, train_rows: np.ndarray
+) -> tuple[ModelSection, Facts]:
+    """Compute the sizes of the model once, at the first attempt; later attempts must build the same model.
 
     This also writes the model's card, so that any checkpoint of the run can be read as a model.
     """
+    kind, section = kind_of(profile), profile.model
     if world.is_main and not (run.model / CARD).exists():
-        section, init_from = profile.model, profile.train.init_from
-        if init_from is not None:
-            section = with_grid_of(section, init_from)
-        write_card(run.model, section, SpectraFacts.from_spectra(source, train_rows), card_entries(profile))
+        if profile.train.init_from is not None:
+            section = section.model_copy(update=pinned_by(section, profile.train.init_from))
+        write_card(run.model, section, kind.facts(samples, train_rows), card_entries(profile))
     barrier(world)
     card = read_card(run.model / CARD)
-    range_aa = card["section"]["rest_wavelength_aa"]
-    grid = {
-        "rest_wavelength_aa": None if range_aa is None else tuple(range_aa),  # JSON has no tuples
-        "rest_pixels": card["section"]["rest_pixels"],
-    }
-    return profile.model.model_copy(update=grid), SpectraFacts.from_json(card["facts"])
+    pinned = {key: card["section"][key] for key in section.pinned}
+    values = {**profile.model.model_dump(mode="json"), **pinned}
+    return type(section).model_validate_json(json.dumps(values)), kind.read_facts(card["facts"])
 
 
-def card_entries(profile: Profile) -> dict[str, object]:
-    """Return the entries of the model's card that describe how to prepare spectra for the model."""
-    return {
-        "name": profile.name,
-        "normalise": profile.data.normalise.model_dump(mode="json"),
-        "split": profile.data.split.model_dump(mode="json"),
-        "seed": profile.train.seed,
-    }
-
-
-def build_network(
-    train: TrainSection, section: ModelSection, facts: SpectraFacts, device: torch.device
-) -> torch.nn.Module:
+def build_network(profile: Profile, section: ModelSection, facts: Facts, device: torch.device) -> torch.nn.Module:
     """Build the network with weights that depend only on ``train.seed``.
 
     :func:`begin_anew` loads the weights of ``train.init_from`` if there is no checkpoint; after the first checkpoint
@@ -205,10 +120,13 @@ def build_network(
     CheckpointError
         The weights to start from are missing, damaged, or of another network.
     ProfileError
-        ``train.freeze`` names weights that do not exist, or leaves none to train.
+        ``train.freeze`` names weights that do not exist, or leaves none to train; or the network has state that no
+        checkpoint would hold.
     """
+    train = profile.train
     torch.manual_seed(mix(train.seed, 0x1417))
-    model = build_model(section, facts)
+    model = family_of(profile).network(section, facts)
+    _refuse_running_statistics(model)
     if train.init_from is not None and train.keep_zeros:
         load_weights(model, Path(train.init_from))
     freeze(model, train.freeze)
@@ -218,6 +136,17 @@ def build_network(
     if train.compile:
         model.compile()
     return model
+
+
+def _refuse_running_statistics(model: torch.nn.Module) -> None:
+    """Refuse a network whose forward pass changes it: ranks would differ, and a resumed run would not be exact."""
+    for name, module in model.named_modules():
+        if getattr(module, "track_running_stats", False):
+            message = (
+                f"'{name}' is a {type(module).__name__} with running statistics, which differ between ranks and spoil "
+                "an exact resume; use GroupNorm or LayerNorm, or track_running_stats=False"
+            )
+            raise ProfileError("the network", [Problem("model.family", message)])
 
 
 def begin_anew(run: Run) -> None:
@@ -271,53 +200,32 @@ def build_run(
     heartbeat: Heartbeat,
     watchdog: Watchdog,
     metrics: MetricsWriter | None,
-    spectra: Spectra | None = None,
+    data: Data | None = None,
 ) -> Run:
-    """Build every part of the run on this rank, at step 0; without `spectra` it opens the profile's own files."""
-    spectra = spectra or open_data(profile, directory, world)
-    schedule = Schedule(profile, len(spectra.train_rows), spectra.blocks)
-    model = build_network(profile.train, spectra.section, spectra.facts, device)
-    optimizer = build_optimizer(model, profile.train)
-    averaged = None
-    if profile.train.ema_decay is not None:
-        averaged = {name: p.detach().clone() for name, p in model.named_parameters() if p.requires_grad}
-    loss_scale = LossScale(profile.train.precision, device)
-    names = {parameter: name for name, parameter in model.named_parameters()}
+    """Build every part of the run on this rank, at step 0; without `data` it opens the profile's own files."""
+    kind = kind_of(profile)
+    data = data or open_data(profile, directory, world)
+    schedule = schedule_of(profile, len(data.train_rows), data.blocks)
     sampler = build_sampler(directory, profile.monitor, world, device, attempt, heartbeat, metrics)
-    pacer = Pacer(world, device, stop, heartbeat, watchdog, sampler)
-    update = UpdateStep(
-        world,
-        schedule,
-        spectra.source.num_pixels,
-        profile.data,
-        profile.train,
-        distribute(model, world, device),
-        optimizer,
-        loss_scale,
-        None if averaged is None else [averaged[names[p]] for p in optimizer.parameters],
-        stop,
-        pacer,
-        find_zeros(optimizer.parameters) if profile.train.keep_zeros else (),
-    )
     heartbeat.total_steps = schedule.total_steps
     checkpoints = None
     if metrics is not None:
         checkpoints = CheckpointWriter(
             directory, profile.checkpoint, attempt, lambda name, step, fields: metrics.event(name, step, **fields)
         )
-    return Run(
+    run = Run(
         directory=directory,
         profile=profile,
+        family=family_of(profile),
+        kind=kind,
         world=world,
         device=device,
         attempt=attempt,
-        spectra=spectra,
+        data=data,
         schedule=schedule,
-        model=model,
-        optimizer=optimizer,
-        loss_scale=loss_scale,
-        averaged=averaged,
-        update=update,
+        prepare=kind.preparation(profile.data.card_entries),
+        augment=kind.augmentation(profile.data),
+        loss_scale=LossScale(profile.train.precision, device),
         progress=Progress(),
         stop=stop,
         heartbeat=heartbeat,
@@ -325,14 +233,63 @@ def build_run(
         checkpoints=checkpoints,
         metrics=metrics,
         sampler=sampler,
-        pacer=pacer,
+        pacer=Pacer(world, device, stop, heartbeat, watchdog, sampler),
     )
+    if run.learns_by_gradient:
+        _add_network(run)
+    else:
+        _add_rounds(run)
+    return run
+
+
+def _add_network(run: Run) -> None:
+    """Add the network, its optimiser, and the step that updates it."""
+    train = run.profile.train
+    model = build_network(run.profile, run.data.section, run.data.facts, run.device)
+    optimizer = build_optimizer(model, train)
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    if train.ema_decay is not None:
+        run.averaged = {name: p.detach().clone() for name, p in model.named_parameters() if p.requires_grad}
+    run.model, run.optimizer = model, optimizer
+    run.update = UpdateStep(
+        run.world,
+        run.schedule,
+        train,
+        distribute(model, run.world, run.device),
+        optimizer,
+        run.loss_scale,
+        None if run.averaged is None else [run.averaged[names[p]] for p in optimizer.parameters],
+        run.stop,
+        run.pacer,
+        run.prepare,
+        run.augment,
+        run.kind,
+        find_zeros(optimizer.parameters) if train.keep_zeros else (),
+        weight_per_sample=float(getattr(model, "weight_per_sample", 1.0)),
+    )
+
+
+def _add_rounds(run: Run) -> None:
+    """Add the model of rounds, and the step that does one."""
+    if run.world.world_size > 1:
+        message = f"{run.family.name} learns in one process, not in {run.world.world_size} ranks; start one"
+        raise ProfileError(str(run.directory.profile), [Problem("launch", message)])
+    torch.manual_seed(mix(run.profile.train.seed, 0x1417))
+    run.model = run.family.network(run.data.section, run.data.facts)
+    run.update = RoundStep(run)
 
 
 def subscribe_exporters(run: Run) -> None:
     """Connect the exporters of the profile to the metrics, once the first step of this attempt is known."""
     if run.metrics is not None:
         open_exporters(run.directory, run.profile, run.metrics, run.progress.step, run.schedule.total_steps)
+
+
+def num_parameters(model: Any) -> int:
+    """Return the number of weights of a network, or of numbers in the state of a model that learns in rounds."""
+    if isinstance(model, torch.nn.Module):
+        return sum(parameter.numel() for parameter in model.parameters())
+    return sum(array.size for array in model.state().values())
 
 
 def device_facts(device: torch.device) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""``data.cache: ram``: keep one decoded copy of the spectra per node, in memory shared by its ranks."""
+"""``data.cache: ram``: keep one decoded copy of the samples per node, in memory shared by its ranks."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from hpctrain.distributed.world import World, node_name
+from hpctrain.distributed.world import node_name
 from hpctrain.errors import SiteError
-from hpctrain.kinds.spectra.hdf5 import SpectraSet
-from hpctrain.kinds.spectra.ram import copy_to_memory, needed_bytes, open_in_memory
+from hpctrain.kinds.kind import Kind
 from hpctrain.monitor.available import available_memory_bytes
 from hpctrain.samples.activity import Activity
-from hpctrain.train.build import Spectra
+from hpctrain.samples.protocols import Samples
+from hpctrain.train.run import Data
 from hpctrain.train.staging import Record
 from hpctrain.train.together import Crew
 
@@ -24,19 +24,20 @@ _SHARE = 0.9
 """Share of the free memory that the copy may use; ranks, checkpoints and batches need the rest."""
 
 
-def cache_in_memory(spectra: Spectra, crew: Crew, record: Record) -> Spectra:
-    """Return the same spectra, decoded in memory. Each can be read on its own, so the shuffle is exact.
+def cache_in_memory(data: Data, kind: Kind, crew: Crew, record: Record) -> Data:
+    """Return the same samples, decoded in memory. Each can be read on its own, so the shuffle is exact.
 
     Parameters
     ----------
-    spectra : Spectra
+    data : Data
+    kind : Kind
     crew : Crew
     record : callable
         Is called with the event ``cached``.
 
     Returns
     -------
-    Spectra
+    Data
 
     Raises
     ------
@@ -48,24 +49,25 @@ def cache_in_memory(spectra: Spectra, crew: Crew, record: Record) -> Spectra:
         The job was asked to stop.
     """
     started_s = time.monotonic()
-    rows = np.union1d(spectra.train_rows, spectra.validation_rows)
-    mine = crew.work("decoding", lambda activity: _fill(spectra.source, rows, crew.world, activity))
+    rows = np.union1d(data.train_rows, data.validation_rows)
+    mine = crew.work("decoding", lambda activity: _fill(data.samples, kind, rows, activity))
     path = Path(f"/proc/{mine['pid']}/fd/{mine['descriptor']}")
-    source = crew.agree(lambda: open_in_memory(path, spectra.source))
-    spectra.source.close()
+    samples = crew.agree(lambda: kind.memory_copies().open_in_memory(path, data.samples))
+    data.samples.close()
     record("cached", bytes=mine["bytes"], seconds=round(time.monotonic() - started_s, 3))
-    return replace(spectra, source=source, blocks=None)
+    return replace(data, samples=samples, blocks=None)
 
 
-def _fill(source: SpectraSet, rows: np.ndarray, world: World, activity: Activity) -> dict[str, Any]:
-    needed, available = needed_bytes(source, rows), available_memory_bytes()
+def _fill(samples: Samples, kind: Kind, rows: np.ndarray, activity: Activity) -> dict[str, Any]:
+    copies = kind.memory_copies()
+    needed, available = copies.needed_bytes(samples, rows), available_memory_bytes()
     if available is not None and needed > _SHARE * available:
         raise SiteError(
-            f"data.cache: ram: node {node_name()}: {len(rows)} spectra need {needed / 2**30:.1f} GiB, but only "
-            f"{_SHARE * available / 2**30:.1f} GiB may be used ({available / 2**30:.1f} GiB are available); ask for "
-            "more with launch.memory_gib_per_node, or use data.cache: none"
+            f"data.cache: ram: node {node_name()}: {len(rows)} {kind.words.many} need {needed / 2**30:.1f} GiB, but "
+            f"only {_SHARE * available / 2**30:.1f} GiB may be used ({available / 2**30:.1f} GiB are available); ask "
+            "for more with launch.memory_gib_per_node, or use data.cache: none"
         )
     # The other ranks of the node wait, so this rank uses their cores too, unless ranks are bound to cores.
     threads = max(1, len(os.sched_getaffinity(0)))
-    descriptor = copy_to_memory(source, rows, threads, activity)
+    descriptor = copies.copy_to_memory(samples, rows, threads, activity)
     return {"node": node_name(), "pid": os.getpid(), "descriptor": descriptor, "bytes": needed}

@@ -1,31 +1,24 @@
-"""After the last step, on rank 0 alone: write the model, check it, and describe the held-out spectra with it."""
+"""After the last step, on rank 0 alone: write the model, check it, and describe the held-out samples with it."""
 
 from __future__ import annotations
 
 import sys
 from typing import TYPE_CHECKING, Any
 
-import h5py
 import numpy as np
-import torch
 
 from hpctrain.checkpoint.retention import make_room
 from hpctrain.checkpoint.store import checkpoint_path, refuse_if_replaced, verify
 from hpctrain.checkpoint.tensorfile import read_tensors
 from hpctrain.errors import CheckpointError
-from hpctrain.families.spectral_vae.catalogue import survey_columns
-from hpctrain.families.spectral_vae.encode import NothingEncodedError, encode_to_file
-from hpctrain.families.store import WEIGHTS, load_model, save_model
+from hpctrain.families.family import HeldOut, NoResultsError
+from hpctrain.families.store import WEIGHTS, card_entries, load_model, save_model
 from hpctrain.fulldisk import is_disk_full
 from hpctrain.rundir import file_digest
-from hpctrain.train.build import card_entries
-from hpctrain.train.evaluate import evaluated_weights, reconstructions, write_arrays
+from hpctrain.train.evaluate import evaluated_weights, predictions
 
 if TYPE_CHECKING:
-    from hpctrain.train.build import Run
-
-NUM_ANOMALIES = 6
-"""Number of the most anomalous spectra whose reconstructions go into the report."""
+    from hpctrain.train.run import Run
 
 
 def finish(run: Run) -> dict[str, Any]:
@@ -77,9 +70,9 @@ def _finish(run: Run) -> dict[str, Any]:
         "moving_average": run.averaged is not None,
     }
     with evaluated_weights(run) as model:
-        save_model(path, model, run.spectra.section, run.spectra.facts, extra)
+        save_model(path, model, run.data.section, run.data.facts, extra)
     difference = _check(run)
-    if len(run.spectra.validation_rows):
+    if len(run.data.validation_rows):
         _describe_held_out(run)
     return {
         "sha256": file_digest(path / WEIGHTS),
@@ -109,25 +102,22 @@ def _use_best(run: Run) -> int:
     if run.averaged is not None:
         for name, value in read_tensors(folder / "ema.safetensors").items():
             run.averaged[name].copy_(value)
-    run.model.load_state_dict(read_tensors(folder / WEIGHTS))
+    weights = read_tensors(folder / WEIGHTS)
+    if run.learns_by_gradient:
+        run.model.load_state_dict(weights)
+    else:
+        run.model.load({name: tensor.numpy() for name, tensor in weights.items()})
     return best
 
 
-@torch.no_grad()
 def _check(run: Run) -> float:
-    """Read the model back as a user would, reconstruct some spectra with it, and return the largest difference."""
-    rows = run.spectra.validation_rows if len(run.spectra.validation_rows) else run.spectra.train_rows
+    """Read the model back as a user would, predict some samples with it, and return the largest relative difference."""
+    rows = run.data.validation_rows if len(run.data.validation_rows) else run.data.train_rows
     rows = rows[: min(len(rows), run.schedule.micro_batch)]
-    here = reconstructions(run, rows)["reconstruction"]
-    live = run.model
-    run.model = load_model(run.directory.model, run.device)[0]
-    averaged, run.averaged = run.averaged, None
-    try:
-        there = reconstructions(run, rows)["reconstruction"]
-    finally:
-        run.model, run.averaged = live, averaged
-    scale = float(np.abs(here).max()) or 1.0
-    difference = float(np.abs(here - there).max()) / scale
+    with evaluated_weights(run) as model:
+        here = predictions(run, model, rows)
+    there = predictions(run, load_model(run.directory.model, run.device)[0], rows)
+    difference = max((_relative_difference(here[name], there[name]) for name in here), default=0.0)
     if not difference <= 1e-4:  # also true for NaN
         raise CheckpointError(
             f"{run.directory.model}: the model read back differs from the trained one by {difference:.3g} of its "
@@ -136,31 +126,28 @@ def _check(run: Run) -> float:
     return difference
 
 
+def _relative_difference(here: np.ndarray, there: np.ndarray) -> float:
+    """Return the largest difference in units of the largest absolute value; 0 where both are NaN."""
+    here, there = here.astype(np.float64), there.astype(np.float64)
+    both_nan = np.isnan(here) & np.isnan(there)
+    apart = np.abs(np.where(both_nan, 0.0, here - there))
+    scale = np.nanmax(np.abs(here), initial=0.0)
+    return float(apart.max(initial=0.0)) / (scale or 1.0)
+
+
 def _describe_held_out(run: Run) -> None:
-    """Encode the held-out spectra, and save the reconstructions of the most anomalous ones."""
-    path = run.directory.results / "latents.h5"
+    """Write what the finished model says about the held-out samples."""
     run.directory.results.mkdir(exist_ok=True)
     model, card = load_model(run.directory.model, run.device)
-    rows = run.spectra.validation_rows
+    held_out = HeldOut(
+        samples=run.data.samples,
+        rows=run.data.validation_rows,
+        prepare=run.prepare,
+        batch_size=run.schedule.micro_batch,
+        device=run.device,
+        tick=lambda done: run.watchdog.progress(),
+    )
     try:
-        encode_to_file(
-            model,
-            card,
-            run.spectra.source,
-            rows,
-            path,
-            batch_size=run.schedule.micro_batch,
-            device=run.device,
-            on_batch=lambda done: run.watchdog.progress(),
-        )
-    except NothingEncodedError as error:  # the model is finished all the same, and the evaluations have reported it
-        print(f"hpctrain: held-out spectra: {error}", file=sys.stderr)
-        return
-    with h5py.File(path, "r") as file:
-        score = file["ANOMALY_SCORE"][:]
-        usable = np.flatnonzero(np.isfinite(score))
-        worst = usable[np.argsort(score[usable])[:NUM_ANOMALIES]]
-        columns = survey_columns(file, worst)
-    if len(worst):
-        arrays = reconstructions(run, rows[worst]) | {"anomaly_score": score[worst]} | columns
-        write_arrays(run.directory, "anomalies", arrays)
+        run.family.write_results(model, card, held_out, run.directory.results)
+    except NoResultsError as error:  # the model is finished all the same, and the evaluations have reported it
+        print(f"hpctrain: held-out {run.kind.words.many}: {error}", file=sys.stderr)

@@ -10,21 +10,28 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hpctrain.kinds.spectra.plausible import choose_sample
-from hpctrain.metrics.figures import draw_reconstructions
 from hpctrain.metrics.histogram import histograms_of
 from hpctrain.monitor.memory import used_memory_gib
+from hpctrain.rundir import write_arrays
 from hpctrain.samples.device import on_device
 from hpctrain.samples.loader import read_ahead
-from hpctrain.train.badpixels import BadPixelTally, bad_fields, raise_bad_pixels
-from hpctrain.train.diverged import raise_diverged
-from hpctrain.train.empty import raise_empty_batch, why_without_weight
-from hpctrain.train.evaluate import evaluate, reconstructions, write_arrays
+from hpctrain.samples.probe import choose_sample
+from hpctrain.train.counts import BadValueTally, bad_fields, num_bad, num_samples_field
+from hpctrain.train.culprits import (
+    own_micro_batches,
+    raise_bad_values,
+    raise_diverged,
+    raise_empty_batch,
+    rows_of,
+    rows_of_step,
+    why_without_weight,
+)
+from hpctrain.train.evaluate import evaluate, sketch
 from hpctrain.train.scaling import SMALLEST_SCALE
 from hpctrain.train.state import capture
 
 if TYPE_CHECKING:
-    from hpctrain.train.build import Run
+    from hpctrain.train.run import Run
     from hpctrain.train.startup import Startup
     from hpctrain.train.step import StepResult
 
@@ -74,31 +81,26 @@ def train(run: Run, startup: Startup) -> Outcome:
 
 
 def read_batches(run: Run) -> Iterator:
-    """Read this rank's micro-batches from the run's step on; their rows depend only on the step."""
+    """Read this rank's micro-batches from the run's step on; their rows depend only on the step.
+
+    A model that learns in rounds reads the samples itself, so there are none.
+    """
+    if not run.learns_by_gradient:
+        return (batch for batch in ())
     schedule, world = run.schedule, run.world
-    mine = _own_micro_batches(run)
+    mine = own_micro_batches(run)
     # The order of a block of steps is computed at once: many small numpy calls cost more than the arithmetic.
     stride = max(1, _ORDER_BLOCK // (schedule.accumulation(world.world_size) * schedule.micro_batch))
 
     def requests() -> Iterator[np.ndarray]:
         for first in range(run.progress.step, schedule.total_steps, stride):
             steps = range(first, min(first + stride, schedule.total_steps))
-            yield from _rows(run, steps, mine)
+            yield from rows_of(run, steps, mine)
 
     data = run.profile.data
     is_gpu = run.device.type == "cuda"
-    batches = read_ahead(run.spectra.source, requests(), run.profile.reader_threads, data.prefetch_batches, pin=is_gpu)
+    batches = read_ahead(run.data.samples, requests(), run.profile.reader_threads, data.prefetch_batches, pin=is_gpu)
     return on_device(batches, run.device)
-
-
-def _own_micro_batches(run: Run) -> range:
-    return range(run.world.rank, run.schedule.num_micro_batches, run.world.world_size)
-
-
-def _rows(run: Run, steps: range, micro_batches: range) -> np.ndarray:
-    """Return the rows of the set in each micro-batch of these steps; -1 is padding."""
-    samples = run.schedule.samples_of(steps, micro_batches)
-    return np.where(samples >= 0, run.spectra.train_rows[samples], -1)
 
 
 class Boundary:
@@ -114,7 +116,7 @@ class Boundary:
         self._pending: StepResult | None = None
         self._stop: Outcome | None = None
         self._hot = False
-        self._bad = BadPixelTally()
+        self._bad = BadValueTally(run.kind)
         self._clock_s = time.perf_counter()
         self._clock_step = run.progress.step
 
@@ -167,7 +169,7 @@ class Boundary:
 
     def _read(self, result: StepResult) -> None:
         run = self._run
-        self._look_for_bad_pixels(result)
+        self._look_for_bad_values(result)
         is_full = result.step * run.schedule.global_batch <= run.schedule.num_samples
         if result.is_empty and is_full:
             raise_empty_batch(run, result.step)
@@ -197,18 +199,16 @@ class Boundary:
         self._hot = False
         self._note_stop(*self._run.pacer.wait_until_cool())
 
-    def _look_for_bad_pixels(self, result: StepResult) -> None:
+    def _look_for_bad_values(self, result: StepResult) -> None:
         run, schedule = self._run, self._run.schedule
-        if result.sums["bad_pixels"] and run.profile.data.bad_pixels == "error":
-            step = result.step - 1
-            rows = _rows(run, range(step, step + 1), _own_micro_batches(run)).reshape(-1)
-            raise_bad_pixels(run, f"step {result.step}", rows)
-        num_spectra = schedule.samples_seen(result.step) - schedule.samples_seen(result.step - 1)
-        if self._bad.add(result.sums, num_spectra) and run.metrics is not None:
+        if num_bad(run.kind, result.sums) and run.profile.data.refuses_bad_values:
+            raise_bad_values(run, f"step {result.step}", rows_of_step(run, result.step - 1))
+        num_samples = schedule.samples_seen(result.step) - schedule.samples_seen(result.step - 1)
+        if self._bad.add(result.sums, num_samples) and run.metrics is not None:
             run.metrics.event("bad_pixels", result.step, **self._bad.fields())
 
     def sum_up(self) -> None:
-        """Record at the end how many bad pixels and masked spectra this attempt has read."""
+        """Record at the end how many bad values and fully masked samples this attempt has read."""
         if self._run.metrics is not None and (fields := self._bad.fields()):
             self._run.metrics.event("bad_pixels", self._run.progress.step, **fields)
 
@@ -221,20 +221,22 @@ class Boundary:
         run, schedule = self._run, self._run.schedule
         now_s = time.perf_counter()
         samples = schedule.samples_seen(result.step) - schedule.samples_seen(self._clock_step)
-        learned = {**run.model.metrics(result.sums), "grad_norm": result.gradient_norm}
+        learned = {} if result.is_empty else run.model.metrics(result.sums)
+        if run.learns_by_gradient:
+            learned |= {} if result.is_empty else {"grad_norm": result.gradient_norm}
+            learned["lr"] = schedule.learning_rate(result.step - 1)
         fields = {
-            **({} if result.is_empty else learned),
-            "lr": schedule.learning_rate(result.step - 1),
+            **learned,
             "samples_seen": schedule.samples_seen(result.step),
             "samples_per_s": samples / max(now_s - self._clock_s, 1e-9),
             "epoch": schedule.samples_seen(result.step) / schedule.num_train,
             "memory_gib": used_memory_gib(run.device),
         }
         num_rejected = schedule.samples_seen(result.step) - schedule.samples_seen(result.step - 1)
-        num_rejected -= round(result.sums.get("num_spectra", num_rejected))
-        if num_rejected:  # spectra of this step without a usable normalisation window or valid pixel
+        num_rejected -= round(result.sums.get("num_samples", num_rejected))
+        if num_rejected:  # samples of this step that carry no weight
             fields["num_rejected"] = num_rejected
-        fields |= bad_fields(result.sums)
+        fields |= bad_fields(run.kind, result.sums)
         if run.loss_scale.enabled:
             fields |= {"loss_scale": result.loss_scale, "skipped": result.skipped}
         run.metrics.train(result.step, **fields)
@@ -245,7 +247,7 @@ class Boundary:
         run, progress = self._run, self._run.progress
         paused_s = time.perf_counter()
         progress.evaluated_step = progress.step
-        if len(run.spectra.validation_rows) == 0:
+        if len(run.data.validation_rows) == 0:
             return False
         found = evaluate(run)
         if found is None:
@@ -253,15 +255,17 @@ class Boundary:
             self._clock_s += time.perf_counter() - paused_s
             return False
         limit = run.profile.train.early_stopping
-        better = progress.best_loss is None or found["loss"] < progress.best_loss - (limit.min_delta if limit else 0.0)
+        objective = run.family.objective
+        value = found[objective.metric]
+        better = objective.is_better(value, progress.best_loss, limit.min_delta if limit else 0.0)
         progress.evaluations_without_progress = 0 if better else progress.evaluations_without_progress + 1
         if better:
-            progress.best_loss, progress.best_step = found["loss"], progress.step
+            progress.best_loss, progress.best_step = value, progress.step
         progress.stopped_early = limit is not None and progress.evaluations_without_progress >= limit.patience
         if run.metrics is not None:
             run.metrics.evaluation(progress.step, **found)
             if better:
-                run.metrics.event("best", progress.step, loss=found["loss"])
+                run.metrics.event("best", progress.step, **{objective.metric: value})
             if progress.stopped_early:
                 run.metrics.event("early_stopped", progress.step, best_step=progress.best_step)
             self._figures()
@@ -269,24 +273,26 @@ class Boundary:
         return better and run.profile.checkpoint.keep_best
 
     def _note_no_evaluation(self) -> None:
-        """Record that no held-out spectrum has weight; this does not count as an evaluation, and never as the best."""
+        """Record that no held-out sample has weight; this does not count as an evaluation, and never as the best."""
         run = self._run
         if run.metrics is not None:
-            rows = run.spectra.validation_rows
+            rows = run.data.validation_rows
+            counts = {num_samples_field(run.kind): len(rows)}
             reasons = why_without_weight(run, choose_sample(rows))
-            run.metrics.event("evaluation_empty", run.progress.step, num_spectra=len(rows), reasons=reasons)
+            run.metrics.event("evaluation_empty", run.progress.step, **counts, reasons=reasons)
 
     def _figures(self) -> None:
         run = self._run
         if not run.schedule.figure_due(run.progress.step):
             return
-        arrays = reconstructions(run, run.spectra.validation_rows[: run.profile.track.num_figures])
-        write_arrays(run.directory, "reconstructions", arrays)
-        run.metrics.figures(run.progress.step, lambda: draw_reconstructions(arrays, run.profile.track.num_figures))
+        arrays = sketch(run, run.data.validation_rows[: run.profile.track.num_figures])
+        if arrays is not None:
+            write_arrays(run.directory.results / f"{run.family.sketch_name}.npz", arrays)
+            run.metrics.figures(run.progress.step, lambda: run.family.figures(arrays))
 
     def _histograms(self, step: int) -> None:
         run, every = self._run, self._run.profile.track.histogram_every_steps
-        if run.metrics is not None and every is not None and step % every == 0:
+        if run.metrics is not None and run.learns_by_gradient and every is not None and step % every == 0:
             run.metrics.histograms(step, lambda: histograms_of(run.model.named_parameters()))
 
     def _save(self, wait: bool) -> None:

@@ -11,10 +11,10 @@ memory that only a real device needs (context, workspaces, fragmentation).
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 import weakref
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -27,17 +27,14 @@ from torch.utils._pytree import tree_leaves
 from hpctrain.distributed.stop import StopRequest
 from hpctrain.distributed.world import World
 from hpctrain.errors import DataError
-from hpctrain.families import build_model
-from hpctrain.kinds.spectra.batch import SpectraBatch
-from hpctrain.kinds.spectra.facts import SpectraFacts
-from hpctrain.kinds.spectra.hdf5 import open_spectra
-from hpctrain.kinds.spectra.plausible import inspect_spectra
-from hpctrain.kinds.spectra.transform import augment
+from hpctrain.kinds.kind import Kind
+from hpctrain.profile.families import family_of, kind_of, profile_of
 from hpctrain.profile.files import matching_files
 from hpctrain.profile.inspection import Inspection
 from hpctrain.profile.memory import Measurement
 from hpctrain.profile.remote import is_remote
 from hpctrain.profile.schema import DataSection, Profile
+from hpctrain.samples.protocols import Facts
 from hpctrain.samples.split import TRAIN, assign_split, choose_rows
 from hpctrain.train.freeze import freeze
 from hpctrain.train.pacing import FullSpeed
@@ -46,9 +43,6 @@ from hpctrain.train.schedule import Schedule
 from hpctrain.train.step import UpdateStep
 
 GIB = 2.0**30
-
-DESI_GRID = SpectraFacts(7781, (3600.0, 9824.0), 0.0, 4.0, 6712.0)
-"""Facts that are assumed where there are no data yet: the DESI grid, and quasars up to redshift 4."""
 
 _BATCH_SIZES = (64, 512)
 """Batch sizes at which memory is measured; with fake tensors a large batch costs no more time than a small one."""
@@ -104,23 +98,16 @@ class _Moments:
         """Do nothing: an update in place takes no memory beyond the moments."""
 
 
-class _FakeUpdate(UpdateStep):
-    """The step on batches that are normalised already: fake numbers do not give the width of a window."""
-
-    def _prepare(self, batch: SpectraBatch, step: int, micro: int) -> SpectraBatch:
-        return augment(batch, self._data.augment)
-
-
-def measure_peak_bytes(profile: Profile, facts: SpectraFacts, batch_size: int) -> tuple[int, int]:
+def measure_peak_bytes(profile: Profile, facts: Facts, batch_size: int) -> tuple[int, int]:
     """Run two steps on fake tensors.
 
     Parameters
     ----------
     profile : Profile
-    facts : SpectraFacts
+    facts : Facts
         Facts that give the sizes of the network and the batch.
     batch_size : int
-        Spectra of a micro-batch, instead of the profile's.
+        Samples of a micro-batch, instead of the profile's.
 
     Returns
     -------
@@ -137,19 +124,17 @@ def measure_peak_bytes(profile: Profile, facts: SpectraFacts, batch_size: int) -
         }
     )
     launch = profile.launch.model_copy(update={"nodes": 1, "gpus_per_node": 0, "ranks_per_node": 1})
-    alone = profile.model_copy(update={"train": train, "launch": launch})
+    alone, kind = profile.model_copy(update={"train": train, "launch": launch}), kind_of(profile)
     with FakeTensorMode(), PeakMemory() as memory:
-        model = build_model(alone.model, facts)
+        model = family_of(alone).network(alone.model, facts)
         if train.gradient_checkpointing:
             model.enable_gradient_checkpointing()
         freeze(model, train.freeze)
         parameters = [p for p in model.parameters() if p.requires_grad]
         averaged = None if train.ema_decay is None else [p.detach().clone() for p in parameters]
-        update = _FakeUpdate(
+        update = UpdateStep(
             World(),
             Schedule(alone, 1_000_000),
-            facts.num_pixels,
-            alone.data,
             train,
             model,
             _Moments(parameters),
@@ -157,51 +142,44 @@ def measure_peak_bytes(profile: Profile, facts: SpectraFacts, batch_size: int) -
             averaged,
             StopRequest(),
             FullSpeed(),
+            lambda batch: batch,  # fake numbers are prepared already: they do not give the width of a window
+            kind.augmentation(alone.data),
+            kind,
         )
         for step in range(2):
-            update(step, _fake_batches(facts, batch_size))
+            update(step, (kind.fake(facts, batch_size) for _ in itertools.count()))
     return memory.peak_bytes, sum(p.numel() for p in parameters)
-
-
-def _fake_batches(facts: SpectraFacts, batch_size: int) -> Iterator[SpectraBatch]:
-    shape = (batch_size, facts.num_pixels)
-    while True:
-        yield SpectraBatch(
-            flux=torch.ones(shape),
-            ivar=torch.ones(shape),
-            wavelength_aa=torch.linspace(*facts.wavelength_aa, facts.num_pixels),
-            redshift=torch.zeros(batch_size),
-            target_id=torch.zeros(batch_size, dtype=torch.int64),
-            row=torch.zeros(batch_size, dtype=torch.int64),
-            norm=torch.ones(batch_size),
-            window=torch.zeros(batch_size, dtype=torch.int8),
-            num_bad=torch.zeros(batch_size, dtype=torch.int32),
-            has_weight=torch.ones(batch_size, dtype=torch.bool),
-        )
 
 
 def measure(profile: Profile) -> Measurement:
     """Return the memory model of a profile, with grid and redshifts from the data where they exist."""
-    return measure_with(profile, look_at_data(profile.data))
+    return measure_with(profile, look_at_data(profile))
 
 
 def measure_with(profile: Profile, data: DataLook) -> Measurement:
     """Return the memory model of a profile whose data have been read."""
+    found = {
+        "facts_from": data.facts_from,
+        "num_samples": data.num_samples,
+        "num_train": data.num_train,
+        "data_problem": data.problem,
+        "inspection": data.inspection,
+    }
+    kind = kind_of(profile)
+    if data.facts is None or family_of(profile).how == "rounds" or kind.fake(data.facts, 1) is None:
+        size = 0 if data.facts is None else kind.bytes_per_sample(data.facts)
+        return Measurement(0.0, size / GIB, 0.0, 0.0, 0, size, **found)
     small, large = (measure_peak_bytes(profile, data.facts, size)[0] for size in _BATCH_SIZES)
     floor, num_parameters = measure_peak_bytes(profile, data.facts, 1)
     slope = (large - small) / (_BATCH_SIZES[1] - _BATCH_SIZES[0])
     return Measurement(
         fixed_gib=(small - slope * _BATCH_SIZES[0]) / GIB,
-        per_spectrum_gib=slope / GIB,
+        per_sample_gib=slope / GIB,
         floor_gib=floor / GIB,
         weights_gib=4 * num_parameters / GIB,
         num_parameters=num_parameters,
-        num_pixels=data.facts.num_pixels,
-        facts_from=data.facts_from,
-        num_spectra=data.num_spectra,
-        num_train=data.num_train,
-        data_problem=data.problem,
-        inspection=data.inspection,
+        bytes_per_sample=kind.bytes_per_sample(data.facts),
+        **found,
     )
 
 
@@ -211,60 +189,62 @@ class DataLook:
 
     Parameters
     ----------
-    facts : SpectraFacts
+    facts : Facts or None
+        None if they are unknown.
     facts_from : str
         Source of the facts.
-    num_spectra, num_train : int or None
-        Number of all spectra, and of those on the training side of the split.
+    num_samples, num_train : int or None
+        Number of all samples, and of those on the training side of the split.
     problem : str or None
         Why the files cannot be used.
     inspection : Inspection or None
-        Findings in a sample of the training spectra.
+        Findings in a sample of the training rows.
     """
 
-    facts: SpectraFacts
+    facts: Facts | None
     facts_from: str
-    num_spectra: int | None = None
+    num_samples: int | None = None
     num_train: int | None = None
     problem: str | None = None
     inspection: Inspection | None = None
 
 
-def look_at_data(data: DataSection) -> DataLook:
-    """Read the facts from the files of ``data.files``; assume DESI's grid where there are none yet."""
-    assumed = _assumed(data)
+def look_at_data(profile: Profile) -> DataLook:
+    """Read the facts from the files of ``data.files``; assume some where there are no files yet."""
+    data, kind = profile.data, kind_of(profile)
+    assumed = _assumed(kind, data)
     if any(map(is_remote, data.files)) or not any(matching_files(pattern) for pattern in data.files):
         return assumed
     try:
-        spectra = open_spectra(data)
+        samples = kind.open(data)
         try:
-            rows = np.flatnonzero(assign_split(spectra.target_id, data.split) == TRAIN)
-            rows = choose_rows(spectra.target_id, rows, data.max_spectra, data.split.salt)
-            found = inspect_spectra(spectra, rows, data) if len(rows) else None
-            if not spectra.has_redshift.any():
-                return replace(assumed, num_spectra=len(spectra), num_train=len(rows), inspection=found)
-            facts = SpectraFacts.from_spectra(spectra, np.arange(len(spectra)))
-            return DataLook(facts, "the data", len(spectra), len(rows), inspection=found)
+            rows = np.flatnonzero(assign_split(samples.target_id, data.split) == TRAIN)
+            rows = choose_rows(samples.target_id, rows, data.max_samples, data.split.salt)
+            found = kind.inspect(samples, rows, data) if len(rows) else None
+            everything = np.arange(len(samples))
+            if not samples.usable(everything).any():
+                return replace(assumed, num_samples=len(samples), num_train=len(rows), inspection=found)
+            facts = kind.facts(samples, everything)
+            return DataLook(facts, "the data", len(samples), len(rows), inspection=found)
         finally:
-            spectra.close()
+            samples.close()
     except DataError as error:
-        return replace(assumed, num_spectra=None, num_train=None, problem=str(error))
+        return replace(assumed, num_samples=None, num_train=None, problem=str(error))
 
 
-def _assumed(data: DataSection) -> DataLook:
-    if data.simulate is None:
-        return DataLook(DESI_GRID, "the DESI grid and redshifts up to 4")
-    num_spectra, split = data.simulate.num_spectra, data.split
-    num_train = round(num_spectra * (1 - split.validation - split.test))
-    num_train = min(num_train, data.max_spectra or num_train)
-    facts = replace(DESI_GRID, num_pixels=data.simulate.num_pixels or DESI_GRID.num_pixels)
-    return DataLook(facts, f"{facts.num_pixels} simulated pixels and redshifts up to 4", num_spectra, num_train)
+def _assumed(kind: Kind, data: DataSection) -> DataLook:
+    assumed, split = kind.assumed(data), data.split
+    if assumed.num_samples is None:
+        return DataLook(assumed.facts, assumed.source)
+    num_train = round(assumed.num_samples * (1 - split.validation - split.test))
+    num_train = min(num_train, data.max_samples or num_train)
+    return DataLook(assumed.facts, assumed.source, assumed.num_samples, num_train)
 
 
 def main() -> None:
     """Read a profile from stdin and write its measurement to stdout."""
     torch.set_num_threads(1)
-    profile = Profile.model_validate_json(sys.stdin.read())
+    profile = profile_of(json.loads(sys.stdin.read()))
     print(json.dumps(measure(profile).to_json()))
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hpctrain.errors import Problem, ProfileError
+from hpctrain.profile.families import family_of
 from hpctrain.profile.schema import Profile
 from hpctrain.samples.order import WindowedOrder, sample_order
 
@@ -172,6 +173,40 @@ class Schedule:
     def checkpoint_due(self, step: int) -> bool:
         """Return whether the state is saved after `step` steps; always after the last."""
         return step > 0 and (step % self.profile.checkpoint.every_steps == 0 or step == self.total_steps)
+
+
+class RoundsSchedule(Schedule):
+    """The schedule of a model that learns in rounds: each step reads all training samples."""
+
+    @functools.cached_property
+    def global_batch(self) -> int:
+        return self.num_train
+
+    @property
+    def num_micro_batches(self) -> int:
+        return 1
+
+    @functools.cached_property
+    def num_samples(self) -> int:
+        return self.total_steps * self.num_train
+
+    @functools.cached_property
+    def total_steps(self) -> int:
+        num_rounds = family_of(self.profile).num_rounds(self.profile.model)
+        return min(num_rounds, self.profile.train.max_steps or num_rounds)
+
+    def accumulation(self, world_size: int) -> int:
+        return 1
+
+    def learning_rate(self, step: int) -> float:
+        """Return 0: there is no learning rate."""
+        return 0.0
+
+
+def schedule_of(profile: Profile, num_train: int, blocks: np.ndarray | None = None) -> Schedule:
+    """Return the schedule for the way in which the profile's family learns; see :class:`Schedule`."""
+    schedule = Schedule if family_of(profile).how == "gradient" else RoundsSchedule
+    return schedule(profile, num_train, blocks)
 
 
 def mix(*numbers: int) -> int:

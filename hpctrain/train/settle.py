@@ -6,6 +6,7 @@ import sys
 from typing import Any
 
 from hpctrain.metrics.record import MetricsWriter
+from hpctrain.profile.families import family_of
 from hpctrain.profile.load import dump_profile
 from hpctrain.profile.resume import changes_by_a_user
 from hpctrain.profile.schema import Profile
@@ -27,7 +28,7 @@ def settle_warmup(directory: RunDir, profile: Profile, total_steps: int, is_main
     is_main : bool
         Whether this is rank 0, which writes the file; all ranks return the same profile.
     """
-    if profile.train.warmup_steps is not None:
+    if profile.train.warmup_steps is not None or family_of(profile).how == "rounds":
         return profile
     train = profile.train.model_copy(update={"warmup_steps": profile.train.warmup(total_steps)})
     settled = profile.model_copy(update={"train": train})

@@ -15,11 +15,11 @@ from typing import Any
 
 from hpctrain.distributed.world import node_name
 from hpctrain.errors import Problem, ProfileError, SiteError
-from hpctrain.kinds.spectra.hdf5 import SpectraSet
 from hpctrain.profile.remote import is_remote
 from hpctrain.profile.schema import DataSection
 from hpctrain.profile.variables import expand
 from hpctrain.samples.activity import Activity
+from hpctrain.samples.protocols import Samples
 from hpctrain.samples.sources import find_sources
 from hpctrain.samples.stage import stage
 from hpctrain.train.together import Crew
@@ -84,12 +84,12 @@ def stage_data(data: DataSection, crew: Crew, record: Record) -> tuple[DataSecti
     return data.model_copy(update={"files": mine["paths"]}), dict(zip(mine["paths"], mine["names"], strict=True))
 
 
-def name_originals(source: SpectraSet, origins: Mapping[str, str]) -> None:
+def name_originals(source: Samples, origins: Mapping[str, str]) -> None:
     """Let a set that reads copies report the originals: results name their files, and the copies will be removed.
 
     Parameters
     ----------
-    source : SpectraSet
+    source : Samples
     origins : mapping of str to str
         Originals from :func:`stage_data`.
     """

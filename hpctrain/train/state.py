@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,38 +13,14 @@ from hpctrain.families.store import CARD, read_card
 from hpctrain.profile.resume import misfits, show
 
 if TYPE_CHECKING:
-    from hpctrain.train.build import Run
-
-
-@dataclass
-class Progress:
-    """The numbers that are part of the state.
-
-    Parameters
-    ----------
-    step : int
-        Number of completed steps.
-    evaluated_step : int
-        Step of the last evaluation; a stop may come between a step and the evaluation that is due after it.
-    best_step : int or None
-        Step with the lowest validation loss.
-    best_loss : float or None
-    evaluations_without_progress : int
-        Number of evaluations since the last best one, for early stopping.
-    stopped_early : bool
-        Whether training ended before the last step.
-    """
-
-    step: int = 0
-    evaluated_step: int = 0
-    best_step: int | None = None
-    best_loss: float | None = None
-    evaluations_without_progress: int = 0
-    stopped_early: bool = False
+    from hpctrain.train.run import Run
 
 
 def capture(run: Run) -> tuple[dict[str, dict[str, torch.Tensor]], dict[str, Any]]:
     """Return the live tensors of the state, by file and name, and everything else as JSON values."""
+    state = {"progress": asdict(run.progress), "data": _data_facts(run)}
+    if not run.learns_by_gradient:
+        return {"model": {name: torch.from_numpy(array) for name, array in run.model.state().items()}}, state
     optimizer: dict[str, torch.Tensor] = dict(run.loss_scale.state())
     for name, parameter in run.model.named_parameters():
         for key, value in run.optimizer.state.get(parameter, {}).items():
@@ -52,7 +28,7 @@ def capture(run: Run) -> tuple[dict[str, dict[str, torch.Tensor]], dict[str, Any
     tensors = {"model": dict(run.model.state_dict()), "optimizer": optimizer}
     if run.averaged is not None:
         tensors["ema"] = run.averaged
-    return tensors, {"progress": asdict(run.progress), "data": _data_facts(run)}
+    return tensors, state
 
 
 def restore(run: Run, tensors: Mapping[str, Mapping[str, torch.Tensor]], state: Mapping[str, Any]) -> None:
@@ -66,6 +42,17 @@ def restore(run: Run, tensors: Mapping[str, Mapping[str, torch.Tensor]], state: 
         The tensors do not fit the network of the profile.
     """
     _refuse_other_data(run, state["data"])
+    if run.learns_by_gradient:
+        _restore_network(run, tensors)
+    else:
+        run.model.load({name: tensor.numpy() for name, tensor in tensors["model"].items()})
+    for name, value in state["progress"].items():
+        setattr(run.progress, name, value)
+    limit = run.profile.train.early_stopping  # a user may have changed it, to train further
+    run.progress.stopped_early &= limit is not None and run.progress.evaluations_without_progress >= limit.patience
+
+
+def _restore_network(run: Run, tensors: Mapping[str, Mapping[str, torch.Tensor]]) -> None:
     try:
         run.model.load_state_dict(dict(tensors["model"]))
     except RuntimeError as error:
@@ -81,10 +68,6 @@ def restore(run: Run, tensors: Mapping[str, Mapping[str, torch.Tensor]], state: 
             raise CheckpointError(f"{run.directory.checkpoints}: holds no moving average, but train.ema_decay is set")
         for name, value in run.averaged.items():
             value.copy_(tensors["ema"][name])
-    for name, value in state["progress"].items():
-        setattr(run.progress, name, value)
-    limit = run.profile.train.early_stopping  # a user may have changed it, to train further
-    run.progress.stopped_early &= limit is not None and run.progress.evaluations_without_progress >= limit.patience
 
 
 def _misfit(run: Run, weights: Mapping[str, torch.Tensor]) -> str:
@@ -113,9 +96,9 @@ def _misfit(run: Run, weights: Mapping[str, torch.Tensor]) -> str:
 
 def _data_facts(run: Run) -> dict[str, int | str]:
     return {
-        "num_train": len(run.spectra.train_rows),
-        "num_validation": len(run.spectra.validation_rows),
-        "num_pixels": run.spectra.source.num_pixels,
+        "num_train": len(run.data.train_rows),
+        "num_validation": len(run.data.validation_rows),
+        **run.kind.shape(run.data.samples),
         "global_batch": run.schedule.global_batch,
         "order": run.schedule.order_name,
     }

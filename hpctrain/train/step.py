@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,18 +13,18 @@ from torch.nn.parallel import DistributedDataParallel
 from hpctrain.distributed.reduce import start_sum
 from hpctrain.distributed.stop import StopRequest
 from hpctrain.distributed.world import World
-from hpctrain.kinds.spectra.batch import SpectraBatch
-from hpctrain.kinds.spectra.transform import augment, normalise
-from hpctrain.profile.schema import DataSection, TrainSection
+from hpctrain.kinds.kind import Kind
+from hpctrain.profile.schema import TrainSection
+from hpctrain.samples.protocols import Batch
 from hpctrain.train.adamw import AdamW
-from hpctrain.train.badpixels import BAD_SUMS, count_bad
 from hpctrain.train.pacing import FullSpeed, Pacer
 from hpctrain.train.randomness import seed_random_numbers
 from hpctrain.train.scaling import LossScale, scale_and_clip
 from hpctrain.train.schedule import Schedule, mix
 from hpctrain.train.zeros import Mask, mask_gradients
 
-_AUTOCAST = {"fp16": torch.float16, "bf16": torch.bfloat16}
+AUTOCAST = {"fp16": torch.float16, "bf16": torch.bfloat16}
+"""Type of the arithmetic by ``train.precision``, where it is not float32."""
 
 
 @dataclass
@@ -63,7 +63,7 @@ class StepResult:
 
     @property
     def is_empty(self) -> bool:
-        """Whether no pixel of the global batch has weight: there is no loss, and the weights were not changed."""
+        """Whether nothing in the global batch has weight: there is no loss, and the weights were not changed."""
         return self.sums["weight_sum"] == 0
 
     @property
@@ -105,10 +105,6 @@ class UpdateStep:
     ----------
     world : World
     schedule : Schedule
-    num_pixels : int
-        Number of pixels L of a spectrum.
-    data : DataSection
-        Normalisation and augmentation.
     train : TrainSection
     model : Module
         The network, wrapped in DistributedDataParallel where there are several ranks.
@@ -121,16 +117,22 @@ class UpdateStep:
         Stop request; its flags are reduced together with the sums.
     pacer : Pacer or FullSpeed
         Pauses this rank between micro-batches; its flags are reduced with the sums, too.
+    prepare : callable
+        Cleans and normalises a batch on its device.
+    augment : callable or None
+        Changes a prepared batch at random.
+    kind : Kind
+        Counts bad values.
     zeros : sequence of (Parameter, Tensor)
         Weights that stay 0, from :func:`~hpctrain.train.zeros.find_zeros`.
+    weight_per_sample : float
+        About how much one sample adds to ``weight_sum``.
     """
 
     def __init__(
         self,
         world: World,
         schedule: Schedule,
-        num_pixels: int,
-        data: DataSection,
         train: TrainSection,
         model: torch.nn.Module,
         optimizer: AdamW,
@@ -138,32 +140,37 @@ class UpdateStep:
         ema: list[torch.Tensor] | None,
         stop: StopRequest,
         pacer: Pacer | FullSpeed,
+        prepare: Callable[[Batch], Batch],
+        augment: Callable[[Batch], Batch] | None,
+        kind: Kind,
         zeros: Sequence[Mask] = (),
+        weight_per_sample: float = 1.0,
     ) -> None:
-        self._world, self._schedule, self._data, self._train = world, schedule, data, train
+        self._world, self._schedule, self._train = world, schedule, train
+        self._clean, self._augment, self._kind = prepare, augment, kind
         self._model, self._optimizer, self._loss_scale, self._ema, self._stop = model, optimizer, loss_scale, ema, stop
         self._pacer, self._zeros = pacer, zeros
         self._parameters = optimizer.parameters
         self._accumulation = schedule.accumulation(world.world_size)
         self._device = self._parameters[0].device
-        # A sum over pixels would overflow fp16, so it is divided by about their number; `_apply` undoes this.
-        self._presum = 1.0 / (schedule.micro_batch * num_pixels)
+        # A sum over all weights would overflow fp16, so it is divided by about their sum; `_apply` undoes this.
+        self._presum = 1.0 / (schedule.micro_batch * weight_per_sample)
         self._names: list[str] = []
         self._no_flags = torch.zeros(4, dtype=torch.float64, device=self._device)
-        self._dtype = _AUTOCAST.get(train.precision)
+        self._dtype = AUTOCAST.get(train.precision)
 
-    def warm_up(self, empty: SpectraBatch) -> None:
+    def warm_up(self, empty: Batch) -> None:
         """Run a batch of padding rows through forward, backward and reduction, and discard the result.
 
         DistributedDataParallel regroups its gradients after its first backward pass, and with three ranks or more the
         grouping decides the order of summation. Without this warm-up, the first step of a resumed attempt would differ
         in the last bit from the same step of an attempt that never stopped.
         """
-        _, loss = self._forward(normalise(empty.to(self._device), self._data.normalise), 0)
+        _, loss = self._forward(self._clean(empty.to(self._device)), 0)
         loss.backward()
         self._optimizer.zero_grad()
 
-    def __call__(self, step: int, batches: Iterator[SpectraBatch]) -> StepResult:
+    def __call__(self, step: int, batches: Iterator[Batch]) -> StepResult:
         """Do step ``step + 1`` with the next micro-batches of this rank."""
         self._optimizer.zero_grad()
         totals: torch.Tensor | None = None
@@ -185,12 +192,13 @@ class UpdateStep:
             work.wait()
         return self._apply(step, totals)
 
-    def _prepare(self, batch: SpectraBatch, step: int, micro: int) -> SpectraBatch:
-        # One seed per micro-batch: noise, dropout and latents do not depend on which rank computes it.
+    def _prepare(self, batch: Batch, step: int, micro: int) -> Batch:
+        # One seed per micro-batch: noise, dropout and other draws do not depend on which rank computes it.
         seed_random_numbers(self._device, mix(self._train.seed, step, micro))
         if self._device.type != "cpu":
             batch = batch.to(self._device)
-        return augment(normalise(batch, self._data.normalise), self._data.augment)
+        batch = self._clean(batch)
+        return batch if self._augment is None else self._augment(batch)
 
     def _flags(self) -> torch.Tensor:
         """Return whether this rank asks to stop or to pause; without such a request nothing is copied to the device."""
@@ -198,15 +206,15 @@ class UpdateStep:
         flags = (*self._stop.flags(), pace.hot, pace.critical)
         return torch.tensor(flags, dtype=torch.float64, device=self._device) if any(flags) else self._no_flags
 
-    def _forward(self, batch: SpectraBatch, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def _forward(self, batch: Batch, step: int) -> tuple[torch.Tensor, torch.Tensor]:
         if self._dtype is None:
             sums = self._model(batch, step)
         else:
             with torch.autocast(self._device.type, dtype=self._dtype):
                 sums = self._model(batch, step)
-        self._names = [*sums, *BAD_SUMS]
+        self._names = [*sums, *self._kind.bad_sums]
         with torch.no_grad():
-            packed = torch.cat([torch.stack(list(sums.values())).double(), count_bad(batch)])
+            packed = torch.cat([torch.stack(list(sums.values())).double(), self._kind.count_bad(batch)])
         scale = self._presum * self._loss_scale.value if self._loss_scale.enabled else self._presum
         return packed, sums["loss_sum"] * scale
 
@@ -217,7 +225,7 @@ class UpdateStep:
 
     @torch.no_grad()
     def _apply(self, step: int, totals: torch.Tensor) -> StepResult:
-        # If no pixel has weight, the factor is infinite and the gradient NaN, so the weights do not change.
+        # If no sample has weight, the factor is infinite and the gradient NaN, so the weights do not change.
         weight = totals[self._names.index("weight_sum")]
         # DistributedDataParallel has divided by the world size.
         factor = (self._world.world_size / self._presum / weight).float()

@@ -84,18 +84,18 @@ def _own_gpu(device: torch.device) -> tuple[NvmlGpu | None, str]:
     return find_gpu(None if uuid is None else str(uuid))
 
 
-def energy_fields(run: RunDir, num_spectra: int) -> dict[str, float]:
+def energy_fields(run: RunDir, num_samples: int) -> dict[str, float]:
     """Return the energy of all ranks and attempts of a run for its last event; empty where none was measured.
 
     Parameters
     ----------
     run : RunDir
-    num_spectra : int
-        Number of spectra seen in training.
+    num_samples : int
+        Number of samples seen in training.
     """
     energy = sum_up(read_ledgers(run))
     if energy.joules is None:
         return {}
     fields = {"energy_kwh": energy.kwh, "energy_unmeasured_s": energy.unmeasured_s, "rested_s": energy.rested_s}
-    per_spectrum_j = energy.per_spectrum_j(num_spectra)
+    per_spectrum_j = energy.per_spectrum_j(num_samples)
     return fields if per_spectrum_j is None else {**fields, "joules_per_sample": per_spectrum_j}

@@ -10,6 +10,7 @@ from processes import wait_until
 from slurm_cluster import SlurmCluster
 
 from hpctrain import states
+from hpctrain.kinds.spectra.section import SpectraSection
 from hpctrain.launch.history import read_history
 from hpctrain.launch.plan import Job, JobPlan, plan_job
 from hpctrain.launch.runs import newest_job
@@ -18,7 +19,8 @@ from hpctrain.launch.stop import cancel
 from hpctrain.launch.submit import prepare, submit
 from hpctrain.launch.targets import TARGETS, find_target
 from hpctrain.launch.targets.target import ENDING, JobState
-from hpctrain.profile.schema import DataSection, LaunchSection, Profile
+from hpctrain.profile.families import profile_class
+from hpctrain.profile.schema import LaunchSection, Profile
 from hpctrain.rundir import RunDir
 
 NEEDS = {"slurm": "slurm"}
@@ -35,10 +37,10 @@ class Place:
 
     def profile(self, **launch: object) -> Profile:
         shape = {"nodes": 1, "gpus_per_node": 0, "cpus_per_rank": 1, "time_limit": "00:05:00", "signal_lead_s": 60}
-        return Profile(
+        return profile_class()(
             name="job",
             launch=LaunchSection(**{**shape, "runs_dir": str(self.folder / "runs"), **launch}),
-            data=DataSection(files=["none.h5"]),
+            data=SpectraSection(files=["none.h5"]),
         )
 
     def plan(self, **facts: object) -> JobPlan:

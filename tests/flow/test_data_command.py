@@ -13,8 +13,8 @@ import h5py
 import numpy as np
 import pytest
 
-from hpctrain.ingest.simulate import simulate
-from hpctrain.profile.schema import SimulateSection
+from hpctrain.kinds.spectra.section import SimulateSection
+from hpctrain.kinds.spectra.simulate import simulate
 
 
 def hpctrain(*arguments, **options):

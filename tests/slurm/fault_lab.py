@@ -17,6 +17,7 @@ from slurm_cluster import ENDED, REPOSITORY, SlurmCluster
 
 from hpctrain.launch.history import EndedAttempt, read_history
 from hpctrain.launch.submit import prepare, submit
+from hpctrain.profile.families import profile_of
 from hpctrain.profile.schema import Profile
 from hpctrain.rundir import RunDir, read_json
 
@@ -51,7 +52,7 @@ def profile(folder: Path, name: str, **changes: dict[str, Any]) -> Profile:
     }  # fmt: skip
     for section, values in changes.items():
         sections[section] = {**sections[section], **values}
-    return Profile.model_validate({"name": name, **sections})
+    return profile_of({"name": name, **sections})
 
 
 def wait_until(condition: Callable[[], object], runs_dir: Path, what: str, pause_s: float) -> None:

@@ -11,12 +11,14 @@ import pytest
 from slurm_cluster import ENDED, SlurmCluster, wait_until
 
 from hpctrain.errors import SiteError
+from hpctrain.kinds.spectra.section import SpectraSection
 from hpctrain.launch.history import read_history
 from hpctrain.launch.plan import Job
 from hpctrain.launch.runs import newest_job
 from hpctrain.launch.status import describe
 from hpctrain.launch.submit import Submission, prepare, submit
-from hpctrain.profile.schema import DataSection, LaunchSection, Profile, TrainSection
+from hpctrain.profile.families import profile_class
+from hpctrain.profile.schema import LaunchSection, TrainSection
 from hpctrain.rundir import RunDir, read_json
 
 pytestmark = pytest.mark.slurm
@@ -44,10 +46,10 @@ class Launcher:
         self._environment.setenv("STUB", stub)
         shape = {"nodes": 2, "ranks_per_node": 2, "gpus_per_node": 0, "cpus_per_rank": 1, "time_limit": "00:05:00"}
         profiles = [
-            Profile(
+            profile_class()(
                 name="stub",
                 launch=LaunchSection(**{**shape, "runs_dir": str(self.folder / runs_dir), **launch}),
-                data=DataSection(files=["none.h5"]),
+                data=SpectraSection(files=["none.h5"]),
                 train=TrainSection(seed=seed),
             )
             for seed in range(tasks)

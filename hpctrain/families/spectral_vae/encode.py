@@ -19,6 +19,7 @@ import torch
 
 from hpctrain import __version__
 from hpctrain.errors import DataError
+from hpctrain.families.family import NoResultsError
 from hpctrain.families.spectral_vae.anomaly import isolation_scores
 from hpctrain.families.spectral_vae.catalogue import (
     COLUMNS,
@@ -32,8 +33,8 @@ from hpctrain.families.spectral_vae.catalogue import (
 )
 from hpctrain.files import NewFile
 from hpctrain.kinds.spectra.chi2 import reduced_chi2
+from hpctrain.kinds.spectra.section import NormaliseSection
 from hpctrain.kinds.spectra.transform import normalise
-from hpctrain.profile.schema import NormaliseSection
 from hpctrain.samples.loader import read_ahead
 from hpctrain.samples.protocols import PADDING_ROW
 from hpctrain.storage.rows import SOURCE_FILE, SOURCE_FILES
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from hpctrain.kinds.spectra.hdf5 import SpectraSet
 
 
-class NothingEncodedError(DataError):
+class NothingEncodedError(NoResultsError):
     """None of the spectra can be encoded."""
 
 

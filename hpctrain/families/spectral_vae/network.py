@@ -22,11 +22,12 @@ from hpctrain.errors import Problem, ProfileError
 from hpctrain.families.spectral_vae.decoder import SpectrumDecoder
 from hpctrain.families.spectral_vae.encoder import NUM_BINS, SpectrumEncoder, bin_channels
 from hpctrain.families.spectral_vae.grid import RestGrid
+from hpctrain.kinds.spectra.chi2 import reduced_chi2
 from hpctrain.kinds.spectra.facts import SpectraFacts
 
 if TYPE_CHECKING:
+    from hpctrain.families.spectral_vae.section import SpectralVAESection
     from hpctrain.kinds.spectra.batch import SpectraBatch
-    from hpctrain.profile.schema import SpectralVAESection
 
 
 class SpectralVAE(nn.Module):
@@ -76,6 +77,16 @@ class SpectralVAE(nn.Module):
         """Recompute the convolutions in the backward pass instead of keeping their outputs."""
         self.encoder.gradient_checkpointing = True
 
+    @property
+    def weight_per_sample(self) -> float:
+        """About how much one spectrum adds to ``weight_sum``: its number of pixels."""
+        return float(self.facts.num_pixels)
+
+    def predict(self, batch: SpectraBatch) -> dict[str, Tensor]:
+        """Return latent mean ``LATENT_VEC`` (N, S) and reduced chi-square ``RECON_MSE`` (N,) of normalised spectra."""
+        mean, reconstruction, covered = self.describe(batch)
+        return {"LATENT_VEC": mean, "RECON_MSE": reduced_chi2(batch.flux, reconstruction, batch.ivar, covered)}
+
     def beta_at(self, step: int) -> float:
         """Return the weight of the KL term at a step: it rises linearly from 0 to ``model.beta`` during its warm-up."""
         if self.beta_warmup_steps == 0:
@@ -100,7 +111,7 @@ class SpectralVAE(nn.Module):
         -------
         dict of Tensor, shape (), float32
             ``loss_sum``; ``weight_sum``, the number of valid pixels on the rest grid; ``chi2_sum``; ``kl_sum`` [nat];
-            ``num_spectra``.
+            ``num_samples``, the number of spectra with a valid pixel.
         """
         position = self.grid.position(batch.wavelength_aa, batch.redshift)
         mean, log_variance = self._encode(batch, position)
@@ -120,7 +131,7 @@ class SpectralVAE(nn.Module):
                 "weight_sum": valid.sum().float(),
                 "chi2_sum": chi2_sum.detach(),
                 "kl_sum": kl_sum.detach(),
-                "num_spectra": active.sum().float(),
+                "num_samples": active.sum().float(),
             }
 
     @staticmethod
@@ -133,7 +144,7 @@ class SpectralVAE(nn.Module):
             ``loss`` per valid pixel; ``chi2`` per valid pixel, 1 for a perfect model and correct ivar; ``kl`` per
             spectrum [nat]. All are NaN if no pixel has weight, because 0 / 0 is not a loss.
         """
-        pixels, spectra = float(sums["weight_sum"]), float(sums["num_spectra"])
+        pixels, spectra = float(sums["weight_sum"]), float(sums["num_samples"])
         if pixels == 0:
             return dict.fromkeys(("loss", "chi2", "kl"), math.nan)
         return {

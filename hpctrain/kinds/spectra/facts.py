@@ -114,6 +114,10 @@ class SpectraFacts:
         return None
 
 
+DESI_GRID = SpectraFacts(7781, (3600.0, 9824.0), 0.0, 4.0, 6712.0)
+"""Facts that are assumed where there are no data yet: the DESI grid, and quasars up to redshift 4."""
+
+
 def _grid_range(spectra: SpectraSet, rows: np.ndarray) -> tuple[float, float, float | None]:
     if spectra.wavelength_aa is not None:
         grid = np.asarray(spectra.wavelength_aa, dtype=np.float64)

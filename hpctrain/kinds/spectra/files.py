@@ -22,7 +22,7 @@ from hpctrain.samples.mapped import MappedFile
 from hpctrain.samples.target_id import read_target_id
 
 if TYPE_CHECKING:
-    from hpctrain.profile.schema import ColumnsSection
+    from hpctrain.kinds.spectra.section import ColumnsSection
 
 OTHER_NAMES = {
     "flux": ("spectrum_flux", "spectra", "FLUX"),

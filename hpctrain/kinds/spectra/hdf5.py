@@ -30,7 +30,7 @@ from hpctrain.samples.mapped import gather
 from hpctrain.samples.protocols import PADDING_ROW
 
 if TYPE_CHECKING:
-    from hpctrain.profile.schema import DataSection
+    from hpctrain.kinds.spectra.section import SpectraSection
 
 _SLOW_PAGES = 8
 """Page faults per batch above which we assume that the data are on a disk, and prefetch."""
@@ -46,12 +46,12 @@ Part = tuple[SpectraFile, np.ndarray, np.ndarray]
 """A file, the places in a batch that it fills, and the rows of the file for these places."""
 
 
-def open_spectra(data: DataSection, base: Path | None = None) -> SpectraSet:
+def open_spectra(data: SpectraSection, base: Path | None = None) -> SpectraSet:
     """Open the files of a profile's data section as one set.
 
     Parameters
     ----------
-    data : DataSection
+    data : SpectraSection
         ``files`` (names or glob patterns) and ``columns``.
     base : Path, optional
         Folder to which relative names refer; by default the current directory.

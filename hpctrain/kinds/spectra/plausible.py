@@ -19,14 +19,11 @@ import numpy as np
 from hpctrain.kinds.spectra.norm import choose_window, clean, find_norm
 from hpctrain.kinds.spectra.redshift import LOWEST_REDSHIFT
 from hpctrain.profile.inspection import ERROR, NOTE, WARNING, Inspection, Remark
+from hpctrain.samples.probe import NEIGHBOURS, choose_sample
 
 if TYPE_CHECKING:
     from hpctrain.kinds.spectra.hdf5 import SpectraSet
-    from hpctrain.profile.schema import DataSection
-
-NUM_INSPECTED = 256
-_RUN = 16
-"""Number of neighbouring rows that are read together, so that few chunks of a compressed file are decoded."""
+    from hpctrain.kinds.spectra.section import SpectraSection
 
 MANY_REJECTED = 0.5
 """Share of rejected spectra above which something is probably wrong."""
@@ -62,7 +59,7 @@ _REASONS = {
 }
 
 
-def inspect_spectra(spectra: SpectraSet, rows: np.ndarray, data: DataSection) -> Inspection:
+def inspect_spectra(spectra: SpectraSet, rows: np.ndarray, data: SpectraSection) -> Inspection:
     """Judge spectra by a sample that is the same each time.
 
     Parameters
@@ -70,7 +67,7 @@ def inspect_spectra(spectra: SpectraSet, rows: np.ndarray, data: DataSection) ->
     spectra : SpectraSet
     rows : ndarray, shape (M,), int64
         Rows to judge, usually those of the training set; at least one.
-    data : DataSection
+    data : SpectraSection
         Section whose ``normalise`` and ``implausible`` are used.
 
     Returns
@@ -126,14 +123,6 @@ def _look_at_classes(spectra: SpectraSet, rows: np.ndarray, found: Inspection) -
             found.remarks.append(Remark(NOTE, what.replace(" ", "-"), text))
 
 
-def choose_sample(rows: np.ndarray, count: int = NUM_INSPECTED) -> np.ndarray:
-    """Return at most `count` of the rows, in evenly spread runs of neighbours; the same each time."""
-    if len(rows) <= count:
-        return rows
-    begins = np.linspace(0, len(rows) - _RUN, count // _RUN).astype(np.int64)
-    return rows[np.unique((begins[:, None] + np.arange(_RUN)).reshape(-1))]
-
-
 @dataclass(frozen=True)
 class _Sample:
     """Spectra in memory, cleaned: flux and ivar (N, L) float32, wavelength [AA] (L,) or (N, L), redshift (N,)."""
@@ -146,7 +135,7 @@ class _Sample:
 
 def _read(spectra: SpectraSet, rows: np.ndarray) -> _Sample:
     # Read small pieces: the buffers of the reader stay as large as the largest piece.
-    batches = [spectra.read(rows[start : start + 2 * _RUN]) for start in range(0, len(rows), 2 * _RUN)]
+    batches = [spectra.read(rows[start : start + 2 * NEIGHBOURS]) for start in range(0, len(rows), 2 * NEIGHBOURS)]
     joined = [
         np.concatenate([getattr(batch, name).float().numpy() for batch in batches])
         for name in ("flux", "ivar", "redshift")
@@ -156,7 +145,7 @@ def _read(spectra: SpectraSet, rows: np.ndarray) -> _Sample:
     return _Sample(flux, ivar, grids[0] if grids[0].ndim == 1 else np.concatenate(grids), joined[2])
 
 
-def _reject(sample: _Sample, data: DataSection) -> Counter[str]:
+def _reject(sample: _Sample, data: SpectraSection) -> Counter[str]:
     """Count the spectra that the normalisation rejects, by the keys of `_REASONS`."""
     windows, min_snr = data.normalise.windows_aa, data.normalise.min_snr
     _, window = find_norm(sample.flux, sample.ivar, sample.wavelength_aa, sample.redshift, windows, min_snr)
@@ -268,7 +257,7 @@ def _few_redshifts(num_without: int, num_rows: int) -> Remark:
     return Remark(WARNING, "few-redshifts", text, "data.columns.redshift")
 
 
-def _rejected(reasons: Counter[str], sample: _Sample, data: DataSection, noise: Noise | None) -> Remark:
+def _rejected(reasons: Counter[str], sample: _Sample, data: SpectraSection, noise: Noise | None) -> Remark:
     num_rejected, num_inspected = sum(reasons.values()), len(sample.flux)
     first, last = float(sample.wavelength_aa.min()), float(sample.wavelength_aa.max())
     listed = "; ".join(f"{count:,}: {_REASONS[name]}" for name, count in reasons.most_common())
@@ -289,7 +278,7 @@ def _key(reasons: Counter[str]) -> str:
     return keys[reasons.most_common(1)[0][0]]
 
 
-def _advice(reasons: Counter[str], sample: _Sample, data: DataSection, noise: Noise | None) -> str:
+def _advice(reasons: Counter[str], sample: _Sample, data: SpectraSection, noise: Noise | None) -> str:
     """Return advice on the most common reason: its probable cause, and the remedy."""
     reason = reasons.most_common(1)[0][0]
     if reason == "masked":
@@ -303,7 +292,7 @@ def _advice(reasons: Counter[str], sample: _Sample, data: DataSection, noise: No
     return "Lower data.normalise.min_snr if such noisy spectra are to be trained on."
 
 
-def _advice_on_windows(sample: _Sample, data: DataSection) -> str:
+def _advice_on_windows(sample: _Sample, data: SpectraSection) -> str:
     first, last = float(sample.wavelength_aa.min()), float(sample.wavelength_aa.max())
     windows = data.normalise.windows_aa
     span = f"The wavelengths run from {first:,.6g} to {last:,.6g} AA"

@@ -19,7 +19,7 @@ import numpy as np
 from hpctrain.errors import DataError, SiteError
 from hpctrain.kinds.spectra.files import open_file
 from hpctrain.kinds.spectra.hdf5 import SpectraSet
-from hpctrain.profile.schema import ColumnsSection
+from hpctrain.kinds.spectra.section import ColumnsSection
 from hpctrain.samples.activity import Activity
 
 _PIECE_BYTES = 16 * 2**20

@@ -15,7 +15,7 @@ from torch import Tensor
 from hpctrain.kinds.spectra.batch import REJECTED, SpectraBatch
 
 if TYPE_CHECKING:
-    from hpctrain.profile.schema import AugmentSection, NormaliseSection
+    from hpctrain.kinds.spectra.section import AugmentSection, NormaliseSection
 
 MASK_BLOCKS = 64
 """Number of pieces of a spectrum of which some are hidden; for DESI about 120 pixels each, wider than a broad line."""

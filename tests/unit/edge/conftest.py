@@ -13,21 +13,21 @@ from hpctrain.edge.networks import ExportedNetwork, exported_network
 from hpctrain.edge.onnx_file import write_onnx
 from hpctrain.edge.prepare import Prepared
 from hpctrain.edge.sample import prepare_all
-from hpctrain.families import build_model
+from hpctrain.families.spectral_vae.network import SpectralVAE
 from hpctrain.kinds.spectra.facts import SpectraFacts
 from hpctrain.kinds.spectra.hdf5 import SpectraSet, open_spectra
-from hpctrain.profile.schema import DataSection
+from hpctrain.kinds.spectra.section import SpectraSection
 
 
 @pytest.fixture(scope="session")
 def spectra(simulated_file: Path) -> SpectraSet:
-    return open_spectra(DataSection(files=[str(simulated_file)]))
+    return open_spectra(SpectraSection(files=[str(simulated_file)]))
 
 
 @pytest.fixture
 def model(spectra: SpectraSet) -> torch.nn.Module:
     torch.manual_seed(3)
-    made = build_model(SECTION, SpectraFacts.from_spectra(spectra, np.arange(len(spectra)))).eval()
+    made = SpectralVAE(SECTION, SpectraFacts.from_spectra(spectra, np.arange(len(spectra)))).eval()
     with torch.no_grad():  # norms and biases start at constants, which would hide a mistake in their order
         for name, weight in made.named_parameters():
             if "norm" in name or "bias" in name or "activation" in name:

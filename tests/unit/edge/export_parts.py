@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from hpctrain.profile.schema import NormaliseSection, SpectralVAESection
+from hpctrain.families.spectral_vae.section import SpectralVAESection
+from hpctrain.kinds.spectra.section import NormaliseSection
 
 SECTION = SpectralVAESection(
     latent_size=3,

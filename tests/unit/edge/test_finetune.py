@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from hpctrain.edge.finetune import finetune_profile
+from hpctrain.profile.families import profile_class
 from hpctrain.profile.load import dump_profile, load_profile
-from hpctrain.profile.schema import Profile
 
 
 def run_profile(**train):
-    return Profile(
+    return profile_class()(
         name="desi",
         launch={"nodes": 2, "gpus_per_node": 4},
         data={"files": ["/data/spectra.h5"]},

@@ -24,13 +24,15 @@ from hpctrain.edge.onnx_file import write_onnx
 from hpctrain.edge.reference import Deviation, Reference
 from hpctrain.edge.runtime import OnnxNetwork
 from hpctrain.edge.spectra_files import SpectraFiles
-from hpctrain.families import build_model
 from hpctrain.families.spectral_vae.encode import encode_to_file
+from hpctrain.families.spectral_vae.network import SpectralVAE
+from hpctrain.families.spectral_vae.section import SpectralVAESection
 from hpctrain.families.store import load_model, save_model
-from hpctrain.ingest.grid import desi_grid
 from hpctrain.kinds.spectra.facts import SpectraFacts
+from hpctrain.kinds.spectra.grids import desi_grid
 from hpctrain.kinds.spectra.hdf5 import open_spectra
-from hpctrain.profile.schema import DataSection, NormaliseSection, SpectralVAESection, SplitSection
+from hpctrain.kinds.spectra.section import NormaliseSection, SpectraSection
+from hpctrain.profile.schema import SplitSection
 
 L = 7781
 SECTION = SpectralVAESection(
@@ -78,7 +80,7 @@ def model_folder(tmp_path_factory):
     extra = {"name": "tiny", "seed": 1, "normalise": NormaliseSection().model_dump(mode="json")}
     extra["split"] = SplitSection().model_dump(mode="json")
     folder = tmp_path_factory.mktemp("model")
-    save_model(folder, build_model(SECTION, facts), SECTION, facts, extra)
+    save_model(folder, SpectralVAE(SECTION, facts), SECTION, facts, extra)
     return folder
 
 
@@ -112,7 +114,7 @@ def read(path):
 def test_the_numbers_are_those_of_encode(bundle, model_folder, tmp_path, capsys):
     spectra = write_spectra(tmp_path / "s.h5")
     model, card = load_model(model_folder)
-    encode_to_file(model, card, open_spectra(DataSection(files=[str(spectra)])), None, tmp_path / "encoded.h5")
+    encode_to_file(model, card, open_spectra(SpectraSection(files=[str(spectra)])), None, tmp_path / "encoded.h5")
     assert main(["infer", str(bundle), str(spectra), "--out", str(tmp_path / "inferred.h5")]) == 0
     ours, theirs = read(tmp_path / "inferred.h5"), read(tmp_path / "encoded.h5")
     for name in ("target_id", "STATUS", "WINDOW", "NUM_PIXELS", "ra"):

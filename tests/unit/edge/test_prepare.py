@@ -7,14 +7,15 @@ import pytest
 import torch
 
 from hpctrain.edge.prepare import Preparation
-from hpctrain.families import build_model
 from hpctrain.families.spectral_vae.catalogue import NO_DATA, OUTSIDE, REJECTED
 from hpctrain.families.spectral_vae.encoder import NUM_BINS, bin_channels
+from hpctrain.families.spectral_vae.network import SpectralVAE
+from hpctrain.families.spectral_vae.section import SpectralVAESection
 from hpctrain.kinds.spectra.batch import SpectraBatch
 from hpctrain.kinds.spectra.chi2 import reduced_chi2
 from hpctrain.kinds.spectra.facts import SpectraFacts
+from hpctrain.kinds.spectra.section import NormaliseSection
 from hpctrain.kinds.spectra.transform import normalise
-from hpctrain.profile.schema import NormaliseSection, SpectralVAESection
 
 N, L = 40, 500
 WAVELENGTH = np.linspace(3600.0, 9824.0, L)
@@ -33,7 +34,7 @@ def model():
         rest_wavelength_aa=(1500.0, 9000.0),
     )
     torch.manual_seed(0)
-    return build_model(section, facts).eval()
+    return SpectralVAE(section, facts).eval()
 
 
 @pytest.fixture(scope="module")

@@ -8,14 +8,16 @@ import pytest
 
 from hpctrain.edge.sample import choose_calibration, class_labels, open_sample, prepare_all, signal_to_noise
 from hpctrain.errors import DataError
-from hpctrain.ingest.simulate import simulate
-from hpctrain.profile.schema import DataSection, EdgeSection, Profile, SimulateSection, SplitSection
+from hpctrain.kinds.spectra.section import SimulateSection, SpectraSection
+from hpctrain.kinds.spectra.simulate import simulate
+from hpctrain.profile.families import profile_class
+from hpctrain.profile.schema import EdgeSection, SplitSection
 from hpctrain.samples.split import TEST, TRAIN, VALIDATION, assign_split
 
 
 def profile(path, validation=0.2, test=0.2, **edge):
     split = SplitSection(validation=validation, test=test)
-    return Profile(name="run", data=DataSection(files=[str(path)], split=split), edge=EdgeSection(**edge))
+    return profile_class()(name="run", data=SpectraSection(files=[str(path)], split=split), edge=EdgeSection(**edge))
 
 
 @pytest.mark.parametrize(("test", "side"), [(0.2, TEST), (0.0, VALIDATION)])

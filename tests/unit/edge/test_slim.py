@@ -10,8 +10,8 @@ from export_parts import CARD, SECTION
 from hpctrain.edge.importance import unit_importance
 from hpctrain.edge.prune import PrunePlan
 from hpctrain.edge.slim import kept_units, slim
+from hpctrain.kinds.spectra.section import NormaliseSection
 from hpctrain.kinds.spectra.transform import normalise
-from hpctrain.profile.schema import NormaliseSection
 
 ROWS = np.arange(24)
 

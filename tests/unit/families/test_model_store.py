@@ -8,10 +8,10 @@ import torch
 from safetensors.torch import save_file
 
 from hpctrain.errors import CheckpointError
-from hpctrain.families import build_model
+from hpctrain.families.spectral_vae.network import SpectralVAE
+from hpctrain.families.spectral_vae.section import SpectralVAESection
 from hpctrain.families.store import find_weights, load_model, load_weights, save_model, write_card
 from hpctrain.kinds.spectra.facts import SpectraFacts
-from hpctrain.profile.schema import SpectralVAESection
 from hpctrain.rundir import RunDir
 
 FACTS = SpectraFacts(
@@ -30,7 +30,7 @@ SECTION = SpectralVAESection(
 @pytest.fixture
 def model():
     torch.manual_seed(0)
-    return build_model(SECTION, FACTS)
+    return SpectralVAE(SECTION, FACTS)
 
 
 def same_weights(a: torch.nn.Module, b: torch.nn.Module) -> bool:
@@ -51,7 +51,7 @@ def test_a_saved_model_comes_back_bit_for_bit(tmp_path, model):
 
 def test_a_run_directory_gives_its_finished_model_before_any_checkpoint(tmp_path, model):
     run = RunDir.create(tmp_path, "run")
-    other = build_model(SECTION, FACTS)
+    other = SpectralVAE(SECTION, FACTS)
     save_model(run.checkpoints / "step-00000010", other, SECTION, FACTS, {})
     save_model(run.model, model, SECTION, FACTS, {})
     assert same_weights(load_model(run.path)[0], model)
@@ -60,7 +60,7 @@ def test_a_run_directory_gives_its_finished_model_before_any_checkpoint(tmp_path
 def test_a_run_without_a_finished_model_gives_its_newest_checkpoint(tmp_path, model):
     run = RunDir.create(tmp_path, "run")
     write_card(run.model, SECTION, FACTS, {})
-    for step, network in ((9, build_model(SECTION, FACTS)), (10, model)):
+    for step, network in ((9, SpectralVAE(SECTION, FACTS)), (10, model)):
         folder = run.checkpoints / f"step-{step:08d}"
         folder.mkdir()
         save_file(network.state_dict(), folder / "model.safetensors")
@@ -77,14 +77,14 @@ def test_a_checkpoint_with_moving_averages_gives_those(tmp_path, model):
     write_card(run.model, SECTION, FACTS, {})
     folder = run.checkpoints / "step-00000010"
     folder.mkdir()
-    save_file(build_model(SECTION, FACTS).state_dict(), folder / "model.safetensors")
+    save_file(SpectralVAE(SECTION, FACTS).state_dict(), folder / "model.safetensors")
     save_file(dict(model.named_parameters()), folder / "ema.safetensors")
     assert same_weights(load_model(run.path)[0], model)
 
 
 def test_weights_of_another_shape_are_listed_with_both_shapes(tmp_path, model):
     save_model(tmp_path, model, SECTION, FACTS, {})
-    wider = build_model(SECTION.model_copy(update={"latent_size": 3, "encoder_hidden": [8, 8]}), FACTS)
+    wider = SpectralVAE(SECTION.model_copy(update={"latent_size": 3, "encoder_hidden": [8, 8]}), FACTS)
     with pytest.raises(CheckpointError) as caught:
         load_weights(wider, tmp_path)
     text = str(caught.value)
@@ -95,7 +95,7 @@ def test_weights_of_another_shape_are_listed_with_both_shapes(tmp_path, model):
 def test_weights_for_fine_tuning_come_from_a_run_a_folder_or_a_file(tmp_path, model):
     save_model(tmp_path / "model", model, SECTION, FACTS, {})
     for path in (tmp_path, tmp_path / "model", tmp_path / "model" / "model.safetensors"):
-        fresh = build_model(SECTION, FACTS)
+        fresh = SpectralVAE(SECTION, FACTS)
         assert not same_weights(fresh, model)
         assert load_weights(fresh, path) == tmp_path / "model" / "model.safetensors"
         assert same_weights(fresh, model)

@@ -16,9 +16,9 @@ from hpctrain.errors import DataError
 from hpctrain.ingest.arms import merge_arms, merged_lattice, split_arms
 from hpctrain.ingest.block import SpectraBlock
 from hpctrain.ingest.desi import DesiReader, _group_chunks
-from hpctrain.ingest.grid import desi_grid
 from hpctrain.ingest.redshifts import find_beside, read_redshifts
 from hpctrain.ingest.tally import Tally
+from hpctrain.kinds.spectra.grids import desi_grid
 
 
 def read(path: Path, tally: Tally | None = None, **options: object) -> SpectraBlock:

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from hpctrain.errors import DataError
-from hpctrain.ingest.simulate import simulate
 from hpctrain.ingest.writer import SpectraWriter
-from hpctrain.profile.schema import SimulateSection
+from hpctrain.kinds.spectra.section import SimulateSection
+from hpctrain.kinds.spectra.simulate import simulate
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ from survey_files import DESI_ARMS
 
 from hpctrain.errors import DataError
 from hpctrain.ingest.arms import merge_arms, merged_lattice
-from hpctrain.ingest.grid import desi_grid
 from hpctrain.ingest.parquet import ParquetReader
 from hpctrain.ingest.tally import Tally
+from hpctrain.kinds.spectra.grids import desi_grid
 
 pa = pytest.importorskip("pyarrow")
 pq = pytest.importorskip("pyarrow.parquet")

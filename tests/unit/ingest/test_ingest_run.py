@@ -13,7 +13,7 @@ from astropy.io import fits
 from survey_files import cut_gzip, make_desi, make_redshifts, make_sdss, write_fits
 
 from hpctrain.cli import main
-from hpctrain.ingest.grid import sdss_grid
+from hpctrain.kinds.spectra.grids import sdss_grid
 
 
 def ingest(*arguments: object) -> int:

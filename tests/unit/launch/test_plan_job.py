@@ -9,20 +9,22 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from hpctrain.kinds.spectra.section import SpectraSection
 from hpctrain.launch.environment import clean_environment
 from hpctrain.launch.plan import ARRAY_TASK, Job, JobPlan
 from hpctrain.launch.plan import plan_job as plan_for
 from hpctrain.launch.targets import find_target
 from hpctrain.launch.targets.slurm_script import attempt_script, explain_refusal, render
+from hpctrain.profile.families import profile_class
 from hpctrain.profile.sbatch_options import OURS_ALONE, OWN_KEYS, refusal
-from hpctrain.profile.schema import DataSection, LaunchSection, Profile
+from hpctrain.profile.schema import LaunchSection, Profile
 from hpctrain.profile.site import Site
 
 RUN_DIR = Path("/data/runs/quasars/20261121-143000-7f3a")
 
 
 def profile(**launch) -> Profile:
-    return Profile(name="quasars", launch=LaunchSection(**launch), data=DataSection(files=["a.h5"]))
+    return profile_class()(name="quasars", launch=LaunchSection(**launch), data=SpectraSection(files=["a.h5"]))
 
 
 def plan_job(profile: Profile, run_dir: Path, site: Site | None = None, **facts) -> JobPlan:

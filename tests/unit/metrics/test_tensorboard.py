@@ -3,8 +3,8 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from hpctrain.families.spectral_vae.figures import draw_reconstructions
 from hpctrain.metrics.exporters.tensorboard import TensorBoardExporter
-from hpctrain.metrics.figures import draw_reconstructions
 from hpctrain.metrics.histogram import histograms_of
 from hpctrain.metrics.record import MetricsWriter
 from hpctrain.rundir import RunDir

@@ -13,10 +13,10 @@ import pytest
 from hpctrain.cli import run_command
 from hpctrain.errors import HpctrainError, SiteError
 from hpctrain.profile.check import add_memory, check_profile
+from hpctrain.profile.families import profile_of
 from hpctrain.profile.load import load_profile
 from hpctrain.profile.memory import Measurement, MemoryNeed, measure, measurement_key
 from hpctrain.profile.platforms import PLATFORMS, find_platform
-from hpctrain.profile.schema import Profile
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 MINIMAL = "name: run\ndata: {files: [spectra.h5]}\n"
@@ -45,7 +45,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_spectra_that_cannot_be_right_are_a_problem_and_rejected_ones_are_noted(
     here: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    profile = profile_of(here, MINIMAL + SMALL_MODEL + "train: {warmup_steps: 1, batch_size: 8}\n")
+    profile = profile_file(here, MINIMAL + SMALL_MODEL + "train: {warmup_steps: 1, batch_size: 8}\n")
     with h5py.File(here / "spectra.h5", "a") as file:
         file["ivar"][:20] = 0
     assert run_command("check", [str(profile)]) == 0
@@ -58,7 +58,7 @@ def test_spectra_that_cannot_be_right_are_a_problem_and_rejected_ones_are_noted(
     assert "this looks like nanometres" in error
 
 
-def profile_of(here: Path, text: str) -> Path:
+def profile_file(here: Path, text: str) -> Path:
     path = here / "profile.yaml"
     path.write_text(text, encoding="utf-8")
     return path
@@ -139,7 +139,7 @@ def test_the_jetson_profile_is_what_was_asked_for() -> None:
 )
 def test_what_works_but_is_hardly_meant_is_a_warning(here: Path, text: str, warning: str) -> None:
     """Warnings stop nobody; --strict makes problems of them."""
-    findings = check_profile(profile_of(here, MINIMAL + text), memory=False)
+    findings = check_profile(profile_file(here, MINIMAL + text), memory=False)
     assert findings.problems == []
     assert warning in [str(found) for found in findings.warnings]
 
@@ -148,7 +148,7 @@ def test_what_works_but_is_hardly_meant_is_a_warning(here: Path, text: str, warn
 def test_a_check_knows_the_steps_and_the_memory(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """World size, global batch, length and memory in a few lines, the memory by running the update on fake tensors."""
     text = MINIMAL + SMALL_MODEL + "platform: t4\ntrain: {batch_size: 32, epochs: 10, warmup_steps: 5}\n"
-    assert run_command("check", [str(profile_of(here, text)), "--set", "checkpoint.every_steps=10"]) == 0
+    assert run_command("check", [str(profile_file(here, text)), "--set", "checkpoint.every_steps=10"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].endswith("profile.yaml: good")
     assert lines[2] == "  global batch 32 = 32 x accumulation 1 x 1 rank, fp32"
@@ -162,8 +162,8 @@ def test_a_check_knows_the_steps_and_the_memory(here: Path, capsys: pytest.Captu
 def test_the_length_of_the_run_is_judged(here: Path) -> None:
     """A warm-up longer than the run, a global batch larger than the data."""
     text = MINIMAL + SMALL_MODEL + "train: {batch_size: 512, epochs: 10}\n"
-    assert check_profile(profile_of(here, text)).problems == [], "the default warm-up adapts"
-    findings = check_profile(profile_of(here, text.replace("epochs", "warmup_steps: 500, epochs")))
+    assert check_profile(profile_file(here, text)).problems == [], "the default warm-up adapts"
+    findings = check_profile(profile_file(here, text.replace("epochs", "warmup_steps: 500, epochs")))
     assert [str(problem)[:80] for problem in findings.problems] == [
         "line 4: train.warmup_steps: 500 is not less than the 8 steps of the whole run (1"
     ]
@@ -174,14 +174,14 @@ def test_the_length_of_the_run_is_judged(here: Path) -> None:
 def test_data_that_cannot_be_used_are_a_problem(here: Path) -> None:
     """The look at the data's size is also one at its columns."""
     text = MINIMAL.replace("}", ", columns: {flux: fluxes}}") + SMALL_MODEL
-    findings = check_profile(profile_of(here, text))
+    findings = check_profile(profile_file(here, text))
     assert any("fluxes" in problem.message for problem in findings.problems)
 
 
 @pytest.mark.slow
 def test_a_measurement_is_remembered_until_something_changes(here: Path) -> None:
     """Three seconds once, not at every check."""
-    path = profile_of(here, MINIMAL + SMALL_MODEL + "train: {warmup_steps: 5}\n")
+    path = profile_file(here, MINIMAL + SMALL_MODEL + "train: {warmup_steps: 5}\n")
     first = check_profile(path).measurement
     again = check_profile(path, ["train.batch_size=64", "train.seed=3"]).measurement
     assert again == first
@@ -195,7 +195,7 @@ def test_tasks_of_an_array_share_a_measurement(here: Path, monkeypatch: pytest.M
     """Also where nothing can be remembered on the disk, as with a read-only home."""
     (here / "no-folder").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(here / "no-folder"))
-    path = profile_of(here, MINIMAL + SMALL_MODEL + "train: {warmup_steps: 5}\n")
+    path = profile_file(here, MINIMAL + SMALL_MODEL + "train: {warmup_steps: 5}\n")
     tasks = [check_profile(path, [f"train.seed={seed}"], memory=False) for seed in (1, 2)]
     assert [task.measurement for task in tasks] == [None, None]
     measured = {measurement_key(tasks[0].raise_problems()): DESI_VAE}  # of an earlier task
@@ -206,7 +206,7 @@ def test_tasks_of_an_array_share_a_measurement(here: Path, monkeypatch: pytest.M
 
 
 def need(platform: str, **train: object) -> MemoryNeed:
-    profile = Profile.model_validate({"name": "x", "data": {"files": ["x.h5"]}, "train": train})
+    profile = profile_of({"name": "x", "data": {"files": ["x.h5"]}, "train": train})
     found = find_platform(platform)
     assert found is not None
     return MemoryNeed(DESI_VAE, profile, found, found.memory_gib, 1)
@@ -242,7 +242,7 @@ def test_a_nearly_empty_card_is_remarked_on() -> None:
 
 def test_a_network_that_never_fits_is_told_so() -> None:
     """No accumulation helps where the weights alone are too large."""
-    profile = Profile.model_validate({"name": "x", "data": {"files": ["x.h5"]}})
+    profile = profile_of({"name": "x", "data": {"files": ["x.h5"]}})
     huge = Measurement(60.0, 0.01, 60.0, 15.0, 4_000_000_000, 7781, "the data")
     complaint = MemoryNeed(huge, profile, PLATFORMS["t4"], 14.6, 1).complaint()
     assert complaint is not None
@@ -251,7 +251,7 @@ def test_a_network_that_never_fits_is_told_so() -> None:
 
 def test_json_holds_everything(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """For scripts and editors."""
-    path = profile_of(here, MINIMAL + "train: {epochs: 0}\n")
+    path = profile_file(here, MINIMAL + "train: {epochs: 0}\n")
     assert run_command("check", [str(path), "--json", "--no-memory", "--set", "train.seed=-1"]) == 2
     found = json.loads(capsys.readouterr().out)
     assert found["good"] is False
@@ -275,7 +275,7 @@ def test_json_holds_everything(here: Path, capsys: pytest.CaptureFixture[str]) -
 
 def test_strict_makes_problems_of_warnings(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """For those who put the check into their own CI."""
-    path = str(profile_of(here, MINIMAL + "train: {learning_rate: 0.1}\n"))
+    path = str(profile_file(here, MINIMAL + "train: {learning_rate: 0.1}\n"))
     assert run_command("check", [path, "--no-memory"]) == 0
     assert run_command("check", [path, "--no-memory", "--strict"]) == 2
     assert "1 warning" in capsys.readouterr().err
@@ -283,7 +283,7 @@ def test_strict_makes_problems_of_warnings(here: Path, capsys: pytest.CaptureFix
 
 def test_a_profile_that_is_loaded_already_can_be_checked(here: Path) -> None:
     """The launcher has it in hand, with overrides for each run of an array."""
-    profile = load_profile(profile_of(here, MINIMAL + "train: {warmup_steps: 500, max_steps: 20}\n"))
+    profile = load_profile(profile_file(here, MINIMAL + "train: {warmup_steps: 500, max_steps: 20}\n"))
     findings = check_profile(profile, memory=False)
     assert [problem.where for problem in findings.problems] == ["train.warmup_steps"]
 
@@ -298,7 +298,7 @@ def test_memory_that_does_not_fit_the_device_of_the_partition_is_a_problem(
     text = (
         MINIMAL + SMALL_MODEL + "launch: {site: leo}\ntrain: {batch_size: 1048576, warmup_steps: 1, epochs: 100000}\n"
     )
-    findings = check_profile(profile_of(here, text))
+    findings = check_profile(profile_file(here, text))
     assert [problem.where for problem in findings.problems] == ["train.batch_size"]
     assert "GiB of NVIDIA T4 16 GB; batch_size" in findings.problems[0].message
     assert findings.problems[0].message.endswith("gives the same global batch and fits")
@@ -309,7 +309,7 @@ def test_a_broken_site_is_not_the_profiles_fault(here: Path, monkeypatch: pytest
     (here / "leo.yaml").write_text("partitions: {gpu: {max_tim: 3}}\n", encoding="utf-8")
     monkeypatch.setenv("HPCTRAIN_SITES", str(here))
     with pytest.raises(SiteError, match=r"line 1: partitions.gpu.max_tim: unknown key; did you mean 'max_time'"):
-        check_profile(profile_of(here, MINIMAL + "launch: {site: leo}\n"), memory=False)
+        check_profile(profile_file(here, MINIMAL + "launch: {site: leo}\n"), memory=False)
 
 
 def test_platforms_are_found_by_any_name_people_use() -> None:
@@ -348,7 +348,7 @@ def test_an_estimate_that_takes_a_while_is_announced_and_one_that_takes_too_long
     here: Path, estimate_does: Callable, capsys: pytest.CaptureFixture
 ) -> None:
     estimate_does("import time; time.sleep(3600)")
-    profile = load_profile(profile_of(here, MINIMAL + SMALL_MODEL))
+    profile = load_profile(profile_file(here, MINIMAL + SMALL_MODEL))
     with pytest.raises(HpctrainError) as raised:
         measure(profile, silent_s=0.01, timeout_s=0.01)
     assert str(raised.value) == "the memory estimate took more than 0.01 s; is this machine busy?"
@@ -360,7 +360,7 @@ def test_a_memory_estimate_that_fails_is_a_warning_of_one_line(
     here: Path, estimate_does: Callable, capsys: pytest.CaptureFixture
 ) -> None:
     estimate_does('print("no space left", file=sys.stderr); import os; os._exit(1)')
-    assert run_command("check", [str(profile_of(here, MINIMAL + SMALL_MODEL))]) == 0
+    assert run_command("check", [str(profile_file(here, MINIMAL + SMALL_MODEL))]) == 0
     captured = capsys.readouterr()
     printed = captured.out + captured.err
     assert "the memory estimate failed: no space left; --no-memory skips the estimate" in printed

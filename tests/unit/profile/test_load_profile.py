@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from hpctrain.errors import ProfileError
 from hpctrain.profile.credentials import is_secret_value
+from hpctrain.profile.families import profile_of
 from hpctrain.profile.load import dump_profile, load_profile
-from hpctrain.profile.schema import Profile, parse_time_limit_s
+from hpctrain.profile.schema import parse_time_limit_s
 from hpctrain.profile.yaml_text import MAX_VALUES, parse_value, parse_yaml, read_scalar
 
 MINIMAL = "name: run\ndata: {files: [spectra.h5]}\n"
@@ -201,7 +202,7 @@ def test_a_dumped_profile_loads_equal(
     switch: bool,
 ) -> None:
     """The resolved profile is the only configuration the trainer reads: not one value may change on the way."""
-    profile = Profile.model_validate(
+    profile = profile_of(
         {
             "name": "run",
             "description": description,

@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 
 from hpctrain.errors import DataError
-from hpctrain.kinds.spectra.files import find_files
+from hpctrain.kinds.spectra.section import SpectraSection
 from hpctrain.launch.provenance import data_files
+from hpctrain.profile.families import profile_class
 from hpctrain.profile.files import matching_files
 from hpctrain.profile.memory import prefetched_gib
-from hpctrain.profile.schema import DataSection, Profile
+from hpctrain.samples.find import find_files
 
 
 @pytest.fixture
@@ -41,13 +42,13 @@ def test_an_entry_means_the_same_files_everywhere(folder: Path, entry: str, name
     assert {path.resolve() for path in matching_files(entry)} == wanted
     assert {path.resolve() for path in find_files([entry], Path())} == wanted
     if not entry.startswith("~"):  # a profile refuses it; the commands that take files do not
-        profile = Profile(name="p", data=DataSection(files=[entry]))
+        profile = profile_class()(name="p", data=SpectraSection(files=[entry]))
         assert {path.resolve() for path in data_files(profile)} == wanted
 
 
 def test_a_remote_entry_means_no_file_here(folder: Path) -> None:
     assert matching_files("https://example.org/a.h5") == []
-    assert data_files(Profile(name="p", data=DataSection(files=["s3://bucket/*.h5"]))) == []
+    assert data_files(profile_class()(name="p", data=SpectraSection(files=["s3://bucket/*.h5"]))) == []
 
 
 def test_brackets_in_the_folder_one_works_in_are_no_pattern(folder: Path) -> None:
@@ -63,4 +64,4 @@ def test_every_entry_that_means_nothing_is_named(folder: Path) -> None:
 
 def test_check_and_auto_batch_size_count_prefetched_batches_alike() -> None:
     # Four batches of the training and four of an evaluation: flux and ivar, float32.
-    assert prefetched_gib(4, 64, 1024) == 8 * 64 * 1024 * 8 / 2**30
+    assert prefetched_gib(4, 64, 1024 * 8) == 8 * 64 * 1024 * 8 / 2**30

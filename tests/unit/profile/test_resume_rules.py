@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from hpctrain.kinds.spectra.section import SpectraSection
+from hpctrain.profile.families import profile_class
 from hpctrain.profile.load import load_profile
-from hpctrain.profile.resume import FIXED, changes_by_a_user, differences, misfits, plain, reason_to_refuse
-from hpctrain.profile.schema import DataSection, Profile
+from hpctrain.profile.resume import changes_by_a_user, differences, fixed_keys, misfits, plain, reason_to_refuse
 
-PROFILE = Profile(name="run", data=DataSection(files=["a.h5"]))
+PROFILE = profile_class()(name="run", data=SpectraSection(files=["a.h5"]))
 
 
 @pytest.fixture
@@ -20,7 +21,7 @@ def changed(tmp_path):
 
 
 def test_every_key_of_the_table_is_a_key_of_the_profile():
-    for key in FIXED:
+    for key in fixed_keys(PROFILE):
         values = plain(PROFILE)
         for part in key.split("."):
             assert part in values, key
@@ -110,5 +111,5 @@ def test_what_the_trainer_settles_is_no_change_by_a_user(changed):
 
 
 def test_a_reason_holds_for_all_keys_of_a_section():
-    assert reason_to_refuse("data.split.salt") == FIXED["data.split"]
-    assert reason_to_refuse("data.files") is None
+    assert reason_to_refuse(PROFILE, "data.split.salt") == fixed_keys(PROFILE)["data.split"]
+    assert reason_to_refuse(PROFILE, "data.files") is None

@@ -99,7 +99,7 @@ def test_a_variable_without_a_value_is_named(environment, message):
 
 
 def test_a_cache_that_cannot_fit_a_node_is_a_problem(tmp_path, local, monkeypatch):
-    size = Measurement(0, 0, 0, 0, 1, 7781, "the data", num_spectra=1_600_000, num_train=1_440_000)
+    size = Measurement(0, 0, 0, 0, 1, 7781 * 8, "the data", num_samples=1_600_000, num_train=1_440_000)
     monkeypatch.setattr(check_module, "measure", lambda profile: size)
     data = {"files": [local], "cache": "ram"}
     problems, _ = found(tmp_path, data, {"memory_gib_per_node": 64}, memory=True)

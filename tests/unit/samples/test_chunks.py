@@ -13,7 +13,7 @@ import pytest
 
 from hpctrain.errors import DataError
 from hpctrain.kinds.spectra.hdf5 import open_spectra
-from hpctrain.profile.schema import DataSection
+from hpctrain.kinds.spectra.section import SpectraSection
 from hpctrain.samples import chunks
 from hpctrain.samples.loader import read_ahead
 from hpctrain.samples.order import WindowedOrder
@@ -58,7 +58,7 @@ def epoch(spectra, number=0, batch=64):
 
 @pytest.mark.parametrize("threads", [0, 1, 2, 4])
 def test_each_chunk_is_decoded_once_per_epoch(path, flux, decoded, threads):
-    spectra = open_spectra(DataSection(files=[str(path)]))
+    spectra = open_spectra(SpectraSection(files=[str(path)]))
     spectra.keep_window(WINDOW)
     for batch in read_ahead(spectra, epoch(spectra), threads, depth=2):
         assert np.array_equal(batch.flux, flux[batch.row])
@@ -68,7 +68,7 @@ def test_each_chunk_is_decoded_once_per_epoch(path, flux, decoded, threads):
 
 def test_memory_is_two_windows_and_the_batches_whatever_the_size_of_the_file(path, monkeypatch):
     monkeypatch.setattr(chunks, "_KEPT_BYTES", 0)
-    spectra = open_spectra(DataSection(files=[str(path)]))
+    spectra = open_spectra(SpectraSection(files=[str(path)]))
     spectra.keep_window(WINDOW)
     requests = epoch(spectra)
     window_bytes = 2 * WINDOW * 2 * L * 4
@@ -87,7 +87,7 @@ def test_many_files_share_the_memory_of_two_windows(tmp_path, path, monkeypatch)
     monkeypatch.setattr(chunks, "_KEPT_BYTES", 0)
     for number in range(5):
         shutil.copy(path, tmp_path / f"part-{number}.h5")
-    spectra = open_spectra(DataSection(files=[str(tmp_path / "part-*.h5")]))
+    spectra = open_spectra(SpectraSection(files=[str(tmp_path / "part-*.h5")]))
     spectra.keep_window(WINDOW)
     order = WindowedOrder(1, len(spectra), spectra.blocks(np.arange(len(spectra))), WINDOW)
     tracemalloc.start()
@@ -100,13 +100,13 @@ def test_many_files_share_the_memory_of_two_windows(tmp_path, path, monkeypatch)
 
 def test_rows_from_more_chunks_than_are_kept_come_back_right(path, flux, monkeypatch):
     monkeypatch.setattr(chunks, "_KEPT_BYTES", 0)
-    spectra = open_spectra(DataSection(files=[str(path)]))
+    spectra = open_spectra(SpectraSection(files=[str(path)]))
     rows = np.random.default_rng(1).integers(0, N, 500)
     assert np.array_equal(spectra.read(rows).flux, flux[rows])
 
 
 def test_many_threads_that_want_the_same_few_chunks_wait_for_one_decoding(path, flux, decoded):
-    spectra = open_spectra(DataSection(files=[str(path)]))
+    spectra = open_spectra(SpectraSection(files=[str(path)]))
     rows = np.arange(0, 4 * ROWS)
     with ThreadPoolExecutor(8) as pool:
         for batch in pool.map(lambda _: spectra.read(rows), range(40)):
@@ -120,7 +120,7 @@ def test_a_damaged_chunk_is_an_error_where_its_rows_are_read_and_nowhere_else(pa
     with open(path, "r+b") as stream:
         stream.seek(info.byte_offset + info.size // 2)
         stream.write(b"\0" * 64)
-    spectra = open_spectra(DataSection(files=[str(path)]))
+    spectra = open_spectra(SpectraSection(files=[str(path)]))
     for _ in range(2):  # and again, when it is asked for again
         with pytest.raises(DataError, match=f"rows {5 * ROWS} to {6 * ROWS - 1} cannot be read: the chunk at byte"):
             spectra.read(np.array([0, 5 * ROWS + 3]))
@@ -139,7 +139,7 @@ def test_the_first_batch_of_bitshuffle_decodes_only_the_blocks_of_its_rows(tmp_p
         file["wavelength"], file["target_id"] = np.linspace(3600, 9824, 1003), np.arange(1000)
         file["redshift"] = np.ones(1000)
     for seed in range(4):
-        spectra = open_spectra(DataSection(files=[str(tmp_path / "s.h5")]))
+        spectra = open_spectra(SpectraSection(files=[str(tmp_path / "s.h5")]))
         rows = np.concatenate([[100, 0, 999, 908, 201], np.random.default_rng(seed).permutation(1000)[:30]])
         del decoded[:]
         batch = spectra.read(rows)

@@ -9,7 +9,7 @@ from processes import wait_until
 
 from hpctrain.errors import DataError
 from hpctrain.kinds.spectra.hdf5 import open_spectra
-from hpctrain.profile.schema import DataSection
+from hpctrain.kinds.spectra.section import SpectraSection
 from hpctrain.samples.loader import read_ahead
 from hpctrain.samples.order import sample_order
 
@@ -24,7 +24,7 @@ def spectra(tmp_path):
         file["wavelength"] = np.linspace(3600, 9824, L)
         file["target_id"] = np.arange(N)
         file["redshift"] = np.ones(N)
-    return open_spectra(DataSection(files=[str(tmp_path / "s.h5")]))
+    return open_spectra(SpectraSection(files=[str(tmp_path / "s.h5")]))
 
 
 def requests(count=40, size=16):
@@ -91,7 +91,7 @@ def test_an_error_in_a_thread_surfaces_at_its_batch(tmp_path, threads_end):
     with open(tmp_path / "s.h5", "r+b") as stream:
         stream.seek(chunk.byte_offset)
         stream.write(b"damaged")
-    spectra = open_spectra(DataSection(files=[str(tmp_path / "s.h5")]))
+    spectra = open_spectra(SpectraSection(files=[str(tmp_path / "s.h5")]))
     loader = read_ahead(spectra, [np.arange(i, i + 10) for i in range(0, N, 10)], threads=2, depth=6)
     for expected in (0, 10, 20):
         assert next(loader).row[0] == expected

@@ -12,7 +12,7 @@ from stored_spectra import LAYOUTS, NUM_SPECTRA, columns, write, write_scaled_in
 
 from hpctrain.errors import DataError, ProfileError
 from hpctrain.kinds.spectra.hdf5 import open_spectra
-from hpctrain.profile.schema import DataSection
+from hpctrain.kinds.spectra.section import SpectraSection
 from hpctrain.samples.fingerprint import AS_WRITTEN, hash_dataset, stored_hashes
 from hpctrain.storage import repack as repack_module
 from hpctrain.storage.repack import repack
@@ -20,7 +20,7 @@ from hpctrain.storage.target import Target
 
 
 def read(*paths):
-    spectra = open_spectra(DataSection(files=[str(path) for path in paths]))
+    spectra = open_spectra(SpectraSection(files=[str(path) for path in paths]))
     return spectra, spectra.read(np.arange(len(spectra)))
 
 
@@ -64,7 +64,7 @@ def test_the_default_is_what_the_reader_likes_best(source, tmp_path):
             assert file[name].chunks is None
             assert file[name].dtype == ("<f2" if old[name].dtype == "<f2" else "<f4")
             assert file[name].id.get_offset() % 4 == 0
-    spectra = open_spectra(DataSection(files=[str(tmp_path / "out.h5")]))
+    spectra = open_spectra(SpectraSection(files=[str(tmp_path / "out.h5")]))
     assert spectra._files[0].flux.way == "block"
 
 

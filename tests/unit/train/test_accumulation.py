@@ -9,10 +9,11 @@ import torch
 
 from hpctrain.distributed.stop import StopRequest
 from hpctrain.distributed.world import World
-from hpctrain.families import build_model
+from hpctrain.families.spectral_vae.network import SpectralVAE
 from hpctrain.kinds.spectra.facts import SpectraFacts
 from hpctrain.kinds.spectra.hdf5 import open_spectra
-from hpctrain.profile.schema import Profile
+from hpctrain.kinds.spectra.kind import KIND
+from hpctrain.profile.families import profile_class
 from hpctrain.train.build import build_optimizer
 from hpctrain.train.pacing import FullSpeed
 from hpctrain.train.scaling import LossScale
@@ -46,7 +47,7 @@ def uneven(tmp_path, simulated_file):
 
 
 def gradient(path, batch_size, accumulation):
-    profile = Profile(
+    profile = profile_class()(
         name="same",
         launch={"gpus_per_node": 0, "ranks_per_node": 1},
         data={"files": [str(path)], "normalise": {"min_snr": 0.0}},
@@ -55,14 +56,12 @@ def gradient(path, batch_size, accumulation):
     )
     spectra = open_spectra(profile.data)
     torch.manual_seed(1)
-    model = build_model(profile.model, SpectraFacts.from_spectra(spectra, np.arange(64)))
+    model = SpectralVAE(profile.model, SpectraFacts.from_spectra(spectra, np.arange(64)))
     optimizer = build_optimizer(model, profile.train)
     world = World.from_environment()
     update = UpdateStep(
         world,
         Schedule(profile, 64),
-        spectra.num_pixels,
-        profile.data,
         profile.train,
         model,
         optimizer,
@@ -70,6 +69,10 @@ def gradient(path, batch_size, accumulation):
         None,
         StopRequest(deadline_s=1e12, lead_s=1.0),
         FullSpeed(),
+        KIND.preparation(profile.data.card_entries),
+        KIND.augmentation(profile.data),
+        KIND,
+        weight_per_sample=model.weight_per_sample,
     )
     batches = (spectra.read(np.arange(start, start + batch_size)) for start in range(0, 64, batch_size))
     result = update(0, batches)

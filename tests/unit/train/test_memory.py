@@ -11,21 +11,27 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.distributed._tools.mem_tracker import MemTracker
 
-from hpctrain.families import build_model
-from hpctrain.kinds.spectra.facts import SpectraFacts
+from hpctrain.families.spectral_vae.network import SpectralVAE
+from hpctrain.kinds.spectra.facts import DESI_GRID, SpectraFacts
+from hpctrain.kinds.spectra.fake import fake_batch
+from hpctrain.profile.families import profile_of
 from hpctrain.profile.schema import Profile
-from hpctrain.train.memory import DESI_GRID, GIB, _fake_batches, measure, measure_peak_bytes
+from hpctrain.train.memory import GIB, measure, measure_peak_bytes
 
 FACTS = SpectraFacts(2000, (3600.0, 9824.0), 0.0, 3.0, 6712.0)
 
 REAL_RUN = """
+import itertools
+import json
 import sys
 import torch
 from hpctrain.distributed.stop import StopRequest
 from hpctrain.distributed.world import World
-from hpctrain.profile.schema import Profile
+from hpctrain.kinds.spectra.kind import KIND
+from hpctrain.kinds.spectra.facts import SpectraFacts
+from hpctrain.kinds.spectra.fake import fake_batch
+from hpctrain.profile.families import profile_of
 from hpctrain.train.build import build_network, build_optimizer
-from hpctrain.train.memory import SpectraFacts, _fake_batches
 from hpctrain.train.pacing import FullSpeed
 from hpctrain.train.scaling import LossScale
 from hpctrain.train.schedule import Schedule
@@ -34,7 +40,7 @@ from hpctrain.train.step import UpdateStep
 torch.set_num_threads(1)
 device = torch.device("cpu")
 facts = SpectraFacts(2000, (3600.0, 9824.0), 0.0, 3.0, 6712.0)
-profile = Profile.model_validate_json(sys.argv[1])
+profile = profile_of(json.loads(sys.argv[1]))
 
 def memory(key):
     with open("/proc/self/status") as status:
@@ -43,11 +49,12 @@ def memory(key):
 def train(batch_size):
     section = profile.train.model_copy(update={"batch_size": batch_size})
     one = profile.model_copy(update={"train": section})
-    model = build_network(one.train, one.model, facts, device)
-    update = UpdateStep(World(), Schedule(one, 100_000), 2000, one.data, section, model,
-                        build_optimizer(model, section), LossScale("fp32", device), None, StopRequest(), FullSpeed())
+    model = build_network(one, one.model, facts, device)
+    update = UpdateStep(World(), Schedule(one, 100_000), section, model,
+                        build_optimizer(model, section), LossScale("fp32", device), None, StopRequest(), FullSpeed(),
+                        KIND.preparation(one.data.card_entries), KIND.augmentation(one.data), KIND)
     for step in range(2):
-        update(step, _fake_batches(facts, batch_size))
+        update(step, (fake_batch(facts, batch_size) for _ in itertools.count()))
 
 train(2)  # libraries, thread pools, compiled kernels
 before = memory("VmRSS")
@@ -58,8 +65,8 @@ print(memory("VmHWM") - before)
 """
 
 
-def profile_of(**train: Any) -> Profile:
-    return Profile.model_validate(
+def small_profile(**train: Any) -> Profile:
+    return profile_of(
         {
             "name": "x",
             "data": {"files": ["absent.h5"]},
@@ -74,7 +81,7 @@ def profile_of(**train: Any) -> Profile:
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_the_estimate_is_within_10_per_cent_of_what_training_really_takes(monkeypatch: pytest.MonkeyPatch) -> None:
     """The growth of a real process over two real updates of the real network."""
-    profile = profile_of(batch_size=96, accumulation=2)
+    profile = small_profile(batch_size=96, accumulation=2)
     # Every tensor of 64 kB and more in pages of its own, which go back to the system when it is freed.
     monkeypatch.setenv("MALLOC_MMAP_THRESHOLD_", "65536")
     done = subprocess.run(
@@ -88,12 +95,12 @@ def test_the_estimate_is_within_10_per_cent_of_what_training_really_takes(monkey
 @pytest.mark.slow
 def test_the_estimate_agrees_with_torchs_own_tracker() -> None:
     """Forward, backward and two moments, without the temporaries of clipping, which both see alike."""
-    profile = profile_of(batch_size=64)
+    profile = small_profile(batch_size=64)
     ours, _ = measure_peak_bytes(profile, FACTS, 64)
     with FakeTensorMode():
-        model = build_model(profile.model, FACTS)
+        model = SpectralVAE(profile.model, FACTS)
         optimizer = torch.optim.Adam(model.parameters(), foreach=False)
-        batch = next(_fake_batches(FACTS, 64))
+        batch = fake_batch(FACTS, 64)
         tracker = MemTracker()
         tracker.track_external(model, optimizer)
         with tracker:
@@ -110,10 +117,10 @@ def test_the_estimate_agrees_with_torchs_own_tracker() -> None:
 @pytest.mark.slow
 def test_the_line_holds_at_other_batch_sizes() -> None:
     """Two points and a floor stand for all sizes."""
-    found = measure(profile_of(batch_size=128))
+    found = measure(small_profile(batch_size=128))
     for batch_size in (1, 16, 200, 2000):
-        peak = measure_peak_bytes(profile_of(), DESI_GRID, batch_size)[0] / GIB
-        model = max(found.floor_gib, found.fixed_gib + found.per_spectrum_gib * batch_size)
+        peak = measure_peak_bytes(small_profile(), DESI_GRID, batch_size)[0] / GIB
+        model = max(found.floor_gib, found.fixed_gib + found.per_sample_gib * batch_size)
         assert model == pytest.approx(peak, rel=0.05)
 
 
@@ -122,9 +129,9 @@ def test_what_should_cost_memory_does() -> None:
     """Half precision and checkpointing save, averages and accumulation cost what they hold."""
 
     def peak(**train: Any) -> int:
-        return measure_peak_bytes(profile_of(**train), FACTS, 64)[0]
+        return measure_peak_bytes(small_profile(**train), FACTS, 64)[0]
 
-    plain, weights = measure_peak_bytes(profile_of(), FACTS, 64)
+    plain, weights = measure_peak_bytes(small_profile(), FACTS, 64)
     assert peak(precision="bf16") < 0.8 * plain
     assert peak(gradient_checkpointing=True) < plain
     assert peak(ema_decay=0.99) == pytest.approx(plain + 4 * weights, rel=0.01)

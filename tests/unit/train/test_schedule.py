@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from hpctrain.errors import ProfileError
-from hpctrain.profile.schema import Profile
+from hpctrain.profile.families import profile_class
 from hpctrain.train.schedule import Schedule, mix
 
 
 def schedule(num_train=1000, **train):
     gpus = train.pop("ranks", 4)
     return Schedule(
-        Profile(
+        profile_class()(
             name="x",
             launch={"gpus_per_node": 0, "ranks_per_node": gpus},
             data={"files": ["x.h5"]},

@@ -5,15 +5,17 @@ from __future__ import annotations
 import pytest
 
 from hpctrain.checkpoint.lease import take_lease
+from hpctrain.kinds.spectra.section import SpectraSection
 from hpctrain.metrics.progress import describe_event
 from hpctrain.metrics.record import MetricsWriter
+from hpctrain.profile.families import profile_class
 from hpctrain.profile.load import dump_profile, load_profile
 from hpctrain.profile.resume import plain
-from hpctrain.profile.schema import DataSection, Profile, TrainSection
+from hpctrain.profile.schema import Profile, TrainSection
 from hpctrain.rundir import RunDir
 from hpctrain.train.settle import record_profile_changes, settle_warmup
 
-PROFILE = Profile(name="run", data=DataSection(files=["a.h5"]))
+PROFILE = profile_class()(name="run", data=SpectraSection(files=["a.h5"]))
 
 
 def with_train(**values) -> Profile:

@@ -9,16 +9,18 @@ import torch
 
 from hpctrain.cli import main
 from hpctrain.errors import DataError
-from hpctrain.families import build_model
 from hpctrain.families.spectral_vae.anomaly import isolation_scores
 from hpctrain.families.spectral_vae.catalogue import ENCODED, NO_DATA, OUTSIDE, REJECTED
 from hpctrain.families.spectral_vae.encode import encode_to_file
+from hpctrain.families.spectral_vae.network import SpectralVAE
+from hpctrain.families.spectral_vae.section import SpectralVAESection
 from hpctrain.families.store import load_model, save_model
 from hpctrain.kinds.spectra.chi2 import reduced_chi2
 from hpctrain.kinds.spectra.facts import SpectraFacts
 from hpctrain.kinds.spectra.hdf5 import open_spectra
+from hpctrain.kinds.spectra.section import NormaliseSection, SpectraSection
 from hpctrain.kinds.spectra.transform import normalise
-from hpctrain.profile.schema import DataSection, NormaliseSection, SpectralVAESection, SplitSection
+from hpctrain.profile.schema import SplitSection
 from hpctrain.samples.split import VALIDATION, assign_split
 
 N, L = 25, 200
@@ -60,7 +62,7 @@ def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     facts = SpectraFacts(L, (float(WAVELENGTH[0]), float(WAVELENGTH[-1])), 0.1, 0.6, float(WAVELENGTH[L // 2]))
     torch.manual_seed(0)
-    model = build_model(SECTION, facts)
+    model = SpectralVAE(SECTION, facts)
     extra = {
         "name": "tiny",
         "normalise": NormaliseSection().model_dump(mode="json"),
@@ -104,7 +106,7 @@ def test_every_spectrum_has_a_row_and_those_without_latents_say_why(run, spectra
 
 def test_numbers_are_those_of_the_model(run, spectra, tmp_path):
     model, card = load_model(run)
-    data = open_spectra(DataSection(files=[str(spectra)]))
+    data = open_spectra(SpectraSection(files=[str(spectra)]))
     encode_to_file(model, card, data, None, tmp_path / "out.h5", batch_size=7)
     table, _ = read(tmp_path / "out.h5")
     batch = normalise(data.read(np.arange(N)), NormaliseSection())
@@ -166,7 +168,7 @@ def test_split_takes_the_objects_the_run_held_out(run, spectra, tmp_path):
 
 def test_rows_may_be_asked_for_in_any_order(run, spectra, tmp_path):
     model, card = load_model(run)
-    data = open_spectra(DataSection(files=[str(spectra)]))
+    data = open_spectra(SpectraSection(files=[str(spectra)]))
     encode_to_file(model, card, data, np.array([5, 2, 9]), tmp_path / "out.h5")
     table, _ = read(tmp_path / "out.h5")
     assert (table["target_id"] - 39_000_000_000_000_000).tolist() == [5, 2, 9]
@@ -178,7 +180,7 @@ def test_spectra_on_another_grid_are_refused_before_anything_is_written(run, tmp
     other = write_spectra(tmp_path / "log.h5", wavelength=np.geomspace(3600.0, 9824.0, L))
     model, card = load_model(run)
     with pytest.raises(DataError, match=r"middle pixel at .* AA, the model's is at .*; run `hpctrain ingest`"):
-        encode_to_file(model, card, open_spectra(DataSection(files=[str(other)])), None, tmp_path / "out.h5")
+        encode_to_file(model, card, open_spectra(SpectraSection(files=[str(other)])), None, tmp_path / "out.h5")
     assert not (tmp_path / "out.h5").exists()
 
 

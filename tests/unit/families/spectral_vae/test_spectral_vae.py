@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from hpctrain.errors import ProfileError
-from hpctrain.families import build_model
 from hpctrain.families.spectral_vae.encoder import MaskedInstanceNorm
+from hpctrain.families.spectral_vae.network import SpectralVAE
+from hpctrain.families.spectral_vae.section import SpectralVAESection
 from hpctrain.kinds.spectra.batch import SpectraBatch
 from hpctrain.kinds.spectra.facts import SpectraFacts
-from hpctrain.profile.schema import SpectralVAESection
 
 L = 300
 WAVELENGTH = torch.linspace(3600.0, 9824.0, L)
@@ -52,7 +52,7 @@ def make_batch(num_spectra: int = 6, seed: int = 0, snr: float = 10.0) -> Spectr
 
 def make_model(section: SpectralVAESection = SMALL, seed: int = 0) -> torch.nn.Module:
     torch.manual_seed(seed)
-    return build_model(section, FACTS)
+    return SpectralVAE(section, FACTS)
 
 
 def loss_and_gradients(model, batch, step=0):
@@ -106,7 +106,7 @@ def test_padding_and_rejected_rows_add_exactly_nothing():
     model.eval()
     torch.testing.assert_close(model.encode(padded)[0][:4], model.encode(batch)[0])
     sums, gradients = loss_and_gradients(model, padded)
-    assert sums["num_spectra"] == 4
+    assert sums["num_samples"] == 4
     assert sums["weight_sum"] == (batch.ivar > 0).sum()
     assert all(torch.isfinite(gradient).all() for gradient in gradients)
 
@@ -234,7 +234,7 @@ def test_masked_norm_looks_at_valid_pixels_only():
 
 def test_default_size_is_that_of_spender_on_the_desi_grid():
     facts = SpectraFacts(num_pixels=7781, wavelength_aa=(3600.0, 9824.0), redshift_min=0.0, redshift_max=0.8)
-    model = build_model(SpectralVAESection(rest_pixels=9780), facts)
+    model = SpectralVAE(SpectralVAESection(rest_pixels=9780), facts)
     encoder, decoder = (sum(p.numel() for p in part.parameters()) for part in (model.encoder, model.decoder))
     assert encoder == pytest.approx(3.16e6, rel=0.02)
     assert decoder == pytest.approx(10.33e6, rel=0.02)
@@ -246,7 +246,7 @@ def test_short_spectra_and_even_kernels_work(num_pixels, kernels):
     wavelength = torch.linspace(4000.0, 9000.0, num_pixels)
     facts = SpectraFacts(num_pixels, (4000.0, 9000.0), 0.0, 0.5)
     section = SMALL.model_copy(update={"encoder_channels": [4, 8, 8], "encoder_kernels": kernels})
-    model = build_model(section, facts)
+    model = SpectralVAE(section, facts)
     ids = torch.arange(2)
     flux = torch.ones(2, num_pixels)
     batch = SpectraBatch(flux, flux, wavelength, torch.tensor([0.1, 0.3]), ids, ids)
@@ -257,7 +257,7 @@ def test_short_spectra_and_even_kernels_work(num_pixels, kernels):
 def test_lists_that_do_not_fit_are_all_reported():
     section = SMALL.model_copy(update={"encoder_channels": [8, 15], "encoder_kernels": [5]})
     with pytest.raises(ProfileError) as caught:
-        build_model(section, FACTS)
+        SpectralVAE(section, FACTS)
     assert "model.encoder_kernels: has 1 values, encoder_channels has 2" in str(caught.value)
     assert "model.encoder_channels: ends with 15, which is odd" in str(caught.value)
 

@@ -142,7 +142,7 @@ def serve(columns: dict[str, str]) -> None:
 
     from hpctrain.errors import DataError
     from hpctrain.kinds.spectra.hdf5 import open_spectra
-    from hpctrain.profile.schema import ColumnsSection, DataSection
+    from hpctrain.kinds.spectra.section import ColumnsSection, SpectraSection
 
     with contextlib.suppress(ImportError):
         import hdf5plugin  # noqa: F401
@@ -156,7 +156,7 @@ def serve(columns: dict[str, str]) -> None:
     for line in sys.stdin:
         path = Path(line.strip())
         try:
-            spectra = open_spectra(DataSection(files=[str(path)], columns=ColumnsSection(**columns)))
+            spectra = open_spectra(SpectraSection(files=[str(path)], columns=ColumnsSection(**columns)))
             batch = spectra.read(np.arange(len(spectra)))
             spectra.close()
         except DataError as error:

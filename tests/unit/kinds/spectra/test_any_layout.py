@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hpctrain.kinds.spectra.hdf5 import open_spectra
-from hpctrain.profile.schema import DataSection
+from hpctrain.kinds.spectra.section import SpectraSection
 from hpctrain.samples import chunks
 
 with contextlib.suppress(ImportError):
@@ -44,7 +44,7 @@ def test_any_rows_of_any_files_in_any_threads_are_those_h5py_reads(draw, num_fil
         paths = [Path(folder) / f"{number}.h5" for number in range(num_files)]
         for path in paths:
             draw_file(draw, path, num_pixels)
-        spectra = open_spectra(DataSection(files=[str(path) for path in paths]))
+        spectra = open_spectra(SpectraSection(files=[str(path) for path in paths]))
         plain = [read_plainly(path) for path in paths]
         if draw.random() < 0.5:
             spectra.keep_window(draw.randint(1, 8))

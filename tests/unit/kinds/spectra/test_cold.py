@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from hpctrain.kinds.spectra.hdf5 import open_spectra
-from hpctrain.profile.schema import DataSection
+from hpctrain.kinds.spectra.section import SpectraSection
 from hpctrain.samples import mapped
 from hpctrain.samples.loader import read_ahead
 from hpctrain.samples.mapped import MappedFile
@@ -82,7 +82,7 @@ def test_a_cold_file_is_asked_for_before_its_first_batch_and_ahead_of_the_next(p
     if not tells_what_is_in_memory(path) or not forget(path):
         pytest.skip("this file system does not tell what is in memory, or does not forget")
     asked.clear()
-    spectra = open_spectra(DataSection(files=[str(path)]))
+    spectra = open_spectra(SpectraSection(files=[str(path)]))
     rows = np.random.default_rng(0).permutation(N).reshape(-1, 20)
     assert not spectra.is_prepared_ahead
     for batch, wanted in zip(read_ahead(spectra, rows, threads=2, depth=2), rows, strict=True):
@@ -96,7 +96,7 @@ def test_a_file_in_memory_is_read_without_asking_the_disk(path, asked):
     if not tells_what_is_in_memory(path):
         pytest.skip("this file system does not tell what is in memory")
     path.read_bytes()
-    spectra = open_spectra(DataSection(files=[str(path)]))
+    spectra = open_spectra(SpectraSection(files=[str(path)]))
     for number in range(5):
         spectra.read(np.arange(20 * number, 20 * number + 20))
     assert not spectra.is_prepared_ahead

@@ -11,7 +11,7 @@ import pytest
 
 from hpctrain.errors import DataError
 from hpctrain.kinds.spectra.hdf5 import open_spectra
-from hpctrain.profile.schema import ColumnsSection, DataSection
+from hpctrain.kinds.spectra.section import ColumnsSection, SpectraSection
 
 N, L = 40, 120
 
@@ -41,7 +41,7 @@ def private_memory_mib():
 
 
 def read_all(path, **data):
-    spectra = open_spectra(DataSection(files=[str(path)], **data))
+    spectra = open_spectra(SpectraSection(files=[str(path)], **data))
     return spectra, spectra.read(np.arange(len(spectra))).clean()
 
 
@@ -61,7 +61,7 @@ def test_rows_come_back_as_they_were_written(tmp_path, layout, dtype):
     arrays = make_arrays()
     stored = {name: arrays[name].astype(dtype) for name in ("flux", "ivar")}
     path = write(tmp_path / "s.h5", arrays | stored, **LAYOUTS[layout])
-    spectra = open_spectra(DataSection(files=[str(path)]))
+    spectra = open_spectra(SpectraSection(files=[str(path)]))
     rows = np.array([39, 0, 7, 7, 20, 3])
     batch = spectra.read(rows)
     assert np.array_equal(batch.flux.numpy(), stored["flux"][rows].astype("f4"))
@@ -162,7 +162,7 @@ def test_scaled_integers_are_unscaled_and_blanks_masked(tmp_path, names):
 
 def test_padding_rows_are_empty(tmp_path):
     path = write(tmp_path / "s.h5", make_arrays())
-    batch = open_spectra(DataSection(files=[str(path)])).read(np.array([3, -1, 4]))
+    batch = open_spectra(SpectraSection(files=[str(path)])).read(np.array([3, -1, 4]))
     assert batch.row.tolist() == [3, -1, 4]
     assert batch.target_id.tolist() == [3, -1, 4]
     assert (batch.flux[1] == 0).all()
@@ -172,7 +172,7 @@ def test_padding_rows_are_empty(tmp_path):
 
 def test_reused_memory_shows_nothing_of_an_earlier_batch(tmp_path):
     path = write(tmp_path / "s.h5", make_arrays())
-    spectra = open_spectra(DataSection(files=[str(path)]))
+    spectra = open_spectra(SpectraSection(files=[str(path)]))
     first = spectra.read(np.arange(8)).clean()
     kept = first.flux[2:3]
     copy = kept.clone()
@@ -190,7 +190,7 @@ def test_several_files_are_one_set_in_the_order_of_their_names(tmp_path):
     for name, arrays in parts.items():
         write(tmp_path / f"part-{name}.h5", arrays, **(LAYOUTS["gzip"] if name == "c" else {}))
     write(tmp_path / "part-d.h5", make_arrays(0))
-    data = DataSection(files=["part-*.h5", "part-a.h5"])
+    data = SpectraSection(files=["part-*.h5", "part-a.h5"])
     spectra = open_spectra(data, base=tmp_path)
     flux = np.concatenate([parts[name]["flux"] for name in "abc"])
     assert len(spectra) == 48
@@ -217,7 +217,7 @@ def test_rows_may_have_grids_of_their_own_with_padding(tmp_path):
     grid[4, -7:], grid[5, :3] = -1, np.nan
     grid[6] = -1
     path = write(tmp_path / "s.h5", arrays | {"wavelength": grid})
-    spectra = open_spectra(DataSection(files=[str(path)]))
+    spectra = open_spectra(SpectraSection(files=[str(path)]))
     rows = np.array([4, 5, 6, -1, 9])
     batch = spectra.read(rows)
     assert spectra.wavelength_aa is None
@@ -235,10 +235,10 @@ def test_text_ids_become_the_same_integers_everywhere(tmp_path):
     with h5py.File(write(tmp_path / "t.h5", arrays), "a") as file:
         del file["target_id"]
         file["target_id"] = ["J1234", "J1235", "J1234"]
-    ids = [open_spectra(DataSection(files=[str(path)])).target_id for path in (as_bytes, tmp_path / "t.h5")]
+    ids = [open_spectra(SpectraSection(files=[str(path)])).target_id for path in (as_bytes, tmp_path / "t.h5")]
     assert ids[0].tolist() == ids[1].tolist()
     assert ids[0][0] == ids[0][2] != ids[0][1]
-    assert "BLAKE2b" in "\n".join(open_spectra(DataSection(files=[str(as_bytes)])).notes)
+    assert "BLAKE2b" in "\n".join(open_spectra(SpectraSection(files=[str(as_bytes)])).notes)
 
 
 def test_rows_without_a_redshift_get_no_weight(tmp_path):
@@ -255,7 +255,7 @@ def test_rows_without_a_redshift_get_no_weight(tmp_path):
 def test_threads_read_what_one_reads(tmp_path, layout):
     arrays = make_arrays(200)
     path = write(tmp_path / "s.h5", arrays, **LAYOUTS[layout])
-    spectra = open_spectra(DataSection(files=[str(path)]))
+    spectra = open_spectra(SpectraSection(files=[str(path)]))
     requests = [np.random.default_rng(i).integers(0, 200, 16) for i in range(60)]
     with ThreadPoolExecutor(8) as pool:
         for rows, batch in zip(requests, pool.map(spectra.read, requests), strict=True):
@@ -301,7 +301,7 @@ def test_a_sparse_file_larger_than_memory_opens_at_once(tmp_path):
         file["target_id"] = np.arange(2_000_000)
         file["redshift"] = np.ones(2_000_000)
     before_mib = private_memory_mib()
-    spectra = open_spectra(DataSection(files=[str(tmp_path / "s.h5")]))
+    spectra = open_spectra(SpectraSection(files=[str(tmp_path / "s.h5")]))
     batch = spectra.read(np.array([0, 1_999_999, 1_000_000]))
     assert batch.flux.shape == (3, 7781)
     # Ids, redshifts and whether there is one: 13 bytes a spectrum, and as much again while they are put together.
@@ -319,7 +319,7 @@ def test_the_multimodal_universe_reads_as_it_is(shared_data):
         redshift="Z",
     )
     pattern = str(shared_data / "desi_coadd/mmu_style/edr/*/*.hdf5")
-    spectra = open_spectra(DataSection(files=[pattern], columns=columns))
+    spectra = open_spectra(SpectraSection(files=[pattern], columns=columns))
     batch = spectra.read(np.arange(len(spectra))).clean()
     assert batch.used.any()
     assert batch.flux.isfinite().all()
@@ -354,7 +354,7 @@ def test_a_wrong_file_is_named_with_what_is_wrong(tmp_path, name):
     changes, text = WRONG_FILES[name]
     path = write(tmp_path / "wrong.h5", change(make_arrays(), **changes))
     with pytest.raises(DataError) as caught:
-        open_spectra(DataSection(files=[str(path)]))
+        open_spectra(SpectraSection(files=[str(path)]))
     assert text in str(caught.value)
     assert "wrong.h5" in str(caught.value)
 
@@ -364,7 +364,7 @@ def test_a_wavelength_in_nanometres_is_refused(tmp_path):
     with h5py.File(path, "a") as file:
         file["wavelength"].attrs["units"] = "nm"
     with pytest.raises(DataError, match="is in 'nm', not in Angstrom"):
-        open_spectra(DataSection(files=[str(path)]))
+        open_spectra(SpectraSection(files=[str(path)]))
 
 
 def test_all_wrong_files_are_named_at_once(tmp_path):
@@ -375,7 +375,7 @@ def test_all_wrong_files_are_named_at_once(tmp_path):
         stream.truncate(9000)
     (tmp_path / "d.h5").mkdir()
     with pytest.raises(DataError) as caught:
-        open_spectra(DataSection(files=["*.h5"]), base=tmp_path)
+        open_spectra(SpectraSection(files=["*.h5"]), base=tmp_path)
     text = str(caught.value)
     assert "b.h5: not an HDF5 file" in text
     assert "c.h5: truncated" in text
@@ -385,7 +385,7 @@ def test_all_wrong_files_are_named_at_once(tmp_path):
 
 def test_missing_files_and_empty_patterns_are_all_named(tmp_path):
     with pytest.raises(DataError, match="no such file") as caught:
-        open_spectra(DataSection(files=["none.h5", "no*.h5"]), base=tmp_path)
+        open_spectra(SpectraSection(files=["none.h5", "no*.h5"]), base=tmp_path)
     assert "no file matches" in str(caught.value)
 
 
@@ -400,7 +400,7 @@ def test_files_that_do_not_fit_together_are_refused_with_the_way_out(tmp_path, o
     write(tmp_path / "a.h5", make_arrays())
     write(tmp_path / "b.h5", other)
     with pytest.raises(DataError, match="hpctrain ingest") as caught:
-        open_spectra(DataSection(files=["*.h5"]), base=tmp_path)
+        open_spectra(SpectraSection(files=["*.h5"]), base=tmp_path)
     assert text in str(caught.value)
 
 
@@ -411,7 +411,7 @@ def test_a_damaged_chunk_is_an_error_and_not_a_wrong_row(tmp_path):
     with open(path, "r+b") as stream:
         stream.seek(chunk.byte_offset + 100)
         stream.write(b"damage")
-    spectra = open_spectra(DataSection(files=[str(path)]))
+    spectra = open_spectra(SpectraSection(files=[str(path)]))
     spectra.read(np.array([0]))
     with pytest.raises(DataError, match="cannot be read"):
         spectra.read(np.array([11]))

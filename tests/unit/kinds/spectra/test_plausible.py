@@ -12,9 +12,10 @@ import pytest
 from hpctrain.cli import main
 from hpctrain.errors import DataError
 from hpctrain.kinds.spectra.hdf5 import open_spectra
-from hpctrain.kinds.spectra.plausible import NUM_INSPECTED, choose_sample, inspect_spectra, judge_noise
+from hpctrain.kinds.spectra.plausible import inspect_spectra, judge_noise
+from hpctrain.kinds.spectra.section import SpectraSection
 from hpctrain.profile.inspection import ERROR, NOTE, WARNING, Inspection
-from hpctrain.profile.schema import DataSection
+from hpctrain.samples.probe import NUM_INSPECTED, choose_sample
 
 Change = Callable[[np.ndarray], np.ndarray]
 
@@ -28,7 +29,7 @@ def change(path: Path, out: Path, **changes: Change) -> Path:
 
 
 def inspect(path: Path, **options: object) -> Inspection:
-    data = DataSection(files=[str(path)], **options)
+    data = SpectraSection(files=[str(path)], **options)
     spectra = open_spectra(data)
     try:
         return inspect_spectra(spectra, np.arange(len(spectra)), data)

@@ -12,7 +12,7 @@ import pytest
 from hpctrain.errors import SiteError
 from hpctrain.kinds.spectra.hdf5 import open_spectra
 from hpctrain.kinds.spectra.ram import copy_to_memory, needed_bytes, open_in_memory
-from hpctrain.profile.schema import DataSection
+from hpctrain.kinds.spectra.section import SpectraSection
 from hpctrain.samples.activity import Activity, WorkCancelledError
 
 N, L = 90, 512
@@ -66,7 +66,7 @@ def assert_same(one, other):
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_batch_from_memory_is_that_of_the_files_bit_by_bit(tmp_path, kind):
     paths = [write(tmp_path / f"{seed}.h5", seed, **KINDS[kind]) for seed in (0, 1)]
-    source = open_spectra(DataSection(files=[str(path) for path in paths]))
+    source = open_spectra(SpectraSection(files=[str(path) for path in paths]))
     copy = in_memory(source)
     rows = np.random.default_rng(5).permutation(2 * N)
     rows[:3] = -1
@@ -77,7 +77,7 @@ def test_a_batch_from_memory_is_that_of_the_files_bit_by_bit(tmp_path, kind):
 
 
 def test_rows_that_are_not_asked_for_take_no_memory(tmp_path):
-    source = open_spectra(DataSection(files=[str(write(tmp_path / "s.h5", **GZIP))]))
+    source = open_spectra(SpectraSection(files=[str(write(tmp_path / "s.h5", **GZIP))]))
     rows = np.r_[10:30, 70:75]
     descriptor = copy_to_memory(source, rows, 2, Activity())
     taken = os.fstat(descriptor).st_blocks * 512
@@ -90,7 +90,7 @@ def test_rows_that_are_not_asked_for_take_no_memory(tmp_path):
 
 def test_the_memory_has_no_name_and_is_gone_with_its_last_reader(tmp_path):
     before = sorted(os.listdir("/dev/shm"))
-    source = open_spectra(DataSection(files=[str(write(tmp_path / "s.h5", **GZIP))]))
+    source = open_spectra(SpectraSection(files=[str(write(tmp_path / "s.h5", **GZIP))]))
     copy = in_memory(source)
     copy.read(np.arange(5))
     assert sorted(os.listdir("/dev/shm")) == before
@@ -111,7 +111,7 @@ def open_files():
 
 
 def test_decoding_stops_when_it_is_asked_to(tmp_path):
-    source = open_spectra(DataSection(files=[str(write(tmp_path / "s.h5", **GZIP))]))
+    source = open_spectra(SpectraSection(files=[str(write(tmp_path / "s.h5", **GZIP))]))
     activity = Activity()
     activity.cancelled.set()
     with pytest.raises(WorkCancelledError):
@@ -121,6 +121,6 @@ def test_decoding_stops_when_it_is_asked_to(tmp_path):
 
 
 def test_a_process_that_cannot_be_reached_is_an_error_of_the_site(tmp_path):
-    source = open_spectra(DataSection(files=[str(write(tmp_path / "s.h5"))]))
+    source = open_spectra(SpectraSection(files=[str(write(tmp_path / "s.h5"))]))
     with pytest.raises(SiteError, match="another rank of this node"):
         open_in_memory("/proc/self/fd/99999", source)

@@ -7,7 +7,7 @@ import pytest
 
 from hpctrain.errors import DataError
 from hpctrain.kinds.spectra.hdf5 import open_spectra
-from hpctrain.profile.schema import DataSection
+from hpctrain.kinds.spectra.section import SpectraSection
 
 COLUMNS = {
     "target_id": np.arange(500),
@@ -21,7 +21,7 @@ def write(path, packed, **options):
         file["flux"] = file["ivar"] = np.ones((500, 500), "f4")
         for name, values in COLUMNS.items():
             file.create_dataset(name, data=values, **({"chunks": (500,), **options} if name == packed else {}))
-    return DataSection(files=[str(path)])
+    return SpectraSection(files=[str(path)])
 
 
 @pytest.mark.parametrize("name", COLUMNS)

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from hpctrain.kinds.spectra.batch import SpectraBatch
+from hpctrain.kinds.spectra.section import AugmentSection, NormaliseSection
 from hpctrain.kinds.spectra.transform import augment, normalise, to_rest_frame
-from hpctrain.profile.schema import AugmentSection, NormaliseSection
 
 LINEAR = torch.linspace(3600, 9824, 778)
 LOG = torch.logspace(np.log10(3600), np.log10(9824), 700)

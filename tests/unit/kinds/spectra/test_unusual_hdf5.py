@@ -10,7 +10,7 @@ import pytest
 
 from hpctrain.errors import DataError
 from hpctrain.kinds.spectra.hdf5 import open_spectra
-from hpctrain.profile.schema import DataSection
+from hpctrain.kinds.spectra.section import SpectraSection
 from hpctrain.samples import library
 
 N, L = 12, 30
@@ -32,7 +32,7 @@ def write_rest(file, without=()):
 
 
 def open_one(path):
-    return open_spectra(DataSection(files=[str(path)]))
+    return open_spectra(SpectraSection(files=[str(path)]))
 
 
 def refusal(path):

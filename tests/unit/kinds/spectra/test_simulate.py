@@ -6,9 +6,9 @@ import pytest
 
 from hpctrain.cli import main
 from hpctrain.errors import DataError, ProfileError
-from hpctrain.ingest.simulate import UNUSUAL_KINDS, Simulator, simulate
 from hpctrain.kinds.spectra.hdf5 import open_spectra
-from hpctrain.profile.schema import DataSection, SimulateSection
+from hpctrain.kinds.spectra.section import SimulateSection, SpectraSection
+from hpctrain.kinds.spectra.simulate import UNUSUAL_KINDS, Simulator, simulate
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +109,7 @@ def test_old_galaxies_have_a_break_at_4000_angstrom_and_quasars_none(simulator, 
 
 def test_the_forest_takes_as_much_light_as_is_measured(simulator):
     """Mean transmission near z = 2.5 is 0.80 (Kamble et al. 2020)."""
-    from hpctrain.ingest.simulated.absorbers import add_forest
+    from hpctrain.kinds.spectra.simulated.absorbers import add_forest
 
     transmission = []
     for number in range(150):
@@ -166,7 +166,8 @@ def test_a_file_is_read_as_it_is_and_a_larger_one_begins_with_a_smaller(tmp_path
         simulate(tmp_path / name, SimulateSection(num_spectra=count, num_pixels=200), on_rows=seen.append)
         assert sum(seen) == count
     small, large = (
-        open_spectra(DataSection(files=[str(tmp_path / name)])).read(np.arange(70)) for name in ("small.h5", "large.h5")
+        open_spectra(SpectraSection(files=[str(tmp_path / name)])).read(np.arange(70))
+        for name in ("small.h5", "large.h5")
     )
     assert np.array_equal(small.flux, large.flux)
     assert small.target_id.tolist() == large.target_id.tolist()
@@ -184,7 +185,7 @@ def test_an_existing_file_is_kept_unless_told_otherwise(tmp_path):
         simulate(path, section)
     assert path.read_text() == "precious"
     simulate(path, section, overwrite=True)
-    assert len(open_spectra(DataSection(files=[str(path)]))) == 3
+    assert len(open_spectra(SpectraSection(files=[str(path)]))) == 3
 
 
 def test_an_interrupted_simulation_leaves_nothing(tmp_path):

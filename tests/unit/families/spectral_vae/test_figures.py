@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from hpctrain.metrics.figures import flux_limits, near_data, reduced_chi2, row_of, smooth
-from hpctrain.metrics.spectral_lines import observed_lines
+from hpctrain.families.spectral_vae.figures import flux_limits, near_data, reduced_chi2, row_of, smooth
+from hpctrain.kinds.spectra.lines import observed_lines
 
 
 def test_chi2_counts_only_pixels_that_are_measured_and_covered():

@@ -6,8 +6,8 @@ from functools import cache
 
 import numpy as np
 
-from hpctrain.ingest.simulated.draws import Draws
-from hpctrain.ingest.simulated.rest_frame import (
+from hpctrain.kinds.spectra.simulated.draws import Draws
+from hpctrain.kinds.spectra.simulated.rest_frame import (
     GRID_AA,
     GRID_PIXELS,
     LIGHT_KM_S,
@@ -101,7 +101,7 @@ def _line_ratios(draws: Draws, is_quiescent: np.ndarray, extreme: np.ndarray):
     Star-forming galaxies lie below the line of Kauffmann et al. 2003 (MNRAS 346, 1055) in the diagram of Baldwin,
     Phillips & Terlevich; hydrogen has the ratios of case B at 10,000 K, forbidden doublets those of atomic physics.
     """
-    from hpctrain.ingest.simulated.narrow_lines import NARROW_LINES_AA
+    from hpctrain.kinds.spectra.simulated.narrow_lines import NARROW_LINES_AA
 
     log_n2 = np.where(is_quiescent, 0.1, draws.uniform(-1.2, -0.38))
     log_n2 = np.where(extreme, -1.5, log_n2)

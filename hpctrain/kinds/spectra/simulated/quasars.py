@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from hpctrain.ingest.simulated.draws import Draws
-from hpctrain.ingest.simulated.rest_frame import (
+from hpctrain.kinds.spectra.simulated.draws import Draws
+from hpctrain.kinds.spectra.simulated.rest_frame import (
     GRID_AA,
     LN_GRID,
     absorb_line,
@@ -166,7 +166,7 @@ def _absorb_broadly(spectra: np.ndarray, draws: Draws, low_ionisation: np.ndarra
 
 
 def _narrow_wavelength(name: str) -> float:
-    from hpctrain.ingest.simulated.narrow_lines import NARROW_LINES_AA
+    from hpctrain.kinds.spectra.simulated.narrow_lines import NARROW_LINES_AA
 
     return NARROW_LINES_AA[name]
 

@@ -17,24 +17,23 @@ import numpy as np
 
 from hpctrain.errors import DataError
 from hpctrain.files import NewFile
-from hpctrain.ingest.block import FLUX_UNIT, IVAR_UNIT
-from hpctrain.ingest.grid import desi_grid
-from hpctrain.ingest.simulated.absorbers import add_forest, add_metal_lines
-from hpctrain.ingest.simulated.draws import Draws, Purpose, generator
-from hpctrain.ingest.simulated.galaxies import galaxy_redshifts, galaxy_spectra
-from hpctrain.ingest.simulated.narrow_lines import add_narrow_lines
-from hpctrain.ingest.simulated.observe import Spectrograph
-from hpctrain.ingest.simulated.quasars import quasar_redshifts, quasar_spectra
-from hpctrain.ingest.simulated.rest_frame import GRID_PIXELS, LN_FIRST, STEP
-from hpctrain.ingest.writer import FORMAT, FORMAT_VERSION, require_free
+from hpctrain.kinds.spectra.grids import desi_grid
+from hpctrain.kinds.spectra.layout import FLUX_UNIT, FORMAT, FORMAT_VERSION, IVAR_UNIT
+from hpctrain.kinds.spectra.simulated.absorbers import add_forest, add_metal_lines
+from hpctrain.kinds.spectra.simulated.draws import Draws, Purpose, generator
+from hpctrain.kinds.spectra.simulated.galaxies import galaxy_redshifts, galaxy_spectra
+from hpctrain.kinds.spectra.simulated.narrow_lines import add_narrow_lines
+from hpctrain.kinds.spectra.simulated.observe import Spectrograph
+from hpctrain.kinds.spectra.simulated.quasars import quasar_redshifts, quasar_spectra
+from hpctrain.kinds.spectra.simulated.rest_frame import GRID_PIXELS, LN_FIRST, STEP
 from hpctrain.samples.fingerprint import ColumnHash, settle_time, write_hashes
 from hpctrain.samples.hashing import key_of, mix64
-from hpctrain.samples.sink import new_hdf5_file
+from hpctrain.samples.sink import new_hdf5_file, require_free
 
 if TYPE_CHECKING:
     import h5py
 
-    from hpctrain.profile.schema import SimulateSection
+    from hpctrain.kinds.spectra.section import SimulateSection
 
 BLOCK_ROWS = 64
 UNUSUAL_FRACTION = 0.006

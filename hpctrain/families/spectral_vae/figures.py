@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hpctrain.metrics.spectral_lines import observed_lines
+from hpctrain.kinds.spectra.lines import observed_lines
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

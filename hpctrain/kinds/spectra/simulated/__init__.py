@@ -8,5 +8,5 @@ narrow_lines.py nebular lines, drawn on the observed pixels
 absorbers.py    intervening absorption: Lyman-alpha forest, damped systems, metal lines
 observe.py      sky, throughput, photon noise, bad pixels             ─▶ flux and ivar of a DESI-like spectrograph
 
-``hpctrain/ingest/simulate.py`` combines them. Wavelengths are in vacuum [AA]; flux in 1e-17 erg s-1 cm-2 AA-1.
+``hpctrain/kinds/spectra/simulate.py`` combines them. Wavelengths are in vacuum [AA]; flux in 1e-17 erg s-1 cm-2 AA-1.
 """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from hpctrain.ingest.simulated.rest_frame import LIGHT_KM_S
+from hpctrain.kinds.spectra.simulated.rest_frame import LIGHT_KM_S
 
 RESOLUTION_AA = 1.8 / 2.355
 """Dispersion of the spectrograph's line spread [AA]: DESI has a nearly constant width of 1.8 AA FWHM."""

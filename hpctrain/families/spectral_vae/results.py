@@ -1,0 +1,88 @@
+"""What a trained network says about spectra: their reconstructions, and the catalogue of the held-out ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import torch
+
+from hpctrain.families.family import HeldOut
+from hpctrain.families.spectral_vae.catalogue import survey_columns
+from hpctrain.families.spectral_vae.encode import encode_to_file
+from hpctrain.families.spectral_vae.network import SpectralVAE
+from hpctrain.kinds.spectra.batch import SpectraBatch
+from hpctrain.rundir import write_arrays
+
+NUM_ANOMALIES = 6
+"""Number of the most anomalous spectra whose reconstructions go into the report."""
+
+
+@torch.no_grad()
+def reconstructions(model: SpectralVAE, batch: SpectraBatch, step: int) -> dict[str, np.ndarray]:
+    """Return spectra and their reconstructions, as the arrays that report and exporters draw.
+
+    Parameters
+    ----------
+    model : SpectralVAE
+        In evaluation mode.
+    batch : SpectraBatch
+        Normalised spectra.
+    step : int
+        Number of steps after which the network has these weights.
+
+    Returns
+    -------
+    dict
+        ``wavelength_aa`` (L,) or (n, L) [AA]; ``flux``, ``ivar``, ``reconstruction``, ``covered`` (n, L), normalised;
+        ``target_id``, ``redshift``, ``chi2`` (reduced), ``norm`` (n,); ``step``.
+    """
+    reconstruction, covered = model.reconstruct(batch)
+    weight = torch.where(covered, batch.ivar, torch.zeros_like(batch.ivar))
+    valid = (weight > 0).sum(1)
+    chi2 = (weight * (batch.flux - reconstruction).square()).sum(1) / valid.clamp(min=1)
+    arrays = {
+        "wavelength_aa": batch.wavelength_aa,
+        "flux": batch.flux,
+        "ivar": batch.ivar,
+        "reconstruction": reconstruction.float(),
+        "covered": covered,
+        "target_id": batch.target_id,
+        "redshift": batch.redshift,
+        "chi2": torch.where(valid > 0, chi2, torch.full_like(chi2, torch.nan)),
+        "norm": batch.norm,
+    }
+    return {name: value.cpu().numpy() for name, value in arrays.items()} | {"step": np.int64(step)}
+
+
+def write_results(model: SpectralVAE, card: Mapping[str, Any], held_out: HeldOut, folder: Path) -> None:
+    """Encode the held-out spectra, and save the reconstructions of the most anomalous ones.
+
+    Raises
+    ------
+    NothingEncodedError
+        No held-out spectrum could be encoded.
+    """
+    path = folder / "latents.h5"
+    encode_to_file(
+        model,
+        card,
+        held_out.samples,
+        held_out.rows,
+        path,
+        batch_size=held_out.batch_size,
+        device=held_out.device,
+        on_batch=held_out.tick,
+    )
+    with h5py.File(path, "r") as file:
+        score = file["ANOMALY_SCORE"][:]
+        usable = np.flatnonzero(np.isfinite(score))
+        worst = usable[np.argsort(score[usable])[:NUM_ANOMALIES]]
+        columns = survey_columns(file, worst)
+    if len(worst):
+        batch = held_out.prepare(held_out.samples.read(held_out.rows[worst]).to(held_out.device))
+        arrays = reconstructions(model, batch, card["step"]) | {"anomaly_score": score[worst]} | columns
+        write_arrays(folder / "anomalies.npz", arrays)

@@ -1,0 +1,125 @@
+"""Spectra as a kind of data. N spectra, L pixels. The methods import torch when they are called."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hpctrain.kinds.kind import Assumed, Kind, Words
+from hpctrain.kinds.spectra.judge import check_columns
+from hpctrain.kinds.spectra.reasons import REMEDIES
+from hpctrain.kinds.spectra.section import NormaliseSection, SpectraSection
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+    from hpctrain.kinds.spectra.batch import SpectraBatch
+    from hpctrain.kinds.spectra.facts import SpectraFacts
+    from hpctrain.kinds.spectra.hdf5 import SpectraSet
+    from hpctrain.profile.inspection import Inspection
+    from hpctrain.profile.judge import Judge
+
+PIXEL_BYTES = 8
+"""Bytes of the flux and inverse variance of a pixel, float32."""
+
+
+class Spectra(Kind):
+    """Spectra with inverse variance and redshift."""
+
+    name = "spectra"
+    section = SpectraSection
+    words = Words("spectrum", "spectra")
+    bad_sums = ("bad_pixels", "bad_spectra", "empty_spectra")
+    bad_noun = "bad pixels"
+    bad_advice = (
+        "data.bad_pixels is error; repair them, or set data.bad_pixels: mask, which gives these pixels no weight"
+    )
+    remedies = REMEDIES
+
+    def judge(self, judge: Judge) -> None:
+        check_columns(judge)
+
+    def open(self, data: SpectraSection, base: Path | None = None) -> SpectraSet:
+        from hpctrain.kinds.spectra.hdf5 import open_spectra
+
+        return open_spectra(data, base)
+
+    def facts(self, samples: SpectraSet, rows: np.ndarray) -> SpectraFacts:
+        from hpctrain.kinds.spectra.facts import SpectraFacts
+
+        return SpectraFacts.from_spectra(samples, rows)
+
+    def read_facts(self, values: Mapping[str, Any]) -> SpectraFacts:
+        from hpctrain.kinds.spectra.facts import SpectraFacts
+
+        return SpectraFacts.from_json(values)
+
+    def assumed(self, data: SpectraSection) -> Assumed:
+        from hpctrain.kinds.spectra.facts import DESI_GRID
+
+        if data.simulate is None:
+            return Assumed(DESI_GRID, "the DESI grid and redshifts up to 4")
+        facts = replace(DESI_GRID, num_pixels=data.simulate.num_pixels or DESI_GRID.num_pixels)
+        source = f"{facts.num_pixels} simulated pixels and redshifts up to 4"
+        return Assumed(facts, source, data.simulate.num_spectra)
+
+    def inspect(self, samples: SpectraSet, rows: np.ndarray, data: SpectraSection) -> Inspection:
+        from hpctrain.kinds.spectra.plausible import inspect_spectra
+
+        return inspect_spectra(samples, rows, data)
+
+    def bytes_per_sample(self, facts: SpectraFacts) -> int:
+        return facts.num_pixels * PIXEL_BYTES
+
+    def shape(self, samples: SpectraSet) -> dict[str, int]:
+        return {"num_pixels": samples.num_pixels}
+
+    def counts(self, samples: SpectraSet) -> dict[str, int]:
+        return {"num_without_redshift": int((~samples.has_redshift).sum())}
+
+    def preparation(self, card: Mapping[str, Any]) -> Callable[[SpectraBatch], SpectraBatch]:
+        from hpctrain.kinds.spectra.transform import normalise
+
+        section = NormaliseSection.model_validate(card["normalise"])
+        return lambda batch: normalise(batch, section)
+
+    def augmentation(self, data: SpectraSection) -> Callable[[SpectraBatch], SpectraBatch]:
+        from hpctrain.kinds.spectra.transform import augment
+
+        return lambda batch: augment(batch, data.augment)
+
+    def count_bad(self, batch: SpectraBatch) -> torch.Tensor:
+        from hpctrain.kinds.spectra.bad import count_bad
+
+        return count_bad(batch)
+
+    def describe_bad(self, samples: SpectraSet, rows: np.ndarray) -> list[str]:
+        from hpctrain.kinds.spectra.bad import describe_bad
+
+        return describe_bad(samples, rows)
+
+    def reasons(self, samples: SpectraSet, rows: np.ndarray, data: SpectraSection) -> list[str]:
+        from hpctrain.kinds.spectra.reasons import reasons
+
+        return reasons(samples, rows, data)
+
+    def fake(self, facts: SpectraFacts, num_samples: int) -> SpectraBatch:
+        from hpctrain.kinds.spectra.fake import fake_batch
+
+        return fake_batch(facts, num_samples)
+
+    def make(self, path: Path, simulate: Any) -> None:
+        from hpctrain.ingest.simulate import simulate as write_file
+
+        write_file(path, simulate)
+
+    def memory_copies(self) -> Any:
+        from hpctrain.kinds.spectra import ram
+
+        return ram
+
+
+KIND = Spectra()

@@ -1,0 +1,7 @@
+"""The layout of the files of spectra that hpctrain writes; docs/data.md describes it."""
+
+FORMAT = "hpctrain spectra"
+FORMAT_VERSION = 1
+
+FLUX_UNIT = "1e-17 erg s-1 cm-2 AA-1"
+IVAR_UNIT = "1e34 s2 cm4 AA2 erg-2"
