@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Literal
 
 from hpctrain.errors import Problem, SiteError
 from hpctrain.launch.targets.slurm_queue import SlurmQueue
+from hpctrain.states import CANCELLED, FAILED, UNKNOWN
 
 if TYPE_CHECKING:
     from hpctrain.launch.plan import Job, JobPlan, Options
@@ -97,7 +98,25 @@ class SlurmTarget:
         """Let Slurm itself check the job: the answer of ``sbatch --test-only``, such as when the job would start."""
         from hpctrain.launch.targets.slurm_script import test_only
 
+        for job in plan.after:
+            self._refuse_to_wait(job)
         return [f"sbatch: {test_only(plan, files[SCRIPT])}"]
+
+    def _refuse_to_wait(self, job: Job) -> None:
+        """Raise an error if a job that is not a run of ours has failed or is unknown.
+
+        Slurm itself takes a dependency on a job that it does not know for one that is fulfilled.
+        """
+        if job.run_dir is not None:
+            return
+        answer = self.state(job)
+        if answer.state == UNKNOWN:
+            raise SiteError(
+                f"--after: Slurm does not know job {job.id} ({'; '.join(answer.silent)}), and would not wait for it; "
+                "omit a job that has finished"
+            )
+        if answer.state in (FAILED, CANCELLED):
+            raise SiteError(f"--after: job {job.id} has ended ({answer.state}), so this job would never start")
 
     def submit(self, plan: JobPlan, files: Mapping[str, Path]) -> list[str]:
         """Call sbatch; the tasks of an array have the ids ``<job id>_0``, ``<job id>_1`` ..."""

@@ -8,23 +8,28 @@ from pathlib import Path
 
 import pytest
 
-from hpctrain.errors import ProfileError
+from hpctrain.errors import ProfileError, SiteError
 from hpctrain.launch.after import jobs_before, wait_until_finished
 from hpctrain.launch.history import EndedAttempt, append_history
-from hpctrain.launch.plan import Job
+from hpctrain.launch.plan import Job, plan_job
+from hpctrain.launch.targets import find_target
+from hpctrain.profile.schema import DataSection, Profile
 from hpctrain.rundir import RunDir, write_json
 
 NOW = 1_800_000_000.0
 SQUEUE = """\
 #!/bin/sh
-case "$*" in *" 7 "*) echo "PENDING|Priority|N/A|N/A||quasars"; exit;; esac
+case "$*" in
+    *" 7 "*) echo "PENDING|Priority|N/A|N/A||quasars"; exit;;
+    *" 9 "*) echo "CANCELLED|None|N/A|N/A||other"; exit;;
+esac
 echo "slurm_load_jobs error: Invalid job id specified" >&2; exit 1
 """
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch) -> Path:
-    """A folder, and on PATH a squeue that knows job 7 and no other."""
+    """A folder, and on PATH a squeue that knows job 7, which waits, and job 9 of another name."""
     commands = tmp_path / "commands"
     commands.mkdir()
     (commands / "squeue").write_text(SQUEUE)
@@ -62,6 +67,18 @@ def test_a_run_that_has_ended_otherwise_is_refused_with_a_way_out(folder, follow
     run = make_run(folder, "8", followed, code)
     with pytest.raises(ProfileError, match=rf"--after: runs/\S+ is {state} .*first run: hpc-submit --resume runs/"):
         jobs_before([str(run.path)], folder / "runs", "slurm")
+
+
+@pytest.mark.parametrize(
+    ("job_id", "said"), [("41", "does not know job 41 .*Invalid job id"), ("9", "job 9 has ended")]
+)
+def test_slurm_is_asked_whether_it_knows_a_job_that_is_no_run(folder, job_id, said):
+    """sbatch takes an unknown job for one that has finished, and a typing error would start the job at once."""
+    target = find_target("slurm")
+    profile = Profile(name="next", data=DataSection(files=["a.h5"]))
+    plan = plan_job(profile, folder / "runs/next/1", target, after=(Job(job_id, "slurm"),))
+    with pytest.raises(SiteError, match=f"--after: .*{said}"):
+        target.ask(plan, target.files(plan))
 
 
 def test_waiting_ends_when_all_have_finished_or_one_has_failed_or_on_request(folder):
