@@ -118,7 +118,8 @@ class Supervisor:
             code, followed = SiteError.exit_code, NEVER_STARTED
             _say(f"{other.run.path} is {other.state}, not finished; this run does not start")
         newest = newest_checkpoint(self.run)
-        append_history(self.run, EndedAttempt(time.time(), self.job_id, 0, code, newest, newest, followed))
+        with _tolerating_full_disk():
+            append_history(self.run, EndedAttempt(time.time(), self.job_id, 0, code, newest, newest, followed))
         return code
 
     def _cooled_down(self) -> bool:
