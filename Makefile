@@ -45,5 +45,5 @@ lab:
 	@slurm/lab up --hold
 
 clean:
-	rm -rf .venv demo build dist *.egg-info .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv .cache demo build dist *.egg-info .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	find hpctrain tests benchmarks slurm -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -33,6 +33,8 @@ IMPORTS = {
     "filters": "hdf5plugin deflate",
     "remote": "fsspec aiohttp s3fs",
     "prometheus": "prometheus_client",
+    "mlflow": "mlflow.tracking",
+    "wandb": "wandb",
     "benchmark": "webdataset datasets litdata boto3",
     "test": "pytest hypothesis spectres importlinter numpydoc",
 }

@@ -29,6 +29,7 @@ from hpctrain.profile.rules_edge import check_edge
 from hpctrain.profile.rules_launch import check_launch
 from hpctrain.profile.rules_monitor import check_monitor
 from hpctrain.profile.rules_stage import check_cache
+from hpctrain.profile.rules_track import check_track
 from hpctrain.profile.rules_train import check_length, check_train
 from hpctrain.profile.schema import Profile
 from hpctrain.profile.site import Site, list_sites, load_site
@@ -84,6 +85,7 @@ def check_profile(path: str | Path | Profile, overrides: Sequence[str] = (), mem
     check_train(judge)
     check_edge(judge)
     check_monitor(judge)
+    check_track(judge)
     if memory and profile is not None and not any(problem.where.startswith("model") for problem in judge.problems):
         _check_memory(judge, findings, {})
     judge.problems += document.problems

@@ -376,6 +376,43 @@ class CheckpointSection(Section):
     """Write in a thread while training continues. Training always waits for the last checkpoint of an attempt."""
 
 
+Artifacts = list[Literal["model", "report", "provenance"]]
+
+
+class MlflowSection(Section):
+    """A copy of the run on an MLflow server: one tracked run over all attempts. ``mlflow: {}`` takes all defaults.
+
+    Credentials come from the environment: MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or
+    MLFLOW_TRACKING_TOKEN. Needs ``hpctrain[mlflow]``.
+    """
+
+    tracking_uri: Line | None = None
+    """Address of the server, such as ``https://mlflow.example.org``; if unset, MLFLOW_TRACKING_URI of the
+    environment."""
+    experiment: Line | None = None
+    """Experiment that the run belongs to; if unset, the name of the profile. It is made if there is none."""
+    artifacts: Artifacts = ["model", "report", "provenance"]
+    """What to upload at the end of the run. ``provenance`` is provenance.json, which holds uncommitted changes of your
+    code, and the profile."""
+
+
+class WandbSection(Section):
+    """A copy of the run in Weights & Biases: one run over all attempts. ``wandb: {}`` takes all defaults.
+
+    The key comes from the environment (WANDB_API_KEY) or from ``wandb login``. Needs ``hpctrain[wandb]``.
+    """
+
+    project: Line | None = None
+    """Project that the run belongs to; if unset, the name of the profile."""
+    entity: Line | None = None
+    """Team or user that the project belongs to; if unset, the default of your account."""
+    mode: Literal["online", "offline"] = "online"
+    """``offline`` needs no network: it writes files into the ``wandb`` folder of the run directory, and ``wandb sync``
+    uploads them later."""
+    artifacts: Artifacts = ["model", "report", "provenance"]
+    """As of `track.mlflow.artifacts`."""
+
+
 class TrackSection(Section):
     """Reports of the progress besides metrics.jsonl."""
 
@@ -387,6 +424,10 @@ class TrackSection(Section):
     """Steps between figures of reconstructions, drawn at the next evaluation; null draws none."""
     num_figures: Annotated[int, Field(ge=1, le=64)] = 4
     """Number of held-out spectra in these figures."""
+    mlflow: MlflowSection | None = None
+    """Send the run to an MLflow server while it trains; null sends nothing."""
+    wandb: WandbSection | None = None
+    """Send the run to Weights & Biases while it trains; null sends nothing."""
 
 
 class MonitorSection(Section):

@@ -236,11 +236,11 @@ def _work(run: Run, startup: Startup) -> int:
         seconds = round(time.perf_counter() - started_s, 3)
         fields |= energy_fields(run.directory, run.schedule.samples_seen(run.progress.step))
         run.metrics.event("finished", run.progress.step, seconds=seconds, **fields)
-        run.metrics.close()
     run.watchdog.end()
     run.heartbeat.end("finished")
-    if run.world.is_main:
+    if run.metrics is not None:
         _write_report(run.directory)
+        run.metrics.close()  # a tracker now sends the last records, the model and the report
         if run.profile.edge.export_at_end is not None:
             _export(run.directory, run.profile.edge.export_at_end)
     return EXIT_FINISHED

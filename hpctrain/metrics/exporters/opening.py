@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from hpctrain.distributed.world import node_name
+from hpctrain.metrics.exporters.background import InBackground
 from hpctrain.metrics.exporters.exporter import Exporter
+from hpctrain.metrics.exporters.folder import FigureFolder
+from hpctrain.metrics.exporters.process import TrackerProcess
 from hpctrain.metrics.exporters.progress import ProgressLine
 from hpctrain.metrics.exporters.prometheus import PrometheusExporter
 from hpctrain.metrics.exporters.tensorboard import TensorBoardExporter
@@ -63,3 +67,8 @@ def _wanted(run: RunDir, profile: Profile, step: int, total_steps: int) -> Itera
             "Prometheus",
             lambda: PrometheusExporter(run, node_name(), monitor.prometheus_textfile, monitor.prometheus_port),
         )
+    trackers = [name for name in ("mlflow", "wandb") if getattr(profile.track, name) is not None]
+    if trackers and profile.track.figure_every_steps is not None:
+        yield "FigureFolder", lambda: InBackground(FigureFolder(run))
+    for name in trackers:
+        yield name, functools.partial(TrackerProcess, run, name)

@@ -1,0 +1,234 @@
+"""A real MLflow server on a real PostgreSQL, in an environment of its own that is made once and kept.
+
+MLflow's server does not install beside ``constraints.txt`` (it needs an older pyarrow), so it gets an environment below
+``.cache/`` of the checkout, or below ``$HPCTRAIN_TEST_CACHE``. The tables of its data base are kept there too, because
+making them takes longer than all the tests. Without PostgreSQL's programs the server uses SQLite.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from processes import wait_until
+
+from hpctrain.launch.ranks import free_port
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+PACKAGES = ("mlflow>=3.1,<4", "psycopg[binary]>=3.1")
+
+
+def _cache() -> Path:
+    given = os.environ.get("HPCTRAIN_TEST_CACHE")
+    key = hashlib.sha256(f"{PACKAGES} {sys.version_info[:2]}".encode()).hexdigest()[:12]
+    path = (Path(given) if given else REPOSITORY / ".cache") / f"mlflow-{key}"
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Let one session of tests at a time make what is kept."""
+    with open(folder / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _environment(cache: Path) -> Path:
+    """Return the folder of the server's programs; install them if they are not there."""
+    folder = cache / "environment"
+    if (folder / "complete").exists():
+        return folder / "bin"
+    shutil.rmtree(folder, ignore_errors=True)
+    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True, capture_output=True)
+    python = str(folder / "bin" / "python")
+    uv = subprocess.run([sys.executable, "-m", "uv", "--version"], capture_output=True, check=False)
+    tool = [sys.executable, "-m", "uv"] if uv.returncode == 0 else [python, "-m"]
+    options = ["--compile-bytecode", "--python", python] if uv.returncode == 0 else []
+    done = subprocess.run([*tool, "pip", "install", "--quiet", *options, *PACKAGES], capture_output=True, text=True)
+    if done.returncode != 0:
+        message = f"MLflow's server cannot be installed: {done.stderr.strip()[-500:]}"
+        if os.environ.get("CI") == "true":
+            pytest.fail(message)
+        pytest.skip(message)
+    (folder / "complete").touch()
+    return folder / "bin"
+
+
+class Postgres:
+    """A private PostgreSQL on a port of 127.0.0.1, in a folder of its own, with a data base ``mlflow``.
+
+    Parameters
+    ----------
+    template : Path
+        Folder with the files of a data base that :meth:`stop` has kept; a new one is made if there is none.
+    """
+
+    def __init__(self, template: Path) -> None:
+        self._programs, self._template = postgres_programs(), template
+        self._folder = Path(tempfile.mkdtemp(prefix="hpctrain-postgres-", dir="/tmp"))  # short, for the socket's path
+        self._user = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"] if os.geteuid() == 0 else []
+        self._is_new = not template.is_dir()
+        data = self._folder / "data"
+        if self._is_new:
+            self._own()
+            self._run("initdb", "-D", str(data), "-U", "lab", "--auth=trust", "--no-sync", "-E", "UTF8", "--locale=C")
+        else:
+            shutil.copytree(template, data)
+            data.chmod(0o700)
+            self._own()
+        self.port = free_port()
+        settings = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "shared_buffers=32MB")
+        command = [*self._user, str(self._programs / "postgres"), "-D", str(data), "-k", str(self._folder)]
+        command += ["-p", str(self.port), "-h", "127.0.0.1", *(word for each in settings for word in ("-c", each))]
+        with open(self._folder / "log", "a") as log:
+            self._process = subprocess.Popen(command, cwd="/", stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+        wait_until(self._is_up, lambda: (self._folder / "log").read_text()[-2000:])
+        if self._is_new:
+            self._run("createdb", "-h", "127.0.0.1", "-p", str(self.port), "-U", "lab", "mlflow")
+
+    @property
+    def url(self) -> str:
+        return f"postgresql+psycopg://lab@127.0.0.1:{self.port}/mlflow"
+
+    def stop(self) -> None:
+        """End the server; keep the files of a new data base for later sessions."""
+        self._process.send_signal(signal.SIGINT)
+        self._process.wait()
+        if self._is_new and not self._template.exists():
+            copy = self._template.with_name(f"{self._template.name}.{os.getpid()}")
+            shutil.copytree(self._folder / "data", copy)
+            copy.rename(self._template)
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _is_up(self) -> bool:
+        assert self._process.poll() is None, (self._folder / "log").read_text()[-2000:]
+        ask = [str(self._programs / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self.port), "-U", "lab"]
+        return subprocess.run(ask, check=False).returncode == 0
+
+    def _own(self) -> None:
+        if self._user:
+            subprocess.run(["chown", "-R", "nobody", str(self._folder)], check=True)
+        self._folder.chmod(0o755)
+
+    def _run(self, program: str, *arguments: str) -> None:
+        command = [*self._user, str(self._programs / program), *arguments]
+        subprocess.run(command, check=True, cwd="/", capture_output=True, stdin=subprocess.DEVNULL)
+
+
+def postgres_programs() -> Path | None:
+    """Return the folder of PostgreSQL's programs, the newest if there are several; None if there are none."""
+    found = [Path(path).parent for path in [shutil.which("pg_ctl")] if path]
+    versions = [path for path in Path("/usr/lib/postgresql").glob("*/bin") if (path / "initdb").exists()]
+    return next(iter([*sorted(versions, key=lambda path: int(path.parent.name), reverse=True), *found]), None)
+
+
+class MlflowServer:
+    """A running server, and questions to it as its own web page asks them.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the server keeps artifacts and its log.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        cache = _cache()
+        with _alone(cache):
+            programs = _environment(cache)
+        self._postgres = Postgres(cache / "postgres") if postgres_programs() else None
+        self._start(programs, self._postgres.url if self._postgres else f"sqlite:///{folder}/mlflow.db", folder)
+
+    def _start(self, programs: Path, backend: str, folder: Path) -> None:
+        port = free_port()
+        self.url = f"http://127.0.0.1:{port}"
+        command = [str(programs / "mlflow"), "server", "--backend-store-uri", backend, "--host", "127.0.0.1"]
+        command += ["--port", str(port), "--workers", "1", "--artifacts-destination", str(folder / "artifacts")]
+        self.log = folder / "server.log"
+        environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+        environment.pop("PYTHONPATH", None)
+        with open(self.log, "a") as log:
+            self._process = subprocess.Popen(
+                command, stdout=log, stderr=log, env=environment, start_new_session=True, cwd=folder
+            )
+        wait_until(self._is_up, lambda: self.log.read_text()[-2000:], pause_s=0.1)
+
+    def _is_up(self) -> bool:
+        assert self._process.poll() is None, self.log.read_text()[-2000:]
+        try:
+            with urllib.request.urlopen(f"{self.url}/health", timeout=60) as answer:
+                return answer.status == 200
+        except OSError:
+            return False
+
+    def close(self) -> None:
+        """End the server and its data base."""
+        os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        if self._postgres:
+            self._postgres.stop()
+
+    def ask(self, method: str, /, **fields: Any) -> dict[str, Any]:
+        """Call the REST interface: with a body if `method` is one that searches, else with a query."""
+        if method.endswith("search"):
+            data, query = json.dumps(fields).encode(), ""
+        else:
+            data, query = None, "?" + urllib.parse.urlencode(fields)
+        request = urllib.request.Request(
+            f"{self.url}/api/2.0/mlflow/{method}{query}", data, {"Content-Type": "application/json"}
+        )
+        with urllib.request.urlopen(request, timeout=600) as answer:
+            return json.load(answer)
+
+    def runs(self, experiment: str) -> list[dict[str, Any]]:
+        """Return the tracked runs of an experiment; tags, parameters and metrics as dictionaries."""
+        try:
+            found = self.ask("experiments/get-by-name", experiment_name=experiment)["experiment"]
+        except urllib.error.HTTPError:
+            return []
+        runs = self.ask("runs/search", experiment_ids=[found["experiment_id"]]).get("runs", [])
+        for run in runs:
+            for name in ("tags", "params", "metrics"):
+                run[name] = {item["key"]: item["value"] for item in run["data"].get(name, [])}
+        return runs
+
+    def points(self, run_id: str, metric: str) -> list[tuple[int, float]]:
+        """Return step and value of every point of a curve, in the order of steps."""
+        found, token = [], {}
+        while True:
+            page = self.ask("metrics/get-history", run_id=run_id, metric_key=metric, max_results=20000, **token)
+            found += [(int(item.get("step", 0)), item["value"]) for item in page.get("metrics", [])]
+            if not page.get("next_page_token"):
+                return sorted(found)
+            token = {"page_token": page["next_page_token"]}
+
+    def files(self, run_id: str, folder: str = "") -> dict[str, int]:
+        """Return path and size of every artifact of a run."""
+        found = {}
+        for item in self.ask("artifacts/list", run_id=run_id, path=folder).get("files", []):
+            if item["is_dir"]:
+                found |= self.files(run_id, item["path"])
+            else:
+                found[item["path"]] = int(item["file_size"])
+        return found
+
+    def download(self, run_id: str, path: str) -> bytes:
+        """Return the bytes of an artifact."""
+        address = f"{self.url}/get-artifact?" + urllib.parse.urlencode({"run_uuid": run_id, "path": path})
+        with urllib.request.urlopen(address, timeout=600) as answer:
+            return answer.read()
