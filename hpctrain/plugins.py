@@ -23,6 +23,9 @@ FAMILIES: Mapping[str, str] = {"spectral_vae": "hpctrain.families.spectral_vae.f
 KINDS: Mapping[str, str] = {"spectra": "hpctrain.kinds.spectra.kind"}
 """Module of each shipped kind of data, by the name in the ``kind`` of a family."""
 
+TARGETS: Mapping[str, str] = {"slurm": "hpctrain.launch.targets.slurm", "local": "hpctrain.launch.targets.local"}
+"""Module of each shipped target, by the name in ``launch.cluster``, in the order in which ``auto`` tries them."""
+
 
 class PluginError(HpctrainError):
     """A name that leads to no part, or to a module that cannot be imported."""

@@ -17,7 +17,7 @@ FAULTS = "tests/slurm/test_faults_on_slurm.py"
 TOGETHER = ("tests/slurm/", "tests/unit/edge/")
 """They share a cluster, and a network that is exported once."""
 
-LONG_FIRST = (FAULTS, "tests/slurm/", "tests/flow/", "tests/repo/", "tests/unit/")
+LONG_FIRST = (FAULTS, "tests/slurm/", "tests/contract/", "tests/flow/", "tests/repo/", "tests/unit/")
 
 
 def num_processes() -> int:

@@ -173,7 +173,7 @@ def prepare(
     ------
     ProfileError
         The tasks of an array differ in a value that belongs to the whole array, or the target cannot run the job.
-    SiteError
+    PluginError
         There is no such target.
     """
     target = find_target(cluster)

@@ -15,7 +15,8 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
-from hpctrain.profile.targets import AUTO, MODULE_PATTERN, TARGETS, is_target_name
+from hpctrain.plugins import TARGETS
+from hpctrain.profile.targets import AUTO, MODULE_PATTERN, is_target_name
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 """Names are used in paths, ``#SBATCH`` lines and shells, so characters that any of these interpret are refused."""

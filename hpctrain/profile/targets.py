@@ -7,23 +7,13 @@ rights: ``launch.cluster`` may name an installed entry point of the group ``hpct
 
 from __future__ import annotations
 
-import importlib
-import inspect
 import re
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from hpctrain.errors import SiteError
-
-if TYPE_CHECKING:
-    from importlib.metadata import EntryPoint
+from hpctrain.plugins import TARGETS, PluginError, find_plugin, names
 
 AUTO = "auto"
 """Value of ``launch.cluster`` that means the first available target."""
-TARGETS = {
-    "slurm": "hpctrain.launch.targets.slurm",
-    "local": "hpctrain.launch.targets.local",
-}
-"""Module of each target that comes with hpctrain, in the order in which ``auto`` tries them."""
 THIS_MACHINE = "local"
 """Name of the target that starts the ranks on this machine; it is always available."""
 GROUP = "hpctrain.targets"
@@ -39,7 +29,7 @@ def is_module_name(name: str) -> bool:
 
 def is_target_name(name: str) -> bool:
     """Return whether ``launch.cluster`` may have this value; nothing is imported."""
-    return name in (AUTO, *TARGETS) or is_module_name(name) or bool(_entry_points(name))
+    return name in (AUTO, *TARGETS) or is_module_name(name) or name in names(TARGETS, GROUP)
 
 
 def load_target(name: str) -> Any:
@@ -48,7 +38,7 @@ def load_target(name: str) -> Any:
     Parameters
     ----------
     name : str
-        A key of :data:`TARGETS`, the name of an entry point, or the name of a module.
+        A key of :data:`~hpctrain.plugins.TARGETS`, the name of an entry point, or the name of a module.
 
     Returns
     -------
@@ -56,38 +46,10 @@ def load_target(name: str) -> Any:
 
     Raises
     ------
-    SiteError
-        There is no such target, or its module cannot be imported.
+    PluginError
+        There is no such target, or its module cannot be used.
     """
-    try:
-        found = _load(name)
-        make = getattr(found, "TARGET", None) if inspect.ismodule(found) else found
-        if make is None:
-            raise SiteError(f"target '{name}': its module has no TARGET; set it to the class of the target")
-        return make()
-    except Exception as error:  # the module may be anybody's
-        if isinstance(error, SiteError):
-            raise
-        raise SiteError(f"target '{name}' cannot be loaded: {error!r}; see launch.cluster") from error
-
-
-def _load(name: str) -> Any:
-    if name in TARGETS:
-        return importlib.import_module(TARGETS[name])
-    if entries := _entry_points(name):
-        return entries[0].load()
-    if is_module_name(name):
-        return importlib.import_module(name)
-    raise SiteError(
-        f"there is no target '{name}'; there are {', '.join(TARGETS)}, the entry points of the group {GROUP}, and "
-        "modules such as my_package.my_target"
-    )
-
-
-def _entry_points(name: str) -> list[EntryPoint]:
-    from importlib.metadata import entry_points  # takes longer than the rest of a check's imports
-
-    return list(entry_points(group=GROUP, name=name))
+    return find_plugin(name, TARGETS, GROUP, "TARGET")()
 
 
 def choose_target(wanted: str) -> str:
@@ -102,7 +64,7 @@ def why_not(name: str) -> str | None:
     try:
         if name != AUTO:
             load_target(name)
-    except SiteError as error:
+    except PluginError as error:
         return str(error)
     return None
 

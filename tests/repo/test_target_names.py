@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hpctrain.profile.targets import TARGETS
+from hpctrain.plugins import TARGETS
 
 PACKAGE = Path(__file__).resolve().parents[2] / "hpctrain"
 FOLDERS = ("commands", "edge", "launch", "metrics", "profile", "report", "train", "verify")

@@ -1,7 +1,7 @@
 """The places where a job can run: one class per platform behind one contract (:mod:`hpctrain.launch.targets.target`).
 
-The registry is in :mod:`hpctrain.profile.targets`, where the checks of a profile can see it too. Outside this package,
-no code compares the name of a target: it asks the target.
+The registry is in :mod:`hpctrain.plugins`, where the checks of a profile can see it too. Outside this package, no code
+compares the name of a target: it asks the target.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 from typing import cast
 
-from hpctrain.errors import SiteError
 from hpctrain.launch.targets.target import Target
-from hpctrain.profile.targets import TARGETS, choose_target, is_module_name, load_target
+from hpctrain.plugins import TARGETS, PluginError
+from hpctrain.profile.targets import choose_target, is_module_name, load_target
 from hpctrain.rundir import RunDir
 
 __all__ = ["TARGETS", "choose_target", "find_target", "target_of", "with_a_script"]
@@ -22,8 +22,8 @@ def find_target(name: str) -> Target:
 
     Raises
     ------
-    SiteError
-        There is no such target, or its module cannot be imported.
+    PluginError
+        There is no such target, or its module cannot be used.
     """
     return cast(Target, load_target(name))
 
@@ -44,7 +44,7 @@ def target_of(run: RunDir) -> Target | None:
         return None
     try:
         return find_target(name)
-    except SiteError:
+    except PluginError:
         return None
 
 

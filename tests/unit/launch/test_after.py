@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from hpctrain.errors import ProfileError, SiteError
+from hpctrain.kinds.spectra.section import SpectraSection
 from hpctrain.launch.after import jobs_before, wait_until_finished
 from hpctrain.launch.history import EndedAttempt, append_history
 from hpctrain.launch.plan import Job, plan_job
 from hpctrain.launch.targets import find_target
-from hpctrain.profile.schema import DataSection, Profile
+from hpctrain.profile.families import profile_class
 from hpctrain.rundir import RunDir, write_json
 
 NOW = 1_800_000_000.0
@@ -75,7 +76,7 @@ def test_a_run_that_has_ended_otherwise_is_refused_with_a_way_out(folder, follow
 def test_slurm_is_asked_whether_it_knows_a_job_that_is_no_run(folder, job_id, said):
     """sbatch takes an unknown job for one that has finished, and a typing error would start the job at once."""
     target = find_target("slurm")
-    profile = Profile(name="next", data=DataSection(files=["a.h5"]))
+    profile = profile_class()(name="next", data=SpectraSection(files=["a.h5"]))
     plan = plan_job(profile, folder / "runs/next/1", target, after=(Job(job_id, "slurm"),))
     with pytest.raises(SiteError, match=f"--after: .*{said}"):
         target.ask(plan, target.files(plan))

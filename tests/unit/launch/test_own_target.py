@@ -68,8 +68,8 @@ def test_a_target_of_ones_own_is_named_in_the_profile(folder, name):
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("my_package.nothing", "No module named 'my_package.nothing'"),
-        ("my_package.empty", "its module has no TARGET"),
+        ("my_package.nothing", "there is no module 'my_package.nothing'"),
+        ("my_package.empty", "defines no TARGET"),
         ("nine", "must be one of auto, slurm, local or the module of a target"),
     ],
 )
