@@ -15,7 +15,7 @@
       metrics.jsonl       the authoritative record of progress; every tracker exports from it
       tensorboard/        event files
       figures/            reconstruction/0/step-00000500.png ...: what MLflow and W&B show; only with one of them
-      track.json          ids of the tracked run in MLflow and W&B, and what W&B has received
+      track/              mlflow.json, wandb.json: ids of the tracked run, and what W&B has received
       checkpoints/        step-00001200/ ...
       model/              the finished model: model.safetensors, model.json
       results/            reconstructions.npz, latents.h5, anomalies.npz of held-out spectra
@@ -148,7 +148,7 @@ class RunDir:
         self.superseded_metrics = self.logs / "superseded.jsonl"
         self.tensorboard = self.path / "tensorboard"
         self.figures = self.path / "figures"
-        self.track = self.path / "track.json"
+        self.track = self.path / "track"
         self.checkpoints = self.path / "checkpoints"
         self.model = self.path / "model"
         self.results = self.path / "results"

@@ -71,7 +71,7 @@ def _track(run_dir: RunDir, arguments: argparse.Namespace) -> int:
 
         return follow(run_dir, tracker)
     sender = Sender(run_dir, tracker)
-    with only_sender(run_dir, _LOCK_PATIENCE_S) as is_ours:
+    with only_sender(run_dir, arguments.to, _LOCK_PATIENCE_S) as is_ours:
         if not is_ours:
             raise TrackingError(f"{run_dir.path}: another process is sending this run; it sends everything")
         sender.send_new()

@@ -160,8 +160,9 @@ def _derived(arguments: argparse.Namespace) -> list[str]:
 
 
 def _forced(arguments: argparse.Namespace) -> list[str]:
-    """Return the overrides that the proof needs: a run on this machine that logs every loss, to compare every loss."""
+    """Return the overrides that the proof needs: runs on this machine that log every loss and go to no tracker."""
     forced = ["train.log_every_steps=1", "launch.nodes=1", "launch.cluster=local"]
+    forced += ["track.mlflow=null", "track.wandb=null"]
     ranks = arguments.ranks
     if ranks is not None and ranks >= 1:
         forced.append(f"launch.ranks_per_node={ranks}")

@@ -88,6 +88,7 @@ def finetune_profile(
             "train": train.model_copy(update=changes),
             "edge": edge.model_copy(update={"export_at_end": None}),
             "checkpoint": profile.checkpoint.model_copy(update={"every_steps": every, "keep_every_steps": None}),
+            "track": profile.track.model_copy(update={"mlflow": None, "wandb": None}),  # a step of an export, not a run
         }
     )
 

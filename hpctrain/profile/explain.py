@@ -53,6 +53,9 @@ MEANT = {
     "output_dir": "launch.runs_dir",
     "latent_dim": "model.latent_size",
     "kl_weight": "model.beta",
+    "wandb": "track.wandb",
+    "mlflow": "track.mlflow",
+    "tracking_uri": "track.mlflow.tracking_uri",
 }
 """Key names of other tools, and the name of the same key here."""
 
@@ -63,8 +66,6 @@ WITHOUT_KEY = {
     "scheduler": "the learning rate always warms up and then follows a cosine; see train.warmup_steps",
     "lr_scheduler": "the learning rate always warms up and then follows a cosine; see train.warmup_steps",
     "shuffle": "the spectra are always shuffled, by train.seed; data.shuffle_window limits it for compressed files",
-    "wandb": "there is no exporter to Weights & Biases; track.tensorboard and metrics.jsonl record everything",
-    "mlflow": "there is no exporter to MLflow; track.tensorboard and metrics.jsonl record everything",
 }
 """Key names of other tools for features that need no key here."""
 

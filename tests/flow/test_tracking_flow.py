@@ -10,7 +10,6 @@ import struct
 import subprocess
 import sys
 import uuid
-from pathlib import Path
 
 import pytest
 from attempts import Attempts, log_of
@@ -71,7 +70,7 @@ def test_a_run_that_is_killed_and_resumed_is_one_run_in_mlflow_with_each_step_on
         assert done.returncode == 0, done.stderr
     assert done.stdout == f"{run.path}: 0 new records sent to mlflow\n"
     (tracked,) = mlflow.runs(experiment)
-    assert tracked["info"]["run_id"] == run_id == read_json(run.track)["mlflow"][mlflow.url]
+    assert tracked["info"]["run_id"] == run_id == read_json(run.track / "mlflow.json")[mlflow.url]
     assert tracked["info"]["status"] == "FINISHED"
     for kind in ("train", "eval"):
         points = mlflow.points(run_id, f"{kind}/loss")
@@ -119,7 +118,7 @@ def test_a_replay_that_is_killed_again_and_again_sends_each_record_once(mlflow, 
         assert points == [(step, float(step)) for step in range(1, 2001)]
     assert mlflow.points(tracked["info"]["run_id"], "eval/loss") == [(2000, 0.5)]
 
-    run.track.unlink()  # the server knows the run by its tag
+    (run.track / "mlflow.json").unlink()  # the server knows the run by its tag
     assert track(run, *options).stdout == f"{run.path}: 0 new records sent to mlflow\n"
     assert len(mlflow.runs(experiment)) == 1
 
@@ -141,6 +140,7 @@ def test_trackers_that_are_down_silent_or_without_a_key_cost_a_run_nothing_but_a
     assert down.stderr.startswith(f"mlflow: http://127.0.0.1:{port}: ")
     assert len(down.stderr.splitlines()) == 1
     log = log_of(run)
+    assert log.count("No API key configured") == 1
     for tracker in ("mlflow", "wandb"):
         assert log.count(f"send them with: hpctrain track {run.path} --to {tracker}") == 1, log
     assert "exporter_failed" not in {record["event"] for record in run.read_metrics("event")}
@@ -215,4 +215,4 @@ def test_nothing_heavy_is_imported_on_a_login_node(tmp_path):
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.stdout == "CODE 3\n", done.stdout + done.stderr
     assert "no server" in done.stderr
-    assert Path(run.path / "track.json").exists() is False
+    assert not (run.track / "mlflow.json").exists()

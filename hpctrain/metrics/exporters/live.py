@@ -41,7 +41,7 @@ def follow(run: RunDir, tracker: Tracker) -> int:
     has_finished = sys.stdin.buffer.read() == FINISHED
     follower.ends.set()
     thread.join((PATIENCE_S if has_finished else HASTE_S) - MARGIN_S)
-    follower.sum_up()
+    follower.sum_up(has_finished)
     sys.stderr.flush()
     os._exit(0)  # threads and exit hooks of the service's client may wait for a server that never answers
 
@@ -58,7 +58,7 @@ class _Follower:
 
     def work(self) -> None:
         """Send what is new again and again; return after the pass that began after the end of the run."""
-        with only_sender(self._run, math.inf, self.ends) as is_ours:
+        with only_sender(self._run, self._tracker.name, math.inf, self.ends) as is_ours:
             if is_ours and self._follow():
                 try:
                     self._tracker.close()
@@ -89,13 +89,18 @@ class _Follower:
         self._has_failed = False
         return True
 
-    def sum_up(self) -> None:
-        """Say what has not been sent, and how to send it."""
-        if not self._is_complete and (waiting := self._sender.num_waiting()):
-            _say(
-                f"{waiting} records have not been sent; send them with: hpctrain track {self._run.path} "
-                f"--to {self._tracker.name}"
-            )
+    def sum_up(self, has_finished: bool) -> None:
+        """Say what has not been sent, and how to send it; if the run goes on, only after a failure.
+
+        Parameters
+        ----------
+        has_finished : bool
+            Whether no other attempt will send the rest.
+        """
+        if self._is_complete or not (has_finished or self._has_failed):
+            return
+        what = f"{self._sender.num_waiting()} records" if self._sender.num_waiting() else "figures, model or report"
+        _say(f"{what} have not been sent; send them with: hpctrain track {self._run.path} --to {self._tracker.name}")
 
 
 def _say(text: str) -> None:

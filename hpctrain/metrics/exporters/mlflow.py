@@ -14,10 +14,10 @@ from hpctrain.metrics.exporters.facts import parameters_of, tags_of
 from hpctrain.metrics.exporters.folder import figure_path
 from hpctrain.metrics.exporters.mark import Mark
 from hpctrain.metrics.exporters.numbers import numbers_of
-from hpctrain.metrics.exporters.tracker import Tracker, TrackingError
+from hpctrain.metrics.exporters.tracker import Tracker, TrackingError, read_track, write_track
 from hpctrain.profile.schema import MlflowSection, Profile
 from hpctrain.records import Record
-from hpctrain.rundir import RunDir, read_json, write_json
+from hpctrain.rundir import RunDir
 
 _MARK = "hpctrain.received"
 _RUN = "hpctrain.run"
@@ -49,7 +49,8 @@ class MlflowTracker(Tracker):
     Parameters
     ----------
     run : RunDir
-        Its ``track.json`` holds the id of the tracked run on each server. If it is lost, the run is found by its tag.
+        Its ``track/mlflow.json`` holds the id of the tracked run on each server. Without it the run is found by its
+        tag.
     profile : Profile
     section : MlflowSection
     timeout_s : int
@@ -152,7 +153,7 @@ class MlflowTracker(Tracker):
         """Return the tracked run of this run directory, or None."""
         from mlflow.exceptions import MlflowException
 
-        known = _known_runs(self._run).get(self._shown_uri)
+        known = read_track(self._run, self.name).get(self._shown_uri)
         if isinstance(known, str):
             try:
                 return self._client.get_run(known)
@@ -224,18 +225,9 @@ class MlflowTracker(Tracker):
         self._status = status
 
     def _remember(self) -> None:
-        known = _known_runs(self._run)
+        known = read_track(self._run, self.name)
         if known.get(self._shown_uri) != self._run_id:
-            kept = read_json(self._run.track, {})
-            kept = kept if isinstance(kept, dict) else {}
-            write_json(self._run.track, {**kept, "mlflow": {**known, self._shown_uri: self._run_id}})
-
-
-def _known_runs(run: RunDir) -> dict[str, Any]:
-    """Return server to id of the tracked run, as ``track.json`` holds them."""
-    kept = read_json(run.track, {})
-    known = kept.get("mlflow") if isinstance(kept, dict) else None
-    return known if isinstance(known, dict) else {}
+            write_track(self._run, self.name, {**known, self._shown_uri: self._run_id})
 
 
 @contextlib.contextmanager

@@ -46,7 +46,7 @@ class TrackerProcess(Exporter):
             [sys.executable, "-m", "hpctrain", "track", str(run.path), "--to", tracker, "--live"],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
-            start_new_session=True,  # Ctrl-C is for the trainer, and the service's own processes end with this one
+            start_new_session=True,  # Ctrl-C is for the trainer
         )
 
     def __call__(self, record: Mapping[str, Any]) -> None:
@@ -71,6 +71,5 @@ class TrackerProcess(Exporter):
             self._process.wait(PATIENCE_S if self._finished else HASTE_S)
         except subprocess.TimeoutExpired:
             log.warning("%s has not taken everything in time; hpctrain track sends the rest", self._tracker)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+            os.killpg(self._process.pid, signal.SIGKILL)  # it cannot have ended: nobody has waited for it
+            self._process.wait()

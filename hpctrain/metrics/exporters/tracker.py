@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from hpctrain.errors import HpctrainError
 from hpctrain.files import open_append
@@ -17,7 +18,7 @@ from hpctrain.metrics.exporters.folder import figures_of
 from hpctrain.metrics.exporters.mark import Mark, RecordsAfter, state_of
 from hpctrain.metrics.exporters.numbers import numbers_of
 from hpctrain.records import Record
-from hpctrain.rundir import RunDir
+from hpctrain.rundir import RunDir, read_json, write_json
 
 MOST_NUMBERS = 900
 """Largest number of numbers that are sent together; MLflow accepts 1000."""
@@ -141,13 +142,9 @@ class Sender:
         self._run, self._tracker = run, tracker
         self._records = RecordsAfter(run.metrics)
         self._mark: Mark | None = None
+        self._last_known = Mark()
         self._finished = False
         self.num_sent = 0
-
-    @property
-    def is_connected(self) -> bool:
-        """Whether the last exchange with the tracker succeeded."""
-        return self._mark is not None
 
     def send_new(self) -> None:
         """Send everything that is new. After an error the next call asks the tracker anew what it has received.
@@ -169,12 +166,12 @@ class Sender:
             if self._finished:
                 self._send_final_files()
         except BaseException:
-            self._mark = None
+            self._last_known, self._mark = self._mark or self._last_known, None
             raise
 
     def num_waiting(self) -> int:
-        """Return the number of records that the tracker has not received, or all records if it never answered."""
-        return sum(1 for _ in RecordsAfter(self._run.metrics).read(self._mark or Mark()))
+        """Return the number of records that the tracker has not received, as far as it has answered."""
+        return sum(1 for _ in RecordsAfter(self._run.metrics).read(self._mark or self._last_known))
 
     def _send_records(self) -> None:
         for records, mark in _batches(self._records.read(self._mark)):
@@ -222,14 +219,16 @@ def _has_finished(run: RunDir) -> bool:
 
 
 @contextlib.contextmanager
-def only_sender(run: RunDir, patience_s: float, ends: threading.Event | None = None) -> Iterator[bool]:
-    """Take the lock of a run's trackers for the block; the value is False if another process keeps it.
+def only_sender(run: RunDir, tracker: str, patience_s: float, ends: threading.Event | None = None) -> Iterator[bool]:
+    """Take the lock of one tracker of a run for the block; the value is False if another process keeps it.
 
     On a file system without locks every process gets the lock.
 
     Parameters
     ----------
     run : RunDir
+    tracker : str
+        ``mlflow`` or ``wandb``.
     patience_s : float
         Longest time to wait for the lock [s]: the sender of an attempt that was killed may just be ending.
     ends : Event, optional
@@ -237,13 +236,26 @@ def only_sender(run: RunDir, patience_s: float, ends: threading.Event | None = N
     """
     ends = ends or threading.Event()
     deadline_s = time.monotonic() + patience_s
-    descriptor = open_append(run.path / "track.lock")
+    run.track.mkdir(exist_ok=True)
+    descriptor = open_append(run.track / f"{tracker}.lock")
     try:
         while not (is_ours := _locked(descriptor)) and time.monotonic() < deadline_s and not ends.wait(0.5):
             pass
         yield is_ours
     finally:
         os.close(descriptor)
+
+
+def read_track(run: RunDir, tracker: str) -> dict[str, Any]:
+    """Return what ``track/<tracker>.json`` of a run holds; empty if it is absent or damaged."""
+    kept = read_json(run.track / f"{tracker}.json", {})
+    return kept if isinstance(kept, dict) else {}
+
+
+def write_track(run: RunDir, tracker: str, values: Mapping[str, Any]) -> None:
+    """Write ``track/<tracker>.json`` of a run, whole or not at all."""
+    run.track.mkdir(exist_ok=True)
+    write_json(run.track / f"{tracker}.json", values)
 
 
 def _locked(descriptor: int) -> bool:

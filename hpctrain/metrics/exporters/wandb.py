@@ -11,11 +11,11 @@ from hpctrain.errors import EXIT_BUG, EXIT_FINISHED, EXIT_REQUEUE
 from hpctrain.metrics.exporters.facts import tags_of
 from hpctrain.metrics.exporters.mark import Mark
 from hpctrain.metrics.exporters.numbers import numbers_of
-from hpctrain.metrics.exporters.tracker import Tracker, TrackingError
+from hpctrain.metrics.exporters.tracker import Tracker, TrackingError, read_track, write_track
 from hpctrain.profile.resume import plain
 from hpctrain.profile.schema import Profile, WandbSection
 from hpctrain.records import Record
-from hpctrain.rundir import RunDir, read_json, write_json
+from hpctrain.rundir import RunDir
 
 _LONGEST_ID = 64
 _UPLOAD_TIMEOUT_S = 50.0
@@ -28,8 +28,8 @@ class WandbTracker(Tracker):
     """Keep a copy of a run in W&B.
 
     W&B's client takes rows over at once, writes them to a file in the ``wandb`` folder of the run directory, and
-    uploads them in a process of its own. So the mark is in ``track.json`` and says what the client has taken over. A
-    row has the number of its record in the run; W&B ignores a row whose number it has.
+    uploads them in a process of its own. So the mark is in ``track/wandb.json`` and says what the client has taken
+    over. A row has the number of its record in the run; W&B ignores a row whose number it has.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ class WandbTracker(Tracker):
 
     def open(self) -> Mark:
         """Return what W&B's client has taken over; the client starts with the first record that is new."""
-        kept = self._kept().get(self._place)
+        kept = read_track(self._run, self.name).get(self._place)
         kept = kept if isinstance(kept, dict) else {}
         known_id, received, figures = (kept.get(name) for name in ("id", "received", "figures"))
         self._figures = figures if isinstance(figures, dict) else {}
@@ -173,15 +173,6 @@ class WandbTracker(Tracker):
             reason = text[0][:300] if text else type(error).__name__
             raise TrackingError(f"wandb: {self._project}: {reason}") from error
 
-    def _kept(self) -> dict[str, Any]:
-        kept = read_json(self._run.track, {})
-        known = kept.get("wandb") if isinstance(kept, dict) else None
-        return known if isinstance(known, dict) else {}
-
     def _remember(self, mark: Mark) -> None:
-        known = self._kept()
         entry = {"id": self._id, "received": mark.to_json(), "figures": self._figures}
-        if known.get(self._place) != entry:
-            kept = read_json(self._run.track, {})
-            kept = kept if isinstance(kept, dict) else {}
-            write_json(self._run.track, {**kept, "wandb": {**known, self._place: entry}})
+        write_track(self._run, self.name, {**read_track(self._run, self.name), self._place: entry})

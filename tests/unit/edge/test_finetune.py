@@ -17,6 +17,7 @@ def run_profile(**train):
         train={"batch_size": 128, "accumulation": 2, "learning_rate": 1e-3, "warmup_steps": 500} | train,
         checkpoint={"every_steps": 1000, "keep_every_steps": 4000},
         edge={"export_at_end": "int8"},
+        track={"mlflow": {"tracking_uri": "https://mlflow.example.org"}, "wandb": {}},
     )
 
 
@@ -45,8 +46,11 @@ def test_it_is_as_long_as_asked_and_starts_low():
     assert found.checkpoint.every_steps <= 100
 
 
-def test_it_does_not_export_at_its_own_end():
-    assert tuned(run_profile()).edge.export_at_end is None
+def test_it_does_not_export_at_its_own_end_and_goes_to_no_tracker():
+    found = tuned(run_profile())
+    assert found.edge.export_at_end is None
+    assert found.track.mlflow is None
+    assert found.track.wandb is None
 
 
 def test_its_profile_survives_a_file(tmp_path):
