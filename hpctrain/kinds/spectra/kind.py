@@ -112,7 +112,7 @@ class Spectra(Kind):
         return fake_batch(facts, num_samples)
 
     def make(self, path: Path, simulate: Any) -> None:
-        from hpctrain.ingest.simulate import simulate as write_file
+        from hpctrain.kinds.spectra.simulate import simulate as write_file
 
         write_file(path, simulate)
 
