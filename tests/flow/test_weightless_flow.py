@@ -130,7 +130,7 @@ def test_data_without_a_redshift_are_refused_before_the_first_step(make_run, tmp
         open_data(profile, run, World())
     assert error.value.exit_code == 4
     assert "data.columns.redshift" in str(error.value)
-    look = look_at_data(profile.data)
+    look = look_at_data(profile)
     assert look.inspection is not None
     with pytest.raises(DataError):
         look.inspection.raise_errors("data")
@@ -140,5 +140,5 @@ def test_training_and_check_find_the_same(make_run, spectra_file):
     run = make_run()
     profile = load_profile(run.profile)
     opened = open_data(profile, run, World())
-    assert look_at_data(profile.data).inspection == opened.inspection
+    assert look_at_data(profile).inspection == opened.inspection
     json.dumps(opened.inspection.to_json())
