@@ -20,7 +20,7 @@ import sys
 import time
 from typing import Any
 
-from rank_server import preload
+from fork_server import preload
 
 HANGS_AFTER_S = 600.0
 """Ranks that have not ended by then are killed, which no test expects."""

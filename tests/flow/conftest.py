@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import yaml
 from attempts import Attempts, merged
-from forked_ranks import ForkedRank, RankServer
+from forks import Forked, ForkServer
 from small_network import SMALL_NETWORK
 
 from hpctrain.launch.ranks import free_port, torchrun_variables
@@ -24,7 +24,7 @@ from hpctrain.rundir import RunDir
 
 NUM_PIXELS = 200
 
-Begin = Callable[[Path, Mapping[str, str]], "subprocess.Popen[str] | ForkedRank"]
+Begin = Callable[[Path, Mapping[str, str]], "subprocess.Popen[str] | Forked"]
 
 
 @pytest.fixture(scope="session")
@@ -144,16 +144,32 @@ def attempts(spectra_file: Path, tmp_path_factory: pytest.TempPathFactory) -> It
 
 
 @pytest.fixture(scope="session")
-def rank_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RankServer]:
-    server = RankServer(tmp_path_factory.mktemp("ranks"))
+def fork_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkServer]:
+    server = ForkServer(tmp_path_factory.mktemp("forks"))
     yield server
     server.close()
 
 
 @pytest.fixture
-def start(rank_server: RankServer) -> Iterator[Callable[..., Ranks]]:
+def start(fork_server: ForkServer) -> Iterator[Callable[..., Ranks]]:
     """Return a function that starts the ranks of an attempt, as forks of a process that has imported torch."""
-    yield from starter(rank_server.start)
+
+    def begin(run: Path, environment: Mapping[str, str]) -> Forked:
+        return fork_server.start("hpctrain.train", [str(run)], environment)
+
+    yield from starter(begin)
+
+
+@pytest.fixture(scope="session")
+def hpctrain(fork_server: ForkServer) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Return a function that runs a command of ``hpctrain`` in a folder, as a fork of a process with its imports."""
+
+    def run(*words: Any, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+        process = fork_server.start("hpctrain", [str(word) for word in words], os.environ, cwd)
+        stdout, stderr = process.communicate()
+        return subprocess.CompletedProcess(words, process.wait(), stdout, stderr)
+
+    return run
 
 
 @pytest.fixture

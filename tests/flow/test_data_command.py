@@ -17,13 +17,7 @@ from hpctrain.kinds.spectra.section import SimulateSection
 from hpctrain.kinds.spectra.simulate import simulate
 
 
-def hpctrain(*arguments, **options):
-    return subprocess.run(
-        [sys.executable, "-m", "hpctrain", *map(str, arguments)], capture_output=True, text=True, **options
-    )
-
-
-def test_a_slow_file_is_examined_repacked_as_advised_and_verified(simulated_file, tmp_path):
+def test_a_slow_file_is_examined_repacked_as_advised_and_verified(hpctrain, simulated_file, tmp_path):
     slow, fast = tmp_path / "slow.h5", tmp_path / "slow-fast.h5"
     assert hpctrain("data", "repack", simulated_file, "--out", slow, "--compression", "gzip").returncode == 0
     seen = hpctrain("data", "doctor", slow)
@@ -41,14 +35,14 @@ def test_a_slow_file_is_examined_repacked_as_advised_and_verified(simulated_file
     assert hpctrain("data", "verify", slow, fast).returncode == 0
 
 
-def test_figures_come_as_json(simulated_file):
+def test_figures_come_as_json(hpctrain, simulated_file):
     facts = json.loads(hpctrain("data", "doctor", simulated_file, "--json").stdout)
     assert facts["num_spectra"] == 400
     assert facts["values"]["num_rows"] == 400
     assert facts["findings"] == []
 
 
-def test_all_bad_files_are_named_at_once_with_exit_code_4(simulated_file, tmp_path):
+def test_all_bad_files_are_named_at_once_with_exit_code_4(hpctrain, simulated_file, tmp_path):
     (tmp_path / "text.h5").write_text("no spectra here")
     (tmp_path / "cut.h5").write_bytes(simulated_file.read_bytes()[:100_000])
     for action in (["doctor"], ["repack", "--out", tmp_path / "out.h5"], ["verify"]):
@@ -60,7 +54,7 @@ def test_all_bad_files_are_named_at_once_with_exit_code_4(simulated_file, tmp_pa
     assert not (tmp_path / "out.h5").exists()
 
 
-def test_a_flipped_bit_is_found(simulated_file, tmp_path):
+def test_a_flipped_bit_is_found(hpctrain, simulated_file, tmp_path):
     path = tmp_path / "a.h5"
     path.write_bytes(simulated_file.read_bytes())
     with h5py.File(path) as file:
@@ -74,7 +68,7 @@ def test_a_flipped_bit_is_found(simulated_file, tmp_path):
         assert "ivar: differs from its SHA-256" in done.stdout
 
 
-def test_a_file_without_hashes_does_not_pass_for_verified(tmp_path):
+def test_a_file_without_hashes_does_not_pass_for_verified(hpctrain, tmp_path):
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file["flux"] = [[1.0]]
     done = hpctrain("data", "verify", tmp_path / "a.h5")
@@ -82,7 +76,7 @@ def test_a_file_without_hashes_does_not_pass_for_verified(tmp_path):
     assert "not hashed" in done.stdout
 
 
-def test_wrong_options_are_named_with_exit_code_2(simulated_file, tmp_path):
+def test_wrong_options_are_named_with_exit_code_2(hpctrain, simulated_file, tmp_path):
     done = hpctrain(
         "data", "repack", simulated_file, "--out", tmp_path / "o.h5", "--layout", "contiguous", "--compression", "gzip"
     )
@@ -133,7 +127,7 @@ def test_more_files_than_a_shell_allows_become_one(tmp_path):
 
 
 @pytest.mark.shared_data
-def test_real_spectra_of_desi_become_one_file(shared_data, tmp_path):
+def test_real_spectra_of_desi_become_one_file(hpctrain, shared_data, tmp_path):
     pattern = shared_data / "desi_coadd" / "mmu_style" / "edr" / "*" / "*.hdf5"
     done = hpctrain("data", "repack", pattern, "--out", tmp_path / "out.h5", "--quantise")
     assert done.returncode == 0, done.stderr

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -18,14 +17,13 @@ from hpctrain.rundir import RunDir
 STEPS = 8
 
 
-def types(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "hpctrain", *words]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+@pytest.fixture(scope="session")
+def types(hpctrain):
+    return lambda folder, *words: hpctrain(*words, cwd=folder)
 
 
 @pytest.fixture(scope="module")
-def original(tmp_path_factory, spectra_file) -> Path:
+def original(types, tmp_path_factory, spectra_file) -> Path:
     """A folder in which a run has finished."""
     folder = tmp_path_factory.mktemp("finished")
     profile = {
@@ -76,7 +74,7 @@ def test_defaults_that_nobody_wrote_fit_a_small_run(finished):
     ],
     ids=" ".join,
 )
-def test_resuming_a_finished_run_does_nothing_and_says_how_to_train_further(finished, tmp_path, words):
+def test_resuming_a_finished_run_does_nothing_and_says_how_to_train_further(types, finished, tmp_path, words):
     before, status = contents(finished), types(tmp_path, "status", "small", "--json").stdout
     done = types(tmp_path, *words)
     assert done.returncode == 0, done.stderr
@@ -89,7 +87,7 @@ def test_resuming_a_finished_run_does_nothing_and_says_how_to_train_further(fini
 
 
 @pytest.mark.parametrize("door", [("submit", "--no-memory"), ("submit", "--dry-run"), ("local",)], ids=" ".join)
-def test_a_change_that_does_not_fit_the_checkpoint_is_refused_at_every_door(finished, tmp_path, door):
+def test_a_change_that_does_not_fit_the_checkpoint_is_refused_at_every_door(types, finished, tmp_path, door):
     before = contents(finished)
     values = ["model.latent_size=2", "train.seed=9", "train.accumulation=2", "train.max_steps=5", "data.split.test=0.1"]
     done = types(tmp_path, *door, "--resume", "small", "--set", *values)
@@ -107,7 +105,7 @@ def test_a_change_that_does_not_fit_the_checkpoint_is_refused_at_every_door(fini
     assert contents(finished) == before
 
 
-def test_a_run_trains_further_and_its_records_say_what_was_changed(finished, tmp_path):
+def test_a_run_trains_further_and_its_records_say_what_was_changed(types, finished, tmp_path):
     more = ("local", "--resume", "small", "--set")
     done = types(tmp_path, *more, "train.max_steps=10", "train.learning_rate=5e-4")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -127,7 +125,7 @@ def test_a_run_trains_further_and_its_records_say_what_was_changed(finished, tmp
     assert warmup == STEPS // 10, "what the first attempt has settled stays"
 
 
-def test_a_profile_that_was_edited_by_hand_is_named_in_one_line_and_can_be_put_right(finished, tmp_path):
+def test_a_profile_that_was_edited_by_hand_is_named_in_one_line_and_can_be_put_right(types, finished, tmp_path):
     profile = finished.profile.read_text()
     finished.profile.write_text(
         profile.replace("latent_size: 3", "latent_size: 2").replace("max_steps: 8", "max_steps: 9")

@@ -61,15 +61,15 @@ def test_one_rank_and_two_ranks_agree_on_every_logged_loss(make_run, start):
     assert losses(one)[1] == pytest.approx(losses(two)[1], rel=1e-6)
 
 
-def test_a_run_cut_by_a_signal_ends_with_the_same_bits_as_one_that_was_not(make_run, start):
+def test_a_run_cut_by_a_signal_ends_with_the_same_bits_as_one_that_was_not(make_run, start, start_command):
     straight, cut = make_run("straight", train={"ema_decay": 0.9}), make_run("cut", train={"ema_decay": 0.9})
     assert start(straight).wait() == [0]
-    ranks = start(cut)
+    ranks = start_command(cut)
     ranks.wait_for_step(7)
     ranks.signal(signal.SIGUSR2)
     assert ranks.wait() == [75], ranks.stderr
     assert events(cut, "stopped")[0]["cause"] == "USR2"
-    assert start(cut).wait() == [0]
+    assert start_command(cut).wait() == [0]
     assert (straight.model / "model.safetensors").read_bytes() == (cut.model / "model.safetensors").read_bytes()
     assert losses(straight) == losses(cut)
     assert losses(straight, "eval") == losses(cut, "eval")
@@ -137,9 +137,9 @@ def test_a_deadline_stops_a_run_without_any_signal(make_run, start):
     assert events(run, "stopped")[0]["cause"] == "deadline"
 
 
-def test_ctrl_c_saves_and_does_not_ask_for_a_requeue(make_run, start):
+def test_ctrl_c_saves_and_does_not_ask_for_a_requeue(make_run, start_command):
     run = make_run(train={"epochs": 10000})
-    ranks = start(run)
+    ranks = start_command(run)
     ranks.wait_for_step(3)
     ranks.signal(signal.SIGINT)
     assert ranks.wait() == [130]
@@ -230,8 +230,8 @@ def test_other_arithmetic_trains_too(make_run, start, change):
     assert evaluations[max(evaluations)] < evaluations[min(evaluations)]
 
 
-def test_fp16_on_a_cpu_is_refused_in_one_line(make_run, start):
-    ranks = start(make_run(train={"precision": "fp16"}))
+def test_fp16_on_a_cpu_is_refused_in_one_line(make_run, start_command):
+    ranks = start_command(make_run(train={"precision": "fp16"}))
     assert ranks.wait() == [2]
     assert "train.precision" in ranks.stderr
     assert "Traceback" not in ranks.stderr
