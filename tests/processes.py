@@ -34,6 +34,11 @@ def wait_until(
         time.sleep(pause_s)
 
 
+def shared_memory() -> list[str]:
+    """Return the names in ``/dev/shm``, but for folders that tests in other processes have there for a while."""
+    return sorted(path.name for path in Path("/dev/shm").iterdir() if not path.is_dir())
+
+
 def children() -> set[int]:
     """Return the living descendants of this process.
 

@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 import pytest
 from file_server import FileServer
+from processes import shared_memory
 
 MIB = 2**20
 
@@ -34,9 +35,9 @@ def server(large_file):
 
 @pytest.fixture(autouse=True)
 def _nothing_left_in_shared_memory():
-    before = sorted(os.listdir("/dev/shm"))
+    before = shared_memory()
     yield
-    assert sorted(os.listdir("/dev/shm")) == before
+    assert shared_memory() == before
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ import os
 import h5py
 import numpy as np
 import pytest
+from processes import shared_memory
 
 from hpctrain.errors import SiteError
 from hpctrain.kinds.spectra.hdf5 import open_spectra
@@ -89,11 +90,11 @@ def test_rows_that_are_not_asked_for_take_no_memory(tmp_path):
 
 
 def test_the_memory_has_no_name_and_is_gone_with_its_last_reader(tmp_path):
-    before = sorted(os.listdir("/dev/shm"))
+    before = shared_memory()
     source = open_spectra(SpectraSection(files=[str(write(tmp_path / "s.h5", **GZIP))]))
     copy = in_memory(source)
     copy.read(np.arange(5))
-    assert sorted(os.listdir("/dev/shm")) == before
+    assert shared_memory() == before
     assert any("hpctrain-spectra" in link for link in open_files())
     del copy
     gc.collect()
