@@ -5,11 +5,11 @@ from __future__ import annotations
 import statistics
 from typing import Any
 
+from hpctrain.drawing.scale import grouped
 from hpctrain.metrics.progress import describe_event
 from hpctrain.report.curves import changes_of
 from hpctrain.report.gather import RunFacts
 from hpctrain.report.machine import machine_warnings
-from hpctrain.report.scale import grouped
 
 FEW_HELD_OUT = 20
 """Smallest number of held-out spectra whose mean is reliable."""

@@ -6,11 +6,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from hpctrain.metrics.read import History
-from hpctrain.report.attempts import Attempt
-from hpctrain.report.decimate import running_mean
-from hpctrain.report.scale import padded
-from hpctrain.report.svg import (
+from hpctrain.drawing.decimate import running_mean
+from hpctrain.drawing.scale import padded
+from hpctrain.drawing.svg import (
     HALF,
     LEFT,
     PHONE,
@@ -24,6 +22,8 @@ from hpctrain.report.svg import (
     num_ticks,
     on_both,
 )
+from hpctrain.metrics.read import History
+from hpctrain.report.attempts import Attempt
 
 LATE_FROM = 0.2
 LATE, FIT = "Loss after the first 20 %", "Reconstruction error (χ²)"

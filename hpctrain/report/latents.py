@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from hpctrain.drawing.scale import grouped, padded
+from hpctrain.drawing.svg import HALF, PHONE, Axes, drawing, on_both
 from hpctrain.report.gather import Arrays
-from hpctrain.report.scale import grouped, padded
-from hpctrain.report.svg import HALF, PHONE, Axes, drawing, on_both
 
 NUM_COLORS = 8
 MOST_POINTS = 3000

@@ -8,10 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from hpctrain.metrics.progress import describe_event, format_duration
-from hpctrain.monitor.ledger import AttemptSums, RankState, RunEnergy, sum_up
-from hpctrain.report.scale import grouped, padded
-from hpctrain.report.svg import (
+from hpctrain.drawing.scale import grouped, padded
+from hpctrain.drawing.svg import (
     HALF,
     LEFT,
     PHONE,
@@ -24,7 +22,9 @@ from hpctrain.report.svg import (
     num_ticks,
     on_both,
 )
-from hpctrain.report.table import table
+from hpctrain.drawing.table import table
+from hpctrain.metrics.progress import describe_event, format_duration
+from hpctrain.monitor.ledger import AttemptSums, RankState, RunEnergy, sum_up
 
 DASH = "–"
 MOST_EVENTS = 100

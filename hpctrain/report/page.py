@@ -13,6 +13,8 @@ from importlib.resources import files
 from typing import Any
 
 from hpctrain import __version__
+from hpctrain.drawing.scale import grouped
+from hpctrain.drawing.table import table
 from hpctrain.metrics.progress import format_bytes, format_duration
 from hpctrain.report.attempts import Attempt
 from hpctrain.report.caveats import FEW_HELD_OUT, caveats_of, cut
@@ -22,7 +24,6 @@ from hpctrain.report.highlight import highlight_shell, highlight_yaml
 from hpctrain.report.latents import chi2_histogram, latent_figure, num_encoded
 from hpctrain.report.machine import machine_section
 from hpctrain.report.objects import Link
-from hpctrain.report.scale import grouped
 from hpctrain.report.spectra import LEGEND, MOST_SPECTRA, spectrum_figures
 from hpctrain.report.summary import (
     DASH,
@@ -33,7 +34,6 @@ from hpctrain.report.summary import (
     sentence,
     state_of,
 )
-from hpctrain.report.table import table
 from hpctrain.report.timeline import OUTCOME_CSS, SIGNS, timeline_figure
 
 MOST_ATTEMPTS = 60
@@ -54,7 +54,7 @@ def render_page(facts: RunFacts) -> str:
     opens pages about odd spectra only when somebody clicks on the link.
     """
     template = files("hpctrain.report").joinpath("page.html").read_text(encoding="utf-8")
-    style = files("hpctrain.report").joinpath("style.css").read_text(encoding="utf-8")
+    style = files("hpctrain.drawing").joinpath("style.css").read_text(encoding="utf-8")
     script = re.search(r"<script>(.*)</script>", template, re.DOTALL)[1]
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     sections = [

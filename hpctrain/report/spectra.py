@@ -6,13 +6,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from hpctrain.drawing.decimate import column_means
+from hpctrain.drawing.scale import grouped
+from hpctrain.drawing.svg import LEFT, PHONE, RIGHT, WIDE, Axes, drawing, legend, num_ticks, on_both, standalone
 from hpctrain.families.spectral_vae.figures import flux_limits, near_data, reduced_chi2, row_of, smooth
 from hpctrain.kinds.spectra.lines import observed_lines
-from hpctrain.report.decimate import column_means
 from hpctrain.report.gather import Arrays
 from hpctrain.report.objects import Link, describe_object
-from hpctrain.report.scale import grouped
-from hpctrain.report.svg import LEFT, PHONE, RIGHT, WIDE, Axes, drawing, legend, num_ticks, on_both, standalone
 
 MOST_SPECTRA = 8
 """Largest number of spectra to draw, which limits the size of the page; ``results/*.npz`` has all."""

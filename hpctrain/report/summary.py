@@ -6,13 +6,13 @@ import re
 import statistics
 from dataclasses import dataclass
 
+from hpctrain.drawing.scale import grouped
 from hpctrain.metrics.progress import format_bytes, format_count, format_duration
 from hpctrain.monitor.ledger import sum_up
 from hpctrain.report.attempts import Attempt
 from hpctrain.report.caveats import cut
 from hpctrain.report.gather import RunFacts
 from hpctrain.report.latents import chi2_of
-from hpctrain.report.scale import grouped
 from hpctrain.states import CANCELLED, FAILED, FINISHED, LOST, NOT_SUBMITTED, PENDING, REQUEUED, RUNNING, STOPPED
 
 EXIT_REQUEUE = 75

@@ -1,12 +1,12 @@
+"""Scales, ticks and lines of drawings."""
+
 import math
 
 import numpy as np
 import pytest
 
-from hpctrain.report.decimate import column_means, decimate, running_mean
-from hpctrain.report.highlight import highlight_shell, highlight_yaml
-from hpctrain.report.latents import principal_components
-from hpctrain.report.scale import Scale, grouped, linear_ticks, padded, scientific
+from hpctrain.drawing.decimate import column_means, decimate, running_mean
+from hpctrain.drawing.scale import Scale, grouped, linear_ticks, padded, scientific
 
 
 @pytest.mark.parametrize(
@@ -120,25 +120,3 @@ def test_smoothing_keeps_a_constant_and_passes_over_nan():
     assert np.isnan(smooth[50])
     assert np.delete(smooth, 50) == pytest.approx(2.0)
     assert len(running_mean(np.arange(4.0), 30)) == 4
-
-
-@pytest.mark.parametrize("size", [1, 2, 10])
-def test_principal_components_are_the_widest_directions(size):
-    vectors = np.random.default_rng(0).normal(size=(500, size)) * np.geomspace(9, 0.1, size)
-    components, shares = principal_components(vectors)
-    assert components.shape == (500, 2)
-    assert shares[0] >= shares[1] >= 0
-    assert abs(np.corrcoef(components[:, 0], vectors[:, 0])[0, 1]) > 0.98
-
-
-def test_yaml_is_coloured_after_it_is_escaped():
-    assert highlight_yaml("lr: 1e-3  # <b>\nname: <x>\n- a\n") == (
-        '<span class="name">lr</span>: <span class="number">1e-3</span>  <span class="comment"># &lt;b&gt;</span>\n'
-        '<span class="name">name</span>: &lt;x&gt;\n- a'
-    )
-
-
-def test_shell_is_coloured_after_it_is_escaped():
-    assert highlight_shell("#SBATCH -n <1>\n# c\necho a && b") == (
-        '<span class="name">#SBATCH -n &lt;1&gt;</span>\n<span class="comment"># c</span>\necho a &amp;&amp; b'
-    )

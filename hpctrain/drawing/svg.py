@@ -9,8 +9,8 @@ from importlib.resources import files
 
 import numpy as np
 
-from hpctrain.report.decimate import decimate
-from hpctrain.report.scale import Scale
+from hpctrain.drawing.decimate import decimate
+from hpctrain.drawing.scale import Scale
 
 WIDE, HALF, PHONE = 1040, 508, 400
 """Widths of drawings [approximately CSS pixels]: the whole column, half of it, and the screen of a phone."""
@@ -258,7 +258,7 @@ def standalone(width: int, height: int, axes: list[Axes], title: str, entries: l
     entries : list of (str, str)
         Entries of the legend, as for :func:`legend`.
     """
-    style = files("hpctrain.report").joinpath("style.css").read_text(encoding="utf-8")
+    style = files("hpctrain.drawing").joinpath("style.css").read_text(encoding="utf-8")
     colours = style[: style.index("* {")]
     rules = "\n".join(line for line in style.splitlines() if line.startswith(_RULES))
     return (
