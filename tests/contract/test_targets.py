@@ -157,6 +157,7 @@ def test_a_job_after_another_one_starts_when_that_has_finished(place):
     assert [ended.followed for ended in read_history(second)] == ["finished"]
 
 
+@pytest.mark.slow
 def test_a_job_after_one_that_fails_never_starts(place):
     first = place.submit(WAITS + "exit 2")
     second = place.submit("true", after=(newest_job(first),))

@@ -26,6 +26,7 @@ def test_every_entry_point_has_its_script_in_bin_and_the_other_way_round():
     assert sorted(entry_points()) == sorted(path.name for path in (REPOSITORY / "bin").iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(entry_points()))
 def test_script_and_installed_command_say_the_same(name, tmp_path):
     def says(program: Path, *arguments: str) -> tuple[int, str, str]:

@@ -67,6 +67,7 @@ def test_multiprocessing_finds_its_resource_tracker_alive(number):
 """
 
 
+@pytest.mark.slow
 def test_what_a_test_leaves_behind_harms_no_other(tmp_path):
     """A session of its own, started as a shell starts one in the background: with SIGINT ignored."""
     (tmp_path / "test_careless.py").write_text(CARELESS)

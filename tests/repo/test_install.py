@@ -98,6 +98,7 @@ def installed(clone: Path, tmp_path_factory: pytest.TempPathFactory) -> Installa
     return Installation(tmp_path_factory.mktemp("installed") / "venv", wheel)
 
 
+@pytest.mark.slow
 def test_the_package_imports_from_the_folder_that_contains_the_clone(editable, clone):
     """There, a folder named hpctrain lies in the current directory and is not the package."""
     code = "import hpctrain; print(hpctrain.__version__, hpctrain.__file__)"
@@ -119,6 +120,7 @@ def test_folders_of_data_in_the_clone_hide_no_package(editable, clone, where):
     assert done.stdout.strip() == str(clone / "hpctrain" / "train"), done.stderr
 
 
+@pytest.mark.slow
 def test_a_wheel_holds_profiles_sites_schema_job_script_and_lab(installed, tmp_path):
     listed = installed.run("hpctrain", "init", cwd=tmp_path)
     assert listed.returncode == 0, listed.stderr

@@ -58,6 +58,7 @@ def print_to(log, *arguments):
         return subprocess.run([sys.executable, "-c", PRINTS, *arguments], stdout=stream, stderr=stream).returncode
 
 
+@pytest.mark.slow
 def test_a_process_goes_on_when_its_log_lies_on_a_full_disk(tiny_disk, tmp_path):
     assert print_to(tiny_disk / "log") == 1, "without help, print ends the process"
     (tiny_disk / "log").unlink()

@@ -128,6 +128,7 @@ def test_a_job_that_said_goodbye_or_was_silent_for_long_is_not_waited_for(run, m
     assert take_lease(run, {"job_id": "9"}) == 3
 
 
+@pytest.mark.slow
 def test_of_many_jobs_that_start_at_the_same_moment_one_gets_the_run(run):
     program = textwrap.dedent(
         """

@@ -129,6 +129,7 @@ def test_ranks_that_have_come_but_do_not_reach_each_other_are_a_matter_of_the_si
     assert "check that every node can reach rank 0's node" in ranks.log(1)
 
 
+@pytest.mark.slow
 def test_a_record_that_an_earlier_start_has_left_is_no_lost_rank(ranks):
     ranks.start(2)
     ended = subprocess.Popen([sys.executable, "-c", "pass"])

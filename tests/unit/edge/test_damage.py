@@ -19,6 +19,7 @@ EDGE = EdgeSection(gates=GatesSection(latent_error=0.1, chi2=0.05, anomaly_rank=
 ROWS = np.arange(160)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("factor", "broken"), [(1.0, set()), (0.05, {"latent_error", "anomaly_rank"})])
 def test_ranges_far_too_small_break_the_gates(graph, model, network, spectra, prepared, tmp_path, factor, broken):
     layers = name_operations(graph, graph)

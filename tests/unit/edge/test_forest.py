@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from sklearn.ensemble import IsolationForest as Forest
 
 from hpctrain.edge.forest import IsolationForest
@@ -12,6 +13,7 @@ def latents(num, seed, spread=1.0):
     return (np.random.default_rng(seed).normal(size=(num, 4)) * spread).astype("f4")
 
 
+@pytest.mark.slow
 def test_scores_are_those_of_scikit_learn():
     train, new = latents(700, 0), latents(300, 1, spread=2.0)
     theirs = Forest(n_estimators=200, random_state=3).fit(train).decision_function(new)

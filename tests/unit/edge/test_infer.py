@@ -111,6 +111,7 @@ def read(path):
         return {name: item[:] for name, item in file.items() if isinstance(item, h5py.Dataset)}
 
 
+@pytest.mark.slow
 def test_the_numbers_are_those_of_encode(bundle, model_folder, tmp_path, capsys):
     spectra = write_spectra(tmp_path / "s.h5")
     model, card = load_model(model_folder)
@@ -355,6 +356,7 @@ def test_a_mistake_gets_one_clear_error(bundle, tmp_path, monkeypatch, capsys, a
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_nothing_of_the_training_is_needed(bundle, tmp_path):
     """On a device there are numpy, h5py and onnxruntime, and scipy and astropy for survey files."""
     absent = ("torch", "pydantic", "submitit", "safetensors", "sklearn", "matplotlib", "tensorboard", "rich", "yaml")

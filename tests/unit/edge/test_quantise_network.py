@@ -123,6 +123,7 @@ def test_small_numbers_take_any_batch(graph, layers, calibration, network, tmp_p
     assert largest_differences(path, network)["latents"] < 0.2
 
 
+@pytest.mark.slow
 def test_layers_that_harm_more_than_the_gates_allow_are_not_rounded(graph, network, prepared, tmp_path):
     def chosen(**gates):
         layers, _, _ = choose_layers(

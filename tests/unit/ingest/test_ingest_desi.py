@@ -267,6 +267,7 @@ def test_an_uncoadded_vector_is_cut_into_its_arms() -> None:
         split_arms(np.random.default_rng(1).uniform(4000, 5000, 100))
 
 
+@pytest.mark.slow
 def test_real_coadds_equal_the_desispec_formula(shared_data: Path) -> None:
     names = ("coadd-1-80693-thru20210204.fits.gz", "coadd-4-80613-thru20210324.fits", "coadd-sv3-dark-26065.fits.gz")
     for name in (*names, "coadd-sv3-dark-9144.fits", "coadd-special-dark-27247.fits", "quasarnp_test_coadd_25.fits.gz"):

@@ -95,6 +95,7 @@ def test_other_names_can_be_given(tmp_path: Path) -> None:
         list(MultimodalReader({"redshift": "nope"}).read(path, Tally()))
 
 
+@pytest.mark.slow
 def test_spectra_equal_those_read_from_the_fits_files(shared_data: Path) -> None:
     direct = {}
     for path in sorted((shared_data / "desi_coadd").glob("coadd-*.fits*")):

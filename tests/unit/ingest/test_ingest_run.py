@@ -106,6 +106,7 @@ def test_nothing_is_left_beside_the_output(plates: Path, tmp_path: Path) -> None
     assert [path.name for path in folder.iterdir()] == ["a.h5"]
 
 
+@pytest.mark.slow
 def test_two_workers_write_what_one_writes(plates: Path, tmp_path: Path) -> None:
     outs = [tmp_path / "1.h5", tmp_path / "2.h5"]
     for workers, out in enumerate(outs, start=1):
@@ -335,6 +336,7 @@ def test_an_output_that_cannot_be_written_is_a_clean_error(
     assert "cannot be written" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_all_real_sdss_files_are_ingested(shared_data: Path, tmp_path: Path) -> None:
     out = tmp_path / "a.h5"
     assert ingest("sdss", shared_data / "sdss_spec", "--out", out, "--summary", tmp_path / "s.json") == 0
@@ -344,6 +346,7 @@ def test_all_real_sdss_files_are_ingested(shared_data: Path, tmp_path: Path) -> 
     assert summary["failed_files"] == []
 
 
+@pytest.mark.slow
 def test_all_real_desi_files_are_ingested(shared_data: Path, tmp_path: Path) -> None:
     folder = shared_data / "desi_coadd"
     catalogues = sorted(folder.glob("QSO_cat*"))

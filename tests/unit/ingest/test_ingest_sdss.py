@@ -165,6 +165,7 @@ def test_the_quick_reader_agrees_with_astropy_on_every_type_of_column(tmp_path: 
     assert actual.dtype.isnative
 
 
+@pytest.mark.slow
 def test_every_real_file_is_read_and_equals_astropy(shared_data: Path) -> None:
     with open(shared_data / "sdss_spec" / "labels.csv", newline="") as stream:
         labels = {row["file"]: row for row in csv.DictReader(stream)}

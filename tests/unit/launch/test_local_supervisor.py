@@ -89,6 +89,7 @@ def test_all_ranks_run_once_and_finish(tmp_path, supervise):
     assert (status.state, status.source) == ("finished", "run directory")
 
 
+@pytest.mark.slow
 def test_a_killed_rank_is_followed_by_another_attempt(tmp_path, supervise):
     run = make_run(tmp_path)
     assert supervise(run, "steps=40 kill=1:@3").wait(600) == 0

@@ -81,6 +81,7 @@ def test_a_target_that_cannot_be_used_is_a_problem_of_the_profile(folder, name, 
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_a_run_of_a_target_that_is_not_installed_is_read_from_its_directory(folder):
     run = RunDir.create(folder / "runs", "tiny")
     write_json(run.job, {"name": "tiny", "cluster": "not_here.target", "submissions": [{"job_id": "7"}]})

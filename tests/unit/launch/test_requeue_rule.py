@@ -258,6 +258,7 @@ def test_a_time_limit_that_was_shortened_meanwhile_is_one_all_the_same(tmp_path,
     assert "requeue 7" in (fake / "scontrol.log").read_text().splitlines()
 
 
+@pytest.mark.slow
 def test_what_follows_a_time_limit_is_decided_before_ranks_that_hang_are_killed(tmp_path, monkeypatch):
     """KillWait after its TERM Slurm kills them, and the batch script with them."""
     slurm_says(monkeypatch, "JobState=COMPLETING Reason=TimeLimit Dependency=(null) Requeue=1 Restarts=0")

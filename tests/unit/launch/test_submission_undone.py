@@ -74,6 +74,7 @@ def contents(run: RunDir) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in run.path.iterdir() if path.is_file()}
 
 
+@pytest.mark.slow
 def test_a_refused_submission_leaves_no_folder(folder):
     answer(folder, REFUSES)
     process = submit("tiny.yaml")
@@ -83,6 +84,7 @@ def test_a_refused_submission_leaves_no_folder(folder):
     assert not (folder / "runs").exists()
 
 
+@pytest.mark.slow
 def test_a_refused_resume_leaves_the_run_as_it_was(folder, begun):
     before = contents(begun)
     answer(folder, REFUSES)
@@ -92,6 +94,7 @@ def test_a_refused_resume_leaves_the_run_as_it_was(folder, begun):
     assert contents(begun) == before
 
 
+@pytest.mark.slow
 def test_a_resume_that_does_not_fit_is_refused_before_sbatch_is_asked(folder, begun):
     begun.model.mkdir()
     (begun.model / "model.json").write_text('{"section": {"latent_size": 10}, "seed": 1}')
@@ -115,6 +118,7 @@ def hangup_is_heard():
     signal.signal(signal.SIGHUP, inherited)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_a_signal_while_sbatch_refuses_leaves_no_folder(folder, hangup_is_heard, number):
     process = submit("tiny.yaml")
@@ -128,6 +132,7 @@ def test_a_signal_while_sbatch_refuses_leaves_no_folder(folder, hangup_is_heard,
     assert "Traceback" not in errors
 
 
+@pytest.mark.slow
 def test_a_signal_while_sbatch_takes_the_job_keeps_the_run_and_names_the_job(folder, begun):
     process = submit("--resume", str(begun.path), "--set", "train.epochs=9")
     wait_for_sbatch(folder, process)

@@ -40,6 +40,7 @@ def types(*words: str, python: tuple[str, ...] = (), **environment: str) -> subp
     return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_a_dry_run_prints_script_and_files_and_touches_nothing(folder):
     done = types("submit", "tiny.yaml", "--dry-run", "--cluster", "slurm", "--set", "train.seed=7")
     assert done.returncode == 0, done.stderr
@@ -49,12 +50,14 @@ def test_a_dry_run_prints_script_and_files_and_touches_nothing(folder):
     assert os.listdir(folder) == ["tiny.yaml"]
 
 
+@pytest.mark.slow
 def test_a_profile_behind_the_overrides_is_still_the_profile(folder):
     done = types("render", "--set", "train.seed=7", "train.epochs=3", "tiny.yaml")
     assert done.returncode == 0, done.stderr
     assert types("render", "--set", "train.seed=7", "train.epochs", "tiny.yaml").returncode == 2
 
 
+@pytest.mark.slow
 def test_render_prints_the_same_without_any_slurm(folder):
     done = types("render", "tiny.yaml", PATH="/nowhere")
     assert done.returncode == 0, done.stderr
@@ -62,6 +65,7 @@ def test_render_prints_the_same_without_any_slurm(folder):
     assert os.listdir(folder) == ["tiny.yaml"]
 
 
+@pytest.mark.slow
 def test_a_dry_run_imports_nothing_heavy(folder):
     done = types("submit", "tiny.yaml", "--dry-run", "--cluster", "slurm", python=("-X", "importtime"))
     imported = {line.rsplit("|", 1)[-1].strip() for line in done.stderr.splitlines() if line.startswith("import time")}
@@ -69,6 +73,7 @@ def test_a_dry_run_imports_nothing_heavy(folder):
     assert not imported & {"torch", "numpy", "h5py", "astropy", "matplotlib", "rich", "sklearn"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["hpctrain", "hpc-submit"])
 def test_the_scripts_of_the_checkout_are_the_installed_commands(folder, name):
     arguments = ["--help"]
@@ -173,6 +178,7 @@ def test_by_hand_the_global_batch_stays_the_profiles(folder):
         run_of_this_job("tiny.yaml", [], ALLOCATED)
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_on_with_other_ranks_keeps_its_global_batch(folder):
     run, _ = run_of_this_job("tiny.yaml", ["train.accumulation=16"], ALLOCATED)
     words = ("render", "--resume", str(run.path), "--set", "launch.gpus_per_node=0", "launch.nodes=1")
@@ -244,6 +250,7 @@ def test_an_array_names_the_values_of_each_index(folder):
     assert (second["array_index"], second["array_values"]) == (1, ["train.seed=6"])
 
 
+@pytest.mark.slow
 def test_after_names_runs_and_jobs_and_the_profile_may_follow_them(folder):
     done = types("render", "--after", "41", "42_1", "tiny.yaml")
     assert done.returncode == 0, done.stderr
@@ -258,6 +265,7 @@ def test_after_names_runs_and_jobs_and_the_profile_may_follow_them(folder):
     assert "--after: '41' is not a run" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_dry_run_reports_what_a_check_would_and_prints_no_script(folder):
     """A script for 48 hours on a partition of 24 would only be refused later."""
     (folder / "sites").mkdir()

@@ -81,6 +81,7 @@ def test_what_is_no_run_is_answered_with_what_there_is(folder, text, said):
         find_run(text, Path("runs"))
 
 
+@pytest.mark.slow
 def test_a_profile_can_start_from_a_run_by_its_name(folder):
     (folder / "tune.yaml").write_text(PROFILE.format(name="tune") + "train: {init_from: quasars}\n")
     (folder / "runs/quasars/20260102-000000-bbbb/model").mkdir()
@@ -95,6 +96,7 @@ def test_a_profile_can_start_from_a_run_by_its_name(folder):
     assert profile.train.init_from == str(folder / "runs/quasars/20260102-000000-bbbb")
 
 
+@pytest.mark.slow
 def test_a_list_is_chosen_by_name_and_state_and_shows_age_and_size(folder):
     make_run(folder, "quasars", "20260104-000000-dddd", "local-10", is_active=True)
     all_of_them = json.loads(types("list", "--json").stdout)
@@ -114,6 +116,7 @@ def test_a_list_is_chosen_by_name_and_state_and_shows_age_and_size(folder):
     assert "'runing' is not a state; the states are" in wrong.stderr
 
 
+@pytest.mark.slow
 def test_cancel_names_the_active_runs_where_several_could_be_meant(folder):
     first = make_run(folder, "quasars", "20260104-000000-dddd", "local-10", is_active=True)
     second = make_run(folder, "quasars", "20260105-000000-eeee", "local-11", is_active=True)
@@ -142,6 +145,7 @@ def test_cancel_without_an_active_run_says_so(folder):
     assert "there is nothing to cancel" in done.stdout
 
 
+@pytest.mark.slow
 def test_logs_names_the_ranks_there_are_and_says_why_there_is_none(folder):
     run = RunDir("runs/quasars/20260102-000000-bbbb")
     done = types("logs", "quasars")
@@ -158,6 +162,7 @@ def test_logs_names_the_ranks_there_are_and_says_why_there_is_none(folder):
     )
 
 
+@pytest.mark.slow
 def test_follow_says_at_once_what_it_waits_for(folder):
     done = types("logs", "galaxies", "-f")
     assert "rank 0 has not written a log yet; the run is" in done.stderr

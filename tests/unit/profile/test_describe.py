@@ -56,6 +56,7 @@ def test_units_are_written_where_a_name_has_none() -> None:
     assert "[GiB]" in attribute_docstrings(Profile.model_fields["launch"].annotation)["memory_gib_per_node"]
 
 
+@pytest.mark.slow
 def test_the_schema_is_written_where_it_is_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """To a file, or to the terminal."""
     assert run_command("schema", ["--out", str(tmp_path / "schema.json")]) == 0

@@ -221,6 +221,7 @@ def test_a_dumped_profile_loads_equal(
 yaml_like = st.text(st.sampled_from("ab:-[]{}&*!|>'\"#%@`?, \n\t0123456789.~<=$\\\u00e9\x85\ufeff"), max_size=80)
 
 
+@pytest.mark.slow
 @settings(suppress_health_check=[HealthCheck.too_slow], max_examples=200)
 @given(text=yaml_like | st.text(max_size=60) | yaml_like.map(lambda tail: MINIMAL + "train: " + tail))
 @example("? ")

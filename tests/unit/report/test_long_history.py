@@ -66,6 +66,7 @@ def test_a_long_history_is_read_in_the_memory_of_a_short_one(tmp_path):
     assert done.stdout.split() == [str(NUM_RECORDS), str(NUM_RECORDS), "5000"]
 
 
+@pytest.mark.slow
 def test_a_thinned_history_keeps_spikes_the_best_evaluation_and_the_ends_of_attempts(tmp_path):
     run = RunDir.create(tmp_path, "run")
     write_long(run, num_records=40_000, spike_at=7_777)
@@ -81,6 +82,7 @@ def test_a_thinned_history_keeps_spikes_the_best_evaluation_and_the_ends_of_atte
     assert history.best_evaluation()["step"] == 5000
 
 
+@pytest.mark.slow
 def test_the_loss_chart_shows_a_spike_between_the_records_that_are_kept(tmp_path):
     run = RunDir.create(tmp_path, "run")
     write_long(run, num_records=40_000, spike_at=7_778)
@@ -92,6 +94,7 @@ def test_the_loss_chart_shows_a_spike_between_the_records_that_are_kept(tmp_path
     assert "10⁶" not in loss_figure(replace(history, extremes=[]), [])
 
 
+@pytest.mark.slow
 def test_records_with_numbers_that_are_not_finite_are_counted_before_any_is_left_out(tmp_path):
     run = RunDir.create(tmp_path, "run")
     with open(run.metrics, "w") as stream:

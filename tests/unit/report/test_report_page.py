@@ -75,6 +75,7 @@ def run(tmp_path):
     return run
 
 
+@pytest.mark.slow
 def test_a_finished_run_says_its_result_in_one_sentence(finished):
     page = page_of(finished)
     assert "18 000 steps in 3 attempts" in page.text
@@ -88,6 +89,7 @@ def test_all_sections_are_there_and_reachable(finished):
     assert [link for link in page.links if link.startswith("#")] == [f"#{key}" for key in sections]
 
 
+@pytest.mark.slow
 def test_nothing_is_loaded_from_anywhere(finished):
     """A compute node's report is read on a laptop in a train: no network, no file beside it."""
     text = write_report(finished).read_text(encoding="utf-8")
@@ -99,6 +101,7 @@ def test_nothing_is_loaded_from_anywhere(finished):
     assert "default-src 'none'" in text
 
 
+@pytest.mark.slow
 def test_what_a_profile_contains_never_becomes_markup(finished):
     text = write_report(finished).read_text(encoding="utf-8")
     assert Page(text).counts["script"] == 1
@@ -125,6 +128,7 @@ def test_nothing_anybody_wrote_becomes_markup(run, nasty):
     assert " ".join(nasty.split()) in page.text
 
 
+@pytest.mark.slow
 def test_attempts_say_why_they_ended_and_what_was_lost(finished):
     text = page_of(finished).text
     assert "SIGUSR2, the time limit exit code 75, requeued" in text
@@ -132,12 +136,14 @@ def test_attempts_say_why_they_ended_and_what_was_lost(finished):
     assert "400 steps lost" in text
 
 
+@pytest.mark.slow
 def test_what_went_wrong_stands_at_the_top(finished):
     text = page_of(finished).text
     assert "2 things to know Attempt 3: checkpoint checkpoints/step-00012400 rejected" in text
     assert "Attempt 2 ended without a final record at step 12 400" in text
 
 
+@pytest.mark.slow
 def test_a_long_run_gives_a_small_page(tmp_path):
     """100,000 updates, eight figures of spectra, all latents: still an attachment, not a download."""
     run = write_run(tmp_path, results=False)

@@ -66,6 +66,7 @@ def test_each_chunk_is_decoded_once_per_epoch(path, flux, decoded, threads):
     assert len(decoded) == len(set(decoded)) == 2 * N // ROWS
 
 
+@pytest.mark.slow
 def test_memory_is_two_windows_and_the_batches_whatever_the_size_of_the_file(path, monkeypatch):
     monkeypatch.setattr(chunks, "_KEPT_BYTES", 0)
     spectra = open_spectra(SpectraSection(files=[str(path)]))

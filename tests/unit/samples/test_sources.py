@@ -119,6 +119,7 @@ unread = HttpSource(address).open_at(0)
 """
 
 
+@pytest.mark.slow
 def test_a_process_that_has_fetched_files_closes_its_connections(server):
     server.content = b"x" * 1000
     command = [sys.executable, "-W", "always::ResourceWarning", "-c", FETCHED, f"{server.url}/a", f"{server.url}/b"]

@@ -1,6 +1,7 @@
 """Isolation Forest on latents."""
 
 import numpy as np
+import pytest
 
 from hpctrain.families.spectral_vae.anomaly import isolation_scores
 
@@ -18,6 +19,7 @@ def test_a_point_far_from_all_others_has_the_lowest_score_and_it_is_negative():
     assert scores.dtype == np.float32
 
 
+@pytest.mark.slow
 def test_same_seed_same_scores():
     assert np.array_equal(isolation_scores(latents(), 3), isolation_scores(latents(), 3))
     assert not np.array_equal(isolation_scores(latents(), 3), isolation_scores(latents(), 4))

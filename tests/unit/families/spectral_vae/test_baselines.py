@@ -39,6 +39,7 @@ def test_as_many_components_as_the_data_have_explain_new_spectra_to_the_noise():
     assert chi2_of(model, spectra_of_rank_two(50, 2)) == pytest.approx(1.0, abs=0.1)
 
 
+@pytest.mark.slow
 def test_fewer_components_explain_less():
     train, held_out = spectra_of_rank_two(200, 1), spectra_of_rank_two(50, 2)
     chi2 = [chi2_of(WeightedPCA.fit([train], GRID, size, scatter=0.01), held_out) for size in (0, 1, 2)]

@@ -122,6 +122,7 @@ def test_numbers_are_those_of_the_model(run, spectra, tmp_path):
     np.testing.assert_allclose(table["NORM"][used], batch.norm[used].numpy())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [["--batch-size", "1"], ["--batch-size", "100", "--reader-threads", "0"]])
 def test_batch_size_and_threads_change_nothing(run, spectra, tmp_path, options):
     command = ["encode", str(run), str(spectra), "--out"]

@@ -150,6 +150,7 @@ def test_unusual_objects_are_few_and_of_all_kinds():
     assert set(kind) == set(range(len(UNUSUAL_KINDS)))
 
 
+@pytest.mark.slow
 def test_some_pixels_and_some_whole_spectra_are_bad():
     simulator = Simulator(SimulateSection(num_pixels=256, seed=2))
     ivar = np.concatenate([simulator.rows(np.arange(i, i + 512)).ivar for i in range(0, 4096, 512)])
