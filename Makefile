@@ -1,5 +1,5 @@
 # make demo     run end to end in two minutes: simulate, submit, interrupt, resume, report
-# make test     run all tests, as many at once as there are cores; those that need a real Slurm start one themselves
+# make test     run all tests, in a process for each core and one more; those that need a real Slurm start one themselves
 # make quick    run the quick tests: what to run after each change
 # make lint     check the style of the code
 # make pythons  install and try every extra on Python 3.10 to 3.13; the first time it downloads gigabytes

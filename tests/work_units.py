@@ -1,7 +1,8 @@
 """How pytest-xdist shares the tests out among its processes: which tests stay together, and which come first.
 
-Tests on a real Slurm mostly wait. So two processes take those, one the faults and one the rest, and others compute
-meanwhile. Long tests come before short ones, so that all processes end at about the same time.
+The tests on a real Slurm share a cluster, so one process runs them; the faults have clusters of their own and go to
+another process. Both wait for Slurm's clocks now and then, and others compute meanwhile. Long tests come before short
+ones, so that all processes end at about the same time.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ LONG_FIRST = (FAULTS, "tests/slurm/", "tests/contract/", "tests/flow/", "tests/r
 
 
 def num_processes() -> int:
-    """Return how many processes keep the cores busy: one for each, and one that waits for Slurm."""
+    """Return how many processes keep the cores busy: one for each, and one more, because tests wait."""
     return len(os.sched_getaffinity(0)) + 1
 
 
