@@ -79,11 +79,14 @@ def run(args: argparse.Namespace) -> int:
     require_free(args.out, args.overwrite)
     device = choose_device(args.device)
     model, card = load_model(args.run_dir, device, args.checkpoint)
+    if not hasattr(model, "describe"):
+        message = f"a model of the family {card['family']} has no latent vectors; use: hpctrain predict"
+        raise ProfileError(SOURCE, [Problem("RUN", message)])
     spectra = open_spectra(SpectraSection(files=args.files, columns=_columns(args.run_dir, args.column)))
     for note in spectra.notes:
         print(f"note: {note}")
     rows = np.arange(len(spectra), dtype=np.int64) if args.split == "all" else _side(spectra, card, args.split)
-    with _progress(len(rows)) as on_batch:
+    with progress_bar("encoding", len(rows)) as on_batch:
         summary = encode_to_file(
             model,
             card,
@@ -155,12 +158,12 @@ def _side(spectra: SpectraSet, card: dict[str, Any], side: str) -> np.ndarray:
 
 
 @contextmanager
-def _progress(total: int) -> Iterator[Any]:
-    """Show a bar on a terminal and nothing elsewhere; yield a function that takes the number of spectra done."""
+def progress_bar(what: str, total: int) -> Iterator[Any]:
+    """Show a bar on a terminal and nothing elsewhere; yield a function that takes the number of samples done."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     screen = console(sys.stderr)
-    columns = (TextColumn("encoding"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=screen, disable=not screen.is_terminal, transient=True) as bar:
-        task = bar.add_task("encoding", total=total)
+        task = bar.add_task(what, total=total)
         yield lambda done: bar.update(task, completed=done)

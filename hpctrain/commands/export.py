@@ -33,6 +33,10 @@ SOURCE = "hpctrain export"
 METHODS = ("structured", "unstructured", "2:4")
 
 
+_WITH_GATES = ("spectral_vae",)
+"""Families with a preparation for devices and gates of their own; others are exported as they are."""
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``hpctrain export``."""
     parser.add_argument(
@@ -87,6 +91,8 @@ def run(arguments: argparse.Namespace) -> int:
     arguments.run_dir = path_or_run(arguments.run_dir, arguments.runs_dir)
     profile = _profile(arguments, overrides)
     plan = _plan(arguments, profile)
+    if profile.model.family not in _WITH_GATES:
+        return _export_plain(arguments, profile)
 
     from hpctrain.edge.export import export
     from hpctrain.edge.progress import Progress
@@ -105,6 +111,27 @@ def run(arguments: argparse.Namespace) -> int:
     print(json.dumps(_as_json(exported), indent=2) if arguments.json else "\n".join(_lines(exported, arguments)))
     if not exported.is_good:
         raise GateError(f"{exported.path}: not good: {exported.chosen.fault}")
+    return 0
+
+
+def _export_plain(arguments: argparse.Namespace, profile: Profile) -> int:
+    """Export a network of any other family as it is, in float32, and compare what it predicts."""
+    asked = {"--quantise": arguments.quantise != "none", "--prune": arguments.prune is not None}
+    asked["--target"] = arguments.target != "onnx"
+    if wrong := [name for name, is_asked in asked.items() if is_asked]:
+        message = f"the family {profile.model.family} is exported to ONNX in float32 as it is; leave out {wrong[0]}"
+        raise ProfileError(SOURCE, [Problem(name, message) for name in wrong[:1]])
+
+    from hpctrain.edge.plain import export_plain
+
+    out = arguments.out or arguments.run_dir / "export" / "onnx-fp32"
+    exported = export_plain(profile, arguments.run_dir, out, arguments.replace)
+    if arguments.json:
+        print(json.dumps(exported, indent=2))
+    else:
+        for name, difference in exported["largest_difference"].items():
+            print(f"{name}: differs from PyTorch by at most {difference:.2g} of its largest value")
+        print(f"good: fp32 in {out}, compared on {exported['num_compared']:,} held-out samples")
     return 0
 
 

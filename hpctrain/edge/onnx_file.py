@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import io
 import logging
 import warnings
@@ -63,12 +64,21 @@ def _export(network: ExportedNetwork, path: Path, *, dynamo: bool) -> None:
     options: dict = {"input_names": names, "output_names": out_names, "opset_version": OPSET}
     if dynamo:
         batch = torch.export.Dim(BATCH, min=1, max=65536)
-        options |= {"dynamic_shapes": tuple({0: batch} for _ in names), "external_data": False, "verbose": False}
+        shapes: tuple = tuple({0: batch} for _ in names)
+        if _takes_any_number(network.module):
+            shapes = (shapes,)
+        options |= {"dynamic_shapes": shapes, "external_data": False, "verbose": False}
     else:
         options["dynamic_axes"] = {name: {0: BATCH} for name in (*names, *out_names)}
         _teach_asinh()
     with _quiet(), torch.no_grad():
         torch.onnx.export(network.module, network.example(3), str(path), dynamo=dynamo, **options)
+
+
+def _takes_any_number(module: torch.nn.Module) -> bool:
+    """Return whether ``forward`` takes ``*tensors``; their shapes are then described as one group."""
+    parameters = inspect.signature(module.forward).parameters.values()
+    return any(parameter.kind is inspect.Parameter.VAR_POSITIONAL for parameter in parameters)
 
 
 def _teach_asinh() -> None:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ConfigDict, create_model
 
-from hpctrain.plugins import FAMILIES, KINDS, PluginError, find_plugin
+from hpctrain.plugins import FAMILIES, KINDS, PluginError, find_plugin, names
+from hpctrain.profile.near import did_you_mean
 from hpctrain.profile.schema import DEFAULT_FAMILY, DataSection, ModelSection, Profile
 
 if TYPE_CHECKING:
@@ -79,6 +80,7 @@ def _profile_class(family: str) -> type[Profile]:
 
 class _OpenData(DataSection):
     model_config = ConfigDict(extra="allow")
+    simulate: Any = None
 
 
 class _OpenModel(ModelSection):
@@ -106,7 +108,7 @@ def class_for(values: Mapping[str, Any]) -> tuple[type[Profile], str | None]:
     try:
         return profile_class(name), None
     except PluginError as error:
-        return _OPEN, str(error)
+        return _OPEN, f"{error}{did_you_mean(name, names(FAMILIES, FAMILY_GROUP))}"
 
 
 def profile_of(values: Mapping[str, Any]) -> Profile:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Generator, Iterator
-from dataclasses import fields
 
 import torch
 
@@ -46,8 +45,6 @@ def _arrived(batch: Batch, copied: torch.cuda.Event) -> Batch:
     """Let the current stream, not the host, wait for the copy, and tie the batch's memory to that stream."""
     stream = torch.cuda.current_stream(batch.row.device)
     stream.wait_event(copied)
-    for item in fields(batch):
-        tensor = getattr(batch, item.name)
-        if tensor is not None:
-            tensor.record_stream(stream)
+    for tensor in batch.everything():
+        tensor.record_stream(stream)
     return batch

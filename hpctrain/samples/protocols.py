@@ -38,6 +38,15 @@ class Batch(Protocol):
     def pin_memory(self) -> Self:
         """Return the batch in page-locked host memory."""
 
+    def everything(self) -> list[torch.Tensor]:
+        """Return all tensors of the batch."""
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Return the tensors that a network reads, by name; the inputs of an exported network."""
+
+    def with_tensors(self, tensors: Mapping[str, torch.Tensor]) -> Self:
+        """Return a batch in which these tensors are replaced."""
+
 
 class Samples(Protocol):
     """An open set of samples, read by row. Safe to read from many threads and across a fork.
@@ -48,6 +57,8 @@ class Samples(Protocol):
         Identifier of the object of each sample.
     notes : list of str
         Lines about these files that a user should know.
+    copy_of : dict or None
+        Fingerprint of the originals, if these files are copies.
     decoded_bytes : int
         Memory of each sample that is kept decoded [byte]; 0 if nothing has to be decoded.
     is_prepared_ahead : bool
@@ -58,6 +69,7 @@ class Samples(Protocol):
 
     target_id: np.ndarray
     notes: list[str]
+    copy_of: dict[str, Any] | None
     decoded_bytes: int
     is_prepared_ahead: bool
     batches_together: int

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from hpctrain.distributed.reduce import sum_over_ranks
+from hpctrain.families.predictions import predict
 from hpctrain.samples.loader import read_ahead
 from hpctrain.samples.protocols import PADDING_ROW, Batch
 from hpctrain.train.counts import bad_fields, num_bad, num_samples_field
@@ -119,9 +120,6 @@ def sketch(run: Run, rows: np.ndarray) -> dict[str, np.ndarray] | None:
         return run.family.sketch(model, batch, run.progress.step)
 
 
-@torch.no_grad()
 def predictions(run: Run, model: Any, rows: np.ndarray) -> dict[str, np.ndarray]:
     """Return the columns that a model in evaluation mode predicts for these rows (n,)."""
-    batch = run.prepare(run.data.samples.read(rows).to(run.device))
-    columns = model.predict(batch)
-    return {name: value.cpu().numpy() if torch.is_tensor(value) else value for name, value in columns.items()}
+    return predict(model, run.prepare(run.data.samples.read(rows).to(run.device)))

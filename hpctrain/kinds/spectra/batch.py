@@ -8,6 +8,7 @@ variance). So later code does not need to know the reason.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 
 import torch
@@ -100,6 +101,19 @@ class SpectraBatch:
     def pin_memory(self) -> SpectraBatch:
         """Return the batch in page-locked host memory."""
         return self._each(lambda tensor: tensor.pin_memory())
+
+    def everything(self) -> list[Tensor]:
+        """Return all tensors of the batch."""
+        return [tensor for field in fields(self) if (tensor := getattr(self, field.name)) is not None]
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return flux, ivar and redshift, which a network reads; and the wavelengths, where each row has its own."""
+        own_grid = {"wavelength_aa": self.wavelength_aa} if self.wavelength_aa.dim() == 2 else {}
+        return {"flux": self.flux, "ivar": self.ivar, "redshift": self.redshift, **own_grid}
+
+    def with_tensors(self, tensors: Mapping[str, Tensor]) -> SpectraBatch:
+        """Return a batch in which these tensors are replaced."""
+        return replace(self, **tensors)
 
     def _each(self, change) -> SpectraBatch:
         tensors = {field.name: getattr(self, field.name) for field in fields(self)}

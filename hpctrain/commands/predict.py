@@ -1,0 +1,88 @@
+"""Predict samples with a trained model of any family, into an HDF5 file with one row per sample.
+
+The columns are those that the model's family defines, beside target_id and row; the rows are in the order of the input.
+For the spectral autoencoder ``hpctrain encode`` writes more: anomaly scores and the columns of the survey. The command
+streams the samples, so files may be larger than memory.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hpctrain.commands.argument_types import positive
+from hpctrain.commands.encode import choose_device, progress_bar
+from hpctrain.errors import DataError, Problem, ProfileError
+from hpctrain.launch.runs import DEFAULT_RUNS_DIR, path_or_run
+
+if TYPE_CHECKING:
+    from hpctrain.profile.schema import DataSection
+
+SOURCE = "hpctrain predict"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of ``hpctrain predict``."""
+    parser.add_argument("run_dir", metavar="RUN", help="path, name, run id or job id of a run, or a model folder")
+    parser.add_argument(
+        "--runs-dir", type=Path, default=Path(DEFAULT_RUNS_DIR), help="folder of runs (default: ./runs)"
+    )
+    parser.add_argument("files", nargs="+", metavar="FILE", help="files like those that the model was trained on")
+    parser.add_argument("--out", type=Path, required=True, metavar="PREDICTIONS.h5", help="file to write")
+    parser.add_argument("--overwrite", action="store_true", help="replace PREDICTIONS.h5 if it exists")
+    parser.add_argument(
+        "--checkpoint", metavar="STEP", help="checkpoint (1200 or step-00001200) to use instead of the last model"
+    )
+    parser.add_argument("--batch-size", type=positive, default=256, metavar="N", help="samples per batch (256)")
+    parser.add_argument("--device", choices=("auto", "cuda", "cpu"), default="auto", help="auto: GPU if there is one")
+    parser.add_argument("--reader-threads", type=int, default=2, metavar="N", help="threads that read ahead (2)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Predict the samples, and print how many."""
+    args.run_dir = path_or_run(args.run_dir, args.runs_dir)
+    import numpy as np
+    import torch
+
+    from hpctrain.families.family import HeldOut
+    from hpctrain.families.predictions import write_predictions
+    from hpctrain.families.store import load_model
+    from hpctrain.profile.families import find_family, find_kind
+    from hpctrain.samples.sink import require_free
+
+    if args.out.resolve() in {Path(name).resolve() for name in args.files}:
+        raise ProfileError(SOURCE, [Problem("--out", f"{args.out} is one of the input files; choose another name")])
+    if not args.out.absolute().parent.is_dir():
+        raise ProfileError(SOURCE, [Problem("--out", f"{args.out.absolute().parent} is no directory; make it first")])
+    require_free(args.out, args.overwrite)
+    device = choose_device(args.device)
+    model, card = load_model(args.run_dir, device, args.checkpoint)
+    kind = find_kind(find_family(card["family"]).kind)
+    samples = kind.open(_section(args.run_dir, kind.section, args.files))
+    if difference := kind.read_facts(card["facts"]).difference(samples):
+        raise DataError(f"{', '.join(args.files)}: not like the data of the model: {difference}")
+    for note in samples.notes:
+        print(f"note: {note}")
+    with progress_bar("predicting", len(samples)) as tick:
+        asked = HeldOut(
+            samples=samples,
+            rows=np.arange(len(samples), dtype=np.int64),
+            prepare=kind.preparation(card),
+            batch_size=args.batch_size,
+            device=torch.device(device),
+            tick=tick,
+        )
+        done = write_predictions(model, card, asked, args.out, max(0, args.reader_threads))
+    print(f"{args.out}: predictions of {done:,} {kind.words.many if done != 1 else kind.words.one}")
+    return 0
+
+
+def _section(run: Path, section: type[DataSection], files: list[str]) -> Any:
+    """Return a data section with these files: the run's own if there is one, else the defaults of the kind."""
+    from hpctrain.profile.load import load_profile
+
+    profile = run / "profile.yaml"
+    if profile.is_file():
+        return load_profile(profile).data.model_copy(update={"files": files})
+    return section(files=files)
