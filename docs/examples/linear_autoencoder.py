@@ -1,7 +1,4 @@
-"""A model of our own: a linear autoencoder of spectra. docs/own-model.md explains it.
-
-``PYTHONPATH=docs hpctrain local docs/examples/linear_autoencoder.yaml`` trains it.
-"""
+"""A model of our own: a linear autoencoder of spectra. docs/own-model.md explains it."""
 
 from typing import Annotated
 

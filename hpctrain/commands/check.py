@@ -76,7 +76,7 @@ def summary(findings: Findings) -> list[str]:
 
     profile = findings.profile
     assert profile is not None
-    launch, train = profile.launch, profile.train
+    launch = profile.launch
     where = profile.platform or (f"site {launch.site}" if launch.site else f"cluster {launch.cluster}")
     device = f"{launch.gpus_per_node * launch.nodes} GPUs" if launch.gpus_per_node else "CPU"
     if launch.gpus_per_node * launch.nodes == 1:
@@ -84,10 +84,17 @@ def summary(findings: Findings) -> list[str]:
     lines = [
         f"{profile.name}: {plural(launch.world_size, 'rank')} on {plural(launch.nodes, 'node')} ({device}, {where}), "
         f"at most {launch.time_limit} per attempt",
-        f"global batch {profile.global_batch:,} = {_shares(profile)} x {plural(launch.world_size, 'rank')}, "
-        f"{train.precision}",
     ]
+    if _is_network(profile):
+        ranks = plural(launch.world_size, "rank")
+        lines.append(f"global batch {profile.global_batch:,} = {_shares(profile)} x {ranks}, {profile.train.precision}")
     return [*lines, *_length(findings), *_memory(findings)]
+
+
+def _is_network(profile: Profile) -> bool:
+    from hpctrain.profile.families import family_of
+
+    return family_of(profile).how == "gradient"
 
 
 def _shares(profile: Profile) -> str:
@@ -99,17 +106,17 @@ def _shares(profile: Profile) -> str:
 def _length(findings: Findings) -> list[str]:
     from hpctrain.profile.families import kind_of
     from hpctrain.profile.inspection import NOTE
+    from hpctrain.profile.length import num_steps
 
     profile, found = findings.profile, findings.measurement
     if profile is None or found is None or not found.num_train:
         return []
-    train = profile.train
-    steps = -(-train.epochs * found.num_train // profile.global_batch)
-    steps = min(steps, train.max_steps or steps)
+    steps = num_steps(profile, found.num_train)
+    length = f"{steps:,} steps in {profile.train.epochs} epochs" if _is_network(profile) else f"{steps:,} rounds"
     future = "" if found.facts_from == "the data" else " (to be simulated)"
     samples = f"{found.num_train:,} of {found.num_samples:,} {kind_of(profile).words.many} to train on{future}"
     notes = [] if found.inspection is None else [f"note: {text}" for text in found.inspection.texts(NOTE)]
-    return [f"{samples}: {steps:,} steps in {train.epochs} epochs", *notes]
+    return [f"{samples}: {length}", *notes]
 
 
 def _memory(findings: Findings) -> list[str]:
@@ -117,8 +124,8 @@ def _memory(findings: Findings) -> list[str]:
     from hpctrain.profile.families import kind_of
 
     found, need = findings.measurement, memory_need(findings)
-    if found is None or findings.profile is None:
-        return []
+    if found is None or findings.profile is None or not found.num_parameters:
+        return []  # the memory of this model, or of data that do not exist yet, cannot be estimated
     size = f"{found.num_parameters / 1e6:.1f} million weights"
     assumed = "" if found.facts_from == "the data" else f"; assumed: {found.facts_from}"
     if need is None:

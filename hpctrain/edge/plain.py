@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from hpctrain import __version__
@@ -144,8 +143,8 @@ def _write(network: ExportedNetwork, path: Path, family: str) -> None:
     except HpctrainError:
         raise
     except Exception as error:  # torch's exporter raises errors of many kinds about what it cannot translate
-        reason = next((line for line in reversed(str(error.__cause__ or error).splitlines()) if line.strip()), repr(error))
-        message = f"torch cannot export what `predict` of {family} computes: {reason.strip()}"
+        lines = [line.strip() for line in str(error.__cause__ or error).splitlines() if line.strip()]
+        message = f"torch cannot export what `predict` of {family} computes: {lines[-1] if lines else repr(error)}"
         raise ProfileError("hpctrain export", [Problem("model.family", message)]) from error
 
 

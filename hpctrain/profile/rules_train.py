@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+from hpctrain.profile.families import family_of
 from hpctrain.profile.judge import Judge, plural
+from hpctrain.profile.length import num_steps
 from hpctrain.profile.near import nearest
 from hpctrain.profile.platforms import find_platform
+from hpctrain.profile.rules_rounds import check_rounds
 from hpctrain.rundir import all_runs, runs_called
 
 HIGH_LEARNING_RATE = 0.03
@@ -16,6 +19,7 @@ HIGH_LEARNING_RATE = 0.03
 
 def check_train(judge: Judge) -> None:
     """Judge ``train`` and ``checkpoint``."""
+    check_rounds(judge)
     _check_learning_rate(judge)
     _check_precision(judge)
     _check_init_from(judge)
@@ -32,14 +36,13 @@ def check_length(judge: Judge, num_train: int) -> int:
             "no spectrum is left to train on; use more spectra or a smaller data.split", "data.files", "data.split"
         )
         return 0
-    steps = math.ceil(train.epochs * num_train / global_batch)
-    if num_train < global_batch:
+    if family_of(judge.profile).how == "gradient" and num_train < global_batch:
         message = (
             f"the global batch is {global_batch} (batch_size x accumulation x ranks), but there are only {num_train} "
             "training spectra: every step uses some of them twice; use smaller batches or fewer ranks"
         )
         judge.warn(message, "train.batch_size", "train.accumulation", "launch.nodes", "launch.gpus_per_node")
-    total = min(steps, train.max_steps or steps)
+    total = num_steps(judge.profile, num_train)
     if (train.warmup_steps or 0) >= total and train.max_steps is None:
         message = (
             f"{train.warmup_steps} is not less than the {total} steps of the whole run ({train.epochs} epochs of "

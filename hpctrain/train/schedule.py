@@ -16,6 +16,7 @@ import numpy as np
 
 from hpctrain.errors import Problem, ProfileError
 from hpctrain.profile.families import family_of
+from hpctrain.profile.length import num_steps
 from hpctrain.profile.schema import Profile
 from hpctrain.samples.order import WindowedOrder, sample_order
 
@@ -79,8 +80,7 @@ class Schedule:
     @functools.cached_property
     def total_steps(self) -> int:
         """Number of steps of the whole run. The last batch may be smaller; no spectrum is left out or read twice."""
-        steps = math.ceil(self.num_samples / self.global_batch)
-        return min(steps, self.profile.train.max_steps or steps)
+        return num_steps(self.profile, self.num_train)
 
     @functools.cached_property
     def warmup_steps(self) -> int:
@@ -189,11 +189,6 @@ class RoundsSchedule(Schedule):
     @functools.cached_property
     def num_samples(self) -> int:
         return self.total_steps * self.num_train
-
-    @functools.cached_property
-    def total_steps(self) -> int:
-        num_rounds = family_of(self.profile).num_rounds(self.profile.model)
-        return min(num_rounds, self.profile.train.max_steps or num_rounds)
 
     def accumulation(self, world_size: int) -> int:
         return 1

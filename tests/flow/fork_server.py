@@ -42,6 +42,7 @@ def become(order: dict[str, Any], stdout: int, stderr: int) -> None:
     os.environ.clear()
     os.environ.update(order["environment"])
     os.chdir(order["folder"])
+    sys.path[1:1] = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
     sys.argv = [order["module"], *order["arguments"]]
     if order["module"] != "hpctrain.train":  # which blocks them itself, before its imports
         signal.pthread_sigmask(signal.SIG_UNBLOCK, EARLY)

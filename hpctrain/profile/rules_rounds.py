@@ -1,0 +1,43 @@
+"""Rules for a family that learns in rounds: what of ``train`` and ``launch`` cannot apply to it."""
+
+from __future__ import annotations
+
+from hpctrain.profile.families import family_of
+from hpctrain.profile.judge import Judge
+
+FOR_NETWORKS = (
+    "accumulation",
+    "global_batch",
+    "learning_rate",
+    "warmup_steps",
+    "final_learning_rate",
+    "weight_decay",
+    "adam_beta1",
+    "adam_beta2",
+    "adam_eps",
+    "clip_norm",
+    "precision",
+    "gradient_checkpointing",
+    "compile",
+    "ema_decay",
+    "freeze",
+    "keep_zeros",
+    "epochs",
+)
+"""Keys of ``train`` that only networks read."""
+
+
+def check_rounds(judge: Judge) -> None:
+    """Judge the profile of a family that learns in rounds; do nothing for a network."""
+    family, train = family_of(judge.profile), judge.profile.train
+    if family.how != "rounds":
+        return
+    ranks = judge.profile.launch.world_size
+    if ranks > 1:
+        message = f"{ranks} ranks, but {family.name} learns in one process; use 1 node and 1 rank"
+        judge.problem(message, "launch.ranks_per_node", "launch.nodes", "launch.gpus_per_node")
+    if train.batch_size == "auto":
+        judge.problem("auto is for networks; give a number of samples that are read at a time", "train.batch_size")
+    for key in FOR_NETWORKS:
+        if judge.is_written(f"train.{key}"):
+            judge.warn(f"has no effect: {family.name} learns in rounds", f"train.{key}")

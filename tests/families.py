@@ -1,0 +1,79 @@
+"""The smallest useful profile of every model family; the contract suite runs over all of them.
+
+A new family of hpctrain adds an entry here, and a new kind of data a module in ``tests/kinds``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from kinds import spectra, table
+
+EXAMPLES = Path(__file__).resolve().parents[1] / "docs"
+"""Folder on Python's path for the families of ``docs/examples``, which are not part of hpctrain."""
+
+
+NETWORK = {"batch_size": 8, "accumulation": 2, "epochs": 4, "warmup_steps": 3, "evaluate_every_steps": 4}
+"""Section ``train`` of a network: twelve steps, and evaluations that fall between checkpoints."""
+
+
+@dataclass(frozen=True)
+class Tiny:
+    """One family as small as it can be.
+
+    Parameters
+    ----------
+    model : dict
+        Section ``model`` of the profile.
+    tiny_file : callable
+        Writes a file of its kind of data.
+    train : dict
+        Section ``train``.
+    """
+
+    model: dict[str, Any]
+    tiny_file: Callable[..., Path]
+    train: dict[str, Any] = field(default_factory=lambda: dict(NETWORK))
+
+
+TINY: dict[str, Tiny] = {
+    "spectral_vae": Tiny(
+        {
+            "family": "spectral_vae",
+            "latent_size": 2,
+            "encoder_channels": [4, 4],
+            "encoder_kernels": [3, 3],
+            "encoder_hidden": [8],
+            "decoder_hidden": [8],
+            "dropout": 0.1,
+        },
+        spectra.tiny_file,
+    ),
+    "linear_autoencoder": Tiny(
+        {"family": "examples.linear_autoencoder", "num_components": 3},
+        spectra.tiny_file,
+    ),
+    "clusters": Tiny(
+        {"family": "examples.table", "num_clusters": 3, "rounds": 9},
+        table.tiny_file,
+        {"batch_size": 8, "evaluate_every_steps": 4},
+    ),
+}
+"""Shipped families, and two that a user could write: a network on spectra, and rounds on a kind of its own."""
+
+
+def profile_values(tiny: Tiny, path: Path, **changes: Any) -> dict[str, Any]:
+    """Return the plain values of a small profile, with changes of its sections."""
+    values = {
+        "name": "tiny",
+        "launch": {"gpus_per_node": 0, "ranks_per_node": 1, "cpus_per_rank": 1, "signal_lead_s": 5},
+        "data": {"files": [str(path)], "reader_threads": 1, "split": {"validation": 0.2}},
+        "model": tiny.model,
+        "train": {"log_every_steps": 1, "device": "cpu", **tiny.train},
+        "checkpoint": {"every_steps": 3},
+        "track": {"tensorboard": False},
+    }
+    return {key: value | changes.get(key, {}) if isinstance(value, dict) else value for key, value in values.items()}

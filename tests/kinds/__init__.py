@@ -1,0 +1,1 @@
+"""Tiny files of every kind of data, for tests of all kinds."""
