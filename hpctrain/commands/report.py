@@ -1,4 +1,4 @@
-"""Write the HTML report of a run: curves, attempts, reconstructions, anomalies, profile and provenance in one file.
+"""Write the HTML report of a run: curves, attempts, results of the model, profile and provenance in one file.
 
 The file needs no network and can be copied anywhere. It works at any time: before the first step, while the run is
 running, and after a crash.
@@ -21,19 +21,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", metavar="FILE", help="file to write (default: report.html in the run directory)")
     parser.add_argument("--timeline", metavar="FILE", help="write only the time line, as an SVG file")
-    parser.add_argument("--spectrum", metavar="FILE", help="write only a held-out spectrum, as an SVG file")
+    parser.add_argument(
+        "--example",
+        "--spectrum",
+        metavar="FILE",
+        help="write only a drawing of one held-out sample, as an SVG file",
+    )
     parser.add_argument("--open", action="store_true", help="open the written file in a browser")
 
 
 def run(args: argparse.Namespace) -> int:
     """Write the report and print its path."""
     directory = find_run(args.run_dir, args.runs_dir)
-    from hpctrain.report.write import write_report, write_spectrum, write_timeline
+    from hpctrain.report.write import write_example, write_report, write_timeline
 
     if args.timeline:
         path = write_timeline(directory, Path(args.timeline))
-    elif args.spectrum:
-        path = write_spectrum(directory, Path(args.spectrum))
+    elif args.example:
+        path = write_example(directory, Path(args.example))
     else:
         path = write_report(directory, Path(args.out) if args.out else None)
     print(path)

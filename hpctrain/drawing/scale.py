@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+DASH = "–"
+"""What stands for an unknown number."""
+
 MINUTE, HOUR, DAY = 60, 3600, 86400
 _TIME_STEPS_S = (
     1, 2, 5, 10, 15, 30, MINUTE, 2 * MINUTE, 5 * MINUTE, 10 * MINUTE, 15 * MINUTE, 30 * MINUTE, HOUR, 2 * HOUR,
@@ -125,6 +128,11 @@ def _time_ticks(low: float, high: float, about: int) -> list[tuple[float, str]]:
 
 def _clock(seconds: int) -> str:
     return f"{seconds // HOUR}:{seconds % HOUR // MINUTE:02d} h" if seconds else "0"
+
+
+def significant(value: float | None) -> str:
+    """Return a number with four significant digits, for a card; a dash for None."""
+    return DASH if value is None else f"{value:.4g}".replace("-", "−")
 
 
 def padded(low: float, high: float, share: float = 0.05) -> tuple[float, float]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 from hpctrain.errors import DataError
+from hpctrain.families.shown import Card, Curve, Panel
 from hpctrain.profile.schema import ModelSection
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     import torch
     from matplotlib.figure import Figure
 
+    from hpctrain.families.result_files import Arrays
+    from hpctrain.metrics.read import History
     from hpctrain.profile.judge import Judge
     from hpctrain.samples.protocols import Batch, Facts, Samples
 
@@ -108,47 +111,6 @@ class RoundsModel(Protocol):
         """Continue from a state."""
 
 
-@dataclass(frozen=True)
-class Curve:
-    """A small figure of the report that shows one metric of training and evaluation.
-
-    Parameters
-    ----------
-    metric : str
-        Name in ``metrics.jsonl``.
-    title : str
-    ideal : float, optional
-        Value that a perfect model has, drawn as a line.
-    log : bool
-        Whether the axis is logarithmic.
-    """
-
-    metric: str
-    title: str
-    ideal: float | None = None
-    log: bool = False
-
-
-@dataclass(frozen=True)
-class Panel:
-    """A section of the report with figures of the family's own.
-
-    Parameters
-    ----------
-    key, title : str
-        Identifier in the page and heading.
-    needs : tuple of str
-        Files of ``results/`` that must exist, such as ``reconstructions.npz``.
-    draw : callable
-        Gets the contents of these files by name, and returns HTML; the empty string leaves the section out.
-    """
-
-    key: str
-    title: str
-    needs: tuple[str, ...]
-    draw: Callable[[Mapping[str, Mapping[str, np.ndarray]]], str]
-
-
 class Family:
     """A model family. A subclass must define `name`, `kind`, `section` and :meth:`network`.
 
@@ -166,6 +128,10 @@ class Family:
         The number that decides which evaluation is the best one.
     sketch_name : str
         Name of the file of ``results/`` for the arrays of :meth:`sketch`, without ``.npz``.
+    loss : Curve
+        The large figure of the report, with the losses of training and validation.
+    against_overfitting : str
+        What helps against overfitting if there are no more data, in words.
     """
 
     name: ClassVar[str]
@@ -174,6 +140,8 @@ class Family:
     how: ClassVar[Literal["gradient", "rounds"]] = "gradient"
     objective: ClassVar[Objective] = Objective()
     sketch_name: ClassVar[str] = "examples"
+    loss: ClassVar[Curve] = Curve("loss", "Loss")
+    against_overfitting: ClassVar[str] = "a smaller model"
 
     def network(self, section: ModelSection, facts: Facts) -> Any:
         """Return the network, or the model of rounds, with new weights from torch's global random state.
@@ -197,12 +165,65 @@ class Family:
         return {}
 
     def curves(self) -> Sequence[Curve]:
-        """Return the metrics that the report draws beside the loss."""
+        """Return the metrics that the report draws beside the loss.
+
+        The report draws every other number of the evaluation records too, with its name as the title.
+        """
+        return ()
+
+    def cards(self, evaluation: Mapping[str, Any], held_out: str, results: Mapping[str, Arrays]) -> Sequence[Card]:
+        """Return the family's own key numbers, which come first at the top of the report.
+
+        Parameters
+        ----------
+        evaluation : mapping
+            The last record ``eval`` with a finite loss; empty if there is none.
+        held_out : str
+            The held-out samples in words, with their number where it is known: ``400 held-out spectra``.
+        results : mapping of str to arrays
+            The files of ``results/`` that the panels need or want, by name, if they exist and can be read.
+        """
+        return ()
+
+    def fit_sentence(self, evaluation: Mapping[str, Any], held_out: str, results: Mapping[str, Arrays]) -> str:
+        """Return in one sentence how well the model does; the arguments are those of :meth:`cards`.
+
+        By default the value of the `objective`, or of the loss if the record has no such value.
+        """
+        metric = self.objective.metric if evaluation.get(self.objective.metric) is not None else "loss"
+        return f"The {metric.replace('_', ' ')} on {held_out} is {evaluation[metric]:.4g}."
+
+    def caveats(self, history: History, results: Mapping[str, Arrays]) -> Sequence[str]:
+        """Return what a reader should know before believing the numbers, with what to do about it.
+
+        Parameters
+        ----------
+        history : History
+            The records of the run.
+        results : mapping of str to arrays
+            As for :meth:`cards`.
+        """
         return ()
 
     def panels(self) -> Sequence[Panel]:
-        """Return the sections of the report that only this family has."""
-        return ()
+        """Return the sections of the report that only this family has; by default a table of the predictions."""
+        from hpctrain.families.predictions_panel import PREDICTIONS  # numpy: not for a check of a profile
+
+        return (PREDICTIONS,)
+
+    def read_results(self, path: Path) -> Arrays:
+        """Return the arrays of a file of ``results/`` that a panel needs; by default all of an npz or HDF5 file.
+
+        An exception becomes a line of the report. To say what is wrong with the contents, raise
+        :class:`~hpctrain.families.result_files.UnusableResultsError`.
+        """
+        from hpctrain.families.result_files import read_arrays
+
+        return read_arrays(path)
+
+    def example(self, results: Mapping[str, Arrays]) -> str:
+        """Return a drawing of one held-out sample as an SVG file, for ``--example``; empty if there is none."""
+        return ""
 
     def sketch(self, model: Any, batch: Batch, step: int) -> dict[str, np.ndarray] | None:
         """Return arrays that show how the model does on a few held-out samples, for figures; None for none."""

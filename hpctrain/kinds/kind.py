@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
+    from hpctrain.metrics.read import History
     from hpctrain.profile.judge import Judge
     from hpctrain.samples.protocols import Batch, Facts, Samples
 
@@ -38,6 +39,11 @@ class Words:
 
     one: str = "sample"
     many: str = "samples"
+
+    @property
+    def count_field(self) -> str:
+        """Name in ``metrics.jsonl`` of a number of samples, such as ``num_spectra``."""
+        return f"num_{self.many.replace(' ', '_')}"
 
 
 @dataclass(frozen=True)
@@ -76,6 +82,8 @@ class Kind:
         What users call bad values, and which option makes them an error and what to do; for the error that names them.
     remedies : mapping of str to str
         What to do about each reason of :meth:`reasons`.
+    main_columns : tuple of str
+        Columns of a file whose hashes the report shows.
     """
 
     name: ClassVar[str]
@@ -85,6 +93,7 @@ class Kind:
     bad_noun: ClassVar[str] = "bad values"
     bad_advice: ClassVar[str] = "the profile refuses them; repair them"
     remedies: ClassVar[Mapping[str, str]] = {}
+    main_columns: ClassVar[tuple[str, ...]] = ()
 
     def judge(self, judge: Judge) -> None:
         """Report problems of the ``data`` section that one key alone does not show."""
@@ -149,9 +158,7 @@ class Kind:
 
     def count_bad(self, batch: Batch) -> torch.Tensor:
         """Return the sums `bad_sums` over a prepared batch, shape (len(bad_sums),), float64; padding does not count."""
-        import torch
-
-        return torch.zeros(len(self.bad_sums), dtype=torch.float64, device=batch.row.device)
+        return batch.row.new_zeros(len(self.bad_sums)).double()
 
     def describe_bad(self, samples: Samples, rows: np.ndarray) -> list[str]:
         """Return a line for each of these rows that has bad values: file, row, object, values."""
@@ -160,6 +167,10 @@ class Kind:
     def reasons(self, samples: Samples, rows: np.ndarray, data: DataSection) -> list[str]:
         """Return, for each of these rows without weight in training, the reason."""
         return [NO_WEIGHT] * len(rows)
+
+    def caveats(self, history: History) -> list[str]:
+        """Return what the records of a run say about its data that a reader of the report should know first."""
+        return []
 
     def fake(self, facts: Facts, num_samples: int) -> Batch | None:
         """Return a prepared batch of any values for the memory estimate; None if memory cannot be estimated."""

@@ -6,20 +6,18 @@ import statistics
 from typing import Any
 
 from hpctrain.drawing.scale import grouped
+from hpctrain.families.shown import FEW_HELD_OUT
 from hpctrain.metrics.progress import describe_event
 from hpctrain.report.curves import changes_of
-from hpctrain.report.gather import RunFacts
+from hpctrain.report.family import own_caveats
+from hpctrain.report.gather import RunFacts, is_number
 from hpctrain.report.machine import machine_warnings
+from hpctrain.report.text import cut
 
-FEW_HELD_OUT = 20
-"""Smallest number of held-out spectra whose mean is reliable."""
 _OVERFITTED = 1.3
 """Ratio of validation loss to training loss above which the report warns of overfitting."""
 _RISEN = 1.05
 """Ratio of the last validation loss to the best one above which the report says that it has risen."""
-_LONGEST = 160
-"""Largest number of characters to show of a message of another program; the log has the whole message."""
-
 _EVENTS = (
     "checkpoint_rejected",
     "checkpoint_failed",
@@ -34,11 +32,11 @@ Record = dict[str, Any]
 
 def caveats_of(facts: RunFacts) -> list[str]:
     """Return the things that a reader should know before believing the numbers, most important first."""
+    found = [*_data(facts), *_overfitting(facts), *_evaluations(facts)]
     return [
         *_device(facts),
-        *_data(facts),
-        *_overfitting(facts),
-        *_evaluations(facts),
+        *dict.fromkeys(facts.model.problems),  # after `found`, which asks the family
+        *found,
         *_changes(facts),
         *_failures(facts),
         *_events(facts),
@@ -47,12 +45,6 @@ def caveats_of(facts: RunFacts) -> list[str]:
         *_endings(facts),
         *(f"{text[0].upper()}{text[1:]}" for text in facts.unreadable),
     ]
-
-
-def cut(text: str, most: int = _LONGEST) -> str:
-    """Return the first line of a text, cut to the length of a line of the page."""
-    line = text.strip().splitlines()[0].strip() if text.strip() else ""
-    return line if len(line) <= most else f"{line[: most - 1].rstrip()}…"
 
 
 def _device(facts: RunFacts) -> list[str]:
@@ -68,93 +60,64 @@ def _device(facts: RunFacts) -> list[str]:
 def _data(facts: RunFacts) -> list[str]:
     data = facts.history.last("data") or {}
     texts = [*data.get("warnings", []), *data.get("notes", [])]
-    return [*(cut(f"{text[:1].upper()}{text[1:]}", 500) for text in texts), *_without_part(facts)]
-
-
-def _weightless(facts: RunFacts) -> float:
-    """Return the share of spectra in the recorded steps that did not contribute to the loss for any reason."""
-    seen = without = 0.0
-    for record in facts.history.train:
-        if record["step"] > 0 and (spectra := _whole(record.get("samples_seen"))):
-            seen += spectra / record["step"]
-            without += _whole(record.get("num_rejected"))
-    return without / seen if seen else 0.0
-
-
-def _without_part(facts: RunFacts) -> list[str]:
-    """Report the numbers of spectra with bad pixels and without weight; the records count them again in each epoch."""
-    # The first count of an attempt shows that there are such spectra, the last one how many.
-    tallies = {record.get("attempt"): record for record in facts.history.named("bad_pixels")}.values()
-    num_read = sum(_whole(record.get("num_spectra")) for record in tallies)
-    data = facts.history.last("data") or {}
-    num_train = _whole(data.get("num_train"))
-
-    def about(name: str) -> int:
-        total = sum(_whole(record.get(name)) for record in tallies)
-        return max(1, round(total / num_read * num_train)) if total and num_read else 0
-
-    found = []
-    if spectra := about("num_bad_spectra"):
-        found.append(
-            f"About {grouped(spectra)} of {grouped(num_train)} training spectra have bad pixels, about "
-            f"{grouped(about('num_bad_pixels'))} in all: flux not finite, or ivar negative or not finite. They were "
-            "masked; `data.bad_pixels: error` ends the run instead and names them."
-        )
-    masked, weightless = about("num_empty_spectra"), round(_weightless(facts) * num_train)
-    is_noted = _whole(data.get("num_rejected")) > 0  # the notes of the event `data` name the reasons
-    if (masked or weightless) and not is_noted:
-        kinds = [f"about {grouped(masked)} are fully masked or have no redshift"] if masked else []
-        if weightless > 1.2 * masked:
-            kinds.append(
-                f"the normalisation rejected about {grouped(weightless - masked)}, with too little signal in every "
-                "window (data.normalise)"
-            )
-        found.append(
-            f"About {grouped(max(masked, weightless))} of {grouped(num_train)} training spectra do not contribute to "
-            f"the loss: {' and '.join(kinds)}. Run `hpctrain data doctor` on the files for details."
-        )
-    return found
+    return [
+        *(cut(f"{text[:1].upper()}{text[1:]}", 500) for text in texts),
+        *own_caveats(facts.model, facts.history),
+    ]
 
 
 def _overfitting(facts: RunFacts) -> list[str]:
-    losses = [record["loss"] for record in facts.history.train if _is_number(record.get("loss"))]
-    evaluations = [record for record in facts.history.evaluations if _is_number(record.get("loss"))]
-    best = facts.history.best_evaluation()
-    if not losses or not evaluations or best is None:
+    losses = [record["loss"] for record in facts.history.train if is_number(record.get("loss"))]
+    evaluations = [record for record in facts.history.evaluations if is_number(record.get("loss"))]
+    if not losses or not evaluations:
         return []
     last, training = evaluations[-1], statistics.fmean(losses[-20:])
-    text = ""
+    texts = []
     if training > 0 and last["loss"] > _OVERFITTED * training:
-        ratio = last["loss"] / training
-        text = (
+        ratio, many = last["loss"] / training, facts.model.many
+        texts.append(
             f"The validation loss ({last['loss']:.3g}) is {ratio:.2g} times the training loss ({training:.3g}): the "
-            "network fits the spectra it was trained on better than new ones (overfitting), or the held-out spectra "
-            "are different. More spectra help most; else a smaller network, model.dropout, or data.augment."
+            f"{facts.model.noun} fits the {many} it was trained on better than new ones (overfitting), or the held-out "
+            f"{many} are different. More {many} help most; else {facts.model.family.against_overfitting}."
         )
-    if best["loss"] > 0 and last["loss"] > _RISEN * best["loss"]:
-        text += (
-            f"{' ' if text else ''}The validation loss was lowest at step {grouped(best['step'])} "
-            f"({best['loss']:.3g}) and has risen to {last['loss']:.3g} since: train.early_stopping would have stopped "
-            "there and kept that model."
-        )
-    return [text] if text else []
+    texts += _worsened(facts)
+    return [" ".join(texts)] if texts else []
+
+
+def _worsened(facts: RunFacts) -> list[str]:
+    """Report that the objective was better before."""
+    objective, best = facts.model.family.objective, facts.best_evaluation()
+    if best is None:
+        return []
+    metric, lower = objective.metric, objective.lower_is_better
+    last = next(r for r in reversed(facts.history.evaluations) if is_number(r.get(metric)))
+    value, was = last[metric], best[metric]
+    if was <= 0 or (value <= _RISEN * was if lower else value * _RISEN >= was):
+        return []
+    extreme, changed = ("lowest", "risen") if lower else ("highest", "fallen")
+    return [
+        f"The validation {metric.replace('_', ' ')} was {extreme} at step {grouped(best['step'])} ({was:.3g}) and has "
+        f"{changed} to {value:.3g} since: train.early_stopping would have stopped there and kept that model."
+    ]
 
 
 def _evaluations(facts: RunFacts) -> list[str]:
     found = []
-    records = facts.history.evaluations
+    one, many = facts.model.one, facts.model.many
     empty = facts.history.named("evaluation_empty")
     if empty:
         first = f"at step {grouped(min(record['step'] for record in empty))}"
-        number = f"One evaluation had no usable held-out spectrum, {first}" if len(empty) == 1 else (
-            f"{len(empty)} evaluations had no usable held-out spectrum, the first {first}"
+        number = f"One evaluation had no usable held-out {one}, {first}" if len(empty) == 1 else (
+            f"{len(empty)} evaluations had no usable held-out {one}, the first {first}"
         )  # fmt: skip
         found.append(f"{number}. Run `hpctrain data doctor` on the files to find the reason.")
-    num_held_out = next((_whole(r.get("num_spectra")) for r in reversed(records) if r.get("num_spectra")), 0)
-    if 0 < num_held_out < FEW_HELD_OUT:
+    counts = (facts.num_held_out(record) for record in reversed(facts.history.evaluations))
+    number = next((count for count in counts if count), 0)
+    if 0 < number < FEW_HELD_OUT:
+        numbers = ["the validation loss", *(curve.short for curve in facts.model.curves if curve.first)]
         found.append(
-            f"Only {num_held_out} held-out spectra: the validation loss and χ² depend on which ones they are. "
-            "A larger data.split.validation, or more data, makes them reliable."
+            f"Only {number} held-out {many}: {_listed(numbers)} depend{'s' if len(numbers) == 1 else ''} on which ones "
+            "they are. A larger data.split.validation, or more data, makes them reliable."
         )
     return found
 
@@ -182,10 +145,10 @@ def _failures(facts: RunFacts) -> list[str]:
     return found
 
 
-def _listed(numbers: list[int]) -> str:
-    if len(numbers) > 6:
-        return f"{', '.join(map(str, numbers[:5]))} and {len(numbers) - 5} more"
-    return f"{', '.join(map(str, numbers[:-1]))} and {numbers[-1]}"
+def _listed(words: list[Any]) -> str:
+    if len(words) > 6:
+        return f"{', '.join(map(str, words[:5]))} and {len(words) - 5} more"
+    return " and ".join(part for part in (", ".join(map(str, words[:-1])), str(words[-1])) if part)
 
 
 def _events(facts: RunFacts) -> list[str]:
@@ -218,11 +181,3 @@ def _endings(facts: RunFacts) -> list[str]:
                 "was killed, or its node was lost. `hpctrain logs` may say more."
             )
     return found
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _whole(value: Any) -> int:
-    return int(value) if _is_number(value) else 0

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from hpctrain.drawing.scale import grouped, padded
+from hpctrain.drawing.scale import DASH, grouped, padded
 from hpctrain.drawing.svg import (
     HALF,
     LEFT,
@@ -26,7 +26,6 @@ from hpctrain.drawing.table import table
 from hpctrain.metrics.progress import describe_event, format_duration
 from hpctrain.monitor.ledger import AttemptSums, RankState, RunEnergy, sum_up
 
-DASH = "–"
 MOST_EVENTS = 100
 MOST_RANKS = 64
 """Largest number of rows of the table of ranks."""
@@ -58,7 +57,9 @@ _FIGURES: tuple[tuple[str, str, tuple[Line, ...]], ...] = (
 )  # fmt: skip
 
 
-def machine_section(records: list[Record], events: list[Record], ranks: list[RankState], num_spectra: int) -> str:
+def machine_section(
+    records: list[Record], events: list[Record], ranks: list[RankState], num_samples: int, one: str = "sample"
+) -> str:
     """Return the section on energy and heat; empty if no sensor was ever read.
 
     Parameters
@@ -68,8 +69,10 @@ def machine_section(records: list[Record], events: list[Record], ranks: list[Ran
     events : list of dict
         All events of the run.
     ranks : list of RankState
-    num_spectra : int
-        Number of spectra seen in training.
+    num_samples : int
+        Number of samples seen in training.
+    one : str
+        What users call a sample.
     """
     if not records and not ranks:
         return ""
@@ -78,23 +81,23 @@ def machine_section(records: list[Record], events: list[Record], ranks: list[Ran
         f"<figure><figcaption><b>{escape(title)}</b></figcaption>{svg}</figure>"
         for title, svg in machine_figures(records)
     )
-    parts = [f'<p class="lead">{escape(energy_sentence(energy, num_spectra))}</p>']
+    parts = [f'<p class="lead">{escape(energy_sentence(energy, num_samples, one))}</p>']
     if slowed := slowed_text(events, energy):
         parts.append(f'<p class="lead">{escape(slowed)}</p>')
     parts += [f'<div class="pair">{figures}</div>' if figures else "", _table(ranks), _of_others(ranks), _absent(ranks)]
     return "".join(parts)
 
 
-def energy_sentence(energy: RunEnergy, num_spectra: int) -> str:
-    """Return the energy of the run and per spectrum in words, and the time without a reading."""
+def energy_sentence(energy: RunEnergy, num_samples: int, one: str = "sample") -> str:
+    """Return the energy of the run and per sample in words, and the time without a reading."""
     if energy.joules is None:
         return "No energy was measured: this machine does not report its power."
     names = {"gpu": "GPUs", "cpu": "processors", "board": "the board's module"}
     sources = " and ".join(names.get(source, source) for source in sorted(energy.by_source_j, reverse=True))
     text = f"{energy.kwh:.3g} kWh by {sources}, over all ranks and attempts"
-    per_spectrum_j = energy.per_spectrum_j(num_spectra)
-    if per_spectrum_j is not None:
-        text += f"; {per_spectrum_j:.3g} J per spectrum seen"
+    per_sample_j = energy.per_spectrum_j(num_samples)
+    if per_sample_j is not None:
+        text += f"; {per_sample_j:.3g} J per {one} seen"
     if energy.unmeasured_s >= 1:
         text += f". For {format_duration(energy.unmeasured_s)} there is no reading of the energy"
     return f"{text}."

@@ -13,20 +13,17 @@ from importlib.resources import files
 from typing import Any
 
 from hpctrain import __version__
-from hpctrain.drawing.scale import grouped
+from hpctrain.drawing.scale import DASH, grouped
 from hpctrain.drawing.table import table
 from hpctrain.metrics.progress import format_bytes, format_duration
 from hpctrain.report.attempts import Attempt
-from hpctrain.report.caveats import FEW_HELD_OUT, caveats_of, cut
+from hpctrain.report.caveats import caveats_of
 from hpctrain.report.curves import loss_figure, small_figures
+from hpctrain.report.family import draw_panels
 from hpctrain.report.gather import RunFacts
 from hpctrain.report.highlight import highlight_shell, highlight_yaml
-from hpctrain.report.latents import chi2_histogram, latent_figure, num_encoded
 from hpctrain.report.machine import machine_section
-from hpctrain.report.objects import Link
-from hpctrain.report.spectra import LEGEND, MOST_SPECTRA, spectrum_figures
 from hpctrain.report.summary import (
-    DASH,
     EXIT_REQUEUE,
     FOLLOWED,
     checkpoint_summary,
@@ -34,6 +31,7 @@ from hpctrain.report.summary import (
     sentence,
     state_of,
 )
+from hpctrain.report.text import cut
 from hpctrain.report.timeline import OUTCOME_CSS, SIGNS, timeline_figure
 
 MOST_ATTEMPTS = 60
@@ -42,8 +40,6 @@ MOST_ATTEMPTS = 60
 
 OPEN_ATTEMPTS = 8
 """Largest number of attempts whose table is unfolded."""
-OPEN_SPECTRA = 3
-"""Number of spectra of a section that are unfolded."""
 
 
 def render_page(facts: RunFacts) -> str:
@@ -51,7 +47,7 @@ def render_page(facts: RunFacts) -> str:
 
     The document contains its styles, its figures and the small script that shows values under the pointer. A content
     security policy forbids the browser to load anything else, for any text in a profile or a log line. The browser
-    opens pages about odd spectra only when somebody clicks on the link.
+    opens pages about objects only when somebody clicks on the link.
     """
     template = files("hpctrain.report").joinpath("page.html").read_text(encoding="utf-8")
     style = files("hpctrain.drawing").joinpath("style.css").read_text(encoding="utf-8")
@@ -61,12 +57,13 @@ def render_page(facts: RunFacts) -> str:
         ("training", "Training", _training(facts)),
         ("attempts", "Attempts", _attempts(facts)),
         ("machine", "Energy and heat", _machine(facts)),
-        ("reconstructions", "Reconstructions", _reconstructions(facts)),
-        ("anomalies", "Most anomalous spectra", _anomalies(facts)),
-        ("latents", "Latent space", _latents(facts)),
+        *draw_panels(facts.model),
         ("profile", "Profile", _profile(facts)),
         ("provenance", "Provenance", _provenance(facts)),
     ]
+    # The caveats come last: they include what could not be drawn.
+    numbers, result = key_numbers(facts), sentence(facts)
+    warnings = _caveats(facts)
     state = state_of(facts)
     name = str(facts.job.get("name") or facts.run.name)
     return string.Template(template).substitute(
@@ -77,15 +74,17 @@ def render_page(facts: RunFacts) -> str:
         state=state,
         state_css=state.replace(" ", "-"),
         description=_description(facts),
-        sentence=_with_code(sentence(facts)),
-        navigation="".join(f'<a href="#{key}">{escape(title)}</a>' for key, title, body in sections if body),
-        warnings=_caveats(facts),
+        sentence=_with_code(result),
+        navigation="".join(f'<a href="#{escape(key)}">{escape(title)}</a>' for key, title, body in sections if body),
+        warnings=warnings,
         numbers="".join(
             f"<div><dt>{escape(n.label)}</dt><dd>{escape(n.value)}</dd><dd>{escape(n.remark)}</dd></div>"
-            for n in key_numbers(facts)
+            for n in numbers
         ),
         sections="".join(
-            f'<section id="{key}"><h2>{escape(title)}</h2>{body}</section>' for key, title, body in sections if body
+            f'<section id="{escape(key)}"><h2>{escape(title)}</h2>{body}</section>'
+            for key, title, body in sections
+            if body
         ),
         footer=escape(f"hpctrain {__version__} · {_when(facts.now)} · {facts.run.path}"),
     )
@@ -108,18 +107,16 @@ def _caveats(facts: RunFacts) -> str:
 
 
 def _training(facts: RunFacts) -> str:
-    loss = loss_figure(facts.history, facts.attempts)
+    loss = loss_figure(facts)
     if not loss:
         return '<p class="empty">Nothing has been recorded yet.</p>'
     small = "".join(
         f"<figure><figcaption><b>{escape(title)}</b></figcaption>{html}</figure>"
-        for title, html in small_figures(facts.history, facts.attempts)
+        for title, html in small_figures(facts)
     )
-    return (
-        "<figure><figcaption><b>Loss</b> Half the χ² of the valid pixels plus beta times the Kullback–Leibler "
-        "divergence of the latent vectors, per valid pixel of the global batch. The noise alone gives 0.5."
-        f'</figcaption>{loss}</figure><div class="pair">{small}</div>'
-    )
+    curve = facts.model.family.loss
+    caption = f"<b>{escape(curve.title)}</b> {escape(curve.caption)}".rstrip()
+    return f'<figure><figcaption>{caption}</figcaption>{loss}</figure><div class="pair">{small}</div>'
 
 
 def _attempts(facts: RunFacts) -> str:
@@ -167,63 +164,8 @@ def _exit_text(attempt: Attempt) -> str:
 
 
 def _machine(facts: RunFacts) -> str:
-    return machine_section(facts.history.monitor, facts.history.events, facts.ranks, facts.num_spectra)
-
-
-def _reconstructions(facts: RunFacts) -> str:
-    if facts.reconstructions is None:
-        return ""
-    step = facts.reconstructions.get("step")
-    when = f" as the network reconstructed them at step {grouped(int(step))}" if step is not None else ""
-    more = len(facts.reconstructions["flux"]) - MOST_SPECTRA
-    rest = f" {more} more are in results/reconstructions.npz." if more > 0 else ""
-    return f'<p class="lead">Held-out spectra{when}.{rest}</p>{LEGEND}{_spectra(facts.reconstructions)}'
-
-
-def _anomalies(facts: RunFacts) -> str:
-    if facts.anomalies is None:
-        return ""
-    lead = (
-        "The held-out spectra that an Isolation Forest separates most easily from the others in latent space, the most "
-        "anomalous first. A negative score is anomalous; a large χ² beside it says that the network could not "
-        "reconstruct the spectrum."
-    )
-    if facts.latents is not None and (number := num_encoded(facts.latents)) < FEW_HELD_OUT:
-        lead += f" With only {number} held-out spectra these scores are not reliable."
-    return f'<p class="lead">{lead}</p>{LEGEND}{_spectra(facts.anomalies)}'
-
-
-def _spectra(arrays: dict[str, Any]) -> str:
-    """Return the figures of spectra: the first few open, the others folded."""
-    figures = [
-        f'<figure class="spectrum"><figcaption><b>{escape(figure.name)}</b> {escape(figure.facts)}'
-        f"{_links(figure.links)}</figcaption>{figure.html}</figure>"
-        for figure in spectrum_figures(arrays)
-    ]
-    folded = figures[OPEN_SPECTRA:]
-    more = "1 more spectrum" if len(folded) == 1 else f"{len(folded)} more spectra"
-    rest = f'<details class="figures"><summary>{more}</summary>{"".join(folded)}</details>' if folded else ""
-    return f"{''.join(figures[:OPEN_SPECTRA])}{rest}"
-
-
-def _links(links: list[Link]) -> str:
-    """Return links with which the browser does not send the address of this file to the page."""
-    return "".join(
-        f' · <a href="{escape(link.address)}" target="_blank" rel="noopener noreferrer">{escape(link.text)}</a>'
-        for link in links
-    )
-
-
-def _latents(facts: RunFacts) -> str:
-    if facts.latents is None:
-        return ""
-    parts = [
-        (f"<b>{grouped(num_encoded(facts.latents))} held-out spectra</b> Rings: the most anomalous.",
-         latent_figure(facts.latents)),
-        ("<b>Reconstruction error (χ²)</b>", chi2_histogram(facts.latents)),
-    ]  # fmt: skip
-    figures = "".join(f"<figure><figcaption>{caption}</figcaption>{html}</figure>" for caption, html in parts if html)
-    return f'<div class="pair">{figures}</div>' if figures else ""
+    history = facts.history
+    return machine_section(history.monitor, history.events, facts.ranks, facts.num_samples, facts.model.one)
 
 
 def _profile(facts: RunFacts) -> str:
@@ -260,11 +202,12 @@ def _provenance(facts: RunFacts) -> str:
                 folded.append((f"Uncommitted changes, {title.lower()}", str(git["diff"])))
     if isinstance(known.get("packages"), dict):
         rows.append(("Packages", ", ".join(f"{name} {version}" for name, version in known["packages"].items())))
+    main = facts.model.kind.main_columns
     for data in known.get("data") or []:
         if isinstance(data, dict) and data.get("path"):
             size = f", {format_bytes(data['bytes'])}" if data.get("bytes") else ""
             columns = data.get("columns") if isinstance(data.get("columns"), dict) else {}
-            sums = "".join(f", {name} {str(columns[name])[:12]}" for name in ("flux", "ivar") if columns.get(name))
+            sums = "".join(f", {name} {str(columns[name])[:12]}" for name in main if columns.get(name))
             hashed = f"; SHA-256 {data['hashes']}{sums}" if data.get("hashes") else ""
             rows.append(("Data", f"{data['path']}{size}{hashed}"))
     started = facts.history.last("started") or {}

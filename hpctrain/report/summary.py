@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import re
 import statistics
-from dataclasses import dataclass
 
-from hpctrain.drawing.scale import grouped
+from hpctrain.drawing.scale import DASH, grouped, significant
+from hpctrain.families.shown import Card
 from hpctrain.metrics.progress import format_bytes, format_count, format_duration
 from hpctrain.monitor.ledger import sum_up
+from hpctrain.records import Record
 from hpctrain.report.attempts import Attempt
-from hpctrain.report.caveats import cut
-from hpctrain.report.gather import RunFacts
-from hpctrain.report.latents import chi2_of
+from hpctrain.report.family import fit_sentence, own_cards
+from hpctrain.report.gather import RunFacts, is_number
+from hpctrain.report.text import cut
 from hpctrain.states import CANCELLED, FAILED, FINISHED, LOST, NOT_SUBMITTED, PENDING, REQUEUED, RUNNING, STOPPED
 
 EXIT_REQUEUE = 75
-DASH = "–"
 
 FOLLOWED = {
     "requeued": "requeued",
@@ -27,15 +27,6 @@ FOLLOWED = {
     "no-progress": "not requeued: the last attempts made no progress",
 }
 """The action of the batch script after an attempt, in words."""
-
-
-@dataclass(frozen=True)
-class KeyNumber:
-    """A key number: its name, its value, and a remark below."""
-
-    label: str
-    value: str
-    remark: str = ""
 
 
 def state_of(facts: RunFacts) -> str:
@@ -84,25 +75,10 @@ def sentence(facts: RunFacts) -> str:
 
 
 def _fit(facts: RunFacts) -> str:
-    evaluations = [record for record in facts.history.evaluations if record.get("loss") is not None]
-    if not evaluations:
+    if not facts.evaluations:
         return ""
-    last = evaluations[-1]
-    spectra = f"{grouped(last['num_spectra'])} held-out spectra" if last.get("num_spectra") else "held-out spectra"
-    if last.get("chi2") is not None:
-        return f"Reconstructions of {spectra} have a mean χ² of {last['chi2']:.3g} per pixel{_median_text(facts)}."
-    return f"The loss on {spectra} is {last['loss']:.4g}."
-
-
-def _median(facts: RunFacts) -> float | None:
-    """Return the median chi-square per pixel of the held-out spectra; None before the run is finished."""
-    chi2 = chi2_of(facts.latents)
-    return statistics.median(chi2.tolist()) if len(chi2) else None
-
-
-def _median_text(facts: RunFacts) -> str:
-    median = _median(facts)
-    return "" if median is None else f" (median {median:.3g})"
+    last = facts.evaluations[-1]
+    return fit_sentence(facts.model, last, facts.held_out(last))
 
 
 def _time_left(facts: RunFacts) -> str:
@@ -121,41 +97,45 @@ def running_seconds(attempts: list[Attempt]) -> float:
     return sum(attempt.seconds for attempt in attempts)
 
 
-def key_numbers(facts: RunFacts) -> list[KeyNumber]:
+def key_numbers(facts: RunFacts) -> list[Card]:
     """Return the cards at the top of the report; an unknown number is a dash."""
     return [*_quality(facts), *_effort(facts)]
 
 
-def _quality(facts: RunFacts) -> list[KeyNumber]:
-    history = facts.history
-    evaluations = [record for record in history.evaluations if record.get("loss") is not None]
-    losses = [record["loss"] for record in history.train if record.get("loss") is not None]
-    last, best = (evaluations[-1] if evaluations else {}), history.best_evaluation() or {}
-    spectra = f"mean of {grouped(last['num_spectra'])} held-out spectra" if last.get("num_spectra") else "held out"
-    if (median := _median(facts)) is not None:
-        spectra += f"; median {median:.3g}"
-    best_text = f"best {best['loss']:.4g} at step {grouped(best['step'])}" if best else "not evaluated yet"
+def _quality(facts: RunFacts) -> list[Card]:
+    losses = [record["loss"] for record in facts.history.train if record.get("loss") is not None]
+    last = facts.evaluations[-1] if facts.evaluations else {}
+    metric = facts.model.family.objective.metric
     return [
-        KeyNumber("χ² per pixel", _significant(last.get("chi2")), spectra if last else "not evaluated yet"),
-        KeyNumber("Validation loss", _significant(last.get("loss")), best_text),
-        KeyNumber(
+        *own_cards(facts.model, last, facts.held_out(last)),
+        *([] if metric == "loss" else [_validation(facts, metric, facts.best_evaluation())]),
+        _validation(facts, "loss", facts.history.best_evaluation()),
+        Card(
             "Training loss",
-            _significant(statistics.fmean(losses[-20:]) if losses else None),
+            significant(statistics.fmean(losses[-20:]) if losses else None),
             f"mean of the last {min(20, len(losses))} records" if losses else "nothing recorded yet",
         ),
         _steps(facts),
     ]
 
 
-def _steps(facts: RunFacts) -> KeyNumber:
+def _validation(facts: RunFacts, metric: str, best: Record | None) -> Card:
+    """Return the card of a metric of the evaluations: its last value, and the best one."""
+    last = facts.evaluations[-1] if facts.evaluations else {}
+    value = last.get(metric)
+    remark = f"best {best[metric]:.4g} at step {grouped(best['step'])}" if best else "not evaluated yet"
+    return Card(f"Validation {metric.replace('_', ' ')}", significant(value if is_number(value) else None), remark)
+
+
+def _steps(facts: RunFacts) -> Card:
     epoch = next((r["epoch"] for r in reversed(facts.history.train) if r.get("epoch") is not None), None)
     remark = f"of {grouped(facts.total_steps)}" if facts.total_steps else ""
     if epoch is not None:
         remark += f"{', ' if remark else ''}{epoch:.4g} epochs"
-    return KeyNumber("Steps", grouped(facts.step) if facts.attempts else DASH, remark)
+    return Card("Steps", grouped(facts.step) if facts.attempts else DASH, remark)
 
 
-def _effort(facts: RunFacts) -> list[KeyNumber]:
+def _effort(facts: RunFacts) -> list[Card]:
     attempts = facts.attempts
     rates = [r["samples_per_s"] for r in facts.history.train if r.get("samples_per_s")]
     last = attempts[-1] if attempts else None
@@ -167,15 +147,16 @@ def _effort(facts: RunFacts) -> list[KeyNumber]:
     lost = sum(attempt.steps_lost for attempt in attempts)
     made = facts.step + lost
     share = f"{100 * lost / made:.2g} % of all steps" if lost else "no step was repeated"
+    rate = format_count(statistics.median(rates)) if rates else DASH
     return [
-        KeyNumber("Spectra per second", format_count(statistics.median(rates)) if rates else DASH, on),
-        KeyNumber("Running time", format_duration(running_s) if attempts else DASH, f"{_price(facts)}{kwh}"),
-        KeyNumber(
+        Card(f"{facts.model.many.capitalize()} per second", rate, on),
+        Card("Running time", format_duration(running_s) if attempts else DASH, f"{_price(facts)}{kwh}"),
+        Card(
             "Attempts",
             str(len(attempts)) if attempts else DASH,
             f"queued for {format_duration(queued_s)} in all" if queued_s >= 1 else "starts of the job",
         ),
-        KeyNumber("Steps lost", grouped(lost) if attempts else DASH, share if attempts else ""),
+        Card("Steps lost", grouped(lost) if attempts else DASH, share if attempts else ""),
     ]
 
 
@@ -215,7 +196,3 @@ def checkpoint_summary(facts: RunFacts) -> str:
         waited = format_duration(total_s) if total_s >= 1 else f"{1000 * total_s:.0f} ms"
         text += f"; training waited {waited} for them in all"
     return f"{text}."
-
-
-def _significant(value: float | None) -> str:
-    return DASH if value is None else f"{value:.4g}".replace("-", "−")

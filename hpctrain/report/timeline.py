@@ -8,8 +8,8 @@ from hpctrain.drawing.scale import grouped
 from hpctrain.drawing.svg import LEFT, RIGHT, WIDE, Axes, drawing, legend, num_ticks, on_both, standalone
 from hpctrain.metrics.progress import format_duration
 from hpctrain.report.attempts import Attempt
-from hpctrain.report.caveats import cut
 from hpctrain.report.gather import RunFacts
+from hpctrain.report.text import cut
 
 OUTCOME_CSS = {
     "finished": "good",

@@ -7,7 +7,6 @@ from pathlib import Path
 from hpctrain.errors import Problem, ProfileError
 from hpctrain.report.gather import gather_facts
 from hpctrain.report.page import render_page
-from hpctrain.report.spectra import spectrum_document
 from hpctrain.report.timeline import timeline_document
 from hpctrain.rundir import RunDir, write_atomic
 
@@ -51,19 +50,20 @@ def write_timeline(run: RunDir, path: Path, now: float | None = None) -> Path:
     return _write(path.absolute(), text, "--timeline")
 
 
-def write_spectrum(run: RunDir, path: Path) -> Path:
-    """Write one held-out spectrum with its reconstruction as a self-contained SVG file.
+def write_example(run: RunDir, path: Path) -> Path:
+    """Write the family's drawing of one held-out sample as a self-contained SVG file.
 
     Raises
     ------
     ProfileError
-        The run has no reconstructions yet, or the file cannot be written.
+        There is nothing to draw yet, the family draws no single sample, or the file cannot be written.
     """
-    arrays = gather_facts(run).reconstructions
-    if arrays is None or not len(arrays["flux"]):
-        reason = "no spectrum has been reconstructed yet; track.figure_every_steps says when that happens"
-        raise ProfileError(str(run.path), [Problem("--spectrum", reason)])
-    return _write(path.absolute(), spectrum_document(arrays), "--spectrum")
+    model = gather_facts(run).model
+    text = model.ask("an example", lambda: model.family.example(model.results), "")
+    if not text:
+        reason = f"there is no drawing of a held-out {model.one}; track.figure_every_steps says when one can be made"
+        raise ProfileError(str(run.path), [Problem("--example", " ".join([reason, *model.problems]))])
+    return _write(path.absolute(), text, "--example")
 
 
 def _write(path: Path, text: str, option: str) -> Path:

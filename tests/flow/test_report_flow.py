@@ -97,9 +97,10 @@ def test_the_run_on_disk_of_the_other_tests_has_no_field_that_the_trainer_does_n
 
 
 def test_the_arrays_of_the_other_tests_are_those_that_the_trainer_writes(run, tmp_path):
-    real, made = gather_facts(run), gather_facts(write_run(tmp_path))
-    for name in ("reconstructions", "anomalies", "latents"):
-        assert getattr(made, name).keys() <= getattr(real, name).keys()
+    real, made = gather_facts(run).model.results, gather_facts(write_run(tmp_path)).model.results
+    assert real.keys() == made.keys() == {"reconstructions.npz", "anomalies.npz", "latents.h5"}
+    for name in made:
+        assert made[name].keys() <= real[name].keys()
 
 
 def test_mean_and_median_are_side_by_side(run, text):

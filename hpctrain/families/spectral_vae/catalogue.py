@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hpctrain.kinds.spectra.layout import SURVEY_PREFIX
+
 if TYPE_CHECKING:
     import h5py
 
@@ -33,9 +35,6 @@ COLUMNS = {
     "STATUS": ("uint8", "", "; ".join(f"{value}: {text}" for value, text in STATUS.items())),
 }
 """Name to dtype, unit, meaning; the upper-case names are those of the ARD data dictionary."""
-
-SURVEY_PREFIX = "survey_"
-"""Prefix of the names of :func:`survey_columns`, to distinguish them from columns computed by the network."""
 
 
 def survey_columns(file: h5py.File, rows: np.ndarray) -> dict[str, np.ndarray]:

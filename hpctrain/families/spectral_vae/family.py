@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpctrain.families.family import Family, HeldOut
+from hpctrain.families.shown import Card, Curve, Panel
 from hpctrain.families.spectral_vae.judge import check_model
 from hpctrain.families.spectral_vae.section import SpectralVAESection
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
     from matplotlib.figure import Figure
 
+    from hpctrain.families.result_files import Arrays
     from hpctrain.families.spectral_vae.network import SpectralVAE as Network
     from hpctrain.kinds.spectra.batch import SpectraBatch
     from hpctrain.kinds.spectra.facts import SpectraFacts
@@ -27,6 +29,16 @@ class SpectralVAE(Family):
     kind = "spectra"
     section = SpectralVAESection
     sketch_name = "reconstructions"
+    loss = Curve(
+        "loss",
+        "Loss",
+        unit="loss per pixel",
+        caption="Half the χ² of the valid pixels plus beta times the Kullback–Leibler divergence of the latent "
+        "vectors, per valid pixel of the global batch. The noise alone gives 0.5.",
+        ideal=0.5,
+        ideal_label="0.5: as good as the noise allows",
+    )
+    against_overfitting = "a smaller network, model.dropout, or data.augment"
 
     def network(self, section: SpectralVAESection, facts: SpectraFacts) -> Network:
         from hpctrain.families.spectral_vae.network import SpectralVAE as Network
@@ -41,6 +53,45 @@ class SpectralVAE(Family):
 
         range_aa, num_pixels = RestGrid.extent(facts, section.rest_wavelength_aa, section.rest_pixels)
         return {"rest_wavelength_aa": range_aa, "rest_pixels": num_pixels}
+
+    def curves(self) -> Sequence[Curve]:
+        return (
+            Curve(
+                "chi2",
+                "Reconstruction error (χ²)",
+                unit="mean χ² per pixel",
+                label="χ²",
+                ideal=1.0,
+                ideal_label="1: the noise",
+                training=False,
+            ),
+            Curve("kl", "Kullback–Leibler divergence", unit="nat per spectrum", training=False, first=False),
+        )
+
+    def cards(self, evaluation: Mapping[str, Any], held_out: str, results: Mapping[str, Arrays]) -> Sequence[Card]:
+        from hpctrain.families.spectral_vae.show import chi2_card
+
+        return (chi2_card(evaluation, held_out, results),)
+
+    def fit_sentence(self, evaluation: Mapping[str, Any], held_out: str, results: Mapping[str, Arrays]) -> str:
+        from hpctrain.families.spectral_vae.show import fit_sentence
+
+        return fit_sentence(evaluation, held_out, results)
+
+    def panels(self) -> Sequence[Panel]:
+        from hpctrain.families.spectral_vae.show import PANELS
+
+        return PANELS
+
+    def read_results(self, path: Path) -> Arrays:
+        from hpctrain.families.spectral_vae.shown_results import LATENTS, read_catalogue, read_spectra
+
+        return read_catalogue(path) if path.name == LATENTS else read_spectra(path)
+
+    def example(self, results: Mapping[str, Arrays]) -> str:
+        from hpctrain.families.spectral_vae.show import example
+
+        return example(results)
 
     def sketch(self, model: Network, batch: SpectraBatch, step: int) -> dict[str, np.ndarray]:
         from hpctrain.families.spectral_vae.results import reconstructions

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from hpctrain.kinds.spectra.batch import SpectraBatch
     from hpctrain.kinds.spectra.facts import SpectraFacts
     from hpctrain.kinds.spectra.hdf5 import SpectraSet
+    from hpctrain.metrics.read import History
     from hpctrain.profile.inspection import Inspection
     from hpctrain.profile.judge import Judge
 
@@ -38,6 +39,7 @@ class Spectra(Kind):
         "data.bad_pixels is error; repair them, or set data.bad_pixels: mask, which gives these pixels no weight"
     )
     remedies = REMEDIES
+    main_columns = ("flux", "ivar")
 
     def judge(self, judge: Judge) -> None:
         check_columns(judge)
@@ -105,6 +107,11 @@ class Spectra(Kind):
         from hpctrain.kinds.spectra.reasons import reasons
 
         return reasons(samples, rows, data)
+
+    def caveats(self, history: History) -> list[str]:
+        from hpctrain.kinds.spectra.caveats import caveats
+
+        return caveats(history)
 
     def fake(self, facts: SpectraFacts, num_samples: int) -> SpectraBatch:
         from hpctrain.kinds.spectra.fake import fake_batch

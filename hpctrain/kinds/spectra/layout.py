@@ -5,3 +5,6 @@ FORMAT_VERSION = 1
 
 FLUX_UNIT = "1e-17 erg s-1 cm-2 AA-1"
 IVAR_UNIT = "1e34 s2 cm4 AA2 erg-2"
+
+SURVEY_PREFIX = "survey_"
+"""Prefix of the columns of a survey (plate, RA, class and so on) beside those that a network computes."""

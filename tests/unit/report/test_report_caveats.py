@@ -10,12 +10,11 @@ from run_on_disk import START, Recorder, make_spectra, record_training, write_re
 from hpctrain.errors import ProfileError
 from hpctrain.metrics.record import MetricsWriter
 from hpctrain.monitor.ledger import Ledger, read_ledgers
-from hpctrain.report.caveats import caveats_of, cut
+from hpctrain.report.caveats import caveats_of
 from hpctrain.report.gather import gather_facts
-from hpctrain.report.latents import chi2_histogram
 from hpctrain.report.machine import machine_section
-from hpctrain.report.objects import describe_object
-from hpctrain.report.write import write_report, write_spectrum
+from hpctrain.report.text import cut
+from hpctrain.report.write import write_example, write_report
 from hpctrain.rundir import RunDir
 
 ERROR = "size mismatch for encoder.mean.weight: copying a param with shape torch.Size([6, 32]) from checkpoint, " * 4
@@ -149,30 +148,6 @@ def test_a_table_of_ranks_that_report_nothing_is_not_there(run):
     assert "<table" not in machine_section([], [], read_ledgers(run), 10)
 
 
-def test_the_histogram_is_logarithmic_and_its_label_keeps_off_the_axis():
-    rng = np.random.default_rng(1)
-    html = chi2_histogram({"RECON_MSE": np.concatenate([rng.normal(1.1, 0.05, 150), [30.0, 80.0, 200.0]])})
-    low, high = map(float, re.search(r'data-x="(\S+) (\S+) log"', html).groups())
-    assert low < 1 < high
-    left = float(re.search(r'data-frame="(\S+) ', html)[1])
-    labels = re.findall(r'translate\((\S+) \S+\) rotate\(-90\)" text-anchor="end" dy="(\S+)em">1: the', html)
-    assert len(labels) == 2  # on a wide screen, and on a phone
-    for place, side in labels:
-        assert float(side) > 0 or float(place) - left > 16
-
-
-def test_an_object_of_desi_links_to_its_spectrum_there():
-    known = describe_object({"target_id": np.int64(39627835576420141), "survey_survey": np.bytes_(b"sv3")})
-    assert known.name == "DESI 39627835576420141"
-    assert known.links[0].address.endswith("/desi-spectrum/dr1/targetid39627835576420141")
-
-
-def test_a_simulated_object_is_not_looked_for_in_the_sky():
-    known = describe_object({"target_id": 5, "survey_ra": 10.0, "survey_dec": 3.0, "survey_is_unusual": np.bool_(0)})
-    assert known.name == "simulated object 5"
-    assert known.links == []
-
-
 @pytest.mark.parametrize("nasty", [b'"><script>alert(1)</script>', b"javascript:alert(1)", b"\x1b[31m\x00"])
 def test_nothing_in_a_survey_column_becomes_markup_or_a_link(run, nasty):
     write_results(run, num_spectra=1, num_pixels=300)
@@ -197,9 +172,9 @@ def test_a_report_that_cannot_be_written_names_the_option_that_helps(run, tmp_pa
 
 
 def test_one_spectrum_stands_alone_as_an_svg_file(run, tmp_path):
-    with pytest.raises(ProfileError, match="no spectrum has been reconstructed yet"):
-        write_spectrum(run, tmp_path / "spectrum.svg")
+    with pytest.raises(ProfileError, match="there is no drawing of a held-out spectrum"):
+        write_example(run, tmp_path / "spectrum.svg")
     write_results(run, num_spectra=3, num_pixels=300)
-    svg = write_spectrum(run, tmp_path / "spectrum.svg").read_text(encoding="utf-8")
+    svg = write_example(run, tmp_path / "spectrum.svg").read_text(encoding="utf-8")
     assert "<title>Held out: object" in svg
     assert "prefers-color-scheme: dark" in svg

@@ -30,7 +30,7 @@ def run(tmp_path_factory):
 
 def section(run: RunDir) -> str:
     history = read_history(run)
-    return machine_section(history.monitor, history.events, read_ledgers(run), 1_000_000)
+    return machine_section(history.monitor, history.events, read_ledgers(run), 1_000_000, "spectrum")
 
 
 def test_the_energy_is_that_of_all_ranks_and_attempts(run):

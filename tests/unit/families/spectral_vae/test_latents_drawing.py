@@ -1,9 +1,11 @@
 """Drawings of the latent space."""
 
+import re
+
 import numpy as np
 import pytest
 
-from hpctrain.report.latents import principal_components
+from hpctrain.families.spectral_vae.latents_drawing import chi2_histogram, principal_components
 
 
 @pytest.mark.parametrize("size", [1, 2, 10])
@@ -13,3 +15,15 @@ def test_principal_components_are_the_widest_directions(size):
     assert components.shape == (500, 2)
     assert shares[0] >= shares[1] >= 0
     assert abs(np.corrcoef(components[:, 0], vectors[:, 0])[0, 1]) > 0.98
+
+
+def test_the_histogram_is_logarithmic_and_its_label_keeps_off_the_axis():
+    rng = np.random.default_rng(1)
+    html = chi2_histogram({"RECON_MSE": np.concatenate([rng.normal(1.1, 0.05, 150), [30.0, 80.0, 200.0]])})
+    low, high = map(float, re.search(r'data-x="(\S+) (\S+) log"', html).groups())
+    assert low < 1 < high
+    left = float(re.search(r'data-frame="(\S+) ', html)[1])
+    labels = re.findall(r'translate\((\S+) \S+\) rotate\(-90\)" text-anchor="end" dy="(\S+)em">1: the', html)
+    assert len(labels) == 2  # on a wide screen, and on a phone
+    for place, side in labels:
+        assert float(side) > 0 or float(place) - left > 16

@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 import numpy as np
 
-from hpctrain.families.spectral_vae.catalogue import SURVEY_PREFIX
+from hpctrain.kinds.spectra.layout import SURVEY_PREFIX
 
 _NAMES = {
     "ra": ("ra", "target_ra", "plug_ra", "raj2000"),
@@ -46,7 +46,7 @@ def describe_object(spectrum: Mapping[str, Any]) -> KnownObject:
     Parameters
     ----------
     spectrum : mapping
-        One row of ``results/*.npz``: ``target_id``, and the columns of the data file with the prefix ``survey_``.
+        One spectrum: ``target_id``, and the columns of the data file with the prefix `SURVEY_PREFIX`.
     """
     columns = {
         key.removeprefix(SURVEY_PREFIX).lower(): np.asarray(value).item()

@@ -6,7 +6,8 @@ import numpy as np
 
 from hpctrain.drawing.scale import grouped, padded
 from hpctrain.drawing.svg import HALF, PHONE, Axes, drawing, on_both
-from hpctrain.report.gather import Arrays
+from hpctrain.families.result_files import Arrays
+from hpctrain.families.spectral_vae.shown_results import chi2_of
 
 NUM_COLORS = 8
 MOST_POINTS = 3000
@@ -53,11 +54,6 @@ def latent_figure(latents: Arrays) -> str:
     return on_both(HALF, draw) + _scale(edges)
 
 
-def num_encoded(latents: Arrays) -> int:
-    """Return the number of spectra with latent vectors, which are those that are not rejected or fully masked."""
-    return int(np.isfinite(latents["LATENT_VEC"]).all(axis=1).sum())
-
-
 def principal_components(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the first two principal components of the vectors, and the share of the variance of each.
 
@@ -80,12 +76,6 @@ def principal_components(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if len(order) < 2:
         return np.column_stack([components, np.zeros(len(components))]), np.array([shares[0], 0.0])
     return components, shares
-
-
-def chi2_of(latents: Arrays | None) -> np.ndarray:
-    """Return the finite chi-squares per pixel of the held-out spectra, shape (n,)."""
-    chi2 = np.asarray((latents or {}).get("RECON_MSE", []), dtype=np.float64)
-    return chi2[np.isfinite(chi2)]
 
 
 def chi2_histogram(latents: Arrays) -> str:

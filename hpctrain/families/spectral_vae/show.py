@@ -1,0 +1,94 @@
+"""What the report shows of a run of this family: curves, the card of χ², and the panels of spectra and latents."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping
+from typing import Any
+
+from hpctrain.drawing.scale import grouped, significant
+from hpctrain.families.result_files import Arrays
+from hpctrain.families.shown import FEW_HELD_OUT, Card, Panel
+from hpctrain.families.spectral_vae.latents_drawing import chi2_histogram, latent_figure
+from hpctrain.families.spectral_vae.shown_results import (
+    ANOMALIES,
+    LATENTS,
+    RECONSTRUCTIONS,
+    chi2_of,
+    num_encoded,
+    with_survey_columns,
+)
+from hpctrain.families.spectral_vae.spectra_drawing import LEGEND, MOST_SPECTRA, spectra_html, spectrum_document
+
+Results = Mapping[str, Arrays]
+
+
+def chi2_card(evaluation: Mapping[str, Any], held_out: str, results: Results) -> Card:
+    """Return the card of χ² per pixel, with the median of the finished model beside the mean."""
+    remark = f"mean of {held_out}" if evaluation.get("num_spectra") else "held out"
+    if (median := _median(results)) is not None:
+        remark += f"; median {median:.3g}"
+    return Card("χ² per pixel", significant(evaluation.get("chi2")), remark if evaluation else "not evaluated yet")
+
+
+def fit_sentence(evaluation: Mapping[str, Any], held_out: str, results: Results) -> str:
+    """Return one sentence on χ² of the held-out spectra."""
+    if evaluation.get("chi2") is None:
+        return f"The loss on {held_out} is {evaluation['loss']:.4g}."
+    median = _median(results)
+    beside = "" if median is None else f" (median {median:.3g})"
+    return f"Reconstructions of {held_out} have a mean χ² of {evaluation['chi2']:.3g} per pixel{beside}."
+
+
+def example(results: Results) -> str:
+    """Return the reconstructed spectrum with the median χ² as an SVG file; empty if there is none."""
+    arrays = _reconstructed(results)
+    return spectrum_document(arrays) if arrays is not None and len(arrays["flux"]) else ""
+
+
+def _median(results: Results) -> float | None:
+    """Return the median chi-square per pixel of the held-out spectra; None before the run is finished."""
+    chi2 = chi2_of(results.get(LATENTS))
+    return statistics.median(chi2.tolist()) if len(chi2) else None
+
+
+def _reconstructed(results: Results) -> Arrays | None:
+    arrays = results.get(RECONSTRUCTIONS)
+    return None if arrays is None else with_survey_columns(arrays, results.get(LATENTS))
+
+
+def _reconstructions(results: Results) -> str:
+    arrays = _reconstructed(results)
+    step = arrays.get("step")
+    when = f" as the network reconstructed them at step {grouped(int(step))}" if step is not None else ""
+    more = len(arrays["flux"]) - MOST_SPECTRA
+    rest = f" {more} more are in results/{RECONSTRUCTIONS}." if more > 0 else ""
+    return f'<p class="lead">Held-out spectra{when}.{rest}</p>{LEGEND}{spectra_html(arrays)}'
+
+
+def _anomalies(results: Results) -> str:
+    lead = (
+        "The held-out spectra that an Isolation Forest separates most easily from the others in latent space, the most "
+        "anomalous first. A negative score is anomalous; a large χ² beside it says that the network could not "
+        "reconstruct the spectrum."
+    )
+    if LATENTS in results and (number := num_encoded(results[LATENTS])) < FEW_HELD_OUT:
+        lead += f" With only {number} held-out spectra these scores are not reliable."
+    return f'<p class="lead">{lead}</p>{LEGEND}{spectra_html(results[ANOMALIES])}'
+
+
+def _latents(results: Results) -> str:
+    latents = results[LATENTS]
+    parts = [
+        (f"<b>{grouped(num_encoded(latents))} held-out spectra</b> Rings: the most anomalous.", latent_figure(latents)),
+        ("<b>Reconstruction error (χ²)</b>", chi2_histogram(latents)),
+    ]
+    figures = "".join(f"<figure><figcaption>{caption}</figcaption>{html}</figure>" for caption, html in parts if html)
+    return f'<div class="pair">{figures}</div>' if figures else ""
+
+
+PANELS = (
+    Panel("reconstructions", "Reconstructions", (RECONSTRUCTIONS,), _reconstructions, wants=(LATENTS,)),
+    Panel("anomalies", "Most anomalous spectra", (ANOMALIES,), _anomalies, wants=(LATENTS,)),
+    Panel("latents", "Latent space", (LATENTS,), _latents),
+)
