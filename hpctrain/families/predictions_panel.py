@@ -15,6 +15,8 @@ from hpctrain.families.shown import Panel
 FILE = "predictions.h5"
 MOST_COLUMNS = 60
 """Largest number of rows of the table; the file has all columns."""
+_NAMES = ("target_id", "row")
+"""Columns that say which sample a row is about."""
 _HEADS = ["Column", "Type", "Lowest", "Median", "Highest", "Not finite"]
 
 
@@ -26,10 +28,11 @@ def draw_predictions(files: Mapping[str, Arrays]) -> str:
     files : mapping
         Arrays of ``predictions.h5``, each of shape (N, ...).
     """
-    columns = {name: values for name, values in files[FILE].items() if values.ndim}
-    if not columns:
+    found = {name: values for name, values in files[FILE].items() if values.ndim}
+    if not found:
         return ""
-    number = max(len(values) for values in columns.values())
+    number = max(len(values) for values in found.values())
+    columns = {name: values for name, values in found.items() if name not in _NAMES}
     shown = list(columns)[:MOST_COLUMNS]
     rest = f" {len(columns) - len(shown)} more columns are in the file." if len(columns) > len(shown) else ""
     lead = f"{grouped(number)} held-out samples are in results/{FILE}.{rest}"

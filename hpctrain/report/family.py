@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from hpctrain.families.family import Family
+from hpctrain.families.family import Family, Objective
 from hpctrain.families.result_files import Arrays, UnusableResultsError
 from hpctrain.families.shown import Card, Curve, Panel
-from hpctrain.kinds.kind import Kind
+from hpctrain.kinds.kind import Kind, Words
 from hpctrain.metrics.read import History
 from hpctrain.plugins import PluginError
 from hpctrain.profile.families import find_family, find_kind
@@ -21,6 +21,13 @@ from hpctrain.records import Record
 from hpctrain.report.text import error_text
 
 Answer = TypeVar("Answer")
+
+
+_ATTRIBUTES: Mapping[type, Mapping[str, type]] = {
+    Family: {"name": str, "kind": str, "objective": Objective, "loss": Curve, "against_overfitting": str},
+    Kind: {"words": Words, "main_columns": tuple},
+}
+"""Attributes of a family and of a kind that the page uses, and their types."""
 
 
 class _WrongAnswerError(Exception):
@@ -155,8 +162,12 @@ def _found(profile_text: str) -> ModelFacts:
 
 
 def _checked(found: Any, base: type[Answer], attribute: str) -> Answer:
+    """Return what a module defines, if the page can use it."""
     if not isinstance(found, base):
         raise PluginError(f"its {attribute} is not an instance of a subclass of {base.__module__}.{base.__name__}")
+    for name, kind in _ATTRIBUTES[base].items():
+        if not isinstance(getattr(found, name, None), kind):
+            raise PluginError(f"its {attribute} has no attribute '{name}' of type {kind.__name__}")
     return found
 
 
@@ -201,7 +212,7 @@ def _read(family: Family, path: Path, unreadable: list[str]) -> Arrays | None:
         return None
     except UnusableResultsError as error:
         unreadable.append(f"results/{path.name} {error}")
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         reason = getattr(error, "strerror", None) or str(error) or repr(error)
         unreadable.append(f"results/{path.name} cannot be read: {reason}")
     return None

@@ -53,14 +53,7 @@ def render_page(facts: RunFacts) -> str:
     style = files("hpctrain.drawing").joinpath("style.css").read_text(encoding="utf-8")
     script = re.search(r"<script>(.*)</script>", template, re.DOTALL)[1]
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    sections = [
-        ("training", "Training", _training(facts)),
-        ("attempts", "Attempts", _attempts(facts)),
-        ("machine", "Energy and heat", _machine(facts)),
-        *draw_panels(facts.model),
-        ("profile", "Profile", _profile(facts)),
-        ("provenance", "Provenance", _provenance(facts)),
-    ]
+    sections = [(escape(key), escape(title), body) for key, title, body in _sections(facts) if body]
     # The caveats come last: they include what could not be drawn.
     numbers, result = key_numbers(facts), sentence(facts)
     warnings = _caveats(facts)
@@ -75,19 +68,27 @@ def render_page(facts: RunFacts) -> str:
         state_css=state.replace(" ", "-"),
         description=_description(facts),
         sentence=_with_code(result),
-        navigation="".join(f'<a href="#{escape(key)}">{escape(title)}</a>' for key, title, body in sections if body),
+        navigation="".join(f'<a href="#{key}">{title}</a>' for key, title, _ in sections),
         warnings=warnings,
         numbers="".join(
             f"<div><dt>{escape(n.label)}</dt><dd>{escape(n.value)}</dd><dd>{escape(n.remark)}</dd></div>"
             for n in numbers
         ),
-        sections="".join(
-            f'<section id="{escape(key)}"><h2>{escape(title)}</h2>{body}</section>'
-            for key, title, body in sections
-            if body
-        ),
+        sections="".join(f'<section id="{key}"><h2>{title}</h2>{body}</section>' for key, title, body in sections),
         footer=escape(f"hpctrain {__version__} · {_when(facts.now)} · {facts.run.path}"),
     )
+
+
+def _sections(facts: RunFacts) -> list[tuple[str, str, str]]:
+    """Return key, title and HTML of each section; an empty one is left out."""
+    return [
+        ("training", "Training", _training(facts)),
+        ("attempts", "Attempts", _attempts(facts)),
+        ("machine", "Energy and heat", _machine(facts)),
+        *draw_panels(facts.model),
+        ("profile", "Profile", _profile(facts)),
+        ("provenance", "Provenance", _provenance(facts)),
+    ]
 
 
 def _description(facts: RunFacts) -> str:

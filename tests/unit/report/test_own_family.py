@@ -59,6 +59,7 @@ class Plain(Family):
 
 FAMILY = Plain()
 """
+WRONG_LOSS = PLAIN.replace("ModelSection\n\nFAMILY", "ModelSection\n    loss = 'Loss'\n\nFAMILY")
 _names = (f"own_family_{number}" for number in itertools.count())
 
 
@@ -86,6 +87,7 @@ def make_run(tmp_path, monkeypatch):
         recorder.event("finished", 400, seconds=50.0, sha256="0" * 64)
         run.results.mkdir()
         with h5py.File(run.results / "predictions.h5", "w") as file:
+            file["target_id"], file["row"] = 39627835576420141 + np.arange(50), np.arange(50)
             file["score"] = np.linspace(0, 1, 50)
             file["label"] = np.full(50, b"QSO", dtype="S3")
             file["probability"] = np.full((50, 3), np.nan, np.float32)
@@ -122,6 +124,7 @@ def test_a_family_that_defines_nothing_gets_all_its_curves_and_a_table_of_its_pr
     assert "Validation loss 0.22 best 0.22 at step 400" in text
     assert "The loss on 50 held-out spectra is 0.22." in text
     assert "50 held-out samples are in results/predictions.h5." in text
+    assert "target_id" not in text
     assert "score float64 0 0.5 1 –" in text
     assert "label text – – – –" in text
     assert "probability float32 × 3 – – – 150" in text
@@ -163,7 +166,7 @@ def test_a_run_whose_family_is_not_installed_has_all_that_families_share(make_ru
 
 
 @pytest.mark.parametrize(
-    "text", ["FAMILY = 3\n", "import sys\nsys.exit(3)\n", "raise RuntimeError('odd')\n", "x = 1\n"]
+    "text", ["FAMILY = 3\n", "import sys\nsys.exit(3)\n", "raise RuntimeError('odd')\n", "x = 1\n", WRONG_LOSS]
 )
 def test_a_module_that_is_no_family_is_named_with_the_reason(make_run, text):
     _, shown = page_of(make_run(text))
