@@ -98,7 +98,7 @@ def _is_network(profile: Profile) -> bool:
 
 
 def _shares(profile: Profile) -> str:
-    if profile.train.batch_size == "auto":
+    if not profile.update_shape.is_settled:
         return "largest batch that fits x accumulation"
     return f"{profile.train.batch_size} x accumulation {profile.accumulation}"
 
@@ -129,11 +129,11 @@ def _memory(findings: Findings) -> list[str]:
     size = f"{found.num_parameters / 1e6:.1f} million weights"
     assumed = "" if found.facts_from == "the data" else f"; assumed: {found.facts_from}"
     if need is None:
-        size_of_batch = findings.profile.train.batch_size
-        if size_of_batch == "auto":
+        micro_batch = findings.profile.update_shape.micro_batch
+        if micro_batch is None:
             one = kind_of(findings.profile).words.one
             return [f"memory {found.per_sample_gib:.2g} GiB per {one} of a batch ({size}{assumed})"]
-        peak = max(found.floor_gib, found.fixed_gib + found.per_sample_gib * size_of_batch)
+        peak = max(found.floor_gib, found.fixed_gib + found.per_sample_gib * micro_batch)
         missing = "launch.memory_gib_per_node" if findings.profile.platform else "platform"
         return [f"memory about {peak:.2g} GiB per rank ({size}{assumed}); set {missing} to have it checked"]
     needed = need.needed_gib(need.batch_size)

@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
     import numpy as np
     import torch
 
-    from hpctrain.families.family import HeldOut
+    from hpctrain.families.held_out import HeldOut
     from hpctrain.families.predictions import write_predictions
     from hpctrain.families.store import load_model
     from hpctrain.profile.families import find_family, find_kind

@@ -122,7 +122,7 @@ def _judged(arguments: argparse.Namespace) -> Profile:
             source = findings.source
             problems += findings.problems
         elif findings.profile is not None:
-            if findings.profile.train.batch_size == "auto":
+            if not findings.profile.update_shape.is_settled:
                 message = "each of the two runs would find auto again; give a number: --set train.batch_size=16"
                 raise ProfileError(findings.source, [Problem("train.batch_size", message)])
             wanted = load_profile(arguments.profile, arguments.overrides).global_batch

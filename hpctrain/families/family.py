@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
-from hpctrain.errors import DataError
 from hpctrain.families.shown import Card, Curve, Panel
 from hpctrain.profile.schema import ModelSection
 
@@ -20,14 +19,11 @@ if TYPE_CHECKING:
     import torch
     from matplotlib.figure import Figure
 
+    from hpctrain.families.held_out import HeldOut
     from hpctrain.families.result_files import Arrays
     from hpctrain.metrics.read import History
     from hpctrain.profile.judge import Judge
-    from hpctrain.samples.protocols import Batch, Facts, Samples
-
-
-class NoResultsError(DataError):
-    """A finished model has nothing to say about the held-out samples; the model itself is good."""
+    from hpctrain.samples.protocols import Batch, Facts
 
 
 @dataclass(frozen=True)
@@ -246,27 +242,3 @@ class Family:
         from hpctrain.families.predictions import write_predictions
 
         write_predictions(model, card, held_out, folder / "predictions.h5")
-
-
-@dataclass(frozen=True)
-class HeldOut:
-    """Samples for which a finished model writes its results.
-
-    Parameters
-    ----------
-    samples : Samples
-    rows : ndarray, shape (n,), int64
-    prepare : callable
-        Cleans and normalises a batch on its device.
-    batch_size : int
-    device : torch.device
-    tick : callable
-        Is called with the number of samples done.
-    """
-
-    samples: Samples
-    rows: np.ndarray
-    prepare: Callable[[Batch], Batch]
-    batch_size: int
-    device: torch.device
-    tick: Callable[[int], object]

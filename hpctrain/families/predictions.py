@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from hpctrain import __version__
-from hpctrain.families.family import HeldOut, NoResultsError
+from hpctrain.families.held_out import HeldOut, NoResultsError
 from hpctrain.files import NewFile
 from hpctrain.samples.loader import read_ahead
 from hpctrain.samples.protocols import PADDING_ROW

@@ -127,18 +127,14 @@ def with_global_batch(profile: Profile, global_batch: int, source: str) -> Profi
     ProfileError
         No accumulation gives this global batch.
     """
-    train, ranks = profile.train, profile.launch.world_size
-    batch_size = 1 if train.batch_size == "auto" else train.batch_size
-    if global_batch % (batch_size * ranks):
+    shape = profile.update_shape.with_global_batch(global_batch)
+    if not shape.is_even:
         message = (
-            f"{ranks} ranks x batch_size {train.batch_size} do not divide the global batch of {global_batch}, which "
-            "must stay; use a number of ranks that does, or another train.batch_size"
+            f"{shape.ranks} ranks x batch_size {profile.train.batch_size} do not divide the global batch of "
+            f"{global_batch}, which must stay; use a number of ranks that does, or another train.batch_size"
         )
         raise ProfileError(source, [Problem("launch", message)])
-    if train.batch_size == "auto":
-        return profile.model_copy(update={"train": train.model_copy(update={"global_batch": global_batch})})
-    held = profile.model_copy(update={"train": train.model_copy(update={"global_batch": global_batch})})
-    return held.with_batch_size(batch_size)
+    return profile.with_update_shape(shape)
 
 
 def prepare(

@@ -133,8 +133,7 @@ class MemoryNeed:
     @property
     def batch_size(self) -> int:
         """The profile's batch size; for ``auto``, the one that the first attempt will probably find."""
-        size = self.profile.train.batch_size
-        return (self.best_batch() or (1, 1))[0] if size == "auto" else size
+        return self.profile.update_shape.micro_batch or (self.best_batch() or (1, 1))[0]
 
     @property
     def fits(self) -> bool:

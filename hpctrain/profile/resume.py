@@ -121,7 +121,7 @@ def changes_by_a_user(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Ch
     settled: set[str] = set()
     if before.global_batch == after.global_batch:
         settled |= {"train.accumulation", "train.global_batch"}
-        if before.train.batch_size == "auto":
+        if not before.update_shape.is_settled:
             settled |= set(_UPDATE_SHAPE)
     if before.train.warmup_steps is None:
         settled.add("train.warmup_steps")

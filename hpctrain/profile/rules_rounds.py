@@ -29,14 +29,14 @@ FOR_NETWORKS = (
 
 def check_rounds(judge: Judge) -> None:
     """Judge the profile of a family that learns in rounds; do nothing for a network."""
-    family, train = family_of(judge.profile), judge.profile.train
+    family = family_of(judge.profile)
     if family.how != "rounds":
         return
     ranks = judge.profile.launch.world_size
     if ranks > 1:
         message = f"{ranks} ranks, but {family.name} learns in one process; use 1 node and 1 rank"
         judge.problem(message, "launch.ranks_per_node", "launch.nodes", "launch.gpus_per_node")
-    if train.batch_size == "auto":
+    if not judge.profile.update_shape.is_settled:
         judge.problem("auto is for networks; give a number of samples that are read at a time", "train.batch_size")
     for key in FOR_NETWORKS:
         if judge.is_written(f"train.{key}"):

@@ -91,28 +91,26 @@ def _check_precision(judge: Judge) -> None:
 
 def _check_batch(judge: Judge) -> None:
     """Judge whether the given ones of batch size, accumulation and global batch fit together."""
-    train, ranks = judge.profile.train, judge.profile.launch.world_size
+    train, shape = judge.profile.train, judge.profile.update_shape
     if train.global_batch is None:
-        if train.batch_size == "auto":
+        if not shape.is_settled:
             message = (
                 "auto needs train.global_batch, the number of spectra per step, such as 256; hpctrain never changes it"
             )
             judge.problem(message, "train.batch_size")
         return
-    each = ranks if train.batch_size == "auto" else ranks * train.batch_size
-    if train.global_batch % each:
-        shares = plural(ranks, "rank") if each == ranks else f"{plural(ranks, 'rank')} x batch_size {train.batch_size}"
-        lower, upper = train.global_batch // each * each, -(-train.global_batch // each) * each
+    if not shape.is_even:
+        ranks, unit = plural(shape.ranks, "rank"), shape.unit
+        shares = ranks if unit == shape.ranks else f"{ranks} x batch_size {shape.micro_batch}"
+        lower, upper = shape.global_batch // unit * unit, -(-shape.global_batch // unit) * unit
         near = f"{lower} or {upper}" if lower else f"{upper}"
         judge.problem(
             f"{train.global_batch} cannot be divided among {shares}; use {near}",
             "train.global_batch",
             "train.batch_size",
         )
-    elif train.accumulation not in (1, judge.profile.accumulation) and train.batch_size != "auto":
-        message = (
-            f"{train.accumulation} is not used: global_batch {train.global_batch} makes it {judge.profile.accumulation}"
-        )
+    elif train.accumulation not in (1, shape.accumulation) and shape.is_settled:
+        message = f"{train.accumulation} is not used: global_batch {train.global_batch} makes it {shape.accumulation}"
         judge.warn(message, "train.accumulation", "train.global_batch")
 
 

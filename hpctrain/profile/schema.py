@@ -17,6 +17,7 @@ from pydantic_core import PydanticCustomError
 
 from hpctrain.plugins import TARGETS
 from hpctrain.profile.targets import AUTO, MODULE_PATTERN, is_target_name
+from hpctrain.profile.update import UpdateShape
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 """Names are used in paths, ``#SBATCH`` lines and shells, so characters that any of these interpret are refused."""
@@ -539,20 +540,23 @@ class Profile(Section):
     edge: EdgeSection = EdgeSection()
 
     @property
+    def update_shape(self) -> UpdateShape:
+        """What one update of the weights is made of."""
+        train, ranks = self.train, self.launch.world_size
+        micro_batch = None if train.batch_size == "auto" else train.batch_size
+        # With auto the rules ask for a global batch; the one that is taken here only keeps them going.
+        product = (micro_batch or 1) * train.accumulation * ranks
+        return UpdateShape(train.global_batch or product, micro_batch, ranks)
+
+    @property
     def global_batch(self) -> int:
-        """Spectra per step, over all ranks and micro-batches."""
-        if self.train.global_batch is not None:
-            return self.train.global_batch
-        if self.train.batch_size == "auto":  # the rules report this problem
-            return self.train.accumulation * self.launch.world_size
-        return self.train.batch_size * self.train.accumulation * self.launch.world_size
+        """Samples per step, over all ranks and micro-batches."""
+        return self.update_shape.global_batch
 
     @property
     def accumulation(self) -> int:
         """Micro-batches per rank and step; 1 while the size of a micro-batch (``auto``) is not known yet."""
-        if self.train.batch_size == "auto":
-            return 1
-        return max(1, self.global_batch // (self.train.batch_size * self.launch.world_size))
+        return self.update_shape.accumulation
 
     @property
     def reader_threads(self) -> int:
@@ -561,8 +565,6 @@ class Profile(Section):
             return self.data.reader_threads
         return min(DEFAULT_READER_THREADS, self.launch.cpus_per_rank)
 
-    def with_batch_size(self, batch_size: int) -> Profile:
-        """Return the profile with another micro-batch and the same global batch; micro-batch x ranks must divide it."""
-        sizes = {"batch_size": batch_size, "global_batch": None}
-        sizes["accumulation"] = self.global_batch // (batch_size * self.launch.world_size)
-        return self.model_copy(update={"train": self.train.model_copy(update=sizes)})
+    def with_update_shape(self, shape: UpdateShape) -> Profile:
+        """Return the profile with other sizes of an update; the number of ranks stays that of ``launch``."""
+        return self.model_copy(update={"train": self.train.model_copy(update=shape.train_keys())})

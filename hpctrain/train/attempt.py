@@ -125,7 +125,7 @@ def run_attempt(path: str | Path, stop: StopRequest | None = None) -> int:
         preflight(world, device, directory, profile.data.files)
         startup.lap("preflight")
         data = _bring_data(directory, profile, Crew(world, stop, watchdog), heartbeat, metrics, startup)
-        if profile.train.batch_size == "auto":
+        if not profile.update_shape.is_settled:
             heartbeat.state = "finding the batch size"
             profile = settle_batch_size(directory, profile, world, device, data, metrics)
             startup.lap("batch_size")

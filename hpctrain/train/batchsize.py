@@ -79,7 +79,7 @@ def settle_batch_size(
     size = largest_fitting(candidates, lambda size: needed_bytes(size) <= SHARE * free_bytes)
     if size is not None and device.type == "cuda":
         below = [candidate for candidate in candidates if candidate <= size]
-        size = largest_fitting(below, lambda size: _runs(profile.with_batch_size(size), device, data))
+        size = largest_fitting(below, lambda size: _runs(_with_micro_batch(profile, size), device, data))
     found = gather_json(world, size)
     if None in found:
         message = (
@@ -88,7 +88,7 @@ def settle_batch_size(
             "train.gradient_checkpointing"
         )
         raise ProfileError(str(directory.profile), [Problem("train.batch_size", message)])
-    settled = profile.with_batch_size(min(found))
+    settled = _with_micro_batch(profile, min(found))
     if world.is_main:
         write_atomic(directory.profile, dump_profile(settled))
     if metrics is not None:
@@ -102,6 +102,10 @@ def settle_batch_size(
         )
         print(f"hpctrain: {describe_event(event)}", file=sys.stderr, flush=True)
     return settled
+
+
+def _with_micro_batch(profile: Profile, micro_batch: int) -> Profile:
+    return profile.with_update_shape(profile.update_shape.with_micro_batch(micro_batch))
 
 
 def largest_fitting(candidates: list[int], fits: Callable[[int], bool]) -> int | None:

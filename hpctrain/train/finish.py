@@ -11,7 +11,7 @@ from hpctrain.checkpoint.retention import make_room
 from hpctrain.checkpoint.store import checkpoint_path, refuse_if_replaced, verify
 from hpctrain.checkpoint.tensorfile import read_tensors
 from hpctrain.errors import CheckpointError
-from hpctrain.families.family import HeldOut, NoResultsError
+from hpctrain.families.held_out import HeldOut, NoResultsError
 from hpctrain.families.store import WEIGHTS, card_entries, load_model, save_model
 from hpctrain.fulldisk import is_disk_full
 from hpctrain.rundir import file_digest

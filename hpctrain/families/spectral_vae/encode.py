@@ -19,7 +19,7 @@ import torch
 
 from hpctrain import __version__
 from hpctrain.errors import DataError
-from hpctrain.families.family import NoResultsError
+from hpctrain.families.held_out import NoResultsError
 from hpctrain.families.spectral_vae.anomaly import isolation_scores
 from hpctrain.families.spectral_vae.catalogue import (
     COLUMNS,

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hpctrain.families.family import Family, HeldOut
+from hpctrain.families.family import Family
+from hpctrain.families.held_out import HeldOut
 from hpctrain.families.shown import Card, Curve, Panel
 from hpctrain.families.spectral_vae.judge import check_model
 from hpctrain.families.spectral_vae.section import SpectralVAESection

@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 import torch
 
-from hpctrain.families.family import HeldOut
+from hpctrain.families.held_out import HeldOut
 from hpctrain.families.spectral_vae.catalogue import survey_columns
 from hpctrain.families.spectral_vae.encode import encode_to_file
 from hpctrain.families.spectral_vae.network import SpectralVAE

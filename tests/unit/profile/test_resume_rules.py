@@ -100,7 +100,7 @@ def test_a_section_that_is_switched_on_is_one_change(changed):
 
 def test_what_the_trainer_settles_is_no_change_by_a_user(changed):
     auto = changed("train.batch_size=auto", "train.global_batch=64")
-    settled = auto.with_batch_size(16)
+    settled = auto.with_update_shape(auto.update_shape.with_micro_batch(16))
     warm = settled.model_copy(update={"train": settled.train.model_copy(update={"warmup_steps": 40})})
     assert changes_by_a_user(plain(auto), plain(warm)) == []
     more_ranks = changed("launch.gpus_per_node=2", "train.batch_size=16", "train.accumulation=2")
