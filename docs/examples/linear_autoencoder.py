@@ -7,7 +7,7 @@ from pydantic import Field
 from torch import nn
 
 from hpctrain.families.family import Curve, Family, Panel
-from hpctrain.profile.schema import NETWORK_SHAPE, ModelSection
+from hpctrain.profile.sections.model import NETWORK_SHAPE, ModelSection
 
 
 class Section(ModelSection):

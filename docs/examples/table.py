@@ -13,7 +13,8 @@ from pydantic import Field
 from hpctrain.errors import DataError
 from hpctrain.families.family import Family
 from hpctrain.kinds.kind import Kind, Words
-from hpctrain.profile.schema import NETWORK_SHAPE, DataSection, ModelSection
+from hpctrain.profile.sections.data import DataSection
+from hpctrain.profile.sections.model import NETWORK_SHAPE, ModelSection
 from hpctrain.samples.arrays import ArraySamples
 from hpctrain.samples.find import find_files
 

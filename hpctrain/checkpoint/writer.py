@@ -17,7 +17,7 @@ from hpctrain.checkpoint.retention import make_room, prune
 from hpctrain.checkpoint.store import refuse_if_replaced, write_checkpoint
 from hpctrain.errors import CheckpointError
 from hpctrain.fulldisk import is_disk_full
-from hpctrain.profile.schema import CheckpointSection
+from hpctrain.profile.sections.train import CheckpointSection
 from hpctrain.rundir import RunDir
 
 Tensors = Mapping[str, Mapping[str, torch.Tensor]]

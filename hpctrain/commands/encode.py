@@ -144,7 +144,7 @@ def _side(spectra: SpectraSet, card: dict[str, Any], side: str) -> np.ndarray:
     import numpy as np
 
     from hpctrain.errors import CheckpointError, DataError
-    from hpctrain.profile.schema import SplitSection
+    from hpctrain.profile.sections.data import SplitSection
     from hpctrain.samples import split
 
     if "split" not in card:

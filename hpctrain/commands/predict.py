@@ -17,7 +17,7 @@ from hpctrain.errors import DataError, Problem, ProfileError
 from hpctrain.launch.runs import DEFAULT_RUNS_DIR, path_or_run
 
 if TYPE_CHECKING:
-    from hpctrain.profile.schema import DataSection
+    from hpctrain.profile.sections.data import DataSection
 
 SOURCE = "hpctrain predict"
 

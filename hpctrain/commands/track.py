@@ -81,7 +81,7 @@ def _track(run_dir: RunDir, arguments: argparse.Namespace) -> int:
 
 
 def _tracker(run_dir: RunDir, profile: Profile, arguments: argparse.Namespace) -> Tracker:
-    from hpctrain.profile.schema import MlflowSection, WandbSection
+    from hpctrain.profile.sections.outputs import MlflowSection, WandbSection
 
     timeout_s = _LIVE_TIMEOUT_S if arguments.live else _TIMEOUT_S
     if arguments.to == "mlflow":

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from hpctrain.profile.schema import EdgeSection, GatesSection
+from hpctrain.profile.sections.edge import EdgeSection, GatesSection
 
 NEIGHBOURS = 5
 """Number of neighbours of the class metric; odd, so that two classes cannot tie."""

@@ -19,7 +19,7 @@ from hpctrain.edge.progress import SILENT, Progress
 from hpctrain.edge.quantise import Calibration, calibrate, name_operations, write_int8
 from hpctrain.edge.runtime import OnnxNetwork
 from hpctrain.edge.sample import signal_to_noise
-from hpctrain.profile.schema import GatesSection
+from hpctrain.profile.sections.edge import GatesSection
 
 SHARE_OF_GATE = 0.5
 """Share of the gates' limits that the calibration spectra may reach; results of the held-out bins scatter around it."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 from hpctrain.families.shown import Card, Curve, Panel
-from hpctrain.profile.schema import ModelSection
+from hpctrain.profile.sections.model import ModelSection
 
 if TYPE_CHECKING:
     import numpy as np
@@ -117,7 +117,7 @@ class Family:
     kind : str
         Name of the kind of data, or the dotted name of a module that defines one.
     section : type
-        Subclass of :class:`~hpctrain.profile.schema.ModelSection`: the keys of ``model`` in the profile.
+        Subclass of :class:`~hpctrain.profile.sections.model.ModelSection`: the keys of ``model`` in the profile.
     how : str
         ``gradient`` for networks, ``rounds`` for a :class:`RoundsModel`.
     objective : Objective

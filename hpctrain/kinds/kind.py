@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from hpctrain.errors import DataError
 from hpctrain.profile.inspection import Inspection
-from hpctrain.profile.schema import DataSection
+from hpctrain.profile.sections.data import DataSection
 
 if TYPE_CHECKING:
     import numpy as np
@@ -73,7 +73,7 @@ class Kind:
     name : str
         The name by which families ask for this kind.
     section : type
-        Subclass of :class:`~hpctrain.profile.schema.DataSection`: the keys of ``data`` in the profile.
+        Subclass of :class:`~hpctrain.profile.sections.data.DataSection`: the keys of ``data`` in the profile.
     words : Words
         What users call a sample.
     bad_sums : tuple of str
@@ -148,7 +148,7 @@ class Kind:
         Parameters
         ----------
         card : mapping
-            Card of the model, or :attr:`~hpctrain.profile.schema.DataSection.card_entries` of a profile.
+            Card of the model, or :attr:`~hpctrain.profile.sections.data.DataSection.card_entries` of a profile.
         """
         return lambda batch: batch
 

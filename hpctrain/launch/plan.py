@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hpctrain.profile.schema import LaunchSection, Profile, parse_time_limit_s
+from hpctrain.profile.schema import Profile
+from hpctrain.profile.sections.base import parse_time_limit_s
+from hpctrain.profile.sections.launch import LaunchSection
 
 if TYPE_CHECKING:
     from hpctrain.launch.targets.target import Target

@@ -1,4 +1,4 @@
-"""Make ``profiles/schema.json`` (for editors) and ``docs/profile.md`` (for people) from ``schema.py``."""
+"""Make ``profiles/schema.json`` (for editors) and ``docs/profile.md`` (for people) from the classes of the sections."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from hpctrain.profile.document import KeyPath
 from hpctrain.profile.families import profile_class
 from hpctrain.profile.load import ENVIRONMENT_FIELDS
-from hpctrain.profile.schema import Section
+from hpctrain.profile.sections.base import Section
 from hpctrain.profile.wording import Schema, allowed, sections
 
 _EXTENDS = "Base profile, relative to this file: sections are merged key by key, lists and single values are replaced."

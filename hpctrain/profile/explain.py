@@ -11,7 +11,8 @@ from hpctrain.errors import Problem
 from hpctrain.profile.credentials import HIDDEN, is_secret_key, is_secret_value
 from hpctrain.profile.document import Document, KeyPath
 from hpctrain.profile.near import nearest
-from hpctrain.profile.schema import Profile, Section
+from hpctrain.profile.schema import Profile
+from hpctrain.profile.sections.base import Section
 from hpctrain.profile.wording import Schema, allowed, schema_at, sections
 
 MEANT = {

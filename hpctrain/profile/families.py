@@ -14,7 +14,9 @@ from pydantic import ConfigDict, create_model
 
 from hpctrain.plugins import FAMILIES, KINDS, PluginError, find_plugin, names
 from hpctrain.profile.near import did_you_mean
-from hpctrain.profile.schema import DEFAULT_FAMILY, DataSection, ModelSection, Profile
+from hpctrain.profile.schema import Profile
+from hpctrain.profile.sections.data import DataSection
+from hpctrain.profile.sections.model import DEFAULT_FAMILY, ModelSection
 
 if TYPE_CHECKING:
     from hpctrain.families.family import Family

@@ -22,7 +22,8 @@ from hpctrain.errors import HpctrainError
 from hpctrain.profile.files import matching_files
 from hpctrain.profile.inspection import Inspection
 from hpctrain.profile.platforms import CUDA_CONTEXT_GIB, Platform
-from hpctrain.profile.schema import MAX_BATCH_SIZE, Profile
+from hpctrain.profile.schema import Profile
+from hpctrain.profile.sections.train import MAX_BATCH_SIZE
 from hpctrain.rundir import write_atomic
 
 WORKSPACE_GIB = 0.3

@@ -11,7 +11,7 @@ from hpctrain.profile.credentials import find_credentials
 from hpctrain.profile.document import Document, PlacedProblem, kind_of
 from hpctrain.profile.families import class_for
 from hpctrain.profile.near import nearest
-from hpctrain.profile.schema import Section
+from hpctrain.profile.sections.base import Section
 from hpctrain.profile.yaml_text import parse_yaml
 
 MAX_BYTES = 1 << 20

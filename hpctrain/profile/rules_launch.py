@@ -9,7 +9,7 @@ from hpctrain.profile.judge import Judge, plural
 from hpctrain.profile.near import did_you_mean
 from hpctrain.profile.platforms import PLATFORMS, find_platform, platform_names
 from hpctrain.profile.sbatch_options import refusal
-from hpctrain.profile.schema import parse_time_limit_s
+from hpctrain.profile.sections.base import parse_time_limit_s
 from hpctrain.profile.site import Partition, Site
 from hpctrain.profile.targets import is_on_this_machine, why_not
 

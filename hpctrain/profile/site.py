@@ -20,7 +20,7 @@ from hpctrain.profile.explain import explain
 from hpctrain.profile.near import did_you_mean
 from hpctrain.profile.reading import read_plain
 from hpctrain.profile.sbatch_options import refusal
-from hpctrain.profile.schema import Line, Name, SbatchOptions, Section, SlurmWord, TimeLimit
+from hpctrain.profile.sections.base import Line, Name, SbatchOptions, Section, SlurmWord, TimeLimit
 from hpctrain.shipped import shipped
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from hpctrain.profile.document import KeyPath
-from hpctrain.profile.schema import NAME_PATTERN, SLURM_WORD_PATTERN, Section
+from hpctrain.profile.sections.base import NAME_PATTERN, SLURM_WORD_PATTERN, Section
 from hpctrain.profile.targets import MODULE_PATTERN
 
 Schema = dict[str, Any]

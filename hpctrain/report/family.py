@@ -15,7 +15,7 @@ from hpctrain.metrics.read import History
 from hpctrain.plugins import PluginError
 from hpctrain.profile.families import find_family, find_kind
 from hpctrain.profile.reading import MAX_BYTES
-from hpctrain.profile.schema import DEFAULT_FAMILY
+from hpctrain.profile.sections.model import DEFAULT_FAMILY
 from hpctrain.profile.yaml_text import parse_yaml
 from hpctrain.records import Record
 from hpctrain.report.text import error_text

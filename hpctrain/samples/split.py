@@ -13,7 +13,7 @@ import numpy as np
 from hpctrain.samples.hashing import hash_ids, unit_interval
 
 if TYPE_CHECKING:
-    from hpctrain.profile.schema import SplitSection
+    from hpctrain.profile.sections.data import SplitSection
 
 TRAIN = 0
 VALIDATION = 1

@@ -23,7 +23,8 @@ from hpctrain.monitor.available import available_memory_bytes
 from hpctrain.profile.families import kind_of
 from hpctrain.profile.load import dump_profile
 from hpctrain.profile.memory import FRAGMENTATION, WORKSPACE_GIB, divisors_from_above, prefetched_gib
-from hpctrain.profile.schema import MAX_BATCH_SIZE, Profile
+from hpctrain.profile.schema import Profile
+from hpctrain.profile.sections.train import MAX_BATCH_SIZE
 from hpctrain.rundir import RunDir, write_atomic
 from hpctrain.train.build import build_network, build_optimizer
 from hpctrain.train.memory import GIB, DataLook, measure_with

@@ -26,7 +26,10 @@ from hpctrain.metrics.record import MetricsWriter
 from hpctrain.profile.families import family_of, kind_of
 from hpctrain.profile.files import matching_files
 from hpctrain.profile.remote import is_remote
-from hpctrain.profile.schema import DataSection, ModelSection, Profile, TrainSection
+from hpctrain.profile.schema import Profile
+from hpctrain.profile.sections.data import DataSection
+from hpctrain.profile.sections.model import ModelSection
+from hpctrain.profile.sections.train import TrainSection
 from hpctrain.rundir import RunDir
 from hpctrain.samples.protocols import Facts, Samples
 from hpctrain.samples.split import TRAIN, VALIDATION, assign_split, choose_rows

@@ -33,7 +33,8 @@ from hpctrain.profile.files import matching_files
 from hpctrain.profile.inspection import Inspection
 from hpctrain.profile.memory import Measurement
 from hpctrain.profile.remote import is_remote
-from hpctrain.profile.schema import DataSection, Profile
+from hpctrain.profile.schema import Profile
+from hpctrain.profile.sections.data import DataSection
 from hpctrain.samples.protocols import Facts
 from hpctrain.samples.split import TRAIN, assign_split, choose_rows
 from hpctrain.train.freeze import freeze

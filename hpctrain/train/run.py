@@ -12,7 +12,8 @@ import torch
 from hpctrain.families.family import Family
 from hpctrain.kinds.kind import Kind
 from hpctrain.profile.inspection import Inspection
-from hpctrain.profile.schema import ModelSection, Profile
+from hpctrain.profile.schema import Profile
+from hpctrain.profile.sections.model import ModelSection
 from hpctrain.rundir import RunDir
 from hpctrain.samples.protocols import Batch, Facts, Samples
 

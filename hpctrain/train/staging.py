@@ -16,7 +16,7 @@ from typing import Any
 from hpctrain.distributed.world import node_name
 from hpctrain.errors import Problem, ProfileError, SiteError
 from hpctrain.profile.remote import is_remote
-from hpctrain.profile.schema import DataSection
+from hpctrain.profile.sections.data import DataSection
 from hpctrain.profile.variables import expand
 from hpctrain.samples.activity import Activity
 from hpctrain.samples.protocols import Samples

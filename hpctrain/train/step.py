@@ -14,7 +14,7 @@ from hpctrain.distributed.reduce import start_sum
 from hpctrain.distributed.stop import StopRequest
 from hpctrain.distributed.world import World
 from hpctrain.kinds.kind import Kind
-from hpctrain.profile.schema import TrainSection
+from hpctrain.profile.sections.train import TrainSection
 from hpctrain.samples.protocols import Batch
 from hpctrain.train.adamw import AdamW
 from hpctrain.train.pacing import FullSpeed, Pacer

@@ -16,7 +16,7 @@ from hpctrain.monitor.nvml import NvmlGpu, find_gpu
 from hpctrain.monitor.pace import Governor
 from hpctrain.monitor.sampler import Sampler
 from hpctrain.monitor.sensors import Sensors
-from hpctrain.profile.schema import MonitorSection
+from hpctrain.profile.sections.outputs import MonitorSection
 from hpctrain.rundir import RunDir
 
 

@@ -20,7 +20,8 @@ from hpctrain.launch.submit import prepare, submit
 from hpctrain.launch.targets import TARGETS, find_target
 from hpctrain.launch.targets.target import ENDING, JobState
 from hpctrain.profile.families import profile_class
-from hpctrain.profile.schema import LaunchSection, Profile
+from hpctrain.profile.schema import Profile
+from hpctrain.profile.sections.launch import LaunchSection
 from hpctrain.rundir import RunDir
 
 NEEDS = {"slurm": "slurm"}

@@ -10,7 +10,7 @@ import pytest
 
 from hpctrain.checkpoint.store import list_checkpoints
 from hpctrain.launch.status import describe
-from hpctrain.profile.schema import SplitSection
+from hpctrain.profile.sections.data import SplitSection
 from hpctrain.samples.split import VALIDATION, assign_split
 
 

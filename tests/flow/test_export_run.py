@@ -24,7 +24,7 @@ from hpctrain.edge import tensorrt
 from hpctrain.edge.bundle import read_bundle
 from hpctrain.edge.sparsify import prunable, zeros
 from hpctrain.families.store import load_model
-from hpctrain.profile.schema import SplitSection
+from hpctrain.profile.sections.data import SplitSection
 from hpctrain.rundir import RunDir
 from hpctrain.samples.split import TRAIN, assign_split
 

@@ -17,7 +17,7 @@ from hpctrain.distributed.world import World
 from hpctrain.errors import DataError
 from hpctrain.launch.status import describe
 from hpctrain.profile.load import load_profile
-from hpctrain.profile.schema import SplitSection
+from hpctrain.profile.sections.data import SplitSection
 from hpctrain.rundir import RunDir
 from hpctrain.samples.order import sample_order
 from hpctrain.samples.split import TRAIN, VALIDATION, assign_split

@@ -18,7 +18,8 @@ from hpctrain.launch.runs import newest_job
 from hpctrain.launch.status import describe
 from hpctrain.launch.submit import Submission, prepare, submit
 from hpctrain.profile.families import profile_class
-from hpctrain.profile.schema import LaunchSection, TrainSection
+from hpctrain.profile.sections.launch import LaunchSection
+from hpctrain.profile.sections.train import TrainSection
 from hpctrain.rundir import RunDir, read_json
 
 pytestmark = pytest.mark.slurm

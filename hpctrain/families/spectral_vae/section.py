@@ -7,7 +7,8 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from hpctrain.profile.schema import NETWORK_SHAPE, ModelSection, WavelengthRange
+from hpctrain.profile.sections.base import WavelengthRange
+from hpctrain.profile.sections.model import NETWORK_SHAPE, ModelSection
 
 
 class SpectralVAESection(ModelSection):

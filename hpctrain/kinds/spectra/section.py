@@ -7,7 +7,8 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from hpctrain.profile.schema import SAMPLE_ORDER, DataSection, PathText, Section, WavelengthRange
+from hpctrain.profile.sections.base import PathText, Section, WavelengthRange
+from hpctrain.profile.sections.data import SAMPLE_ORDER, DataSection
 
 
 class ColumnsSection(Section):

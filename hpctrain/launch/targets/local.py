@@ -32,7 +32,7 @@ from hpctrain.states import PENDING, RUNNING
 
 if TYPE_CHECKING:
     from hpctrain.launch.plan import Job, JobPlan, Options
-    from hpctrain.profile.schema import LaunchSection
+    from hpctrain.profile.sections.launch import LaunchSection
     from hpctrain.profile.site import Site
 
 _YEARS_MIN = 60 * 24 * 365 * 20

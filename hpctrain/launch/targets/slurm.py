@@ -21,7 +21,7 @@ from hpctrain.states import CANCELLED, FAILED, UNKNOWN
 if TYPE_CHECKING:
     from hpctrain.launch.plan import Job, JobPlan, Options
     from hpctrain.launch.targets.target import JobState
-    from hpctrain.profile.schema import LaunchSection
+    from hpctrain.profile.sections.launch import LaunchSection
     from hpctrain.profile.site import Site
 
 SCRIPT = "job.sh"

@@ -13,7 +13,7 @@ from hpctrain.launch.runs import all_runs, job_ids, read_job
 from hpctrain.launch.submit import Submission, record_job, with_absolute_paths, with_global_batch, write_runs
 from hpctrain.launch.targets.slurm import SlurmTarget
 from hpctrain.profile.load import load_profile
-from hpctrain.profile.schema import LaunchSection
+from hpctrain.profile.sections.launch import LaunchSection
 from hpctrain.rundir import RunDir, new_run_id
 
 

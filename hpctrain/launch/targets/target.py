@@ -17,7 +17,7 @@ from hpctrain.states import UNKNOWN
 if TYPE_CHECKING:
     from hpctrain.errors import Problem
     from hpctrain.launch.plan import Job, JobPlan, Options
-    from hpctrain.profile.schema import LaunchSection
+    from hpctrain.profile.sections.launch import LaunchSection
     from hpctrain.profile.site import Site
 
 ENDING = "ending"

@@ -15,7 +15,8 @@ from hpctrain.metrics.exporters.folder import figure_path
 from hpctrain.metrics.exporters.mark import Mark
 from hpctrain.metrics.exporters.numbers import numbers_of
 from hpctrain.metrics.exporters.tracker import Tracker, TrackingError, read_track, write_track
-from hpctrain.profile.schema import MlflowSection, Profile
+from hpctrain.profile.schema import Profile
+from hpctrain.profile.sections.outputs import MlflowSection
 from hpctrain.records import Record
 from hpctrain.rundir import RunDir
 

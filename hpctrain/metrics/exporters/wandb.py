@@ -13,7 +13,8 @@ from hpctrain.metrics.exporters.mark import Mark
 from hpctrain.metrics.exporters.numbers import numbers_of
 from hpctrain.metrics.exporters.tracker import Tracker, TrackingError, read_track, write_track
 from hpctrain.profile.resume import plain
-from hpctrain.profile.schema import Profile, WandbSection
+from hpctrain.profile.schema import Profile
+from hpctrain.profile.sections.outputs import WandbSection
 from hpctrain.records import Record
 from hpctrain.rundir import RunDir
 

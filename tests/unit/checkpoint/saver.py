@@ -16,7 +16,7 @@ import torch
 
 from hpctrain.checkpoint.store import checkpoint_path, write_checkpoint
 from hpctrain.checkpoint.writer import CheckpointWriter
-from hpctrain.profile.schema import CheckpointSection
+from hpctrain.profile.sections.train import CheckpointSection
 from hpctrain.rundir import RunDir, write_json
 
 FAULTY_STEP, NEXT_STEP = 30, 40

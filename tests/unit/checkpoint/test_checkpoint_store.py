@@ -26,7 +26,7 @@ from hpctrain.checkpoint.store import (
 from hpctrain.checkpoint.tensorfile import write_tensors
 from hpctrain.checkpoint.writer import CheckpointWriter
 from hpctrain.errors import CheckpointError
-from hpctrain.profile.schema import CheckpointSection
+from hpctrain.profile.sections.train import CheckpointSection
 from hpctrain.rundir import RunDir, write_json
 
 

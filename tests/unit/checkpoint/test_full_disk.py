@@ -14,7 +14,7 @@ from hpctrain.checkpoint.store import list_checkpoints, newest_whole, set_aside
 from hpctrain.checkpoint.writer import CheckpointWriter
 from hpctrain.errors import CheckpointError
 from hpctrain.metrics.progress import describe_event
-from hpctrain.profile.schema import CheckpointSection
+from hpctrain.profile.sections.train import CheckpointSection
 from hpctrain.rundir import RunDir
 
 CHECKPOINT_BYTES = 100 * 1024

@@ -18,7 +18,7 @@ import pytest
 
 from hpctrain.checkpoint.store import clear_leftovers, list_checkpoints, newest_whole
 from hpctrain.checkpoint.writer import CheckpointWriter
-from hpctrain.profile.schema import CheckpointSection
+from hpctrain.profile.sections.train import CheckpointSection
 from hpctrain.rundir import RunDir
 
 sys.path.insert(0, str(Path(__file__).parent))

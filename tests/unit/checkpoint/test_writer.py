@@ -9,7 +9,7 @@ import torch
 from hpctrain.checkpoint.store import checkpoint_path, newest_whole, read_checkpoint
 from hpctrain.checkpoint.writer import CheckpointWriter
 from hpctrain.errors import CheckpointError
-from hpctrain.profile.schema import CheckpointSection
+from hpctrain.profile.sections.train import CheckpointSection
 from hpctrain.rundir import RunDir, write_json
 
 

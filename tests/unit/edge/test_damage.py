@@ -13,7 +13,7 @@ from hpctrain.edge.quantise import calibrate, name_operations, write_int8
 from hpctrain.edge.runtime import OnnxNetwork
 from hpctrain.edge.sample import prepare_all, signal_to_noise
 from hpctrain.edge.see import fit_forest, see_in_pytorch, see_through_runtime, with_meaning
-from hpctrain.profile.schema import EdgeSection, GatesSection
+from hpctrain.profile.sections.edge import EdgeSection, GatesSection
 
 EDGE = EdgeSection(gates=GatesSection(latent_error=0.1, chi2=0.05, anomaly_rank=0.9))
 ROWS = np.arange(160)

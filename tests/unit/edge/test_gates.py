@@ -19,7 +19,7 @@ from hpctrain.edge.gates import (
     make_bins,
     nearest_classes,
 )
-from hpctrain.profile.schema import EdgeSection, GatesSection
+from hpctrain.profile.sections.edge import EdgeSection, GatesSection
 
 N = 400
 

@@ -32,7 +32,7 @@ from hpctrain.kinds.spectra.facts import SpectraFacts
 from hpctrain.kinds.spectra.grids import desi_grid
 from hpctrain.kinds.spectra.hdf5 import open_spectra
 from hpctrain.kinds.spectra.section import NormaliseSection, SpectraSection
-from hpctrain.profile.schema import SplitSection
+from hpctrain.profile.sections.data import SplitSection
 
 L = 7781
 SECTION = SpectralVAESection(

@@ -14,7 +14,7 @@ from hpctrain.edge.onnx_file import largest_differences
 from hpctrain.edge.placement import choose_layers
 from hpctrain.edge.quantise import calibrate, name_operations, write_fp16, write_int8
 from hpctrain.edge.runtime import OnnxNetwork
-from hpctrain.profile.schema import GatesSection
+from hpctrain.profile.sections.edge import GatesSection
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ from hpctrain.errors import DataError
 from hpctrain.kinds.spectra.section import SimulateSection, SpectraSection
 from hpctrain.kinds.spectra.simulate import simulate
 from hpctrain.profile.families import profile_class
-from hpctrain.profile.schema import EdgeSection, SplitSection
+from hpctrain.profile.sections.data import SplitSection
+from hpctrain.profile.sections.edge import EdgeSection
 from hpctrain.samples.split import TEST, TRAIN, VALIDATION, assign_split
 
 

@@ -17,7 +17,8 @@ from hpctrain.launch.targets import find_target
 from hpctrain.launch.targets.slurm_script import attempt_script, explain_refusal, render
 from hpctrain.profile.families import profile_class
 from hpctrain.profile.sbatch_options import OURS_ALONE, OWN_KEYS, refusal
-from hpctrain.profile.schema import LaunchSection, Profile
+from hpctrain.profile.schema import Profile
+from hpctrain.profile.sections.launch import LaunchSection
 from hpctrain.profile.site import Site
 
 RUN_DIR = Path("/data/runs/quasars/20261121-143000-7f3a")

@@ -16,7 +16,7 @@ from hpctrain.errors import ProfileError, SiteError
 from hpctrain.launch.submit import prepare, with_absolute_paths
 from hpctrain.launch.targets.slurm_byhand import as_allocated, run_of_this_job
 from hpctrain.profile.load import load_profile
-from hpctrain.profile.schema import LaunchSection
+from hpctrain.profile.sections.launch import LaunchSection
 from hpctrain.rundir import read_json
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -16,7 +16,7 @@ from hpctrain.errors import ProfileError
 from hpctrain.profile.credentials import is_secret_value
 from hpctrain.profile.families import profile_of
 from hpctrain.profile.load import dump_profile, load_profile
-from hpctrain.profile.schema import parse_time_limit_s
+from hpctrain.profile.sections.base import parse_time_limit_s
 from hpctrain.profile.yaml_text import MAX_VALUES, parse_value, parse_yaml, read_scalar
 
 MINIMAL = "name: run\ndata: {files: [spectra.h5]}\n"

@@ -21,7 +21,7 @@ import numpy as np
 from hpctrain.drawing.svg import HALF, Axes, drawing, on_both, standalone
 from hpctrain.families.family import Family, Objective
 from hpctrain.families.shown import Card, Curve, Panel
-from hpctrain.profile.schema import ModelSection
+from hpctrain.profile.sections.model import ModelSection
 
 
 def draw_scores(files):
@@ -52,7 +52,7 @@ FAMILY = Classifier()
 """
 PLAIN = """\
 from hpctrain.families.family import Family
-from hpctrain.profile.schema import ModelSection
+from hpctrain.profile.sections.model import ModelSection
 
 class Plain(Family):
     name, kind, section = "plain", "spectra", ModelSection

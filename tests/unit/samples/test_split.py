@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from hpctrain.profile.schema import SplitSection
+from hpctrain.profile.sections.data import SplitSection
 from hpctrain.samples.split import TEST, TRAIN, VALIDATION, assign_split, choose_rows
 
 IDS = np.arange(39_627_000_000_000, 39_627_000_000_000 + 50_000)

@@ -11,7 +11,8 @@ from hpctrain.metrics.record import MetricsWriter
 from hpctrain.profile.families import profile_class
 from hpctrain.profile.load import dump_profile, load_profile
 from hpctrain.profile.resume import plain
-from hpctrain.profile.schema import Profile, TrainSection
+from hpctrain.profile.schema import Profile
+from hpctrain.profile.sections.train import TrainSection
 from hpctrain.rundir import RunDir
 from hpctrain.train.settle import record_profile_changes, settle_warmup
 

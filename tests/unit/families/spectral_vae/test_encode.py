@@ -20,7 +20,7 @@ from hpctrain.kinds.spectra.facts import SpectraFacts
 from hpctrain.kinds.spectra.hdf5 import open_spectra
 from hpctrain.kinds.spectra.section import NormaliseSection, SpectraSection
 from hpctrain.kinds.spectra.transform import normalise
-from hpctrain.profile.schema import SplitSection
+from hpctrain.profile.sections.data import SplitSection
 from hpctrain.samples.split import VALIDATION, assign_split
 
 N, L = 25, 200

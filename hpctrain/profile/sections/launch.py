@@ -1,0 +1,73 @@
+"""The ``launch`` section: the machine, and what the job asks of it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from hpctrain.profile.sections.base import (
+    Name,
+    PathText,
+    SbatchOptions,
+    Section,
+    SlurmWord,
+    Switch,
+    TargetName,
+    TimeLimit,
+)
+from hpctrain.profile.targets import AUTO
+
+
+class LaunchSection(Section):
+    """The machine on which the job runs, and its requests to Slurm."""
+
+    cluster: TargetName = AUTO
+    """Where the job runs; ``auto`` chooses Slurm if ``sbatch`` is on the PATH, else this machine."""
+    site: Name | None = None
+    """Name of a file in ``slurm/sites/``: partitions, limits, modules, NCCL settings of a cluster."""
+    partition: SlurmWord | None = None
+    """Slurm partition; if unset, the default of the site file or of the cluster."""
+    account: SlurmWord | None = None
+    """Slurm account to charge."""
+    qos: SlurmWord | None = None
+    """Slurm quality of service."""
+    constraint: SlurmWord | None = None
+    """Node features, such as ``a100&hbm80g``."""
+    reservation: SlurmWord | None = None
+    """Slurm reservation."""
+    exclude: list[SlurmWord] = []
+    """Nodes that the job must not use."""
+    nodes: Annotated[int, Field(ge=1, le=4096)] = 1
+    """Number of nodes."""
+    gpus_per_node: Annotated[int, Field(ge=0, le=16)] = 1
+    """GPUs on each node; 0 trains on CPUs."""
+    ranks_per_node: Annotated[int, Field(ge=1, le=256)] | None = None
+    """Ranks (processes) on each node; if unset, one per GPU, or one if there is no GPU."""
+    cpus_per_rank: Annotated[int, Field(ge=1, le=512)] = 8
+    """CPU cores of each rank; the training step, reader threads and the checkpoint writer share them."""
+    memory_gib_per_node: Annotated[float, Field(gt=0, le=16384)] | None = None
+    """Host memory of each node [GiB]; if unset, the partition's default."""
+    time_limit: TimeLimit = "24:00:00"
+    """Time limit of one attempt: HH:MM:SS, D-HH:MM:SS or minutes. When it is reached, the job requeues itself."""
+    signal_lead_s: Annotated[int, Field(ge=0, le=65535)] = 180
+    """Slurm warns the ranks this long before the time limit [s]; its signal may be 30 s late."""
+    requeue: Switch = True
+    """Requeue the job if it was stopped before its last step."""
+    max_attempts: Annotated[int, Field(ge=1, le=100000)] = 500
+    """Largest number of attempts; the job is not requeued after them."""
+    max_attempts_without_progress: Annotated[int, Field(ge=1, le=1000)] = 3
+    """Largest number of attempts in a row without a new checkpoint; the job is not requeued after them."""
+    sbatch: SbatchOptions = {}
+    """Any other sbatch option by its long name, such as ``gres-flags: enforce-binding`` or ``comment: "my run"``; true
+    sets a flag without a value. Options that have a key of their own, or that the launcher needs, are refused."""
+    runs_dir: PathText = "runs"
+    """Folder of the run directories; relative to the directory in which you call the command."""
+
+    @property
+    def ranks_on_each_node(self) -> int:
+        return self.ranks_per_node or max(1, self.gpus_per_node)
+
+    @property
+    def world_size(self) -> int:
+        return self.nodes * self.ranks_on_each_node
