@@ -59,24 +59,29 @@ def read_hdf5(path: Path) -> dict[str, np.ndarray]:
 
 
 def read_datasets(file: h5py.File, names: list[str]) -> dict[str, np.ndarray]:
-    """Return those of these datasets that the file itself holds, and not another file that it links to.
+    """Return the arrays of those of these datasets that :func:`own_datasets` finds.
 
     Raises
     ------
     ValueError
         They would need more than `MOST_RESULT_BYTES` of memory.
     """
+    found = own_datasets(file, names)
+    _refuse_large(sum(math.prod(dataset.shape or ()) * dataset.dtype.itemsize for dataset in found.values()))
+    return {name: dataset[()] for name, dataset in found.items()}
+
+
+def own_datasets(file: h5py.File, names: list[str]) -> dict[str, h5py.Dataset]:
+    """Return those of these datasets that the file itself holds, and not another file that it links to."""
     import h5py
 
     found = {}
     for name in names:
-        if name not in file or not isinstance(file.get(name, getlink=True), h5py.HardLink):
-            continue
-        dataset = file[name]
-        if isinstance(dataset, h5py.Dataset) and not dataset.is_virtual and not dataset.external:
-            found[name] = dataset
-    _refuse_large(sum(math.prod(dataset.shape or ()) * dataset.dtype.itemsize for dataset in found.values()))
-    return {name: dataset[()] for name, dataset in found.items()}
+        if isinstance(file.get(name, getlink=True), h5py.HardLink):
+            dataset = file[name]
+            if isinstance(dataset, h5py.Dataset) and not dataset.is_virtual and not dataset.external:
+                found[name] = dataset
+    return found
 
 
 def _refuse_large(num_bytes: int) -> None:

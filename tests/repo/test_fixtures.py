@@ -80,6 +80,8 @@ def test_what_a_test_leaves_behind_harms_no_other(tmp_path):
         str(TESTS.parent),
         "-c",
         str(TESTS.parent / "pyproject.toml"),
+        "-o",
+        "pythonpath=",  # another conftest.py is there
     ]
     pytest_command = [sys.executable, "-m", "pytest", *own, "--confcutdir", str(tmp_path), "-p", "conftest"]
     done = subprocess.run(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hpctrain.families.result_files import own_datasets
 from hpctrain.kinds.spectra.layout import SURVEY_PREFIX
 
 if TYPE_CHECKING:
@@ -54,9 +55,8 @@ def survey_columns(file: h5py.File, rows: np.ndarray) -> dict[str, np.ndarray]:
         that an ``npz`` file holds them without a pickle.
     """
     found = {}
-    for name in file:
-        column = file[name]
-        if name in COLUMNS or getattr(column, "ndim", 0) != 1:
+    for name, column in own_datasets(file, list(file)).items():
+        if name in COLUMNS or column.ndim != 1:
             continue
         values = column[()][rows]
         if values.dtype.kind == "O":

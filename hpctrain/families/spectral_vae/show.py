@@ -1,4 +1,4 @@
-"""What the report shows of a run of this family: curves, the card of χ², and the panels of spectra and latents."""
+"""What the report shows of a run of this family: the card of χ², its sentence, the panels of spectra and latents."""
 
 from __future__ import annotations
 

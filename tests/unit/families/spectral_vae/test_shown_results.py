@@ -1,0 +1,40 @@
+"""What the report reads from the results of this family."""
+
+from __future__ import annotations
+
+import h5py
+import numpy as np
+import pytest
+
+from hpctrain.families.result_files import UnusableResultsError
+from hpctrain.families.spectral_vae.shown_results import read_catalogue
+
+
+@pytest.fixture
+def catalogue(tmp_path):
+    path = tmp_path / "latents.h5"
+    with h5py.File(path, "w") as file:
+        file["LATENT_VEC"], file["target_id"], file["plate"] = np.zeros((5, 2)), np.arange(5), np.arange(5) + 266
+    return path
+
+
+def test_a_catalogue_has_the_columns_of_its_survey(catalogue):
+    assert read_catalogue(catalogue)["survey_plate"].tolist() == [266, 267, 268, 269, 270]
+
+
+def test_a_catalogue_is_not_read_out_of_another_file(catalogue, tmp_path):
+    with h5py.File(tmp_path / "secret.h5", "w") as file:
+        file["salary"] = np.full(5, 4711.0)
+    with h5py.File(catalogue, "a") as file:
+        for name in ("ra", "RECON_MSE"):
+            file[name] = h5py.ExternalLink(tmp_path / "secret.h5", "salary")
+        file["dec"] = h5py.SoftLink("/plate")
+        file["mjd"] = h5py.SoftLink("/nothing")
+    assert read_catalogue(catalogue).keys() == {"LATENT_VEC", "target_id", "survey_plate"}
+
+
+def test_a_catalogue_without_latent_vectors_is_refused(tmp_path):
+    with h5py.File(tmp_path / "latents.h5", "w") as file:
+        file["LATENT_VEC"] = np.zeros(5)
+    with pytest.raises(UnusableResultsError, match="has no LATENT_VEC of shape"):
+        read_catalogue(tmp_path / "latents.h5")
