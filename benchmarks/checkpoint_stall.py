@@ -26,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from hpctrain.checkpoint.lease import take_lease
 from hpctrain.checkpoint.writer import CheckpointWriter
+from hpctrain.metrics.events import CheckpointSaved
 from hpctrain.profile.sections.train import CheckpointSection
 from hpctrain.rundir import RunDir
 
@@ -37,10 +38,8 @@ def measure(megabytes: int, rounds: int, folder: Path) -> dict[str, list[float]]
     run = RunDir(folder / "run")
     run.make_folders()
     attempt = take_lease(run, {"world_size": 1})
-    reports: list[dict] = []
-    writer = CheckpointWriter(
-        run, CheckpointSection(keep_last=1), attempt, lambda name, step, fields: reports.append({name: fields})
-    )
+    reports: list[CheckpointSaved] = []
+    writer = CheckpointWriter(run, CheckpointSection(keep_last=1), attempt, lambda event, step: reports.append(event))
     one, other = torch.randn(64, 256), torch.randn(256, 256)
 
     def products_s(until: Callable[[], bool]) -> float:
@@ -82,7 +81,7 @@ def measure(megabytes: int, rounds: int, folder: Path) -> dict[str, list[float]]
         writing = [thread for thread in threading.enumerate() if thread.name == "checkpoint-writer"]
         times["work beside"] = products_s(lambda threads=writing: not any(thread.is_alive() for thread in threads))
         writer.finish()
-        times["write"] = reports[-1]["checkpoint"]["seconds"]
+        times["write"] = reports[-1].seconds
         if number >= 0:  # the first round makes the buffers
             for name, value in times.items():
                 found[name].append(value)

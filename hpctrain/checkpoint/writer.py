@@ -17,10 +17,12 @@ from hpctrain.checkpoint.retention import make_room, prune
 from hpctrain.checkpoint.store import refuse_if_replaced, write_checkpoint
 from hpctrain.errors import CheckpointError
 from hpctrain.fulldisk import is_disk_full
+from hpctrain.metrics.events import CheckpointFailed, CheckpointSaved
 from hpctrain.profile.sections.train import CheckpointSection
 from hpctrain.rundir import RunDir
 
 Tensors = Mapping[str, Mapping[str, torch.Tensor]]
+Saved = CheckpointSaved | CheckpointFailed
 
 
 class CheckpointWriter:
@@ -34,16 +36,16 @@ class CheckpointWriter:
     attempt : int
         Number of this attempt; an older attempt may not replace its checkpoints.
     report : callable
-        Is called with the name, the step and the fields of a metrics event, from the training thread only.
+        Is called with an event and its step, from the training thread only.
     """
 
     def __init__(
-        self, run: RunDir, section: CheckpointSection, attempt: int, report: Callable[[str, int, dict[str, Any]], None]
+        self, run: RunDir, section: CheckpointSection, attempt: int, report: Callable[[Saved, int], object]
     ) -> None:
         self._run, self._section, self._attempt, self._report = run, section, attempt, report
         self._buffers: dict[tuple[str, str], torch.Tensor] = {}
         self._thread: threading.Thread | None = None
-        self._outcome: tuple[str, int, dict[str, Any]] | None = None
+        self._outcome: tuple[Saved, int] | None = None
         self._error: BaseException | None = None
 
     def save(self, step: int, tensors: Tensors, state: Mapping[str, Any], best_step: int | None, wait: bool) -> None:
@@ -107,26 +109,25 @@ class CheckpointWriter:
     ) -> None:
         started = time.perf_counter()
         retention = (self._section.keep_last, self._section.keep_every_steps, best_step)
-        fields: dict[str, Any] = {"path": f"checkpoints/step-{step:08d}"}
         made_room: list[str] = []
         try:
             size = self._write_or_make_room(step, tensors, state, retention, made_room)
-            fields |= self._retain(retention)
-            fields |= {
-                "seconds": round(time.perf_counter() - started, 4),
-                "blocked_s": round(blocked_s, 4),
-                "bytes": size,
-            }
-            self._outcome = ("checkpoint", step, fields)
+            event: Saved = CheckpointSaved(
+                path=f"checkpoints/step-{step:08d}",
+                retention_error=self._retain(retention),
+                seconds=round(time.perf_counter() - started, 4),
+                blocked_s=round(blocked_s, 4),
+                bytes=size,
+                made_room=made_room or None,
+            )
+            self._outcome = (event, step)
         except OSError as error:  # a full disk costs this checkpoint, never the newest whole one and never the run
             text = f"{type(error).__name__}: {error}"
             if is_disk_full(error):
                 text += "; the disk has no room for another checkpoint beside the newest one"
-            self._outcome = ("checkpoint_failed", step, {"error": text})
+            self._outcome = (CheckpointFailed(error=text, made_room=made_room or None), step)
         except BaseException as error:  # an error of the thread must reach the training loop, whatever it is
             self._error = error
-        if made_room and self._outcome is not None:
-            self._outcome[2]["made_room"] = made_room
 
     def _write_or_make_room(
         self,
@@ -151,25 +152,25 @@ class CheckpointWriter:
                     raise
                 made_room.append(removed.name)
 
-    def _retain(self, retention: tuple[int, int | None, int | None]) -> dict[str, str]:
-        """Remove checkpoints that retention no longer keeps; an error here does not harm the new checkpoint."""
+    def _retain(self, retention: tuple[int, int | None, int | None]) -> str | None:
+        """Remove checkpoints that retention no longer keeps; return an error, which does not harm the new one."""
         try:
             refuse_if_replaced(self._run, self._attempt)
             for _ in prune(self._run, *retention):
                 pass
         except OSError as error:
-            return {"retention_error": f"{type(error).__name__}: {error}"}
-        return {}
+            return f"{type(error).__name__}: {error}"
+        return None
 
     def _settle(self, must_be_saved: bool) -> None:
         if self._error is not None:
             error, self._error = self._error, None
             raise error
         if self._outcome is not None:
-            (name, step, fields), self._outcome = self._outcome, None
-            self._report(name, step, fields)
-            if name == "checkpoint_failed" and must_be_saved:
+            (event, step), self._outcome = self._outcome, None
+            self._report(event, step)
+            if isinstance(event, CheckpointFailed) and must_be_saved:
                 raise CheckpointError(
-                    f"{self._run.checkpoints}: step {step} could not be saved: {fields['error']}\n  the older "
+                    f"{self._run.checkpoints}: step {step} could not be saved: {event.error}\n  the older "
                     "checkpoints are untouched; free some room, then start the run again: it resumes from the newest"
                 )

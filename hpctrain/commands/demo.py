@@ -22,6 +22,7 @@ from hpctrain.kinds.spectra.section import SimulateSection
 from hpctrain.launch.runs import all_runs, newest_job
 from hpctrain.launch.status import RunStatus, describe
 from hpctrain.launch.targets import TARGETS, find_target
+from hpctrain.metrics.events import Resumed, Started, read_event
 from hpctrain.metrics.read import read_history
 from hpctrain.profile.judge import plural
 from hpctrain.profile.load import load_profile
@@ -156,8 +157,9 @@ def _interrupt(run_dir: RunDir, cluster: str) -> None:
     while True:
         time.sleep(_POLL_S)
         steps = [(record["step"], record) for record in run_dir.read_metrics("train")]
-        started = next(run_dir.read_metrics("event"), None)
-        if steps and started and steps[-1][0] >= INTERRUPT_AT * started["total_steps"]:
+        events = map(read_event, run_dir.read_metrics("event"))
+        started = next((event for event in events if isinstance(event, Started)), None)
+        if steps and started and steps[-1][0] >= INTERRUPT_AT * started.total_steps:
             break
     command = find_target(cluster).warn(newest_job(run_dir))
     print(f"$ {command}     # the queue's warning: save and exit", flush=True)
@@ -176,8 +178,8 @@ def _describe_result(run_dir: RunDir, catalogue: Path) -> str:
     history = read_history(run_dir)
     first, best = history.evaluations[0], history.best_evaluation()
     attempts = len(run_dir.read_attempts())
-    resumed = history.last("resumed")
-    lost = resumed.get("steps_lost", 0) if resumed else 0
+    resumed = history.newest(Resumed)
+    lost = (resumed.steps_lost or 0) if resumed else 0
     trained = [record["samples_per_s"] for record in history.train if record.get("samples_per_s")]
     rows = [
         ("validation loss", f"{first['loss']:.4g} at step {first['step']}, {best['loss']:.4g} at step {best['step']}"),

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 from hpctrain.families.shown import Card, Curve, Panel
 from hpctrain.profile.sections.model import ModelSection
+from hpctrain.words import Metric
 
 if TYPE_CHECKING:
     import numpy as np
@@ -122,6 +123,8 @@ class Family:
         ``gradient`` for networks, ``rounds`` for a :class:`RoundsModel`.
     objective : Objective
         The number that decides which evaluation is the best one.
+    shown_metrics : tuple of Metric
+        Metrics of an evaluation that log and Prometheus show beside the loss.
     sketch_name : str
         Name of the file of ``results/`` for the arrays of :meth:`sketch`, without ``.npz``.
     loss : Curve
@@ -135,6 +138,7 @@ class Family:
     section: ClassVar[type[ModelSection]]
     how: ClassVar[Literal["gradient", "rounds"]] = "gradient"
     objective: ClassVar[Objective] = Objective()
+    shown_metrics: ClassVar[tuple[Metric, ...]] = ()
     sketch_name: ClassVar[str] = "examples"
     loss: ClassVar[Curve] = Curve("loss", "Loss")
     against_overfitting: ClassVar[str] = "a smaller model"

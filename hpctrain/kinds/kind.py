@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from hpctrain.errors import DataError
 from hpctrain.profile.inspection import Inspection
 from hpctrain.profile.sections.data import DataSection
+from hpctrain.words import Words
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,25 +26,6 @@ if TYPE_CHECKING:
 
 NO_WEIGHT = "no weight"
 """Reason why a sample carries no weight, where its kind gives no better one."""
-
-
-@dataclass(frozen=True)
-class Words:
-    """What users call a sample.
-
-    Parameters
-    ----------
-    one, many : str
-        Such as ``spectrum`` and ``spectra``.
-    """
-
-    one: str = "sample"
-    many: str = "samples"
-
-    @property
-    def count_field(self) -> str:
-        """Name in ``metrics.jsonl`` of a number of samples, such as ``num_spectra``."""
-        return f"num_{self.many.replace(' ', '_')}"
 
 
 @dataclass(frozen=True)
@@ -75,7 +57,7 @@ class Kind:
     section : type
         Subclass of :class:`~hpctrain.profile.sections.data.DataSection`: the keys of ``data`` in the profile.
     words : Words
-        What users call a sample.
+        What users call a sample, and what the counts of bad values mean.
     bad_sums : tuple of str
         Names of the sums of :meth:`count_bad`; the first one counts bad values, the last one samples without weight.
     bad_noun, bad_advice : str

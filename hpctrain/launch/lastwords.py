@@ -6,11 +6,28 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from hpctrain.files import open_regular
-from hpctrain.metrics.progress import describe_event
+from hpctrain.metrics.events import (
+    BadValues,
+    DataFound,
+    Diverged,
+    EvaluationEmpty,
+    Event,
+    Failed,
+    Finished,
+    GpuMissing,
+    Started,
+    Stopped,
+    read_event,
+)
+from hpctrain.metrics.events.event import NO_WORDS
+from hpctrain.profile.families import words_of_file
 from hpctrain.records import Record, metric_record, parse_json
 from hpctrain.rundir import RunDir
+
+E = TypeVar("E", bound=Event)
 
 _FIRST_BYTES = 1 << 16
 _LARGEST_BYTES = 1 << 20
@@ -42,7 +59,7 @@ class LastWords:
     exit_code : int or None
         Exit code of the newest attempt, if it is on record.
     bad_data : str
-        Unusable pixels and spectra that the newest attempt has masked; empty if none.
+        Bad values and samples without weight that the newest attempt has read; empty if none.
     warnings : list of str
         Reasons to doubt the result: implausible data, no GPU, no evaluation.
     notes : list of str
@@ -67,55 +84,73 @@ class LastWords:
 
 def read_last_words(run: RunDir) -> LastWords:
     """Read back to the start of the newest attempt, at most `_FURTHEST_BYTES`; only one block is in memory."""
-    train: list[Record] = []
-    last: dict[str, Record] = {}
-    step = 0
+    last = _Last()
     for block in _blocks_backwards(run.metrics, _FURTHEST_BYTES):
-        is_enough = len(train) == _RATE_OVER_RECORDS
-        if is_enough and not any(name in block for name in _RARE):
+        if last.has_all_training and not any(name in block for name in _RARE):
             continue
         for line in reversed(block.split(b"\n")):
-            if len(train) == _RATE_OVER_RECORDS and not any(name in line for name in _RARE):
+            if last.has_all_training and not any(name in line for name in _RARE):
                 continue
-            record = _record(line)
-            if record is None:
-                continue
-            kind = record["kind"]
-            name = str(record.get("event")) if kind == "event" else kind
-            step = max(step, record["step"])
-            last.setdefault(name, record)
-            if kind == "train" and len(train) < _RATE_OVER_RECORDS:
-                train.append(record)
-            if name == "started":
-                if not train or "eval" not in last:
-                    last |= _numbers_before(run)
-                return _last_words(run, train, last, step)
-    return _last_words(run, train, last, step)
+            if (record := _record(line)) is not None:
+                last.take(record)
+            if Started in last.events:
+                if not last.train or "eval" not in last.records:
+                    last.records |= _numbers_before(run)
+                return _last_words(run, last)
+    return _last_words(run, last)
 
 
-def _last_words(run: RunDir, train: list[Record], last: dict[str, Record], step: int) -> LastWords:
-    started = last.get("started", {})
-    ending = last.get("failed") or last.get("diverged") or {}
-    stopped = last.get("stopped", {})
-    newest = next((record for record in train if _says_loss(record)), last.get("train", {}))
+class _Last:
+    """The newest events, training records and evaluation, given the records from the last to the first."""
+
+    def __init__(self) -> None:
+        self.step = 0
+        self.train: list[Record] = []
+        self.records: dict[str, Record] = {}
+        self.events: dict[type[Event], Event] = {}
+
+    @property
+    def has_all_training(self) -> bool:
+        return len(self.train) == _RATE_OVER_RECORDS
+
+    def take(self, record: Record) -> None:
+        kind = record["kind"]
+        self.step = max(self.step, record["step"])
+        self.records.setdefault(kind, record)
+        if kind == "train" and not self.has_all_training:
+            self.train.append(record)
+        if kind == "event":
+            event = read_event(record)
+            self.events.setdefault(type(event), event)
+
+    def event(self, wanted: type[E]) -> E | None:
+        return self.events.get(wanted)
+
+
+def _last_words(run: RunDir, last: _Last) -> LastWords:
+    started, stopped, failed = last.event(Started), last.event(Stopped), last.event(Failed)
+    data, train = last.event(DataFound), last.train
+    newest = next((record for record in train if _says_loss(record)), last.records.get("train", {}))
+    error = ((failed.error or Failed.name) if failed else Diverged.name) if failed or last.event(Diverged) else ""
+    exit_codes = [event.exit_code for event in (failed, stopped) if event is not None]
+    doubts = [event for event in (last.event(GpuMissing), last.event(EvaluationEmpty)) if event is not None]
+    bad = last.event(BadValues)
+    words = words_of_file(run.profile) if doubts or bad else NO_WORDS
     return LastWords(
-        step=step,
-        total_steps=started.get("total_steps", 0),
+        step=last.step,
+        total_steps=(started.total_steps if started else None) or 0,
         loss=newest.get("loss"),
-        validation_loss=last.get("eval", {}).get("loss"),
+        validation_loss=last.records.get("eval", {}).get("loss"),
         samples_per_s=train[0].get("samples_per_s") if train else None,
         steps_per_s=_rate(train),
-        started_at=started.get("time", 0.0) or _started_by_lease(run),
-        finished="finished" in last,
-        stopped=str(stopped.get("cause", "stopped")) if stopped else "",
-        error=str(ending.get("error") or ending.get("event") or ""),
-        exit_code=ending.get("exit_code", stopped.get("exit_code")),
-        bad_data=describe_event(last["bad_pixels"]) if "bad_pixels" in last else "",
-        warnings=[
-            *last.get("data", {}).get("warnings", []),
-            *(describe_event(last[name]) for name in ("gpu_missing", "evaluation_empty") if name in last),
-        ],
-        notes=last.get("data", {}).get("notes", []),
+        started_at=(started.time_s if started else 0.0) or _started_by_lease(run),
+        finished=Finished in last.events,
+        stopped=(stopped.cause or "stopped") if stopped else "",
+        error=error,
+        exit_code=next((code for code in exit_codes if code is not None), None),
+        bad_data=bad.describe(words) if bad else "",
+        warnings=[*((data.warnings if data else None) or ()), *(event.describe(words) for event in doubts)],
+        notes=list((data.notes if data else None) or ()),
     )
 
 

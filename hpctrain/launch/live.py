@@ -17,7 +17,7 @@ from hpctrain.launch.lastwords import read_backwards
 from hpctrain.launch.present import STYLES, duration, steps
 from hpctrain.launch.queue import Queue
 from hpctrain.launch.status import RunStatus, describe
-from hpctrain.metrics.progress import describe_event
+from hpctrain.metrics.events import Best, CheckpointSaved, DataFound, FirstStep, SensorsFound, read_event
 from hpctrain.monitor.ledger import RankState, RunEnergy, read_ledgers, sum_up
 from hpctrain.monitor.sensors import Sensors
 from hpctrain.rundir import RunDir
@@ -29,7 +29,7 @@ MOST_RANKS = 16
 _STALE_INTERVALS = 6.0
 """Number of missed samples after which the last sample of a rank counts as old."""
 _STYLES = {"ok": "green", "warm": "yellow", "hot": "bold red", "critical": "bold white on red"}
-_QUIET_EVENTS = frozenset({"first_step", "best", "sensors", "data", "checkpoint"})
+_QUIET_EVENTS = (FirstStep, Best, SensorsFound, DataFound, CheckpointSaved)
 _RECORDS_LOOKED_AT = 4000
 """Largest number of records to read from the end of metrics.jsonl to find the last events."""
 
@@ -50,8 +50,8 @@ class Frame:
         Time [s since 1970] and text of the newest events, oldest first; sensor events come from all ranks.
     checkpoint_at : float or None
         When the newest whole checkpoint was written, seconds since 1970.
-    num_spectra : int
-        Number of spectra seen in training.
+    num_samples : int
+        Number of samples seen in training.
     now : float
     """
 
@@ -61,7 +61,7 @@ class Frame:
     states: dict[int, str]
     events: list[tuple[float, str]]
     checkpoint_at: float | None
-    num_spectra: int
+    num_samples: int
     now: float
 
 
@@ -85,12 +85,14 @@ def read_frame(run: RunDir, now: float | None = None, queue: Queue | None = None
     newest = max((state.attempt for state in ranks), default=0)
     beats = run.read_heartbeats()
     events: list[tuple[float, str]] = []
-    num_spectra = 0
+    num_samples = 0
     for number, record in enumerate(read_backwards(run.metrics)):
-        if record.get("kind") == "event" and record.get("event") not in _QUIET_EVENTS and len(events) < NUM_EVENTS:
-            events.append((record["time"], describe_event(record)))
-        num_spectra = num_spectra or int(record.get("samples_seen") or 0)
-        if number > _RECORDS_LOOKED_AT or (num_spectra and len(events) == NUM_EVENTS):
+        if record["kind"] == "event" and len(events) < NUM_EVENTS:
+            event = read_event(record)
+            if not isinstance(event, _QUIET_EVENTS):
+                events.append((event.time_s, event.describe(status.words)))
+        num_samples = num_samples or int(record.get("samples_seen") or 0)
+        if number > _RECORDS_LOOKED_AT or (num_samples and len(events) == NUM_EVENTS):
             break
     # metrics.jsonl has the events of rank 0 only; the other ranks write theirs beside their measurements.
     events += [
@@ -106,7 +108,7 @@ def read_frame(run: RunDir, now: float | None = None, queue: Queue | None = None
         {beat["rank"]: beat.get("state", "-") for beat in beats},
         sorted(events)[-NUM_EVENTS:],
         _written_at(run),
-        num_spectra,
+        num_samples,
         now,
     )
 
@@ -153,16 +155,17 @@ def _bar(frame: Frame) -> RenderableType:
 
 def _facts(frame: Frame) -> Text:
     status, energy = frame.status, frame.energy
+    joules = energy.per_sample_j(frame.num_samples)
     facts = [
         f"loss {status.loss:.4g}" if status.loss is not None else "",
         f"validation {status.validation_loss:.4g}" if status.validation_loss is not None else "",
-        f"{status.samples_per_s:,.0f} spectra/s" if status.samples_per_s else "",
+        f"{status.samples_per_s:,.0f} {status.words.many}/s" if status.samples_per_s else "",
         f"attempt {status.num_attempts}" if status.num_attempts else "",
         _checkpoint(frame),
     ]
     power = [
         f"energy {energy.kwh:.3g} kWh" if energy.kwh is not None else "energy not measured",
-        f"{joules:.3g} J per spectrum" if (joules := energy.per_spectrum_j(frame.num_spectra)) is not None else "",
+        f"{joules:.3g} J per {status.words.one}" if joules is not None else "",
         f"unmeasured {duration(energy.unmeasured_s)}" if energy.unmeasured_s >= 1 else "",
         f"paused {duration(energy.rested_s)}" if energy.rested_s >= 1 else "",
     ]

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from hpctrain.launch.status import RunStatus
-from hpctrain.metrics.progress import format_bytes
 from hpctrain.states import FAILED, FINISHED, LOST, PENDING, RUNNING, UNREADABLE
 from hpctrain.terminal import console, printable
+from hpctrain.words import format_bytes
 
 
 def as_typed(path: Path) -> str:
@@ -47,7 +47,7 @@ def progress_line(status: RunStatus) -> str:
     if status.loss is not None:
         parts.append(f"loss {status.loss:.4g}")
     if status.state == RUNNING and status.samples_per_s:
-        parts.append(f"{status.samples_per_s:,.0f} spectra/s")
+        parts.append(f"{status.samples_per_s:,.0f} {status.words.many}/s")
     if status.num_attempts > 1:
         parts.append(f"attempt {status.num_attempts}")
     return ", ".join(parts)
@@ -63,7 +63,7 @@ def block(status: RunStatus) -> str:
         ("step", steps(status)),
         ("loss", _number(status.loss)),
         ("validation loss", _number(status.validation_loss)),
-        ("speed", f"{status.samples_per_s:,.0f} spectra/s" if status.samples_per_s else "-"),
+        ("speed", f"{status.samples_per_s:,.0f} {status.words.many}/s" if status.samples_per_s else "-"),
         ("time left", duration(status.eta_s) if status.eta_s is not None else "-"),
         ("attempts", str(status.num_attempts)),
         ("checkpoint", status.checkpoint),

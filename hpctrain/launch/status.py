@@ -5,6 +5,7 @@ A status names its source.
 
 from __future__ import annotations
 
+import functools
 import os
 import socket
 import time
@@ -19,6 +20,7 @@ from hpctrain.launch.targets import target_of
 from hpctrain.launch.targets.target import ENDING, JobState
 from hpctrain.monitor.ledger import read_ledgers, sum_up
 from hpctrain.monitor.sensors import Sensors
+from hpctrain.profile.families import words_of_file
 from hpctrain.records import Record
 from hpctrain.rundir import RunDir
 from hpctrain.states import (
@@ -37,6 +39,7 @@ from hpctrain.states import (
     UNKNOWN,
     UNREADABLE,
 )
+from hpctrain.words import Words
 
 _PACES = ("ok", "warm", "hot", "critical")
 
@@ -72,7 +75,7 @@ class RunStatus:
     avoided_nodes : list of str
         Nodes that failed repeatedly, which the next attempt avoids.
     bad_data : str
-        Unusable pixels and spectra that the newest attempt has masked; empty if none.
+        Bad values and samples without weight that the newest attempt has read; empty if none.
     warnings, notes : list of str
         Reasons to doubt the result of the newest attempt, and notes about its data.
     machine : str
@@ -106,6 +109,11 @@ class RunStatus:
     @property
     def is_active(self) -> bool:
         return self.state in ACTIVE
+
+    @functools.cached_property
+    def words(self) -> Words:
+        """What users call the samples of the run; read from its profile when first asked for."""
+        return words_of_file(self.run.profile)
 
 
 def describe(run: RunDir, now: float | None = None, queue: Queue | None = None, ask_queue: bool = True) -> RunStatus:

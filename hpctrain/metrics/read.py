@@ -5,11 +5,15 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from hpctrain.files import read_lines
+from hpctrain.metrics.events import Event
 from hpctrain.metrics.thinned import Thinned
 from hpctrain.records import Record, metric_record, parse_json
 from hpctrain.rundir import RunDir
+
+E = TypeVar("E", bound=Event)
 
 _LONGEST_MEASUREMENT_BYTES = 1 << 12
 """Longest line of kind ``train``, ``eval`` or ``monitor``, which holds some dozen numbers; longer ones are damaged."""
@@ -66,6 +70,15 @@ class History:
         newest = max((record.get("attempt") or 0 for record in self.events), default=0)
         events = [record for record in self.events if (record.get("attempt") or 0) == newest]
         return max((record["step"] for record in [*self.train, *self.evaluations, *events]), default=0)
+
+    def all_of(self, event: type[E]) -> list[E]:
+        """Return the events of one class, oldest first."""
+        return [event.from_record(record) for record in self.named(event.name)]
+
+    def newest(self, event: type[E]) -> E | None:
+        """Return the newest event of one class."""
+        record = self.last(event.name)
+        return None if record is None else event.from_record(record)
 
     def named(self, event: str) -> list[Record]:
         """Return the events of one name, oldest first."""

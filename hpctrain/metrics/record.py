@@ -17,10 +17,11 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from hpctrain.errors import CheckpointError
 from hpctrain.files import NewFile, clear_leftovers, fsync_directory, is_in_the_way, open_append, put_aside, read_lines
+from hpctrain.metrics.events import Event, ExporterFailed, RecordsLost
 from hpctrain.metrics.exporters.exporter import Exporter
 from hpctrain.records import metric_record, parse_json
 from hpctrain.rundir import RunDir
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from hpctrain.metrics.histogram import Histogram
 
 Record = dict[str, Any]
+E = TypeVar("E", bound=Event)
 
 log = logging.getLogger(__name__)
 
@@ -113,9 +115,10 @@ class MetricsWriter:
         """Record the readings of the sensors of rank 0 and its node after `step`."""
         return self._write("monitor", step, fields)
 
-    def event(self, name: str, step: int, **fields: Any) -> Record:
-        """Record something that happened, such as ``checkpoint`` or ``stopped``."""
-        return self._write("event", step, {"event": name, **fields})
+    def event(self, event: E, step: int) -> E:
+        """Record something that happened, and return it with its step, time and attempt."""
+        record = self._write("event", step, event.to_record())
+        return event.at(record["step"], record["time"], record["attempt"])
 
     def figures(self, step: int, draw: Callable[[], Iterable[tuple[str, Figure]]]) -> None:
         """Draw figures and pass them to the exporters that take figures; without one, draw nothing.
@@ -174,7 +177,7 @@ class MetricsWriter:
         except Exception as error:  # no error of a drawing may end the run
             self._failed.add(what)
             log.warning("%s failed and are off: %r", what, error)
-            self.event("exporter_failed", step, exporter=what, error=repr(error))
+            self.event(ExporterFailed(exporter=what, error=repr(error)), step)
             return ()
 
     def _pass(self, takers: list[Exporter], step: int, call: Callable[..., None], *arguments: Any) -> None:
@@ -185,7 +188,7 @@ class MetricsWriter:
 
     def _lost_record(self, record: Record) -> Record:
         common = {name: record[name] for name in ("step", "time", "attempt")}
-        return {"kind": "event", **common, "event": "records_lost", "records": self._num_lost}
+        return {"kind": "event", **common, **RecordsLost(records=self._num_lost).to_record()}
 
     def _append(self, record: Record) -> bool:
         line = format_record(record)
@@ -220,7 +223,7 @@ class MetricsWriter:
             self._exporters.remove(exporter)
             name = type(exporter).__name__
             log.warning("%s failed and gets no more records: %r", name, error)
-            self.event("exporter_failed", step, exporter=name, error=repr(error))
+            self.event(ExporterFailed(exporter=name, error=repr(error)), step)
 
 
 def _ends_with_a_line(descriptor: int) -> bool:

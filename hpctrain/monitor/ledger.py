@@ -264,9 +264,9 @@ class RunEnergy:
     def kwh(self) -> float | None:
         return None if self.joules is None else self.joules / J_PER_KWH
 
-    def per_spectrum_j(self, num_spectra: float) -> float | None:
-        """Return the energy per spectrum seen [J]; it includes steps that were lost and repeated."""
-        return self.joules / num_spectra if self.joules is not None and num_spectra > 0 else None
+    def per_sample_j(self, num_samples: float) -> float | None:
+        """Return the energy per sample seen [J]; it includes steps that were lost and repeated."""
+        return self.joules / num_samples if self.joules is not None and num_samples > 0 else None
 
 
 def sum_up(states: list[RankState]) -> RunEnergy:

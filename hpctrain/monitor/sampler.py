@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from hpctrain.metrics.progress import describe_event
+from hpctrain.metrics.events import Event, MemoryShort, OverCurrent, PaceChanged, PowerMode, SensorsFound
 from hpctrain.monitor.energy import EnergyMeter
 from hpctrain.monitor.ledger import Ledger
 from hpctrain.monitor.pace import Change, Governor, Level
@@ -24,7 +24,7 @@ CLOSER_LOOK_S = 1.0
 _POWER_MEAN_S = 30.0
 """Time constant of the mean that is compared with a power limit [s]."""
 
-Note = Callable[[str, dict[str, Any]], None]
+Note = Callable[[Event], None]
 
 
 class Sampler:
@@ -42,8 +42,7 @@ class Sampler:
     on_sample : callable
         Is called with the values of each sample.
     on_event : callable
-        Is called with the name and the fields of each event: ``sensors``, ``pace``, ``over_current``,
-        ``memory_short``, ``power_mode``.
+        Is called with each event of :mod:`hpctrain.metrics.events.machine`.
     clock : callable
         Returns seconds and never goes back.
 
@@ -61,7 +60,7 @@ class Sampler:
         interval_s: float,
         step: Callable[[], int],
         on_sample: Callable[[dict[str, Any]], None] = lambda values: None,
-        on_event: Note = lambda name, fields: None,
+        on_event: Note = lambda event: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._sensors, self._governor, self._ledger = sensors, governor, ledger
@@ -135,7 +134,7 @@ class Sampler:
         self._watch_power_mode(values)
         alarms = self._sensors.alarms()
         for alarm in alarms:
-            self._event("over_current", what=alarm)
+            self._event(OverCurrent(what=alarm))
         readings = self._sensors.readings(values, self._mean_power_w(now_s, values))
         change = self._governor.update(now_s, readings, alarms)
         self._is_judged = True
@@ -169,7 +168,7 @@ class Sampler:
 
     def _record(self, change: Change) -> None:
         self.cause = change.reason
-        self._event("pace", level=change.level.word, before=change.before.word, reason=change.reason)
+        self._event(PaceChanged(level=change.level.word, before=change.before.word, reason=change.reason))
 
     def _record_absent(self, values: dict[str, Any]) -> None:
         """Record which values are absent, once, and again when more values are absent."""
@@ -177,21 +176,21 @@ class Sampler:
         if self._absent is None or absent.keys() - self._absent.keys():
             self._ledger.absent = self._absent = absent
             found = sorted(name for name in values if not name.startswith(("process_", "memory_")))
-            self._event("sensors", found=found, absent=absent)
+            self._event(SensorsFound(found=found, absent=absent))
 
     def _watch_memory(self, values: dict[str, Any]) -> None:
         if self._sensors.memory is not None and (reason := self._sensors.memory.judge(values)):
-            self._event("memory_short", reason=reason)
+            self._event(MemoryShort(reason=reason))
 
     def _watch_power_mode(self, values: dict[str, Any]) -> None:
         mode = self._sensors.power_mode()
         if mode is not None:
             values["power_mode"] = mode
             if mode != self._mode:
-                self._event("power_mode", mode=mode, before=self._mode)
+                self._event(PowerMode(mode=mode, before=self._mode))
                 self._mode = mode
 
-    def _event(self, name: str, **fields: Any) -> None:
-        if name != "sensors":
-            self._ledger.note(describe_event({"event": name, "step": self._step(), **fields}))
-        self._on_event(name, fields)
+    def _event(self, event: Event) -> None:
+        if not isinstance(event, SensorsFound):
+            self._ledger.note(event.at(self._step()).describe())
+        self._on_event(event)

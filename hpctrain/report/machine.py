@@ -95,7 +95,7 @@ def energy_sentence(energy: RunEnergy, num_samples: int, one: str = "sample") ->
     names = {"gpu": "GPUs", "cpu": "processors", "board": "the board's module"}
     sources = " and ".join(names.get(source, source) for source in sorted(energy.by_source_j, reverse=True))
     text = f"{energy.kwh:.3g} kWh by {sources}, over all ranks and attempts"
-    per_sample_j = energy.per_spectrum_j(num_samples)
+    per_sample_j = energy.per_sample_j(num_samples)
     if per_sample_j is not None:
         text += f"; {per_sample_j:.3g} J per {one} seen"
     if energy.unmeasured_s >= 1:

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -42,7 +41,7 @@ from hpctrain.errors import (
     Problem,
     ProfileError,
 )
-from hpctrain.metrics.progress import describe_event
+from hpctrain.metrics.events import DataFound, Event, Failed, Finished, GpuMissing, Started, Stopped
 from hpctrain.metrics.record import MetricsWriter
 from hpctrain.profile.families import kind_of
 from hpctrain.profile.inspection import NOTE, WARNING
@@ -144,7 +143,7 @@ def run_attempt(path: str | Path, stop: StopRequest | None = None) -> int:
             with contextlib.suppress(
                 CheckpointError
             ):  # an attempt that was replaced before its first record has nothing to report
-                metrics.event("failed", heartbeat.step, error=str(error), exit_code=error.exit_code)
+                metrics.event(Failed(error=str(error), exit_code=error.exit_code), heartbeat.step)
         if isinstance(error, NodeError) and world.is_main:
             note_bad_nodes(directory, error.nodes, world.job_id)
         heartbeat.end("failed")
@@ -195,10 +194,10 @@ def _bring_data(
 ) -> Data:
     """Copy the files to this node's disk or memory, as the profile asks, and open them."""
 
-    def record(event: str, **fields: Any) -> None:
+    def record(event: Event) -> None:
         if metrics is not None:
-            written = metrics.event(event, heartbeat.step, **fields)
-            print(f"hpctrain: {describe_event(written)}", file=sys.stderr, flush=True)
+            text = metrics.event(event, heartbeat.step).describe(kind_of(profile).words)
+            print(f"hpctrain: {text}", file=sys.stderr, flush=True)
 
     if profile.data.stage is not None:
         heartbeat.state = "staging"
@@ -235,7 +234,7 @@ def _work(run: Run, startup: Startup) -> int:
         fields = finish(run)
         seconds = round(time.perf_counter() - started_s, 3)
         fields |= energy_fields(run.directory, run.schedule.samples_seen(run.progress.step))
-        run.metrics.event("finished", run.progress.step, seconds=seconds, **fields)
+        run.metrics.event(Finished(seconds=seconds, **fields), run.progress.step)
     run.watchdog.end()
     run.heartbeat.end("finished")
     if run.metrics is not None:
@@ -251,9 +250,7 @@ def _announce(run: Run) -> None:
         return
     world, step = run.world, run.progress.step
     record_profile_changes(run.directory, run.attempt, run.metrics, step)
-    run.metrics.event(
-        "started",
-        step,
+    started = Started(
         job_id=world.job_id,
         restart_count=world.restart_count,
         world_size=world.world_size,
@@ -266,22 +263,24 @@ def _announce(run: Run) -> None:
         accumulation=run.schedule.accumulation(world.world_size),
         **device_facts(run.device),
     )
+    run.metrics.event(started, step)
     samples, found = run.data.samples, run.data.inspection
-    run.metrics.event(
-        "data",
-        step,
-        **{num_samples_field(run.kind): len(samples)},
+    about_data = DataFound(
+        counts={
+            num_samples_field(run.kind): len(samples),
+            **run.kind.shape(samples),
+            **run.kind.counts(samples),
+            **found.counts(),
+        },
         num_train=len(run.data.train_rows),
         num_validation=len(run.data.validation_rows),
-        **run.kind.shape(samples),
-        **run.kind.counts(samples),
-        **found.counts(),
         warnings=found.texts(WARNING),
         notes=[*found.texts(NOTE), *samples.notes],
     )
+    run.metrics.event(about_data, step)
     if run.profile.launch.gpus_per_node > 0 and run.device.type == "cpu" and run.profile.train.device != "cpu":
         asked = run.profile.launch.gpus_per_node
-        run.metrics.event("gpu_missing", step, gpus_per_node=asked, reason=why_no_gpu())
+        run.metrics.event(GpuMissing(gpus_per_node=asked, reason=why_no_gpu()), step)
 
 
 def _leave_stopped(run: Run, outcome: Outcome) -> int:
@@ -305,7 +304,7 @@ def _leave_together(
     """End an attempt whose run will resume later; return the exit code."""
     watchdog.end()
     if metrics is not None:
-        metrics.event("stopped", step, cause=stop.cause or "another rank", exit_code=code)
+        metrics.event(Stopped(cause=stop.cause or "another rank", exit_code=code), step)
         metrics.close()
     barrier(world)
     heartbeat.end("stopped")

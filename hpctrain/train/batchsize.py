@@ -17,7 +17,7 @@ from hpctrain.distributed.group import gather_json
 from hpctrain.distributed.stop import StopRequest
 from hpctrain.distributed.world import World
 from hpctrain.errors import Problem, ProfileError
-from hpctrain.metrics.progress import describe_event
+from hpctrain.metrics.events import BatchSizeFound
 from hpctrain.metrics.record import MetricsWriter
 from hpctrain.monitor.available import available_memory_bytes
 from hpctrain.profile.families import kind_of
@@ -93,15 +93,14 @@ def settle_batch_size(
     if world.is_main:
         write_atomic(directory.profile, dump_profile(settled))
     if metrics is not None:
-        event = metrics.event(
-            "batch_size",
-            0,
+        event = BatchSizeFound(
             batch_size=settled.train.batch_size,
             accumulation=settled.train.accumulation,
             needed_gib=round(needed_bytes(min(found)) / GIB, 3),
             free_gib=round(free_bytes / GIB, 3),
         )
-        print(f"hpctrain: {describe_event(event)}", file=sys.stderr, flush=True)
+        text = metrics.event(event, 0).describe(kind_of(profile).words)
+        print(f"hpctrain: {text}", file=sys.stderr, flush=True)
     return settled
 
 

@@ -213,9 +213,7 @@ def build_run(
     heartbeat.total_steps = schedule.total_steps
     checkpoints = None
     if metrics is not None:
-        checkpoints = CheckpointWriter(
-            directory, profile.checkpoint, attempt, lambda name, step, fields: metrics.event(name, step, **fields)
-        )
+        checkpoints = CheckpointWriter(directory, profile.checkpoint, attempt, metrics.event)
     run = Run(
         directory=directory,
         profile=profile,

@@ -13,6 +13,7 @@ import numpy as np
 from hpctrain.distributed.world import node_name
 from hpctrain.errors import SiteError
 from hpctrain.kinds.kind import Kind
+from hpctrain.metrics.events import Cached
 from hpctrain.monitor.available import available_memory_bytes
 from hpctrain.samples.activity import Activity
 from hpctrain.samples.protocols import Samples
@@ -54,7 +55,7 @@ def cache_in_memory(data: Data, kind: Kind, crew: Crew, record: Record) -> Data:
     path = Path(f"/proc/{mine['pid']}/fd/{mine['descriptor']}")
     samples = crew.agree(lambda: kind.memory_copies().open_in_memory(path, data.samples))
     data.samples.close()
-    record("cached", bytes=mine["bytes"], seconds=round(time.monotonic() - started_s, 3))
+    record(Cached(bytes=mine["bytes"], seconds=round(time.monotonic() - started_s, 3)))
     return replace(data, samples=samples, blocks=None)
 
 

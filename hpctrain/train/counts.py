@@ -9,7 +9,7 @@ from hpctrain.kinds.kind import Kind
 
 def num_samples_field(kind: Kind) -> str:
     """Return the name in ``metrics.jsonl`` of a number of samples, such as ``num_spectra``."""
-    return f"num_{kind.words.many.replace(' ', '_')}"
+    return kind.words.count_field
 
 
 def num_bad(kind: Kind, sums: Mapping[str, float]) -> float:

@@ -14,6 +14,7 @@ import torch
 
 from hpctrain.distributed.group import gather_json
 from hpctrain.errors import DataError, DivergedError
+from hpctrain.metrics.events import Diverged
 from hpctrain.samples.protocols import PADDING_ROW
 from hpctrain.train.randomness import seed_random_numbers
 from hpctrain.train.schedule import mix
@@ -127,7 +128,7 @@ def raise_diverged(run: Run, result: StepResult) -> NoReturn:
     others = sorted({target for part in found for target in part[1]} - set(culprits))
     what = "loss" if not math.isfinite(result.sums["loss_sum"]) else "gradient"
     if run.metrics is not None:
-        run.metrics.event("diverged", step, quantity=what, objects=culprits, batch=culprits + others)
+        run.metrics.event(Diverged(quantity=what, objects=culprits, batch=culprits + others), step)
     if culprits:
         blame = (
             f"The non-finite value is reproduced by these objects alone: target_id {_listed(culprits)}; look at their "

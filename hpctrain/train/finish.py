@@ -14,6 +14,7 @@ from hpctrain.errors import CheckpointError
 from hpctrain.families.held_out import HeldOut, NoResultsError
 from hpctrain.families.store import WEIGHTS, card_entries, load_model, save_model
 from hpctrain.fulldisk import is_disk_full
+from hpctrain.metrics.events import CheckpointRejected, MadeRoom
 from hpctrain.rundir import file_digest
 from hpctrain.train.evaluate import evaluated_weights, predictions
 
@@ -53,7 +54,7 @@ def _made_room(run: Run) -> bool:
         run.directory, section.keep_last, section.keep_every_steps, run.progress.best_step, keep_best=True
     )
     if removed is not None:
-        run.metrics.event("made_room", run.progress.step, made_room=[removed.name])
+        run.metrics.event(MadeRoom(made_room=[removed.name]), run.progress.step)
     return removed is not None
 
 
@@ -94,7 +95,7 @@ def _use_best(run: Run) -> int:
         return run.progress.step
     folder = checkpoint_path(run.directory, best)
     if (reason := verify(folder)) is not None:  # the disk was full at that step, or lost the checkpoint since then
-        run.metrics.event("checkpoint_rejected", best, path=str(folder), reason=reason)
+        run.metrics.event(CheckpointRejected(path=str(folder), reason=reason), best)
         print(
             f"hpctrain: the best checkpoint cannot be used ({reason}); the model has the last weights", file=sys.stderr
         )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hpctrain.metrics.events import BadValues, Best, EarlyStopped, EvaluationEmpty, FirstStep, StopRequested
 from hpctrain.metrics.histogram import histograms_of
 from hpctrain.monitor.memory import used_memory_gib
 from hpctrain.rundir import write_arrays
@@ -72,7 +73,7 @@ def train(run: Run, startup: Startup) -> Outcome:
             if "first_step" not in startup.seconds:
                 startup.lap("first_step")
                 if run.metrics is not None:
-                    run.metrics.event("first_step", result.step, seconds=startup.total_s, of=startup.seconds)
+                    run.metrics.event(FirstStep(seconds=startup.total_s, of=startup.seconds), result.step)
             outcome = boundary.pass_through(result)
     boundary.sum_up()
     if run.checkpoints is not None:
@@ -191,7 +192,7 @@ class Boundary:
             why = Outcome.TOO_HOT if critical else Outcome.STOPPED
             self._stop = Outcome.INTERRUPTED if interrupted else why
             if run.metrics is not None:
-                run.metrics.event("stop_requested", run.progress.step, cause=run.stop.cause or "another rank")
+                run.metrics.event(StopRequested(cause=run.stop.cause or "another rank"), run.progress.step)
 
     def _wait_until_cool(self) -> None:
         """Pause all ranks while one of them is hot; a stop request ends the pause and the run."""
@@ -205,12 +206,12 @@ class Boundary:
             raise_bad_values(run, f"step {result.step}", rows_of_step(run, result.step - 1))
         num_samples = schedule.samples_seen(result.step) - schedule.samples_seen(result.step - 1)
         if self._bad.add(result.sums, num_samples) and run.metrics is not None:
-            run.metrics.event("bad_pixels", result.step, **self._bad.fields())
+            run.metrics.event(BadValues(counts=self._bad.fields()), result.step)
 
     def sum_up(self) -> None:
         """Record at the end how many bad values and fully masked samples this attempt has read."""
         if self._run.metrics is not None and (fields := self._bad.fields()):
-            self._run.metrics.event("bad_pixels", self._run.progress.step, **fields)
+            self._run.metrics.event(BadValues(counts=fields), self._run.progress.step)
 
     def _is_logged(self, step: int) -> bool:
         return (
@@ -265,9 +266,9 @@ class Boundary:
         if run.metrics is not None:
             run.metrics.evaluation(progress.step, **found)
             if better:
-                run.metrics.event("best", progress.step, **{objective.metric: value})
+                run.metrics.event(Best(value={objective.metric: value}), progress.step)
             if progress.stopped_early:
-                run.metrics.event("early_stopped", progress.step, best_step=progress.best_step)
+                run.metrics.event(EarlyStopped(best_step=progress.best_step), progress.step)
             self._figures()
         self._clock_s += time.perf_counter() - paused_s  # the throughput counts training alone
         return better and run.profile.checkpoint.keep_best
@@ -279,7 +280,7 @@ class Boundary:
             rows = run.data.validation_rows
             counts = {num_samples_field(run.kind): len(rows)}
             reasons = why_without_weight(run, choose_sample(rows))
-            run.metrics.event("evaluation_empty", run.progress.step, **counts, reasons=reasons)
+            run.metrics.event(EvaluationEmpty(counts=counts, reasons=reasons), run.progress.step)
 
     def _figures(self) -> None:
         run = self._run

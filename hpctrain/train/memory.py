@@ -153,7 +153,7 @@ def measure_peak_bytes(profile: Profile, facts: Facts, batch_size: int) -> tuple
 
 
 def measure(profile: Profile) -> Measurement:
-    """Return the memory model of a profile, with grid and redshifts from the data where they exist."""
+    """Return the memory model of a profile, with the facts of the data where they exist."""
     return measure_with(profile, look_at_data(profile))
 
 

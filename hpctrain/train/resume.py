@@ -21,6 +21,7 @@ from hpctrain.checkpoint.store import (
 from hpctrain.distributed.group import broadcast_number
 from hpctrain.distributed.reduce import sum_over_ranks
 from hpctrain.errors import CheckpointError
+from hpctrain.metrics.events import CheckpointRejected, Resumed
 from hpctrain.metrics.record import supersede_after
 from hpctrain.train.build import begin_anew
 from hpctrain.train.state import restore
@@ -47,7 +48,7 @@ def resume(run: Run) -> None:
     furthest = max((record["step"] for record in run.directory.read_metrics("train")), default=0)
     supersede_after(run.directory, max(chosen, 0), run.progress.evaluated_step)
     for item in rejected:
-        run.metrics.event("checkpoint_rejected", max(chosen, 0), path=str(item.path), reason=item.reason)
+        run.metrics.event(CheckpointRejected(path=str(item.path), reason=item.reason), max(chosen, 0))
         print(f"hpctrain: skipped {item.path}: {item.reason}", file=sys.stderr)
     for path in cleared:
         print(f"hpctrain: removed {path}, which an earlier attempt left unfinished", file=sys.stderr)
@@ -55,7 +56,7 @@ def resume(run: Run) -> None:
         print(f"hpctrain: cannot remove the unfinished {item.path}: {item.reason}", file=sys.stderr)
     if chosen >= 0:
         lost = max(0, furthest - chosen)
-        run.metrics.event("resumed", chosen, checkpoint=f"checkpoints/step-{chosen:08d}", steps_lost=lost)
+        run.metrics.event(Resumed(checkpoint=f"checkpoints/step-{chosen:08d}", steps_lost=lost), chosen)
 
 
 def _read_the_same(run: Run, path: Path) -> tuple[dict[str, dict[str, torch.Tensor]], dict[str, Any]]:

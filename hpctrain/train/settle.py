@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+from hpctrain.metrics.events import ProfileChanged, Started
 from hpctrain.metrics.record import MetricsWriter
 from hpctrain.profile.families import family_of
 from hpctrain.profile.load import dump_profile
@@ -12,7 +13,7 @@ from hpctrain.profile.resume import changes_by_a_user
 from hpctrain.profile.schema import Profile
 from hpctrain.rundir import RunDir, read_json, write_atomic
 
-_TRAINED = ("started", "profile_changed")
+_TRAINED = (Started.name, ProfileChanged.name)
 """Events that prove that an attempt trained with its profile."""
 
 
@@ -63,7 +64,7 @@ def record_profile_changes(directory: RunDir, attempt: int, metrics: MetricsWrit
     if old is None or new is None:
         return
     if changes := changes_by_a_user(old, new):
-        metrics.event("profile_changed", step, changes=[change.as_json() for change in changes])
+        metrics.event(ProfileChanged(changes=[change.as_json() for change in changes]), step)
 
 
 def _profile_of(directory: RunDir, attempt: int) -> dict[str, Any] | None:

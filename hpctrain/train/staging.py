@@ -15,6 +15,7 @@ from typing import Any
 
 from hpctrain.distributed.world import node_name
 from hpctrain.errors import Problem, ProfileError, SiteError
+from hpctrain.metrics.events import Event, Staged, StageFellBack
 from hpctrain.profile.remote import is_remote
 from hpctrain.profile.sections.data import DataSection
 from hpctrain.profile.variables import expand
@@ -24,8 +25,8 @@ from hpctrain.samples.sources import find_sources
 from hpctrain.samples.stage import stage
 from hpctrain.train.together import Crew
 
-Record = Callable[..., Any]
-"""Writes an event, with its name and then its fields by keyword; does nothing on other ranks than rank 0."""
+Record = Callable[[Event], None]
+"""Writes an event; does nothing on other ranks than rank 0."""
 
 
 def stage_data(data: DataSection, crew: Crew, record: Record) -> tuple[DataSection, dict[str, str]]:
@@ -68,17 +69,17 @@ def stage_data(data: DataSection, crew: Crew, record: Record) -> tuple[DataSecti
     copied = [found for found in nodes.values() if found["fell_back"] is None]
     for found in nodes.values():
         if found["fell_back"] is not None:
-            record("stage_fell_back", node=found["node"], reason=found["fell_back"])
+            record(StageFellBack(node=found["node"], reason=found["fell_back"]))
     if copied:
-        record(
-            "staged",
+        event = Staged(
             nodes=len(copied),
             files=len(copied[0]["paths"]),
             bytes=sum(found["bytes"] for found in copied),
             copied_bytes=sum(found["copied_bytes"] for found in copied),
             seconds=round(time.monotonic() - started_s, 3),
-            **({"remote": copied[0]["remote"]} if copied[0]["remote"] else {}),
+            remote=copied[0]["remote"] or None,
         )
+        record(event)
     if mine["fell_back"] is not None:
         return data, {}
     return data.model_copy(update={"files": mine["paths"]}), dict(zip(mine["paths"], mine["names"], strict=True))

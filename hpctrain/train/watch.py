@@ -9,7 +9,7 @@ import torch
 
 from hpctrain.distributed.heartbeat import Heartbeat
 from hpctrain.distributed.world import World, node_name
-from hpctrain.metrics.progress import describe_event
+from hpctrain.metrics.events import Event, SensorsFound
 from hpctrain.metrics.record import MetricsWriter
 from hpctrain.monitor.ledger import Ledger, read_ledgers, sum_up
 from hpctrain.monitor.nvml import NvmlGpu, find_gpu
@@ -58,11 +58,11 @@ def build_sampler(
         if metrics is not None:
             metrics.monitor(heartbeat.step, **values)
 
-    def tell(name: str, fields: dict[str, Any]) -> None:
+    def tell(event: Event) -> None:
         if metrics is not None:
-            metrics.event(name, heartbeat.step, **fields)
-        elif name != "sensors":
-            text = describe_event({"event": name, "step": heartbeat.step, **fields})
+            metrics.event(event, heartbeat.step)
+        elif not isinstance(event, SensorsFound):
+            text = event.at(heartbeat.step).describe()
             print(f"hpctrain: rank {world.rank}: {text}", file=sys.stderr, flush=True)
 
     return Sampler(
@@ -97,5 +97,5 @@ def energy_fields(run: RunDir, num_samples: int) -> dict[str, float]:
     if energy.joules is None:
         return {}
     fields = {"energy_kwh": energy.kwh, "energy_unmeasured_s": energy.unmeasured_s, "rested_s": energy.rested_s}
-    per_spectrum_j = energy.per_spectrum_j(num_samples)
-    return fields if per_spectrum_j is None else {**fields, "joules_per_sample": per_spectrum_j}
+    per_sample_j = energy.per_sample_j(num_samples)
+    return fields if per_sample_j is None else {**fields, "joules_per_sample": per_sample_j}

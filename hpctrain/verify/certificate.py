@@ -15,6 +15,7 @@ from typing import Any
 
 from hpctrain import __version__
 from hpctrain.launch.provenance import git_state
+from hpctrain.metrics.events import Started, read_event
 from hpctrain.rundir import RunDir
 from hpctrain.verify.compare import Part, listed
 from hpctrain.verify.twins import Cut, Twins
@@ -63,7 +64,8 @@ class Certificate:
 
     def made_with(self) -> dict[str, str]:
         """Return what a reader needs to repeat the check."""
-        started = next((record for record in self.straight.read_metrics("event") if record["event"] == "started"), {})
+        events = map(read_event, self.straight.read_metrics("event"))
+        device = next((event.device for event in events if isinstance(event, Started)), None)
         code = git_state(Path(__file__).parents[2])
         commit = ""
         if code is not None:
@@ -75,7 +77,7 @@ class Certificate:
             "code": f"hpctrain {__version__}{commit}",
             "libraries": ", ".join(f"{library} {metadata.version(library)}" for library in _LIBRARIES)
             + f", Python {platform.python_version()}",
-            "device": f"{started.get('device', 'unknown')}, {platform.system()}",
+            "device": f"{device or 'unknown'}, {platform.system()}",
             "date": time.strftime("%Y-%m-%d %H:%M:%S %z"),
         }
 

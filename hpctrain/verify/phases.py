@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
+from hpctrain.metrics.events import Event, Finished, Started, read_event
 from hpctrain.rundir import RunDir
 from hpctrain.verify.plan import Pace
 
@@ -23,10 +24,10 @@ class Follower:
 
     run: RunDir
     attempt: int
-    started: dict[str, Any] | None = None
+    started: Started | None = None
     last_step: int = 0
     evaluated: set[int] = field(default_factory=set)
-    events: set[str] = field(default_factory=set)
+    events: set[type[Event]] = field(default_factory=set)
     _file: tuple[int, int] = (0, 0)
     _offset: int = 0
     _rest: bytes = b""
@@ -34,7 +35,7 @@ class Follower:
     @property
     def made_updates(self) -> bool:
         """Whether the attempt has recorded steps."""
-        return self.started is not None and self.last_step > self.started["step"]
+        return self.started is not None and self.last_step > self.started.step
 
     def has_lease(self) -> bool:
         """Whether the attempt owns the run, which means that its ranks have imported torch and are connected."""
@@ -76,9 +77,10 @@ class Follower:
         if record["kind"] == "train":
             self.last_step = max(self.last_step, record["step"])
         elif record["kind"] == "event":
-            self.events.add(record["event"])
-            if record["event"] == "started":
-                self.started = record
+            event = read_event(record)
+            self.events.add(type(event))
+            if isinstance(event, Started):
+                self.started = event
                 self.last_step = max(self.last_step, record["step"])
 
     def phase(self, pace: Pace) -> str:
@@ -94,7 +96,7 @@ class Follower:
             return "imports, rendezvous"
         if self.started is None:
             return "start: data, checkpoint"
-        if "finished" in self.events:
+        if Finished in self.events:
             return "report"
         if (step := self.saving()) is not None:
             return f"save of step {step}"

@@ -17,6 +17,7 @@ from hpctrain.checkpoint.store import list_checkpoints
 from hpctrain.errors import EXIT_FINISHED, EXIT_RANKS_LOST, EXIT_REQUEUE, HpctrainError, SiteError
 from hpctrain.launch.environment import clean_environment
 from hpctrain.launch.ranks import LocalRanks
+from hpctrain.metrics.events import CheckpointSaved, Finished, Started, read_event
 from hpctrain.metrics.read import read_history
 from hpctrain.profile.schema import Profile
 from hpctrain.rundir import RunDir
@@ -137,16 +138,16 @@ def measure(run: RunDir, started_at: float, ended_at: float) -> Pace:
     first, last = history.train[0], history.train[-1]
     steps = max(1, last["step"] - first["step"])
     evaluations = [record["seconds"] for record in history.evaluations]
-    saves = history.named("checkpoint")
+    saves = history.all_of(CheckpointSaved)
     return Pace(
         start_s=max(0.0, first["time"] - started_at),
         step_s=max(0.0, last["time"] - first["time"] - sum(evaluations)) / steps,
         evaluation_s=statistics.median(evaluations) if evaluations else 0.0,
-        save_s=statistics.median([record["seconds"] for record in saves]) if saves else 0.0,
+        save_s=statistics.median([event.seconds for event in saves]) if saves else 0.0,
         finish_s=max(0.0, ended_at - last["time"]),
         last_step=last["step"],
         evaluated=tuple(sorted({record["step"] for record in history.evaluations})),
-        saved=tuple(sorted({record["step"] for record in saves})),
+        saved=tuple(sorted({event.step for event in saves})),
     )
 
 
@@ -251,7 +252,7 @@ def _wait_for(aim: Aim, pace: Pace, ranks: LocalRanks, seen: Follower, begun_s: 
         "finish": pace.finish_s,
     }
     moment_s = time.monotonic() + aim.share * span_s[aim.place]
-    _sleep_until(moment_s, ranks, seen, lambda: "finished" in seen.events)
+    _sleep_until(moment_s, ranks, seen, lambda: Finished in seen.events)
 
 
 def _is_passed(aim: Aim, seen: Follower) -> bool:
@@ -275,14 +276,13 @@ def _watch(run: RunDir, ranks: LocalRanks, say: Callable[[str], None]) -> None:
             next_s += _SAY_EVERY_S
             seen.update()
             if seen.started is not None:
-                say(f"  step {seen.last_step} of {seen.started['total_steps']}")
+                say(f"  step {seen.last_step} of {seen.started.total_steps}")
 
 
 def _with_resumes(run: RunDir, cuts: list[tuple[Cut, int]]) -> list[Cut]:
     """Add to each interruption the step from which the next attempt that took a lease continued."""
-    starts = {
-        record["attempt"]: record["start_step"] for record in run.read_metrics("event") if record["event"] == "started"
-    }
+    events = map(read_event, run.read_metrics("event"))
+    starts = {event.attempt: event.start_step for event in events if isinstance(event, Started)}
     joined = []
     for cut, following in cuts:
         start = next((starts[number] for number in sorted(starts) if number >= following), 0)

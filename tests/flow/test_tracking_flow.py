@@ -16,6 +16,7 @@ from attempts import Attempts, log_of
 from mlflow_lab import MlflowServer
 from processes import wait_until
 
+from hpctrain.metrics.events import Started
 from hpctrain.metrics.record import MetricsWriter
 from hpctrain.rundir import RunDir, read_json
 
@@ -89,7 +90,7 @@ def test_a_run_that_is_killed_and_resumed_is_one_run_in_mlflow_with_each_step_on
 def test_a_replay_that_is_killed_again_and_again_sends_each_record_once(mlflow, attempts):
     run = attempts.new_run()
     writer = MetricsWriter(run, 1)
-    writer.event("started", 0)
+    writer.event(Started.from_record({}), 0)
     for step in range(1, 2001):
         writer.train(step, **{f"number_{index}": float(step) for index in range(9)})
     writer.evaluation(2000, loss=0.5)

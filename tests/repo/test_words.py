@@ -1,4 +1,4 @@
-"""What is about one kind of data or one model stays with it: the report knows panels, not spectra."""
+"""What is about one kind of data or one model stays with it: the report knows panels, the trainer sums."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parents[2] / "hpctrain"
-FOLDERS = ("drawing", "report")
+FOLDERS = ("drawing", "launch", "metrics", "report", "train")
 FILES = sorted(path for folder in FOLDERS for path in (PACKAGE / folder).rglob("*.py"))
 WORDS = re.compile(r"flux|ivar|wavelength|redshift|chi_?2|chi-?square|χ²|latent", re.IGNORECASE)
 

@@ -11,6 +11,7 @@ from hpctrain.families.held_out import HeldOut
 from hpctrain.families.shown import Card, Curve, Panel
 from hpctrain.families.spectral_vae.judge import check_model
 from hpctrain.families.spectral_vae.section import SpectralVAESection
+from hpctrain.words import Metric
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,6 +30,10 @@ class SpectralVAE(Family):
     name = "spectral_vae"
     kind = "spectra"
     section = SpectralVAESection
+    shown_metrics = (
+        Metric("chi2", "mean chi²", "Chi-square per pixel"),
+        Metric("kl", "KL", "Kullback-Leibler divergence per spectrum"),
+    )
     sketch_name = "reconstructions"
     loss = Curve(
         "loss",

@@ -7,10 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hpctrain.kinds.kind import Assumed, Kind, Words
+from hpctrain.kinds.kind import Assumed, Kind
 from hpctrain.kinds.spectra.judge import check_columns
 from hpctrain.kinds.spectra.reasons import REMEDIES
 from hpctrain.kinds.spectra.section import NormaliseSection, SpectraSection
+from hpctrain.words import Words
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,7 +33,17 @@ class Spectra(Kind):
 
     name = "spectra"
     section = SpectraSection
-    words = Words("spectrum", "spectra")
+    words = Words(
+        "spectrum",
+        "spectra",
+        counted={
+            "num_bad_pixels": (
+                "{num_bad_pixels} pixels of {num_bad_spectra} spectra (flux not finite, ivar negative or not finite) "
+                "have been masked"
+            ),
+            "num_empty_spectra": ("{num_empty_spectra} spectra are fully masked and do not contribute to the loss"),
+        },
+    )
     bad_sums = ("bad_pixels", "bad_spectra", "empty_spectra")
     bad_noun = "bad pixels"
     bad_advice = (

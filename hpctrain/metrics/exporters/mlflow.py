@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from hpctrain.errors import EXIT_INTERRUPTED
+from hpctrain.metrics.events import Event, Failed, Finished, Started, Stopped, read_event
 from hpctrain.metrics.exporters.facts import parameters_of, tags_of
 from hpctrain.metrics.exporters.folder import figure_path
 from hpctrain.metrics.exporters.mark import Mark
@@ -25,7 +26,7 @@ _RUN = "hpctrain.run"
 _LONGEST_PARAMETER = 6000
 _MOST_PARAMETERS = 100
 _UPLOAD_TIMEOUT_S = 600
-_STATUS = {"started": "RUNNING", "stopped": "SCHEDULED", "failed": "FAILED", "finished": "FINISHED"}
+_STATUS = {Started: "RUNNING", Stopped: "SCHEDULED", Failed: "FAILED", Finished: "FINISHED"}
 """Event to MLflow's word for the state of a run; a run that a user interrupted is KILLED, not SCHEDULED."""
 
 
@@ -103,7 +104,8 @@ class MlflowTracker(Tracker):
             if record["kind"] != "event"
             for name, value in numbers_of(record).items()
         ]
-        events = [record for record in records if record["kind"] == "event" and record.get("event") in _STATUS]
+        events = [read_event(record) for record in records if record["kind"] == "event"]
+        events = [event for event in events if type(event) in _STATUS]
         with self._answers():
             if events:
                 self._set_status(events[-1])
@@ -213,14 +215,14 @@ class MlflowTracker(Tracker):
             few = slice(first, first + _MOST_PARAMETERS)
             self._client.log_batch(self._run_id, params=new[few], tags=changed[few])
 
-    def _set_status(self, event: Record) -> None:
-        status = _STATUS[event["event"]]
-        if status == "SCHEDULED" and event.get("exit_code") == EXIT_INTERRUPTED:
+    def _set_status(self, event: Event) -> None:
+        status = _STATUS[type(event)]
+        if isinstance(event, Stopped) and event.exit_code == EXIT_INTERRUPTED:
             status = "KILLED"
         if status == self._status:
             return
         if status in ("FINISHED", "FAILED", "KILLED"):
-            self._client.set_terminated(self._run_id, status, end_time=round(1000 * event["time"]))
+            self._client.set_terminated(self._run_id, status, end_time=round(1000 * event.time_s))
         else:
             self._client.update_run(self._run_id, status=status)
         self._status = status

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from hpctrain.distributed.world import node_name
+from hpctrain.metrics.events import ExporterFailed
 from hpctrain.metrics.exporters.background import InBackground
 from hpctrain.metrics.exporters.exporter import Exporter
 from hpctrain.metrics.exporters.folder import FigureFolder
@@ -14,6 +15,7 @@ from hpctrain.metrics.exporters.process import TrackerProcess
 from hpctrain.metrics.exporters.progress import ProgressLine
 from hpctrain.metrics.exporters.prometheus import PrometheusExporter
 from hpctrain.metrics.exporters.tensorboard import TensorBoardExporter
+from hpctrain.profile.families import words_of
 from hpctrain.profile.schema import Profile
 from hpctrain.rundir import RunDir
 
@@ -50,7 +52,7 @@ def open_exporters(
         try:
             exporter = make()
         except Exception as error:  # a missing package, a port that is taken: no tracker may end the run
-            metrics.event("exporter_failed", step, exporter=name, error=str(error))
+            metrics.event(ExporterFailed(exporter=name, error=str(error)), step)
             continue
         metrics.subscribe(exporter)
         opened.append(exporter)
@@ -58,14 +60,14 @@ def open_exporters(
 
 
 def _wanted(run: RunDir, profile: Profile, step: int, total_steps: int) -> Iterator[tuple[str, Callable[[], Exporter]]]:
-    monitor = profile.monitor
-    yield "ProgressLine", lambda: ProgressLine(total_steps)
+    monitor, words = profile.monitor, words_of(profile)
+    yield "ProgressLine", lambda: ProgressLine(total_steps, words)
     if profile.track.tensorboard:
-        yield "TensorBoard", lambda: TensorBoardExporter(run, purge_step=step + 1)
+        yield "TensorBoard", lambda: TensorBoardExporter(run, purge_step=step + 1, words=words)
     if monitor.prometheus_textfile is not None or monitor.prometheus_port is not None:
         yield (
             "Prometheus",
-            lambda: PrometheusExporter(run, node_name(), monitor.prometheus_textfile, monitor.prometheus_port),
+            lambda: PrometheusExporter(run, node_name(), monitor.prometheus_textfile, monitor.prometheus_port, words),
         )
     trackers = [name for name in ("mlflow", "wandb") if getattr(profile.track, name) is not None]
     if trackers and profile.track.figure_every_steps is not None:

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from hpctrain.metrics.events import Finished
 from hpctrain.metrics.exporters.exporter import Exporter
 from hpctrain.rundir import RunDir
 
@@ -57,7 +58,7 @@ class TrackerProcess(Exporter):
         RuntimeError
             The process has ended.
         """
-        self._finished = self._finished or record.get("event") == "finished"
+        self._finished = self._finished or record.get("event") == Finished.name
         if (code := self._process.poll()) is not None:
             raise RuntimeError(f"hpctrain track --to {self._tracker} ended with exit code {code}")
 

@@ -9,9 +9,10 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, TextIO
 
+from hpctrain.metrics.events import read_event
 from hpctrain.metrics.exporters.exporter import Exporter
-from hpctrain.metrics.progress import describe_event, format_count, format_duration, format_number
 from hpctrain.terminal import printable, raw
+from hpctrain.words import Words, format_count, format_duration, format_number
 
 LIVE_INTERVAL_S = 0.25
 LOG_INTERVAL_S = 10.0
@@ -29,6 +30,8 @@ class ProgressLine(Exporter):
     ----------
     total_steps : int
         Last step of the run.
+    words : Words
+        What users call the samples and metrics of the run.
     stream : TextIO, optional
         Stream to write to; ``sys.stderr`` by default.
     clock : callable, optional
@@ -36,9 +39,14 @@ class ProgressLine(Exporter):
     """
 
     def __init__(
-        self, total_steps: int, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic
+        self,
+        total_steps: int,
+        words: Words,
+        stream: TextIO | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.total_steps = total_steps
+        self._words = words
         stream = raw(stream or sys.stderr)
         self._stream = stream
         self._clock = clock
@@ -54,7 +62,7 @@ class ProgressLine(Exporter):
     def __call__(self, record: Mapping[str, Any]) -> None:
         """Show one record of ``metrics.jsonl``."""
         if record["kind"] == "event":
-            self.message(describe_event(dict(record)))
+            self.message(read_event(record).describe(self._words))
         elif record["kind"] == "eval":
             self._validation_loss = record.get("loss")
             self.message(self._evaluation_text(record))
@@ -102,12 +110,12 @@ class ProgressLine(Exporter):
 
     def _evaluation_text(self, record: Mapping[str, Any]) -> str:
         parts = [f"validation at step {record['step']}"]
-        for name, label in (("loss", "loss"), ("chi2", "mean chi²"), ("kl", "KL")):
+        for name, label in (("loss", "loss"), *((metric.name, metric.label) for metric in self._words.metrics)):
             if name in record:
                 parts.append(f"{label} {format_number(record[name])}")
-        if record.get("num_spectra"):
-            spectra = f"{format_count(record['num_spectra'])} spectra"
-            parts.append(f"{spectra} in {record['seconds']:.3g} s" if "seconds" in record else spectra)
+        if number := record.get(self._words.count_field):
+            samples = f"{format_count(number)} {self._words.many}"
+            parts.append(f"{samples} in {record['seconds']:.3g} s" if "seconds" in record else samples)
         return "  ".join(parts)
 
     def _seconds_left(self) -> float | None:
@@ -133,7 +141,7 @@ class ProgressLine(Exporter):
         if "grad_norm" in values:
             fields.append((8, f"grad {format_number(values['grad_norm'])}"))
         if values.get("samples_per_s") is not None:
-            fields.append((4, f"{format_count(values['samples_per_s'])} spectra/s"))
+            fields.append((4, f"{format_count(values['samples_per_s'])} {self._words.many}/s"))
         if values.get("memory_gib"):
             fields.append((9, f"{values['memory_gib']:.1f} GiB"))
         seconds_left = self._seconds_left()

@@ -10,21 +10,17 @@ from numbers import Real
 from pathlib import Path
 from typing import Any
 
+from hpctrain.metrics.events import CheckpointSaved
+from hpctrain.metrics.events.event import NO_WORDS
 from hpctrain.metrics.exporters.exporter import Exporter
 from hpctrain.monitor.ledger import read_ledgers, sum_up
 from hpctrain.monitor.pace import Level
 from hpctrain.rundir import RunDir
+from hpctrain.words import Words
 
 _PREFIX = "hpctrain"
 _OF_RUN = ("run", "host")
 _OF_RANK = ("run", "rank", "host")
-_TRAIN = {
-    "loss": "Loss of the newest recorded step, per pixel.",
-    "samples_per_s": "Spectra per second, all ranks.",
-    "grad_norm": "Norm of the gradient before clipping.",
-    "lr": "Learning rate.",
-    "epoch": "Passes over the training spectra.",
-}
 _PACE = {level.word: int(level) for level in Level}
 
 
@@ -41,6 +37,8 @@ class PrometheusExporter(Exporter):
         replace ``%r`` in it, so that several runs on a node do not write the same file.
     port : int or None
         Port to serve on.
+    words : Words
+        What users call the samples and metrics of the run.
 
     Raises
     ------
@@ -50,10 +48,11 @@ class PrometheusExporter(Exporter):
         The port is taken.
     """
 
-    def __init__(self, run: RunDir, host: str, textfile: str | None, port: int | None) -> None:
+    def __init__(self, run: RunDir, host: str, textfile: str | None, port: int | None, words: Words = NO_WORDS) -> None:
         from prometheus_client import CollectorRegistry, Gauge, start_http_server, write_to_textfile
 
         self._run, self._gauge, self._write_file = run, Gauge, write_to_textfile
+        self._words, self._train = words, _train_metrics(words)
         self._label = f"{run.name}/{run.run_id}"
         self._host = host
         self._textfile = None if textfile is None else Path(textfile.replace("%r", f"{run.name}-{run.run_id}"))
@@ -66,12 +65,14 @@ class PrometheusExporter(Exporter):
         kind = record["kind"]
         self._set("step", "Completed steps.", record["step"])
         if kind == "train":
-            for name, text in _TRAIN.items():
+            for name, text in self._train.items():
                 self._set(f"train_{name}", text, record.get(name))
         elif kind == "eval":
-            self._set("validation_loss", "Loss on the held-out spectra.", record.get("loss"))
-            self._set("validation_chi2", "Chi-square per pixel on the held-out spectra.", record.get("chi2"))
-        elif kind == "event" and record.get("event") == "checkpoint":
+            held_out = f"on the held-out {self._words.many}."
+            self._set("validation_loss", f"Loss {held_out}", record.get("loss"))
+            for metric in self._words.metrics:
+                self._set(f"validation_{metric.name}", f"{metric.meaning} {held_out}", record.get(metric.name))
+        elif kind == "event" and record.get("event") == CheckpointSaved.name:
             self._set("checkpoint_time_seconds", "Unix time of the newest checkpoint.", record["time"])
         elif kind == "monitor":
             self._ranks()
@@ -115,6 +116,17 @@ class PrometheusExporter(Exporter):
         self._write_file(str(self._textfile), self._registry)  # writes a temporary file beside it, then renames it
         with contextlib.suppress(OSError):
             os.chmod(self._textfile, 0o644)  # node_exporter runs as another user
+
+
+def _train_metrics(words: Words) -> dict[str, str]:
+    """Return the help line of each number of a training record, by its name."""
+    return {
+        "loss": "Loss of the newest recorded step.",
+        "samples_per_s": f"{words.many.capitalize()} per second, all ranks.",
+        "grad_norm": "Norm of the gradient before clipping.",
+        "lr": "Learning rate.",
+        "epoch": f"Passes over the training {words.many}.",
+    }
 
 
 def _help(name: str) -> str:

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from hpctrain.metrics.events import read_event
+from hpctrain.metrics.events.event import NO_WORDS
 from hpctrain.metrics.exporters.exporter import Exporter, pixels_of
 from hpctrain.metrics.exporters.numbers import numbers_of
 from hpctrain.rundir import RunDir
+from hpctrain.words import Words
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -26,15 +29,18 @@ class TensorBoardExporter(Exporter):
         Event files go to its ``tensorboard`` folder.
     purge_step : int, optional
         First step of this attempt; TensorBoard hides the records of earlier attempts from this step on.
+    words : Words
+        What users call the samples of the run.
     """
 
     takes_figures = True
     takes_histograms = True
 
-    def __init__(self, run: RunDir, purge_step: int | None = None) -> None:
+    def __init__(self, run: RunDir, purge_step: int | None = None, words: Words = NO_WORDS) -> None:
         from tensorboard.compat.proto.summary_pb2 import Summary
         from torch.utils.tensorboard import SummaryWriter
 
+        self._words = words
         self._summary = Summary
         self._writer = SummaryWriter(
             log_dir=str(run.tensorboard), purge_step=purge_step, flush_secs=FLUSH_S, max_queue=100
@@ -68,6 +74,5 @@ class TensorBoardExporter(Exporter):
         self._writer.close()
 
     def _event(self, record: Mapping[str, Any]) -> None:
-        from hpctrain.metrics.progress import describe_event
-
-        self._writer.add_text("events", describe_event(dict(record)), record["step"], walltime=record["time"])
+        text = read_event(record).describe(self._words)
+        self._writer.add_text("events", text, record["step"], walltime=record["time"])

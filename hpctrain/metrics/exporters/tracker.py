@@ -14,6 +14,7 @@ from typing import Any
 
 from hpctrain.errors import HpctrainError
 from hpctrain.files import open_append
+from hpctrain.metrics.events import Finished
 from hpctrain.metrics.exporters.folder import figures_of
 from hpctrain.metrics.exporters.mark import Mark, RecordsAfter, state_of
 from hpctrain.metrics.exporters.numbers import numbers_of
@@ -214,7 +215,7 @@ def _batches(records: Iterator[tuple[Record, Mark]]) -> Iterator[tuple[list[Reco
 
 def _has_finished(run: RunDir) -> bool:
     return (run.model / "model.safetensors").exists() and any(
-        record.get("event") == "finished" for record in run.read_metrics("event")
+        record.get("event") == Finished.name for record in run.read_metrics("event")
     )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hpctrain.errors import EXIT_BUG, EXIT_FINISHED, EXIT_REQUEUE
+from hpctrain.metrics.events import Failed, Finished, Started, Stopped, read_event
 from hpctrain.metrics.exporters.facts import tags_of
 from hpctrain.metrics.exporters.mark import Mark
 from hpctrain.metrics.exporters.numbers import numbers_of
@@ -20,7 +21,7 @@ from hpctrain.rundir import RunDir
 
 _LONGEST_ID = 64
 _UPLOAD_TIMEOUT_S = 50.0
-_ENDS = {"started": EXIT_REQUEUE, "stopped": EXIT_REQUEUE, "failed": EXIT_BUG, "finished": EXIT_FINISHED}
+_ENDS = {Started: EXIT_REQUEUE, Stopped: EXIT_REQUEUE, Failed: EXIT_BUG, Finished: EXIT_FINISHED}
 """Event to the exit code that it implies."""
 _KINDS = ("train", "eval", "monitor", "figures")
 
@@ -158,9 +159,10 @@ class WandbTracker(Tracker):
     def _exit_code(self) -> int:
         """Return how the run ended so far; a run that trains, or was killed, counts as one that will go on."""
         code = EXIT_REQUEUE
-        for event in self._run.read_metrics("event"):
-            if event.get("event") in _ENDS:
-                code = event.get("exit_code", _ENDS[event["event"]])
+        for event in map(read_event, self._run.read_metrics("event")):
+            if type(event) in _ENDS:
+                told = event.exit_code if isinstance(event, Stopped | Failed) else None
+                code = _ENDS[type(event)] if told is None else told
         return code
 
     @contextlib.contextmanager

@@ -41,8 +41,10 @@ def prepare(path: str) -> RunDir:
 
 
 def save(run: RunDir, go: int) -> None:
-    told: list[tuple[str, int, dict]] = []
-    writer = CheckpointWriter(run, CheckpointSection(keep_last=2), 1, lambda *event: told.append(event))
+    told: list[tuple[str, int]] = []
+    writer = CheckpointWriter(
+        run, CheckpointSection(keep_last=2), 1, lambda event, step: told.append((event.name, step))
+    )
     os.read(go, 1)
     writer.save(FAULTY_STEP, tensors(), {}, None, wait=False)
     writer.finish()

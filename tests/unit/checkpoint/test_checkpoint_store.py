@@ -184,19 +184,20 @@ def test_a_checkpoint_that_somebody_has_renamed_is_not_believed(run):
 def test_a_removal_that_fails_takes_nothing_from_the_checkpoint_that_stands(run):
     """As on NFS, where a file that somebody has open cannot go."""
     events = []
-    writer = CheckpointWriter(run, CheckpointSection(keep_last=1), 1, lambda *event: events.append(event))
+    writer = CheckpointWriter(run, CheckpointSection(keep_last=1), 1, lambda event, step: events.append(event))
     writer.save(1, tensors(), {}, None, wait=True)
     (run.checkpoints / ".step-00000001.removed").write_text("a file is where the directory would go")
     writer.save(2, tensors(), {}, None, wait=True)
-    assert [event[0] for event in events] == ["checkpoint", "checkpoint"]
-    assert "retention_error" in events[1][2]
+    assert [event.name for event in events] == ["checkpoint", "checkpoint"]
+    assert events[0].retention_error is None
+    assert events[1].retention_error
     assert newest_whole(run) == (2, [])
 
 
 def test_a_disk_that_is_full_costs_the_new_checkpoint_only(run):
     save(run, 5)
     events = []
-    writer = CheckpointWriter(run, CheckpointSection(), 1, lambda *event: events.append(event))
+    writer = CheckpointWriter(run, CheckpointSection(), 1, lambda event, step: events.append(event))
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     previous = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # writes beyond the limit fail instead of killing
     resource.setrlimit(resource.RLIMIT_FSIZE, (64, hard))
@@ -206,14 +207,14 @@ def test_a_disk_that_is_full_costs_the_new_checkpoint_only(run):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         signal.signal(signal.SIGXFSZ, previous)
-    assert [event[0] for event in events] == ["checkpoint_failed"]
+    assert [event.name for event in events] == ["checkpoint_failed"]
     assert newest_whole(run) == (5, [])
     assert [path.name for path in run.checkpoints.iterdir()] == ["step-00000005"]
 
 
 def test_a_save_in_a_thread_has_the_values_of_its_step_not_later_ones(run):
     live = tensors(1.0)
-    writer = CheckpointWriter(run, CheckpointSection(), 1, lambda *event: None)
+    writer = CheckpointWriter(run, CheckpointSection(), 1, lambda event, step: None)
     writer.save(1, live, {}, None, wait=False)
     live["model"]["weight"].fill_(9.0)
     writer.finish()

@@ -13,7 +13,6 @@ from hpctrain.checkpoint.lease import take_lease
 from hpctrain.checkpoint.store import list_checkpoints, newest_whole, set_aside
 from hpctrain.checkpoint.writer import CheckpointWriter
 from hpctrain.errors import CheckpointError
-from hpctrain.metrics.progress import describe_event
 from hpctrain.profile.sections.train import CheckpointSection
 from hpctrain.rundir import RunDir
 
@@ -37,7 +36,7 @@ def tensors(step):
 
 def make_writer(run, **section):
     told = []
-    writer = CheckpointWriter(run, CheckpointSection(**section), 1, lambda *event: told.append(event))
+    writer = CheckpointWriter(run, CheckpointSection(**section), 1, lambda event, step: told.append(event.at(step)))
     return writer, told
 
 
@@ -49,11 +48,6 @@ def read_only(disk):
         yield
     finally:
         subprocess.run(["mount", "-o", "remount,rw", str(disk)], check=True)
-
-
-def record_of(event):
-    name, step, fields = event
-    return {"kind": "event", "event": name, "step": step, **fields}
 
 
 def steps(run):
@@ -77,8 +71,8 @@ def test_a_full_disk_costs_periodic_saves_and_nothing_that_stands(run, disk):
     for step in (20, 30):
         writer.save(step, tensors(step), {}, None, wait=False)
         writer.finish()
-    assert [event[0] for event in told] == ["checkpoint", "checkpoint_failed", "checkpoint_failed"]
-    assert "No space left on device" in told[1][2]["error"]
+    assert [event.name for event in told] == ["checkpoint", "checkpoint_failed", "checkpoint_failed"]
+    assert "No space left on device" in told[1].error
     assert newest_whole(run) == (10, [])
     (disk / "other-job").unlink()
     writer.save(40, tensors(40), {}, None, wait=True)
@@ -104,8 +98,8 @@ def test_retention_that_fills_the_disk_by_itself_makes_room_and_the_run_goes_on_
         writer.save(step, tensors(step), {}, None, wait=False)
         writer.finish()
         assert newest_whole(run) == (step, [])
-    assert [event[0] for event in told] == ["checkpoint"] * 12
-    assert told[-1][2]["made_room"] == ["step-00000008"]
+    assert [event.name for event in told] == ["checkpoint"] * 12
+    assert told[-1].made_room == ["step-00000008"]
     assert steps(run) == [9, 10, 11, 12]
 
 
@@ -117,10 +111,10 @@ def test_room_for_one_checkpoint_beside_the_newest_whole_one_is_enough_to_go_on(
         writer.save(step, tensors(step), {}, None, wait=wait)
         writer.finish()
         assert newest_whole(run) == (step, [])
-    assert [event[0] for event in told] == ["checkpoint"] * 8
-    assert told[-1][2]["made_room"] == ["step-00000006"]
+    assert [event.name for event in told] == ["checkpoint"] * 8
+    assert told[-1].made_room == ["step-00000006"]
     assert steps(run) == [7, 8]
-    assert "the disk was full: removed step-00000006" in describe_event(record_of(told[-1]))
+    assert "the disk was full: removed step-00000006" in told[-1].describe()
 
 
 def test_the_best_one_is_the_last_to_go_and_those_kept_for_good_the_last_but_one(run, disk):
@@ -133,7 +127,7 @@ def test_the_best_one_is_the_last_to_go_and_those_kept_for_good_the_last_but_one
         writer, told = make_writer(run, keep_last=3, keep_every_steps=4)
         writer.save(step, tensors(step), {}, 5, wait=False)
         writer.finish()
-        assert told[-1][2]["made_room"] == [f"step-{number:08d}" for number in removed]
+        assert told[-1].made_room == [f"step-{number:08d}" for number in removed]
         assert steps(run) == left
     for step in (11, 13, 14):
         fill(disk)
@@ -143,7 +137,7 @@ def test_the_best_one_is_the_last_to_go_and_those_kept_for_good_the_last_but_one
     shutil.rmtree(run.checkpoints / "step-00000013")
     fill(disk)
     writer.save(15, tensors(15), {}, 5, wait=True)
-    assert told[-1][2]["made_room"] == ["step-00000005"]
+    assert told[-1].made_room == ["step-00000005"]
     assert steps(run) == [14, 15]
 
 
@@ -155,7 +149,7 @@ def test_a_rejected_checkpoint_goes_before_any_whole_one(run, disk):
     set_aside(newest_whole(run)[1])
     fill(disk)
     writer.save(3, tensors(3), {}, None, wait=True)
-    assert told[-1][2]["made_room"] == ["rejected-step-00000002"]
+    assert told[-1].made_room == ["rejected-step-00000002"]
     assert steps(run) == [1, 3]
 
 
@@ -166,7 +160,7 @@ def test_a_damaged_newest_checkpoint_does_not_cost_the_newest_whole_one(run, dis
     (run.checkpoints / "step-00000003" / "state.json").write_text("{")
     fill(disk)
     writer.save(4, tensors(4), {}, None, wait=True)
-    assert told[-1][2]["made_room"] == ["step-00000003"]
+    assert told[-1].made_room == ["step-00000003"]
     assert steps(run) == [1, 2, 4]
 
 
@@ -176,8 +170,8 @@ def test_where_only_one_checkpoint_fits_it_stays_and_the_run_goes_on(make_disk):
     for step in (1, 2, 3):
         writer.save(step, tensors(step), {}, None, wait=False)
         writer.finish()
-    assert [event[0] for event in told] == ["checkpoint", "checkpoint_failed", "checkpoint_failed"]
-    assert told[-1][2]["error"].endswith("the disk has no room for another checkpoint beside the newest one")
+    assert [event.name for event in told] == ["checkpoint", "checkpoint_failed", "checkpoint_failed"]
+    assert told[-1].error.endswith("the disk has no room for another checkpoint beside the newest one")
     assert newest_whole(run) == (1, [])
     with pytest.raises(CheckpointError, match="the older checkpoints are untouched; free some room") as error:
         writer.save(4, tensors(4), {}, None, wait=True)
@@ -193,7 +187,7 @@ def test_nothing_is_removed_where_that_would_not_make_enough_room(run, disk):
     writer.save(2, larger, {}, None, wait=True)
     writer.save(3, larger, {}, None, wait=False)
     writer.finish()
-    assert told[-1][0] == "checkpoint_failed"
+    assert told[-1].name == "checkpoint_failed"
     assert steps(run) == [1, 2]
 
 
@@ -204,7 +198,7 @@ def test_other_errors_than_a_full_disk_never_make_room(run, disk):
     with read_only(disk):
         writer.save(3, tensors(3), {}, None, wait=False)
         writer.finish()
-    assert "made_room" not in told[-1][2]
+    assert told[-1].made_room is None
     assert steps(run) == [1, 2]
 
 
@@ -219,6 +213,6 @@ def test_a_read_only_directory_costs_saves_and_refuses_a_new_attempt_in_one_line
         with pytest.raises(CheckpointError, match="cannot be written: Read-only file system"):
             take_lease(run, {})
         assert newest_whole(run) == (10, [])
-    assert [event[0] for event in told] == ["checkpoint", "checkpoint_failed", "checkpoint_failed"]
+    assert [event.name for event in told] == ["checkpoint", "checkpoint_failed", "checkpoint_failed"]
     writer.save(40, tensors(40), {}, None, wait=True)
     assert newest_whole(run) == (40, [])

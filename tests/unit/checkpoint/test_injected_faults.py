@@ -124,9 +124,9 @@ def check_that_it_goes_on(run):
     """The next attempt clears what was left and saves."""
     clear_leftovers(run, attempt=1)
     told = []
-    writer = CheckpointWriter(run, CheckpointSection(keep_last=2), 1, lambda *event: told.append(event))
+    writer = CheckpointWriter(run, CheckpointSection(keep_last=2), 1, lambda event, step: told.append(event))
     writer.save(NEXT_STEP, tensors(), {}, None, wait=True)
-    assert [event[0] for event in told] == ["checkpoint"]
+    assert [event.name for event in told] == ["checkpoint"]
     assert newest_whole(run) == (NEXT_STEP, [])
     assert not list(run.checkpoints.glob(".*"))
     assert len(list_checkpoints(run)) == 2

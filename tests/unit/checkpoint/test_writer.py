@@ -26,7 +26,7 @@ def told():
 @pytest.fixture
 def writer(run, told):
     return CheckpointWriter(
-        run, CheckpointSection(), 1, lambda *event: told.append((*event, threading.current_thread()))
+        run, CheckpointSection(), 1, lambda event, step: told.append((event.name, step, threading.current_thread()))
     )
 
 

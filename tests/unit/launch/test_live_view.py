@@ -18,6 +18,7 @@ from machines import Machine
 from hpctrain.distributed.heartbeat import Heartbeat
 from hpctrain.distributed.world import World
 from hpctrain.launch.live import MOST_RANKS
+from hpctrain.metrics.events import CheckpointSaved, Finished, Started
 from hpctrain.metrics.record import MetricsWriter
 from hpctrain.monitor.ledger import Ledger
 from hpctrain.monitor.pace import Governor
@@ -36,10 +37,10 @@ def make_run(folder: Path, num_ranks: int = 2) -> RunDir:
     write_json(run.job, {"name": "desi", "cluster": "slurm", "submissions": [{"job_id": "4711", "job_name": "desi"}]})
     write_json(run.attempts / "0001.json", {"attempt": 1, "started_at": time.time() - 600, "job_id": "4711"})
     metrics = MetricsWriter(run, 1)
-    metrics.event("started", 0, total_steps=1000, world_size=num_ranks)
+    metrics.event(Started.from_record({"total_steps": 1000, "world_size": num_ranks}), 0)
     metrics.train(100, loss=2.5, samples_per_s=420.0, samples_seen=6400)
     metrics.evaluation(100, loss=2.75)
-    metrics.event("checkpoint", 100, bytes=1000)
+    metrics.event(CheckpointSaved.from_record({"bytes": 1000}), 100)
     checkpoint = run.checkpoints / "step-00000100"
     checkpoint.mkdir()
     (checkpoint / "MANIFEST.json").write_text("{}")
@@ -133,7 +134,7 @@ def test_on_a_terminal_it_is_redrawn_until_ctrl_c_or_the_end_of_the_run(tmp_path
     if ending == "ctrl-c":
         process.send_signal(signal.SIGINT)
     else:
-        MetricsWriter(run, 1).event("finished", 1000)
+        MetricsWriter(run, 1).event(Finished.from_record({}), 1000)
         for rank in (0, 1):
             write_json(run.heartbeat(rank), {"rank": rank, "attempt": 1, "state": "finished", "time": time.time()})
     rest = read_terminal(ours, lambda text: False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from hpctrain.metrics.events import Started
 from hpctrain.metrics.exporters.mark import Mark, RecordsAfter
 from hpctrain.metrics.record import MetricsWriter, supersede_after
 from hpctrain.rundir import RunDir
@@ -16,7 +17,7 @@ def run(tmp_path):
 
 def attempt(run, number, steps):
     writer = MetricsWriter(run, number)
-    writer.event("started", steps[0] - 1)
+    writer.event(Started.from_record({}), steps[0] - 1)
     for step in steps:
         writer.train(step, loss=1.0 / step)
         writer.monitor(step, gpu_power_w=1.0)

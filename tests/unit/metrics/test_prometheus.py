@@ -10,6 +10,7 @@ import pytest
 from machines import Machine
 
 from hpctrain.errors import ProfileError
+from hpctrain.metrics.events import CheckpointSaved
 from hpctrain.metrics.record import MetricsWriter
 from hpctrain.monitor.ledger import Ledger
 from hpctrain.monitor.pace import Governor
@@ -17,8 +18,11 @@ from hpctrain.monitor.sampler import Sampler
 from hpctrain.monitor.sensors import Sensors
 from hpctrain.profile.check import check_profile
 from hpctrain.rundir import RunDir
+from hpctrain.words import Metric, Words
 
 parser = pytest.importorskip("prometheus_client.parser")
+
+WORDS = Words("galaxy", "galaxies", metrics=(Metric("chi2", "mean chi²", "Chi-square per pixel"),))
 
 
 @pytest.fixture
@@ -40,10 +44,10 @@ def record_something(run, textfile=None, port=None):
     from hpctrain.metrics.exporters.prometheus import PrometheusExporter
 
     metrics = MetricsWriter(run, 1)
-    metrics.subscribe(PrometheusExporter(run, "node0", textfile, port))
+    metrics.subscribe(PrometheusExporter(run, "node0", textfile, port, WORDS))
     metrics.train(7, loss=1.5, samples_per_s=420.0, lr=1e-3, grad_norm=float("nan"))
     metrics.evaluation(7, loss=2.5, chi2=1.25)
-    metrics.event("checkpoint", 7, bytes=10)
+    metrics.event(CheckpointSaved.from_record({"bytes": 10}), 7)
     metrics.monitor(7, gpu_power_w=1.0)
     return metrics
 
@@ -56,6 +60,8 @@ def test_the_file_for_node_exporter_holds_the_run_and_all_its_ranks(run, tmp_pat
     assert (loss.value, loss.labels) == (1.5, {"run": "desi/20261121-101500-abcd", "host": "node0"})
     assert found["hpctrain_step"].samples[0].value == 7
     assert found["hpctrain_validation_chi2"].samples[0].value == 1.25
+    assert found["hpctrain_validation_chi2"].documentation == "Chi-square per pixel on the held-out galaxies."
+    assert found["hpctrain_train_samples_per_s"].documentation == "Galaxies per second, all ranks."
     assert found["hpctrain_checkpoint_time_seconds"].samples[0].value > 1.7e9
     levels = {sample.labels["rank"]: sample for sample in found["hpctrain_pace_level"].samples}
     assert {rank: sample.value for rank, sample in levels.items()} == {"0": 0.0, "1": 1.0}

@@ -10,6 +10,7 @@ import threading
 import numpy as np
 import pytest
 
+from hpctrain.metrics.events import CheckpointSaved, OverCurrent, Started
 from hpctrain.metrics.exporters.exporter import Exporter
 from hpctrain.metrics.read import read_history
 from hpctrain.metrics.record import MetricsWriter, supersede_after
@@ -29,7 +30,7 @@ def test_each_record_is_one_whole_line_with_kind_step_time_and_attempt(run):
     writer = MetricsWriter(run, attempt=2)
     writer.train(7, loss=0.5, lr=1e-3)
     writer.evaluation(7, loss=0.6)
-    writer.event("started", 7, hosts=["n1"])
+    writer.event(Started.from_record({"hosts": ["n1"]}), 7)
     writer.close()
     train, evaluation, event = lines_of(run)
     assert (train["kind"], train["step"], train["attempt"], train["loss"]) == ("train", 7, 2, 0.5)
@@ -69,7 +70,7 @@ def test_threads_never_interleave_their_lines(run):
 
     def write(first):
         for step in range(first, first + 200):
-            writer.event("noise", step, filler=filler)
+            writer.event(OverCurrent(what=filler), step)
 
     threads = [threading.Thread(target=write, args=(1000 * number,)) for number in range(4)]
     for thread in threads:
@@ -187,7 +188,7 @@ def test_superseded_records_move_away_and_events_stay(run):
     for step in (10, 20, 30):
         writer.train(step, loss=1.0)
     writer.evaluation(30, loss=1.0)
-    writer.event("checkpoint", 30)
+    writer.event(CheckpointSaved.from_record({}), 30)
     writer.monitor(30, gpu_power_w=250.0)  # the energy has been used, whatever becomes of the updates
     writer.close()
     with open(run.metrics, "a") as stream:

@@ -4,6 +4,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from hpctrain.families.spectral_vae.figures import draw_reconstructions
+from hpctrain.metrics.events import CheckpointSaved
 from hpctrain.metrics.exporters.tensorboard import TensorBoardExporter
 from hpctrain.metrics.histogram import histograms_of
 from hpctrain.metrics.record import MetricsWriter
@@ -37,7 +38,7 @@ def test_scalars_of_training_and_evaluation_are_written(run):
     writer.subscribe(TensorBoardExporter(run, purge_step=1))
     writer.train(10, loss=0.5, lr=np.float32(1e-3), grad_norm=2.0, samples_per_s=100.0, memory_gib=3.0, note="text")
     writer.evaluation(10, loss=0.6, chi2=1.1)
-    writer.event("checkpoint", 10, bytes=5)
+    writer.event(CheckpointSaved.from_record({"bytes": 5}), 10)
     writer.monitor(10, board_power_w=22.5, temperature_tj_c=77.0, pace="ok", power_mode="MAXN")
     writer.close()
     events = read_back(run)

@@ -11,6 +11,7 @@ import pytest
 from machines import Machine
 from processes import wait_until
 
+from hpctrain.metrics.events import MemoryShort, OverCurrent
 from hpctrain.monitor.ledger import Ledger, read_ledgers, sum_up
 from hpctrain.monitor.pace import Governor, Level
 from hpctrain.monitor.sampler import Sampler
@@ -41,7 +42,7 @@ class Watched:
         self.sampler = Sampler(
             Sensors(self.machine.root, **limits), Governor(dwell_s=10.0), Ledger(self.run, rank, attempt, "here"), 5.0,
             step=lambda: 42, on_sample=self.samples.append,
-            on_event=lambda name, fields: self.events.append((name, fields)),
+            on_event=self.events.append,
             clock=self.clock,
         )  # fmt: skip
 
@@ -50,8 +51,8 @@ class Watched:
             self.clock.now_s += every
             self.sampler.sample()
 
-    def named(self, event):
-        return [fields for name, fields in self.events if name == event]
+    def named(self, name):
+        return [event for event in self.events if event.name == name]
 
 
 def test_a_sample_is_told_with_names_and_units_and_kept_with_its_sums(tmp_path):
@@ -81,13 +82,13 @@ def test_what_is_absent_is_told_once(tmp_path):
     (bare.machine.root / "sys/class/devfreq").rename(bare.machine.root / "gone")
     bare.sampler = Sampler(
         Sensors(bare.machine.root), Governor(1.0), Ledger(bare.run, 0, 1, "here"), 5.0, lambda: 0,
-        on_event=lambda name, fields: bare.events.append((name, fields)),
+        on_event=bare.events.append,
     )  # fmt: skip
     for _ in range(5):
         bare.sampler.sample()
     [sensors] = bare.named("sensors")
-    assert sensors["absent"] == {"gpu_utilisation_percent": "no GPU in devfreq", "gpu_clock_mhz": "no GPU in devfreq"}
-    assert read_ledgers(bare.run)[0].absent == sensors["absent"]
+    assert sensors.absent == {"gpu_utilisation_percent": "no GPU in devfreq", "gpu_clock_mhz": "no GPU in devfreq"}
+    assert read_ledgers(bare.run)[0].absent == sensors.absent
 
 
 def test_heat_changes_the_pace_and_says_why(tmp_path):
@@ -100,8 +101,8 @@ def test_heat_changes_the_pace_and_says_why(tmp_path):
     watched.machine.heat(60.0)
     watched.pass_time(20)
     assert watched.sampler.level is Level.OK
-    assert [(fields["before"], fields["level"]) for fields in watched.named("pace")] == [("ok", "warm"), ("warm", "ok")]
-    assert watched.named("pace")[0]["reason"].startswith("tj 88.5 °C")
+    assert [(event.before, event.level) for event in watched.named("pace")] == [("ok", "warm"), ("warm", "ok")]
+    assert watched.named("pace")[0].reason.startswith("tj 88.5 °C")
     texts = [event["text"] for event in read_ledgers(watched.run)[0].events]
     assert any(text.startswith("warm: slows down at step 42 (tj 88.5 °C") for text in texts)
 
@@ -113,9 +114,9 @@ def test_over_current_and_short_memory_and_a_new_power_mode_are_events(tmp_path)
     watched.machine.write("var/lib/nvpmodel/status", "pmode:0002")
     watched.machine.write("proc/meminfo", "MemTotal: 64323604 kB\nMemAvailable: 1048576 kB")
     watched.pass_time(10)
-    assert watched.named("over_current") == [{"what": "2 over-current events of oc3 (instantaneous current)"}]
-    assert [mode["mode"] for mode in watched.named("power_mode")] == ["MAXN", "MODE_30W"]
-    assert watched.named("memory_short") == [{"reason": "1.00 GiB available, 2 % of what the job may use"}]
+    assert watched.named("over_current") == [OverCurrent(what="2 over-current events of oc3 (instantaneous current)")]
+    assert [event.mode for event in watched.named("power_mode")] == ["MAXN", "MODE_30W"]
+    assert watched.named("memory_short") == [MemoryShort(reason="1.00 GiB available, 2 % of what the job may use")]
     assert watched.sampler.memory_is_short
     assert watched.sampler.level is Level.WARM
 
@@ -146,7 +147,7 @@ def test_an_attempt_that_was_killed_keeps_what_it_had_measured_and_all_ranks_add
     assert energy.kwh == pytest.approx(80 * BOARD_W / 3.6e6, rel=1e-4)
     assert energy.by_source_j == {"board": pytest.approx(80 * BOARD_W, rel=1e-4)}
     assert energy.measured_s == 70.0
-    assert energy.per_spectrum_j(1000) == pytest.approx(0.08 * BOARD_W, rel=1e-4)
+    assert energy.per_sample_j(1000) == pytest.approx(0.08 * BOARD_W, rel=1e-4)
 
 
 def test_a_suspended_board_has_unmeasured_time(tmp_path):
@@ -168,7 +169,7 @@ def test_a_run_without_any_power_sensor_has_no_energy_and_not_zero(tmp_path):
     energy = sum_up(read_ledgers(watched.run))
     assert energy.joules is None
     assert energy.kwh is None
-    assert energy.per_spectrum_j(10) is None
+    assert energy.per_sample_j(10) is None
 
 
 def test_a_damaged_file_of_one_rank_is_passed_over(tmp_path):
@@ -208,7 +209,7 @@ def test_a_sampler_that_can_no_longer_read_does_not_hold_the_run_up(tmp_path):
     watched.machine.heat(93.0)
     broken = threading.Event()
 
-    def on_event(name, fields):
+    def on_event(event):
         if broken.is_set():
             raise RuntimeError("a full moon")
 

@@ -8,6 +8,7 @@ import pytest
 from run_on_disk import START, Recorder, make_spectra, record_training, write_results, write_run, write_submission
 
 from hpctrain.errors import ProfileError
+from hpctrain.metrics.events import ProfileChanged
 from hpctrain.metrics.record import MetricsWriter
 from hpctrain.monitor.ledger import Ledger, read_ledgers
 from hpctrain.report.caveats import caveats_of
@@ -39,7 +40,7 @@ def page_of(run):
 def test_a_changed_profile_is_named_and_marked_on_the_curves_where_it_changed(run):
     record_training(Recorder(run, 1, START), 0, 2000)
     writer = MetricsWriter(run, attempt=2)
-    writer.event("profile_changed", 1000, changes=[{"key": "train.learning_rate", "old": 0.003, "new": 0.001}])
+    writer.event(ProfileChanged(changes=[{"key": "train.learning_rate", "old": 0.003, "new": 0.001}]), 1000)
     writer.close()
     assert "changed when the run resumed at step 1000: train.learning_rate: 0.003 → 0.001" in caveats(run)
     html, text = page_of(run)

@@ -6,7 +6,7 @@ import pytest
 
 from hpctrain.checkpoint.lease import take_lease
 from hpctrain.kinds.spectra.section import SpectraSection
-from hpctrain.metrics.progress import describe_event
+from hpctrain.metrics.events import Started, read_event
 from hpctrain.metrics.record import MetricsWriter
 from hpctrain.profile.families import profile_class
 from hpctrain.profile.load import dump_profile, load_profile
@@ -35,7 +35,7 @@ def attempt(run: RunDir, profile: Profile, step: int = 0, dies: str = "") -> Non
     if dies != "before":
         record_profile_changes(run, number, metrics, step)
         if dies != "between":
-            metrics.event("started", step)
+            metrics.event(Started.from_record({}), step)
     metrics.close()
 
 
@@ -68,7 +68,7 @@ def test_a_change_back_is_a_change_too(run):
 def test_an_attempt_of_an_older_version_is_no_change(run):
     take_lease(run, {"job_id": "1"})
     metrics = MetricsWriter(run, 1)
-    metrics.event("started", 0)
+    metrics.event(Started.from_record({}), 0)
     metrics.close()
     attempt(run, with_train(learning_rate=5e-4))
     assert changes(run) == []
@@ -76,7 +76,7 @@ def test_an_attempt_of_an_older_version_is_no_change(run):
 
 def test_the_log_line_names_the_keys():
     record = {"kind": "event", "event": "profile_changed", "step": 10, "changes": RATE}
-    assert describe_event(record) == "changed at this resume (step 10): train.learning_rate 0.001 → 0.0005"
+    assert read_event(record).describe() == "changed at this resume (step 10): train.learning_rate 0.001 → 0.0005"
 
 
 def test_the_default_warm_up_is_written_into_the_profile_of_the_run(run):
