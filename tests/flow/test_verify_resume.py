@@ -14,9 +14,9 @@ from pathlib import Path
 import h5py
 import pytest
 import yaml
+from families import EXAMPLES
 from small_network import SMALL_NETWORK
 
-import hpctrain.verify.twins
 from hpctrain.cli import main
 from hpctrain.verify.certificate import check_tables
 
@@ -81,13 +81,31 @@ def test_a_run_that_is_cut_at_random_is_identical_and_its_table_says_so(profile,
     assert not processes_of(tmp_path)
 
 
-def test_runs_that_differ_are_called_so_with_exit_code_5(profile, monkeypatch, capsys):
-    """The second run is given another seed behind the back of the command."""
+CARELESS = """
+import numpy as np
+from examples.linear_autoencoder import LinearAutoencoder, LinearFamily
 
-    def make_other_twin(runs_dir, name, run_id, text, make_twin=hpctrain.verify.twins.make_twin):
-        return make_twin(runs_dir, name, run_id, text.replace("seed: 1", "seed: 2") if "cut" in run_id else text)
+class Careless(LinearAutoencoder):
+    def forward(self, batch, step=0):
+        sums = super().forward(batch, step)
+        return sums | {"loss_sum": sums["loss_sum"] * np.random.uniform(0.9, 1.1)}
 
-    monkeypatch.setattr(hpctrain.verify.twins, "make_twin", make_other_twin)
+class CarelessFamily(LinearFamily):
+    def network(self, section, facts):
+        return Careless(section, facts)
+
+FAMILY = CarelessFamily()
+"""
+
+
+def test_runs_that_differ_are_called_so_with_exit_code_5(profile, tmp_path, monkeypatch, capsys):
+    """A user's own network draws random numbers that nobody has seeded."""
+    (tmp_path / "careless").mkdir()
+    (tmp_path / "careless" / "network.py").write_text(CARELESS)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), str(EXAMPLES), os.environ.get("PYTHONPATH", "")]))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    values = yaml.safe_load(profile.read_text()) | {"model": {"family": "careless.network"}}
+    profile.write_text(yaml.safe_dump(values))
     assert main(["verify-resume", str(profile), "--steps", "12", "--kills", "1"]) == 5
     printed = capsys.readouterr()
     assert "Resume check of `small`: NOT identical" in printed.out

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import zlib
+from types import SimpleNamespace
 
 import pytest
 
@@ -214,8 +215,13 @@ def damage_after_copying(monkeypatch, times):
     monkeypatch.setattr(os, "fsync", damage)
 
 
+def disk_with(free_bytes):
+    """Return what the kernel says of a disk with so much room."""
+    return SimpleNamespace(f_bavail=free_bytes, f_frsize=1)
+
+
 def test_no_room_is_said_before_anything_is_written(original, tmp_path, monkeypatch):
-    monkeypatch.setattr(stage_module, "_free_bytes", lambda folder: 9 * BLOCK)
+    monkeypatch.setattr(os, "statvfs", lambda folder: disk_with(9 * BLOCK))
     with pytest.raises(SiteError, match=r"no room: .* GiB to copy, .* GiB are free"):
         staged(original, tmp_path / "node")
     assert not list((tmp_path / "node").rglob("spectra.h5"))
@@ -223,7 +229,7 @@ def test_no_room_is_said_before_anything_is_written(original, tmp_path, monkeypa
 
 def test_what_is_half_copied_counts_as_room_that_is_taken_already(original, tmp_path, monkeypatch):
     half_copied(original, tmp_path / "node", blocks=6)
-    monkeypatch.setattr(stage_module, "_free_bytes", lambda folder: 6 * BLOCK)
+    monkeypatch.setattr(os, "statvfs", lambda folder: disk_with(6 * BLOCK))
     found, _ = staged(original, tmp_path / "node")
     assert found.paths[0].read_bytes() == original.read_bytes()
 
@@ -234,7 +240,7 @@ def test_copies_that_no_job_uses_any_more_make_room_and_used_ones_stay(tmp_path,
         (tmp_path / name).write_bytes(os.urandom(BLOCK))
     paths = {name: staged(tmp_path / name, folder)[0].paths[0] for name in ("unused", "used")}
     release(paths["unused"])
-    monkeypatch.setattr(stage_module, "_free_bytes", lambda _: 0 if paths["unused"].exists() else BLOCK)
+    monkeypatch.setattr(os, "statvfs", lambda folder: disk_with(0 if paths["unused"].exists() else BLOCK))
     staged(tmp_path / "new", folder)
     assert not paths["unused"].exists()
     assert paths["used"].exists()
@@ -253,7 +259,7 @@ def test_a_disk_that_is_full_before_or_meanwhile_is_an_error_of_the_site(tmp_pat
     (tmp_path / "large").write_bytes(os.urandom(100_000))
     with pytest.raises(SiteError, match="no room"):
         staged(tmp_path / "large", tiny_disk)
-    monkeypatch.setattr(stage_module, "_need_room", lambda *_: None)  # somebody else takes it while we copy
+    monkeypatch.setattr(os, "statvfs", lambda folder: disk_with(10**9))  # somebody else takes it while we copy
     with pytest.raises(SiteError, match="No space left"):
         staged(tmp_path / "large", tiny_disk)
     assert not list(tiny_disk.rglob("part"))
@@ -318,6 +324,7 @@ def test_one_bad_file_ends_the_copying_of_the_others(original, tmp_path):
 KILLED = """
 import os, sys
 from pathlib import Path
+from types import SimpleNamespace
 import hpctrain.samples.stage as stage
 from hpctrain.samples.activity import Activity
 from hpctrain.samples.sources import LocalSource
