@@ -66,6 +66,8 @@ class Kind:
         What to do about each reason of :meth:`reasons`.
     main_columns : tuple of str
         Columns of a file whose hashes the report shows.
+    array_names : tuple of str
+        Names of the arrays that :meth:`from_arrays` understands; empty if this kind is read from files only.
     """
 
     name: ClassVar[str]
@@ -76,6 +78,7 @@ class Kind:
     bad_advice: ClassVar[str] = "the profile refuses them; repair them"
     remedies: ClassVar[Mapping[str, str]] = {}
     main_columns: ClassVar[tuple[str, ...]] = ()
+    array_names: ClassVar[tuple[str, ...]] = ()
 
     def judge(self, judge: Judge) -> None:
         """Report problems of the ``data`` section that one key alone does not show."""
@@ -89,6 +92,23 @@ class Kind:
             Files are missing, damaged or do not fit together; the message names all of them.
         """
         raise NotImplementedError
+
+    def from_arrays(self, card: Mapping[str, Any], columns: Mapping[str, Any]) -> Samples:
+        """Return samples that are arrays in memory as a set, cleaned by the same rules as those of files.
+
+        Parameters
+        ----------
+        card : mapping
+            Card of the model that will read them.
+        columns : mapping
+            Arrays by the names that the files of this kind use; an astropy Table is such a mapping.
+
+        Raises
+        ------
+        DataError
+            Arrays are missing or do not fit together; the message names all of them.
+        """
+        raise DataError(f"{self.words.many} are read from files only; give the names of the files")
 
     def facts(self, samples: Samples, rows: np.ndarray) -> Facts:
         """Return the facts about these rows (n,) that size a network.

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
+    from hpctrain.kinds.spectra.arrays import SpectraArrays
     from hpctrain.kinds.spectra.batch import SpectraBatch
     from hpctrain.kinds.spectra.facts import SpectraFacts
     from hpctrain.kinds.spectra.hdf5 import SpectraSet
@@ -51,6 +52,7 @@ class Spectra(Kind):
     )
     remedies = REMEDIES
     main_columns = ("flux", "ivar")
+    array_names = ("flux", "ivar", "wavelength", "redshift", "target_id", "mask")
 
     def judge(self, judge: Judge) -> None:
         check_columns(judge)
@@ -59,6 +61,11 @@ class Spectra(Kind):
         from hpctrain.kinds.spectra.hdf5 import open_spectra
 
         return open_spectra(data, base)
+
+    def from_arrays(self, card: Mapping[str, Any], columns: Mapping[str, Any]) -> SpectraArrays:
+        from hpctrain.kinds.spectra.arrays import SpectraArrays
+
+        return SpectraArrays(columns)
 
     def facts(self, samples: SpectraSet, rows: np.ndarray) -> SpectraFacts:
         from hpctrain.kinds.spectra.facts import SpectraFacts

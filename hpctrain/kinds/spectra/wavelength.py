@@ -27,29 +27,58 @@ def read_common_grid(dataset: h5py.Dataset) -> np.ndarray | None:
         The grid is not an increasing wavelength in Angstrom.
     """
     _check_unit(dataset)
-    if dataset.ndim == 1 or dataset.shape[0] == 1:
-        grid = np.asarray(dataset[...], dtype=np.float64).reshape(-1)
-        check_grid(grid, dataset)
+    return common_grid(dataset, f"{dataset.file.filename}: {dataset.name.lstrip('/')}")
+
+
+def common_grid(values: h5py.Dataset | np.ndarray, where: str) -> np.ndarray | None:
+    """Return the grid that all rows share, shape (L,), float64, or None if each row has its own.
+
+    Parameters
+    ----------
+    values : h5py.Dataset or ndarray, shape (L,), (1, L) or (N, L)
+        Read a few rows at a time.
+    where : str
+        Name of the values in errors, such as ``spectra.h5: wavelength``.
+
+    Raises
+    ------
+    DataError
+        The grid is not an increasing wavelength in Angstrom.
+    """
+    if values.ndim == 1 or values.shape[0] == 1:
+        grid = np.asarray(values[...], dtype=np.float64).reshape(-1)
+        check_grid(grid, where)
         return grid
-    num_rows = dataset.shape[0]
-    first = dataset[0]
-    check_grid(first.astype(np.float64), dataset)
+    num_rows = values.shape[0]
+    first = values[0]
+    check_grid(first.astype(np.float64), where)
     # If grids differ, a few rows show it for most files; only reading all rows proves that they are equal.
     probes = np.unique(np.linspace(0, num_rows - 1, 32).astype(np.int64))
-    if any(not np.array_equal(dataset[row], first) for row in probes):
+    if any(not np.array_equal(values[row], first) for row in probes):
         return None
-    if dataset.size * dataset.dtype.itemsize > MAX_SCANNED_BYTES:
+    if values.size * values.dtype.itemsize > MAX_SCANNED_BYTES:
         return None
     rows_at_once = max(1, 2**24 // (first.nbytes or 1))
     for start in range(0, num_rows, rows_at_once):
-        if not (dataset[start : start + rows_at_once] == first).all():
+        if not (values[start : start + rows_at_once] == first).all():
             return None
     return first.astype(np.float64)
 
 
-def check_grid(grid: np.ndarray, dataset: h5py.Dataset) -> None:
-    """Raise unless the values are an increasing wavelength in Angstrom; padding (<= 0 or NaN) does not count."""
-    where = f"{dataset.file.filename}: {dataset.name.lstrip('/')}"
+def check_grid(grid: np.ndarray, where: str) -> None:
+    """Raise unless the values are an increasing wavelength in Angstrom; padding (<= 0 or NaN) does not count.
+
+    Parameters
+    ----------
+    grid : ndarray, shape (L,), float64
+    where : str
+        Name of the values in errors, such as ``spectra.h5: wavelength``.
+
+    Raises
+    ------
+    DataError
+        They are not.
+    """
     valid = grid[is_wavelength(grid)]
     if valid.size < 2:
         raise DataError(f"{where}: holds {valid.size} positive values in its first row; a spectrum needs more")
