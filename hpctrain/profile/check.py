@@ -10,17 +10,16 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from hpctrain.errors import HpctrainError, Problem
 from hpctrain.plugins import PluginError
-from hpctrain.profile.document import Document, KeyPath, sort_problems
+from hpctrain.profile.document import KeyPath, sort_problems
 from hpctrain.profile.families import family_of, kind_of, profile_of
 from hpctrain.profile.judge import Findings, Judge, as_path
-from hpctrain.profile.load import read_document, validate
+from hpctrain.profile.load import Source, read_document, validate
 from hpctrain.profile.memory import Measurement, MemoryNeed, measure, measurement_key
 from hpctrain.profile.near import did_you_mean
 from hpctrain.profile.platforms import Platform, find_platform
@@ -41,13 +40,14 @@ _STAND_INS: dict[KeyPath, Any] = {("name",): "unnamed", ("data",): {"files": ["x
 """Values that replace faulty required keys while the rules check the other keys."""
 
 
-def check_profile(path: str | Path | Profile, overrides: Sequence[str] = (), memory: bool = True) -> Findings:
+def check_profile(path: Source, overrides: Sequence[str] = (), memory: bool = True) -> Findings:
     """Find all problems of a profile.
 
     Parameters
     ----------
-    path : str, Path or Profile
-        The YAML file, or a profile that is already loaded. Problems of a loaded profile have no line numbers.
+    path : str, Path, mapping or Profile
+        The YAML file; or what it would hold, as plain values; or a profile that is loaded already. Problems of the last
+        two have no line numbers.
     overrides : sequence of str
         ``a.b=value`` each.
     memory : bool
@@ -66,10 +66,7 @@ def check_profile(path: str | Path | Profile, overrides: Sequence[str] = (), mem
     SiteError
         The site's own file is wrong.
     """
-    if isinstance(path, Profile):
-        document = Document(path.name, path.model_dump(mode="json"))
-    else:
-        document = read_document(path, overrides)
+    document = read_document(path, overrides)
     profile, faulty = validate(document)
     findings = Findings(document.source, profile)
     understood = profile or _without(document.data, faulty)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from hpctrain.profile.explain import explain
 from hpctrain.profile.families import class_for
 from hpctrain.profile.reading import fill_empty_sections, read_with_bases
 from hpctrain.profile.schema import Profile
+from hpctrain.profile.values import document_of
 from hpctrain.profile.variables import VARIABLE
 from hpctrain.profile.yaml_text import parse_value, read_scalar
 
@@ -31,13 +32,17 @@ ENVIRONMENT_FIELDS = (("data", "files"), ("launch", "runs_dir"), ("train", "init
 because it is a path of the compute node; the job replaces its variables there (:mod:`hpctrain.train.staging`)."""
 
 
-def load_profile(path: str | Path, overrides: Sequence[str] = ()) -> Profile:
+Source = str | Path | Mapping[str, Any] | Profile
+"""A YAML file, the same as plain values, or a profile that is loaded already."""
+
+
+def load_profile(path: Source, overrides: Sequence[str] = ()) -> Profile:
     """Return the profile that a YAML file describes.
 
     Parameters
     ----------
-    path : str or Path
-        The file.
+    path : str, Path, mapping or Profile
+        The file; or what it would hold, as plain values; or a profile, to change it.
     overrides : sequence of str
         ``a.b=value`` each, the value in YAML, such as ``train.batch_size=64``.
 
@@ -55,28 +60,48 @@ def load_profile(path: str | Path, overrides: Sequence[str] = ()) -> Profile:
 
 def dump_profile(profile: Profile) -> str:
     """Return the resolved profile as YAML from which :func:`load_profile` makes an equal profile on any machine."""
+    data = plain_values(profile)
+    for path in ENVIRONMENT_FIELDS:
+        _replace_texts(data, path, lambda text, _: text.replace("$", "$$"))
+    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+
+
+def plain_values(profile: Profile) -> dict[str, Any]:
+    """Return the values of a profile from which an equal one can be made."""
     data = profile.model_dump(mode="json")
     for *around, last in profile.data.unwritten_keys():
         section = data["data"]
         for key in around:
             section = section[key]
         del section[last]
-    for path in ENVIRONMENT_FIELDS:
-        _replace_texts(data, path, lambda text, _: text.replace("$", "$$"))
-    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+    return data
 
 
-def read_document(path: str | Path, overrides: Sequence[str] = ()) -> Document:
-    """Return the plain data of a file, its bases and overrides, ready to validate.
+def read_document(path: Source, overrides: Sequence[str] = ()) -> Document:
+    """Return the plain data of a profile and overrides, ready to validate.
+
+    Parameters
+    ----------
+    path : str, Path, mapping or Profile
+        As of :func:`load_profile`. Problems of a mapping or a Profile have no line numbers.
+    overrides : sequence of str
+        ``a.b=value`` each.
 
     Raises
     ------
     ProfileError
         A file cannot be read, is not YAML, or extends itself. Later stages would only repeat the same problem.
     """
-    document = read_with_bases(str(path), [])
+    if isinstance(path, Profile):
+        document = Document(path.name, plain_values(path))
+    elif isinstance(path, Mapping):
+        document = document_of(path)
+    else:
+        document = read_with_bases(str(path), [])
     for override in overrides:
         _override(document, override)
+    if isinstance(path, Profile):
+        return document  # its variables were replaced when it was loaded
     for path_in_data in ENVIRONMENT_FIELDS:
         _replace_texts(document.data, path_in_data, lambda text, at: _expand(text, at, document))
     return document
