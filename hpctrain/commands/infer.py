@@ -35,9 +35,6 @@ if TYPE_CHECKING:
     from hpctrain.edge.spectra_files import RawSpectra, SpectraFiles
 
 SOURCE = "hpctrain infer"
-FILE_NAMES = ("*.h5", "*.hdf5", "spec-*.fits*", "coadd-*.fits*", "spectra-*.fits*")
-"""Patterns of the files that infer reads from a folder."""
-
 _MOST_NAMED = 20
 
 
@@ -115,7 +112,7 @@ def _write(out: Path, bundle: Bundle, network: object, files: SpectraFiles, batc
 
 
 def _find(args: argparse.Namespace, bundle: Bundle, columns: dict[str, str]) -> SpectraFiles:
-    from hpctrain.edge.spectra_files import SpectraFiles
+    from hpctrain.edge.spectra_files import FILE_NAMES, SpectraFiles
     from hpctrain.ingest.desi import NOT_SPECTRA
     from hpctrain.ingest.sources import find_sources
 
@@ -145,40 +142,29 @@ def _columns(texts: list[str]) -> dict[str, str]:
 
 
 def _refuse_rejected(bundle: Bundle, is_forced: bool) -> None:
-    if bundle.is_good or is_forced:
-        return
-    failed = [str(gate.get("name", "?")) for gate in bundle.entries.get("gates", []) if not gate.get("passed", True)]
-    raise CheckpointError(
-        f"{bundle.path}: did not pass its gates ({', '.join(failed) or 'see bundle.json'}), so its results "
-        "cannot be trusted; export again, or use it anyway with --force"
-    )
+    from hpctrain.edge.trust import why_rejected
+
+    if (reason := why_rejected(bundle)) is not None and not is_forced:
+        raise CheckpointError(f"{reason}; export again, or use it anyway with --force")
 
 
 def _compare_with_reference(bundle: Bundle, network: OnnxNetwork, batch_size: int, is_forced: bool) -> None:
     """Compute the reference spectra of the bundle; refuse to continue if this device gets other results."""
-    from hpctrain.edge.reference import device_name
+    from hpctrain.edge.trust import why_unlike_the_export
 
     if bundle.reference is None:
         text = "the bundle holds no reference spectra (an older hpctrain exported it): results are not checked here"
         print(f"{bundle.path}: {text}", file=sys.stderr)
         return
-    tolerance = bundle.reference.tolerance
-    found = bundle.reference.deviation(bundle.preparation, network, batch_size)
-    if not found.exceeds(tolerance):
+    reason = why_unlike_the_export(bundle, network, batch_size)
+    if reason is None:
         return
-    precision = str(bundle.entries["network"].get("precision", "")).upper()
-    text = (
-        f"{bundle.path}: this device gets other results than the export did, for {len(bundle.reference)} reference "
-        f"spectra of the bundle: latent vectors deviate by up to {found.latents:.3g} of their spread (tolerance "
-        f"{tolerance.latents:.3g}), χ² by up to {found.chi2:.3g} of its value (tolerance {tolerance.chi2:.3g}). "
-        f"Computed in {precision} by {network.provider} of onnxruntime {network.version} on {device_name()}"
-    )
     if is_forced:
-        print(f"{text}; used anyway (--force)", file=sys.stderr)
+        print(f"{reason}; used anyway (--force)", file=sys.stderr)
         return
     raise GateError(
-        f"{text}. No spectrum was processed. Try --provider CPUExecutionProvider or another version of onnxruntime; or "
-        "export again, with --quantise fp16 or none; or continue anyway with --force"
+        f"{reason}. No spectrum was processed. Try --provider CPUExecutionProvider or another version of onnxruntime; "
+        "or export again, with --quantise fp16 or none; or continue anyway with --force"
     )
 
 

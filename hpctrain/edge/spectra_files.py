@@ -30,6 +30,9 @@ from hpctrain.samples.target_id import read_target_id
 if TYPE_CHECKING:
     from hpctrain.ingest.redshifts import RedshiftTable
 
+FILE_NAMES = ("*.h5", "*.hdf5", "spec-*.fits*", "coadd-*.fits*", "spectra-*.fits*")
+"""Patterns of the files to read from a folder."""
+
 COLUMNS = ("flux", "ivar", "mask", "wavelength", "target_id", "redshift")
 """Datasets that this module reads from an HDF5 file; ``mask`` may be absent."""
 
@@ -87,7 +90,7 @@ class RawSpectra:
     def __len__(self) -> int:
         return len(self.flux)
 
-    def take(self, rows: slice) -> RawSpectra:
+    def take(self, rows: slice | np.ndarray) -> RawSpectra:
         """Return some of the rows."""
         grid = self.wavelength_aa
         names = ("flux", "ivar", "redshift", "target_id", "ra", "dec", "row")

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
-from hpctrain.families.shown import Card, Curve, Panel
+from hpctrain.errors import DataError
+from hpctrain.families.shown import Card, Column, Curve, Panel
 from hpctrain.profile.sections.model import ModelSection
 from hpctrain.words import Metric
 
@@ -131,6 +132,8 @@ class Family:
         The large figure of the report, with the losses of training and validation.
     against_overfitting : str
         What helps against overfitting if there are no more data, in words.
+    encodes : bool
+        Whether :meth:`predictions` holds latent vectors, so that the model is an encoder.
     """
 
     name: ClassVar[str]
@@ -142,6 +145,7 @@ class Family:
     sketch_name: ClassVar[str] = "examples"
     loss: ClassVar[Curve] = Curve("loss", "Loss")
     against_overfitting: ClassVar[str] = "a smaller model"
+    encodes: ClassVar[bool] = False
 
     def network(self, section: ModelSection, facts: Facts) -> Any:
         """Return the network, or the model of rounds, with new weights from torch's global random state.
@@ -232,6 +236,45 @@ class Family:
     def figures(self, arrays: Mapping[str, np.ndarray]) -> Iterator[tuple[str, Figure]]:
         """Yield names and matplotlib figures of the arrays of :meth:`sketch`."""
         yield from ()
+
+    def columns(self) -> Mapping[str, Column]:
+        """Return what the columns of :meth:`predictions` and :meth:`scores` mean, as far as that is known."""
+        return {}
+
+    def predictions(self, model: Any, card: Mapping[str, Any], batch: Batch) -> dict[str, np.ndarray]:
+        """Return the columns (n, ...) that a finished model predicts for samples as they were read.
+
+        By default those of ``predict``, for the prepared batch.
+
+        Parameters
+        ----------
+        model : torch.nn.Module or RoundsModel
+            In evaluation mode.
+        card : mapping
+            Its card.
+        batch : Batch
+            On the model's device.
+        """
+        from hpctrain.families.predictions import predict
+        from hpctrain.profile.families import find_kind
+
+        return predict(model, find_kind(self.kind).preparation(card)(batch))
+
+    def scores(self, table: Mapping[str, np.ndarray], card: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        """Return more columns (N,) that depend on all samples of a table of predictions."""
+        return {}
+
+    def reconstructions(self, model: Any, card: Mapping[str, Any], batch: Batch) -> dict[str, np.ndarray]:
+        """Return the samples, as they were read, and how the model would draw them; for autoencoders.
+
+        The arguments are those of :meth:`predictions`.
+
+        Raises
+        ------
+        DataError
+            The family does not reconstruct its input.
+        """
+        raise DataError(f"a model of the family {self.name} does not reconstruct its input")
 
     def write_results(self, model: Any, card: Mapping[str, Any], held_out: HeldOut, folder: Path) -> None:
         """Write what the finished model says about the held-out samples into ``results/``.

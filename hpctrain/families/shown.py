@@ -1,4 +1,4 @@
-"""What a model family shows of itself in the report: curves, cards and panels. No torch here.
+"""What a model family shows of itself: curves, cards and panels of the report, and columns of tables. No torch here.
 
 A run's report has curves of losses and of the machine, attempts and provenance for every family. A family adds its own
 numbers and figures by the methods of :class:`~hpctrain.families.family.Family` that return these. If one of them
@@ -25,6 +25,21 @@ class Card:
     label: str
     value: str
     remark: str = ""
+
+
+@dataclass(frozen=True)
+class Column:
+    """What a column of predictions means.
+
+    Parameters
+    ----------
+    unit : str
+        Unit as astropy writes it, or in words; empty for none.
+    description : str
+    """
+
+    unit: str = ""
+    description: str = ""
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,23 @@ def all_files(run: RunDir) -> list[Path]:
 
 
 def show(run: RunDir, rank: int | None, attempt: int | None, num_lines: int | None) -> None:
-    """Print the log of a rank (None: of the job's script or supervisor), of the newest or another attempt.
+    """Print the log of a rank; the arguments and errors are those of :func:`text_of`."""
+    for piece in text_of(run, rank, attempt, num_lines):
+        sys.stdout.write(piece)
+
+
+def text_of(run: RunDir, rank: int | None, attempt: int | None, num_lines: int | None) -> Iterator[str]:
+    """Return the log of a rank in pieces.
+
+    Parameters
+    ----------
+    run : RunDir
+    rank : int or None
+        None means the log of the job's script or supervisor.
+    attempt : int or None
+        Number of the attempt, from 1; None means the newest.
+    num_lines : int or None
+        Return only so many lines, the last ones.
 
     Raises
     ------
@@ -56,8 +72,7 @@ def show(run: RunDir, rank: int | None, attempt: int | None, num_lines: int | No
         there = "1 attempt has" if len(files) == 1 else f"attempts 1 to {len(files)} have"
         raise ProfileError("command line", [Problem("--attempt", f"there is no attempt {attempt}: {there} a log")])
     path = files[-1] if attempt is None else files[attempt - 1]
-    for piece in _pieces(path, 0 if num_lines is None else _start(path, num_lines)):
-        sys.stdout.write(piece)
+    return _pieces(path, 0 if num_lines is None else _start(path, num_lines))
 
 
 def why_none(run: RunDir, rank: int | None) -> str:

@@ -134,14 +134,13 @@ def encode_to_file(
             f"the spectra are not on the wavelength grid of the model: {difference}; "
             "run `hpctrain ingest` with the grid of the training data"
         )
-    normalise_section = NormaliseSection.model_validate_json(json.dumps(card["normalise"]))
     rows = np.arange(len(spectra), dtype=np.int64) if rows is None else np.asarray(rows, dtype=np.int64)
     table = _empty_table(spectra, rows)
     start = 0
     for batch in read_ahead(spectra, _requests(rows, batch_size), reader_threads, depth=2 * max(1, reader_threads)):
-        values = _encode_batch(model, batch.to(device), normalise_section)
+        values = encode_batch(model, card, batch.to(device))
         if start == 0:
-            table["LATENT_VEC"] = np.full((len(rows), values["LATENT_VEC"].shape[1]), np.nan, dtype=np.float16)
+            table["LATENT_VEC"] = np.full((len(rows), values["LATENT_VEC"].shape[1]), np.nan, COLUMNS["LATENT_VEC"][0])
         stop = min(start + batch_size, len(rows))
         for name, value in values.items():
             table[name][start:stop] = value[: stop - start]
@@ -150,10 +149,8 @@ def encode_to_file(
             on_batch(start)
     if not (table["STATUS"] == ENCODED).any():
         raise NothingEncodedError(_why_nothing(table["STATUS"]))
-    seed = int(card.get("seed", 0))
-    # Use the stored half precision, so that readers of the file can compute the same scores.
-    table["ANOMALY_SCORE"] = isolation_scores(table["LATENT_VEC"].astype(np.float32), seed)
-    attributes = _attributes(card, spectra, seed)
+    table["ANOMALY_SCORE"] = anomaly_scores(table["LATENT_VEC"], card)
+    attributes = _attributes(card, spectra)
     copied = _write(Path(out), table, attributes, _other_columns(spectra, rows, set(table)))
     return _summary(Path(out), table, copied)
 
@@ -183,8 +180,25 @@ def _empty_table(spectra: SpectraSet, rows: np.ndarray) -> dict[str, np.ndarray]
 
 
 @torch.no_grad()
-def _encode_batch(model: torch.nn.Module, raw: SpectraBatch, section: NormaliseSection) -> dict[str, np.ndarray]:
-    batch = normalise(raw, section)
+def encode_batch(model: torch.nn.Module, card: Mapping[str, Any], raw: SpectraBatch) -> dict[str, np.ndarray]:
+    """Encode a batch of spectra as they were read.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        In evaluation mode.
+    card : mapping
+        Its card, whose ``normalise`` section defines the normalisation.
+    raw : SpectraBatch
+        N spectra on the model's device.
+
+    Returns
+    -------
+    dict of ndarray
+        ``LATENT_VEC`` (N, S), ``RECON_MSE``, ``NORM``, ``WINDOW``, ``NUM_PIXELS``, ``STATUS`` (N,), with the types of
+        a catalogue.
+    """
+    batch = normalise(raw, NormaliseSection.model_validate(card["normalise"]))
     mean, reconstruction, covered = model.describe(batch)
     valid = (batch.ivar > 0) & covered
     chi2 = reduced_chi2(batch.flux, reconstruction, batch.ivar, covered)
@@ -201,10 +215,31 @@ def _encode_batch(model: torch.nn.Module, raw: SpectraBatch, section: NormaliseS
         "NUM_PIXELS": valid.sum(dim=1),
         "STATUS": status,
     }
-    return {name: value.cpu().numpy() for name, value in values.items()}
+    return {name: value.cpu().numpy().astype(COLUMNS[name][0]) for name, value in values.items()}
 
 
-def _attributes(card: Mapping[str, Any], spectra: SpectraSet, seed: int) -> dict[str, Any]:
+def anomaly_scores(latents: np.ndarray, card: Mapping[str, Any]) -> np.ndarray:
+    """Return the anomaly score of each object among all objects of a catalogue.
+
+    Parameters
+    ----------
+    latents : ndarray, shape (N, S), float16
+        As in the catalogue: the stored half precision gives readers of the file the same scores.
+    card : mapping
+        Card of the model, with the seed of the forest.
+
+    Returns
+    -------
+    ndarray, shape (N,), float32
+    """
+    return isolation_scores(latents.astype(np.float32), _forest_seed(card))
+
+
+def _forest_seed(card: Mapping[str, Any]) -> int:
+    return int(card.get("seed", 0))
+
+
+def _attributes(card: Mapping[str, Any], spectra: SpectraSet) -> dict[str, Any]:
     sources = [str(file.get("copy_of", file["path"])) for file in spectra.fingerprint()["files"]]
     return {
         "format": FORMAT,
@@ -217,7 +252,7 @@ def _attributes(card: Mapping[str, Any], spectra: SpectraSet, seed: int) -> dict
         "model_section": json.dumps(card["section"]),
         "normalise": json.dumps(card["normalise"]),
         "source_files": sources,
-        "isolation_forest_seed": seed,
+        "isolation_forest_seed": _forest_seed(card),
     }
 
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from hpctrain.families.family import Family
 from hpctrain.families.held_out import HeldOut
-from hpctrain.families.shown import Card, Curve, Panel
+from hpctrain.families.shown import Card, Column, Curve, Panel
+from hpctrain.families.spectral_vae.catalogue import COLUMNS
 from hpctrain.families.spectral_vae.judge import check_model
 from hpctrain.families.spectral_vae.section import SpectralVAESection
 from hpctrain.words import Metric
@@ -45,6 +46,7 @@ class SpectralVAE(Family):
         ideal_label="0.5: as good as the noise allows",
     )
     against_overfitting = "a smaller network, model.dropout, or data.augment"
+    encodes = True
 
     def network(self, section: SpectralVAESection, facts: SpectraFacts) -> Network:
         from hpctrain.families.spectral_vae.network import SpectralVAE as Network
@@ -108,6 +110,24 @@ class SpectralVAE(Family):
         from hpctrain.families.spectral_vae.figures import draw_reconstructions
 
         yield from draw_reconstructions(arrays, len(arrays["flux"]))
+
+    def columns(self) -> Mapping[str, Column]:
+        return {name: Column(unit, meaning) for name, (_, unit, meaning) in COLUMNS.items()}
+
+    def predictions(self, model: Network, card: Mapping[str, Any], batch: SpectraBatch) -> dict[str, np.ndarray]:
+        from hpctrain.families.spectral_vae.encode import encode_batch
+
+        return encode_batch(model, card, batch)
+
+    def scores(self, table: Mapping[str, np.ndarray], card: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        from hpctrain.families.spectral_vae.encode import anomaly_scores
+
+        return {"ANOMALY_SCORE": anomaly_scores(table["LATENT_VEC"], card)}
+
+    def reconstructions(self, model: Network, card: Mapping[str, Any], batch: SpectraBatch) -> dict[str, np.ndarray]:
+        from hpctrain.families.spectral_vae.results import drawn_spectra
+
+        return drawn_spectra(model, card, batch)
 
     def write_results(self, model: Network, card: Mapping[str, Any], held_out: HeldOut, folder: Path) -> None:
         from hpctrain.families.spectral_vae.results import write_results

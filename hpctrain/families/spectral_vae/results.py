@@ -15,6 +15,9 @@ from hpctrain.families.spectral_vae.catalogue import survey_columns
 from hpctrain.families.spectral_vae.encode import encode_to_file
 from hpctrain.families.spectral_vae.network import SpectralVAE
 from hpctrain.kinds.spectra.batch import SpectraBatch
+from hpctrain.kinds.spectra.chi2 import reduced_chi2
+from hpctrain.kinds.spectra.section import NormaliseSection
+from hpctrain.kinds.spectra.transform import normalise
 from hpctrain.rundir import write_arrays
 
 NUM_ANOMALIES = 6
@@ -56,6 +59,46 @@ def reconstructions(model: SpectralVAE, batch: SpectraBatch, step: int) -> dict[
         "norm": batch.norm,
     }
     return {name: value.cpu().numpy() for name, value in arrays.items()} | {"step": np.int64(step)}
+
+
+@torch.no_grad()
+def drawn_spectra(model: SpectralVAE, card: Mapping[str, Any], raw: SpectraBatch) -> dict[str, np.ndarray]:
+    """Return spectra and their reconstructions in the unit of the input, ready to plot.
+
+    Parameters
+    ----------
+    model : SpectralVAE
+        In evaluation mode.
+    card : mapping
+        Its card.
+    raw : SpectraBatch
+        n spectra as they were read, on the model's device.
+
+    Returns
+    -------
+    dict of ndarray
+        ``wavelength_aa`` (n, L), observed vacuum [AA]; ``rest_wavelength_aa`` (n, L) [AA]; ``flux`` and
+        ``reconstruction`` (n, L) in the unit of the input, NaN where a pixel has no weight, and where the model has no
+        rest-frame pixel; ``ivar`` (n, L); ``chi2``, ``norm``, ``redshift``, ``target_id`` (n,). A spectrum that cannot
+        be normalised has no reconstruction.
+    """
+    batch = normalise(raw, NormaliseSection.model_validate(card["normalise"]))
+    clean = raw.clean()
+    reconstruction, covered = model.reconstruct(batch)
+    encoded = (batch.window >= 0)[:, None] & covered
+    wavelength = batch.wavelength_aa.expand(batch.flux.shape)
+    arrays = {
+        "wavelength_aa": wavelength,
+        "rest_wavelength_aa": wavelength / (1 + batch.redshift)[:, None],
+        "flux": torch.where(clean.ivar > 0, clean.flux, torch.nan),
+        "ivar": clean.ivar,
+        "reconstruction": torch.where(encoded, reconstruction.float() * batch.norm[:, None], torch.nan),
+        "chi2": reduced_chi2(batch.flux, reconstruction, batch.ivar, covered),
+        "norm": batch.norm.masked_fill(batch.window < 0, torch.nan),
+        "redshift": batch.redshift,
+        "target_id": batch.target_id,
+    }
+    return {name: value.cpu().numpy() for name, value in arrays.items()}
 
 
 def write_results(model: SpectralVAE, card: Mapping[str, Any], held_out: HeldOut, folder: Path) -> None:
