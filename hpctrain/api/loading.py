@@ -1,0 +1,77 @@
+"""``hpctrain.load``: find out what a path holds, and return the model. torch is imported only for a network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hpctrain.errors import Problem, ProfileError
+from hpctrain.launch.runs import DEFAULT_RUNS_DIR, path_or_run
+
+if TYPE_CHECKING:
+    from hpctrain.api.model import Model
+
+_DEVICES = ("auto", "cpu", "cuda")
+
+
+def load(
+    path: str | Path,
+    device: str = "cpu",
+    checkpoint: str | int | None = None,
+    *,
+    runs_dir: str | Path = DEFAULT_RUNS_DIR,
+    force: bool = False,
+) -> Model:
+    """Load a trained model.
+
+    Parameters
+    ----------
+    path : str or Path
+        A run directory; the name, run id or job id of a run; a model or checkpoint folder; a ``model.safetensors``; or
+        a bundle of ``hpctrain export``, which runs by onnxruntime, without torch.
+    device : str
+        ``cpu``, ``cuda`` (also ``cuda:1``), or ``auto``: the GPU if there is one.
+    checkpoint : str or int, optional
+        A checkpoint of the run, such as 1200 or ``step-00001200``, instead of its finished model.
+    runs_dir : str or Path
+        Folder to search for a run by its name.
+    force : bool
+        Load a bundle that failed its gates, or that gets other results on this machine than at its export.
+
+    Returns
+    -------
+    Model
+
+    Raises
+    ------
+    CheckpointError
+        There is no such model, it is damaged or of a newer version, or a bundle failed its gates.
+    GateError
+        A bundle gets other results on this machine than at its export.
+    SiteError
+        onnxruntime is not installed.
+    ProfileError
+        There is no such device.
+
+    Examples
+    --------
+    >>> model = hpctrain.load("runs/desi-vae/20261126-021957-569c")  # doctest: +SKIP
+    >>> table = model.encode("data/spectra.h5")  # doctest: +SKIP
+    """
+    device = str(device)
+    if device.partition(":")[0] not in _DEVICES:
+        raise ProfileError("load", [Problem("device", f"found {device!r}; must be one of {', '.join(_DEVICES)}")])
+    found = path_or_run(str(path), Path(runs_dir).expanduser()).expanduser()
+    if found.name == _MANIFEST or (found / _MANIFEST).is_file():
+        from hpctrain.api.bundle import BundleModel
+
+        if checkpoint is not None:
+            raise ProfileError("load", [Problem("checkpoint", f"{found} is a bundle, which has no checkpoints")])
+        return BundleModel.load(found, device, force)
+    from hpctrain.api.network import NetworkModel
+
+    return NetworkModel.load(found, device, None if checkpoint is None else str(checkpoint))
+
+
+_MANIFEST = "bundle.json"
+"""The file that makes a folder a bundle, as in :mod:`hpctrain.edge.bundle`, whose import takes longer."""
