@@ -188,6 +188,7 @@ def test_a_reconstruction_is_in_the_unit_of_the_input_and_blank_where_nothing_is
     np.testing.assert_array_equal(arrays["reconstruction"], shown["reconstruction"])
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_file(model, tmp_path):
     def peak_bytes(num):
         path = tmp_path / f"{num}.h5"
