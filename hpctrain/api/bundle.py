@@ -15,11 +15,11 @@ from hpctrain.api.tables import table_of
 from hpctrain.edge.bundle import Bundle, read_bundle
 from hpctrain.edge.infer import MORE_COLUMNS, SCORE, infer
 from hpctrain.edge.reference import NUM_REFERENCE
-from hpctrain.edge.runtime import OnnxNetwork
+from hpctrain.edge.runtime import PROVIDERS, OnnxNetwork
 from hpctrain.edge.spectra_files import POSITION, RawSpectra
 from hpctrain.edge.trust import why_rejected, why_unlike_the_export
 from hpctrain.errors import CheckpointError, DataError, GateError
-from hpctrain.families.family import Column
+from hpctrain.families.shown import Column
 from hpctrain.families.spectral_vae.catalogue import ENCODED
 from hpctrain.ingest.block import COLUMNS as SURVEY
 from hpctrain.ingest.identifiers import sdss_ids
@@ -28,7 +28,6 @@ from hpctrain.rundir import read_json
 if TYPE_CHECKING:
     from astropy.table import Table
 
-_PROVIDERS = {"cpu": ["CPUExecutionProvider"], "cuda": ["CUDAExecutionProvider", "CPUExecutionProvider"], "auto": None}
 _FIRST = ("target_id", "row", "redshift")
 _OF_FILES = ("ra", "dec", "source_file", "source_row")
 """Columns that only spectra of files have."""
@@ -61,7 +60,7 @@ class BundleModel(Model):
         bundle = read_bundle(path)
         if (reason := why_rejected(bundle)) is not None and not force:
             raise CheckpointError(f"{reason}; export again, or use it anyway with force=True")
-        network = OnnxNetwork(bundle.network, _PROVIDERS[device.partition(":")[0]])
+        network = OnnxNetwork(bundle.network, PROVIDERS[device.partition(":")[0]])
         if not force and (reason := why_unlike_the_export(bundle, network)) is not None:
             raise GateError(f"{reason}. Try device='cpu', export again, or use it anyway with force=True")
         card = read_json(bundle.path / "model.json", {})

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from hpctrain.errors import Problem, ProfileError
 from hpctrain.launch.runs import DEFAULT_RUNS_DIR, path_or_run
+from hpctrain.rundir import read_json
 
 if TYPE_CHECKING:
     from hpctrain.api.model import Model
@@ -28,7 +29,7 @@ def load(
     ----------
     path : str or Path
         A run directory; the name, run id or job id of a run; a model or checkpoint folder; a ``model.safetensors``; or
-        a bundle of ``hpctrain export``, which runs by onnxruntime, without torch.
+        what ``hpctrain export`` wrote: a bundle runs by onnxruntime, without torch.
     device : str
         ``cpu``, ``cuda`` (also ``cuda:1``), or ``auto``: the GPU if there is one.
     checkpoint : str or int, optional
@@ -62,16 +63,28 @@ def load(
     if device.partition(":")[0] not in _DEVICES:
         raise ProfileError("load", [Problem("device", f"found {device!r}; must be one of {', '.join(_DEVICES)}")])
     found = path_or_run(str(path), Path(runs_dir).expanduser()).expanduser()
-    if found.name == _MANIFEST or (found / _MANIFEST).is_file():
-        from hpctrain.api.bundle import BundleModel
-
+    folder = found.parent if found.name == _MANIFEST else found
+    if (folder / _MANIFEST).is_file():
         if checkpoint is not None:
             raise ProfileError("load", [Problem("checkpoint", f"{found} is a bundle, which has no checkpoints")])
-        return BundleModel.load(found, device, force)
+        return _load_bundle(folder, device, force)
     from hpctrain.api.network import NetworkModel
 
     return NetworkModel.load(found, device, None if checkpoint is None else str(checkpoint))
 
 
+def _load_bundle(folder: Path, device: str, force: bool) -> Model:
+    entries = read_json(folder / _MANIFEST)
+    if isinstance(entries, dict) and entries.get("format") == _OF_ANY_FAMILY:
+        from hpctrain.api.exported import load_exported
+
+        return load_exported(folder, device)
+    from hpctrain.api.bundle import BundleModel
+
+    return BundleModel.load(folder, device, force)
+
+
 _MANIFEST = "bundle.json"
 """The file that makes a folder a bundle, as in :mod:`hpctrain.edge.bundle`, whose import takes longer."""
+_OF_ANY_FAMILY = "hpctrain-network"
+"""Format of the folders of :mod:`hpctrain.edge.plain`."""

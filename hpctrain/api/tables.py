@@ -14,7 +14,7 @@ from hpctrain.errors import DataError
 if TYPE_CHECKING:
     from astropy.table import Table
 
-    from hpctrain.families.family import Column
+    from hpctrain.families.shown import Column
 
 _FIRST = ("target_id", "row")
 """Columns of a catalogue that its table begins with; HDF5 lists all of them by name."""

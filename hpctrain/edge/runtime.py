@@ -13,6 +13,13 @@ from hpctrain.errors import CheckpointError, SiteError
 PREFERRED = ("TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider")
 """Fastest first; providers that this build of ONNX Runtime lacks are skipped."""
 
+PROVIDERS: Mapping[str, Sequence[str] | None] = {
+    "cpu": PREFERRED[-1:],
+    "cuda": PREFERRED[1:],
+    "auto": None,
+}
+"""Execution providers for the devices that users name."""
+
 
 class OnnxNetwork:
     """A network of an ONNX file, ready to be called.

@@ -6,20 +6,25 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
+import torch
 from export_parts import CARD, SECTION
 from survey_files import make_sdss
 
 import hpctrain
 from hpctrain.edge.bundle import GOOD, REJECTED, seal_bundle, write_reference
 from hpctrain.edge.forest import IsolationForest
+from hpctrain.edge.plain import export_plain
 from hpctrain.edge.reference import Deviation, Reference
 from hpctrain.edge.runtime import OnnxNetwork
 from hpctrain.errors import CheckpointError, DataError, GateError, ProfileError
-from hpctrain.families.store import save_model
+from hpctrain.families.store import card_entries, save_model
+from hpctrain.profile.families import family_of, kind_of
+from hpctrain.profile.load import load_profile
 
 NUMBERS = ("WINDOW", "NUM_PIXELS", "STATUS", "target_id", "row")
 
@@ -160,3 +165,33 @@ def test_a_bundle_needs_no_torch(bundle, simulated_file):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout == "spectral_vae 500 3 3\n2\n[]\n", done.stderr
+
+
+@pytest.mark.slow
+def test_a_network_of_ones_own_and_its_plain_export_predict_the_same(simulated_file, spectra, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(Path(__file__).resolve().parents[3] / "docs"))
+    values = {
+        "name": "own",
+        "data": {"files": [str(simulated_file)]},
+        "model": {"family": "examples.linear_autoencoder"},
+    }
+    profile = load_profile(values)
+    facts = kind_of(profile).facts(spectra, np.arange(len(spectra)))
+    torch.manual_seed(0)
+    network = family_of(profile).network(profile.model, facts).eval()
+    save_model(tmp_path / "own" / "model", network, profile.model, facts, card_entries(profile))
+    model = hpctrain.load(tmp_path / "own")
+    table = model.predict(simulated_file, rows=[7, 5])
+    assert table.colnames == ["target_id", "row", "redshift", "SCORES", "CHI2"]
+    batch = kind_of(profile).preparation(model.card)(spectra.read(np.array([7, 5])))
+    with torch.no_grad():
+        np.testing.assert_allclose(table["SCORES"], network.predict(batch)["SCORES"].numpy(), rtol=1e-5, atol=1e-5)
+    for method in (model.encode, model.reconstruct):
+        with pytest.raises(DataError, match="a model of the family linear_autoencoder "):
+            method(simulated_file)
+    export_plain(profile, tmp_path / "own", tmp_path / "plain", replace=False)
+    exported = hpctrain.load(tmp_path / "plain")
+    for name, tolerance in (("SCORES", 1e-4), ("CHI2", 1e-3)):
+        np.testing.assert_allclose(
+            exported.predict(arrays_of(simulated_file), rows=[7, 5])[name], table[name], rtol=tolerance, atol=tolerance
+        )
