@@ -14,7 +14,7 @@ from hpctrain.profile.near import did_you_mean
 
 if TYPE_CHECKING:
     from hpctrain.kinds.kind import Kind
-    from hpctrain.profile.schema import DataSection
+    from hpctrain.profile.sections.data import DataSection
     from hpctrain.samples.protocols import Samples
 
 _MOST_BYTES = 4 * 2**30

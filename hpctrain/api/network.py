@@ -22,7 +22,7 @@ from hpctrain.samples.protocols import PADDING_ROW
 if TYPE_CHECKING:
     from astropy.table import Table
 
-    from hpctrain.profile.schema import DataSection
+    from hpctrain.profile.sections.data import DataSection
     from hpctrain.samples.protocols import Batch, Samples
 
 _READER_THREADS = 2
