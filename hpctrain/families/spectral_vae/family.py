@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from hpctrain.families.family import Family
 from hpctrain.families.held_out import HeldOut
 from hpctrain.families.shown import Card, Column, Curve, Panel
-from hpctrain.families.spectral_vae.catalogue import COLUMNS
 from hpctrain.families.spectral_vae.judge import check_model
 from hpctrain.families.spectral_vae.section import SpectralVAESection
 from hpctrain.words import Metric
@@ -112,6 +111,8 @@ class SpectralVAE(Family):
         yield from draw_reconstructions(arrays, len(arrays["flux"]))
 
     def columns(self) -> Mapping[str, Column]:
+        from hpctrain.families.spectral_vae.catalogue import COLUMNS
+
         return {name: Column(unit, meaning) for name, (_, unit, meaning) in COLUMNS.items()}
 
     def predictions(self, model: Network, card: Mapping[str, Any], batch: SpectraBatch) -> dict[str, np.ndarray]:
