@@ -17,19 +17,31 @@ import bz2
 import contextlib
 import ctypes
 import functools
-import glob
-import importlib.util
-import os
 import struct
 import weakref
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import h5py
 import numpy as np
 
+from hpctrain.samples.filter_plugins import (
+    BITSHUFFLE,
+    BLOSC,
+    BLOSC2,
+    BZIP2,
+    DEFLATE,
+    FLETCHER32,
+    LZ4,
+    LZF,
+    SHUFFLE,
+    ZSTD,
+    bitshuffle_function,
+    blosc2_unshuffle,
+    function_of,
+    libc,
+)
 from hpctrain.samples.guards import DamagedChunkError, guard_bitshuffle, guard_blosc, guard_lz4, guard_zstd
 
 try:
@@ -37,46 +49,18 @@ try:
 except ImportError:
     deflate = None
 
-_DEFLATE, _SHUFFLE, _FLETCHER32, _BZIP2, _LZF = 1, 2, 3, 307, 32000
-_LZ4, _BLOSC, _BITSHUFFLE, _ZSTD, _BLOSC2 = 32004, 32001, 32008, 32015, 32026
 _CALLED = {
-    _LZF: None,  # checks its input itself, like Blosc 2
-    _LZ4: guard_lz4,
-    _BLOSC: guard_blosc,
-    _BITSHUFFLE: guard_bitshuffle,
-    _ZSTD: guard_zstd,
-    _BLOSC2: None,
+    LZF: None,  # checks its input itself, like Blosc 2
+    LZ4: guard_lz4,
+    BLOSC: guard_blosc,
+    BITSHUFFLE: guard_bitshuffle,
+    ZSTD: guard_zstd,
+    BLOSC2: None,
 }
 """Filters whose function is called directly, with the check of the chunk before the call."""
 _BITSHUFFLE_HEADER = struct.Struct(">QI")
 """Header: size of the chunk and of each block [byte]."""
 _REVERSE = 0x0100  # H5Z_FLAG_REVERSE: undo the filter
-
-_FilterFunction = ctypes.CFUNCTYPE(
-    ctypes.c_size_t,
-    ctypes.c_uint,
-    ctypes.c_size_t,
-    ctypes.POINTER(ctypes.c_uint),
-    ctypes.c_size_t,
-    ctypes.POINTER(ctypes.c_size_t),
-    ctypes.POINTER(ctypes.c_void_p),
-)
-"""size_t filter(flags, cd_nelmts, cd_values, nbytes, *buf_size, **buf): replaces a malloc'ed buffer by another."""
-
-
-class _FilterClass(ctypes.Structure):
-    """H5Z_class2_t."""
-
-    _fields_ = (
-        ("version", ctypes.c_int),
-        ("id", ctypes.c_int),
-        ("encoder_present", ctypes.c_uint),
-        ("decoder_present", ctypes.c_uint),
-        ("name", ctypes.c_char_p),
-        ("can_apply", ctypes.c_void_p),
-        ("set_local", ctypes.c_void_p),
-        ("filter", ctypes.c_void_p),
-    )
 
 
 @dataclass(frozen=True)
@@ -192,19 +176,19 @@ def _check_size(num_bytes: int, wanted: int) -> None:
 
 
 def _undoer(item: Filter) -> _Undo:
-    if item.number == _DEFLATE:
+    if item.number == DEFLATE:
         return _inflate
-    if item.number == _BZIP2:
+    if item.number == BZIP2:
         return _unpack_bzip2
-    if item.number == _SHUFFLE:
+    if item.number == SHUFFLE:
         return functools.partial(_unshuffle, item_bytes=item.parameters[0])
-    if item.number == _FLETCHER32:
+    if item.number == FLETCHER32:
         return _verify
     if item.number not in _CALLED:
         raise LookupError(item.number)
-    call = functools.partial(_call, _function(item.number), item)
+    call = functools.partial(_call, function_of(item.number), item)
     packer = {2: "lz4", 3: "zstd"}.get(item.parameters[4] if len(item.parameters) > 4 else 0)
-    if item.number == _BITSHUFFLE and packer and (unpack := _bitshuffle_function(packer)) is not None:
+    if item.number == BITSHUFFLE and packer and (unpack := bitshuffle_function(packer)) is not None:
         return _Bitshuffle(item, unpack, call)
     return call
 
@@ -236,7 +220,7 @@ def _unshuffle(data: object, _num_bytes: int, out: np.ndarray | None, item_bytes
     whole = planes.size // item_bytes * item_bytes  # libhdf5 does not move bytes that do not fill an item
     out = np.empty_like(planes) if out is None or out.size != planes.size else out
     out[whole:] = planes[whole:]
-    if (unshuffle := _blosc2_unshuffle()) is not None:
+    if (unshuffle := blosc2_unshuffle()) is not None:
         unshuffle(item_bytes, whole, planes.ctypes.data, out.ctypes.data)
         return out
     items = out[:whole].reshape(-1, item_bytes)
@@ -322,84 +306,15 @@ def _call(
     limit = 2 * num_bytes + 65536
     if (guard := _CALLED[item.number]) is not None:
         guard(memoryview(source), item.parameters, limit)
-    libc = _libc()
-    buffer = ctypes.c_void_p(libc.malloc(max(1, source.size)))
+    library = libc()
+    buffer = ctypes.c_void_p(library.malloc(max(1, source.size)))
     size = ctypes.c_size_t(source.size)
     ctypes.memmove(buffer, source.ctypes.data, source.size)
     values = (ctypes.c_uint * max(1, len(item.parameters)))(*item.parameters)
     got = function(_REVERSE, len(item.parameters), values, source.size, ctypes.byref(size), ctypes.byref(buffer))
     # Filters report an error as 0, or as a negative number, which their interface turns into a huge one.
     made = (ctypes.c_uint8 * (got if got <= limit else 0)).from_address(buffer.value or 0)
-    weakref.finalize(made, libc.free, buffer.value).atexit = False
+    weakref.finalize(made, library.free, buffer.value).atexit = False
     if len(made) == 0:
         raise DamagedChunkError(f"the filter {item.name!r} refuses it")
     return np.frombuffer(made, np.uint8)
-
-
-@functools.cache
-def _libc() -> ctypes.CDLL:
-    libc = ctypes.CDLL(None)
-    libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
-    libc.free.restype, libc.free.argtypes = None, [ctypes.c_void_p]
-    return libc
-
-
-@functools.cache
-def _function(number: int) -> Callable[..., int]:
-    """Return the C function of a filter.
-
-    Raises
-    ------
-    LookupError
-        No plugin of this environment has the filter.
-    """
-    if number == _LZF:
-        # h5py includes this filter, in the extension that registers filters.
-        library = ctypes.CDLL(h5py.h5z.__file__)
-        with contextlib.suppress(AttributeError):
-            return _FilterFunction(ctypes.cast(library.lzf_filter, ctypes.c_void_p).value)
-    return _plugin(number)[0]
-
-
-@functools.cache
-def _plugin(number: int) -> tuple[Callable[..., int], ctypes.CDLL]:
-    """Return the function of a filter and its library; raises as above."""
-    for path in _plugin_files():
-        with contextlib.suppress(OSError, AttributeError, ValueError):
-            library = ctypes.CDLL(str(path))
-            describe = library.H5PLget_plugin_info
-            describe.restype = ctypes.POINTER(_FilterClass)
-            plugin = describe().contents  # ValueError where it returns NULL
-            if plugin.id == number and plugin.filter:
-                return _FilterFunction(plugin.filter), library
-    raise LookupError(number)
-
-
-@functools.cache
-def _bitshuffle_function(packer: str) -> Callable[..., int] | None:
-    """Return ``bshuf_decompress_lz4`` or ``_zstd`` of the library inside the plugin; None if it is not exported."""
-    _, library = _plugin(_BITSHUFFLE)
-    function = getattr(library, f"bshuf_decompress_{packer}", None)
-    if function is not None:
-        size = ctypes.c_size_t
-        function.restype, function.argtypes = ctypes.c_int64, [ctypes.c_void_p, ctypes.c_void_p, size, size, size]
-    return function
-
-
-@functools.cache
-def _blosc2_unshuffle() -> Callable[..., int] | None:
-    """Return Blosc 2's function that undoes HDF5's shuffle, four times as fast as numpy; None if there is none."""
-    with contextlib.suppress(LookupError, AttributeError):
-        function = _plugin(_BLOSC2)[1].blosc2_unshuffle
-        function.argtypes = [ctypes.c_int32, ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p]
-        return function
-    return None
-
-
-@functools.cache
-def _plugin_files() -> tuple[Path, ...]:
-    folders = [folder for folder in os.environ.get("HDF5_PLUGIN_PATH", "").split(os.pathsep) if folder]
-    if (package := importlib.util.find_spec("hdf5plugin")) and package.submodule_search_locations:
-        folders += [os.path.join(place, "plugins") for place in package.submodule_search_locations]
-    folders.append("/usr/local/hdf5/lib/plugin")  # libhdf5's own default
-    return tuple(Path(path) for folder in folders for path in sorted(glob.glob(os.path.join(folder, "*.so*"))))

@@ -7,14 +7,13 @@ name until the reader of the trainer has read back every column, and its SHA-256
 from __future__ import annotations
 
 import contextlib
-import glob
 import json
 import os
 import shutil
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +24,6 @@ import numpy as np
 
 import hpctrain
 from hpctrain.errors import DataError, Problem, ProfileError
-from hpctrain.kinds.spectra.files import SpectraFile, open_file
 from hpctrain.kinds.spectra.hdf5 import SpectraSet
 from hpctrain.kinds.spectra.section import ColumnsSection
 from hpctrain.rundir import fsync_directory
@@ -33,11 +31,12 @@ from hpctrain.samples.fingerprint import ColumnHash, settle_time, stored_hashes,
 from hpctrain.samples.library import open_library_file
 from hpctrain.samples.sink import Sink, new_hdf5_file, require_free
 from hpctrain.storage.attributes import OF_SCALED_NUMBERS, copy_attributes, equal_attributes
+from hpctrain.storage.copying import copy_dataset, disk_errors, empty_cache, history_of, pixel_reader, remove_leftovers
 from hpctrain.storage.loss import Loss
 from hpctrain.storage.opening import files_of, open_set
 from hpctrain.storage.pixels import PixelBlock, read_blocks
 from hpctrain.storage.quantise import STEP_RULE, quantise
-from hpctrain.storage.reading import hash_stored
+from hpctrain.storage.readback import read_back
 from hpctrain.storage.rows import (
     SOURCE_FILE,
     SOURCE_FILES,
@@ -125,16 +124,16 @@ def repack(
     require_free(out, overwrite)
     spectra, names, notes = open_set(inputs, columns or {})
     job = _Job(spectra, names, target, set(drop), ignore_hashes, on_progress or (lambda *_: None), notes)
-    notes += _remove_leftovers(out)
+    notes += remove_leftovers(out)
     temporary = out.with_name(f".{out.name}.{socket.gethostname()}.{os.getpid()}.repack")
     try:
-        with _disk_errors(out):
+        with disk_errors(out):
             out.parent.mkdir(parents=True, exist_ok=True)
             job.check_room(out)
             known = job.write(temporary)
-            _empty_cache(temporary)
-        job.verify(temporary, known)
-        with _disk_errors(out):
+            empty_cache(temporary)
+        read_back(temporary, known, job.columns, job.rows_at_once, job.on_progress)
+        with disk_errors(out):
             settle_time(temporary)
             require_free(out, overwrite)
             os.replace(temporary, out)
@@ -173,11 +172,11 @@ class _Job:
         self.files = files_of(spectra)
         self.source_bytes = sum(file.path.stat().st_size for file in self.files)
         self.notes, self.loss = notes, Loss()
-        self._on_progress = on_progress
+        self.on_progress = on_progress
         self._stored = {} if ignore_hashes else {file.path: stored_hashes(file.path) for file in self.files}
         self._has_one_grid = spectra.wavelength_aa is not None
         self.contents = self._list_contents(dropped)
-        halves = {name: all(_reader(file, name).out_dtype == np.float16 for file in self.files) for name in _PIXELS}
+        halves = {name: all(pixel_reader(file, name).out_dtype == np.float16 for file in self.files) for name in PIXELS}
         self._dtypes = {
             name: np.dtype(target.dtype or ("float16" if is_half and not target.quantise else "float32"))
             for name, is_half in halves.items()
@@ -205,8 +204,8 @@ class _Job:
         return contents
 
     def _note_conversions(self) -> None:
-        for name in _PIXELS:
-            kinds = sorted({_reader(file, name).dtype.str for file in self.files} - {self._dtypes[name].str})
+        for name in PIXELS:
+            kinds = sorted({pixel_reader(file, name).dtype.str for file in self.files} - {self._dtypes[name].str})
             if kinds:
                 now = f"{self._dtypes[name]}, little-endian"
                 self.notes.append(f"{getattr(self.columns, name)}: {', '.join(kinds)} became {now}")
@@ -262,7 +261,7 @@ class _Job:
                 "modified": source.path.stat().st_mtime,
                 "num_spectra": len(source),
                 "sha256": self._stored[source.path].columns if source.path in self._stored else {},
-                "repacked": _history(source.path),
+                "repacked": history_of(source.path),
             }
             for source in self.files
         ]
@@ -283,12 +282,12 @@ class _Job:
             libraries = [stack.enter_context(open_library_file(source.path)) for source in self.files]
             found = [named_datasets(library, self.columns) for library in libraries]
             for name in self.contents.shared:
-                known[name] = _copy(found[0][name], file, name)
+                known[name] = copy_dataset(found[0][name], file, name)
             for name in self.contents.differing:
                 for number, datasets_here in enumerate(found):
                     if name in datasets_here:
                         place = f"inputs/{number}/{name}"
-                        known[place] = _copy(datasets_here[name], file, place)
+                        known[place] = copy_dataset(datasets_here[name], file, place)
             if self._has_one_grid:
                 known[self.columns.wavelength] = self._write_grid(libraries[0], file)
             if len(libraries) > 1 and SOURCE_FILE in self.contents.by_row and all(SOURCE_FILES in one for one in found):
@@ -310,40 +309,40 @@ class _Job:
 
     def _write_pixels(self, file: h5py.File, sink: Sink) -> dict[str, str]:
         shape = (len(self.spectra), self.spectra.num_pixels)
-        outputs = {name: self._create_pixels(file, name, shape) for name in _PIXELS}
-        read, kept = ({name: ColumnHash() for name in _PIXELS} for _ in range(2))
-        step = self._rows_at_once(shape)
+        outputs = {name: self._create_pixels(file, name, shape) for name in PIXELS}
+        read, kept = ({name: ColumnHash() for name in PIXELS} for _ in range(2))
+        step = self.rows_at_once(shape)
         done = 0
-        with ThreadPoolExecutor(len(_PIXELS), thread_name_prefix="hash-columns") as pool:
+        with ThreadPoolExecutor(len(PIXELS), thread_name_prefix="hash-columns") as pool:
             for block in read_blocks(self.files, self.columns, step, self._expected()):
                 values = {"flux": block.flux, "ivar": block.ivar}
                 rounded = self._rounded(block)
                 begin, end = block.begin, block.begin + len(block.flux)
-                hashing = [pool.submit(kept[name].update, rounded[name]) for name in _PIXELS]
+                hashing = [pool.submit(kept[name].update, rounded[name]) for name in PIXELS]
                 if self.is_lossy:
-                    hashing += [pool.submit(read[name].update, values[name]) for name in _PIXELS]
-                for name in _PIXELS:
+                    hashing += [pool.submit(read[name].update, values[name]) for name in PIXELS]
+                for name in PIXELS:
                     outputs[name][begin:end] = rounded[name]
                 for future in hashing:
                     future.result()
                 sink.check()
                 done += sum(array.nbytes for array in rounded.values())
-                self._on_progress("writing", done, self._pixel_bytes)
+                self.on_progress("writing", done, self._pixel_bytes)
         self._check_loss()
-        for name in _PIXELS:
+        for name in PIXELS:
             if self.is_lossy:
                 outputs[name].attrs["source_sha256"] = read[name].hexdigest()
-        return {getattr(self.columns, name): kept[name].hexdigest() for name in _PIXELS}
+        return {getattr(self.columns, name): kept[name].hexdigest() for name in PIXELS}
 
     def _expected(self) -> dict[Path, dict[str, str]]:
         """Return the hashes of pixel columns that the inputs store."""
-        names = {name: getattr(self.columns, name) for name in _PIXELS}
+        names = {name: getattr(self.columns, name) for name in PIXELS}
         return {
             path: {name: stored.columns[column] for name, column in names.items() if column in stored.columns}
             for path, stored in self._stored.items()
         }
 
-    def _rows_at_once(self, shape: tuple[int, int]) -> int:
+    def rows_at_once(self, shape: tuple[int, int]) -> int:
         """Return the number of rows to read at once: whole chunks of the target, and of the source if possible."""
         step = max(1, BLOCK_BYTES // (4 * shape[1]))
         chunk = self.target.creation(shape, np.dtype(np.float32)).get("chunks", (1,))[0]
@@ -361,7 +360,7 @@ class _Job:
             source = library[getattr(self.columns, name)]
             # The values now include their scale and zero point.
             copy_attributes(source, dataset, OF_SCALED_NUMBERS)
-        stored = sorted({_reader(one, name).dtype.str for one in self.files})
+        stored = sorted({pixel_reader(one, name).dtype.str for one in self.files})
         dataset.attrs["source_dtype"] = ", ".join(stored)
         if self.target.quantise:
             dataset.attrs["quantised"] = STEP_RULE
@@ -411,96 +410,5 @@ class _Job:
             sink.check()
             column.update(values)
             begin += len(values)
-            self._on_progress("writing other columns", begin, len(self.spectra))
+            self.on_progress("writing other columns", begin, len(self.spectra))
         return column.hexdigest()
-
-    def verify(self, path: Path, known: dict[str, str]) -> None:
-        """Read every column back and compare.
-
-        Raises
-        ------
-        DataError
-            The values read back differ from the written ones.
-        """
-        columns = self.columns
-        written = open_file(path, columns)
-        total = sum(len(written) * written.num_pixels * dtype.itemsize for dtype in self._dtypes.values())
-        hashes = {name: ColumnHash() for name in _PIXELS}
-        done = 0
-        for block in read_blocks([written], columns, self._rows_at_once(written.flux.shape), {}):
-            for name in _PIXELS:
-                values = getattr(block, name)
-                hashes[name].update(values)
-                done += values.nbytes
-            self._on_progress("checking", done, total)
-        written.close()
-        found = {getattr(columns, name): column.hexdigest() for name, column in hashes.items()}
-        others = sorted(known.keys() - found.keys())
-        for number, name in enumerate(others, 1):
-            found[name] = hash_stored(path, name)
-            self._on_progress("checking other columns", number, len(others))
-        wrong = sorted(name for name, value in known.items() if found.get(name) != value)
-        if wrong:
-            raise DataError(
-                f"{path.parent}: the values read back differ from the written ones in {', '.join(wrong)}; disk or "
-                "memory is faulty; nothing was left there"
-            )
-
-
-_PIXELS = ("flux", "ivar")
-
-
-def _reader(file: SpectraFile, name: str) -> Any:
-    return file.flux if name == "flux" else file.ivar
-
-
-def _history(path: Path) -> Any:
-    """Return the record of an input's own repacking."""
-    with open_library_file(path) as library:
-        text = library.attrs.get("repacked")
-    with contextlib.suppress(TypeError, ValueError):
-        return json.loads(text)
-    return None
-
-
-def _copy(source: h5py.Dataset, file: h5py.File, name: str) -> str | None:
-    """Copy a dataset unchanged; return the hash of the source."""
-    parent, _, last = name.rpartition("/")
-    group = file.require_group(parent) if parent else file
-    source.file.copy(source, group, name=last, without_attrs=True)
-    copy_attributes(source, group[last])
-    return None if h5py.check_ref_dtype(source.dtype) else hash_stored(Path(source.file.filename), source.name)
-
-
-def _empty_cache(path: Path) -> None:
-    """Drop a file from the page cache if the system allows it, so that reading it back reads the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
-    finally:
-        os.close(descriptor)
-
-
-def _remove_leftovers(out: Path) -> list[str]:
-    """Remove temporary files that killed processes of this host left; return notes on them and other hosts' files."""
-    notes = []
-    for path in out.parent.glob(f".{glob.escape(out.name)}.*.repack"):
-        host, _, number = path.name.removeprefix(f".{out.name}.").removesuffix(".repack").rpartition(".")
-        if host != socket.gethostname():
-            notes.append(f"{path}: left by a process of {host}, which may still be writing it")
-        elif not Path(f"/proc/{number}").exists():
-            with contextlib.suppress(OSError):
-                path.unlink()
-                notes.append(f"{path}: left by a process that was killed; removed")
-    return notes
-
-
-@contextlib.contextmanager
-def _disk_errors(out: Path) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, RuntimeError) as error:  # RuntimeError: libhdf5 closes a file that it could not write
-        text = str(error)
-        known = ("No space left on device", "Disk quota exceeded", "Read-only file system", "Input/output error")
-        reason = next((words for words in known if words in text), getattr(error, "strerror", None) or text)
-        raise DataError(f"{out}: cannot be written: {reason}; nothing was left there") from error

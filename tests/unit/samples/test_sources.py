@@ -14,6 +14,7 @@ import traceback
 import pytest
 from file_server import FileServer
 
+import hpctrain.samples.place as place_module
 import hpctrain.samples.stage as stage_module
 from hpctrain.errors import DataError, SiteError
 from hpctrain.samples import web
@@ -26,7 +27,8 @@ MIB = 2**20
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
-    monkeypatch.setattr(stage_module, "BLOCK_BYTES", MIB)
+    for module in (stage_module, place_module):
+        monkeypatch.setattr(module, "BLOCK_BYTES", MIB)
 
 
 @pytest.fixture

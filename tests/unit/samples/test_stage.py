@@ -14,6 +14,7 @@ from types import SimpleNamespace
 
 import pytest
 
+import hpctrain.samples.place as place_module
 import hpctrain.samples.stage as stage_module
 from hpctrain.errors import DataError, SiteError
 from hpctrain.samples.activity import Activity, WorkCancelledError
@@ -25,8 +26,9 @@ BLOCK = 4096
 
 @pytest.fixture(autouse=True)
 def _small_blocks(monkeypatch):
-    monkeypatch.setattr(stage_module, "BLOCK_BYTES", BLOCK)
-    monkeypatch.setattr(stage_module, "_KEEP_FREE_BYTES", 0)
+    for module in (stage_module, place_module):
+        monkeypatch.setattr(module, "BLOCK_BYTES", BLOCK)
+    monkeypatch.setattr(place_module, "KEEP_FREE_BYTES", 0)
 
 
 @pytest.fixture
@@ -325,11 +327,12 @@ KILLED = """
 import os, sys
 from pathlib import Path
 from types import SimpleNamespace
+import hpctrain.samples.place as place
 import hpctrain.samples.stage as stage
 from hpctrain.samples.activity import Activity
 from hpctrain.samples.sources import LocalSource
-stage.BLOCK_BYTES = 4096
-stage._KEEP_FREE_BYTES = 0
+stage.BLOCK_BYTES = place.BLOCK_BYTES = 4096
+place.KEEP_FREE_BYTES = 0
 class Killing(Activity):
     def moved(self, done_bytes=0):
         super().moved(done_bytes)
