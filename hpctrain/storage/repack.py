@@ -36,7 +36,7 @@ from hpctrain.storage.loss import Loss
 from hpctrain.storage.opening import files_of, open_set
 from hpctrain.storage.pixels import PixelBlock, read_blocks
 from hpctrain.storage.quantise import STEP_RULE, quantise
-from hpctrain.storage.readback import read_back
+from hpctrain.storage.readback import PIXELS, read_back
 from hpctrain.storage.rows import (
     SOURCE_FILE,
     SOURCE_FILES,

@@ -308,7 +308,7 @@ def test_who_waits_for_another_job_can_be_asked_to_stop(original, tmp_path):
 def test_a_place_that_another_process_holds_and_neglects_is_given_up(original, tmp_path, monkeypatch):
     found, _ = staged(original, tmp_path / "node")  # this process is the other one, too: it holds the lock
     os.truncate(found.paths[0], 100)
-    monkeypatch.setattr(stage_module, "_WAIT_S", 0.3)
+    monkeypatch.setattr(place_module, "_WAIT_S", 0.3)
     with pytest.raises(SiteError, match="held by another process"):
         staged(original, tmp_path / "node")
 
