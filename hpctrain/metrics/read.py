@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from hpctrain.files import read_lines
-from hpctrain.metrics.events import Event
+from hpctrain.metrics.events import BadValues, DataFound, Event, read_event
 from hpctrain.metrics.thinned import Thinned
 from hpctrain.records import Record, metric_record, parse_json
 from hpctrain.rundir import RunDir
@@ -30,8 +30,9 @@ class History:
 
     Parameters
     ----------
-    train, evaluations, events : list of dict
-        Records of kind ``train``, ``eval`` and ``event``.
+    train, evaluations : list of dict
+        Records of kind ``train`` and ``eval``.
+    events : list of Event
     monitor : list of dict
         Records of kind ``monitor``: readings of the sensors of rank 0.
     superseded : list of dict
@@ -50,16 +51,11 @@ class History:
 
     train: list[Record] = field(default_factory=list)
     evaluations: list[Record] = field(default_factory=list)
-    events: list[Record] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
     monitor: list[Record] = field(default_factory=list)
     superseded: list[Record] = field(default_factory=list)
     extremes: list[Record] = field(default_factory=list)
     num_nonfinite: int = 0
-
-    @property
-    def records(self) -> list[Record]:
-        """All records except the superseded ones and those of sensors, by time."""
-        return sorted([*self.train, *self.evaluations, *self.events], key=lambda record: record["time"])
 
     @property
     def step(self) -> int:
@@ -67,26 +63,27 @@ class History:
 
         Events of older attempts do not count, because the run may have lost the steps that they had reached.
         """
-        newest = max((record.get("attempt") or 0 for record in self.events), default=0)
-        events = [record for record in self.events if (record.get("attempt") or 0) == newest]
-        return max((record["step"] for record in [*self.train, *self.evaluations, *events]), default=0)
+        newest = max((event.attempt for event in self.events), default=0)
+        of_events = [event.step for event in self.events if event.attempt == newest]
+        return max([*(record["step"] for record in [*self.train, *self.evaluations]), *of_events], default=0)
 
     def all_of(self, event: type[E]) -> list[E]:
         """Return the events of one class, oldest first."""
-        return [event.from_record(record) for record in self.named(event.name)]
+        return [found for found in self.events if isinstance(found, event)]
 
     def newest(self, event: type[E]) -> E | None:
         """Return the newest event of one class."""
-        record = self.last(event.name)
-        return None if record is None else event.from_record(record)
+        return next(iter(reversed(self.all_of(event))), None)
 
-    def named(self, event: str) -> list[Record]:
-        """Return the events of one name, oldest first."""
-        return [record for record in self.events if record.get("event") == event]
+    @property
+    def data(self) -> DataFound | None:
+        """What the newest attempt has found in its data."""
+        return self.newest(DataFound)
 
-    def last(self, event: str) -> Record | None:
-        """Return the newest event of one name."""
-        return next(iter(reversed(self.named(event))), None)
+    @property
+    def bad_values(self) -> list[BadValues]:
+        """The last count of bad values of each attempt that has read some."""
+        return list({event.attempt: event for event in self.all_of(BadValues)}.values())
 
     def best_evaluation(self) -> Record | None:
         """Return the evaluation with the lowest loss among those that are not superseded."""
@@ -158,7 +155,7 @@ class _Reader:
         return History(
             train=self._kinds["train"].records(),
             evaluations=self._kinds["eval"].records(with_lowest=True),
-            events=[record for _, record in sorted(events, key=lambda item: item[0])],
+            events=[read_event(record) for _, record in sorted(events, key=lambda item: item[0])],
             monitor=self._kinds["monitor"].records(),
             superseded=self._kinds["superseded"].records(),
             extremes=self._kinds["train"].extremes(),

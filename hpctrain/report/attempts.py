@@ -11,7 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from hpctrain.files import read_lines
+from hpctrain.metrics.events import CheckpointSaved, Diverged, Event, Failed, Finished, Resumed, Started, Stopped
+from hpctrain.metrics.events.event import joined
 from hpctrain.metrics.read import History
+from hpctrain.records import Record
 from hpctrain.states import SILENT_BEATS
 
 NO_FINAL_RECORD = "ended without a final record (killed, or its node was lost)"
@@ -29,7 +32,7 @@ class Ending:
 
 
 _WHOLE_NUMBER = re.compile(r"\d{1,11}")
-_ENDINGS = ("finished", "stopped", "failed", "diverged")
+_ENDINGS = (Finished, Stopped, Failed, Diverged)
 
 
 @dataclass
@@ -69,7 +72,7 @@ class Attempt:
     steps_lost: int = 0
     resumed_from: str = ""
     progress: list[tuple[float, int]] = field(default_factory=list)
-    checkpoints: list[dict[str, Any]] = field(default_factory=list)
+    checkpoints: list[CheckpointSaved] = field(default_factory=list)
 
     @property
     def seconds(self) -> float:
@@ -107,14 +110,16 @@ def list_attempts(
     now : float
         Current time, seconds since 1970; an attempt is running if its heartbeat is fresh.
     """
-    records: dict[int, list[dict[str, Any]]] = {}
-    for record in [*history.records, *history.superseded]:
+    records: dict[int, list[Record | Event]] = {}
+    for record in [*history.train, *history.evaluations, *history.superseded]:
         records.setdefault(record.get("attempt") or 1, []).append(record)
+    for event in history.events:
+        records.setdefault(event.attempt or 1, []).append(event)
     numbered = {lease["attempt"]: lease for lease in leases}
     attempts = []
     for number in sorted(records.keys() | numbered.keys()):
         beats = [beat for beat in heartbeats if beat.get("attempt") == number]
-        own = sorted(records.get(number, []), key=lambda record: record["time"])
+        own = sorted(records.get(number, []), key=_time)
         attempts.append(_attempt(number, numbered.get(number, {}), own, beats))
     for attempt in attempts:
         _note_what_followed(attempt, endings)
@@ -124,51 +129,54 @@ def list_attempts(
     return attempts
 
 
-def _attempt(number: int, lease: dict[str, Any], records: list[dict[str, Any]], beats: list[dict[str, Any]]) -> Attempt:
-    signs = [record["time"] for record in records] + [float(beat.get("time") or 0) for beat in beats]
+def _attempt(number: int, lease: dict[str, Any], records: list[Record | Event], beats: list[dict[str, Any]]) -> Attempt:
+    signs = [_time(record) for record in records] + [float(beat.get("time") or 0) for beat in beats]
     started_at = float(lease.get("started_at") or min(signs, default=0.0))
     attempt = Attempt(number, started_at, max([started_at, *signs]))
     attempt.job_id = str(lease.get("job_id") or "")
     attempt.restart = int(lease.get("restart_count") or 0)
     attempt.world_size = int(lease.get("world_size") or 1)
-    attempt.hosts = _host_text(lease.get("hosts"))
+    attempt.hosts = joined(lease.get("hosts"))
     for record in records:
-        if record["kind"] in ("train", "eval"):
+        if not isinstance(record, Event):
             attempt.progress.append((record["time"], record["step"]))
-        elif record.get("event") in ("checkpoint", "started"):
-            _note_step(attempt, record)
-        elif record.get("event") == "resumed":
-            attempt.resumed_from = str(record.get("checkpoint") or "")
-            attempt.steps_lost = int(record.get("steps_lost") or 0)
-            attempt.first_step = record["step"]
-        elif record.get("event") in _ENDINGS and attempt.outcome != "diverged":
+        elif isinstance(record, CheckpointSaved):
+            attempt.checkpoints.append(record)
+        elif isinstance(record, Started):
+            _note_start(attempt, record)
+        elif isinstance(record, Resumed):
+            attempt.resumed_from = record.checkpoint or ""
+            attempt.steps_lost = record.steps_lost or 0
+            attempt.first_step = record.step
+        elif isinstance(record, _ENDINGS) and attempt.outcome != Diverged.name:
             _note_ending(attempt, record)
     steps = [step for _, step in attempt.progress]
-    attempt.last_step = max([attempt.first_step, *steps, *(c["step"] for c in attempt.checkpoints)])
+    attempt.last_step = max([attempt.first_step, *steps, *(saved.step for saved in attempt.checkpoints)])
     return attempt
 
 
-def _note_step(attempt: Attempt, record: dict[str, Any]) -> None:
-    if record["event"] == "checkpoint":
-        attempt.checkpoints.append(record)
-        return
-    attempt.world_size = int(record.get("world_size") or attempt.world_size)
-    attempt.device = str(record.get("device") or "")
-    attempt.hosts = _host_text(record.get("hosts")) or attempt.hosts
-    attempt.job_id = str(record.get("job_id") or attempt.job_id)
-    attempt.first_step = int(record.get("start_step") or record["step"])
-    attempt.progress.append((record["time"], attempt.first_step))
+def _time(record: Record | Event) -> float:
+    return record.time_s if isinstance(record, Event) else record["time"]
 
 
-def _note_ending(attempt: Attempt, record: dict[str, Any]) -> None:
-    attempt.outcome = record["event"]
-    attempt.ended_at = max(attempt.started_at, record["time"])
-    attempt.exit_code = record.get("exit_code")
-    if attempt.outcome == "stopped":
-        attempt.cause = str(record.get("cause") or "asked to stop")
-    elif attempt.outcome == "failed":
-        attempt.cause = str(record.get("error") or "failed")
-    elif attempt.outcome == "diverged":
+def _note_start(attempt: Attempt, event: Started) -> None:
+    attempt.world_size = event.world_size or attempt.world_size
+    attempt.device = event.device or ""
+    attempt.hosts = joined(event.hosts) or attempt.hosts
+    attempt.job_id = event.job_id or attempt.job_id
+    attempt.first_step = event.start_step or event.step
+    attempt.progress.append((event.time_s, attempt.first_step))
+
+
+def _note_ending(attempt: Attempt, event: Finished | Stopped | Failed | Diverged) -> None:
+    attempt.outcome = event.name
+    attempt.ended_at = max(attempt.started_at, event.time_s)
+    attempt.exit_code = event.exit_code if isinstance(event, Stopped | Failed) else None
+    if isinstance(event, Stopped):
+        attempt.cause = event.cause or "asked to stop"
+    elif isinstance(event, Failed):
+        attempt.cause = event.error or "failed"
+    elif isinstance(event, Diverged):
         attempt.cause = "the loss or a gradient was not finite"
     else:
         attempt.cause = "last step done"
@@ -227,7 +235,3 @@ def _hand_over_losses(attempts: list[Attempt]) -> None:
         beyond = [attempt for attempt in earlier if attempt.last_step > attempts[index].first_step]
         if steps and earlier:
             (beyond or earlier)[-1].steps_lost += steps
-
-
-def _host_text(hosts: Any) -> str:
-    return ", ".join(map(str, hosts)) if isinstance(hosts, list) else str(hosts or "")

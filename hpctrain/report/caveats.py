@@ -7,7 +7,16 @@ from typing import Any
 
 from hpctrain.drawing.scale import grouped
 from hpctrain.families.shown import FEW_HELD_OUT
-from hpctrain.metrics.progress import describe_event
+from hpctrain.metrics.events import (
+    CheckpointFailed,
+    CheckpointRejected,
+    Diverged,
+    EvaluationEmpty,
+    ExporterFailed,
+    GpuMissing,
+    RecordsLost,
+    StageFellBack,
+)
 from hpctrain.report.curves import changes_of
 from hpctrain.report.family import own_caveats
 from hpctrain.report.gather import RunFacts, is_number
@@ -18,16 +27,7 @@ _OVERFITTED = 1.3
 """Ratio of validation loss to training loss above which the report warns of overfitting."""
 _RISEN = 1.05
 """Ratio of the last validation loss to the best one above which the report says that it has risen."""
-_EVENTS = (
-    "checkpoint_rejected",
-    "checkpoint_failed",
-    "exporter_failed",
-    "records_lost",
-    "stage_fell_back",
-    "diverged",
-)
-
-Record = dict[str, Any]
+_EVENTS = (CheckpointRejected, CheckpointFailed, ExporterFailed, RecordsLost, StageFellBack, Diverged)
 
 
 def caveats_of(facts: RunFacts) -> list[str]:
@@ -48,18 +48,18 @@ def caveats_of(facts: RunFacts) -> list[str]:
 
 
 def _device(facts: RunFacts) -> list[str]:
-    event = facts.history.last("gpu_missing")
+    event = facts.history.newest(GpuMissing)
     if event is None:
         return []
     return [
         "The profile asks for GPUs, but the run used the CPU, which is many times slower: no GPU was found "
-        f"({event.get('reason') or 'reason unknown'}). `nvidia-smi` on that machine shows whether there is one."
+        f"({event.reason or 'reason unknown'}). `nvidia-smi` on that machine shows whether there is one."
     ]
 
 
 def _data(facts: RunFacts) -> list[str]:
-    data = facts.history.last("data") or {}
-    texts = [*data.get("warnings", []), *data.get("notes", [])]
+    data = facts.history.data
+    texts = [*(data.warnings or ()), *(data.notes or ())] if data else []
     return [
         *(cut(f"{text[:1].upper()}{text[1:]}", 500) for text in texts),
         *own_caveats(facts.model, facts.history),
@@ -104,9 +104,9 @@ def _worsened(facts: RunFacts) -> list[str]:
 def _evaluations(facts: RunFacts) -> list[str]:
     found = []
     one, many = facts.model.one, facts.model.many
-    empty = facts.history.named("evaluation_empty")
+    empty = facts.history.all_of(EvaluationEmpty)
     if empty:
-        first = f"at step {grouped(min(record['step'] for record in empty))}"
+        first = f"at step {grouped(min(event.step for event in empty))}"
         number = f"One evaluation had no usable held-out {one}, {first}" if len(empty) == 1 else (
             f"{len(empty)} evaluations had no usable held-out {one}, the first {first}"
         )  # fmt: skip
@@ -153,9 +153,9 @@ def _listed(words: list[Any]) -> str:
 
 def _events(facts: RunFacts) -> list[str]:
     return [
-        f"Attempt {record.get('attempt', '?')}: {cut(describe_event(record), 300)}"
-        for record in facts.history.events
-        if record.get("event") in _EVENTS
+        f"Attempt {event.attempt or '?'}: {cut(event.describe(facts.model.kind.words), 300)}"
+        for event in facts.history.events
+        if isinstance(event, _EVENTS)
     ]
 
 

@@ -25,6 +25,7 @@ from hpctrain.drawing.svg import (
     on_both,
 )
 from hpctrain.families.shown import Curve
+from hpctrain.metrics.events import ProfileChanged
 from hpctrain.metrics.read import History
 from hpctrain.records import Record
 from hpctrain.report.attempts import Attempt
@@ -248,15 +249,11 @@ def _small_drawing(width: int, figure: SmallFigure, facts: RunFacts) -> str:
 def changes_of(history: History) -> list[tuple[int, str]]:
     """Return step and text of every change of the profile at a resume."""
     found = []
-    for event in history.named("profile_changed"):
-        changes = event.get("changes")
-        texts = [
-            f"{change.get('key')}: {change.get('old')} → {change.get('new')}"
-            for change in (changes if isinstance(changes, list) else [])
-            if isinstance(change, dict)
-        ]
+    for event in history.all_of(ProfileChanged):
+        changes = event.changes or ()
+        texts = [f"{change.get('key')}: {change.get('old')} → {change.get('new')}" for change in changes]
         if texts:
-            found.append((event["step"], "; ".join(texts)))
+            found.append((event.step, "; ".join(texts)))
     return found
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from hpctrain.drawing.scale import grouped
 from hpctrain.files import read_text
+from hpctrain.metrics.events import EvaluationEmpty, Started
 from hpctrain.metrics.read import History, read_history
 from hpctrain.monitor.ledger import RankState, read_ledgers
 from hpctrain.profile.credentials import hide_secrets_in
@@ -58,8 +59,8 @@ class RunFacts:
     @property
     def total_steps(self) -> int:
         """Last step of the whole run; 0 before an attempt has recorded it."""
-        started = self.history.last("started") or {}
-        return int(started.get("total_steps") or 0)
+        started = self.history.newest(Started)
+        return (started.total_steps if started else None) or 0
 
     @property
     def step(self) -> int:
@@ -173,4 +174,4 @@ def _set_aside_empty_evaluations(history: History, count_field: str) -> None:
     """Turn evaluations without a usable sample into events; older versions recorded them with a loss of 0."""
     empty = [record for record in history.evaluations if record.get(count_field) == 0]
     history.evaluations = [record for record in history.evaluations if record.get(count_field) != 0]
-    history.events += [{**record, "kind": "event", "event": "evaluation_empty"} for record in empty]
+    history.events += [EvaluationEmpty.from_record(record) for record in empty]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from html import escape
 from typing import Any
@@ -23,8 +24,9 @@ from hpctrain.drawing.svg import (
     on_both,
 )
 from hpctrain.drawing.table import table
-from hpctrain.metrics.progress import describe_event, format_duration
+from hpctrain.metrics.events import Event, MemoryShort, OverCurrent, PaceChanged
 from hpctrain.monitor.ledger import AttemptSums, RankState, RunEnergy, sum_up
+from hpctrain.words import format_duration
 
 MOST_EVENTS = 100
 MOST_RANKS = 64
@@ -58,7 +60,7 @@ _FIGURES: tuple[tuple[str, str, tuple[Line, ...]], ...] = (
 
 
 def machine_section(
-    records: list[Record], events: list[Record], ranks: list[RankState], num_samples: int, one: str = "sample"
+    records: list[Record], events: list[Event], ranks: list[RankState], num_samples: int, one: str = "sample"
 ) -> str:
     """Return the section on energy and heat; empty if no sensor was ever read.
 
@@ -66,7 +68,7 @@ def machine_section(
     ----------
     records : list of dict
         Records of kind ``monitor`` of rank 0, in the order of writing.
-    events : list of dict
+    events : list of Event
         All events of the run.
     ranks : list of RankState
     num_samples : int
@@ -103,15 +105,15 @@ def energy_sentence(energy: RunEnergy, num_samples: int, one: str = "sample") ->
     return f"{text}."
 
 
-def slowed_text(events: list[Record], energy: RunEnergy) -> str:
+def slowed_text(events: list[Event], energy: RunEnergy) -> str:
     """Return a sentence on how often and how long the run was slowed down; empty if it never was."""
-    changes = [event for event in events if event.get("event") == "pace"]
-    began = [event for event in changes if event.get("before") == "ok"]
+    changes = [event for event in events if isinstance(event, PaceChanged)]
+    began = [event for event in changes if event.before == "ok"]
     if not began:
         return ""
-    waited = sum(event.get("level") == "hot" for event in changes)
+    waited = sum(event.level == "hot" for event in changes)
     times = "once" if len(began) == 1 else f"{len(began)} times"
-    text = f"Slowed down {times}, for the first time at step {grouped(began[0]['step'])} ({began[0].get('reason')})"
+    text = f"Slowed down {times}, for the first time at step {grouped(began[0].step)} ({began[0].reason})"
     text += f"; waited to cool down {waited} times" if waited > 1 else "; waited to cool down once" if waited else ""
     return f"{text}. It paused for {format_duration(energy.rested_s)} in all, which changes no result."
 
@@ -263,18 +265,17 @@ def _text(value: float | None, form: str) -> str:
     return DASH if value is None else form.format(value)
 
 
-def machine_warnings(events: list[Record]) -> list[str]:
+def machine_warnings(events: list[Event]) -> list[str]:
     """Return warnings about the machines: critical heat, over-current, short memory; each kind once."""
-    last: dict[str, Record] = {}
-    count: dict[str, int] = {}
+    last: dict[type[Event], Event] = {}
+    count: Counter[type[Event]] = Counter()
     for event in events:
-        name = str(event.get("event"))
-        if name in ("over_current", "memory_short") or (name == "pace" and event.get("level") == "critical"):
-            last[name] = event
-            count[name] = count.get(name, 0) + 1
+        is_critical = isinstance(event, PaceChanged) and event.level == "critical"
+        if is_critical or isinstance(event, OverCurrent | MemoryShort):
+            last[type(event)] = event
+            count[type(event)] += 1
     texts = []
-    for name, event in last.items():
-        text = describe_event(event)
-        more = f" ({count[name]} times in all)" if count[name] > 1 else ""
-        texts.append(f"Attempt {event.get('attempt', '?')}: {text}{more}.")
+    for kind, event in last.items():
+        more = f" ({count[kind]} times in all)" if count[kind] > 1 else ""
+        texts.append(f"Attempt {event.attempt or '?'}: {event.describe()}{more}.")
     return texts

@@ -15,7 +15,7 @@ from typing import Any
 from hpctrain import __version__
 from hpctrain.drawing.scale import DASH, grouped
 from hpctrain.drawing.table import table
-from hpctrain.metrics.progress import format_bytes, format_duration
+from hpctrain.metrics.events import Finished, Started
 from hpctrain.report.attempts import Attempt
 from hpctrain.report.caveats import caveats_of
 from hpctrain.report.curves import loss_figure, small_figures
@@ -33,6 +33,7 @@ from hpctrain.report.summary import (
 )
 from hpctrain.report.text import cut
 from hpctrain.report.timeline import OUTCOME_CSS, SIGNS, timeline_figure
+from hpctrain.words import format_bytes, format_duration
 
 MOST_ATTEMPTS = 60
 """Largest number of rows of the table of attempts; of more attempts, the page shows the first and the last."""
@@ -211,12 +212,11 @@ def _provenance(facts: RunFacts) -> str:
             sums = "".join(f", {name} {str(columns[name])[:12]}" for name in main if columns.get(name))
             hashed = f"; SHA-256 {data['hashes']}{sums}" if data.get("hashes") else ""
             rows.append(("Data", f"{data['path']}{size}{hashed}"))
-    started = facts.history.last("started") or {}
-    if started.get("num_parameters"):
-        rows.append(("Parameters", grouped(started["num_parameters"])))
-    finished = facts.history.last("finished") or {}
-    if finished.get("sha256"):
-        rows.append(("Model, SHA-256", str(finished["sha256"])))
+    started, finished = facts.history.newest(Started), facts.history.newest(Finished)
+    if started and started.num_parameters:
+        rows.append(("Parameters", grouped(started.num_parameters)))
+    if finished and finished.sha256:
+        rows.append(("Model, SHA-256", finished.sha256))
     folded.append(("provenance.json", json.dumps(known, indent=2, ensure_ascii=False)))
     body = "".join(f"<tr><th>{escape(key)}</th><td>{escape(text)}</td></tr>" for key, text in rows)
     details = "".join(

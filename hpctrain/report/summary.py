@@ -7,7 +7,7 @@ import statistics
 
 from hpctrain.drawing.scale import DASH, grouped, significant
 from hpctrain.families.shown import Card
-from hpctrain.metrics.progress import format_bytes, format_count, format_duration
+from hpctrain.metrics.events import CheckpointSaved, EarlyStopped
 from hpctrain.monitor.ledger import sum_up
 from hpctrain.records import Record
 from hpctrain.report.attempts import Attempt
@@ -15,6 +15,7 @@ from hpctrain.report.family import fit_sentence, own_cards
 from hpctrain.report.gather import RunFacts, is_number
 from hpctrain.report.text import cut
 from hpctrain.states import CANCELLED, FAILED, FINISHED, LOST, NOT_SUBMITTED, PENDING, REQUEUED, RUNNING, STOPPED
+from hpctrain.words import format_bytes, format_count, format_duration
 
 EXIT_REQUEUE = 75
 
@@ -54,7 +55,7 @@ def sentence(facts: RunFacts) -> str:
     of = f"step {step} of {total}" if facts.total_steps else f"step {step}"
     if state == FINISHED:
         attempts = "one attempt" if len(facts.attempts) == 1 else f"{len(facts.attempts)} attempts"
-        early = ", stopped early," if facts.history.last("early_stopped") else ""
+        early = ", stopped early," if facts.history.newest(EarlyStopped) else ""
         text = f"{step} steps{early} in {attempts} and {format_duration(running_seconds(facts.attempts))}."
         return f"{text} {_fit(facts)}".strip()
     if state == RUNNING:
@@ -183,11 +184,11 @@ def _queued_seconds(facts: RunFacts) -> float:
 
 def checkpoint_summary(facts: RunFacts) -> str:
     """Return one sentence on the written checkpoints; empty if there are none."""
-    written = facts.history.named("checkpoint")
+    written = facts.history.all_of(CheckpointSaved)
     if not written:
         return ""
-    sizes = [record["bytes"] for record in written if record.get("bytes")]
-    blocked = [record["blocked_s"] for record in written if record.get("blocked_s") is not None]
+    sizes = [event.bytes for event in written if event.bytes]
+    blocked = [event.blocked_s for event in written if event.blocked_s is not None]
     text = "One checkpoint" if len(written) == 1 else f"{len(written)} checkpoints"
     text += f" of {format_bytes(sizes[-1])}" if sizes else ""
     text += " written"

@@ -6,10 +6,10 @@ import numpy as np
 
 from hpctrain.drawing.scale import grouped
 from hpctrain.drawing.svg import LEFT, RIGHT, WIDE, Axes, drawing, legend, num_ticks, on_both, standalone
-from hpctrain.metrics.progress import format_duration
 from hpctrain.report.attempts import Attempt
 from hpctrain.report.gather import RunFacts
 from hpctrain.report.text import cut
+from hpctrain.words import format_duration
 
 OUTCOME_CSS = {
     "finished": "good",
@@ -110,7 +110,7 @@ def _draw_attempt(steps: Axes, bars: Axes, attempt: Attempt, following: Attempt 
     if attempt.progress:
         times = np.array([time for time, _ in attempt.progress]) - origin
         steps.line(times, np.array([step for _, step in attempt.progress], dtype=np.float64), "c1", "step")
-    saved = {int(checkpoint["step"]) for checkpoint in attempt.checkpoints}
+    saved = {checkpoint.step for checkpoint in attempt.checkpoints}
     if following is not None and attempt.first_step < following.first_step <= attempt.last_step:
         saved.add(following.first_step)  # the attempt wrote this checkpoint, and was killed before it could record it
     if saved and attempt.progress:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from hpctrain.launch.runs import all_runs
+from hpctrain.metrics.events import Finished, Resumed, Stopped
 from hpctrain.metrics.read import read_history
 
 PROFILE = """
@@ -40,9 +41,9 @@ def demo(folder: Path, env: dict[str, str], *arguments: str) -> str:
 def assert_it_was_interrupted_and_finished(folder: Path, out: str) -> None:
     run = all_runs(folder / "demo/runs")[0]
     history = read_history(run)
-    assert len(history.named("stopped")) == 1
-    assert history.last("resumed")["steps_lost"] == 0
-    assert history.last("finished")
+    assert len(history.all_of(Stopped)) == 1
+    assert history.newest(Resumed).steps_lost == 0
+    assert history.newest(Finished)
     assert run.report.exists()
     assert (run.model / "model.safetensors").exists()
     assert (folder / "demo/latents.h5").exists()

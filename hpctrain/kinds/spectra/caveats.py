@@ -15,14 +15,13 @@ def caveats(history: History) -> list[str]:
 
     The records count a spectrum again in each epoch; the sentences count it once.
     """
-    # The first count of an attempt shows that there are such spectra, the last one how many.
-    tallies = {record.get("attempt"): record for record in history.named("bad_pixels")}.values()
-    num_read = sum(_whole(record.get("num_spectra")) for record in tallies)
-    data = history.last("data") or {}
-    num_train = _whole(data.get("num_train"))
+    tallies = [event.counts for event in history.bad_values]
+    num_read = sum(counts.get("num_spectra", 0) for counts in tallies)
+    num_train = (history.data.num_train if history.data else None) or 0
+    counts_of_data = history.data.counts if history.data else {}
 
     def about(name: str) -> int:
-        total = sum(_whole(record.get(name)) for record in tallies)
+        total = sum(counts.get(name, 0) for counts in tallies)
         return max(1, round(total / num_read * num_train)) if total and num_read else 0
 
     found = []
@@ -33,7 +32,7 @@ def caveats(history: History) -> list[str]:
             "masked; `data.bad_pixels: error` ends the run instead and names them."
         )
     masked, weightless = about("num_empty_spectra"), round(_weightless(history) * num_train)
-    is_noted = _whole(data.get("num_rejected")) > 0  # the notes of the event `data` name the reasons
+    is_noted = counts_of_data.get("num_rejected", 0) > 0  # the notes of the event `data` name the reasons
     if (masked or weightless) and not is_noted:
         kinds = [f"about {grouped(masked)} are fully masked or have no redshift"] if masked else []
         if weightless > 1.2 * masked:

@@ -227,7 +227,7 @@ def test_history_puts_records_of_an_outdated_attempt_aside(run):
 
 def test_history_of_nothing_is_empty(run):
     history = read_history(run)
-    assert (history.step, history.records, history.best_evaluation(), history.last("started")) == (0, [], None, None)
+    assert (history.step, history.events, history.best_evaluation(), history.newest(Started)) == (0, [], None, None)
 
 
 def test_best_evaluation_passes_over_losses_that_are_not_finite(run):
