@@ -19,10 +19,16 @@ def clean_environment(environment: Mapping[str, str] = os.environ) -> dict[str, 
     return {name: value for name, value in environment.items() if not _INHERITED_FROM_A_JOB.match(name)}
 
 
-def enter_clean_environment() -> None:
-    """Give this process the environment of ranks on this machine, so that they run the same code as this process."""
+def environment_of_ranks() -> dict[str, str]:
+    """Return the environment of ranks on this machine, in which they run the same code as this process."""
     environment = clean_environment()
     if root := checkout_root():
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(root), environment.get("PYTHONPATH")]))
+    return environment
+
+
+def enter_clean_environment() -> None:
+    """Give this process the environment of ranks on this machine."""
+    environment = environment_of_ranks()
     os.environ.clear()
     os.environ.update(environment)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shlex
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Mapping
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Literal
 from hpctrain.distributed.process import send_signal
 from hpctrain.errors import Problem, SiteError
 from hpctrain.files import is_in_the_way, open_append, put_aside
+from hpctrain.launch.environment import environment_of_ranks
 from hpctrain.launch.supervisor import (
     ALL_GPUS,
     VISIBLE_GPUS,
@@ -35,8 +37,6 @@ if TYPE_CHECKING:
     from hpctrain.profile.sections.launch import LaunchSection
     from hpctrain.profile.site import Site
 
-_YEARS_MIN = 60 * 24 * 365 * 20
-"""submitit ends local jobs at its own time limit, two minutes by default; a local run has no time limit."""
 _START_WITHIN_S = 30.0
 
 
@@ -181,28 +181,23 @@ def cancel_local(run: RunDir) -> bool:
 
 
 def _in_a_session_of_its_own(run: RunDir) -> None:
-    """Let a child without a terminal call submitit, so that the supervisor survives a closed session and Ctrl-C."""
-    from submitit.local.local import LocalExecutor
+    """Let a process without a terminal call submitit, so that the supervisor survives a closed session and Ctrl-C.
 
-    from hpctrain.launch.environment import enter_clean_environment
-
-    child = os.fork()
-    if child:
-        os.waitpid(child, 0)
-        return
+    A new process rather than a fork: the caller may be a notebook, whose threads may hold any lock.
+    """
+    environment = environment_of_ranks()
+    environment[VISIBLE_GPUS] = os.environ.get("CUDA_VISIBLE_DEVICES", ALL_GPUS)
+    command = [sys.executable, "-m", "hpctrain.launch.targets.local_start", str(run.path)]
+    log = open_append(run.logs / "supervisor.log")
     try:
-        os.setsid()
-        log = open_append(run.logs / "supervisor.log")
-        nothing = os.open(os.devnull, os.O_RDONLY)
-        for descriptor, number in ((nothing, 0), (log, 1), (log, 2)):
-            os.dup2(descriptor, number)
-        enter_clean_environment()
-        os.environ[VISIBLE_GPUS] = os.environ.get("CUDA_VISIBLE_DEVICES", ALL_GPUS)
-        executor = LocalExecutor(folder=run.logs / "supervisor")
-        executor.update_parameters(timeout_min=_YEARS_MIN, signal_delay_s=0, stderr_to_stdout=True)
-        # Our supervisor is its one task, instead of a pickled callable.
-        executor._submit_command(shlex.join([sys.executable, "-u", "-m", "hpctrain.launch.supervisor", str(run.path)]))
-    except Exception as error:
-        print(f"hpctrain: cannot start the supervisor: {error!r}", flush=True)
+        subprocess.run(
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            check=False,
+        )
     finally:
-        os._exit(0)
+        os.close(log)
