@@ -69,7 +69,7 @@ class LinearFamily(Family):
             judge.warn("more than 100 components describe the noise", "model.num_components")
 
     def curves(self):
-        return [Curve("chi2", "Reconstruction error (χ²)", ideal=1.0)]
+        return [Curve("chi2", "Reconstruction error (χ²)", label="χ²", ideal=1.0)]
 
     def panels(self):
         return [Panel("scores", "Spread of the scores", ("predictions.h5",), draw_scores)]

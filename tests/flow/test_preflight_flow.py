@@ -59,7 +59,7 @@ def test_a_node_whose_data_are_not_mounted_or_hang_is_named_and_the_others_are_n
 
 def test_a_rank_that_hangs_is_ended_with_the_others_and_the_run_goes_on_afterwards(make_run, start):
     run = make_run(
-        launch={"ranks_per_node": 2}, train={"epochs": 20, "accumulation": 1}, monitor={"hang_timeout_s": 6.0}
+        launch={"ranks_per_node": 2}, train={"epochs": 20, "accumulation": 1}, monitor={"hang_timeout_s": 15.0}
     )
     ranks = start(run, 2)
     ranks.wait_for_step(7)
