@@ -103,7 +103,8 @@ class Metrics:
     def __init__(self, run: RunDir) -> None:
         history = read_history(run)
         self.train, self.evaluation = Series(history.train), Series(history.evaluations)
-        self.monitor, self.events = Series(history.monitor), list(history.events)
+        self.monitor = Series(history.monitor)
+        self.events = [event.whole_record() for event in history.events]
         self._best = history.best_evaluation()
 
     @property

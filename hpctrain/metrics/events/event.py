@@ -104,6 +104,11 @@ class Event:
                 record[item.name] = value
         return record
 
+    def whole_record(self) -> Record:
+        """Return the record as it is on the disk, with None for each field that it lacks there."""
+        place = {"kind": "event", "step": self.step, "time": self.time_s, "attempt": self.attempt}
+        return {**place, **self.to_record()}
+
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Self:
         """Return the event of a record; a damaged record, or one of another version, gives an event with gaps."""
@@ -157,6 +162,9 @@ class OtherEvent(Event):
 
     what: Text
     entries: OpenEntries
+
+    def to_record(self) -> Record:
+        return {"event": self.what, **(self.entries or {})}
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> OtherEvent:
