@@ -15,6 +15,7 @@ from typing import Any
 from hpctrain import __version__
 from hpctrain.drawing.scale import DASH, grouped
 from hpctrain.drawing.table import table
+from hpctrain.errors import EXIT_REQUEUE
 from hpctrain.metrics.events import Finished, Started
 from hpctrain.report.attempts import Attempt
 from hpctrain.report.caveats import caveats_of
@@ -24,7 +25,6 @@ from hpctrain.report.gather import RunFacts
 from hpctrain.report.highlight import highlight_shell, highlight_yaml
 from hpctrain.report.machine import machine_section
 from hpctrain.report.summary import (
-    EXIT_REQUEUE,
     FOLLOWED,
     checkpoint_summary,
     key_numbers,

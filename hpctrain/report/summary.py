@@ -6,6 +6,7 @@ import re
 import statistics
 
 from hpctrain.drawing.scale import DASH, grouped, significant
+from hpctrain.errors import EXIT_REQUEUE
 from hpctrain.families.shown import Card
 from hpctrain.metrics.events import CheckpointSaved, EarlyStopped
 from hpctrain.monitor.ledger import sum_up
@@ -16,8 +17,6 @@ from hpctrain.report.gather import RunFacts, is_number
 from hpctrain.report.text import cut
 from hpctrain.states import CANCELLED, FAILED, FINISHED, LOST, NOT_SUBMITTED, PENDING, REQUEUED, RUNNING, STOPPED
 from hpctrain.words import format_bytes, format_count, format_duration
-
-EXIT_REQUEUE = 75
 
 FOLLOWED = {
     "requeued": "requeued",
