@@ -86,6 +86,15 @@ def format_duration(seconds: float) -> str:
     return f"{seconds // 86400} d {seconds % 86400 // 3600:02d} h"
 
 
+def format_short_duration(seconds: float) -> str:
+    """Return a duration for a narrow column: ``95`` becomes ``1m35s``, ``200000`` becomes ``2d07h``."""
+    seconds = round(seconds)
+    for unit, name, smaller, smaller_name in ((86400, "d", 3600, "h"), (3600, "h", 60, "m"), (60, "m", 1, "s")):
+        if seconds >= unit:
+            return f"{seconds // unit}{name}{seconds % unit // smaller:02d}{smaller_name}"
+    return f"{seconds}s"
+
+
 def format_count(value: float) -> str:
     """Return a rate or count with three digits: ``7.25``, ``842``, ``12.3k``, ``4.1M``."""
     number, suffix = _scaled(value)
@@ -105,6 +114,6 @@ def _scaled(value: float) -> tuple[str, str]:
     return f"{value:.3g}", ""
 
 
-def format_number(value: float | None) -> str:
-    """Return a number with four digits; None stands for one that was not finite."""
-    return "not finite" if value is None else f"{value:.4g}"
+def format_number(value: float | None, none: str = "not finite") -> str:
+    """Return a number with four digits; `none` stands for one that was not finite, or that is not known."""
+    return none if value is None else f"{value:.4g}"

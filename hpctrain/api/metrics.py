@@ -9,11 +9,11 @@ import numpy as np
 
 from hpctrain.api.notebook import html_table
 from hpctrain.metrics.read import read_history
+from hpctrain.records import Record, is_number
 
 if TYPE_CHECKING:
     from astropy.table import Table
 
-    from hpctrain.records import Record
     from hpctrain.rundir import RunDir
 
 _ABOUT = ("kind", "event", "step", "time", "attempt")
@@ -50,7 +50,7 @@ class Series(Mapping[str, np.ndarray]):
         self.step = np.array([record.get("step", 0) for record in records], dtype=np.int64)
         self.time = np.array([record.get("time", np.nan) for record in records], dtype=np.float64)
         self.attempt = np.array([record.get("attempt") or 0 for record in records], dtype=np.int64)
-        numbers = (name for record in records for name, value in record.items() if _is_number(value))
+        numbers = (name for record in records for name, value in record.items() if is_number(value))
         self._names = [name for name in dict.fromkeys(numbers) if name not in _ABOUT]
 
     def __getitem__(self, name: str) -> np.ndarray:
@@ -58,7 +58,7 @@ class Series(Mapping[str, np.ndarray]):
         if name not in self._names:
             raise KeyError(f"no metric {name!r}; there is {', '.join(self._names) or 'none yet'}")
         values = [record.get(name) for record in self._records]
-        return np.array([value if _is_number(value) else np.nan for value in values], dtype=np.float64)
+        return np.array([value if is_number(value) else np.nan for value in values], dtype=np.float64)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._names)
@@ -117,7 +117,3 @@ class Metrics:
 
     def _repr_html_(self) -> str:
         return f"train{self.train._repr_html_()}evaluation{self.evaluation._repr_html_()}"
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -215,7 +215,8 @@ class Run:
         return f"<hpctrain.Run {progress_line(self._describe(ask_queue=False))}>"
 
     def _repr_html_(self) -> str:
-        from hpctrain.launch.present import duration, steps
+        from hpctrain.launch.present import steps
+        from hpctrain.words import format_number, format_short_duration
 
         status = self._describe(ask_queue=False)
         detail = f" ({status.detail})" if status.detail and status.state != RUNNING else ""
@@ -223,15 +224,11 @@ class Run:
             ("run", f"{self.name}/{self.id}"),
             ("state", f"{status.state}{detail}"),
             ("step", steps(status)),
-            ("loss", _number(status.loss)),
-            ("validation loss", _number(status.validation_loss)),
-            ("time left", "" if status.eta_s is None else duration(status.eta_s)),
+            ("loss", format_number(status.loss, "")),
+            ("validation loss", format_number(status.validation_loss, "")),
+            ("time left", "" if status.eta_s is None else format_short_duration(status.eta_s)),
             ("attempts", status.num_attempts),
             *(("warning", text) for text in status.warnings),
             ("path", self.path),
         ]
         return html_table([row for row in rows if row[1] != ""])
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.4g}"

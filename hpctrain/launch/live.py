@@ -14,7 +14,7 @@ from rich.text import Text
 
 from hpctrain.launch.history import newest_checkpoint
 from hpctrain.launch.lastwords import read_backwards
-from hpctrain.launch.present import STYLES, duration, steps
+from hpctrain.launch.present import STYLES, steps
 from hpctrain.launch.queue import Queue
 from hpctrain.launch.status import RunStatus, describe
 from hpctrain.metrics.events import Best, CheckpointSaved, DataFound, FirstStep, SensorsFound, read_event
@@ -22,6 +22,7 @@ from hpctrain.monitor.ledger import RankState, RunEnergy, read_ledgers, sum_up
 from hpctrain.monitor.sensors import Sensors
 from hpctrain.rundir import RunDir
 from hpctrain.states import PENDING, RUNNING
+from hpctrain.words import format_short_duration
 
 NUM_EVENTS = 6
 MOST_RANKS = 16
@@ -145,7 +146,7 @@ def _bar(frame: Frame) -> RenderableType:
     row = Table.grid(padding=(0, 2))
     row.add_column(width=32)
     row.add_column()
-    left = f"{duration(status.eta_s)} left" if status.eta_s is not None else ""
+    left = f"{format_short_duration(status.eta_s)} left" if status.eta_s is not None else ""
     row.add_row(
         ProgressBar(total=status.total_steps, completed=status.step, width=32),
         "  ".join(filter(None, [f"step {steps(status)}", left])),
@@ -166,8 +167,8 @@ def _facts(frame: Frame) -> Text:
     power = [
         f"energy {energy.kwh:.3g} kWh" if energy.kwh is not None else "energy not measured",
         f"{joules:.3g} J per {status.words.one}" if joules is not None else "",
-        f"unmeasured {duration(energy.unmeasured_s)}" if energy.unmeasured_s >= 1 else "",
-        f"paused {duration(energy.rested_s)}" if energy.rested_s >= 1 else "",
+        f"unmeasured {format_short_duration(energy.unmeasured_s)}" if energy.unmeasured_s >= 1 else "",
+        f"paused {format_short_duration(energy.rested_s)}" if energy.rested_s >= 1 else "",
     ]
     return Text("\n".join("   ".join(filter(None, line)) for line in (facts, power)))
 
@@ -175,7 +176,7 @@ def _facts(frame: Frame) -> Text:
 def _checkpoint(frame: Frame) -> str:
     if frame.checkpoint_at is None:
         return "no checkpoint yet"
-    return f"{frame.status.checkpoint}, {duration(max(0.0, frame.now - frame.checkpoint_at))} old"
+    return f"{frame.status.checkpoint}, {format_short_duration(max(0.0, frame.now - frame.checkpoint_at))} old"
 
 
 def _ranks(frame: Frame) -> Table:
@@ -211,7 +212,7 @@ def _row(state: RankState, frame: Frame) -> list[Text | str]:
     return [
         str(state.rank),
         state.host,
-        f"silent {duration(age_s)}" if is_silent else frame.states.get(state.rank, "-"),
+        f"silent {format_short_duration(age_s)}" if is_silent else frame.states.get(state.rank, "-"),
         Text(pace, style=_STYLES.get(pace.split()[0], "")),
         _with(values.get("gpu_utilisation_percent"), "{:.0f} %"),
         memory,

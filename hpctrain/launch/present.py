@@ -12,22 +12,13 @@ from typing import Any
 from hpctrain.launch.status import RunStatus
 from hpctrain.states import FAILED, FINISHED, LOST, PENDING, RUNNING, UNREADABLE
 from hpctrain.terminal import console, printable
-from hpctrain.words import format_bytes
+from hpctrain.words import format_bytes, format_number, format_short_duration
 
 
 def as_typed(path: Path) -> str:
     """Return a path as a user would type it from here."""
     inside = path.is_relative_to(Path.cwd())
     return shlex.quote(str(path.relative_to(Path.cwd()) if inside else path))
-
-
-def duration(seconds: float) -> str:
-    """Format a duration: ``95`` becomes ``1m35s``, ``200000`` becomes ``2d07h``."""
-    seconds = round(seconds)
-    for unit, name, smaller, smaller_name in ((86400, "d", 3600, "h"), (3600, "h", 60, "m"), (60, "m", 1, "s")):
-        if seconds >= unit:
-            return f"{seconds // unit}{name}{seconds % unit // smaller:02d}{smaller_name}"
-    return f"{seconds}s"
 
 
 def steps(status: RunStatus) -> str:
@@ -61,13 +52,16 @@ def block(status: RunStatus) -> str:
         ("according to", status.source),
         ("job id", status.job_id or "-"),
         ("step", steps(status)),
-        ("loss", _number(status.loss)),
-        ("validation loss", _number(status.validation_loss)),
+        ("loss", format_number(status.loss, "-")),
+        ("validation loss", format_number(status.validation_loss, "-")),
         ("speed", f"{status.samples_per_s:,.0f} {status.words.many}/s" if status.samples_per_s else "-"),
-        ("time left", duration(status.eta_s) if status.eta_s is not None else "-"),
+        ("time left", format_short_duration(status.eta_s) if status.eta_s is not None else "-"),
         ("attempts", str(status.num_attempts)),
         ("checkpoint", status.checkpoint),
-        ("heartbeat", f"{duration(status.heartbeat_age_s)} ago" if status.heartbeat_age_s is not None else "-"),
+        (
+            "heartbeat",
+            f"{format_short_duration(status.heartbeat_age_s)} ago" if status.heartbeat_age_s is not None else "-",
+        ),
     ]
     if status.exit_code is not None:
         rows.append(("exit code", str(status.exit_code)))
@@ -145,14 +139,10 @@ def _row(one: RunOnDisk) -> tuple[str, ...]:
         status.state,
         status.job_id or "-",
         steps(status),
-        _number(status.loss),
-        duration(status.eta_s) if status.eta_s is not None else "-",
+        format_number(status.loss, "-"),
+        format_short_duration(status.eta_s) if status.eta_s is not None else "-",
         str(status.num_attempts),
-        duration(one.age_s),
+        format_short_duration(one.age_s),
         format_bytes(one.size),
         status.source,
     )
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4g}"

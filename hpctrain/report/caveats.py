@@ -17,9 +17,10 @@ from hpctrain.metrics.events import (
     RecordsLost,
     StageFellBack,
 )
+from hpctrain.records import is_number
 from hpctrain.report.curves import changes_of
 from hpctrain.report.family import own_caveats
-from hpctrain.report.gather import RunFacts, is_number
+from hpctrain.report.gather import RunFacts
 from hpctrain.report.machine import machine_warnings
 from hpctrain.report.text import cut
 

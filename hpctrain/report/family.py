@@ -17,7 +17,7 @@ from hpctrain.profile.families import find_family, find_kind
 from hpctrain.profile.reading import MAX_BYTES
 from hpctrain.profile.sections.model import DEFAULT_FAMILY
 from hpctrain.profile.yaml_text import parse_yaml
-from hpctrain.records import Record
+from hpctrain.records import Record, is_number
 from hpctrain.report.text import error_text
 
 Answer = TypeVar("Answer")
@@ -194,12 +194,7 @@ class _Shared(Family):
 def _others(history: History, facts: ModelFacts) -> list[Curve]:
     """Return a curve for every number of the evaluation records that the family does not mention."""
     known = {"loss", "step", "time", "attempt", "seconds", *(curve.metric for curve in facts.curves)}
-    names = dict.fromkeys(
-        name
-        for record in history.evaluations
-        for name, value in record.items()
-        if isinstance(value, int | float) and not isinstance(value, bool)
-    )
+    names = dict.fromkeys(name for record in history.evaluations for name, value in record.items() if is_number(value))
     found = [name for name in names if name not in known and not name.startswith("num_")]
     return [Curve(name, name.replace("_", " ").capitalize()) for name in found]
 

@@ -13,7 +13,7 @@ from hpctrain.metrics.events import EvaluationEmpty, Started
 from hpctrain.metrics.read import History, read_history
 from hpctrain.monitor.ledger import RankState, read_ledgers
 from hpctrain.profile.credentials import hide_secrets_in
-from hpctrain.records import JOB, Record, parse_json, well_typed
+from hpctrain.records import JOB, Record, is_number, parse_json, well_typed
 from hpctrain.report.attempts import Attempt, list_attempts, read_endings
 from hpctrain.report.family import ModelFacts, ask_family
 from hpctrain.rundir import RunDir
@@ -102,11 +102,6 @@ class RunFacts:
         """Return the samples of an evaluation in words, with their number where it is known."""
         number = self.num_held_out(evaluation)
         return f"{grouped(number)} held-out {self.model.many}" if number else f"held-out {self.model.many}"
-
-
-def is_number(value: Any) -> bool:
-    """Return whether a value of a record is a number."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def gather_facts(run: RunDir, now: float | None = None) -> RunFacts:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from html import escape
-from typing import Any
 
 import numpy as np
 
@@ -26,13 +25,13 @@ from hpctrain.drawing.svg import (
 from hpctrain.drawing.table import table
 from hpctrain.metrics.events import Event, MemoryShort, OverCurrent, PaceChanged
 from hpctrain.monitor.ledger import AttemptSums, RankState, RunEnergy, sum_up
+from hpctrain.records import Record, is_number
 from hpctrain.words import format_duration
 
 MOST_EVENTS = 100
 MOST_RANKS = 64
 """Largest number of rows of the table of ranks."""
 
-Record = dict[str, Any]
 Line = tuple[str, str, str]
 """Name of a value, CSS class of its line, label."""
 
@@ -144,11 +143,8 @@ def machine_figures(records: list[Record]) -> list[tuple[str, str]]:
 
 
 def _values(records: list[Record], name: str) -> np.ndarray:
-    return np.array([_number(record.get(name)) for record in records])
-
-
-def _number(value: Any) -> float:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else np.nan
+    found = (record.get(name) for record in records)
+    return np.array([float(value) if is_number(value) else np.nan for value in found])
 
 
 def _figure(title: str, unit: str, seconds: np.ndarray, lines: list, breaks: np.ndarray) -> str:

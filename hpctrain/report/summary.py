@@ -10,10 +10,10 @@ from hpctrain.errors import EXIT_REQUEUE
 from hpctrain.families.shown import Card
 from hpctrain.metrics.events import CheckpointSaved, EarlyStopped
 from hpctrain.monitor.ledger import sum_up
-from hpctrain.records import Record
+from hpctrain.records import Record, is_number
 from hpctrain.report.attempts import Attempt
 from hpctrain.report.family import fit_sentence, own_cards
-from hpctrain.report.gather import RunFacts, is_number
+from hpctrain.report.gather import RunFacts
 from hpctrain.report.text import cut
 from hpctrain.states import CANCELLED, FAILED, FINISHED, LOST, NOT_SUBMITTED, PENDING, REQUEUED, RUNNING, STOPPED
 from hpctrain.words import format_bytes, format_count, format_duration

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hpctrain.profile.families import words_of_file
-from hpctrain.words import Words, format_bytes, format_count, format_duration
+from hpctrain.words import Words, format_bytes, format_count, format_duration, format_short_duration
 
 PROFILES = Path(__file__).parents[2] / "profiles"
 
@@ -18,6 +18,13 @@ PROFILES = Path(__file__).parents[2] / "profiles"
 )
 def test_durations_have_two_units(seconds, text):
     assert format_duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0, "0s"), (59.6, "1m00s"), (95, "1m35s"), (7260, "2h01m"), (200_000, "2d07h")]
+)
+def test_durations_in_columns_are_short(seconds, text):
+    assert format_short_duration(seconds) == text
 
 
 @pytest.mark.parametrize(

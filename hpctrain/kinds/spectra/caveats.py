@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from hpctrain.drawing.scale import grouped
+from hpctrain.records import is_number
 
 if TYPE_CHECKING:
     from hpctrain.metrics.read import History
@@ -58,4 +59,4 @@ def _weightless(history: History) -> float:
 
 
 def _whole(value: Any) -> int:
-    return int(value) if isinstance(value, int | float) and not isinstance(value, bool) else 0
+    return int(value) if is_number(value) else 0

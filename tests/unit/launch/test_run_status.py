@@ -16,7 +16,7 @@ from hpctrain.distributed.process import identity
 from hpctrain.errors import ProfileError
 from hpctrain.launch.history import EndedAttempt, append_history
 from hpctrain.launch.lastwords import read_backwards, read_last_words
-from hpctrain.launch.present import block, duration, progress_line
+from hpctrain.launch.present import block, progress_line
 from hpctrain.launch.runs import all_runs, find_run
 from hpctrain.launch.status import describe
 from hpctrain.launch.wait import exit_code
@@ -288,13 +288,6 @@ def test_a_run_that_is_not_there_is_missed_with_a_suggestion(tmp_path):
         find_run("quasar", tmp_path / "runs")
     with pytest.raises(ProfileError, match="there are no runs in"):
         find_run(None, tmp_path / "nowhere")
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(0, "0s"), (59.6, "1m00s"), (95, "1m35s"), (7260, "2h01m"), (200000, "2d07h")]
-)
-def test_durations_are_read_at_a_glance(seconds, text):
-    assert duration(seconds) == text
 
 
 def test_now_is_now_by_default(tmp_path, slurm_says):
