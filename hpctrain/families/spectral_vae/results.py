@@ -44,9 +44,6 @@ def reconstructions(model: SpectralVAE, batch: SpectraBatch, step: int) -> dict[
         ``target_id``, ``redshift``, ``chi2`` (reduced), ``norm`` (n,); ``step``.
     """
     reconstruction, covered = model.reconstruct(batch)
-    weight = torch.where(covered, batch.ivar, torch.zeros_like(batch.ivar))
-    valid = (weight > 0).sum(1)
-    chi2 = (weight * (batch.flux - reconstruction).square()).sum(1) / valid.clamp(min=1)
     arrays = {
         "wavelength_aa": batch.wavelength_aa,
         "flux": batch.flux,
@@ -55,7 +52,7 @@ def reconstructions(model: SpectralVAE, batch: SpectraBatch, step: int) -> dict[
         "covered": covered,
         "target_id": batch.target_id,
         "redshift": batch.redshift,
-        "chi2": torch.where(valid > 0, chi2, torch.full_like(chi2, torch.nan)),
+        "chi2": reduced_chi2(batch.flux, reconstruction, batch.ivar, covered),
         "norm": batch.norm,
     }
     return {name: value.cpu().numpy() for name, value in arrays.items()} | {"step": np.int64(step)}
