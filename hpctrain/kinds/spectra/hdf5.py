@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import resource
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -24,6 +23,7 @@ from hpctrain.kinds.spectra.redshift import is_redshift
 from hpctrain.kinds.spectra.wavelength import fill_padding, is_wavelength, same_grid
 from hpctrain.samples.buffers import BufferPool
 from hpctrain.samples.chunks import BandCache
+from hpctrain.samples.cold import FETCH_BATCHES, ColdDisk
 from hpctrain.samples.find import find_files
 from hpctrain.samples.library import allow_many_files, open_library_file
 from hpctrain.samples.mapped import gather
@@ -31,16 +31,6 @@ from hpctrain.samples.protocols import PADDING_ROW
 
 if TYPE_CHECKING:
     from hpctrain.kinds.spectra.section import SpectraSection
-
-_SLOW_PAGES = 8
-"""Page faults per batch above which we assume that the data are on a disk, and prefetch."""
-
-_FETCH_BATCHES = 16
-"""Number of batches that are prefetched together from a slow disk, while the ones before them are read."""
-
-_COLD_BATCHES = 64
-"""Number of batches for which prefetching continues after the last slow one."""
-
 
 Part = tuple[SpectraFile, np.ndarray, np.ndarray]
 """A file, the places in a batch that it fills, and the rows of the file for these places."""
@@ -146,8 +136,7 @@ class SpectraSet:
         self._buffers = BufferPool()
         self._pool: ThreadPoolExecutor | None = None
         self._pool_pid = 0
-        self._is_known = False
-        self._cold_batches = 0
+        self._disk = ColdDisk()
         self._own_window = 0
         self._decoded = BandCache()
         for file in files:
@@ -186,21 +175,17 @@ class SpectraSet:
     @property
     def is_prepared_ahead(self) -> bool:
         """Whether :meth:`prepare` has anything to do at the moment."""
-        return self.decoded_bytes > 0 or self._is_cold
-
-    @property
-    def _is_cold(self) -> bool:
-        return self._cold_batches > 0
+        return self.decoded_bytes > 0 or self._disk.is_cold
 
     def batches_ahead(self, batch_size: int) -> int:
         """Return how many batches ahead of reading a batch should be prepared."""
         # Not more than a window: spectra for later must not evict those that are being read.
-        return self._own_window // batch_size if self.decoded_bytes else 2 * _FETCH_BATCHES
+        return self._own_window // batch_size if self.decoded_bytes else 2 * FETCH_BATCHES
 
     @property
     def batches_together(self) -> int:
         """Number of batches to prepare together: among more rows, more are neighbours on a disk."""
-        return 1 if self.decoded_bytes else _FETCH_BATCHES
+        return 1 if self.decoded_bytes else FETCH_BATCHES
 
     def blocks(self, rows: np.ndarray) -> np.ndarray:
         """Return the indices in `rows` at which the blocks begin that are decoded as a whole.
@@ -236,7 +221,7 @@ class SpectraSet:
     def prepare(self, rows: np.ndarray) -> None:
         """Begin to decode the chunks of rows, or to prefetch them from a slow disk, before they are read."""
         for file, _, rows_of_file in self._by_file(rows):
-            file.prepare(rows_of_file, self._decoders(), self._is_cold)
+            file.prepare(rows_of_file, self._decoders(), self._disk.is_cold)
 
     def read(self, rows: np.ndarray, pin: bool = False) -> SpectraBatch:
         """Read spectra into one batch, as they are in the file.
@@ -265,11 +250,9 @@ class SpectraSet:
             raise IndexError(f"rows {rows.min()} to {rows.max()} of a set of {len(self)}")
         parts = list(self._by_file(rows))
         self._ask_for(parts)
-        waits = _pages_waited_for()
-        flux = self._gather("flux", parts, len(rows), pin)
-        ivar = self._gather("ivar", parts, len(rows), pin)
-        if rows.size:
-            self._note_waits(_pages_waited_for() - waits)
+        with self._disk.watched() if rows.size else contextlib.nullcontext():
+            flux = self._gather("flux", parts, len(rows), pin)
+            ivar = self._gather("ivar", parts, len(rows), pin)
         grid = self._wavelength if self.wavelength_aa is not None else self._tensor(len(rows), np.float32, pin)
         for file, places, rows_of_file in parts:
             if file.mask is not None:
@@ -300,17 +283,10 @@ class SpectraSet:
 
     def _ask_for(self, parts: list[Part]) -> None:
         """Request all rows of a batch from a slow disk before waiting for the first of them."""
-        if not self._is_known:
-            self._is_known = True
-            if not all(file.is_in_memory(rows[:8]) for file, _, rows in parts):
-                self._note_waits(_SLOW_PAGES + 1)
-        if self._is_cold:
+        self._disk.look(lambda: all(file.is_in_memory(rows[:8]) for file, _, rows in parts))
+        if self._disk.is_cold:
             for file, _, rows in parts:
                 file.prepare(rows, None, is_cold=True)
-
-    def _note_waits(self, num_pages: int) -> None:
-        """Decide whether rows come from memory or from a disk."""
-        self._cold_batches = _COLD_BATCHES if num_pages > _SLOW_PAGES else max(0, self._cold_batches - 1)
 
     def locate(self, row: int) -> tuple[Path, int]:
         """Return the file that holds a row of the set, and the row in that file."""
@@ -408,8 +384,3 @@ class SpectraSet:
             gather(addresses[in_memory], values.view(np.uint8))
             target[in_memory] = values
         return out
-
-
-def _pages_waited_for() -> int:
-    """Return how many pages of mapped files this thread has waited for so far."""
-    return resource.getrusage(resource.RUSAGE_THREAD).ru_majflt
