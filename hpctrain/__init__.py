@@ -8,9 +8,9 @@ The names below are loaded when they are first used, so that ``import hpctrain``
     hpctrain.submit(profile)    start a run
 """
 
-from __future__ import annotations
+# Any Python can read this file, so that an old one gets to the message that says which Python is needed.
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from hpctrain.api.loading import load
@@ -29,13 +29,13 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name not in _HOMES:
-        raise AttributeError(f"module 'hpctrain' has no attribute '{name}'")
+        raise AttributeError("module 'hpctrain' has no attribute '" + name + "'")
     from importlib import import_module
 
     return globals().setdefault(name, getattr(import_module(_HOMES[name]), name))
 
 
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__} - {"Any", "TYPE_CHECKING", "annotations", "_HOMES"})
+def __dir__() -> "list[str]":
+    return sorted((set(globals()) | set(__all__)) - {"TYPE_CHECKING", "_HOMES"})
