@@ -10,8 +10,7 @@ The names below are loaded when they are first used, so that ``import hpctrain``
 
 # Any Python can read this file, so that an old one gets to the message that says which Python is needed.
 
-from typing import TYPE_CHECKING
-
+TYPE_CHECKING = False  # as type checkers understand it; importing typing takes longer than the rest
 if TYPE_CHECKING:
     from hpctrain.api.loading import load
     from hpctrain.api.run import Run

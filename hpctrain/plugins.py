@@ -17,6 +17,9 @@ from hpctrain.errors import HpctrainError
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
+DEFAULT_FAMILY = "spectral_vae"
+"""Family of a profile that names none."""
+
 FAMILIES: Mapping[str, str] = {"spectral_vae": "hpctrain.families.spectral_vae.family"}
 """Module of each shipped model family, by the name in ``model.family``."""
 

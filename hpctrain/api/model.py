@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from hpctrain.api.notebook import html_table
 from hpctrain.errors import DataError
-from hpctrain.profile.families import find_family, find_kind
+from hpctrain.profile.lookup import find_family, find_kind
 
 if TYPE_CHECKING:
     import numpy as np

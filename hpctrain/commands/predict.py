@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     from hpctrain.families.held_out import HeldOut
     from hpctrain.families.predictions import write_predictions
     from hpctrain.families.store import load_model
-    from hpctrain.profile.families import find_family, find_kind
+    from hpctrain.profile.lookup import find_family, find_kind
     from hpctrain.samples.sink import require_free
 
     if args.out.resolve() in {Path(name).resolve() for name in args.files}:

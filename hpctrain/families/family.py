@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 from hpctrain.errors import DataError
 from hpctrain.families.shown import Card, Column, Curve, Panel
-from hpctrain.profile.sections.model import ModelSection
 from hpctrain.words import Metric
 
 if TYPE_CHECKING:
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from hpctrain.families.result_files import Arrays
     from hpctrain.metrics.read import History
     from hpctrain.profile.judge import Judge
+    from hpctrain.profile.sections.model import ModelSection
     from hpctrain.samples.protocols import Batch, Facts
 
 
@@ -256,7 +256,7 @@ class Family:
             On the model's device.
         """
         from hpctrain.families.predictions import predict
-        from hpctrain.profile.families import find_kind
+        from hpctrain.profile.lookup import find_kind
 
         return predict(model, find_kind(self.kind).preparation(card)(batch))
 

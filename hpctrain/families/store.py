@@ -24,7 +24,7 @@ from torch import nn
 from hpctrain.errors import CheckpointError
 from hpctrain.files import NewFile, clear_leftovers
 from hpctrain.plugins import PluginError
-from hpctrain.profile.families import find_family, find_kind
+from hpctrain.profile.lookup import find_family, find_kind
 from hpctrain.profile.schema import Profile
 from hpctrain.profile.sections.model import ModelSection
 from hpctrain.rundir import RunDir, write_json

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from hpctrain.errors import DataError
 from hpctrain.profile.inspection import Inspection
-from hpctrain.profile.sections.data import DataSection
 from hpctrain.words import Words
 
 if TYPE_CHECKING:
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
 
     from hpctrain.metrics.read import History
     from hpctrain.profile.judge import Judge
+    from hpctrain.profile.sections.data import DataSection
     from hpctrain.samples.protocols import Batch, Facts, Samples
 
 NO_WEIGHT = "no weight"

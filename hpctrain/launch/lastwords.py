@@ -23,7 +23,7 @@ from hpctrain.metrics.events import (
     read_event,
 )
 from hpctrain.metrics.events.event import NO_WORDS
-from hpctrain.profile.families import words_of_file
+from hpctrain.profile.lookup import words_of_file
 from hpctrain.records import Record, metric_record, parse_json
 from hpctrain.rundir import RunDir
 

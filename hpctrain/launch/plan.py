@@ -12,12 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hpctrain.profile.schema import Profile
-from hpctrain.profile.sections.base import parse_time_limit_s
-from hpctrain.profile.sections.launch import LaunchSection
-
 if TYPE_CHECKING:
     from hpctrain.launch.targets.target import Target
+    from hpctrain.profile.schema import Profile
+    from hpctrain.profile.sections.launch import LaunchSection
     from hpctrain.profile.site import Site
 
 TRAINER_MODULE = "hpctrain.train"
@@ -149,6 +147,8 @@ def plan_job(
     after : tuple of Job
         Jobs that must have finished well before this one starts.
     """
+    from hpctrain.profile.sections.base import parse_time_limit_s  # pydantic, which status does not need
+
     launch = profile.launch
     environment = _environment(launch, site)
     return JobPlan(

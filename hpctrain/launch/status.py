@@ -20,7 +20,7 @@ from hpctrain.launch.targets import target_of
 from hpctrain.launch.targets.target import ENDING, JobState
 from hpctrain.monitor.ledger import read_ledgers, sum_up
 from hpctrain.monitor.sensors import Sensors
-from hpctrain.profile.families import words_of_file
+from hpctrain.profile.lookup import words_of_file
 from hpctrain.records import Record
 from hpctrain.rundir import RunDir
 from hpctrain.states import (

@@ -8,51 +8,21 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ConfigDict, create_model
 
-from hpctrain.files import read_text
-from hpctrain.plugins import FAMILIES, KINDS, PluginError, find_plugin, names
+from hpctrain.plugins import DEFAULT_FAMILY, FAMILIES, PluginError, names
+from hpctrain.profile.lookup import FAMILY_GROUP, find_family, find_kind, words_of_family
 from hpctrain.profile.near import did_you_mean
 from hpctrain.profile.schema import Profile
 from hpctrain.profile.sections.data import DataSection
-from hpctrain.profile.sections.model import DEFAULT_FAMILY, ModelSection
-from hpctrain.profile.yaml_text import parse_yaml
+from hpctrain.profile.sections.model import ModelSection
 from hpctrain.words import Words
 
 if TYPE_CHECKING:
     from hpctrain.families.family import Family
     from hpctrain.kinds.kind import Kind
-
-FAMILY_GROUP, KIND_GROUP = "hpctrain.families", "hpctrain.kinds"
-"""Groups of entry points with which an installed package announces its families and kinds."""
-
-
-@functools.cache
-def find_family(name: str) -> Family:
-    """Return the model family of a name.
-
-    Raises
-    ------
-    PluginError
-        Nothing has this name, or its module cannot be used.
-    """
-    return find_plugin(name, FAMILIES, FAMILY_GROUP, "FAMILY")
-
-
-@functools.cache
-def find_kind(name: str) -> Kind:
-    """Return the kind of data of a name.
-
-    Raises
-    ------
-    PluginError
-        Nothing has this name, or its module cannot be used.
-    """
-    return find_plugin(name, KINDS, KIND_GROUP, "KIND")
 
 
 def family_of(profile: Profile) -> Family:
@@ -67,29 +37,7 @@ def kind_of(profile: Profile) -> Kind:
 
 def words_of(profile: Profile) -> Words:
     """Return what users call the samples and metrics of a profile."""
-    return _words(family_of(profile))
-
-
-def words_of_file(path: Path) -> Words:
-    """Return what users call the samples and metrics of a run; general words if they cannot be found.
-
-    A damaged profile, or a family whose package is only installed elsewhere, must not keep a user from seeing a run.
-
-    Parameters
-    ----------
-    path : Path
-        ``profile.yaml`` of a run directory.
-    """
-    try:
-        values = parse_yaml(read_text(path), path.name).data
-        section = values.get("model") or {}
-        return _words(find_family(section.get("family", DEFAULT_FAMILY))) if values else Words()
-    except (Exception, SystemExit):  # of a damaged file, or of the module of another package
-        return Words()
-
-
-def _words(family: Family) -> Words:
-    return replace(find_kind(family.kind).words, metrics=family.shown_metrics)
+    return words_of_family(family_of(profile))
 
 
 def profile_class(family: str = DEFAULT_FAMILY) -> type[Profile]:

@@ -12,10 +12,9 @@ from hpctrain.families.result_files import Arrays, UnusableResultsError
 from hpctrain.families.shown import Card, Curve, Panel
 from hpctrain.kinds.kind import Kind, Words
 from hpctrain.metrics.read import History
-from hpctrain.plugins import PluginError
-from hpctrain.profile.families import find_family, find_kind
+from hpctrain.plugins import DEFAULT_FAMILY, PluginError
+from hpctrain.profile.lookup import find_family, find_kind
 from hpctrain.profile.reading import MAX_BYTES
-from hpctrain.profile.sections.model import DEFAULT_FAMILY
 from hpctrain.profile.yaml_text import parse_yaml
 from hpctrain.records import Record, is_number
 from hpctrain.report.text import error_text

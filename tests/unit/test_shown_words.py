@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hpctrain.profile.families import words_of_file
+from hpctrain.profile.lookup import words_of_file
 from hpctrain.words import Words, format_bytes, format_count, format_duration, format_short_duration
 
 PROFILES = Path(__file__).parents[2] / "profiles"

@@ -10,7 +10,6 @@ from hpctrain.families.family import Family
 from hpctrain.families.held_out import HeldOut
 from hpctrain.families.shown import Card, Column, Curve, Panel
 from hpctrain.families.spectral_vae.judge import check_model
-from hpctrain.families.spectral_vae.section import SpectralVAESection
 from hpctrain.words import Metric
 
 if TYPE_CHECKING:
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
 
     from hpctrain.families.result_files import Arrays
     from hpctrain.families.spectral_vae.network import SpectralVAE as Network
+    from hpctrain.families.spectral_vae.section import SpectralVAESection
     from hpctrain.kinds.spectra.batch import SpectraBatch
     from hpctrain.kinds.spectra.facts import SpectraFacts
     from hpctrain.profile.judge import Judge
@@ -29,7 +29,6 @@ class SpectralVAE(Family):
 
     name = "spectral_vae"
     kind = "spectra"
-    section = SpectralVAESection
     shown_metrics = (
         Metric("chi2", "mean chi²", "Chi-square per pixel"),
         Metric("kl", "KL", "Kullback-Leibler divergence per spectrum"),
@@ -46,6 +45,12 @@ class SpectralVAE(Family):
     )
     against_overfitting = "a smaller network, model.dropout, or data.augment"
     encodes = True
+
+    @property
+    def section(self) -> type[SpectralVAESection]:  # pydantic is imported only for a profile
+        from hpctrain.families.spectral_vae.section import SpectralVAESection
+
+        return SpectralVAESection
 
     def network(self, section: SpectralVAESection, facts: SpectraFacts) -> Network:
         from hpctrain.families.spectral_vae.network import SpectralVAE as Network

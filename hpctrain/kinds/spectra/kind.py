@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from hpctrain.kinds.kind import Assumed, Kind
 from hpctrain.kinds.spectra.judge import check_columns
 from hpctrain.kinds.spectra.reasons import REMEDIES
-from hpctrain.kinds.spectra.section import NormaliseSection, SpectraSection
 from hpctrain.words import Words
 
 if TYPE_CHECKING:
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from hpctrain.kinds.spectra.batch import SpectraBatch
     from hpctrain.kinds.spectra.facts import SpectraFacts
     from hpctrain.kinds.spectra.hdf5 import SpectraSet
+    from hpctrain.kinds.spectra.section import SpectraSection
     from hpctrain.metrics.read import History
     from hpctrain.profile.inspection import Inspection
     from hpctrain.profile.judge import Judge
@@ -33,7 +33,6 @@ class Spectra(Kind):
     """Spectra with inverse variance and redshift."""
 
     name = "spectra"
-    section = SpectraSection
     words = Words(
         "spectrum",
         "spectra",
@@ -53,6 +52,12 @@ class Spectra(Kind):
     remedies = REMEDIES
     main_columns = ("flux", "ivar")
     array_names = ("flux", "ivar", "wavelength", "redshift", "target_id", "mask")
+
+    @property
+    def section(self) -> type[SpectraSection]:  # pydantic is imported only for a profile
+        from hpctrain.kinds.spectra.section import SpectraSection
+
+        return SpectraSection
 
     def judge(self, judge: Judge) -> None:
         check_columns(judge)
@@ -101,6 +106,7 @@ class Spectra(Kind):
         return {"num_without_redshift": int((~samples.has_redshift).sum())}
 
     def preparation(self, card: Mapping[str, Any]) -> Callable[[SpectraBatch], SpectraBatch]:
+        from hpctrain.kinds.spectra.section import NormaliseSection
         from hpctrain.kinds.spectra.transform import normalise
 
         section = NormaliseSection.model_validate(card["normalise"])

@@ -7,10 +7,8 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
+from hpctrain.plugins import DEFAULT_FAMILY
 from hpctrain.profile.sections.base import Section
-
-DEFAULT_FAMILY = "spectral_vae"
-"""Family of a profile that names none."""
 
 NETWORK_SHAPE = "the weights of the checkpoint have the shapes of this network"
 """Reason why a resumed run cannot change a key that sizes the network."""

@@ -12,7 +12,7 @@ from damage_run import WRONG_VALUES
 from hpctrain.metrics.events import EVENTS, BadValues, DataFound, Finished, OtherEvent, Started, read_event
 from hpctrain.metrics.read import read_history
 from hpctrain.metrics.record import MetricsWriter, format_record
-from hpctrain.profile.families import words_of_file
+from hpctrain.profile.lookup import words_of_file
 from hpctrain.records import metric_record
 from hpctrain.rundir import RunDir
 from hpctrain.words import Words

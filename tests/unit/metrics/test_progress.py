@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hpctrain.metrics.exporters.progress import ProgressLine
-from hpctrain.profile.families import words_of_file
+from hpctrain.profile.lookup import words_of_file
 from hpctrain.words import Metric, Words
 
 SPECTRA = words_of_file(Path(__file__).parents[3] / "profiles" / "quickstart.yaml")
