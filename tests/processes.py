@@ -9,6 +9,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterable
+from multiprocessing import resource_tracker
 from pathlib import Path
 
 MARK = "PYTEST_SESSION_MARK"
@@ -99,6 +100,9 @@ def end(pids: Iterable[int]) -> None:
 
 
 def _is_resource_tracker(pid: int) -> bool:
+    # Between its fork and its exec, the tracker still has the command line of this process.
+    if pid == getattr(resource_tracker._resource_tracker, "_pid", None):
+        return True
     try:
         return b"multiprocessing.resource_tracker" in Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:

@@ -191,7 +191,7 @@ def test_a_run_that_is_cut_and_resumed_is_one_offline_run_in_wandb_with_each_ste
     assert [int(row["step"]) for row in rows if any(name.startswith("figures/") for name in row)] == drawn
     assert drawn[-2:] == [20, 22]
     folders = {path.name.rpartition("-")[0] for path in run.path.glob("wandb/offline-run-*")}
-    assert len(folders) == 2
+    assert len(folders) >= 2  # one of each sender; that of the first attempt may have been killed before it began
     assert done.stdout == f"{run.path}: 0 new records sent to wandb\n"
     assert len({path.name for path in run.path.glob("wandb/offline-run-*/*.wandb")}) == 1
 
