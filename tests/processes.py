@@ -36,8 +36,9 @@ def wait_until(
 
 
 def shared_memory() -> list[str]:
-    """Return the names in ``/dev/shm``, but for folders that tests in other processes have there for a while."""
-    return sorted(path.name for path in Path("/dev/shm").iterdir() if not path.is_dir())
+    """Return the names in ``/dev/shm``, but for what tests in other processes have there: folders, and PostgreSQL's."""
+    found = [path.name for path in Path("/dev/shm").iterdir() if not path.is_dir()]
+    return sorted(name for name in found if not name.startswith("PostgreSQL."))
 
 
 def children() -> set[int]:

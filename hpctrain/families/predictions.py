@@ -13,6 +13,7 @@ import torch
 from hpctrain import __version__
 from hpctrain.families.held_out import HeldOut, NoResultsError
 from hpctrain.files import NewFile
+from hpctrain.profile.lookup import find_family
 from hpctrain.samples.loader import read_ahead
 from hpctrain.samples.protocols import PADDING_ROW
 
@@ -47,11 +48,11 @@ def write_predictions(model: Any, card: Mapping[str, Any], held_out: HeldOut, pa
         There is no sample.
     """
     parts: dict[str, list[np.ndarray]] = {}
-    done = 0
+    done, family = 0, find_family(card["family"])
     requests = _requests(held_out.rows, held_out.batch_size)
     for batch in read_ahead(held_out.samples, requests, threads, 4):
         kept = batch.row.numpy() != PADDING_ROW
-        for name, values in predict(model, held_out.prepare(batch.to(held_out.device))).items():
+        for name, values in family.predictions(model, card, batch.to(held_out.device)).items():
             parts.setdefault(name, []).append(values[kept])
         done += int(kept.sum())
         held_out.tick(done)

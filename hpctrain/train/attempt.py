@@ -52,7 +52,6 @@ from hpctrain.rundir import RunDir, note_bad_nodes
 from hpctrain.train.batchsize import settle_batch_size
 from hpctrain.train.build import build_run, device_facts, make_data, num_parameters, open_data, subscribe_exporters
 from hpctrain.train.caching import cache_in_memory
-from hpctrain.train.counts import num_samples_field
 from hpctrain.train.finish import finish
 from hpctrain.train.loop import Outcome, train
 from hpctrain.train.preflight import preflight
@@ -267,7 +266,7 @@ def _announce(run: Run) -> None:
     samples, found = run.data.samples, run.data.inspection
     about_data = DataFound(
         counts={
-            num_samples_field(run.kind): len(samples),
+            run.kind.words.count_field: len(samples),
             **run.kind.shape(samples),
             **run.kind.counts(samples),
             **found.counts(),

@@ -7,11 +7,6 @@ from collections.abc import Mapping
 from hpctrain.kinds.kind import Kind
 
 
-def num_samples_field(kind: Kind) -> str:
-    """Return the name in ``metrics.jsonl`` of a number of samples, such as ``num_spectra``."""
-    return kind.words.count_field
-
-
 def num_bad(kind: Kind, sums: Mapping[str, float]) -> float:
     """Return the number of bad values among sums; 0 for a kind that counts none."""
     return sums[kind.bad_sums[0]] if kind.bad_sums else 0.0
@@ -41,4 +36,4 @@ class BadValueTally:
     def fields(self) -> dict[str, int]:
         """Return the counts for an event; empty if nothing was bad or fully masked."""
         counts = bad_fields(self._kind, self._sums)
-        return {**counts, num_samples_field(self._kind): self._num_samples} if counts else {}
+        return {**counts, self._kind.words.count_field: self._num_samples} if counts else {}

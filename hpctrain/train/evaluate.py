@@ -14,7 +14,7 @@ from hpctrain.distributed.reduce import sum_over_ranks
 from hpctrain.families.predictions import predict
 from hpctrain.samples.loader import read_ahead
 from hpctrain.samples.protocols import PADDING_ROW, Batch
-from hpctrain.train.counts import bad_fields, num_bad, num_samples_field
+from hpctrain.train.counts import bad_fields, num_bad
 from hpctrain.train.culprits import raise_bad_values
 from hpctrain.train.randomness import seed_random_numbers
 from hpctrain.train.schedule import mix
@@ -93,7 +93,7 @@ def evaluate(run: Run) -> dict[str, Any] | None:
     return {
         **run.model.metrics(summed),
         **bad_fields(run.kind, summed),
-        num_samples_field(run.kind): int(summed.get("num_samples", len(rows))),
+        run.kind.words.count_field: int(summed.get("num_samples", len(rows))),
         "seconds": round(time.perf_counter() - started, 4),
     }
 

@@ -17,7 +17,7 @@ from hpctrain.rundir import write_arrays
 from hpctrain.samples.device import on_device
 from hpctrain.samples.loader import read_ahead
 from hpctrain.samples.probe import choose_sample
-from hpctrain.train.counts import BadValueTally, bad_fields, num_bad, num_samples_field
+from hpctrain.train.counts import BadValueTally, bad_fields, num_bad
 from hpctrain.train.culprits import (
     own_micro_batches,
     raise_bad_values,
@@ -278,7 +278,7 @@ class Boundary:
         run = self._run
         if run.metrics is not None:
             rows = run.data.validation_rows
-            counts = {num_samples_field(run.kind): len(rows)}
+            counts = {run.kind.words.count_field: len(rows)}
             reasons = why_without_weight(run, choose_sample(rows))
             run.metrics.event(EvaluationEmpty(counts=counts, reasons=reasons), run.progress.step)
 

@@ -61,11 +61,12 @@ def main() -> None:
         run = prepare(line.strip())
         fifo = run.path / "go"
         os.mkfifo(fifo)
+        go = os.open(fifo, os.O_RDWR)  # before the fork: strace may follow the child from its first call on
         child = os.fork()
         if child == 0:
             code = 1
             try:
-                save(run, os.open(fifo, os.O_RDWR))
+                save(run, go)
                 code = 0
             except BaseException as error:
                 (run.path / "error").write_text(repr(error))
@@ -73,6 +74,7 @@ def main() -> None:
                 os._exit(code)
         print(child, flush=True)
         print(os.waitpid(child, 0)[1], flush=True)
+        os.close(go)
 
 
 if __name__ == "__main__":

@@ -54,7 +54,8 @@ class Saver:
             ["strace", "-f", "-qq", "-o", str(trace), *strace, "-p", str(child)], stderr=subprocess.DEVNULL
         )
         try:
-            with open(run.path / "go", "wb", buffering=0) as go:
+            # For reading too: opening a pipe only for writing waits for a reader, who may have been killed.
+            with open(os.open(run.path / "go", os.O_RDWR), "wb", buffering=0) as go:
                 self._wait(lambda: f"TracerPid:\t{tracer.pid}\n" in status_of(child))
                 go.write(b"1")
                 self._wait(lambda: (run.path / "between").is_symlink() or has_ended(child))
