@@ -74,7 +74,7 @@ def measure(path: str, steps: int, rounds: int) -> dict[str, list[tuple[float, f
     boundary = Boundary(run)
     rng = np.random.default_rng(world.rank)
     kept = [
-        run.spectra.source.read(rng.choice(run.spectra.train_rows, profile.train.batch_size))
+        run.data.samples.read(rng.choice(run.data.train_rows, profile.train.batch_size))
         for _ in range(min(32, max(4, steps)))
     ]
 
@@ -111,7 +111,7 @@ def bare_loop(run, kept: list, steps: int, fused: bool) -> Callable[[], None]:
     from hpctrain.kinds.spectra.transform import normalise
 
     profile, total = run.profile, run.schedule.total_steps
-    model = SpectralVAE(profile.model, run.spectra.facts)
+    model = SpectralVAE(profile.model, run.data.facts)
     if run.world.world_size > 1:
         model = DistributedDataParallel(model, gradient_as_bucket_view=True)
     parameters = list(model.parameters())
