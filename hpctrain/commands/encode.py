@@ -69,14 +69,8 @@ def run(args: argparse.Namespace) -> int:
     from hpctrain.families.store import load_model
     from hpctrain.kinds.spectra.hdf5 import open_spectra
     from hpctrain.kinds.spectra.section import SpectraSection
-    from hpctrain.samples.sink import require_free
 
-    if args.out.resolve() in {Path(name).resolve() for name in args.files}:
-        problem = Problem("--out", f"{args.out} is one of the input files; choose another name")
-        raise ProfileError(SOURCE, [problem])
-    if not args.out.absolute().parent.is_dir():
-        raise ProfileError(SOURCE, [Problem("--out", f"{args.out.absolute().parent} is no directory; make it first")])
-    require_free(args.out, args.overwrite)
+    check_out(SOURCE, args)
     device = choose_device(args.device)
     model, card = load_model(args.run_dir, device, args.checkpoint)
     if not hasattr(model, "describe"):
@@ -100,6 +94,25 @@ def run(args: argparse.Namespace) -> int:
         )
     print(summary)
     return 0
+
+
+def check_out(source: str, args: argparse.Namespace) -> None:
+    """Refuse a file ``--out`` that cannot be written, or that is one of the input files.
+
+    Raises
+    ------
+    ProfileError
+        It is an input, or its folder does not exist.
+    DataError
+        It exists, and there is no ``--overwrite``.
+    """
+    from hpctrain.samples.sink import require_free
+
+    if args.out.resolve() in {Path(name).resolve() for name in args.files}:
+        raise ProfileError(source, [Problem("--out", f"{args.out} is one of the input files; choose another name")])
+    if not args.out.absolute().parent.is_dir():
+        raise ProfileError(source, [Problem("--out", f"{args.out.absolute().parent} is no directory; make it first")])
+    require_free(args.out, args.overwrite)
 
 
 def choose_device(name: str) -> str:

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpctrain.commands.argument_types import positive
-from hpctrain.commands.encode import choose_device, progress_bar
-from hpctrain.errors import DataError, Problem, ProfileError
+from hpctrain.commands.encode import check_out, choose_device, progress_bar
+from hpctrain.errors import DataError
 from hpctrain.launch.runs import DEFAULT_RUNS_DIR, path_or_run
 
 if TYPE_CHECKING:
@@ -49,13 +49,8 @@ def run(args: argparse.Namespace) -> int:
     from hpctrain.families.predictions import write_predictions
     from hpctrain.families.store import load_model
     from hpctrain.profile.lookup import find_family, find_kind
-    from hpctrain.samples.sink import require_free
 
-    if args.out.resolve() in {Path(name).resolve() for name in args.files}:
-        raise ProfileError(SOURCE, [Problem("--out", f"{args.out} is one of the input files; choose another name")])
-    if not args.out.absolute().parent.is_dir():
-        raise ProfileError(SOURCE, [Problem("--out", f"{args.out.absolute().parent} is no directory; make it first")])
-    require_free(args.out, args.overwrite)
+    check_out(SOURCE, args)
     device = choose_device(args.device)
     model, card = load_model(args.run_dir, device, args.checkpoint)
     kind = find_kind(find_family(card["family"]).kind)

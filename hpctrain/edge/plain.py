@@ -97,37 +97,16 @@ def export_plain(profile: Profile, source: Path, out: Path, replace: bool) -> di
         message = f"a model of the family {profile.model.family} learns in rounds and is no network, so it has no ONNX"
         raise ProfileError("hpctrain export", [Problem("RUN", message)])
     batch = _held_out(profile, card)
-    inputs = batch.tensors()
-    columns = predict(model, batch)
-    network = ExportedNetwork(
-        module=_Predicts(model, batch, list(inputs), list(columns)).eval(),
-        inputs=tuple(Port(name, tuple(value.shape[1:])) for name, value in inputs.items()),
-        outputs=tuple(Port(name, tuple(value.shape[1:])) for name, value in columns.items()),
-        preparation=None,
-    )
     temporary = out.with_name(f".{out.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     try:
-        _write(network, temporary / "model.onnx", profile.model.family)
-        feeds = {name: value.numpy() for name, value in inputs.items()}
-        found = OnnxNetwork(temporary / "model.onnx")(feeds)
-        differences = {name: _difference(columns[name], found[name]) for name in columns}
-        bundle = {
-            "format": FORMAT,
-            "version": FORMAT_VERSION,
-            "hpctrain": __version__,
-            "inputs": [port.to_json() for port in network.inputs],
-            "outputs": [port.to_json() for port in network.outputs],
-            "largest_difference": differences,
-            "num_compared": len(batch),
-        }
-        if wrong := {name: value for name, value in differences.items() if not value <= MAX_DIFFERENCE}:
-            text = ", ".join(f"{name} by {value:.3g}" for name, value in wrong.items())
+        bundle = _write_network(model, batch, temporary, profile.model.family)
+        if wrong := {name: by for name, by in bundle["largest_difference"].items() if not by <= MAX_DIFFERENCE}:
+            text = ", ".join(f"{name} by {by:.3g}" for name, by in wrong.items())
             raise GateError(f"{out}: the exported network differs from PyTorch in {text} of the largest value")
         write_json(temporary / "bundle.json", bundle)
         write_json(temporary / CARD, {key: value for key, value in card.items() if key != "weights"})
-        write_arrays(temporary / "reference.npz", {**feeds, **columns})
         shutil.rmtree(out, ignore_errors=True)
         temporary.rename(out)
     except OSError as error:
@@ -135,6 +114,30 @@ def export_plain(profile: Profile, source: Path, out: Path, replace: bool) -> di
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return bundle
+
+
+def _write_network(model: nn.Module, batch: Any, folder: Path, family: str) -> dict[str, Any]:
+    """Write the graph and the reference into `folder`; return the contents of ``bundle.json``."""
+    inputs, columns = batch.tensors(), predict(model, batch)
+    network = ExportedNetwork(
+        module=_Predicts(model, batch, list(inputs), list(columns)).eval(),
+        inputs=tuple(Port(name, tuple(value.shape[1:])) for name, value in inputs.items()),
+        outputs=tuple(Port(name, tuple(value.shape[1:])) for name, value in columns.items()),
+        preparation=None,
+    )
+    _write(network, folder / "model.onnx", family)
+    feeds = {name: value.numpy() for name, value in inputs.items()}
+    found = OnnxNetwork(folder / "model.onnx")(feeds)
+    write_arrays(folder / "reference.npz", {**feeds, **columns})
+    return {
+        "format": FORMAT,
+        "version": FORMAT_VERSION,
+        "hpctrain": __version__,
+        "inputs": [port.to_json() for port in network.inputs],
+        "outputs": [port.to_json() for port in network.outputs],
+        "largest_difference": {name: _difference(columns[name], found[name]) for name in columns},
+        "num_compared": len(batch),
+    }
 
 
 def _write(network: ExportedNetwork, path: Path, family: str) -> None:
