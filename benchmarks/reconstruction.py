@@ -27,13 +27,13 @@ import h5py
 import numpy as np
 import torch
 
-from hpctrain.families.spectral_vae.baselines import WeightedPCA
-from hpctrain.families.spectral_vae.grid import RestGrid
 from hpctrain.families.store import load_model
 from hpctrain.kinds.spectra.batch import SpectraBatch
 from hpctrain.kinds.spectra.chi2 import reduced_chi2
 from hpctrain.kinds.spectra.facts import SpectraFacts
 from hpctrain.kinds.spectra.hdf5 import open_spectra
+from hpctrain.kinds.spectra.pca import WeightedPCA
+from hpctrain.kinds.spectra.rest_grid import RestGrid
 from hpctrain.kinds.spectra.section import SimulateSection, SpectraSection
 from hpctrain.kinds.spectra.simulate import simulate
 from hpctrain.kinds.spectra.transform import normalise

@@ -1,7 +1,7 @@
 """Prepare the spectra of a file for an exported network, and turn its outputs into rows of a catalogue.
 
 The arithmetic is that of :func:`hpctrain.kinds.spectra.transform.normalise` and
-:class:`hpctrain.families.spectral_vae.grid.RestGrid`, in numpy, so that a device needs no torch; tests compare the two.
+:class:`hpctrain.kinds.spectra.rest_grid.RestGrid`, in numpy, so that a device needs no torch; tests compare the two.
 The place of a pixel on the rest grid needs double precision; it is computed here and not in the network, because
 TensorRT has no float64.
 

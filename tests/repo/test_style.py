@@ -51,3 +51,10 @@ def test_there_is_no_pickle_in_the_package():
         if any(word in line for word in ("import pickle", "torch.load(", "allow_pickle=True", "joblib.load("))
     ]
     assert offenders == []
+
+
+def test_no_text_has_the_marks_of_an_unfinished_merge():
+    found = subprocess.run(
+        ["git", "grep", "-nE", "^(<{7}|>{7}) "], cwd=REPOSITORY, capture_output=True, text=True, check=False
+    )
+    assert found.stdout == ""

@@ -61,7 +61,7 @@ class SpectralVAE(Family):
         check_model(judge)
 
     def pin(self, section: SpectralVAESection, facts: SpectraFacts) -> dict[str, Any]:
-        from hpctrain.families.spectral_vae.grid import RestGrid
+        from hpctrain.kinds.spectra.rest_grid import RestGrid
 
         range_aa, num_pixels = RestGrid.extent(facts, section.rest_wavelength_aa, section.rest_pixels)
         return {"rest_wavelength_aa": range_aa, "rest_pixels": num_pixels}

@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from hpctrain.families.spectral_vae.baselines import WeightedPCA
-from hpctrain.families.spectral_vae.grid import RestGrid
 from hpctrain.kinds.spectra.batch import SpectraBatch
 from hpctrain.kinds.spectra.chi2 import reduced_chi2
 from hpctrain.kinds.spectra.facts import SpectraFacts
+from hpctrain.kinds.spectra.pca import WeightedPCA
+from hpctrain.kinds.spectra.rest_grid import RestGrid
 
 L = 400
 WAVELENGTH = torch.tensor(4000.0 * (2.2 ** (torch.arange(L) / (L - 1))).numpy())

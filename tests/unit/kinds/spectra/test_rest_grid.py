@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from hpctrain.families.spectral_vae.grid import RestGrid
 from hpctrain.kinds.spectra.facts import SpectraFacts
+from hpctrain.kinds.spectra.rest_grid import RestGrid
 
 FACTS = SpectraFacts(
     num_pixels=500, wavelength_aa=(3600.0, 9824.0), redshift_min=0.1, redshift_max=2.0, wavelength_middle_aa=6714.5

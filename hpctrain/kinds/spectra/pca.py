@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class RestFrame(Protocol):
-    """The part of :class:`hpctrain.families.spectral_vae.grid.RestGrid` that the baselines use."""
+    """The part of :class:`hpctrain.kinds.spectra.rest_grid.RestGrid` that the baselines use."""
 
     num_pixels: int
 
