@@ -10,11 +10,10 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-NUM_FREQUENCIES = 4
-"""Number of sine and cosine pairs that encode the rest-frame wavelength of a pixel."""
+from hpctrain.families.blocks.masked import ConvBlock
+from hpctrain.families.blocks.spectra import NUM_FREQUENCIES, position_channels, spectrum_channels
 
 NUM_BINS = 128
 """Number of rest-frame bins whose means the perceptron gets beside the features of the convolutions."""
@@ -24,67 +23,6 @@ LOG_VARIANCE_LIMIT = 15.0
 
 INITIAL_LOG_VARIANCE = -4.0
 """Initial log variance of the latents. It is small, because with unit noise the decoder first learns to ignore them."""
-
-
-class MaskedInstanceNorm(nn.Module):
-    """Instance normalisation with the mean and variance of the valid pixels.
-
-    Parameters
-    ----------
-    num_channels : int
-        Channels C.
-
-    References
-    ----------
-    .. [1] Ulyanov, Vedaldi & Lempitsky 2016, arXiv:1607.08022 (without a mask).
-    """
-
-    def __init__(self, num_channels: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(num_channels, 1))
-        self.bias = nn.Parameter(torch.zeros(num_channels, 1))
-
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Normalise `x` (N, C, L) over the pixels where `mask` (N, 1, L) is true; compute sums in float32."""
-        with torch.autocast(x.device.type, enabled=False):
-            count = mask.sum(-1, keepdim=True, dtype=torch.float32).clamp(min=1)
-            mean = torch.where(mask, x, 0).sum(-1, keepdim=True, dtype=torch.float32) / count
-            centred = torch.where(mask, x - mean.to(x.dtype), 0)
-            # Use a norm in float32 instead of a mean of squares, because in float16 a square overflows at 256.
-            variance = torch.linalg.vector_norm(centred, dim=-1, keepdim=True, dtype=torch.float32).square() / count
-            scale = (torch.rsqrt(variance + 1e-5) * self.weight).to(x.dtype)
-            return centred * scale + self.bias.to(x.dtype)
-
-
-class ConvBlock(nn.Module):
-    """Convolution, masked instance norm, PReLU, and a max pooling of the kernel's size that skips masked pixels.
-
-    Parameters
-    ----------
-    in_channels, out_channels : int
-        Channels before and after.
-    kernel : int
-        Width of the filters [pixel].
-    pool : int
-        Number of pixels to pool into one; 1 does not pool.
-    """
-
-    def __init__(self, in_channels: int, out_channels: int, kernel: int, pool: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv1d(in_channels, out_channels, kernel, padding=kernel // 2)
-        self.norm = MaskedInstanceNorm(out_channels)
-        self.activation = nn.PReLU(out_channels)
-        self.pool = pool
-
-    def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Turn values (N, C, L) and mask (N, 1, L) into shorter ones; masked values become 0."""
-        x = self.conv(x)[..., : mask.shape[-1]]  # an even kernel gives one pixel more
-        x = self.activation(self.norm(x, mask))
-        if self.pool > 1:
-            x = x.masked_fill(~mask, torch.finfo(x.dtype).min)
-            x = functional.max_pool1d(x, self.pool, ceil_mode=True)
-            mask = functional.max_pool1d(mask.to(x.dtype), self.pool, ceil_mode=True) > 0
-        return x.masked_fill(~mask, 0), mask
 
 
 class SpectrumEncoder(nn.Module):
@@ -176,42 +114,3 @@ class SpectrumEncoder(nn.Module):
         limit = LOG_VARIANCE_LIMIT
         log_variance = limit * torch.tanh(self.log_variance(hidden).float() / limit)
         return self.mean(hidden).float(), log_variance
-
-
-def spectrum_channels(flux: Tensor, ivar: Tensor, visible: Tensor) -> Tensor:
-    """Compress flux and weight of the visible pixels into three well-scaled channels.
-
-    A Wiener factor shrinks the flux towards 1, the mean of normalised spectra, so that noise vanishes with the weight,
-    and a masked pixel (exactly 0) is the limit of a noisy one. arcsinh keeps cosmic rays and bright lines within the
-    range of float16.
-
-    Parameters
-    ----------
-    flux, ivar : Tensor, shape (N, L), float32
-        Normalised flux and inverse variance.
-    visible : Tensor, shape (N, L), bool
-        Pixels that may be used.
-
-    Returns
-    -------
-    Tensor, shape (N, 3, L), float32
-        Flux, signal to noise ratio, visibility.
-    """
-    ivar = torch.where(visible, ivar, 0).float()
-    excess = torch.where(visible, flux, 1).float() - 1
-    return torch.stack([*_compressed(excess, ivar), visible.float()], dim=1)
-
-
-def bin_channels(excess: Tensor, ivar: Tensor) -> Tensor:
-    """Compress binned flux minus 1 and its weight, each (N, B), into (N, 2 B) features."""
-    return torch.cat(_compressed(excess, ivar), dim=1)
-
-
-def _compressed(excess: Tensor, ivar: Tensor) -> tuple[Tensor, Tensor]:
-    return torch.asinh(excess * (ivar / (ivar + 1))), 0.2 * torch.asinh(torch.sqrt(ivar))
-
-
-def position_channels(phase: Tensor) -> Tensor:
-    """Return sines and cosines of the rest-frame position by octave: (N, L) to (N, 2 * NUM_FREQUENCIES, L)."""
-    angles = torch.stack([phase * (torch.pi * 2**k) for k in range(NUM_FREQUENCIES)], dim=1)
-    return torch.cat([torch.sin(angles), torch.cos(angles)], dim=1)

@@ -19,8 +19,9 @@ import torch
 from torch import Tensor, nn
 
 from hpctrain.errors import Problem, ProfileError
+from hpctrain.families.blocks.spectra import bin_channels
 from hpctrain.families.spectral_vae.decoder import SpectrumDecoder
-from hpctrain.families.spectral_vae.encoder import NUM_BINS, SpectrumEncoder, bin_channels
+from hpctrain.families.spectral_vae.encoder import NUM_BINS, SpectrumEncoder
 from hpctrain.kinds.spectra.chi2 import reduced_chi2
 from hpctrain.kinds.spectra.facts import SpectraFacts
 from hpctrain.kinds.spectra.rest_grid import RestGrid

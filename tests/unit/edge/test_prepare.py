@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from hpctrain.edge.prepare import Preparation
+from hpctrain.families.blocks.spectra import bin_channels
 from hpctrain.families.spectral_vae.catalogue import NO_DATA, OUTSIDE, REJECTED
-from hpctrain.families.spectral_vae.encoder import NUM_BINS, bin_channels
+from hpctrain.families.spectral_vae.encoder import NUM_BINS
 from hpctrain.families.spectral_vae.network import SpectralVAE
 from hpctrain.families.spectral_vae.section import SpectralVAESection
 from hpctrain.kinds.spectra.batch import SpectraBatch

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from hpctrain.errors import ProfileError
-from hpctrain.families.spectral_vae.encoder import MaskedInstanceNorm
+from hpctrain.families.blocks.masked import MaskedInstanceNorm
 from hpctrain.families.spectral_vae.network import SpectralVAE
 from hpctrain.families.spectral_vae.section import SpectralVAESection
 from hpctrain.kinds.spectra.batch import SpectraBatch
