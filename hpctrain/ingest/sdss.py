@@ -24,6 +24,7 @@ from hpctrain.kinds.spectra.grids import SDSS_LOG_STEP
 from hpctrain.kinds.spectra.redshift import is_redshift
 
 FILE_NAMES = ("spec-*.fits", "spec-*.fits.gz", "spec-*.fit", "spec-*.fit.gz")
+NOT_SPECTRA = ("spPlate*", "spZ*", "photoPosPlate*", "specObj*")
 _NAME = re.compile(r"spec-(?:lite-)?(\d+)-(\d+)-(\d+)")
 
 

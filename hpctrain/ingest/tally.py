@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -54,16 +55,7 @@ class Tally:
 
     def failures(self) -> list[str]:
         """Return a line for each file that could not be read; many files with the same reason share one line."""
-        by_reason: dict[str, list[str]] = {}
-        for path, reason in self.failed_files:
-            by_reason.setdefault(reason, []).append(path)
-        lines = []
-        for reason, paths in by_reason.items():
-            if len(paths) > FEW_ALIKE:
-                lines.append(f"{len(paths)} files, the first of them {paths[0]}: {reason}")
-            else:
-                lines += [f"{path}: {reason}" for path in paths]
-        return lines
+        return lines_by_reason(self.failed_files)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the counts as plain values for JSON."""
@@ -76,3 +68,23 @@ class Tally:
             "remarks": dict(self.remarks.most_common()),
             "failed_files": [{"file": path, "reason": reason} for path, reason in self.failed_files],
         }
+
+
+def lines_by_reason(files: Sequence[tuple[str, str]]) -> list[str]:
+    """Return a line for each file and its reason; many files with the same reason share one line.
+
+    Parameters
+    ----------
+    files : sequence of (str, str)
+        Paths, and why each of them was not read.
+    """
+    by_reason: dict[str, list[str]] = {}
+    for path, reason in files:
+        by_reason.setdefault(reason, []).append(path)
+    lines = []
+    for reason, paths in by_reason.items():
+        if len(paths) > FEW_ALIKE:
+            lines.append(f"{len(paths)} files, the first of them {paths[0]}: {reason}")
+        else:
+            lines += [f"{path}: {reason}" for path in paths]
+    return lines

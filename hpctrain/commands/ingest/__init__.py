@@ -1,0 +1,92 @@
+"""Turn survey files into one HDF5 file of spectra to train on.
+
+ingest reads SDSS/BOSS/eBOSS spec FITS, DESI coadd and spectra FITS, Multimodal Universe HDF5 and Parquet tables. It
+resamples the spectra and their variances to one wavelength grid. A summary lists how many spectra were kept, and how
+many were dropped for which reason. ingest reports and skips broken files.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+from typing import TYPE_CHECKING
+
+from hpctrain.commands.ingest.options import add_common
+from hpctrain.commands.ingest.summary import print_summary, run_with_progress
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from hpctrain.commands.ingest.way import Prepared, Way
+    from hpctrain.ingest.process import IngestPlan
+
+WAYS = ("sdss", "desi", "multimodal", "parquet")
+"""Subcommands, in the order of the help; each is a module of this package."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add one subcommand per way to read spectra, each with its own options and the common ones."""
+    subparsers = parser.add_subparsers(dest="survey", metavar="SURVEY", required=True)
+    for name in WAYS:
+        way = _way(name)
+        sub = subparsers.add_parser(name, help=way.text, description=way.text)
+        add_common(sub, way.grid)
+        way.add_options(sub)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Ingest the files, print the summary, return 0."""
+    from pathlib import Path
+
+    from hpctrain.ingest.run import run_ingest
+    from hpctrain.rundir import write_json
+    from hpctrain.samples.sink import require_free
+
+    out = Path(args.out).expanduser()
+    require_free(out, args.overwrite)
+    way = _way(args.survey)
+    prepared = way.prepare(args)
+    plan = _plan(args, out, way, prepared)
+    result = run_with_progress(plan, run_ingest)
+    print_summary(plan, result, prepared.skipped)
+    if args.summary:
+        Path(args.summary).parent.mkdir(parents=True, exist_ok=True)
+        write_json(Path(args.summary), {"out": str(plan.out), "skipped": prepared.skipped, **result.as_dict()})
+    return 0
+
+
+def _way(name: str) -> Way:
+    return importlib.import_module(f"hpctrain.commands.ingest.{name}").WAY
+
+
+def _plan(args: argparse.Namespace, out: Path, way: Way, prepared: Prepared) -> IngestPlan:
+    from hpctrain.ingest.process import IngestPlan
+    from hpctrain.ingest.selection import Selection
+
+    is_many = way.many_files is not None and len(prepared.paths) >= way.many_files
+    return IngestPlan(
+        survey=args.survey,
+        reader=prepared.reader,
+        paths=[path for path in prepared.paths if path.resolve() != out.resolve()],
+        out=out,
+        grid=args.grid,
+        ivar_convention=args.ivar,
+        selection=Selection(
+            keep_sky=args.keep_sky,
+            only_good_zwarn=args.zwarn == "good",
+            need_redshift=args.need_redshift,
+            spectypes=tuple(name.strip().upper() for name in args.spectype.split(",") if name.strip()),
+            min_good_fraction=args.min_good_fraction,
+        ),
+        limit=args.limit,
+        workers=args.workers or (_num_cores() if is_many else 1),
+        ids_by_position=prepared.ids_by_position,
+        overwrite=args.overwrite,
+    )
+
+
+def _num_cores() -> int:
+    # Count the cores that Slurm or taskset gave us, not those of the machine; macOS has no such call.
+    given = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
+    return min(len(given), 8)
