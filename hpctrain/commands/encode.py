@@ -138,7 +138,27 @@ def _columns(run: Path, overrides: list[str]) -> ColumnsSection:
 
     profile = run / "profile.yaml"
     columns = load_profile(profile).data.columns if profile.is_file() else ColumnsSection()
-    known = list(ColumnsSection.model_fields)
+    return changed_columns(SOURCE, columns, overrides)
+
+
+def changed_columns(source: str, columns: ColumnsSection, overrides: list[str]) -> ColumnsSection:
+    """Return names of datasets that options ``--column NAME=DATASET`` have changed.
+
+    Parameters
+    ----------
+    source : str
+        The command, for messages.
+    columns : ColumnsSection
+        The names to change; a name that is None cannot be changed, unless it is that of the mask.
+    overrides : list of str
+        Values of the options.
+
+    Raises
+    ------
+    ProfileError
+        An option is not of this form; the message lists all of them.
+    """
+    known = [name for name, dataset in columns if dataset is not None or name == "mask"]
     changes, problems = {}, []
     for text in overrides:
         name, sign, dataset = text.partition("=")
@@ -146,7 +166,7 @@ def _columns(run: Path, overrides: list[str]) -> ColumnsSection:
             problems.append(Problem("--column", f"{text!r} is not NAME=DATASET with NAME one of {', '.join(known)}"))
         changes[name] = dataset
     if problems:
-        raise ProfileError(SOURCE, problems)
+        raise ProfileError(source, problems)
     return columns.model_copy(update=changes)
 
 

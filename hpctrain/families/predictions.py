@@ -14,7 +14,7 @@ from hpctrain import __version__
 from hpctrain.families.held_out import HeldOut, NoResultsError
 from hpctrain.files import NewFile
 from hpctrain.profile.lookup import find_family
-from hpctrain.samples.loader import read_ahead
+from hpctrain.samples.loader import padded_requests, read_ahead
 from hpctrain.samples.protocols import PADDING_ROW
 
 FORMAT = "hpctrain-predictions"
@@ -49,7 +49,7 @@ def write_predictions(model: Any, card: Mapping[str, Any], held_out: HeldOut, pa
     """
     parts: dict[str, list[np.ndarray]] = {}
     done, family = 0, find_family(card["family"])
-    requests = _requests(held_out.rows, held_out.batch_size)
+    requests = padded_requests(held_out.rows, held_out.batch_size)
     for batch in read_ahead(held_out.samples, requests, threads, 4):
         kept = batch.row.numpy() != PADDING_ROW
         for name, values in family.predictions(model, card, batch.to(held_out.device)).items():
@@ -79,9 +79,3 @@ def predict(model: Any, batch: Any) -> dict[str, np.ndarray]:
     """Return the columns that a model in evaluation mode predicts for a prepared batch, as arrays (N, ...)."""
     columns = model.predict(batch)
     return {name: value.cpu().numpy() if torch.is_tensor(value) else value for name, value in columns.items()}
-
-
-def _requests(rows: np.ndarray, size: int) -> list[np.ndarray]:
-    """Cut rows into batches of one size, and fill up the last one with padding, as torch.compile needs."""
-    whole = [rows[start : start + size] for start in range(0, len(rows), size)]
-    return [np.concatenate([part, np.full(size - len(part), PADDING_ROW, dtype=np.int64)]) for part in whole]

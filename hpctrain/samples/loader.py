@@ -14,8 +14,29 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hpctrain.samples.protocols import PADDING_ROW
+
 if TYPE_CHECKING:
     from hpctrain.samples.protocols import Batch, Samples
+
+
+def padded_requests(rows: np.ndarray, batch_size: int) -> Iterator[np.ndarray]:
+    """Cut rows into batches of one size, and fill up the last one with padding, as torch.compile needs.
+
+    Parameters
+    ----------
+    rows : ndarray, shape (M,), int64
+    batch_size : int
+
+    Yields
+    ------
+    ndarray, shape (batch_size,), int64
+    """
+    for start in range(0, len(rows), batch_size):
+        request = np.full(batch_size, PADDING_ROW, dtype=np.int64)
+        piece = rows[start : start + batch_size]
+        request[: len(piece)] = piece
+        yield request
 
 
 def read_ahead(

@@ -25,6 +25,7 @@ import numpy as np
 import hpctrain
 from hpctrain.errors import DataError, Problem, ProfileError
 from hpctrain.kinds.spectra.hdf5 import SpectraSet
+from hpctrain.kinds.spectra.layout import SOURCE_FILE, SOURCE_FILES
 from hpctrain.kinds.spectra.section import ColumnsSection
 from hpctrain.rundir import fsync_directory
 from hpctrain.samples.fingerprint import ColumnHash, settle_time, stored_hashes, write_hashes
@@ -37,15 +38,7 @@ from hpctrain.storage.opening import files_of, open_set
 from hpctrain.storage.pixels import PixelBlock, read_blocks
 from hpctrain.storage.quantise import STEP_RULE, quantise
 from hpctrain.storage.readback import PIXELS, read_back
-from hpctrain.storage.rows import (
-    SOURCE_FILE,
-    SOURCE_FILES,
-    Contents,
-    column_blocks,
-    column_dtype,
-    list_contents,
-    named_datasets,
-)
+from hpctrain.storage.rows import Contents, column_blocks, column_dtype, list_contents, named_datasets
 from hpctrain.storage.target import Target
 
 BLOCK_BYTES = 16 * 2**20

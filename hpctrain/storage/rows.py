@@ -11,13 +11,11 @@ import numpy as np
 
 from hpctrain.errors import DataError
 from hpctrain.kinds.spectra.files import SpectraFile
+from hpctrain.kinds.spectra.layout import SOURCE_FILE, SOURCE_FILES
 from hpctrain.kinds.spectra.section import ColumnsSection
 from hpctrain.samples.fingerprint import datasets
 from hpctrain.samples.library import open_library_file
 from hpctrain.storage.reading import stored_blocks
-
-SOURCE_FILE, SOURCE_FILES = "source_file", "provenance/source_files"
-"""Column holding row numbers of ``provenance/source_files``."""
 
 
 @dataclass

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import h5py
 import numpy as np
 import torch
 
@@ -31,13 +30,11 @@ from hpctrain.families.spectral_vae.catalogue import (
     REJECTED,
     STATUS,
 )
-from hpctrain.files import NewFile
+from hpctrain.kinds.spectra.catalogue import other_columns, source_files, write_catalogue
 from hpctrain.kinds.spectra.chi2 import reduced_chi2
 from hpctrain.kinds.spectra.section import NormaliseSection
 from hpctrain.kinds.spectra.transform import normalise
-from hpctrain.samples.loader import read_ahead
-from hpctrain.samples.protocols import PADDING_ROW
-from hpctrain.storage.rows import SOURCE_FILE, SOURCE_FILES
+from hpctrain.samples.loader import padded_requests, read_ahead
 
 if TYPE_CHECKING:
     from hpctrain.kinds.spectra.batch import SpectraBatch
@@ -137,7 +134,9 @@ def encode_to_file(
     rows = np.arange(len(spectra), dtype=np.int64) if rows is None else np.asarray(rows, dtype=np.int64)
     table = _empty_table(spectra, rows)
     start = 0
-    for batch in read_ahead(spectra, _requests(rows, batch_size), reader_threads, depth=2 * max(1, reader_threads)):
+    for batch in read_ahead(
+        spectra, padded_requests(rows, batch_size), reader_threads, depth=2 * max(1, reader_threads)
+    ):
         values = encode_batch(model, card, batch.to(device))
         if start == 0:
             table["LATENT_VEC"] = np.full((len(rows), values["LATENT_VEC"].shape[1]), np.nan, COLUMNS["LATENT_VEC"][0])
@@ -151,7 +150,7 @@ def encode_to_file(
         raise NothingEncodedError(_why_nothing(table["STATUS"]))
     table["ANOMALY_SCORE"] = anomaly_scores(table["LATENT_VEC"], card)
     attributes = _attributes(card, spectra)
-    copied = _write(Path(out), table, attributes, _other_columns(spectra, rows, set(table)))
+    copied = write_catalogue(Path(out), table, COLUMNS, attributes, other_columns(spectra, rows, set(table)))
     return _summary(Path(out), table, copied)
 
 
@@ -162,15 +161,6 @@ def _why_nothing(status: np.ndarray) -> str:
         f"none of the {len(status):,} spectra can be encoded ({listed or 'there are none'}), so nothing is written; "
         "`hpctrain data doctor FILE` says what is wrong with the spectra, and --column names other columns"
     )
-
-
-def _requests(rows: np.ndarray, batch_size: int) -> Iterator[np.ndarray]:
-    """Cut rows into batches of one size, and fill up the last one with padding."""
-    for start in range(0, len(rows), batch_size):
-        request = np.full(batch_size, PADDING_ROW, dtype=np.int64)
-        piece = rows[start : start + batch_size]
-        request[: len(piece)] = piece
-        yield request
 
 
 def _empty_table(spectra: SpectraSet, rows: np.ndarray) -> dict[str, np.ndarray]:
@@ -240,7 +230,6 @@ def _forest_seed(card: Mapping[str, Any]) -> int:
 
 
 def _attributes(card: Mapping[str, Any], spectra: SpectraSet) -> dict[str, Any]:
-    sources = [str(file.get("copy_of", file["path"])) for file in spectra.fingerprint()["files"]]
     return {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -251,72 +240,9 @@ def _attributes(card: Mapping[str, Any], spectra: SpectraSet) -> dict[str, Any]:
         "model_step": int(card.get("step") or -1),
         "model_section": json.dumps(card["section"]),
         "normalise": json.dumps(card["normalise"]),
-        "source_files": sources,
+        "source_files": source_files(spectra),
         "isolation_forest_seed": _forest_seed(card),
     }
-
-
-def _other_columns(spectra: SpectraSet, rows: np.ndarray, taken: set[str]) -> Iterator[tuple[str, np.ndarray, dict]]:
-    """Yield every other column with one value per spectrum (ra, dec, class, ...) that all input files have."""
-    files = spectra.fingerprint()["files"]
-    starts = np.cumsum([0, *(file["num_spectra"] for file in files)])
-    handles = [h5py.File(file["path"], "r") for file in files]
-    try:
-        lengths = [file["num_spectra"] for file in files]
-        for name in handles[0]:
-            columns = [handle.get(name) for handle in handles]
-            if name in taken or not all(map(_is_column, columns, lengths)):
-                continue
-            attributes = dict(columns[0].attrs)
-            if name == SOURCE_FILE and all(SOURCE_FILES in handle for handle in handles):
-                values = np.concatenate([_source_names(handle) for handle in handles])
-                attributes["description"] = "path of the survey's file that holds the spectrum"
-            else:
-                values = np.concatenate([column[()] for column in columns])
-            assert len(values) == starts[-1]
-            yield name, values[rows], attributes
-    finally:
-        for handle in handles:
-            handle.close()
-
-
-def _source_names(file: h5py.File) -> np.ndarray:
-    """Return the names that column ``source_file`` counts: a catalogue has no table of names beside it.
-
-    They are of a fixed length, so that h5py, PyTables and astropy read them as an array of bytes; empty if unknown.
-    """
-    names = np.array([*file[SOURCE_FILES][()], b""], dtype=np.bytes_)
-    number = file[SOURCE_FILE][()]
-    return names[np.where((number >= 0) & (number < len(names) - 1), number, len(names) - 1)]
-
-
-def _is_column(dataset: Any, length: int) -> bool:
-    """Return whether a dataset has one value per spectrum, of a type that a catalogue can hold."""
-    if not isinstance(dataset, h5py.Dataset) or dataset.shape != (length,):
-        return False
-    return dataset.dtype.kind in "biufS" or h5py.check_string_dtype(dataset.dtype) is not None
-
-
-def _write(
-    out: Path,
-    table: Mapping[str, np.ndarray],
-    attributes: Mapping[str, Any],
-    others: Iterator[tuple[str, np.ndarray, dict]],
-) -> list[str]:
-    copied = []
-    try:
-        with NewFile(out) as new, h5py.File(new.name_for_libraries, "w") as file:
-            file.attrs.update(attributes)
-            for name, (dtype, unit, meaning) in COLUMNS.items():
-                dataset = file.create_dataset(name, data=table[name].astype(dtype, copy=False))
-                dataset.attrs.update({"unit": unit, "description": meaning})
-            for name, values, column_attributes in others:
-                dtype = h5py.string_dtype() if values.dtype.kind == "O" else None
-                file.create_dataset(name, data=values, dtype=dtype).attrs.update(column_attributes)
-                copied.append(name)
-    except OSError as error:
-        raise DataError(f"{out}: cannot be written ({error})") from error
-    return copied
 
 
 def _summary(path: Path, table: Mapping[str, np.ndarray], copied: list[str]) -> EncodeSummary:

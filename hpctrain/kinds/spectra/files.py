@@ -156,8 +156,10 @@ def _open_file(path: Path, columns: ColumnsSection) -> SpectraFile:
             grid = None if is_empty and has_rows else read_common_grid(wavelength)
         with _readable(found["target_id"]):
             target_id, notes = read_target_id(found["target_id"])
-        with _readable(found["redshift"]):
-            redshift = _read_numbers(found["redshift"])
+        redshift = np.zeros(found["flux"].shape[0], np.float32)
+        if "redshift" in found:
+            with _readable(found["redshift"]):
+                redshift = _read_numbers(found["redshift"])
         return SpectraFile(
             path=path,
             library_file=library_file,
@@ -193,7 +195,7 @@ def _readable(dataset: h5py.Dataset) -> Iterator[None]:
 
 
 def _find_columns(library: h5py.File, columns: ColumnsSection) -> dict[str, h5py.Dataset]:
-    """Return the datasets by their role; `mask` may be missing."""
+    """Return the datasets by their role; `mask` may be missing, and so may a column whose name is None."""
     found: dict[str, h5py.Dataset] = {}
     missing = []
     for role, name in columns:

@@ -8,3 +8,6 @@ IVAR_UNIT = "1e34 s2 cm4 AA2 erg-2"
 
 SURVEY_PREFIX = "survey_"
 """Prefix of the columns of a survey (plate, RA, class and so on) beside those that a network computes."""
+
+SOURCE_FILE, SOURCE_FILES = "source_file", "provenance/source_files"
+"""Column holding row numbers of ``provenance/source_files``."""

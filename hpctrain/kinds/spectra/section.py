@@ -28,6 +28,12 @@ class ColumnsSection(Section):
     """(N,) redshift."""
 
 
+class ColumnsWithoutRedshift(ColumnsSection):
+    """Names of the datasets for spectra that are read whatever their redshift, for example to estimate it."""
+
+    redshift: None = None  # type: ignore[assignment]
+
+
 class SimulateSection(Section):
     """Spectra to simulate if the files of ``data.files`` do not exist."""
 
