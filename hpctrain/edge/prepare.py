@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from hpctrain.families.spectral_vae.catalogue import ENCODED, NO_DATA, OUTSIDE, REJECTED
+from hpctrain.kinds.spectra.chi2 import reduced_chi2_of_arrays
 from hpctrain.kinds.spectra.norm import clean, find_norm
 from hpctrain.kinds.spectra.redshift import is_redshift
 
@@ -194,16 +195,13 @@ class Preparation:
             STATUS is not 0.
         """
         reconstruction, covered = self.reconstruct(prepared, outputs["rest_flux"])
-        valid = (prepared.feeds["ivar"] > 0) & covered
-        weight = np.sqrt(np.where(valid, prepared.feeds["ivar"], 0).astype(np.float64))
-        residual = np.where(valid, prepared.feeds["flux"] - reconstruction, 0) * weight
-        count = valid.sum(axis=1)
+        count = ((prepared.feeds["ivar"] > 0) & covered).sum(axis=1)
         status = np.full(len(count), ENCODED, dtype=np.uint8)
         status[count == 0] = OUTSIDE
         status[prepared.window < 0] = REJECTED
         status[~prepared.has_data] = NO_DATA
         unused = status != ENCODED
-        chi2 = (np.square(residual).sum(axis=1) / np.maximum(count, 1)).astype(np.float32)
+        chi2 = reduced_chi2_of_arrays(prepared.feeds["flux"], reconstruction, prepared.feeds["ivar"], covered)
         return {
             "LATENT_VEC": np.where(unused[:, None], np.float32(np.nan), outputs["latents"]),
             "RECON_MSE": np.where(unused, np.float32(np.nan), chi2),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hpctrain.kinds.spectra.chi2 import reduced_chi2_of_arrays
 from hpctrain.kinds.spectra.lines import observed_lines
 
 if TYPE_CHECKING:
@@ -34,9 +35,8 @@ def reduced_chi2(spectrum: Mapping[str, np.ndarray]) -> float:
     spectrum : mapping
         ``flux``, ``ivar``, ``reconstruction``, shape (L,), and ``covered``, shape (L,), bool.
     """
-    valid = (spectrum["ivar"] > 0) & spectrum["covered"]
-    residual = spectrum["flux"][valid].astype(np.float64) - spectrum["reconstruction"][valid]
-    return float(np.mean(spectrum["ivar"][valid] * residual**2)) if valid.any() else float("nan")
+    names = ("flux", "reconstruction", "ivar", "covered")
+    return float(reduced_chi2_of_arrays(*(spectrum[name] for name in names)))
 
 
 def smooth(flux: np.ndarray, ivar: np.ndarray, num_pixels: int) -> np.ndarray:

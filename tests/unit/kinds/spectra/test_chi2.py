@@ -1,9 +1,10 @@
 """Reduced chi-square of one spectrum."""
 
+import numpy as np
 import pytest
 import torch
 
-from hpctrain.kinds.spectra.chi2 import reduced_chi2
+from hpctrain.kinds.spectra.chi2 import reduced_chi2, reduced_chi2_of_arrays
 
 
 def test_true_model_and_honest_noise_give_one():
@@ -38,3 +39,18 @@ def test_pixels_the_model_does_not_reach_do_not_count():
 def test_a_row_without_a_valid_pixel_has_none():
     chi2 = reduced_chi2(torch.ones(2, 3), torch.ones(2, 3), torch.tensor([[1.0, 1, 1], [0, 0, 0]]))
     assert torch.isnan(chi2).tolist() == [False, True]
+
+
+def test_arrays_give_what_tensors_give():
+    rng = np.random.default_rng(2)
+    flux, model = rng.normal(size=(2, 6, 50)).astype(np.float32)
+    ivar = rng.uniform(size=(6, 50)).astype(np.float32)
+    covered = rng.random((6, 50)) < 0.8
+    ivar[rng.random((6, 50)) < 0.3], ivar[5] = 0, 0
+    flux[ivar == 0] = np.inf
+    expected = reduced_chi2(*map(torch.from_numpy, (flux, model, ivar, covered))).numpy()
+    found = reduced_chi2_of_arrays(flux, model, ivar, covered)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    assert found.dtype == np.float32
+    assert np.isnan(found[5])
+    assert reduced_chi2_of_arrays(flux[0], model[0], ivar[0], covered[0]) == found[0]
