@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hpctrain.api.notebook import html_table
+from hpctrain.metrics.objective import Objective
 from hpctrain.metrics.read import read_history
+from hpctrain.profile.lookup import family_of_file
 from hpctrain.records import Record, is_number
 
 if TYPE_CHECKING:
@@ -98,6 +100,8 @@ class Metrics:
         repeated count once. Of more than some ten thousand records evenly spaced ones and the newest are kept.
     events : list of dict
         Starts, stops, saved checkpoints and so on, oldest first.
+    objective : Objective
+        The number that decides which evaluation is the best one, as the model family says: the lowest loss by default.
     """
 
     def __init__(self, run: RunDir) -> None:
@@ -105,11 +109,13 @@ class Metrics:
         self.train, self.evaluation = Series(history.train), Series(history.evaluations)
         self.monitor = Series(history.monitor)
         self.events = [event.whole_record() for event in history.events]
-        self._best = history.best_evaluation()
+        family = family_of_file(run.profile)
+        self.objective = Objective() if family is None else family.objective
+        self._best = history.best_evaluation(self.objective)
 
     @property
     def best(self) -> Record | None:
-        """The evaluation with the lowest loss; None if there was none."""
+        """The evaluation with the best value of the objective; None if there was none."""
         return None if self._best is None else dict(self._best)
 
     def __repr__(self) -> str:

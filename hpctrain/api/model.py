@@ -214,5 +214,5 @@ class Model(ABC):
         return html_table([(name, value) for name, value in self._shown() if value is not None])
 
     def _shown(self) -> list[tuple[str, object]]:
-        keys = ("name", "family", "step", "validation_loss")
+        keys = ("name", "family", "step", f"validation_{self._family.objective.metric}")
         return [*((key, self.card.get(key)) for key in keys), ("device", self.device), ("path", self.path)]

@@ -28,20 +28,24 @@ class Runs(list[Run]):
 
     @property
     def table(self) -> Table:
-        """One row per run: name, id, state, step, steps, loss, lowest validation loss, path.
+        """One row per run: name, id, state, step, steps, loss, objective, best, path.
 
-        Steps are 0 and losses NaN where they are not known.
+        `objective` is the metric that decides which evaluation is the best one, `best` its best value on held-out
+        samples. Steps are 0, losses and best values NaN where they are not known.
         """
         import numpy as np
         from astropy.table import Table
 
         rows = []
         for run, status in zip(self, _statuses(self), strict=True):
-            best = (run.metrics.best or {}).get("loss", np.nan)
+            metrics = run.metrics
+            metric = metrics.objective.metric
+            best = (metrics.best or {}).get(metric, np.nan)
             loss = np.nan if status.loss is None else status.loss
-            rows.append((run.name, run.id, status.state, status.step, status.total_steps, loss, best, str(run.path)))
-        names = ("name", "id", "state", "step", "steps", "loss", "best_loss", "path")
-        types = (str, str, str, int, int, float, float, str)
+            progress = (status.state, status.step, status.total_steps, loss)
+            rows.append((run.name, run.id, *progress, metric, best, str(run.path)))
+        names = ("name", "id", "state", "step", "steps", "loss", "objective", "best", "path")
+        types = (str, str, str, int, int, float, str, float, str)
         return Table(rows=rows or None, names=names, dtype=types)
 
     def _repr_html_(self) -> str:

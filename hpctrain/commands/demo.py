@@ -23,6 +23,7 @@ from hpctrain.launch.runs import all_runs, newest_job
 from hpctrain.launch.status import RunStatus, describe
 from hpctrain.launch.targets import TARGETS, find_target
 from hpctrain.metrics.events import Resumed, Started, read_event
+from hpctrain.metrics.objective import Objective
 from hpctrain.metrics.read import read_history
 from hpctrain.profile.judge import plural
 from hpctrain.profile.load import load_profile
@@ -176,7 +177,7 @@ def _wait_for_end(run_dir: RunDir) -> RunStatus:
 def _describe_result(run_dir: RunDir, catalogue: Path) -> str:
     """Return the result in a few lines: losses, attempts, and paths of the files."""
     history = read_history(run_dir)
-    first, best = history.evaluations[0], history.best_evaluation()
+    first, best = history.evaluations[0], history.best_evaluation(Objective())
     attempts = len(run_dir.read_attempts())
     resumed = history.newest(Resumed)
     lost = (resumed.steps_lost or 0) if resumed else 0

@@ -7,12 +7,12 @@ login node, so its module imports torch only inside :meth:`Family.network` and t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 from hpctrain.errors import DataError
 from hpctrain.families.shown import Card, Column, Curve, Panel
+from hpctrain.metrics.objective import Objective
 from hpctrain.words import Metric
 
 if TYPE_CHECKING:
@@ -26,27 +26,6 @@ if TYPE_CHECKING:
     from hpctrain.profile.judge import Judge
     from hpctrain.profile.sections.model import ModelSection
     from hpctrain.samples.protocols import Batch, Facts
-
-
-@dataclass(frozen=True)
-class Objective:
-    """The number that decides which evaluation is the best one.
-
-    Parameters
-    ----------
-    metric : str
-        Name among the metrics of an evaluation.
-    lower_is_better : bool
-    """
-
-    metric: str = "loss"
-    lower_is_better: bool = True
-
-    def is_better(self, value: float, best: float | None, min_delta: float = 0.0) -> bool:
-        """Return whether `value` is better than `best` by more than `min_delta`."""
-        if best is None:
-            return True
-        return value < best - min_delta if self.lower_is_better else value > best + min_delta
 
 
 class GradientNetwork(Protocol):

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from hpctrain.files import read_lines
-from hpctrain.metrics.events import BadValues, DataFound, Event, read_event
+from hpctrain.metrics.events import BadValues, Best, DataFound, Event, read_event
+from hpctrain.metrics.objective import Objective
 from hpctrain.metrics.thinned import Thinned
-from hpctrain.records import Record, metric_record, parse_json
+from hpctrain.records import Record, is_number, metric_record, parse_json
 from hpctrain.rundir import RunDir
 
 E = TypeVar("E", bound=Event)
@@ -45,8 +46,8 @@ class History:
 
     Notes
     -----
-    The history keeps some ten thousand records of each kind at most: evenly spaced ones, the newest thousand, and the
-    first and the last of every attempt (:mod:`hpctrain.metrics.thinned`).
+    The history keeps some ten thousand records of each kind at most: evenly spaced ones, the newest thousand, the first
+    and the last of every attempt, and the best evaluation (:mod:`hpctrain.metrics.thinned`).
     """
 
     train: list[Record] = field(default_factory=list)
@@ -85,10 +86,14 @@ class History:
         """The last count of bad values of each attempt that has read some."""
         return list({event.attempt: event for event in self.all_of(BadValues)}.values())
 
-    def best_evaluation(self) -> Record | None:
-        """Return the evaluation with the lowest loss among those that are not superseded."""
-        finite = [record for record in self.evaluations if record.get("loss") is not None]
-        return min(finite, key=lambda record: record["loss"], default=None)
+    def best_evaluation(self, objective: Objective) -> Record | None:
+        """Return the best evaluation by `objective` among those that are not superseded; None if there is none."""
+        best: Record | None = None
+        for record in self.evaluations:
+            value = record.get(objective.metric)
+            if is_number(value) and objective.is_better(value, best and best[objective.metric]):
+                best = record
+        return best
 
 
 def read_history(run: RunDir) -> History:
@@ -113,6 +118,7 @@ class _Reader:
         self._event_bytes = 0
         self._number = 0
         self._newest_attempt = 0
+        self._last_evaluation: tuple[int, int, bytes] | None = None
 
     def read(self, path: Path, is_superseded: bool = False) -> None:
         """Read one file; skip it if it is absent or cannot be read."""
@@ -138,9 +144,18 @@ class _Reader:
             if not is_superseded and self._event_bytes <= _MOST_EVENT_BYTES:
                 self._newest_attempt = max(self._newest_attempt, attempt)
                 name = str(record.get("event")) if len(self._events) < _MOST_EVENT_NAMES else ""
+                if name == Best.name:
+                    self._keep_best(record["step"])
                 self._events.setdefault(name, Thinned(_parsed)).add(self._number, line, attempt, None)
         elif kind in self._kinds and len(line) <= _LONGEST_MEASUREMENT_BYTES:
             self._sort(kind, line, attempt, record.get("loss"), is_superseded)
+            if kind == "eval":
+                self._last_evaluation = (record["step"], self._number, line)
+
+    def _keep_best(self, step: int) -> None:
+        """Keep the evaluation just before an event ``best``; that of a lost step is not there any more."""
+        if self._last_evaluation is not None and self._last_evaluation[0] == step:
+            self._kinds["eval"].mark(*self._last_evaluation[1:])
 
     def _sort(self, kind: str, line: bytes, attempt: int, loss: float | None, is_superseded: bool) -> None:
         if not is_superseded:

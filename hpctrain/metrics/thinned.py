@@ -20,8 +20,9 @@ class Thinned:
     """Keep all lines while they are few, then every second, every fourth and so on.
 
     The class also keeps the newest thousand lines, the first and the last of every attempt, some thousand with numbers
-    that were not finite, and those with the lowest and highest loss between two kept ones. It parses lines only when
-    the caller requests the records, so the memory is that of some ten thousand lines for any number of lines.
+    that were not finite, those with the lowest and highest loss between two kept ones, and a marked one. It parses
+    lines only when the caller requests the records, so the memory is that of some ten thousand lines for any number of
+    lines.
 
     Parameters
     ----------
@@ -47,6 +48,7 @@ class Thinned:
         self._newest: deque[Line] = deque(maxlen=_NEWEST)
         self._odd: list[Line] = []
         self._attempt: int | None = None
+        self._marked: Line | None = None
 
     def add(self, number: int, text: bytes, attempt: int, loss: float | None) -> None:
         """Add a line with its number in the file, the number of its attempt, and its loss if it has one."""
@@ -74,6 +76,10 @@ class Thinned:
             if high is None or loss > high[0]:
                 self._high[bucket] = (loss, line)
 
+    def mark(self, number: int, text: bytes) -> None:
+        """Keep an added line in any case, instead of the one that was marked before."""
+        self._marked = (number, text)
+
     def _halve(self) -> None:
         """Keep every second line and merge the extremes in pairs; `most` is even, so that each has a partner."""
         self._stride *= 2
@@ -94,6 +100,8 @@ class Thinned:
         if with_lowest and lowest:
             number, text = min(lowest)[1]
             lines[number] = text
+        if self._marked is not None:
+            lines[self._marked[0]] = self._marked[1]
         return [(n, record) for n, text in sorted(lines.items()) if (record := self._parse(text)) is not None]
 
     def records(self, with_lowest: bool = False) -> list[Record]:

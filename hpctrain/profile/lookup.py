@@ -49,8 +49,8 @@ def words_of_family(family: Family) -> Words:
     return replace(find_kind(family.kind).words, metrics=family.shown_metrics)
 
 
-def words_of_file(path: Path) -> Words:
-    """Return what users call the samples and metrics of a run; general words if they cannot be found.
+def family_of_file(path: Path) -> Family | None:
+    """Return the model family of a run; None if it cannot be found.
 
     A damaged profile, or a family whose package is only installed elsewhere, must not keep a user from seeing a run.
 
@@ -61,8 +61,23 @@ def words_of_file(path: Path) -> Words:
     """
     try:
         name = _family_in(read_text(path), path.name)
-        return Words() if name is None else words_of_family(find_family(name))
+        return None if name is None else find_family(name)
     except (Exception, SystemExit):  # of a damaged file, or of the module of another package
+        return None
+
+
+def words_of_file(path: Path) -> Words:
+    """Return what users call the samples and metrics of a run; general words if they cannot be found.
+
+    Parameters
+    ----------
+    path : Path
+        ``profile.yaml`` of a run directory.
+    """
+    family = family_of_file(path)
+    try:
+        return Words() if family is None else words_of_family(family)
+    except (Exception, SystemExit):  # of the module of its kind of data
         return Words()
 
 

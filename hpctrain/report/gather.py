@@ -85,13 +85,7 @@ class RunFacts:
 
     def best_evaluation(self) -> Record | None:
         """Return the evaluation that is the best one by the objective of the family; None if there is none."""
-        objective = self.model.family.objective
-        best: Record | None = None
-        for record in self.history.evaluations:
-            value = record.get(objective.metric)
-            if is_number(value) and objective.is_better(value, best and best[objective.metric]):
-                best = record
-        return best
+        return self.history.best_evaluation(self.model.family.objective)
 
     def num_held_out(self, evaluation: Record) -> int:
         """Return the number of samples of an evaluation; 0 if it is not recorded."""

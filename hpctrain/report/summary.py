@@ -9,6 +9,7 @@ from hpctrain.drawing.scale import DASH, grouped, significant
 from hpctrain.errors import EXIT_REQUEUE
 from hpctrain.families.shown import Card
 from hpctrain.metrics.events import CheckpointSaved, EarlyStopped
+from hpctrain.metrics.objective import Objective
 from hpctrain.monitor.ledger import sum_up
 from hpctrain.records import Record, is_number
 from hpctrain.report.attempts import Attempt
@@ -109,7 +110,7 @@ def _quality(facts: RunFacts) -> list[Card]:
     return [
         *own_cards(facts.model, last, facts.held_out(last)),
         *([] if metric == "loss" else [_validation(facts, metric, facts.best_evaluation())]),
-        _validation(facts, "loss", facts.history.best_evaluation()),
+        _validation(facts, "loss", facts.history.best_evaluation(Objective())),
         Card(
             "Training loss",
             significant(statistics.fmean(losses[-20:]) if losses else None),

@@ -67,7 +67,7 @@ def _finish(run: Run) -> dict[str, Any]:
         "step": run.progress.step,
         "weights_step": weights_step,
         "best_step": run.progress.best_step,
-        "validation_loss": run.progress.best_loss,
+        f"validation_{run.family.objective.metric}": run.progress.best_value,
         "moving_average": run.averaged is not None,
     }
     with evaluated_weights(run) as model:

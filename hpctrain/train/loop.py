@@ -258,10 +258,10 @@ class Boundary:
         limit = run.profile.train.early_stopping
         objective = run.family.objective
         value = found[objective.metric]
-        better = objective.is_better(value, progress.best_loss, limit.min_delta if limit else 0.0)
+        better = objective.is_better(value, progress.best_value, limit.min_delta if limit else 0.0)
         progress.evaluations_without_progress = 0 if better else progress.evaluations_without_progress + 1
         if better:
-            progress.best_loss, progress.best_step = value, progress.step
+            progress.best_value, progress.best_step = value, progress.step
         progress.stopped_early = limit is not None and progress.evaluations_without_progress >= limit.patience
         if run.metrics is not None:
             run.metrics.evaluation(progress.step, **found)

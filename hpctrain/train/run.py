@@ -71,7 +71,7 @@ class Progress:
         Step of the last evaluation; a stop may come between a step and the evaluation that is due after it.
     best_step : int or None
         Step of the best evaluation.
-    best_loss : float or None
+    best_value : float or None
         Value of the family's objective at that step.
     evaluations_without_progress : int
         Number of evaluations since the last best one, for early stopping.
@@ -82,7 +82,7 @@ class Progress:
     step: int = 0
     evaluated_step: int = 0
     best_step: int | None = None
-    best_loss: float | None = None
+    best_value: float | None = None
     evaluations_without_progress: int = 0
     stopped_early: bool = False
 

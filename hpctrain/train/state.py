@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from hpctrain.train.run import Run
 
 
+_NAMES_NOW = {"best_loss": "best_value"}
+"""Names in checkpoints of older versions, and what they are called now."""
+
+
 def capture(run: Run) -> tuple[dict[str, dict[str, torch.Tensor]], dict[str, Any]]:
     """Return the live tensors of the state, by file and name, and everything else as JSON values."""
     state = {"progress": asdict(run.progress), "data": _data_facts(run)}
@@ -47,7 +51,7 @@ def restore(run: Run, tensors: Mapping[str, Mapping[str, torch.Tensor]], state: 
     else:
         run.model.load({name: tensor.numpy() for name, tensor in tensors["model"].items()})
     for name, value in state["progress"].items():
-        setattr(run.progress, name, value)
+        setattr(run.progress, _NAMES_NOW.get(name, name), value)
     limit = run.profile.train.early_stopping  # a user may have changed it, to train further
     run.progress.stopped_early &= limit is not None and run.progress.evaluations_without_progress >= limit.patience
 

@@ -121,6 +121,8 @@ def test_runs_are_found_by_name_state_and_profile(run):
     assert hpctrain.runs(name="quick*", state=["finished", "failed"], train__seed=7) == [run]
     assert hpctrain.runs(state="running") == hpctrain.runs(train__seed=8) == hpctrain.runs(no__such__key=1) == []
     assert len(hpctrain.runs(state="running").table) == 0
+    (row,) = hpctrain.runs().table
+    assert (row["objective"], row["best"]) == ("loss", run.metrics.evaluation["loss"].min())
     with pytest.raises(ProfileError, match=r"found 'finnished'; did you mean 'finished'"):
         hpctrain.runs(state="finnished")
     assert hpctrain.Run(run.id) == hpctrain.Run(run.path) == run

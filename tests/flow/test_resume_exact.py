@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 
 import numpy as np
@@ -10,7 +11,7 @@ from attempts import TOTAL_STEPS, VARIANTS, log_of, newest_step
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from hpctrain.checkpoint.store import list_checkpoints, newest_whole
+from hpctrain.checkpoint.store import list_checkpoints, newest_whole, read_checkpoint, write_checkpoint
 from hpctrain.errors import EXIT_RANKS_LOST
 
 POLITE = {signal.SIGUSR2: 75, signal.SIGTERM: 75, signal.SIGINT: 130}
@@ -54,6 +55,18 @@ def test_a_run_that_is_cut_after_every_single_update_ends_with_the_same_bits(att
         if codes == [0]:
             break
     attempts.attempt(run)
+    assert_same(straight, run)
+
+
+def test_a_checkpoint_of_an_older_version_is_resumed_with_its_best_evaluation(attempts):
+    straight, run = attempts.straight("early stopping"), attempts.new_run("early stopping")
+    assert attempts.cut(run, signal.SIGUSR2, 7) == [75], log_of(run)
+    step, folder = list_checkpoints(run)[0]
+    tensors, state = read_checkpoint(folder)
+    state["progress"]["best_loss"] = state["progress"].pop("best_value")
+    shutil.rmtree(folder)
+    write_checkpoint(run, step, tensors, state, attempt=1)
+    assert attempts.attempt(run) == [0], log_of(run)
     assert_same(straight, run)
 
 

@@ -62,7 +62,7 @@ class EarlyStopped(Event):
     best_step: Count
 
     def describe(self, words: Words = NO_WORDS) -> str:
-        return f"stopped early at step {self.step}: no better validation loss"
+        return f"stopped early at step {self.step}: no better evaluation since step {shown(self.best_step)}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -100,7 +100,7 @@ class CheckpointSection(Section):
     keep_last: Annotated[int, Field(ge=1)] = 5
     """Number of newest checkpoints to keep."""
     keep_best: Switch = True
-    """Also keep the checkpoint with the lowest validation loss."""
+    """Also keep the checkpoint of the best evaluation."""
     keep_every_steps: Annotated[int, Field(ge=1)] | None = None
     """Also keep every checkpoint whose step is a multiple of this; hpctrain never deletes these."""
     asynchronous: Switch = True

@@ -12,6 +12,7 @@ import pytest
 
 from hpctrain.metrics.events import CheckpointSaved, OverCurrent, Started
 from hpctrain.metrics.exporters.exporter import Exporter
+from hpctrain.metrics.objective import Objective
 from hpctrain.metrics.read import read_history
 from hpctrain.metrics.record import MetricsWriter, supersede_after
 from hpctrain.rundir import RunDir
@@ -227,11 +228,16 @@ def test_history_puts_records_of_an_outdated_attempt_aside(run):
 
 def test_history_of_nothing_is_empty(run):
     history = read_history(run)
-    assert (history.step, history.events, history.best_evaluation(), history.newest(Started)) == (0, [], None, None)
+    assert (history.step, history.events, history.newest(Started)) == (0, [], None)
+    assert history.best_evaluation(Objective()) is None
 
 
-def test_best_evaluation_passes_over_losses_that_are_not_finite(run):
+def test_best_evaluation_is_that_of_the_objective_and_passes_over_values_that_are_not_finite(run):
     writer = MetricsWriter(run, attempt=1)
-    for step, loss in ((1, 0.7), (2, math.nan), (3, 0.4), (4, 0.5)):
-        writer.evaluation(step, loss=loss)
-    assert read_history(run).best_evaluation()["step"] == 3
+    for step, loss, f1 in ((1, 0.7, 0.2), (2, math.nan, math.nan), (3, 0.4, 0.5), (4, 0.5, 0.9)):
+        writer.evaluation(step, loss=loss, f1=f1)
+    history = read_history(run)
+    assert history.best_evaluation(Objective())["step"] == 3
+    assert history.best_evaluation(Objective("f1", lower_is_better=False))["step"] == 4
+    assert history.best_evaluation(Objective("f1"))["step"] == 1
+    assert history.best_evaluation(Objective("f2")) is None

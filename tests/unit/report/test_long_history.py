@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 
 from hpctrain.launch.lastwords import read_last_words
+from hpctrain.metrics.objective import Objective
 from hpctrain.metrics.read import read_history
 from hpctrain.metrics.thinned import MOST, Thinned
 from hpctrain.report.caveats import caveats_of
@@ -23,6 +24,7 @@ HEADROOM_MIB = 96
 LIMITED = """
 import resource, sys
 from hpctrain.launch.status import describe
+from hpctrain.metrics.objective import Objective
 from hpctrain.metrics.read import read_history
 from hpctrain.rundir import RunDir
 describe(RunDir(sys.argv[1])), read_history(RunDir(sys.argv[1]))  # imports what is imported late
@@ -30,7 +32,7 @@ pages = int(open("/proc/self/statm").read().split()[0])
 limit = pages * resource.getpagesize() + int(sys.argv[3])
 resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 status, history = describe(RunDir(sys.argv[2])), read_history(RunDir(sys.argv[2]))
-print(status.step, history.step, history.best_evaluation()["step"])
+print(status.step, history.step, history.best_evaluation(Objective())["step"])
 """
 
 
@@ -79,7 +81,23 @@ def test_a_thinned_history_keeps_spikes_the_best_evaluation_and_the_ends_of_atte
     assert steps == sorted(steps)
     assert {1, 40_000} <= set(steps)
     assert 7_777 in {record["step"] for record in [*history.train, *history.extremes]}
-    assert history.best_evaluation()["step"] == 5000
+    assert history.best_evaluation(Objective())["step"] == 5000
+
+
+@pytest.mark.slow
+def test_a_thinned_history_keeps_the_best_evaluation_of_any_objective(tmp_path):
+    run = RunDir.create(tmp_path, "run")
+    with open(run.metrics, "w") as stream:
+        for step in range(1, 2 * MOST + 1):
+            f1 = {5000: 0.8, 5002: 0.9}.get(step, 0.5)
+            stream.write(line("eval", step, loss=1.0, f1=f1))
+            if f1 > 0.5:
+                stream.write(line("event", step, event="best", f1=f1))
+        stream.write(line("event", 5003, event="best", f1=0.95))  # of a step that was lost, with its evaluation
+    history = read_history(run)
+    assert len(history.evaluations) < 2 * MOST
+    assert 5000 not in {record["step"] for record in history.evaluations}
+    assert history.best_evaluation(Objective("f1", lower_is_better=False))["step"] == 5002
 
 
 @pytest.mark.slow

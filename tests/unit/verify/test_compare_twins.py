@@ -41,7 +41,7 @@ def finished_run(folder, name, lines=None, state=None, progress=None, model=b"we
     run.metrics.write_text("".join(json.dumps(line) + "\n" for line in (lines or records())))
     run.model.mkdir()
     (run.model / "model.safetensors").write_bytes(model)
-    facts = {"progress": {"step": 2, "best_loss": 2.25, **(progress or {})}, "data": {"num_train": 100}}
+    facts = {"progress": {"step": 2, "best_value": 2.25, **(progress or {})}, "data": {"num_train": 100}}
     write_checkpoint(run, 2, state or tensors(), facts, 1)
     return run
 
@@ -123,8 +123,8 @@ def test_another_loss_scale_is_found(straight, tmp_path):
 
 
 def test_another_progress_is_found_and_named(straight, tmp_path):
-    cut = finished_run(tmp_path, "cut", progress={"best_loss": 2.125})
-    assert list(different(compare(straight, cut)).values()) == [["progress.best_loss"]]
+    cut = finished_run(tmp_path, "cut", progress={"best_value": 2.125})
+    assert list(different(compare(straight, cut)).values()) == [["progress.best_value"]]
 
 
 def test_a_last_checkpoint_that_is_damaged_does_not_count_as_one(straight, tmp_path):
