@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hpctrain.api.bundle_data import read_given
-from hpctrain.api.data import refuse_too_much, sort_data
+from hpctrain.api.data import Asked, refuse_too_much, sort_data
 from hpctrain.api.model import Model
 from hpctrain.api.tables import table_of
 from hpctrain.edge.bundle import Bundle, read_bundle
 from hpctrain.edge.infer import MORE_COLUMNS, SCORE, infer
-from hpctrain.edge.reference import NUM_REFERENCE
 from hpctrain.edge.runtime import PROVIDERS, OnnxNetwork
 from hpctrain.edge.spectra_files import POSITION, RawSpectra
 from hpctrain.edge.trust import why_rejected, why_unlike_the_export
@@ -66,19 +65,11 @@ class BundleModel(Model):
         card = read_json(bundle.path / "model.json", {})
         return cls(bundle, network, {**bundle.entries, **(card if isinstance(card, dict) else {})})
 
-    def _predict(
-        self,
-        data: Any,
-        rows: Any,
-        batch_size: int | None,
-        columns: Mapping[str, str] | None,
-        arrays: Mapping[str, Any],
-        with_scores: bool,
-    ) -> Table:
-        given = sort_data(data, columns, arrays, self._kind)
+    def _predict(self, asked: Asked, with_scores: bool) -> Table:
+        given = sort_data(asked, self._kind)
         pieces: list[Arrays] = []
         by_position: list[bool] = []
-        for number, raw in read_given(given, self.bundle, rows, columns, batch_size or NUM_REFERENCE):
+        for number, raw in read_given(given, asked, self.bundle):
             table = infer(self.bundle, self._network, raw)
             pieces.append(table | {"row": number, "source_file": np.full(len(raw), str(raw.path))})
             by_position += [raw.is_named_by_position] * len(raw)
@@ -96,18 +87,11 @@ class BundleModel(Model):
         more = {name: Column(*entry[1:]) for name, entry in {**MORE_COLUMNS, "ANOMALY_SCORE": SCORE}.items()}
         return {**survey, **self._family.columns(), **more}
 
-    def _reconstruct(
-        self,
-        data: Any,
-        rows: Any,
-        batch_size: int | None,
-        columns: Mapping[str, str] | None,
-        arrays: Mapping[str, Any],
-    ) -> Arrays:
+    def _reconstruct(self, asked: Asked) -> Arrays:
         pieces: list[Arrays] = []
         num_bytes = num_rows = 0
-        given = sort_data(data, columns, arrays, self._kind)
-        for number, raw in read_given(given, self.bundle, rows, columns, batch_size or NUM_REFERENCE):
+        given = sort_data(asked, self._kind)
+        for number, raw in read_given(given, asked, self.bundle):
             pieces.append(self._drawn(raw) | {"row": number})
             num_bytes, num_rows = num_bytes + sum(a.nbytes for a in pieces[-1].values()), num_rows + len(raw)
             refuse_too_much(num_bytes, num_rows)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hpctrain.api.data import chosen_rows
+from hpctrain.edge.reference import NUM_REFERENCE
 from hpctrain.edge.spectra_files import FILE_NAMES, RawSpectra, SpectraFiles
 from hpctrain.errors import DataError
 from hpctrain.ingest.desi import NOT_SPECTRA
@@ -17,45 +18,42 @@ from hpctrain.kinds.spectra.arrays import SpectraArrays
 from hpctrain.kinds.spectra.wavelength import same_grid
 
 if TYPE_CHECKING:
-    from hpctrain.api.data import Given
+    from hpctrain.api.data import Asked, Given
     from hpctrain.edge.bundle import Bundle
 
 Numbered = tuple[np.ndarray, RawSpectra]
 """Row numbers in the data, shape (n,), and these n spectra."""
 
 
-def read_given(
-    given: Given, bundle: Bundle, rows: Any, columns: Mapping[str, str] | None, batch_size: int
-) -> Iterator[Numbered]:
+def read_given(given: Given, asked: Asked, bundle: Bundle) -> Iterator[Numbered]:
     """Yield spectra with their row numbers in the data.
 
     Parameters
     ----------
     given : Given
+        The data.
+    asked : Asked
+        How to read them. Files are read from the first row to the last, so their rows must increase.
     bundle : Bundle
         Whose grid the spectra must have.
-    rows : slice, sequence of int or None
-        Rows to read. Files are read from the first row to the last, so their rows must increase.
-    columns : mapping of str, optional
-        Names of datasets in HDF5 files.
-    batch_size : int
 
     Raises
     ------
     DataError
         The data cannot be read or do not fit the bundle.
     """
+    batch_size = NUM_REFERENCE if asked.batch_size is None else asked.batch_size
     if batch_size < 1:
         raise DataError(f"batch_size: found {batch_size}; must be 1 or more")
     if given.files is not None:
-        yield from _read_files(given.files, bundle, _Wanted(rows), columns, batch_size)
+        yield from _read_files(given.files, bundle, _Wanted(asked.rows), asked.columns, batch_size)
         return
     if given.samples is not None and not isinstance(given.samples, SpectraArrays):
         raise DataError("a bundle reads files, tables and arrays; give the names of the files of this set")
     spectra = given.samples if given.arrays is None else SpectraArrays(given.arrays)
     assert spectra is not None
     _check_grid(spectra, bundle)
-    chosen = chosen_rows(rows, len(spectra))
+    chosen = chosen_rows(asked.rows, len(spectra))
     for start in range(0, len(chosen), batch_size):
         piece = chosen[start : start + batch_size]
         yield piece, _raw(spectra, piece)

@@ -22,6 +22,31 @@ _MOST_BYTES = 4 * 2**30
 
 
 @dataclass(frozen=True)
+class Asked:
+    """The arguments of a method of a model, as a user gave them.
+
+    Parameters
+    ----------
+    data : str, Path, sequence of these, mapping, Table, structured array, Samples or None
+        The positional argument.
+    arrays : mapping
+        The arguments by name that are data.
+    rows : slice, sequence of int, mask of bool or None
+        Samples to use; None means all.
+    batch_size : int or None
+        Samples that are computed together.
+    columns : mapping of str or None
+        Name in the files or the table for each name of ours that differs.
+    """
+
+    data: Any
+    arrays: Mapping[str, Any]
+    rows: Any = None
+    batch_size: int | None = None
+    columns: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True)
 class Given:
     """Data sorted by what they are: exactly one entry is set.
 
@@ -40,24 +65,21 @@ class Given:
     samples: Samples | None = None
 
 
-def sort_data(data: Any, columns: Mapping[str, str] | None, arrays: Mapping[str, Any], kind: Kind) -> Given:
-    """Sort the arguments of a method of a model.
+def sort_data(asked: Asked, kind: Kind) -> Given:
+    """Return the data among the arguments of a method, sorted by what they are.
 
     Parameters
     ----------
-    data : str, Path, sequence of these, mapping, Table, structured array, Samples or None
-        The positional argument.
-    columns : mapping of str, optional
-        Name in the table for each name of ours that differs.
-    arrays : mapping
-        The arguments by name.
+    asked : Asked
     kind : Kind
+        The kind of data that the model reads.
 
     Raises
     ------
     DataError
         There are no data, or they are of a type that cannot be read.
     """
+    data, arrays = asked.data, asked.arrays
     if (data is None) == (not arrays):
         what = "give either data or arrays by name, not both" if arrays else "no data were given"
         raise DataError(f"{what}; {_ways(kind)}")
@@ -71,9 +93,9 @@ def sort_data(data: Any, columns: Mapping[str, str] | None, arrays: Mapping[str,
     if isinstance(data, Sequence) and data and all(isinstance(item, str | Path) for item in data):
         return Given(files=[str(item) for item in data])
     if isinstance(data, np.ndarray) and data.dtype.names:
-        return Given(arrays=_renamed({name: data[name] for name in data.dtype.names}, columns))
+        return Given(arrays=_renamed({name: data[name] for name in data.dtype.names}, asked.columns))
     if hasattr(data, "keys") and hasattr(data, "__getitem__"):
-        return Given(arrays=_renamed(data, columns))
+        return Given(arrays=_renamed(data, asked.columns))
     if hasattr(data, "read") and hasattr(data, "target_id") and hasattr(data, "fingerprint"):
         return Given(samples=data)
     raise DataError(f"{type(data).__name__} cannot be read as {kind.words.many}; {_ways(kind)}")

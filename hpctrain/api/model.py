@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hpctrain.api.data import Asked
 from hpctrain.api.notebook import html_table
 from hpctrain.errors import DataError
 from hpctrain.profile.lookup import find_family, find_kind
@@ -106,7 +107,7 @@ class Model(ABC):
         DataError
             The data cannot be read, or they do not fit the model.
         """
-        return self._predict(data, rows, batch_size, columns, arrays, with_scores=False)
+        return self._predict(Asked(data, arrays, rows, batch_size, columns), with_scores=False)
 
     def encode(
         self,
@@ -145,7 +146,7 @@ class Model(ABC):
         """
         if not self._family.encodes:
             raise DataError(f"a model of the family {self.family} has no latent vectors; use predict")
-        return self._predict(data, rows, batch_size, columns, arrays, with_scores=scores)
+        return self._predict(Asked(data, arrays, rows, batch_size, columns), with_scores=scores)
 
     def reconstruct(
         self,
@@ -179,29 +180,14 @@ class Model(ABC):
         DataError
             As of :meth:`predict`, or the family does not reconstruct its input.
         """
-        return self._reconstruct(data, rows, batch_size, columns, arrays)
+        return self._reconstruct(Asked(data, arrays, rows, batch_size, columns))
 
     @abstractmethod
-    def _predict(
-        self,
-        data: Any,
-        rows: Any,
-        batch_size: int | None,
-        columns: Mapping[str, str] | None,
-        arrays: Mapping[str, Any],
-        with_scores: bool,
-    ) -> Table:
+    def _predict(self, asked: Asked, with_scores: bool) -> Table:
         """Return the table of :meth:`predict`, with the scores of the family if asked for."""
 
     @abstractmethod
-    def _reconstruct(
-        self,
-        data: Any,
-        rows: Any,
-        batch_size: int | None,
-        columns: Mapping[str, str] | None,
-        arrays: Mapping[str, Any],
-    ) -> dict[str, np.ndarray]:
+    def _reconstruct(self, asked: Asked) -> dict[str, np.ndarray]:
         """Return the arrays of :meth:`reconstruct`."""
 
     def _meta(self) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from hpctrain.api.data import chosen_rows, open_samples, refuse_too_much, sort_data
+from hpctrain.api.data import Asked, chosen_rows, open_samples, refuse_too_much, sort_data
 from hpctrain.api.model import BATCH_SIZE, Model
 from hpctrain.api.tables import table_of
 from hpctrain.errors import DataError, Problem, ProfileError
@@ -62,22 +62,14 @@ class NetworkModel(Model):
             device = "cpu"  # models of rounds compute with numpy
         return cls(Path(card["weights"]), card, device, network)
 
-    def _predict(
-        self,
-        data: Any,
-        rows: Any,
-        batch_size: int | None,
-        columns: Mapping[str, str] | None,
-        arrays: Mapping[str, Any],
-        with_scores: bool,
-    ) -> Table:
-        with self._opened(data, columns, arrays) as samples:
-            chosen = chosen_rows(rows, len(samples))
+    def _predict(self, asked: Asked, with_scores: bool) -> Table:
+        with self._opened(asked) as samples:
+            chosen = chosen_rows(asked.rows, len(samples))
             found: dict[str, np.ndarray] = {"target_id": samples.target_id[chosen], "row": chosen}
             if hasattr(samples, "redshift"):
                 found["redshift"] = np.asarray(samples.redshift)[chosen]
             done = 0
-            for batch, size in self._batches(samples, chosen, batch_size):
+            for batch, size in self._batches(samples, chosen, asked.batch_size):
                 with torch.no_grad():
                     values = self._family.predictions(self.network, self.card, batch)
                 for name, value in values.items():
@@ -89,19 +81,12 @@ class NetworkModel(Model):
             found |= self._family.scores(found, self.card)
         return table_of(found, self._family.columns(), self._meta())
 
-    def _reconstruct(
-        self,
-        data: Any,
-        rows: Any,
-        batch_size: int | None,
-        columns: Mapping[str, str] | None,
-        arrays: Mapping[str, Any],
-    ) -> dict[str, np.ndarray]:
+    def _reconstruct(self, asked: Asked) -> dict[str, np.ndarray]:
         pieces: dict[str, list[np.ndarray]] = {}
         num_bytes = 0
-        with self._opened(data, columns, arrays) as samples:
-            chosen = chosen_rows(rows, len(samples))
-            for batch, size in self._batches(samples, chosen, batch_size):
+        with self._opened(asked) as samples:
+            chosen = chosen_rows(asked.rows, len(samples))
+            for batch, size in self._batches(samples, chosen, asked.batch_size):
                 with torch.no_grad():
                     values = self._family.reconstructions(self.network, self.card, batch)
                 for name, value in values.items():
@@ -111,10 +96,10 @@ class NetworkModel(Model):
         return {name: np.concatenate(parts) for name, parts in pieces.items()} | {"row": chosen}
 
     @contextlib.contextmanager
-    def _opened(self, data: Any, columns: Mapping[str, str] | None, arrays: Mapping[str, Any]) -> Iterator[Samples]:
+    def _opened(self, asked: Asked) -> Iterator[Samples]:
         """Open the data, refuse those that do not fit the model, and close files that the user did not open."""
-        given = sort_data(data, columns, arrays, self._kind)
-        samples = open_samples(given, self._kind, self.card, self._section(), columns)
+        given = sort_data(asked, self._kind)
+        samples = open_samples(given, self._kind, self.card, self._section(), asked.columns)
         try:
             if difference := self.facts.difference(samples):
                 raise DataError(
