@@ -14,7 +14,7 @@ from hpctrain.errors import DataError, ProfileError
 from hpctrain.kinds.spectra.hdf5 import open_spectra
 from hpctrain.kinds.spectra.section import SpectraSection
 from hpctrain.samples.fingerprint import AS_WRITTEN, hash_dataset, stored_hashes
-from hpctrain.storage import repack as repack_module
+from hpctrain.storage import plan as plan_module
 from hpctrain.storage.repack import repack
 from hpctrain.storage.target import Target
 
@@ -47,7 +47,7 @@ TARGETS = {
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_every_layout_becomes_every_other_without_a_bit_lost(source, tmp_path, target, monkeypatch):
-    monkeypatch.setattr(repack_module, "BLOCK_BYTES", 4 * 130 * 20)  # several blocks even of so few rows
+    monkeypatch.setattr(plan_module, "BLOCK_BYTES", 4 * 130 * 20)  # several blocks even of so few rows
     done = repack([str(source)], tmp_path / "out.h5", TARGETS[target])
     before, after = read(source)[1], read(tmp_path / "out.h5")[1]
     assert same_spectra(before, after)
