@@ -58,6 +58,7 @@ def measure(path: str, steps: int, rounds: int) -> dict[str, list[tuple[float, f
     from hpctrain.rundir import RunDir
     from hpctrain.train.build import build_run, subscribe_exporters
     from hpctrain.train.loop import Boundary, read_batches
+    from hpctrain.train.run import Rank
 
     torch.set_num_threads(1)
     directory, world = RunDir(path), World.from_environment()
@@ -69,7 +70,7 @@ def measure(path: str, steps: int, rounds: int) -> dict[str, list[tuple[float, f
     heartbeat = Heartbeat(directory, world, 1, profile.monitor.heartbeat_s).start()
     watchdog = Watchdog(profile.monitor.hang_timeout_s, directory.logs / "stacks.txt", lambda: "measuring").start()
     metrics = MetricsWriter(directory, 1) if world.is_main else None
-    run = build_run(directory, profile, world, device, 1, stop, heartbeat, watchdog, metrics)
+    run = build_run(Rank(directory, world, device, 1, stop, heartbeat, watchdog, metrics), profile)
     subscribe_exporters(run)
     boundary = Boundary(run)
     rng = np.random.default_rng(world.rank)

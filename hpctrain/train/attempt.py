@@ -3,33 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import numpy as np
-import torch
 
-from hpctrain.checkpoint.lease import take_lease
-from hpctrain.checkpoint.store import (
-    list_checkpoints,
-)
-from hpctrain.distributed.group import (
-    barrier,
-    be_deterministic,
-    broadcast_number,
-    choose_device,
-    close_group,
-    open_group,
-    why_no_gpu,
-)
-from hpctrain.distributed.heartbeat import Heartbeat
+from hpctrain.checkpoint.store import list_checkpoints
+from hpctrain.distributed.group import barrier, close_group
 from hpctrain.distributed.stop import StopRequest
-from hpctrain.distributed.watchdog import Watchdog
-from hpctrain.distributed.world import World
 from hpctrain.errors import (
     EXIT_FINISHED,
     EXIT_INTERRUPTED,
@@ -38,27 +21,24 @@ from hpctrain.errors import (
     CheckpointError,
     HpctrainError,
     NodeError,
-    Problem,
-    ProfileError,
 )
-from hpctrain.metrics.events import DataFound, Event, Failed, Finished, GpuMissing, Started, Stopped
-from hpctrain.metrics.record import MetricsWriter
+from hpctrain.metrics.events import Event, Failed, Finished, Stopped
 from hpctrain.profile.families import kind_of
-from hpctrain.profile.inspection import NOTE, WARNING
 from hpctrain.profile.load import load_profile
-from hpctrain.profile.resume import plain
 from hpctrain.profile.schema import Profile
 from hpctrain.rundir import RunDir, note_bad_nodes
+from hpctrain.train.announce import announce
 from hpctrain.train.batchsize import settle_batch_size
-from hpctrain.train.build import build_run, device_facts, make_data, num_parameters, open_data, subscribe_exporters
+from hpctrain.train.build import build_run, make_data, open_data, subscribe_exporters
 from hpctrain.train.caching import cache_in_memory
 from hpctrain.train.finish import finish
+from hpctrain.train.join import join
 from hpctrain.train.loop import Outcome, train
 from hpctrain.train.preflight import preflight
 from hpctrain.train.resume import resume
-from hpctrain.train.run import Data, Run
+from hpctrain.train.run import Data, Rank, Run
 from hpctrain.train.schedule import schedule_of
-from hpctrain.train.settle import record_profile_changes, settle_warmup
+from hpctrain.train.settle import settle_warmup
 from hpctrain.train.staging import name_originals, stage_data
 from hpctrain.train.startup import Startup
 from hpctrain.train.together import Crew, StoppedBeforeTrainingError
@@ -99,99 +79,54 @@ def run_attempt(path: str | Path, stop: StopRequest | None = None) -> int:
     profile = load_profile(directory.profile)
     stop = stop or StopRequest.from_environment(profile.launch.signal_lead_s)
     stop.install()
-    world = World.from_environment()
-    _make_folders(directory)
-    device = choose_device(world, profile.train.device)
-    if profile.train.precision == "fp16" and device.type == "cpu":
-        problem = Problem("train.precision", "fp16 needs a GPU, and this process sees none; use bf16 or fp32")
-        raise ProfileError(str(directory.profile), [problem])
-    if profile.train.deterministic:
-        be_deterministic(device)
-    startup.lap("profile")
-    open_group(world, device, directory, profile.monitor.hang_timeout_s, stop)
-    attempt = _begin_attempt(directory, world, profile)
-    heartbeat = Heartbeat(directory, world, attempt, profile.monitor.heartbeat_s).start()
-    watchdog = Watchdog(
-        profile.monitor.hang_timeout_s,
-        directory.logs / f"stacks-rank-{world.rank:04d}.txt",
-        lambda: f"rank {world.rank} at step {heartbeat.step}, {heartbeat.state}",
-    ).start()
-    metrics = MetricsWriter(directory, attempt) if world.is_main else None
-    startup.lap("group")
+    rank = join(directory, profile, stop, startup)
     try:
-        make_data(profile, world)
-        preflight(world, device, directory, profile.data.files)
-        startup.lap("preflight")
-        data = _bring_data(directory, profile, Crew(world, stop, watchdog), heartbeat, metrics, startup)
-        if not profile.update_shape.is_settled:
-            heartbeat.state = "finding the batch size"
-            profile = settle_batch_size(directory, profile, world, device, data, metrics)
-            startup.lap("batch_size")
-        total_steps = schedule_of(profile, len(data.train_rows)).total_steps
-        profile = settle_warmup(directory, profile, total_steps, world.is_main)
-        run = build_run(directory, profile, world, device, attempt, stop, heartbeat, watchdog, metrics, data)
-        startup.lap("build")
-        return _work(run, startup)
+        return _work(_build(rank, profile, startup), startup)
     except StoppedBeforeTrainingError as stopped:
         step = max((step for step, _ in list_checkpoints(directory)), default=0)
         print("hpctrain: stopped before the first step; the next attempt uses the files that were copied", flush=True)
-        code = EXIT_INTERRUPTED if stopped.is_interrupted else EXIT_REQUEUE
-        return _leave_together(world, stop, heartbeat, watchdog, metrics, step, code)
+        return _leave_together(rank, step, EXIT_INTERRUPTED if stopped.is_interrupted else EXIT_REQUEUE)
     except HpctrainError as error:
-        if metrics is not None:
-            with contextlib.suppress(
-                CheckpointError
-            ):  # an attempt that was replaced before its first record has nothing to report
-                metrics.event(Failed(error=str(error), exit_code=error.exit_code), heartbeat.step)
-        if isinstance(error, NodeError) and world.is_main:
-            note_bad_nodes(directory, error.nodes, world.job_id)
-        heartbeat.end("failed")
+        _note_failure(rank, error)
         raise
     except BaseException:
-        heartbeat.end("failed")
+        rank.heartbeat.end("failed")
         raise
 
 
-def _make_folders(directory: RunDir) -> None:
-    try:
-        directory.make_folders()
-    except OSError as error:
-        raise CheckpointError(f"{error.filename}: cannot be made: {error.strerror}; full, or read-only?") from error
+def _build(rank: Rank, profile: Profile, startup: Startup) -> Run:
+    """Bring the data, settle what the profile leaves to the machine and the data, and build the run."""
+    directory, world = rank.directory, rank.world
+    make_data(profile, world)
+    preflight(world, rank.device, directory, profile.data.files)
+    startup.lap("preflight")
+    data = _bring_data(rank, profile, startup)
+    if not profile.update_shape.is_settled:
+        rank.heartbeat.state = "finding the batch size"
+        profile = settle_batch_size(rank, profile, data)
+        startup.lap("batch_size")
+    total_steps = schedule_of(profile, len(data.train_rows)).total_steps
+    profile = settle_warmup(directory, profile, total_steps, world.is_main)
+    run = build_run(rank, profile, data)
+    startup.lap("build")
+    return run
 
 
-def _begin_attempt(directory: RunDir, world: World, profile: Profile) -> int:
-    """Take the next attempt number on rank 0 and send it to the others; if it is refused, every rank raises."""
-    number = 0
-    refusal: CheckpointError | None = None
-    if world.is_main:
-        facts = {
-            "job_id": world.job_id,
-            "restart_count": world.restart_count,
-            "world_size": world.world_size,
-            "num_nodes": world.num_nodes,
-            "launcher": world.launcher,
-            "hosts": os.environ.get("SLURM_STEP_NODELIST") or socket.gethostname(),
-            "profile": plain(profile),
-        }
-        try:
-            number = take_lease(directory, facts)
-        except CheckpointError as error:
-            refusal = error
-    number = broadcast_number(world, number)
-    if number == 0:
-        raise refusal or CheckpointError(f"{directory.path}: in use by another job (see the message of rank 0)")
-    return number
+def _note_failure(rank: Rank, error: HpctrainError) -> None:
+    """Record why the attempt fails; other nodes take the place of bad ones when it starts again."""
+    if rank.metrics is not None:
+        # An attempt that was replaced before its first record has nothing to report.
+        with contextlib.suppress(CheckpointError):
+            rank.metrics.event(Failed(error=str(error), exit_code=error.exit_code), rank.heartbeat.step)
+    if isinstance(error, NodeError) and rank.world.is_main:
+        note_bad_nodes(rank.directory, error.nodes, rank.world.job_id)
+    rank.heartbeat.end("failed")
 
 
-def _bring_data(
-    directory: RunDir,
-    profile: Profile,
-    crew: Crew,
-    heartbeat: Heartbeat,
-    metrics: MetricsWriter | None,
-    startup: Startup,
-) -> Data:
+def _bring_data(rank: Rank, profile: Profile, startup: Startup) -> Data:
     """Copy the files to this node's disk or memory, as the profile asks, and open them."""
+    heartbeat, metrics = rank.heartbeat, rank.metrics
+    crew = Crew(rank.world, rank.stop, rank.watchdog)
 
     def record(event: Event) -> None:
         if metrics is not None:
@@ -203,7 +138,7 @@ def _bring_data(
     section, origins = stage_data(profile.data, crew, record)
     if profile.data.stage is not None:
         startup.lap("stage")
-    data = open_data(profile, directory, crew.world, section)
+    data = open_data(profile, rank.directory, rank.world, section)
     name_originals(data.samples, origins)
     if profile.data.cache == "ram":
         heartbeat.state = "decoding"
@@ -218,7 +153,7 @@ def _work(run: Run, startup: Startup) -> int:
     resume(run)
     startup.lap("load")
     subscribe_exporters(run)
-    _announce(run)
+    announce(run)
     run.heartbeat.step, run.heartbeat.state = run.progress.step, "training"
     if run.world.world_size > 1:
         run.update.warm_up(run.data.samples.read(np.full(run.schedule.micro_batch, -1, dtype=np.int64)))
@@ -244,70 +179,24 @@ def _work(run: Run, startup: Startup) -> int:
     return EXIT_FINISHED
 
 
-def _announce(run: Run) -> None:
-    if run.metrics is None:
-        return
-    world, step = run.world, run.progress.step
-    record_profile_changes(run.directory, run.attempt, run.metrics, step)
-    started = Started(
-        job_id=world.job_id,
-        restart_count=world.restart_count,
-        world_size=world.world_size,
-        num_nodes=world.num_nodes,
-        hosts=os.environ.get("SLURM_STEP_NODELIST") or socket.gethostname(),
-        start_step=step,
-        total_steps=run.schedule.total_steps,
-        torch=torch.__version__,
-        num_parameters=num_parameters(run.model),
-        accumulation=run.schedule.accumulation(world.world_size),
-        **device_facts(run.device),
-    )
-    run.metrics.event(started, step)
-    samples, found = run.data.samples, run.data.inspection
-    about_data = DataFound(
-        counts={
-            run.kind.words.count_field: len(samples),
-            **run.kind.shape(samples),
-            **run.kind.counts(samples),
-            **found.counts(),
-        },
-        num_train=len(run.data.train_rows),
-        num_validation=len(run.data.validation_rows),
-        warnings=found.texts(WARNING),
-        notes=[*found.texts(NOTE), *samples.notes],
-    )
-    run.metrics.event(about_data, step)
-    if run.profile.launch.gpus_per_node > 0 and run.device.type == "cpu" and run.profile.train.device != "cpu":
-        asked = run.profile.launch.gpus_per_node
-        run.metrics.event(GpuMissing(gpus_per_node=asked, reason=why_no_gpu()), step)
-
-
 def _leave_stopped(run: Run, outcome: Outcome) -> int:
     step, code = run.progress.step, _EXIT_CODES[outcome]
-    _leave_together(run.world, run.stop, run.heartbeat, run.watchdog, run.metrics, step, code)
+    _leave_together(run, step, code)
     if run.metrics is not None:
         cause = run.stop.cause or "another rank"
         print(f"hpctrain: stopped by {cause}, saved step {step} of {run.schedule.total_steps}", flush=True)
     return code
 
 
-def _leave_together(
-    world: World,
-    stop: StopRequest,
-    heartbeat: Heartbeat,
-    watchdog: Watchdog,
-    metrics: MetricsWriter | None,
-    step: int,
-    code: int,
-) -> int:
+def _leave_together(rank: Rank | Run, step: int, code: int) -> int:
     """End an attempt whose run will resume later; return the exit code."""
-    watchdog.end()
-    if metrics is not None:
-        metrics.event(Stopped(cause=stop.cause or "another rank", exit_code=code), step)
-        metrics.close()
-    barrier(world)
-    heartbeat.end("stopped")
-    close_group(world)
+    rank.watchdog.end()
+    if rank.metrics is not None:
+        rank.metrics.event(Stopped(cause=rank.stop.cause or "another rank", exit_code=code), step)
+        rank.metrics.close()
+    barrier(rank.world)
+    rank.heartbeat.end("stopped")
+    close_group(rank.world)
     return code
 
 

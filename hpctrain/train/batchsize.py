@@ -18,18 +18,17 @@ from hpctrain.distributed.stop import StopRequest
 from hpctrain.distributed.world import World
 from hpctrain.errors import Problem, ProfileError
 from hpctrain.metrics.events import BatchSizeFound
-from hpctrain.metrics.record import MetricsWriter
 from hpctrain.monitor.available import available_memory_bytes
 from hpctrain.profile.families import kind_of
 from hpctrain.profile.load import dump_profile
 from hpctrain.profile.memory import FRAGMENTATION, WORKSPACE_GIB, divisors_from_above, prefetched_gib
 from hpctrain.profile.schema import Profile
 from hpctrain.profile.sections.train import MAX_BATCH_SIZE
-from hpctrain.rundir import RunDir, write_atomic
+from hpctrain.rundir import write_atomic
 from hpctrain.train.build import build_network, build_optimizer
 from hpctrain.train.memory import GIB, DataLook, measure_with
 from hpctrain.train.pacing import FullSpeed
-from hpctrain.train.run import Data
+from hpctrain.train.run import Data, Rank
 from hpctrain.train.scaling import LossScale
 from hpctrain.train.schedule import Schedule
 from hpctrain.train.step import UpdateStep
@@ -38,45 +37,28 @@ SHARE = 0.85
 """Share of the free memory that the batch may use; evaluations, other processes and the page cache need the rest."""
 
 
-def settle_batch_size(
-    directory: RunDir,
-    profile: Profile,
-    world: World,
-    device: torch.device,
-    data: Data,
-    metrics: MetricsWriter | None,
-) -> Profile:
+def settle_batch_size(rank: Rank, profile: Profile, data: Data) -> Profile:
     """Find a batch size that fits on every rank, write it into the run's profile and return that profile.
 
     Parameters
     ----------
-    directory : RunDir
+    rank : Rank
+        Its metrics receive the event ``batch_size``.
     profile : Profile
         Profile with ``train.batch_size: auto``.
-    world : World
-    device : torch.device
     data : Data
-    metrics : MetricsWriter or None
-        Receives the event ``batch_size``.
 
     Raises
     ------
     ProfileError
         Even a single sample does not fit.
     """
+    world, device = rank.world, rank.device
     per_rank = profile.global_batch // world.world_size
     candidates = [size for size in divisors_from_above(per_rank) if size <= MAX_BATCH_SIZE]
     ranks_here = 1 if device.type == "cuda" else world.local_world_size
     free_bytes = _free_bytes(device) // ranks_here
-    need = measure_with(profile, DataLook(data.facts, "the data"))
-    fixed, floor = need.fixed_gib + WORKSPACE_GIB, need.floor_gib + WORKSPACE_GIB
-
-    def needed_bytes(size: int) -> int:
-        ahead = 0.0
-        if device.type != "cuda" or _is_unified(device):  # prefetched batches are in the same memory
-            ahead = prefetched_gib(profile.data.prefetch_batches, size, need.bytes_per_sample)
-        return int(GIB * (FRAGMENTATION * max(floor, fixed + need.per_sample_gib * size) + ahead))
-
+    needed_bytes = _need(profile, device, data)
     size = largest_fitting(candidates, lambda size: needed_bytes(size) <= SHARE * free_bytes)
     if size is not None and device.type == "cuda":
         below = [candidate for candidate in candidates if candidate <= size]
@@ -88,20 +70,34 @@ def settle_batch_size(
             f"but only {free_bytes / GIB:.1f} GiB are free on {device}; use a smaller model or "
             "train.gradient_checkpointing"
         )
-        raise ProfileError(str(directory.profile), [Problem("train.batch_size", message)])
+        raise ProfileError(str(rank.directory.profile), [Problem("train.batch_size", message)])
     settled = _with_micro_batch(profile, min(found))
     if world.is_main:
-        write_atomic(directory.profile, dump_profile(settled))
-    if metrics is not None:
+        write_atomic(rank.directory.profile, dump_profile(settled))
+    if rank.metrics is not None:
         event = BatchSizeFound(
             batch_size=settled.train.batch_size,
             accumulation=settled.train.accumulation,
             needed_gib=round(needed_bytes(min(found)) / GIB, 3),
             free_gib=round(free_bytes / GIB, 3),
         )
-        text = metrics.event(event, 0).describe(kind_of(profile).words)
+        text = rank.metrics.event(event, 0).describe(kind_of(profile).words)
         print(f"hpctrain: {text}", file=sys.stderr, flush=True)
     return settled
+
+
+def _need(profile: Profile, device: torch.device, data: Data) -> Callable[[int], int]:
+    """Return a function that returns the memory of a batch size on a device [byte]."""
+    need = measure_with(profile, DataLook(data.facts, "the data"))
+    fixed, floor = need.fixed_gib + WORKSPACE_GIB, need.floor_gib + WORKSPACE_GIB
+
+    def needed_bytes(size: int) -> int:
+        ahead = 0.0
+        if device.type != "cuda" or _is_unified(device):  # prefetched batches are in the same memory
+            ahead = prefetched_gib(profile.data.prefetch_batches, size, need.bytes_per_sample)
+        return int(GIB * (FRAGMENTATION * max(floor, fixed + need.per_sample_gib * size) + ahead))
+
+    return needed_bytes
 
 
 def _with_micro_batch(profile: Profile, micro_batch: int) -> Profile:

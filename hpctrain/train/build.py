@@ -15,14 +15,10 @@ from torch.nn.parallel import DistributedDataParallel
 
 from hpctrain.checkpoint.writer import CheckpointWriter
 from hpctrain.distributed.group import barrier
-from hpctrain.distributed.heartbeat import Heartbeat
-from hpctrain.distributed.stop import StopRequest
-from hpctrain.distributed.watchdog import Watchdog
 from hpctrain.distributed.world import World
 from hpctrain.errors import DataError, Problem, ProfileError
 from hpctrain.families.store import CARD, card_entries, load_weights, pinned_by, read_card, write_card
 from hpctrain.metrics.exporters.opening import open_exporters
-from hpctrain.metrics.record import MetricsWriter
 from hpctrain.profile.families import family_of, kind_of
 from hpctrain.profile.files import matching_files
 from hpctrain.profile.remote import is_remote
@@ -37,7 +33,7 @@ from hpctrain.train.adamw import AdamW
 from hpctrain.train.fit import RoundStep
 from hpctrain.train.freeze import freeze
 from hpctrain.train.pacing import Pacer
-from hpctrain.train.run import Data, Progress, Run
+from hpctrain.train.run import Data, Progress, Rank, Run
 from hpctrain.train.scaling import LossScale
 from hpctrain.train.schedule import mix, schedule_of
 from hpctrain.train.step import UpdateStep
@@ -193,48 +189,30 @@ def distribute(model: torch.nn.Module, world: World, device: torch.device) -> to
     )
 
 
-def build_run(
-    directory: RunDir,
-    profile: Profile,
-    world: World,
-    device: torch.device,
-    attempt: int,
-    stop: StopRequest,
-    heartbeat: Heartbeat,
-    watchdog: Watchdog,
-    metrics: MetricsWriter | None,
-    data: Data | None = None,
-) -> Run:
+def build_run(rank: Rank, profile: Profile, data: Data | None = None) -> Run:
     """Build every part of the run on this rank, at step 0; without `data` it opens the profile's own files."""
     kind = kind_of(profile)
-    data = data or open_data(profile, directory, world)
+    data = data or open_data(profile, rank.directory, rank.world)
     schedule = schedule_of(profile, len(data.train_rows), data.blocks)
-    sampler = build_sampler(directory, profile.monitor, world, device, attempt, heartbeat, metrics)
-    heartbeat.total_steps = schedule.total_steps
+    sampler = build_sampler(rank, profile.monitor)
+    rank.heartbeat.total_steps = schedule.total_steps
     checkpoints = None
-    if metrics is not None:
-        checkpoints = CheckpointWriter(directory, profile.checkpoint, attempt, metrics.event)
+    if rank.metrics is not None:
+        checkpoints = CheckpointWriter(rank.directory, profile.checkpoint, rank.attempt, rank.metrics.event)
     run = Run(
-        directory=directory,
+        **vars(rank),
         profile=profile,
         family=family_of(profile),
         kind=kind,
-        world=world,
-        device=device,
-        attempt=attempt,
         data=data,
         schedule=schedule,
         prepare=kind.preparation(profile.data.card_entries),
         augment=kind.augmentation(profile.data),
-        loss_scale=LossScale(profile.train.precision, device),
+        loss_scale=LossScale(profile.train.precision, rank.device),
         progress=Progress(),
-        stop=stop,
-        heartbeat=heartbeat,
-        watchdog=watchdog,
         checkpoints=checkpoints,
-        metrics=metrics,
         sampler=sampler,
-        pacer=Pacer(world, device, stop, heartbeat, watchdog, sampler),
+        pacer=Pacer(rank.world, rank.device, rank.stop, rank.heartbeat, rank.watchdog, sampler),
     )
     if run.learns_by_gradient:
         _add_network(run)

@@ -59,6 +59,34 @@ class Data:
     inspection: Inspection
 
 
+@dataclass(frozen=True)
+class Rank:
+    """One rank of an attempt: where it computes, how it is stopped, and what watches it.
+
+    Parameters
+    ----------
+    directory : RunDir
+    world : World
+    device : torch.device
+    attempt : int
+        Number of the attempt, from 1.
+    stop : StopRequest
+    heartbeat : Heartbeat
+    watchdog : Watchdog
+    metrics : MetricsWriter or None
+        Only on rank 0.
+    """
+
+    directory: RunDir
+    world: World
+    device: torch.device
+    attempt: int
+    stop: StopRequest
+    heartbeat: Heartbeat
+    watchdog: Watchdog
+    metrics: MetricsWriter | None
+
+
 @dataclass
 class Progress:
     """The numbers that are part of the state.

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from hpctrain.distributed.heartbeat import Heartbeat
-from hpctrain.distributed.world import World, node_name
+from hpctrain.distributed.world import node_name
 from hpctrain.metrics.events import Event, SensorsFound
-from hpctrain.metrics.record import MetricsWriter
 from hpctrain.monitor.ledger import Ledger, read_ledgers, sum_up
 from hpctrain.monitor.nvml import NvmlGpu, find_gpu
 from hpctrain.monitor.pace import Governor
@@ -19,33 +17,22 @@ from hpctrain.monitor.sensors import Sensors
 from hpctrain.profile.sections.outputs import MonitorSection
 from hpctrain.rundir import RunDir
 
+if TYPE_CHECKING:
+    from hpctrain.train.run import Rank
 
-def build_sampler(
-    run: RunDir,
-    monitor: MonitorSection,
-    world: World,
-    device: torch.device,
-    attempt: int,
-    heartbeat: Heartbeat,
-    metrics: MetricsWriter | None,
-) -> Sampler:
+
+def build_sampler(rank: Rank, monitor: MonitorSection) -> Sampler:
     """Build the sampler of this rank; it starts reading when it is entered as a context manager.
 
     Parameters
     ----------
-    run : RunDir
+    rank : Rank
+        The first rank of a node reads the sensors of the node. The GPU of a rank is found by UUID, because CUDA and the
+        driver may number devices differently.
     monitor : MonitorSection
-    world : World
-        World; the first rank of a node reads the sensors of the node.
-    device : torch.device
-        Device of this rank; its GPU is found by UUID, because CUDA and the driver may number devices differently.
-    attempt : int
-    heartbeat : Heartbeat
-        Holds the current step.
-    metrics : MetricsWriter or None
-        Writer, only on rank 0.
     """
-    gpu, why_not = _own_gpu(device)
+    world, heartbeat, metrics = rank.world, rank.heartbeat, rank.metrics
+    gpu, why_not = _own_gpu(rank.device)
     sensors = Sensors(
         gpu=gpu,
         why_no_gpu=why_not,
@@ -68,7 +55,7 @@ def build_sampler(
     return Sampler(
         sensors,
         Governor(monitor.dwell_s),
-        Ledger(run, world.rank, attempt, node_name()),
+        Ledger(rank.directory, world.rank, rank.attempt, node_name()),
         monitor.sample_interval_s,
         lambda: heartbeat.step,
         record,
