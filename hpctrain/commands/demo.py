@@ -49,50 +49,16 @@ def run(arguments: argparse.Namespace) -> int:
     """Run all steps of the demo and return the run's exit code."""
     began = time.monotonic()
     directory = Path(arguments.directory)
-    runs_dir = directory / "runs"
     profile = _find_profile(arguments.profile)
-    simulation = load_profile(profile).data.simulate or SimulateSection()
-    num_pixels = simulation.num_pixels or DESI_PIXELS
-    spectra = directory / f"spectra-{simulation.num_spectra}x{num_pixels}.h5"
     cluster = _choose_cluster(arguments.cluster)
-
     _heading("1  This machine")
     print(_describe_machine(cluster))
-
-    _heading("2  Spectra: quasars and galaxies as DESI sees them, with sky lines and realistic noise")
-    directory.mkdir(parents=True, exist_ok=True)
-    if spectra.exists():
-        print(f"{spectra} exists already")
-    else:
-        size = ["--num-spectra", str(simulation.num_spectra), "--num-pixels", str(num_pixels)]
-        _call("hpctrain", "simulate", *size, "--out", str(spectra))
-
-    _heading("3  Check the profile, and submit it")
-    our_spectra = ["--set", f"data.files=[{spectra}]"]
-    _call("hpctrain", "check", profile, *our_spectra)
-    _call("hpc-submit", profile, *our_spectra, "--runs-dir", str(runs_dir), "--cluster", cluster)
-    run_dir = all_runs(runs_dir)[0]
-    shown = os.path.relpath(run_dir.path)
-
-    _heading(f"4  Watch it; at {INTERRUPT_AT:.0%} the demo interrupts it as a queue would; it saves and resumes")
-    interruption = threading.Thread(target=_interrupt, args=(run_dir, cluster), daemon=True)
-    interruption.start()
-    _call("hpctrain", "logs", "-f", shown)
-    status = _wait_for_end(run_dir)
-
-    _heading("5  Status, report and latent vectors")
-    _call("hpctrain", "status", shown)
-    if status.state != "finished":
-        print(
-            f"\nThe run is {status.state}, not finished. These commands show the reason:\n"
-            f"  hpctrain logs {shown}\n  hpctrain logs --batch {shown}"
-        )
-        return status.exit_code or 1
-    _call("hpctrain", "report", shown)
+    spectra = _make_spectra(profile, directory)
+    run_dir = _submit(profile, spectra, directory / "runs", cluster)
+    status = _watch_and_interrupt(run_dir, cluster)
     catalogue = directory / "latents.h5"
-    catalogue.unlink(missing_ok=True)
-    _call("hpctrain", "encode", shown, str(spectra), "--out", str(catalogue))
-
+    if not _report_and_encode(run_dir, status, spectra, catalogue):
+        return status.exit_code or 1
     _heading("6  Results")
     print(_describe_result(run_dir, catalogue))
     print(f"\nThe demo took {time.monotonic() - began:.0f} s.")
@@ -100,6 +66,53 @@ def run(arguments: argparse.Namespace) -> int:
     if scripts not in os.environ.get("PATH", "").split(os.pathsep):
         print(f"hpctrain, hpc-submit and tensorboard are in {os.path.relpath(scripts)}; put it on your PATH.")
     return EXIT_FINISHED
+
+
+def _make_spectra(profile: str, directory: Path) -> Path:
+    _heading("2  Spectra: quasars and galaxies as DESI sees them, with sky lines and realistic noise")
+    simulation = load_profile(profile).data.simulate or SimulateSection()
+    num_pixels = simulation.num_pixels or DESI_PIXELS
+    spectra = directory / f"spectra-{simulation.num_spectra}x{num_pixels}.h5"
+    directory.mkdir(parents=True, exist_ok=True)
+    if spectra.exists():
+        print(f"{spectra} exists already")
+    else:
+        size = ["--num-spectra", str(simulation.num_spectra), "--num-pixels", str(num_pixels)]
+        _call("hpctrain", "simulate", *size, "--out", str(spectra))
+    return spectra
+
+
+def _submit(profile: str, spectra: Path, runs_dir: Path, cluster: str) -> RunDir:
+    _heading("3  Check the profile, and submit it")
+    our_spectra = ["--set", f"data.files=[{spectra}]"]
+    _call("hpctrain", "check", profile, *our_spectra)
+    _call("hpc-submit", profile, *our_spectra, "--runs-dir", str(runs_dir), "--cluster", cluster)
+    return all_runs(runs_dir)[0]
+
+
+def _watch_and_interrupt(run_dir: RunDir, cluster: str) -> RunStatus:
+    _heading(f"4  Watch it; at {INTERRUPT_AT:.0%} the demo interrupts it as a queue would; it saves and resumes")
+    interruption = threading.Thread(target=_interrupt, args=(run_dir, cluster), daemon=True)
+    interruption.start()
+    _call("hpctrain", "logs", "-f", os.path.relpath(run_dir.path))
+    return _wait_for_end(run_dir)
+
+
+def _report_and_encode(run_dir: RunDir, status: RunStatus, spectra: Path, catalogue: Path) -> bool:
+    """Show the end of the run; return whether it has finished, so that there are results."""
+    _heading("5  Status, report and latent vectors")
+    shown = os.path.relpath(run_dir.path)
+    _call("hpctrain", "status", shown)
+    if status.state != "finished":
+        print(
+            f"\nThe run is {status.state}, not finished. These commands show the reason:\n"
+            f"  hpctrain logs {shown}\n  hpctrain logs --batch {shown}"
+        )
+        return False
+    _call("hpctrain", "report", shown)
+    catalogue.unlink(missing_ok=True)
+    _call("hpctrain", "encode", shown, str(spectra), "--out", str(catalogue))
+    return True
 
 
 def _find_profile(wanted: str | None) -> str:
