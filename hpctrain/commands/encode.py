@@ -10,16 +10,12 @@ one value per spectrum, such as ra and dec. The command streams the spectra, so 
 from __future__ import annotations
 
 import argparse
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hpctrain.commands.argument_types import positive
+from hpctrain.commands.using_model import add_model_arguments, check_out, choose_device, progress_bar
 from hpctrain.errors import Problem, ProfileError
-from hpctrain.launch.runs import DEFAULT_RUNS_DIR, path_or_run
-from hpctrain.terminal import console
+from hpctrain.launch.runs import path_or_run
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,16 +28,7 @@ SOURCE = "hpctrain encode"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``hpctrain encode``."""
-    parser.add_argument("run_dir", metavar="RUN", help="path, name, run id or job id of a run, or a model folder")
-    parser.add_argument(
-        "--runs-dir", type=Path, default=Path(DEFAULT_RUNS_DIR), help="folder of runs (default: ./runs)"
-    )
-    parser.add_argument("files", nargs="+", metavar="FILE.h5", help="spectra on the wavelength grid of the model")
-    parser.add_argument("--out", type=Path, required=True, metavar="LATENTS.h5", help="catalogue to write")
-    parser.add_argument("--overwrite", action="store_true", help="replace LATENTS.h5 if it exists")
-    parser.add_argument(
-        "--checkpoint", metavar="STEP", help="checkpoint (1200 or step-00001200) to use instead of the last model"
-    )
+    add_model_arguments(parser, "FILE.h5", "spectra on the wavelength grid of the model", "LATENTS.h5", "spectra")
     parser.add_argument(
         "--split",
         choices=("all", "train", "validation", "test"),
@@ -55,9 +42,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=DATASET",
         help="name of a dataset in the files, such as flux=spectrum_flux (default: as in the run's profile)",
     )
-    parser.add_argument("--batch-size", type=positive, default=256, metavar="N", help="spectra per batch (256)")
-    parser.add_argument("--device", choices=("auto", "cuda", "cpu"), default="auto", help="auto: GPU if there is one")
-    parser.add_argument("--reader-threads", type=int, default=2, metavar="N", help="threads that read ahead (2)")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -71,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     from hpctrain.kinds.spectra.section import SpectraSection
 
     check_out(SOURCE, args)
-    device = choose_device(args.device)
+    device = choose_device(SOURCE, args.device)
     model, card = load_model(args.run_dir, device, args.checkpoint)
     if not hasattr(model, "describe"):
         message = f"a model of the family {card['family']} has no latent vectors; use: hpctrain predict"
@@ -94,41 +78,6 @@ def run(args: argparse.Namespace) -> int:
         )
     print(summary)
     return 0
-
-
-def check_out(source: str, args: argparse.Namespace) -> None:
-    """Refuse a file ``--out`` that cannot be written, or that is one of the input files.
-
-    Raises
-    ------
-    ProfileError
-        It is an input, or its folder does not exist.
-    DataError
-        It exists, and there is no ``--overwrite``.
-    """
-    from hpctrain.samples.sink import require_free
-
-    if args.out.resolve() in {Path(name).resolve() for name in args.files}:
-        raise ProfileError(source, [Problem("--out", f"{args.out} is one of the input files; choose another name")])
-    if not args.out.absolute().parent.is_dir():
-        raise ProfileError(source, [Problem("--out", f"{args.out.absolute().parent} is no directory; make it first")])
-    require_free(args.out, args.overwrite)
-
-
-def choose_device(name: str) -> str:
-    """Return the torch device that ``auto``, ``cuda`` or ``cpu`` means on this machine.
-
-    Raises
-    ------
-    ProfileError
-        `name` is ``cuda``, and there is no GPU.
-    """
-    import torch
-
-    available = torch.cuda.is_available()
-    if name == "cuda" and not available:
-        raise ProfileError(SOURCE, [Problem("--device", "cuda asked for, but torch sees no GPU; use auto or cpu")])
-    return "cuda" if available and name != "cpu" else "cpu"
 
 
 def _columns(run: Path, overrides: list[str]) -> ColumnsSection:
@@ -188,15 +137,3 @@ def _side(spectra: SpectraSet, card: dict[str, Any], side: str) -> np.ndarray:
     if not len(rows):
         raise DataError(f"none of the {len(spectra)} spectra is on the {side} side of the run's split")
     return rows
-
-
-@contextmanager
-def progress_bar(what: str, total: int) -> Iterator[Any]:
-    """Show a bar on a terminal and nothing elsewhere; yield a function that takes the number of samples done."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    screen = console(sys.stderr)
-    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=screen, disable=not screen.is_terminal, transient=True) as bar:
-        task = bar.add_task(what, total=total)
-        yield lambda done: bar.update(task, completed=done)

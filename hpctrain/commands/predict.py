@@ -11,10 +11,9 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hpctrain.commands.argument_types import positive
-from hpctrain.commands.encode import check_out, choose_device, progress_bar
+from hpctrain.commands.using_model import add_model_arguments, check_out, choose_device, progress_bar
 from hpctrain.errors import DataError
-from hpctrain.launch.runs import DEFAULT_RUNS_DIR, path_or_run
+from hpctrain.launch.runs import path_or_run
 
 if TYPE_CHECKING:
     from hpctrain.profile.sections.data import DataSection
@@ -24,19 +23,8 @@ SOURCE = "hpctrain predict"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``hpctrain predict``."""
-    parser.add_argument("run_dir", metavar="RUN", help="path, name, run id or job id of a run, or a model folder")
-    parser.add_argument(
-        "--runs-dir", type=Path, default=Path(DEFAULT_RUNS_DIR), help="folder of runs (default: ./runs)"
-    )
-    parser.add_argument("files", nargs="+", metavar="FILE", help="files like those that the model was trained on")
-    parser.add_argument("--out", type=Path, required=True, metavar="PREDICTIONS.h5", help="file to write")
-    parser.add_argument("--overwrite", action="store_true", help="replace PREDICTIONS.h5 if it exists")
-    parser.add_argument(
-        "--checkpoint", metavar="STEP", help="checkpoint (1200 or step-00001200) to use instead of the last model"
-    )
-    parser.add_argument("--batch-size", type=positive, default=256, metavar="N", help="samples per batch (256)")
-    parser.add_argument("--device", choices=("auto", "cuda", "cpu"), default="auto", help="auto: GPU if there is one")
-    parser.add_argument("--reader-threads", type=int, default=2, metavar="N", help="threads that read ahead (2)")
+    files = "files like those that the model was trained on"
+    add_model_arguments(parser, "FILE", files, "PREDICTIONS.h5", "samples")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -51,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
     from hpctrain.profile.lookup import find_family, find_kind
 
     check_out(SOURCE, args)
-    device = choose_device(args.device)
+    device = choose_device(SOURCE, args.device)
     model, card = load_model(args.run_dir, device, args.checkpoint)
     kind = find_kind(find_family(card["family"]).kind)
     samples = kind.open(_section(args.run_dir, kind.section, args.files))

@@ -15,7 +15,7 @@ import numpy as np
 
 from hpctrain.errors import DataError
 from hpctrain.kinds.spectra.redshift import is_redshift
-from hpctrain.kinds.spectra.wavelength import common_grid, fill_padding, is_wavelength
+from hpctrain.kinds.spectra.wavelength import common_grid, fill_padding, is_wavelength, mend_grids
 from hpctrain.samples.protocols import PADDING_ROW
 from hpctrain.samples.target_id import ids_of
 
@@ -146,12 +146,9 @@ class SpectraArrays:
 
     def _grids(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         grids, _ = self._wavelength.take(rows)
-        padding = ~is_wavelength(grids)
-        for index in np.flatnonzero(padding.any(axis=1)):
-            grids[index] = fill_padding(grids[index])
-        backwards = np.flatnonzero((np.diff(grids, axis=1) <= 0).any(axis=1))
-        if backwards.size:
-            raise DataError(f"wavelength: that of row {rows[backwards[0]]} does not increase")
+        padding, backwards = mend_grids(grids)
+        if backwards is not None:
+            raise DataError(f"wavelength: that of row {rows[backwards]} does not increase")
         return grids, padding
 
     def read(self, rows: np.ndarray, pin: bool = False) -> SpectraBatch:

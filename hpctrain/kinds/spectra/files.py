@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 
 from hpctrain.errors import DataError
-from hpctrain.kinds.spectra.wavelength import fill_padding, is_wavelength, read_common_grid
+from hpctrain.kinds.spectra.wavelength import mend_grids, read_common_grid
 from hpctrain.samples.chunks import BandCache
 from hpctrain.samples.columns import RowReader
 from hpctrain.samples.library import LibraryFile, open_library_file
@@ -102,12 +102,9 @@ class SpectraFile:
         assert self.wavelength_rows is not None, "only called where grids differ"
         grids = np.empty((len(rows), self.num_pixels), np.float32)
         self.wavelength_rows.take(rows, grids)
-        padding = ~is_wavelength(grids)
-        for index in np.flatnonzero(padding.any(axis=1)):
-            grids[index] = fill_padding(grids[index])
-        backwards = np.flatnonzero((np.diff(grids, axis=1) <= 0).any(axis=1))
-        if backwards.size:
-            raise DataError(f"{self.path}: the wavelength of row {rows[backwards[0]]} does not increase")
+        padding, backwards = mend_grids(grids)
+        if backwards is not None:
+            raise DataError(f"{self.path}: the wavelength of row {rows[backwards]} does not increase")
         return grids, padding
 
     def close(self) -> None:

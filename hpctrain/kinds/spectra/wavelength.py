@@ -65,6 +65,27 @@ def common_grid(values: h5py.Dataset | np.ndarray, where: str) -> np.ndarray | N
     return first.astype(np.float64)
 
 
+def mend_grids(grids: np.ndarray) -> tuple[np.ndarray, int | None]:
+    """Fill the padding of grids in place, so that each increases.
+
+    Parameters
+    ----------
+    grids : ndarray, shape (n, L), float32
+
+    Returns
+    -------
+    padding : ndarray, shape (n, L), bool
+        Pixels without a wavelength.
+    backwards : int or None
+        Index of the first grid whose wavelengths do not increase; None if all do.
+    """
+    padding = ~is_wavelength(grids)
+    for index in np.flatnonzero(padding.any(axis=1)):
+        grids[index] = fill_padding(grids[index])
+    wrong = np.flatnonzero((np.diff(grids, axis=1) <= 0).any(axis=1))
+    return padding, int(wrong[0]) if wrong.size else None
+
+
 def check_grid(grid: np.ndarray, where: str) -> None:
     """Raise unless the values are an increasing wavelength in Angstrom; padding (<= 0 or NaN) does not count.
 
