@@ -33,7 +33,8 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 PACKAGES = ("mlflow>=3.1,<4", "psycopg[binary]>=3.1")
 
 
-def _cache() -> Path:
+def cache_folder() -> Path:
+    """Return the folder of what later sessions use again: the server's programs, and the files of a data base."""
     given = os.environ.get("HPCTRAIN_TEST_CACHE")
     key = hashlib.sha256(f"{PACKAGES} {sys.version_info[:2]}".encode()).hexdigest()[:12]
     path = (Path(given) if given else REPOSITORY / ".cache") / f"mlflow-{key}"
@@ -70,6 +71,29 @@ def _environment(cache: Path) -> Path:
     return folder / "bin"
 
 
+class Watcher:
+    """Run a command of the shell if this session of tests ends without :meth:`dismiss`, even if it is killed.
+
+    Parameters
+    ----------
+    command : str
+    """
+
+    def __init__(self, command: str) -> None:
+        # The session alone holds the other end of the pipe, so its end is the end of the watcher's input.
+        self._process = subprocess.Popen(
+            ["sh", "-c", f"read dismissed || {{ {command}; }}"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    def dismiss(self) -> None:
+        """End the watcher without its command."""
+        self._process.communicate(b"dismissed\n")
+
+
 class Postgres:
     """A private PostgreSQL on a port of 127.0.0.1, in a folder of its own, with a data base ``mlflow``.
 
@@ -81,10 +105,10 @@ class Postgres:
 
     def __init__(self, template: Path) -> None:
         self._programs, self._template = postgres_programs(), template
-        self._folder = Path(tempfile.mkdtemp(prefix="hpctrain-postgres-", dir="/tmp"))  # short, for the socket's path
+        self.folder = Path(tempfile.mkdtemp(prefix="hpctrain-postgres-", dir="/tmp"))  # short, for the socket's path
         self._user = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"] if os.geteuid() == 0 else []
         self._is_new = not template.is_dir()
-        data = self._folder / "data"
+        data = self.folder / "data"
         if self._is_new:
             self._own()
             self._run("initdb", "-D", str(data), "-U", "lab", "--auth=trust", "--no-sync", "-E", "UTF8", "--locale=C")
@@ -94,11 +118,13 @@ class Postgres:
             self._own()
         self.port = free_port()
         settings = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "shared_buffers=32MB")
-        command = [*self._user, str(self._programs / "postgres"), "-D", str(data), "-k", str(self._folder)]
+        command = [*self._user, str(self._programs / "postgres"), "-D", str(data), "-k", str(self.folder)]
         command += ["-p", str(self.port), "-h", "127.0.0.1", *(word for each in settings for word in ("-c", each))]
-        with open(self._folder / "log", "a") as log:
+        with open(self.folder / "log", "a") as log:
             self._process = subprocess.Popen(command, cwd="/", stdout=log, stderr=log, stdin=subprocess.DEVNULL)
-        wait_until(self._is_up, lambda: (self._folder / "log").read_text()[-2000:])
+        self.pid = self._process.pid
+        self._watcher = Watcher(f"kill -QUIT {self.pid}; sleep 2; rm -rf {self.folder}")
+        wait_until(self._is_up, lambda: (self.folder / "log").read_text()[-2000:])
         if self._is_new:
             self._run("createdb", "-h", "127.0.0.1", "-p", str(self.port), "-U", "lab", "mlflow")
 
@@ -108,23 +134,24 @@ class Postgres:
 
     def stop(self) -> None:
         """End the server; keep the files of a new data base for later sessions."""
+        self._watcher.dismiss()
         self._process.send_signal(signal.SIGINT)
         self._process.wait()
         if self._is_new and not self._template.exists():
             copy = self._template.with_name(f"{self._template.name}.{os.getpid()}")
-            shutil.copytree(self._folder / "data", copy)
+            shutil.copytree(self.folder / "data", copy)
             copy.rename(self._template)
-        shutil.rmtree(self._folder, ignore_errors=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def _is_up(self) -> bool:
-        assert self._process.poll() is None, (self._folder / "log").read_text()[-2000:]
+        assert self._process.poll() is None, (self.folder / "log").read_text()[-2000:]
         ask = [str(self._programs / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self.port), "-U", "lab"]
         return subprocess.run(ask, check=False).returncode == 0
 
     def _own(self) -> None:
         if self._user:
-            subprocess.run(["chown", "-R", "nobody", str(self._folder)], check=True)
-        self._folder.chmod(0o755)
+            subprocess.run(["chown", "-R", "nobody", str(self.folder)], check=True)
+        self.folder.chmod(0o755)
 
     def _run(self, program: str, *arguments: str) -> None:
         command = [*self._user, str(self._programs / program), *arguments]
@@ -148,7 +175,7 @@ class MlflowServer:
     """
 
     def __init__(self, folder: Path) -> None:
-        cache = _cache()
+        cache = cache_folder()
         with _alone(cache):
             programs = _environment(cache)
         self._postgres = Postgres(cache / "postgres") if postgres_programs() else None
@@ -166,6 +193,7 @@ class MlflowServer:
             self._process = subprocess.Popen(
                 command, stdout=log, stderr=log, env=environment, start_new_session=True, cwd=folder
             )
+        self._watcher = Watcher(f"kill -KILL -{self._process.pid}")
         wait_until(self._is_up, lambda: self.log.read_text()[-2000:], pause_s=0.1)
 
     def _is_up(self) -> bool:
@@ -178,6 +206,7 @@ class MlflowServer:
 
     def close(self) -> None:
         """End the server and its data base."""
+        self._watcher.dismiss()
         os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         if self._postgres:

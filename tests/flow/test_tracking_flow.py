@@ -10,10 +10,11 @@ import struct
 import subprocess
 import sys
 import uuid
+from pathlib import Path
 
 import pytest
 from attempts import Attempts, log_of
-from mlflow_lab import MlflowServer
+from mlflow_lab import MlflowServer, cache_folder, postgres_programs
 from processes import wait_until
 
 from hpctrain.metrics.events import Started
@@ -217,3 +218,25 @@ def test_nothing_heavy_is_imported_on_a_login_node(tmp_path):
     assert done.stdout == "CODE 3\n", done.stdout + done.stderr
     assert "no server" in done.stderr
     assert not (run.track / "mlflow.json").exists()
+
+
+@pytest.mark.skipif(postgres_programs() is None, reason="PostgreSQL is not installed")
+def test_the_data_base_of_a_session_of_tests_that_is_killed_ends_with_it():
+    begin = """\
+import sys, time
+from pathlib import Path
+from mlflow_lab import Postgres
+data_base = Postgres(Path(sys.argv[1]))
+print(data_base.pid, data_base.folder, flush=True)
+time.sleep(600)
+"""
+    path = os.pathsep.join([str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])])
+    command = [sys.executable, "-c", begin, str(cache_folder() / "postgres")]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": path}
+    ) as session:
+        pid, folder = session.stdout.readline().split()
+        assert Path(folder, "data").is_dir()
+        session.kill()
+    wait_until(lambda: not Path(folder).exists(), "the end of the folder of the data base")
+    assert not Path("/proc", pid, "exe").exists()  # a zombie has no program any more
