@@ -32,11 +32,19 @@ class Watchdog:
         File to which the stacks of all threads are appended.
     describe : callable
         Returns the present activity of the rank, for the log.
+    clock : callable
+        Returns seconds and never goes back.
     """
 
-    def __init__(self, limit_s: float | None, stacks: Path, describe: Callable[[], str]) -> None:
-        self._limit_s, self._stacks, self._describe = limit_s, stacks, describe
-        self._last_s = time.monotonic() + START_UP_S
+    def __init__(
+        self,
+        limit_s: float | None,
+        stacks: Path,
+        describe: Callable[[], str],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._limit_s, self._stacks, self._describe, self._clock = limit_s, stacks, describe, clock
+        self._last_s = clock() + START_UP_S
         self._ended = threading.Event()
 
     def start(self) -> Watchdog:
@@ -46,7 +54,7 @@ class Watchdog:
 
     def progress(self) -> None:
         """Report progress: a step, a batch of an evaluation, a written checkpoint."""
-        self._last_s = time.monotonic()
+        self._last_s = self._clock()
 
     def end(self) -> None:
         """Stop watching."""
@@ -54,7 +62,7 @@ class Watchdog:
 
     def _watch(self) -> None:
         while not self._ended.wait(min(1.0, self._limit_s / 10)):
-            silent_s = time.monotonic() - self._last_s
+            silent_s = self._clock() - self._last_s
             if silent_s > self._limit_s:
                 self._give_up(silent_s)
 

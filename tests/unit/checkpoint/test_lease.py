@@ -132,23 +132,30 @@ def test_a_job_that_said_goodbye_or_was_silent_for_long_is_not_waited_for(run, m
 def test_of_many_jobs_that_start_at_the_same_moment_one_gets_the_run(run):
     program = textwrap.dedent(
         """
-        import os, sys, time
+        import os, sys
         from hpctrain.checkpoint.lease import take_lease
         from hpctrain.errors import CheckpointError
         from hpctrain.rundir import RunDir
         run = RunDir(sys.argv[1])
-        children = []
-        at = time.time() + 0.3
+        (ready, is_ready), (starts, start), (done, is_done), (ends, end) = (os.pipe() for _ in range(4))
         for job in range(8):
             if os.fork() == 0:
-                while time.time() < at:
-                    pass
+                os.close(start), os.close(end)
+                os.write(is_ready, b"x")
+                os.read(starts, 1)  # until its other end is closed
                 try:
                     print(f"got {take_lease(run, {'job_id': str(job)})}\\n", end="", flush=True)
-                    time.sleep(2)
                 except CheckpointError:
                     print("refused\\n", end="", flush=True)
+                os.write(is_done, b"x")
+                os.read(ends, 1)  # lives on: the job of a process that has ended could be replaced
                 os._exit(0)
+        for _ in range(8):
+            os.read(ready, 1)
+        os.close(start)
+        for _ in range(8):
+            os.read(done, 1)
+        os.close(end)
         for _ in range(8):
             os.wait()
         """

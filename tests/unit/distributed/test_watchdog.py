@@ -10,23 +10,40 @@ from hpctrain.errors import EXIT_RANKS_LOST
 
 PROGRAM = textwrap.dedent(
     """
-    import sys, time
+    import sys, threading, time
     from pathlib import Path
-    from hpctrain.distributed.watchdog import Watchdog
+    from hpctrain.distributed.watchdog import START_UP_S, Watchdog
+
+    class Clock:
+        now_s = looks = 0
+
+        def __call__(self):
+            self.looks += 1
+            return self.now_s
 
     def wait_for_a_rank_that_is_gone():
-        time.sleep(600)
+        threading.Event().wait()
 
-    limit_s = None if sys.argv[2] == "none" else float(sys.argv[2])
-    watchdog = Watchdog(limit_s, Path(sys.argv[1]), lambda: "rank 3 at step 7, training").start()
+    def let_it_look():
+        before = clock.looks
+        while limit_s is not None and clock.looks < before + 2:
+            time.sleep(0.001)
+
+    clock, limit_s = Clock(), None if sys.argv[2] == "none" else float(sys.argv[2])
+    watchdog = Watchdog(limit_s, Path(sys.argv[1]), lambda: "rank 3 at step 7, training", clock).start()
+    clock.now_s += START_UP_S
     for _ in range(5):
-        time.sleep(0.2)
+        let_it_look()
         watchdog.progress()
+        clock.now_s += 0.9 * (limit_s or 1000)
+    let_it_look()
     if sys.argv[3] == "hang":
+        clock.now_s += limit_s
         wait_for_a_rank_that_is_gone()
-    time.sleep(0.2)
     watchdog.end()
-    time.sleep(1.0)
+    for thread in threading.enumerate():
+        if thread.name == "watchdog":
+            thread.join()
     """
 )
 
@@ -59,6 +76,6 @@ def test_a_link_planted_under_the_name_of_the_stacks_is_put_aside_and_its_target
 
 @pytest.mark.slow
 def test_progress_within_the_limit_and_an_end_of_the_watch_are_left_alone(tmp_path):
-    assert _run(tmp_path / "stacks.txt", "30", "end").returncode == 0
+    assert _run(tmp_path / "stacks.txt", "0.5", "end").returncode == 0
     assert _run(tmp_path / "stacks.txt", "none", "end").returncode == 0
     assert not (tmp_path / "stacks.txt").exists()

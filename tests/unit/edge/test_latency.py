@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import time
-
 import numpy as np
 import pytest
 from machines import Machine
+from processes import wait_until
 
 from hpctrain.edge.energy import measured_energy
 from hpctrain.edge.latency import WARM_UP, measure_latency
@@ -69,10 +68,8 @@ def test_energy_is_shared_out_among_the_spectra(network, spectra):
 
 def test_a_board_with_rails_says_its_energy_and_a_machine_without_says_none(tmp_path):
     with measured_energy(Machine(tmp_path / "orin", "agx-orin-64gb").root, interval_s=0.02) as energy_j:
-        time.sleep(0.15)
+        wait_until(lambda: (energy_j() or 0) > 0, "the first joules")
         first = energy_j()
-        time.sleep(0.15)
-        second = energy_j()
-    assert 0 < first < second
+        wait_until(lambda: energy_j() > first, "more joules")
     with measured_energy(tmp_path / "nothing") as energy_j:
         assert energy_j() is None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import threading
-import time
 
 import pytest
 from machines import Machine
@@ -248,9 +247,7 @@ def test_the_thread_samples_again_and_again_and_once_more_at_the_end(tmp_path):
     with sampler:
         wait_until(lambda: len(samples) >= 4, "samples")
     assert samples[-1]["energy_j"] > 0.0
-    count = len(samples)
-    time.sleep(0.15)
-    assert len(samples) == count
+    assert not monitor_threads()
 
 
 def test_a_sensor_that_hangs_delays_no_end_and_writes_nothing_after_it(tmp_path, monkeypatch):
@@ -270,8 +267,12 @@ def test_a_sensor_that_hangs_delays_no_end_and_writes_nothing_after_it(tmp_path,
         count = len(samples)
     os.write(writer, b"500")  # it answers when all is over
     os.close(writer)
-    time.sleep(0.3)
+    wait_until(lambda: not monitor_threads(), "the end of the thread")
     assert len(samples) == count
+
+
+def monitor_threads():
+    return [thread for thread in threading.enumerate() if thread.name == "monitor"]
 
 
 def wait_for_reader(pipe):
