@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hpctrain.errors import DataError
+from hpctrain.profile.lookup import data_section_of, find_family
 from hpctrain.profile.near import did_you_mean
 
 if TYPE_CHECKING:
@@ -142,7 +143,10 @@ def open_samples(
     if given.arrays is not None:
         return kind.from_arrays(card, given.arrays)
     assert given.files is not None
-    base = kind.section(files=given.files) if section is None else section.model_copy(update={"files": given.files})
+    if section is None:
+        base = data_section_of(find_family(card["family"]))(files=given.files)
+    else:
+        base = section.model_copy(update={"files": given.files})
     return kind.open(_with_columns(base, columns))
 
 

@@ -36,13 +36,14 @@ def run(args: argparse.Namespace) -> int:
     from hpctrain.families.held_out import HeldOut
     from hpctrain.families.predictions import write_predictions
     from hpctrain.families.store import load_model
-    from hpctrain.profile.lookup import find_family, find_kind
+    from hpctrain.profile.lookup import data_section_of, find_family, find_kind
 
     check_out(SOURCE, args)
     device = choose_device(SOURCE, args.device)
     model, card = load_model(args.run_dir, device, args.checkpoint)
-    kind = find_kind(find_family(card["family"]).kind)
-    samples = kind.open(_section(args.run_dir, kind.section, args.files))
+    family = find_family(card["family"])
+    kind = find_kind(family.kind)
+    samples = kind.open(_section(args.run_dir, data_section_of(family), args.files))
     if difference := kind.read_facts(card["facts"]).difference(samples):
         raise DataError(f"{', '.join(args.files)}: not like the data of the model: {difference}")
     for note in samples.notes:

@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     from hpctrain.families.result_files import Arrays
     from hpctrain.metrics.read import History
     from hpctrain.profile.judge import Judge
+    from hpctrain.profile.sections.data import DataSection
     from hpctrain.profile.sections.model import ModelSection
-    from hpctrain.samples.protocols import Batch, Facts
+    from hpctrain.samples.protocols import Batch, Facts, Samples
 
 
 class GradientNetwork(Protocol):
@@ -113,6 +114,8 @@ class Family:
         What helps against overfitting if there are no more data, in words.
     encodes : bool
         Whether :meth:`predictions` holds latent vectors, so that the model is an encoder.
+    data_section : type or None
+        Subclass of the kind's section: the keys and defaults of ``data`` for this family; None for the kind's own.
     """
 
     name: ClassVar[str]
@@ -125,6 +128,7 @@ class Family:
     loss: ClassVar[Curve] = Curve("loss", "Loss")
     against_overfitting: ClassVar[str] = "a smaller model"
     encodes: ClassVar[bool] = False
+    data_section: ClassVar[type[DataSection] | None] = None
 
     def network(self, section: ModelSection, facts: Facts) -> Any:
         """Return the network, or the model of rounds, with new weights from torch's global random state.
@@ -146,6 +150,64 @@ class Family:
     def pin(self, section: ModelSection, facts: Facts) -> dict[str, Any]:
         """Return values of the pinned keys for a run that starts from a model of this section and these facts."""
         return {}
+
+    def settle(
+        self, section: ModelSection, samples: Samples, rows: np.ndarray, start: ModelSection | None = None
+    ) -> ModelSection:
+        """Return the section with the values that depend on the training data, such as the names of classes.
+
+        The first attempt calls this on one rank; the model's card keeps the result, so that all ranks, all later
+        attempts and all predictions agree. The keys that it sets must be among those of ``section.pinned``.
+
+        Parameters
+        ----------
+        section : ModelSection
+            The section of the profile.
+        samples : Samples
+        rows : ndarray, shape (n,), int64
+            Training rows.
+        start : ModelSection, optional
+            The section of the model of ``train.init_from``, whose weights the new model gets.
+
+        Raises
+        ------
+        DataError
+            Nothing can be learned from these samples.
+        """
+        return section
+
+    def labels(self, section: ModelSection, samples: Samples) -> Mapping[str, np.ndarray]:
+        """Return arrays (N,) of floats or integers that every batch shall carry as ``batch.labels``.
+
+        A missing value is NaN or -1. Where there are such arrays, rows without any value are left out of training and
+        evaluation. By default there are none.
+
+        Parameters
+        ----------
+        section : ModelSection
+            A settled section.
+        samples : Samples
+            Their method ``column`` reads the files.
+
+        Raises
+        ------
+        DataError
+            A column is absent, or holds something else.
+        """
+        return {}
+
+    def complete(self, model: Any, held_out: HeldOut) -> None:
+        """Change the finished model in place before it is stored, such as the calibration of its uncertainties.
+
+        Only buffers may change, not weights. The batches of `held_out` carry labels. By default nothing changes.
+
+        Parameters
+        ----------
+        model : torch.nn.Module or RoundsModel
+            In evaluation mode.
+        held_out : HeldOut
+            The held-out samples; there may be none.
+        """
 
     def curves(self) -> Sequence[Curve]:
         """Return the metrics that the report draws beside the loss.

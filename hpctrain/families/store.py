@@ -286,6 +286,20 @@ def pinned_by(section: ModelSection, path: str | Path) -> dict[str, Any]:
     return find_family(card["family"]).pin(there, facts)
 
 
+def section_of(path: str | Path) -> ModelSection | None:
+    """Return the section of the model that weights belong to; None where there is no card beside them.
+
+    Raises
+    ------
+    CheckpointError
+        There is no such model, or its card is damaged.
+    """
+    _, card_path = find_weights(path)
+    if not card_path.is_file():
+        return None
+    return read_blueprint(read_card(card_path), card_path)[0]
+
+
 def _read_model(path: Path) -> dict[str, Tensor]:
     """Read weights; return the moving averages of a checkpoint that has them."""
     weights = _read_weights(path)

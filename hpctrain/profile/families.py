@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ConfigDict, create_model
 
 from hpctrain.plugins import DEFAULT_FAMILY, FAMILIES, PluginError, names
-from hpctrain.profile.lookup import FAMILY_GROUP, find_family, find_kind, words_of_family
+from hpctrain.profile.lookup import FAMILY_GROUP, data_section_of, find_family, find_kind, words_of_family
 from hpctrain.profile.near import did_you_mean
 from hpctrain.profile.schema import Profile
 from hpctrain.profile.sections.data import DataSection
@@ -54,7 +54,7 @@ def profile_class(family: str = DEFAULT_FAMILY) -> type[Profile]:
 @functools.cache
 def _profile_class(family: str) -> type[Profile]:
     found = find_family(family)
-    section, data = found.section, find_kind(found.kind).section
+    section, data = found.section, data_section_of(found)
     # A profile without a model section gets the default family, so only that one needs a default here.
     model = (section, section()) if family == DEFAULT_FAMILY else (section, ...)
     return create_model("Profile", __base__=Profile, __module__=__name__, data=(data, ...), model=model)

@@ -15,6 +15,7 @@ from hpctrain.words import Words
 if TYPE_CHECKING:
     from hpctrain.families.family import Family
     from hpctrain.kinds.kind import Kind
+    from hpctrain.profile.sections.data import DataSection
 
 FAMILY_GROUP, KIND_GROUP = "hpctrain.families", "hpctrain.kinds"
 """Groups of entry points with which an installed package announces its families and kinds."""
@@ -42,6 +43,11 @@ def find_kind(name: str) -> Kind:
         Nothing has this name, or its module cannot be used.
     """
     return find_plugin(name, KINDS, KIND_GROUP, "KIND")
+
+
+def data_section_of(family: Family) -> type[DataSection]:
+    """Return the class of the ``data`` section of a profile with this family."""
+    return family.data_section or find_kind(family.kind).section
 
 
 def words_of_family(family: Family) -> Words:

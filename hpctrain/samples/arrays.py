@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hpctrain.samples.labels import read_whole_column, take_labels
 from hpctrain.samples.protocols import PADDING_ROW
 
 
@@ -26,11 +27,14 @@ class ArrayBatch:
         Row in the whole set; -1 is a padding row.
     target_id : Tensor, shape (N,), int64
         Identifier of the object; -1 in padding rows.
+    labels : mapping of str to Tensor, shape (N,)
+        What the family asked for, such as classes to learn; -1 or NaN where there is none.
     """
 
     columns: Mapping[str, Tensor]
     row: Tensor
     target_id: Tensor
+    labels: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.row)
@@ -61,11 +65,12 @@ class ArrayBatch:
 
     def everything(self) -> list[Tensor]:
         """Return all tensors of the batch."""
-        return [*self.columns.values(), self.row, self.target_id]
+        return [*self.columns.values(), self.row, self.target_id, *self.labels.values()]
 
     def _each(self, change: Any) -> ArrayBatch:
         columns = {name: change(tensor) for name, tensor in self.columns.items()}
-        return ArrayBatch(columns, change(self.row), change(self.target_id))
+        labels = {name: change(tensor) for name, tensor in self.labels.items()}
+        return ArrayBatch(columns, change(self.row), change(self.target_id), labels)
 
 
 class ArraySamples:
@@ -97,6 +102,7 @@ class ArraySamples:
         self.target_id = np.ascontiguousarray(target_id, dtype=np.int64)
         self.columns = dict(columns)
         self.notes = list(notes)
+        self.labels: Mapping[str, np.ndarray] = {}
         self._files = list(files)
         self._starts = np.cumsum([0, *(count for _, count in files)])
         self.copy_of: dict[str, Any] | None = None
@@ -114,8 +120,19 @@ class ArraySamples:
             taken[padding] = 0
             columns[name] = torch.from_numpy(taken)
         target_id = np.where(padding, -1, self.target_id[at])
-        batch = ArrayBatch(columns, torch.from_numpy(rows.astype(np.int64)), torch.from_numpy(target_id))
+        labels = take_labels(self.labels, rows)
+        batch = ArrayBatch(columns, torch.from_numpy(rows.astype(np.int64)), torch.from_numpy(target_id), labels)
         return batch.pin_memory() if pin else batch
+
+    def column(self, name: str) -> np.ndarray:
+        """Return a column of the files with one number or text per sample, shape (N,).
+
+        Raises
+        ------
+        DataError
+            A file has no such column; the message names all of these files.
+        """
+        return read_whole_column(self._files, name)
 
     def usable(self, rows: np.ndarray) -> np.ndarray:
         """Return that each of these rows can carry weight."""

@@ -25,10 +25,13 @@ class Batch(Protocol):
         Row in the whole set; :data:`PADDING_ROW` is a padding row.
     target_id : Tensor, shape (N,), int64
         Identifier of the object; -1 in padding rows.
+    labels : mapping of str to Tensor, shape (N,)
+        The rows of :attr:`Samples.labels`; -1 or NaN where a label is missing, as in padding rows.
     """
 
     row: torch.Tensor
     target_id: torch.Tensor
+    labels: Mapping[str, torch.Tensor]
 
     def __len__(self) -> int: ...
 
@@ -57,6 +60,8 @@ class Samples(Protocol):
         Identifier of the object of each sample.
     notes : list of str
         Lines about these files that a user should know.
+    labels : mapping of str to ndarray, shape (N,)
+        Values that each batch carries for its rows, which the family sets (:meth:`Family.labels`); empty by default.
     copy_of : dict or None
         Fingerprint of the originals, if these files are copies.
     decoded_bytes : int
@@ -69,6 +74,7 @@ class Samples(Protocol):
 
     target_id: np.ndarray
     notes: list[str]
+    labels: Mapping[str, np.ndarray]
     copy_of: dict[str, Any] | None
     decoded_bytes: int
     is_prepared_ahead: bool
@@ -78,6 +84,9 @@ class Samples(Protocol):
 
     def read(self, rows: np.ndarray, pin: bool = False) -> Batch:
         """Read these rows (n,) in their order; -1 gives a padding row. `pin` reads into page-locked memory."""
+
+    def column(self, name: str) -> np.ndarray:
+        """Return a column of the files with one number or text per sample (N,); a DataError if there is none."""
 
     def usable(self, rows: np.ndarray) -> np.ndarray:
         """Return, for each of these rows (n,), whether it can carry weight, as far as metadata tell; bool."""

@@ -17,7 +17,7 @@ from hpctrain.checkpoint.writer import CheckpointWriter
 from hpctrain.distributed.group import barrier
 from hpctrain.distributed.world import World
 from hpctrain.errors import DataError, Problem, ProfileError
-from hpctrain.families.store import CARD, card_entries, load_weights, pinned_by, read_card, write_card
+from hpctrain.families.store import CARD, card_entries, load_weights, pinned_by, read_card, section_of, write_card
 from hpctrain.metrics.exporters.opening import open_exporters
 from hpctrain.profile.families import family_of, kind_of
 from hpctrain.profile.files import matching_files
@@ -27,6 +27,7 @@ from hpctrain.profile.sections.data import DataSection
 from hpctrain.profile.sections.model import ModelSection
 from hpctrain.profile.sections.train import TrainSection
 from hpctrain.rundir import RunDir
+from hpctrain.samples.labels import has_any_label
 from hpctrain.samples.protocols import Facts, Samples
 from hpctrain.samples.split import TRAIN, VALIDATION, assign_split, choose_rows
 from hpctrain.train.adamw import AdamW
@@ -86,7 +87,29 @@ def open_data(profile: Profile, run: RunDir, world: World, data: DataSection | N
         blocks = samples.blocks(train_rows)
         samples.keep_window(section.shuffle_window, world.world_size)
     model, facts = _blueprint(run, world, profile, samples, train_rows)
+    samples.labels = family_of(profile).labels(model, samples)
+    if samples.labels:
+        train_rows = _labelled(samples, train_rows, "training", profile)
+        validation_rows = _labelled(samples, validation_rows, "validation", profile)
+        blocks = None if blocks is None else samples.blocks(train_rows)
     return Data(samples, train_rows, validation_rows, blocks, model, facts, inspection)
+
+
+def _labelled(samples: Samples, rows: np.ndarray, name: str, profile: Profile) -> np.ndarray:
+    """Return the rows that have a label; without any, a step would have no weight.
+
+    Raises
+    ------
+    DataError
+        No row has one.
+    """
+    kept = rows[has_any_label(samples.labels, rows)]
+    if len(rows) and not len(kept):
+        many = kind_of(profile).words.many
+        raise DataError(
+            f"{', '.join(profile.data.files)}: none of the {len(rows):,} {name} {many} has a label; see model.labels"
+        )
+    return kept
 
 
 def _blueprint(
@@ -98,8 +121,11 @@ def _blueprint(
     """
     kind, section = kind_of(profile), profile.model
     if world.is_main and not (run.model / CARD).exists():
+        start = None
         if profile.train.init_from is not None:
             section = section.model_copy(update=pinned_by(section, profile.train.init_from))
+            start = section_of(profile.train.init_from)
+        section = family_of(profile).settle(section, samples, train_rows, start)
         write_card(run.model, section, kind.facts(samples, train_rows), card_entries(profile))
     barrier(world)
     card = read_card(run.model / CARD)

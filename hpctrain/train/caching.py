@@ -54,6 +54,7 @@ def cache_in_memory(data: Data, kind: Kind, crew: Crew, record: Record) -> Data:
     mine = crew.work("decoding", lambda activity: _fill(data.samples, kind, rows, activity))
     path = Path(f"/proc/{mine['pid']}/fd/{mine['descriptor']}")
     samples = crew.agree(lambda: kind.memory_copies().open_in_memory(path, data.samples))
+    samples.labels = data.samples.labels
     data.samples.close()
     record(Cached(bytes=mine["bytes"], seconds=round(time.monotonic() - started_s, 3)))
     return replace(data, samples=samples, blocks=None)

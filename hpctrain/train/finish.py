@@ -71,6 +71,7 @@ def _finish(run: Run) -> dict[str, Any]:
         "moving_average": run.averaged is not None,
     }
     with evaluated_weights(run) as model:
+        run.family.complete(model, _held_out(run))
         save_model(path, model, run.data.section, run.data.facts, extra)
     difference = _check(run)
     if len(run.data.validation_rows):
@@ -80,6 +81,17 @@ def _finish(run: Run) -> dict[str, Any]:
         "check_max_difference": difference,
         "best_step": run.progress.best_step,
     }
+
+
+def _held_out(run: Run) -> HeldOut:
+    return HeldOut(
+        samples=run.data.samples,
+        rows=run.data.validation_rows,
+        prepare=run.prepare,
+        batch_size=run.schedule.micro_batch,
+        device=run.device,
+        tick=lambda done: run.watchdog.progress(),
+    )
 
 
 def _use_best(run: Run) -> int:
@@ -140,15 +152,7 @@ def _describe_held_out(run: Run) -> None:
     """Write what the finished model says about the held-out samples."""
     run.directory.results.mkdir(exist_ok=True)
     model, card = load_model(run.directory.model, run.device)
-    held_out = HeldOut(
-        samples=run.data.samples,
-        rows=run.data.validation_rows,
-        prepare=run.prepare,
-        batch_size=run.schedule.micro_batch,
-        device=run.device,
-        tick=lambda done: run.watchdog.progress(),
-    )
     try:
-        run.family.write_results(model, card, held_out, run.directory.results)
+        run.family.write_results(model, card, _held_out(run), run.directory.results)
     except NoResultsError as error:  # the model is finished all the same, and the evaluations have reported it
         print(f"hpctrain: held-out {run.kind.words.many}: {error}", file=sys.stderr)

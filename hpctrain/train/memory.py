@@ -35,6 +35,8 @@ from hpctrain.profile.memory import Measurement
 from hpctrain.profile.remote import is_remote
 from hpctrain.profile.schema import Profile
 from hpctrain.profile.sections.data import DataSection
+from hpctrain.profile.sections.model import ModelSection
+from hpctrain.samples.labels import has_any_label
 from hpctrain.samples.protocols import Facts
 from hpctrain.samples.split import TRAIN, assign_split, choose_rows
 from hpctrain.train.freeze import freeze
@@ -99,7 +101,9 @@ class _Moments:
         """Do nothing: an update in place takes no memory beyond the moments."""
 
 
-def measure_peak_bytes(profile: Profile, facts: Facts, batch_size: int) -> tuple[int, int]:
+def measure_peak_bytes(
+    profile: Profile, facts: Facts, batch_size: int, section: ModelSection | None = None
+) -> tuple[int, int]:
     """Run two steps on fake tensors.
 
     Parameters
@@ -109,6 +113,8 @@ def measure_peak_bytes(profile: Profile, facts: Facts, batch_size: int) -> tuple
         Facts that give the sizes of the network and the batch.
     batch_size : int
         Samples of a micro-batch, instead of the profile's.
+    section : ModelSection, optional
+        The settled section of the model; that of the profile by default.
 
     Returns
     -------
@@ -127,7 +133,7 @@ def measure_peak_bytes(profile: Profile, facts: Facts, batch_size: int) -> tuple
     launch = profile.launch.model_copy(update={"nodes": 1, "gpus_per_node": 0, "ranks_per_node": 1})
     alone, kind = profile.model_copy(update={"train": train, "launch": launch}), kind_of(profile)
     with FakeTensorMode(), PeakMemory() as memory:
-        model = family_of(alone).network(alone.model, facts)
+        model = family_of(alone).network(section or alone.model, facts)
         if train.gradient_checkpointing:
             model.enable_gradient_checkpointing()
         freeze(model, train.freeze)
@@ -170,8 +176,8 @@ def measure_with(profile: Profile, data: DataLook) -> Measurement:
     if data.facts is None or family_of(profile).how == "rounds" or kind.fake(data.facts, 1) is None:
         size = 0 if data.facts is None else kind.bytes_per_sample(data.facts)
         return Measurement(0.0, size / GIB, 0.0, 0.0, 0, size, **found)
-    small, large = (measure_peak_bytes(profile, data.facts, size)[0] for size in _BATCH_SIZES)
-    floor, num_parameters = measure_peak_bytes(profile, data.facts, 1)
+    small, large = (measure_peak_bytes(profile, data.facts, size, data.section)[0] for size in _BATCH_SIZES)
+    floor, num_parameters = measure_peak_bytes(profile, data.facts, 1, data.section)
     slope = (large - small) / (_BATCH_SIZES[1] - _BATCH_SIZES[0])
     return Measurement(
         fixed_gib=(small - slope * _BATCH_SIZES[0]) / GIB,
@@ -200,6 +206,8 @@ class DataLook:
         Why the files cannot be used.
     inspection : Inspection or None
         Findings in a sample of the training rows.
+    section : ModelSection or None
+        Section of the model with the values that depend on the data; None without data.
     """
 
     facts: Facts | None
@@ -208,6 +216,7 @@ class DataLook:
     num_train: int | None = None
     problem: str | None = None
     inspection: Inspection | None = None
+    section: ModelSection | None = None
 
 
 def look_at_data(profile: Profile) -> DataLook:
@@ -225,8 +234,11 @@ def look_at_data(profile: Profile) -> DataLook:
             everything = np.arange(len(samples))
             if not samples.usable(everything).any():
                 return replace(assumed, num_samples=len(samples), num_train=len(rows), inspection=found)
-            facts = kind.facts(samples, everything)
-            return DataLook(facts, "the data", len(samples), len(rows), inspection=found)
+            facts, family = kind.facts(samples, everything), family_of(profile)
+            section = family.settle(profile.model, samples, rows) if len(rows) else profile.model
+            labels = family.labels(section, samples)
+            rows = rows[has_any_label(labels, rows)] if labels else rows
+            return DataLook(facts, "the data", len(samples), len(rows), inspection=found, section=section)
         finally:
             samples.close()
     except DataError as error:

@@ -35,8 +35,10 @@ class Made:
         self.rows = np.arange(len(self.samples))
         self.facts = self.kind.facts(self.samples, self.rows)
         self.prepare = self.kind.preparation(self.profile.data.card_entries)
+        self.section = self.family.settle(self.profile.model, self.samples, self.rows)
+        self.samples.labels = self.family.labels(self.section, self.samples)
         torch.manual_seed(1)
-        self.model: Any = self.family.network(self.profile.model, self.facts)
+        self.model: Any = self.family.network(self.section, self.facts)
         if self.learns_in_rounds:
             self.do_round(0)
 
@@ -97,7 +99,7 @@ def test_predictions_have_one_row_per_sample_and_do_not_change(made):
 
 
 def test_a_model_and_its_card_go_round(made, tmp_path):
-    save_model(tmp_path / "model", made.model, made.profile.model, made.facts, card_entries(made.profile))
+    save_model(tmp_path / "model", made.model, made.section, made.facts, card_entries(made.profile))
     loaded, card = load_model(tmp_path / "model")
     assert card["family"] == made.profile.model.family
     assert made.kind.read_facts(card["facts"]) == made.facts
@@ -110,7 +112,7 @@ def test_a_model_and_its_card_go_round(made, tmp_path):
 def test_a_state_that_was_loaded_goes_on_with_the_same_bits(made):
     if not made.learns_in_rounds:
         pytest.skip("the state of a network is its weights, which the card goes round with")
-    other = made.family.network(made.profile.model, made.facts)
+    other = made.family.network(made.section, made.facts)
     other.load({name: array.copy() for name, array in made.model.state().items()})
     mine = made.do_round(1)
     made.model, states = other, made.model.state()

@@ -66,6 +66,8 @@ class SpectraArrays:
         ``flux``, ``ivar`` (N, L) or (L,) for one spectrum; ``wavelength`` (L,) or (N, L), vacuum [AA]; ``redshift``
         (N,) or a number; and if you like ``target_id`` (N,), ``mask`` (N, L), nonzero where a pixel is bad. Arrays,
         masked arrays, or quantities and columns with a unit of astropy. Other entries are ignored.
+    needs_redshift : bool
+        Whether ``redshift`` must be given, and a spectrum without one carries no weight.
 
     Attributes
     ----------
@@ -89,8 +91,13 @@ class SpectraArrays:
     is_prepared_ahead = False
     batches_together = 1
 
-    def __init__(self, columns: Mapping[str, Any]) -> None:
+    def __init__(self, columns: Mapping[str, Any], needs_redshift: bool = True) -> None:
+        names = list(columns.keys())  # a Table iterates over its rows
+        if not needs_redshift and "redshift" not in names:
+            columns = {"redshift": np.float32(np.nan), **{name: columns[name] for name in names}}
         given = _checked(columns)
+        self.needs_redshift = needs_redshift
+        self.labels: Mapping[str, np.ndarray] = {}
         self.notes: list[str] = []
         self._flux, self._ivar, self._mask = given["flux"], given["ivar"], given.get("mask")
         self._wavelength = given["wavelength"]
@@ -140,7 +147,7 @@ class SpectraArrays:
             grid = self.wavelength_aa.astype(np.float32)
             bad.append(np.broadcast_to(self._padding, ivar.shape))
         ivar[np.logical_or.reduce(bad)] = 0.0
-        no_weight = ~self.has_redshift[rows]
+        no_weight = ~self.usable(rows)
         flux[no_weight], ivar[no_weight] = 0.0, 0.0
         return flux, ivar, grid
 
@@ -173,9 +180,13 @@ class SpectraArrays:
         )
         return batch.pin_memory() if pin else batch
 
+    def column(self, name: str) -> np.ndarray:
+        """Raise a DataError: arrays are given to be predicted, and their labels are not asked for."""
+        raise DataError(f"{name}: arrays in memory have no such column")
+
     def usable(self, rows: np.ndarray) -> np.ndarray:
-        """Return, for each of these rows (n,), whether it has a redshift."""
-        return self.has_redshift[rows]
+        """Return, for each of these rows (n,), whether it has a redshift, if it needs one."""
+        return self.has_redshift[rows] | (not self.needs_redshift)
 
     def blocks(self, rows: np.ndarray) -> np.ndarray:
         """Return [0]: nothing is decoded."""

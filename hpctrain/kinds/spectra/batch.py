@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 
 import torch
 from torch import Tensor
@@ -33,7 +33,8 @@ class SpectraBatch:
     wavelength_aa : Tensor, shape (L,) or (N, L), float32
         Observed vacuum wavelength [AA], strictly increasing.
     redshift : Tensor, shape (N,), float32
-        Redshift, always finite. A row whose catalogue redshift was not finite has `ivar` 0 everywhere.
+        Redshift, always finite. A row whose catalogue redshift was not finite has `ivar` 0 everywhere, or for a model
+        that needs no redshift, the value 0.
     target_id : Tensor, shape (N,), int64
         Identifier of the object; -1 in padding rows.
     row : Tensor, shape (N,), int64
@@ -48,6 +49,8 @@ class SpectraBatch:
         Number of pixels of each spectrum whose weight cleaning set to 0.
     has_weight : Tensor, shape (N,), bool, optional
         Whether any pixel of a spectrum has weight after cleaning; normalisation may still reject it.
+    labels : mapping of str to Tensor, shape (N,)
+        What the family asked the files for, such as classes to learn; -1 or NaN where there is none.
     """
 
     flux: Tensor
@@ -61,6 +64,7 @@ class SpectraBatch:
     visible: Tensor | None = None
     num_bad: Tensor | None = None
     has_weight: Tensor | None = None
+    labels: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return self.flux.shape[0]
@@ -104,7 +108,7 @@ class SpectraBatch:
 
     def everything(self) -> list[Tensor]:
         """Return all tensors of the batch."""
-        return [tensor for field in fields(self) if (tensor := getattr(self, field.name)) is not None]
+        return [tensor for tensor in self._tensors().values() if tensor is not None] + list(self.labels.values())
 
     def tensors(self) -> dict[str, Tensor]:
         """Return flux, ivar and redshift, which a network reads; and the wavelengths, where each row has its own."""
@@ -116,8 +120,11 @@ class SpectraBatch:
         return replace(self, **tensors)
 
     def _each(self, change) -> SpectraBatch:
-        tensors = {field.name: getattr(self, field.name) for field in fields(self)}
-        return SpectraBatch(**{name: tensor if tensor is None else change(tensor) for name, tensor in tensors.items()})
+        tensors = {name: tensor if tensor is None else change(tensor) for name, tensor in self._tensors().items()}
+        return SpectraBatch(**tensors, labels={name: change(values) for name, values in self.labels.items()})
+
+    def _tensors(self) -> dict[str, Tensor | None]:
+        return {each.name: getattr(self, each.name) for each in fields(self) if each.name != "labels"}
 
 
 def _is_clean(flux: Tensor, ivar: Tensor) -> bool:

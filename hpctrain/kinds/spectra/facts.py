@@ -34,7 +34,7 @@ class SpectraFacts:
     wavelength_aa : tuple of float
         First and last wavelength of that grid [vacuum AA].
     redshift_min, redshift_max : float
-        Range of the redshifts.
+        Range of the redshifts; 0 where no spectrum has one.
     wavelength_middle_aa : float, optional
         Wavelength of pixel ``L // 2``: distinguishes a linear from a logarithmic grid of the same range.
     """
@@ -68,6 +68,8 @@ class SpectraFacts:
             There is no row, no usable redshift among the rows, or no usable wavelength.
         """
         redshift = np.asarray(spectra.redshift, dtype=np.float64)[rows][spectra.has_redshift[rows]]
+        if redshift.size == 0 and not spectra.needs_redshift:
+            redshift = np.zeros(1)
         if redshift.size == 0:
             raise DataError(
                 f"none of the {len(rows):,} training spectra has a redshift (a finite number above {LOWEST_REDSHIFT}), "

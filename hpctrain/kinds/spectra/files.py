@@ -153,7 +153,7 @@ def _open_file(path: Path, columns: ColumnsSection) -> SpectraFile:
             grid = None if is_empty and has_rows else read_common_grid(wavelength)
         with _readable(found["target_id"]):
             target_id, notes = read_target_id(found["target_id"])
-        redshift = np.zeros(found["flux"].shape[0], np.float32)
+        redshift = np.full(found["flux"].shape[0], columns.absent_redshift, np.float32)
         if "redshift" in found:
             with _readable(found["redshift"]):
                 redshift = _read_numbers(found["redshift"])
@@ -192,7 +192,7 @@ def _readable(dataset: h5py.Dataset) -> Iterator[None]:
 
 
 def _find_columns(library: h5py.File, columns: ColumnsSection) -> dict[str, h5py.Dataset]:
-    """Return the datasets by their role; `mask` may be missing, and so may a column whose name is None."""
+    """Return the datasets by their role; those of ``columns.optional`` may be missing, and those whose name is None."""
     found: dict[str, h5py.Dataset] = {}
     missing = []
     for role, name in columns:
@@ -201,7 +201,7 @@ def _find_columns(library: h5py.File, columns: ColumnsSection) -> dict[str, h5py
         item = _item(library, name)
         if isinstance(item, h5py.Dataset):
             found[role] = item
-        elif role != "mask" or "mask" in columns.model_fields_set:
+        elif role not in columns.optional or role in columns.model_fields_set:
             missing.append((role, name))
     if missing:
         names = _dataset_names(library)

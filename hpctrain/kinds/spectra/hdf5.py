@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,6 +25,7 @@ from hpctrain.samples.buffers import BufferPool
 from hpctrain.samples.chunks import BandCache
 from hpctrain.samples.cold import FETCH_BATCHES, ColdDisk
 from hpctrain.samples.find import find_files
+from hpctrain.samples.labels import read_whole_column, take_labels
 from hpctrain.samples.library import allow_many_files, open_library_file
 from hpctrain.samples.mapped import gather
 from hpctrain.samples.protocols import PADDING_ROW
@@ -71,7 +72,7 @@ def open_spectra(data: SpectraSection, base: Path | None = None) -> SpectraSet:
     if problems:
         shown = problems[:20] + ([f"... and {len(problems) - 20} more files"] if len(problems) > 20 else [])
         raise DataError("\n".join(shown))
-    return SpectraSet([file for file in files if len(file)])
+    return SpectraSet([file for file in files if len(file)], data.needs_redshift)
 
 
 def _misfits(files: list[SpectraFile]) -> list[str]:
@@ -95,6 +96,8 @@ class SpectraSet:
     ----------
     files : list of SpectraFile
         At least one file; none is empty, and all have the same number of pixels.
+    needs_redshift : bool
+        Whether a spectrum without a redshift is masked.
 
     Attributes
     ----------
@@ -104,27 +107,31 @@ class SpectraSet:
         Observed vacuum wavelength [AA]; None if rows have different grids.
     target_id : ndarray, shape (N,), int64
     redshift : ndarray, shape (N,), float32
-        Redshift, always finite; rows without a usable one hold the median of the others and are masked.
+        Redshift. Rows without a usable one hold the median of the others and are masked, or NaN if they are used.
     has_redshift : ndarray, shape (N,), bool
         Whether the catalogue has a redshift.
+    labels : mapping of str to ndarray, shape (N,)
+        Values that each batch carries for its rows.
     notes : list of str
         Lines about these files that a user should know.
     copy_of : dict or None
         Fingerprint of the originals, if these files are copies.
     """
 
-    def __init__(self, files: list[SpectraFile]) -> None:
+    def __init__(self, files: list[SpectraFile], needs_redshift: bool = True) -> None:
         self._files = files
+        self.needs_redshift = needs_redshift
+        self.labels: Mapping[str, np.ndarray] = {}
         self._starts = np.cumsum([0, *(len(file) for file in files)])
         self.num_pixels = files[0].num_pixels
         self.target_id = np.concatenate([file.target_id for file in files])
         redshift = np.concatenate([file.redshift for file in files])
         self.has_redshift = is_redshift(redshift)
         usable = redshift[self.has_redshift]
-        self.redshift = np.where(self.has_redshift, redshift, np.median(usable) if usable.size else 0.0)
-        self.redshift = self.redshift.astype(np.float32)
+        substitute = (np.median(usable) if usable.size else 0.0) if needs_redshift else np.nan
+        self.redshift = np.where(self.has_redshift, redshift, substitute).astype(np.float32)
         self.notes = [f"{file.path}: {note}" for file in files for note in file.notes]
-        if usable.size < len(self):
+        if usable.size < len(self) and needs_redshift:
             self.notes.append(
                 f"{len(self) - usable.size:,} of {len(self):,} rows have no redshift and carry no weight; "
                 "data.columns.redshift names the column"
@@ -164,8 +171,8 @@ class SpectraSet:
         return int(self._starts[-1])
 
     def usable(self, rows: np.ndarray) -> np.ndarray:
-        """Return, for each of these rows (n,), whether the catalogue has a redshift, without which it has no weight."""
-        return self.has_redshift[rows]
+        """Return, for each of these rows (n,), whether it can carry weight: has a redshift, or needs none."""
+        return self.has_redshift[rows] | (not self.needs_redshift)
 
     @property
     def decoded_bytes(self) -> int:
@@ -236,7 +243,7 @@ class SpectraSet:
         Returns
         -------
         SpectraBatch
-            Pixels that are masked, belong to padding or to a row without a redshift have ivar 0. Other faults of pixels
+            Pixels that are masked, belong to padding or to a row that is not usable have ivar 0. Other faults of pixels
             remain for :meth:`~hpctrain.kinds.spectra.batch.SpectraBatch.clean`, on the device. Flux and ivar are
             float16 if all files hold float16, else float32.
 
@@ -266,7 +273,7 @@ class SpectraSet:
             ivar[:, self._padding] = 0.0
         padding = rows == PADDING_ROW
         at = np.where(padding, 0, rows)
-        no_weight = np.flatnonzero(padding | ~self.has_redshift[at])
+        no_weight = np.flatnonzero(padding | ~self.usable(at))
         if no_weight.size:
             flux[no_weight] = 0.0
             ivar[no_weight] = 0.0
@@ -276,9 +283,10 @@ class SpectraSet:
             flux=flux,
             ivar=ivar,
             wavelength_aa=grid,
-            redshift=torch.from_numpy(np.where(padding, np.float32(0), self.redshift[at])),
+            redshift=torch.from_numpy(np.where(padding, np.float32(0), np.nan_to_num(self.redshift[at]))),
             target_id=torch.from_numpy(np.where(padding, -1, self.target_id[at])),
             row=torch.from_numpy(rows.copy()),
+            labels=take_labels(self.labels, rows),
         )
 
     def _ask_for(self, parts: list[Part]) -> None:
@@ -318,6 +326,10 @@ class SpectraSet:
                     continue
             return None
         return np.concatenate(parts)
+
+    def column(self, name: str) -> np.ndarray:
+        """Return a column of one number or text per spectrum (N,); a DataError names the files without it."""
+        return read_whole_column([(file.path, len(file)) for file in self._files], name)
 
     def close(self) -> None:
         """Close the open files; a later read opens them again."""

@@ -70,7 +70,7 @@ class Spectra(Kind):
     def from_arrays(self, card: Mapping[str, Any], columns: Mapping[str, Any]) -> SpectraArrays:
         from hpctrain.kinds.spectra.arrays import SpectraArrays
 
-        return SpectraArrays(columns)
+        return SpectraArrays(columns, needs_redshift=card["normalise"].get("frame") != "observed")
 
     def facts(self, samples: SpectraSet, rows: np.ndarray) -> SpectraFacts:
         from hpctrain.kinds.spectra.facts import SpectraFacts
@@ -103,14 +103,16 @@ class Spectra(Kind):
         return {"num_pixels": samples.num_pixels}
 
     def counts(self, samples: SpectraSet) -> dict[str, int]:
-        return {"num_without_redshift": int((~samples.has_redshift).sum())}
+        return {"num_without_redshift": int((~samples.has_redshift).sum())} if samples.needs_redshift else {}
 
     def preparation(self, card: Mapping[str, Any]) -> Callable[[SpectraBatch], SpectraBatch]:
-        from hpctrain.kinds.spectra.section import NormaliseSection
-        from hpctrain.kinds.spectra.transform import normalise
+        from hpctrain.kinds.spectra.section import NormaliseSection, read_normalisation
+        from hpctrain.kinds.spectra.transform import normalise, normalise_observed
 
-        section = NormaliseSection.model_validate(card["normalise"])
-        return lambda batch: normalise(batch, section)
+        section = read_normalisation(card["normalise"])
+        if isinstance(section, NormaliseSection):
+            return lambda batch: normalise(batch, section)
+        return lambda batch: normalise_observed(batch, section)
 
     def augmentation(self, data: SpectraSection) -> Callable[[SpectraBatch], SpectraBatch]:
         from hpctrain.kinds.spectra.transform import augment

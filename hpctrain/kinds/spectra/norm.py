@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from hpctrain.kinds.spectra.section import ObservedNormaliseSection
 
 Windows = Sequence[tuple[float, float]]
 
@@ -93,3 +97,37 @@ def find_norm(
         if median > 0 and float(median) / error >= min_snr:
             norm[row], window[row] = median, index
     return norm, window
+
+
+def observed_window(
+    flux: np.ndarray, ivar: np.ndarray, wavelength_aa: np.ndarray, section: ObservedNormaliseSection
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return which spectra the normalisation in the observed frame accepts.
+
+    Parameters
+    ----------
+    flux, ivar : ndarray, shape (N, L), float32
+        Cleaned values: finite, and ivar 0 where a pixel is masked.
+    wavelength_aa : ndarray, shape (L,) or (N, L), float32
+        Observed wavelengths [AA].
+    section : ObservedNormaliseSection
+
+    Returns
+    -------
+    window : ndarray, shape (N,), int8
+        0, or -1 where the spectrum is rejected.
+    has_window : ndarray, shape (N,), bool
+        Whether a window has a valid pixel.
+    """
+    valid = ivar > 0
+    if section.by == "none":
+        return np.where(valid.any(axis=1), 0, -1).astype(np.int8), np.ones(len(flux), dtype=bool)
+    if section.windows_aa is not None:
+        valid &= np.any([(wavelength_aa >= low) & (wavelength_aa <= high) for low, high in section.windows_aa], axis=0)
+    window = np.full(len(flux), -1, dtype=np.int8)
+    for row in np.flatnonzero(valid.any(axis=1)):
+        median = float(np.median(flux[row, valid[row]]))
+        error = math.sqrt(math.pi / 2.0 / float(ivar[row, valid[row]].sum(dtype=np.float64)))
+        if median > 0 and median / error >= section.min_snr:
+            window[row] = 0
+    return window, valid.any(axis=1)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hpctrain.kinds.spectra.norm import choose_window, clean, find_norm
+from hpctrain.kinds.spectra.norm import choose_window, clean, find_norm, observed_window
 from hpctrain.kinds.spectra.redshift import LOWEST_REDSHIFT
 from hpctrain.profile.inspection import ERROR, NOTE, WARNING, Inspection, Remark
 from hpctrain.samples.probe import NEIGHBOURS, choose_sample
@@ -55,7 +55,7 @@ _ANYWAY = "If the data are right all the same, set data.implausible: warn."
 _REASONS = {
     "masked": "fully masked",
     "window": "no window of data.normalise.windows_aa within the observed range",
-    "signal": "signal to noise ratio of the window below data.normalise.min_snr",
+    "signal": "signal to noise ratio of the median flux below data.normalise.min_snr",
 }
 
 
@@ -81,7 +81,7 @@ def inspect_spectra(spectra: SpectraSet, rows: np.ndarray, data: SpectraSection)
     """
     found = Inspection(num_spectra=len(rows))
     _look_at_classes(spectra, rows, found)
-    has_redshift = spectra.has_redshift[rows]
+    has_redshift = spectra.usable(rows)
     if not has_redshift.any():
         found.remarks.append(_no_redshift(len(rows)))
         return found
@@ -147,10 +147,13 @@ def _read(spectra: SpectraSet, rows: np.ndarray) -> _Sample:
 
 def _reject(sample: _Sample, data: SpectraSection) -> Counter[str]:
     """Count the spectra that the normalisation rejects, by the keys of `_REASONS`."""
-    windows, min_snr = data.normalise.windows_aa, data.normalise.min_snr
-    _, window = find_norm(sample.flux, sample.ivar, sample.wavelength_aa, sample.redshift, windows, min_snr)
     is_masked = ~(sample.ivar > 0).any(axis=1)
-    has_window = choose_window(sample.wavelength_aa, sample.redshift, windows) >= 0
+    if data.needs_redshift:
+        windows, min_snr = data.normalise.windows_aa, data.normalise.min_snr
+        _, window = find_norm(sample.flux, sample.ivar, sample.wavelength_aa, sample.redshift, windows, min_snr)
+        has_window = choose_window(sample.wavelength_aa, sample.redshift, windows) >= 0
+    else:
+        window, has_window = observed_window(sample.flux, sample.ivar, sample.wavelength_aa, data.normalise)
     counts = Counter(
         masked=int(is_masked.sum()),
         window=int((~is_masked & ~has_window).sum()),
@@ -283,12 +286,16 @@ def _advice(reasons: Counter[str], sample: _Sample, data: SpectraSection, noise:
     reason = reasons.most_common(1)[0][0]
     if reason == "masked":
         return "Is data.columns.ivar the inverse variance, and does data.columns.mask mark bad pixels with 1?"
-    if reason == "window":
+    if reason == "window" and data.needs_redshift:
         return _advice_on_windows(sample, data)
+    if reason == "window":
+        return "Leave out data.normalise.windows_aa to use the whole spectrum."
     if noise is not None and noise.looks_like != "ivar":
         return _meaning_text(noise.looks_like)
     if noise is not None and abs(noise.departure_dex) > _DOUBTFUL:
         return _units_text(noise)
+    if not data.needs_redshift:
+        return "If their continuum was divided out or subtracted, set data.normalise.by: none."
     return "Lower data.normalise.min_snr if such noisy spectra are to be trained on."
 
 

@@ -117,10 +117,11 @@ def open_in_memory(path: Path, source: SpectraSet) -> SpectraSet:
             f"data.cache: ram: the memory of another rank of this node cannot be opened ({path}: {error.strerror}); "
             "do ranks run in containers with process numbers of their own?"
         ) from None
-    copy = SpectraSet([open_file(Path(f"/proc/self/fd/{descriptor}"), ColumnsSection(mask=None))])
+    files = [open_file(Path(f"/proc/self/fd/{descriptor}"), ColumnsSection(mask=None))]
+    copy = SpectraSet(files, source.needs_redshift)
     weakref.finalize(copy, os.close, descriptor).atexit = False  # until then its path leads to the memory
     copy.copy_of = source.fingerprint()
-    copy.notes = source.notes
+    copy.notes, copy.labels = source.notes, source.labels
     if len(copy) != len(source) or copy.num_pixels != source.num_pixels:
         raise DataError(
             "data.cache: ram: the copy was made from other files; do all ranks of the node see the same files?"

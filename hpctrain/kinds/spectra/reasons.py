@@ -32,17 +32,22 @@ def reasons(spectra: SpectraSet, rows: np.ndarray, data: SpectraSection) -> list
     import numpy as np
 
     from hpctrain.kinds.spectra.norm import choose_window
-    from hpctrain.kinds.spectra.transform import normalise
+    from hpctrain.kinds.spectra.section import NormaliseSection
+    from hpctrain.kinds.spectra.transform import normalise, normalise_observed
     from hpctrain.samples.protocols import PADDING_ROW
 
     section = data.normalise
     raw = spectra.read(rows[rows != PADDING_ROW])
-    batch = normalise(raw, section)
-    chosen = choose_window(raw.wavelength_aa.numpy(), raw.redshift.numpy(), section.windows_aa)
+    if isinstance(section, NormaliseSection):
+        batch = normalise(raw, section)
+        chosen = choose_window(raw.wavelength_aa.numpy(), raw.redshift.numpy(), section.windows_aa)
+    else:
+        batch = normalise_observed(raw, section)
+        chosen = np.zeros(len(batch), np.int8)
     is_masked, is_rejected = ~batch.has_weight.numpy(), batch.window.numpy() < 0
     found = np.full(len(rows), OUTSIDE, dtype=object)
     found[is_rejected] = NO_SIGNAL
     found[is_rejected & (chosen < 0)] = NO_WINDOW
     found[is_masked] = MASKED
-    found[~spectra.has_redshift[rows]] = NO_REDSHIFT
+    found[~spectra.usable(rows)] = NO_REDSHIFT
     return found.tolist()

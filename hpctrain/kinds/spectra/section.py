@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -27,11 +29,27 @@ class ColumnsSection(Section):
     redshift: PathText = "redshift"
     """(N,) redshift."""
 
+    optional: ClassVar[frozenset[str]] = frozenset({"mask"})
+    """Datasets that the file need not have, unless the profile names them."""
+    absent_redshift: ClassVar[float] = math.nan
+    """Redshift of all spectra of a file without that dataset."""
+
+
+class ObservedColumnsSection(ColumnsSection):
+    """Names of the datasets in the HDF5 file, which need not have redshifts."""
+
+    redshift: PathText | None = "redshift"  # type: ignore[assignment]
+    """(N,) redshift. The file need not have it."""
+
+    optional: ClassVar[frozenset[str]] = frozenset({"mask", "redshift"})
+
 
 class ColumnsWithoutRedshift(ColumnsSection):
     """Names of the datasets for spectra that are read whatever their redshift, for example to estimate it."""
 
     redshift: None = None  # type: ignore[assignment]
+
+    absent_redshift: ClassVar[float] = 0.0
 
 
 class SimulateSection(Section):
@@ -61,6 +79,38 @@ class NormaliseSection(Section):
     """Rest-frame windows [AA]; the first one that is wholly inside the observed range is used (spender, SpenderQ)."""
     min_snr: Annotated[float, Field(ge=0)] = 2.0
     """Spectra whose window has a lower signal to noise ratio get weight 0 and are counted."""
+
+
+class ObservedNormaliseSection(Section):
+    """Division by the median flux of the observed spectrum, which needs no redshift."""
+
+    frame: Literal["observed"] = "observed"
+    """Windows are in the observed frame."""
+    by: Literal["median", "none"] = "median"
+    """``none`` leaves the flux as it is, for spectra whose continuum was divided out."""
+    windows_aa: Annotated[list[WavelengthRange], Field(min_length=1)] | None = None
+    """Observed windows [AA] whose pixels together give the median; null uses the whole spectrum."""
+    min_snr: Annotated[float, Field(ge=0)] = 0.0
+    """Spectra whose median has a lower signal to noise ratio get weight 0 and are counted. A median that is not
+    positive is never used."""
+
+
+def read_normalisation(values: Mapping[str, Any]) -> NormaliseSection | ObservedNormaliseSection:
+    """Return the section ``normalise`` of a model's card."""
+    section = ObservedNormaliseSection if values.get("frame") == "observed" else NormaliseSection
+    return section.model_validate_json(json.dumps(values))
+
+
+class ObservedAugmentSection(Section):
+    """Random changes of the training spectra; evaluation uses the unchanged spectra."""
+
+    noise: Annotated[float, Field(ge=0, le=10)] = 0.0
+    """Extra noise in units of the pixel's own sigma; ivar decreases accordingly. 0 switches it off."""
+    mask_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of pixels hidden from the network in contiguous blocks. 0 switches it off."""
+
+    redshift_shift: ClassVar[float] = 0.0
+    """A label such as the redshift would no longer be right."""
 
 
 class AugmentSection(Section):
@@ -97,6 +147,9 @@ class SpectraSection(DataSection):
     max_spectra: Annotated[int, Field(ge=1)] | None = None
     """Largest number of training spectra, chosen by the hash of the object id; if unset, all are used."""
 
+    needs_redshift: ClassVar[bool] = True
+    """Whether a spectrum without a redshift carries no weight."""
+
     @property
     def max_samples(self) -> int | None:
         return self.max_spectra
@@ -107,8 +160,18 @@ class SpectraSection(DataSection):
 
     def unwritten_keys(self) -> list[tuple[str, ...]]:
         # A written key would require a dataset that may be absent.
-        return [] if "mask" in self.columns.model_fields_set else [("columns", "mask")]
+        return [("columns", name) for name in sorted(self.columns.optional - self.columns.model_fields_set)]
 
     @property
     def card_entries(self) -> dict[str, Any]:
         return {"normalise": self.normalise.model_dump(mode="json")}
+
+
+class ObservedSpectraSection(SpectraSection):
+    """The spectra to use, for models that need no redshift: a spectrum without one is used like any other."""
+
+    columns: ObservedColumnsSection = ObservedColumnsSection()  # type: ignore[assignment]
+    normalise: ObservedNormaliseSection = ObservedNormaliseSection()  # type: ignore[assignment]
+    augment: ObservedAugmentSection = ObservedAugmentSection()  # type: ignore[assignment]
+
+    needs_redshift: ClassVar[bool] = False

@@ -15,7 +15,12 @@ from torch import Tensor
 from hpctrain.kinds.spectra.batch import REJECTED, SpectraBatch
 
 if TYPE_CHECKING:
-    from hpctrain.kinds.spectra.section import AugmentSection, NormaliseSection
+    from hpctrain.kinds.spectra.section import (
+        AugmentSection,
+        NormaliseSection,
+        ObservedAugmentSection,
+        ObservedNormaliseSection,
+    )
 
 MASK_BLOCKS = 64
 """Number of pieces of a spectrum of which some are hidden; for DESI about 120 pixels each, wider than a broad line."""
@@ -52,12 +57,51 @@ def normalise(batch: SpectraBatch, section: NormaliseSection) -> SpectraBatch:
     batch = batch.clean()
     low, high, window = _choose_window(batch, section.windows_aa)
     flux, valid, ivar = _cut_out(batch, low, high)
+    median, snr = _significant_median(flux, valid, ivar)
+    good = (window != REJECTED) & torch.isfinite(median) & (median > 0) & (snr >= section.min_snr)
+    return _divided(batch, median, good, window)
+
+
+def normalise_observed(batch: SpectraBatch, section: ObservedNormaliseSection) -> SpectraBatch:
+    """Divide each spectrum by the median flux of its valid pixels, which needs no redshift.
+
+    Parameters
+    ----------
+    batch : SpectraBatch
+        Batch in the units of the file; it is cleaned first.
+    section : ObservedNormaliseSection
+        The observed windows whose pixels count, and the lowest signal to noise ratio.
+
+    Returns
+    -------
+    SpectraBatch
+        As of :func:`normalise`; `window` is 0 where the spectrum was accepted.
+    """
+    batch = batch.clean()
+    valid = batch.ivar > 0
+    window = torch.zeros(len(batch), dtype=torch.int64, device=batch.flux.device)
+    if section.by == "none":
+        return _divided(batch, torch.ones_like(batch.flux[:, 0]), valid.any(dim=1), window)
+    if section.windows_aa is not None:
+        edges = batch.flux.new_tensor(section.windows_aa)
+        inside = (batch.wavelength_aa[..., None] >= edges[:, 0]) & (batch.wavelength_aa[..., None] <= edges[:, 1])
+        valid = valid & inside.any(dim=-1)
+    median, snr = _significant_median(batch.flux, valid, batch.ivar)
+    good = torch.isfinite(median) & (median > 0) & (snr >= section.min_snr)
+    return _divided(batch, median, good, window)
+
+
+def _significant_median(flux: Tensor, valid: Tensor, ivar: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the median of the valid pixels of each row, and its signal to noise ratio, shape (N,) each."""
     median = _masked_median(flux, valid)
     # float64, because the sum of weights in cgs units (1e35) overflows float32
     error = torch.sqrt(math.pi / 2.0 / torch.where(valid, ivar, 0.0).sum(dim=1, dtype=torch.float64))
-    snr = median.double() / error
-    good = (window != REJECTED) & torch.isfinite(median) & (median > 0) & (snr >= section.min_snr)
-    norm = torch.where(good, median, 1.0)
+    return median, median.double() / error
+
+
+def _divided(batch: SpectraBatch, norm: Tensor, good: Tensor, window: Tensor) -> SpectraBatch:
+    """Divide the good rows of a clean batch by `norm` (N,), and take the weight of the others away."""
+    norm = torch.where(good, norm, 1.0)
     weight = good[:, None] & (batch.ivar > 0)
     return batch.replace(
         flux=torch.where(weight, batch.flux / norm[:, None], 0.0),
@@ -110,14 +154,14 @@ def _masked_median(values: Tensor, valid: Tensor) -> Tensor:
     return torch.where(count > 0, 0.5 * (below + above), math.nan)[:, 0]
 
 
-def augment(batch: SpectraBatch, section: AugmentSection) -> SpectraBatch:
+def augment(batch: SpectraBatch, section: AugmentSection | ObservedAugmentSection) -> SpectraBatch:
     """Change the spectra at random; draws from torch's global generator of the device the batch is on.
 
     Parameters
     ----------
     batch : SpectraBatch
         Batch, normalised or not.
-    section : AugmentSection
+    section : AugmentSection or ObservedAugmentSection
         Augmentations to apply; the order is redshift shift, noise, hidden pixels.
 
     Returns
