@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 DEFAULT_FAMILY = "spectral_vae"
 """Family of a profile that names none."""
 
-FAMILIES: Mapping[str, str] = {"spectral_vae": "hpctrain.families.spectral_vae.family"}
+FAMILIES: Mapping[str, str] = {
+    "spectral_vae": "hpctrain.families.spectral_vae.family",
+    "spectral_cnn": "hpctrain.families.spectral_cnn.family",
+}
 """Module of each shipped model family, by the name in ``model.family``."""
 
 KINDS: Mapping[str, str] = {"spectra": "hpctrain.kinds.spectra.kind"}

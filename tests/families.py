@@ -52,6 +52,23 @@ TINY: dict[str, Tiny] = {
         },
         spectra.tiny_file,
     ),
+    "spectral_cnn": Tiny(
+        {
+            "family": "spectral_cnn",
+            "channels": [4, 4],
+            "kernels": [3, 3],
+            "regions": 4,
+            "hidden": [8],
+            "dropout": 0.1,
+            "labels": [
+                {"column": "colour", "kind": "class"},
+                {"column": "slope", "kind": "value", "error": "slope_err"},
+                {"column": "angle", "kind": "circular", "period": 360},
+                {"column": "redshift", "kind": "density", "name": "z", "bins": 16, "spacing": "log1p"},
+            ],
+        },
+        spectra.tiny_file,
+    ),
     "linear_autoencoder": Tiny(
         {"family": "examples.linear_autoencoder", "num_components": 3},
         spectra.tiny_file,

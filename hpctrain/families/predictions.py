@@ -69,8 +69,12 @@ def write_predictions(model: Any, card: Mapping[str, Any], held_out: HeldOut, pa
         )
         file["target_id"] = held_out.samples.target_id[held_out.rows]
         file["row"] = held_out.rows
+        meanings = family.columns()
         for name, values in columns.items():
             file[name] = values
+            if (column := meanings.get(name)) is not None:
+                known = {"unit": column.unit, "description": column.description}
+                file[name].attrs.update({key: text for key, text in known.items() if text})
     return done
 
 

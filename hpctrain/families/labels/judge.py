@@ -1,0 +1,57 @@
+"""Rules of ``model.labels``: values that are valid alone but do not fit together."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from hpctrain.families.labels.section import CIRCULAR, CLASS, DENSITY, NAME_PATTERN
+
+if TYPE_CHECKING:
+    from hpctrain.families.labels.section import LabelSection
+    from hpctrain.profile.judge import Judge
+
+LABELS = "model.labels"
+
+
+def check_labels(judge: Judge) -> None:
+    """Report labels that are absent, share a name, or have keys of another kind."""
+    labels: list[LabelSection] = judge.profile.model.labels
+    if not labels:
+        example = "labels: [{column: spectype, kind: class}]"
+        judge.problem(f"is empty, so there is nothing to learn; write for example '{example}'", LABELS)
+    owner: dict[str, int] = {}
+    for number, label in enumerate(labels):
+        where = f"{LABELS}.{number}"
+        if label.title in owner:
+            message = f"'{label.title}' is also the name of label {owner[label.title]}; give one of them another `name`"
+            judge.problem(message, f"{where}.name" if label.name else f"{where}.column")
+        elif label.name is None and not re.match(NAME_PATTERN, label.title):
+            message = (
+                f"'{label.title}' cannot be part of a column's name; set `name` to letters, digits and underscores"
+            )
+            judge.problem(message, f"{where}.column")
+        owner.setdefault(label.title, number)
+        _check_keys(judge, label, where)
+
+
+def _check_keys(judge: Judge, label: LabelSection, where: str) -> None:
+    for key, kinds in label.only_for.items():
+        if label.kind not in kinds and getattr(label, key) != type(label).model_fields[key].default:
+            judge.problem(f"is for kind {' or '.join(kinds)}, but this label is of kind {label.kind}", f"{where}.{key}")
+    if label.kind == CIRCULAR and label.period is None:
+        judge.problem("needs a `period`, such as 360 for degrees", f"{where}.kind")
+    if label.kind == CLASS and isinstance(label.class_weights, list):
+        if label.classes is None:
+            judge.problem("needs `classes`, so that it is clear which weight is whose", f"{where}.class_weights")
+        elif len(label.class_weights) != len(label.classes):
+            message = f"has {len(label.class_weights)} weights for {len(label.classes)} classes"
+            judge.problem(message, f"{where}.class_weights", f"{where}.classes")
+    if label.classes is not None and len(set(label.classes)) != len(label.classes):
+        judge.problem("names a class twice", f"{where}.classes")
+    if label.kind == DENSITY and label.range is not None:
+        low, high = label.range
+        if not low < high:
+            judge.problem(f"[{low:g}, {high:g}] does not rise", f"{where}.range")
+        elif label.spacing == "log1p" and low <= -1:
+            judge.problem(f"begins at {low:g}, which has no ln(1 + value); begin above -1", f"{where}.range")

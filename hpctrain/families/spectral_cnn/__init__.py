@@ -1,0 +1,1 @@
+"""Convolutional networks that learn labels of spectra: classes, parameters, redshifts."""
