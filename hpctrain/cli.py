@@ -32,6 +32,7 @@ COMMANDS = {
     "data": "inspect files of spectra, write a faster layout, verify their checksums",
     "encode": "write latent vectors, reconstruction error and anomaly score of every spectrum",
     "predict": "write what a trained model of any family predicts for every sample",
+    "redshift": "find redshifts and classes of spectra with PCA templates, or make such templates",
     "infer": "run an exported bundle over FITS or HDF5 files, on a device without torch",
     "export": "write a smaller, faster network for a device, and test that it is as good",
     "report": "write the HTML report of a run",

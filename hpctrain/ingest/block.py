@@ -27,6 +27,7 @@ COLUMNS = {
     "target_id": Column("i8", 0, "object the row belongs to; rows of one object share it"),
     "redshift": Column("f8", np.nan, "redshift; NaN where none is known"),
     "redshift_error": Column("f4", np.nan, "its standard error, by the survey's pipeline"),
+    "redshift_source": Column("S16", b"", "estimated: by hpctrain, from the spectrum; empty: by the survey"),
     "zwarn": Column("i8", -1, "ZWARN or ZWARNING of the survey's pipeline, 0 is good; -1 where none is known"),
     "spectype": Column("S8", b"", "class by the survey's pipeline: GALAXY, QSO, STAR, SKY"),
     "ra": Column("f8", np.nan, "right ascension, ICRS", "deg"),

@@ -19,6 +19,7 @@ import hpctrain
 from hpctrain.errors import DataError
 from hpctrain.ingest.grid import find_offset
 from hpctrain.ingest.identifiers import sdss_ids
+from hpctrain.ingest.missing_redshifts import Estimator, fill_missing
 from hpctrain.ingest.process import IngestPlan, ReadyRows, process_all, read_guarded
 from hpctrain.ingest.tally import Tally
 from hpctrain.ingest.writer import SpectraWriter
@@ -51,7 +52,11 @@ class IngestResult:
         }
 
 
-def run_ingest(plan: IngestPlan, progress: Callable[[Path, Tally], None] | None = None) -> IngestResult:
+def run_ingest(
+    plan: IngestPlan,
+    progress: Callable[[Path, Tally], None] | None = None,
+    estimator: Estimator | None = None,
+) -> IngestResult:
     """Read, select, resample and write.
 
     Parameters
@@ -59,6 +64,8 @@ def run_ingest(plan: IngestPlan, progress: Callable[[Path, Tally], None] | None 
     plan : IngestPlan
     progress : callable, optional
         Called after each file with its path and the counts so far.
+    estimator : Estimator, optional
+        Estimates redshifts that are missing.
 
     Raises
     ------
@@ -99,11 +106,13 @@ def run_ingest(plan: IngestPlan, progress: Callable[[Path, Tally], None] | None 
         _require_something(total)
         if plan.ids_by_position:
             _name_objects(writer)
-        remarks = _warnings(writer, total, upsampling, plan)
+        estimates = {} if estimator is None else fill_missing(writer, estimator, total)
+        remarks = _warnings(writer, total, upsampling, plan, estimator is not None)
         num_objects = len(np.unique(writer.column("target_id")))
         seconds = time.monotonic() - started
         result = IngestResult(total, wavelength, grid_name, seconds, num_objects, remarks)
-        writer.finish(_provenance(plan, result), [str(path) for path in plan.paths])
+        provenance = _provenance(plan, result) | ({"redshift_estimates": estimates} if estimates else {})
+        writer.finish(provenance, [str(path) for path in plan.paths])
     result.seconds = time.monotonic() - started
     return result
 
@@ -169,12 +178,13 @@ def _name_objects(writer: SpectraWriter) -> None:
     writer.replace_column("target_id", sdss_ids(*columns))
 
 
-def _warnings(writer: SpectraWriter, total: Tally, upsampling: float, plan: IngestPlan) -> list[str]:
+def _warnings(writer: SpectraWriter, total: Tally, upsampling: float, plan: IngestPlan, estimated: bool) -> list[str]:
     remarks = []
     _note_classes(writer, total)
     without = int(np.isnan(writer.column("redshift")).sum())
     if without:
         how = "--redshifts TABLE.fits joins redshifts by TARGETID, " if plan.survey == "desi" else ""
+        how += "" if estimated else "--redshifts estimate estimates them from the spectra, "
         remarks.append(
             f"{without} of {writer.num_rows} spectra have no redshift (NaN) and carry no weight in training; "
             f"{how}--need-redshift drops such spectra"

@@ -90,6 +90,17 @@ class SpectraWriter:
         """Return a column of all rows so far."""
         return np.concatenate(self._columns[name]) if self._columns[name] else np.empty(0, COLUMNS[name].dtype)
 
+    def read(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return flux and ivar of rows (n,) that were appended, shape (n, L) each, float32."""
+        found = []
+        for name in ("flux", "ivar"):
+            spool = self._spools[name]
+            with _disk_errors(self.out):
+                spool.flush()
+            shape = self.num_rows, len(self.wavelength_aa)
+            found.append(np.memmap(spool, dtype=np.float32, mode="r", shape=shape)[rows])
+        return np.asarray(found[0]), np.asarray(found[1])
+
     def replace_column(self, name: str, values: np.ndarray) -> None:
         """Set a column of all rows at once."""
         self._columns[name] = [values.astype(COLUMNS[name].dtype)]

@@ -10,9 +10,11 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+from functools import partial
 from typing import TYPE_CHECKING
 
 from hpctrain.commands.ingest.options import add_common
+from hpctrain.commands.ingest.redshifts import add_redshifts, estimator_of
 from hpctrain.commands.ingest.summary import print_summary, run_with_progress
 
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         way = _way(name)
         sub = subparsers.add_parser(name, help=way.text, description=way.text)
         add_common(sub, way.grid)
+        add_redshifts(sub, way.joins_redshifts)
         way.add_options(sub)
 
 
@@ -46,9 +49,10 @@ def run(args: argparse.Namespace) -> int:
     out = Path(args.out).expanduser()
     require_free(out, args.overwrite)
     way = _way(args.survey)
+    estimator = estimator_of(args, way.joins_redshifts)
     prepared = way.prepare(args)
     plan = _plan(args, out, way, prepared)
-    result = run_with_progress(plan, run_ingest)
+    result = run_with_progress(plan, partial(run_ingest, estimator=estimator))
     print_summary(plan, result, prepared.skipped)
     if args.summary:
         Path(args.summary).parent.mkdir(parents=True, exist_ok=True)

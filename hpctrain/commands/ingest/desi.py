@@ -10,13 +10,6 @@ from hpctrain.commands.ingest.way import Prepared, Way
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--redshifts",
-        nargs="+",
-        default=[],
-        metavar="FITS",
-        help="redrock, zall, zcat or QSO_cat tables, joined by TARGETID; they override redrock-* files",
-    )
-    parser.add_argument(
         "--exposures",
         choices=("coadd", "rows"),
         default="coadd",
@@ -51,4 +44,5 @@ WAY = Way(
     "desi",
     _add_options,
     _prepare,
+    joins_redshifts=True,
 )

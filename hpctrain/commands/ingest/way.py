@@ -52,6 +52,8 @@ class Way:
         Finds the files and makes the reader, from the parsed options.
     many_files : int, optional
         Smallest number of files for which several processes are faster; starting them takes 1 to 2 s.
+    joins_redshifts : bool
+        Whether ``--redshifts`` may name tables.
     """
 
     text: str
@@ -59,3 +61,4 @@ class Way:
     add_options: Callable[[argparse.ArgumentParser], None]
     prepare: Callable[[argparse.Namespace], Prepared]
     many_files: int | None = None
+    joins_redshifts: bool = False

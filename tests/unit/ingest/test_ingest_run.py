@@ -67,7 +67,7 @@ def test_good_spectra_are_kept_and_all_others_are_counted_with_their_reason(
     for text in ("damaged gzip", "is empty", "is not a FITS file", "is cut off"):
         assert text in printed.err
     assert "5 spectra of 4 objects" in printed.out
-    assert "1 of 5 spectra have no redshift (NaN) and carry no weight in training; --need-redshift" in printed.err
+    assert "1 of 5 spectra have no redshift (NaN) and carry no weight in training; --redshifts estimate" in printed.err
     assert summary["remarks"]["redshift warning (ZWARN is not 0); --zwarn good drops such spectra"] == 1
     assert summary["remarks"]["stars by their class; --spectype QSO,GALAXY drops them"] == 1
     assert summary["skipped"] == {}
