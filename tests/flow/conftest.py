@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import pytest
 import yaml
 from attempts import Attempts, merged
 from forks import Forked, ForkServer
+from kinds.spectra import write_file
 from small_network import SMALL_NETWORK
 
 from hpctrain.launch.ranks import free_port, torchrun_variables
@@ -41,13 +41,8 @@ def spectra_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     flux = 10.0 * (flux + sigma * rng.normal(size=flux.shape))
     ivar = (10.0 * sigma) ** -2.0
     ivar[rng.random(ivar.shape) < 0.02] = 0.0
-    with h5py.File(path, "w") as file:
-        file["flux"] = flux.astype(np.float32)
-        file["ivar"] = ivar.astype(np.float32)
-        file["wavelength"] = wavelength
-        file["target_id"] = np.arange(1000, 1300)
-        file["redshift"] = redshift.astype(np.float32)
-    return path
+    columns = {"ivar": ivar.astype(np.float32), "target_id": np.arange(1000, 1300), "wavelength": wavelength}
+    return write_file(path, flux.astype(np.float32), redshift=redshift.astype(np.float32), **columns)
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import time
 import h5py
 import numpy as np
 import pytest
+from kinds.spectra import write_file
 
 from hpctrain.kinds.spectra.section import SimulateSection
 from hpctrain.kinds.spectra.simulate import simulate
@@ -111,10 +112,8 @@ def test_a_repack_that_is_stopped_leaves_nothing_that_could_be_taken_for_a_file(
 def test_more_files_than_a_shell_allows_become_one(tmp_path):
     (tmp_path / "many").mkdir()
     for number in range(200):
-        with h5py.File(tmp_path / "many" / f"{number:03}.h5", "w") as file:
-            file["flux"] = file["ivar"] = np.full((2, 8), number + 1.0, "f4")
-            file["wavelength"] = np.linspace(4000, 5000, 8)
-            file["target_id"], file["redshift"] = [2 * number, 2 * number + 1], [0.5, 1.5]
+        flux, ids = np.full((2, 8), number + 1.0, "f4"), np.array([2 * number, 2 * number + 1])
+        write_file(tmp_path / "many" / f"{number:03}.h5", flux, ivar=flux, target_id=ids)
     limited = f"ulimit -Sn 128; exec {sys.executable} -m hpctrain data"
     done = subprocess.run(
         ["bash", "-c", f"{limited} repack 'many/*.h5' --out one.h5"], cwd=tmp_path, capture_output=True, text=True

@@ -11,6 +11,7 @@ import torch
 import yaml
 from astropy import units
 from astropy.table import MaskedColumn, QTable, Table
+from kinds.spectra import write_file
 
 import hpctrain
 from hpctrain.cli import main
@@ -60,11 +61,7 @@ def spectra():
 
 @pytest.fixture(scope="module")
 def spectra_file(tmp_path_factory):
-    path = tmp_path_factory.mktemp("spectra") / "spectra.h5"
-    with h5py.File(path, "w") as file:
-        for name, values in some_spectra().items():
-            file[name] = values
-    return path
+    return write_file(tmp_path_factory.mktemp("spectra") / "spectra.h5", **some_spectra())
 
 
 @pytest.fixture(scope="module")
@@ -191,11 +188,7 @@ def test_a_reconstruction_is_in_the_unit_of_the_input_and_blank_where_nothing_is
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_file(model, tmp_path):
     def peak_bytes(num):
-        path = tmp_path / f"{num}.h5"
-        with h5py.File(path, "w") as file:
-            file["flux"] = np.full((num, L), 10, "f4")
-            file["ivar"] = np.ones((num, L), "f4")
-            file["wavelength"], file["redshift"], file["target_id"] = WAVELENGTH, np.full(num, 0.3), np.arange(num)
+        path = write_file(tmp_path / f"{num}.h5", np.full((num, L), 10, "f4"), redshift=np.full(num, 0.3))
         tracemalloc.start()
         model.predict(path, batch_size=32)
         peak = tracemalloc.get_traced_memory()[1]

@@ -9,6 +9,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from kinds.spectra import write_file
 
 from hpctrain.cli import run_command
 from hpctrain.errors import HpctrainError, SiteError
@@ -31,12 +32,9 @@ DESI_VAE = Measurement(0.2, 0.01122, 0.5, 0.05, 13_000_000, 7781, "the data", 10
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with 400 spectra of 300 pixels."""
     rng = np.random.default_rng(0)
-    with h5py.File(tmp_path / "spectra.h5", "w") as file:
-        file["flux"] = rng.normal(1, 0.1, (400, 300)).astype(np.float32)
-        file["ivar"] = np.full((400, 300), 100, np.float32)
-        file["wavelength"] = np.linspace(3600, 9800, 300)
-        file["target_id"] = np.arange(400)
-        file["redshift"] = rng.uniform(0, 1, 400).astype(np.float32)
+    flux = rng.normal(1, 0.1, (400, 300)).astype(np.float32)
+    redshift = rng.uniform(0, 1, 400).astype(np.float32)
+    write_file(tmp_path / "spectra.h5", flux, ivar=np.full(flux.shape, 100, np.float32), redshift=redshift)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from kinds.spectra import write_file
 
 from hpctrain.errors import DataError
 from hpctrain.kinds.spectra.hdf5 import open_spectra
@@ -32,12 +33,8 @@ def flux():
 
 @pytest.fixture
 def path(tmp_path, flux):
-    with h5py.File(tmp_path / "s.h5", "w") as file:
-        for name, values in (("flux", flux), ("ivar", np.abs(flux))):
-            file.create_dataset(name, data=values, chunks=(ROWS, L), compression="gzip", compression_opts=1)
-        file["wavelength"], file["target_id"] = np.linspace(3600, 9824, L), np.arange(N)
-        file["redshift"] = np.ones(N)
-    return tmp_path / "s.h5"
+    layout = {"chunks": (ROWS, L), "compression": "gzip", "compression_opts": 1}
+    return write_file(tmp_path / "s.h5", flux, layout, ivar=np.abs(flux))
 
 
 def chunks_of(path, bands=None):
@@ -142,16 +139,13 @@ def test_a_damaged_chunk_is_an_error_where_its_rows_are_read_and_nowhere_else(pa
     assert np.array_equal(spectra.read(rows).flux, flux[rows])
 
 
-def test_the_first_batch_of_bitshuffle_decodes_only_the_blocks_of_its_rows(tmp_path):
+@pytest.mark.parametrize("cname", ["lz4", "zstd"])
+def test_the_first_batch_of_bitshuffle_decodes_only_the_blocks_of_its_rows(tmp_path, cname):
     hdf5plugin = pytest.importorskip("hdf5plugin")
     # 1,003 pixels: rows end within blocks, and the last pixels of a chunk fill none.
     values = np.random.default_rng(0).normal(size=(1000, 1003)).astype("f4")
-    with h5py.File(tmp_path / "s.h5", "w") as file:
-        for name, cname in (("flux", "lz4"), ("ivar", "zstd")):
-            packing = hdf5plugin.Bitshuffle(cname=cname)
-            file.create_dataset(name, data=np.abs(values), chunks=(101, 1003), **packing)
-        file["wavelength"], file["target_id"] = np.linspace(3600, 9824, 1003), np.arange(1000)
-        file["redshift"] = np.ones(1000)
+    layout = {"chunks": (101, 1003), **hdf5plugin.Bitshuffle(cname=cname)}
+    write_file(tmp_path / "s.h5", np.abs(values), layout, ivar=np.abs(values))
     for seed in range(4):
         spectra = open_spectra(SpectraSection(files=[str(tmp_path / "s.h5")]))
         rows = np.concatenate([[100, 0, 999, 908, 201], np.random.default_rng(seed).permutation(1000)[:30]])

@@ -5,6 +5,7 @@ import threading
 import h5py
 import numpy as np
 import pytest
+from kinds.spectra import write_file
 from processes import wait_until
 
 from hpctrain.errors import DataError
@@ -18,13 +19,8 @@ N, L = 300, 64
 
 @pytest.fixture
 def spectra(tmp_path):
-    with h5py.File(tmp_path / "s.h5", "w") as file:
-        file["flux"] = np.random.default_rng(0).normal(size=(N, L)).astype("f4")
-        file["ivar"] = np.ones((N, L), "f4")
-        file["wavelength"] = np.linspace(3600, 9824, L)
-        file["target_id"] = np.arange(N)
-        file["redshift"] = np.ones(N)
-    return open_spectra(SpectraSection(files=[str(tmp_path / "s.h5")]))
+    path = write_file(tmp_path / "s.h5", np.random.default_rng(0).normal(size=(N, L)).astype("f4"))
+    return open_spectra(SpectraSection(files=[str(path)]))
 
 
 def requests(count=40, size=16):
@@ -82,11 +78,8 @@ def test_no_more_than_depth_requests_are_drawn_ahead(spectra, threads_end):
 
 
 def test_an_error_in_a_thread_surfaces_at_its_batch(tmp_path, threads_end):
-    with h5py.File(tmp_path / "s.h5", "w") as file:
-        file.create_dataset("flux", data=np.ones((N, L), "f4"), chunks=(1, L), fletcher32=True)
-        file["ivar"] = np.ones((N, L), "f4")
-        file["wavelength"], file["target_id"] = np.linspace(3600, 9824, L), np.arange(N)
-        file["redshift"] = np.ones(N)
+    write_file(tmp_path / "s.h5", np.ones((N, L), "f4"), {"chunks": (1, L), "fletcher32": True})
+    with h5py.File(tmp_path / "s.h5") as file:
         chunk = file["flux"].id.get_chunk_info(37)
     with open(tmp_path / "s.h5", "r+b") as stream:
         stream.seek(chunk.byte_offset)

@@ -6,6 +6,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from kinds.spectra import write_file
 
 from hpctrain.cli import main
 from hpctrain.errors import DataError
@@ -45,10 +46,10 @@ def write_spectra(path, num=N, wavelength=WAVELENGTH, seed=0):
     ivar[NO_FLUX] = 0
     redshift[NO_REDSHIFT] = np.nan
     redshift[TOO_FAR] = 4.5  # rest frame ends at 1786 AA, below the model's range
-    with h5py.File(path, "w") as file:
-        file["flux"], file["ivar"] = flux.astype("f4"), ivar.astype("f4")
-        file["wavelength"], file["redshift"] = wavelength, redshift.astype("f4")
-        file["target_id"] = np.arange(num, dtype="i8") + 39_000_000_000_000_000
+    ids = np.arange(num, dtype="i8") + 39_000_000_000_000_000
+    columns = {"wavelength": wavelength, "redshift": redshift.astype("f4"), "target_id": ids}
+    write_file(path, flux.astype("f4"), ivar=ivar.astype("f4"), **columns)
+    with h5py.File(path, "a") as file:
         file["ra"] = rng.uniform(0, 360, num)
         file["ra"].attrs["unit"] = "deg"
         file["spectype"] = np.array(["QSO", "GALAXY"] * num, dtype=h5py.string_dtype())[:num]

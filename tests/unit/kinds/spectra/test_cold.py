@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 
-import h5py
 import numpy as np
 import pytest
+from kinds.spectra import write_file
 
 from hpctrain.kinds.spectra.hdf5 import open_spectra
 from hpctrain.kinds.spectra.section import SpectraSection
@@ -19,12 +19,7 @@ N, L = 600, 7781
 
 @pytest.fixture
 def path(tmp_path):
-    with h5py.File(tmp_path / "s.h5", "w") as file:
-        file["flux"] = np.arange(N * L, dtype="f4").reshape(N, L)
-        file["ivar"] = np.ones((N, L), "f4")
-        file["wavelength"], file["target_id"] = np.linspace(3600, 9824, L), np.arange(N)
-        file["redshift"] = np.ones(N)
-    return tmp_path / "s.h5"
+    return write_file(tmp_path / "s.h5", np.arange(N * L, dtype="f4").reshape(N, L))
 
 
 @pytest.fixture

@@ -5,9 +5,9 @@ from __future__ import annotations
 import gc
 import os
 
-import h5py
 import numpy as np
 import pytest
+from kinds.spectra import write_file
 from processes import shared_memory
 
 from hpctrain.errors import SiteError
@@ -29,12 +29,7 @@ def write(path, seed=0, dtype="f4", grid_per_row=False, **layout):
     arrays["wavelength"] = grid + np.arange(N)[:, None] if grid_per_row else grid
     redshift = random.uniform(0.1, 3, N)
     redshift[7], redshift[20] = np.nan, -9999
-    with h5py.File(path, "w") as file:
-        for name, values in arrays.items():
-            file.create_dataset(name, data=values, **(layout if values.ndim == 2 else {}))
-        file["target_id"] = np.arange(N) + 1000 * seed
-        file["redshift"] = redshift
-    return path
+    return write_file(path, layout=layout, target_id=np.arange(N) + 1000 * seed, redshift=redshift, **arrays)
 
 
 GZIP = {"chunks": (16, L), "compression": "gzip", "shuffle": True}
