@@ -9,7 +9,7 @@ from html import unescape
 import h5py
 import numpy as np
 import pytest
-from run_on_disk import START, Recorder, write_submission
+from real_run import write_records
 
 from hpctrain.errors import ProfileError
 from hpctrain.report.write import write_example, write_report
@@ -64,8 +64,15 @@ _names = (f"own_family_{number}" for number in itertools.count())
 
 
 @pytest.fixture
-def make_run(tmp_path, monkeypatch):
-    """Return a function that makes a run of a family, whose module has this text."""
+def make_run(real_run, run, tmp_path, monkeypatch):
+    """Return a function that makes a run of a family, whose module has this text: the real run with other metrics."""
+    train, evaluation = (next(real_run.read_metrics(kind)) for kind in ("train", "eval"))
+    started, finished = (
+        next(record for record in real_run.read_metrics("event") if record["event"] == name)
+        for name in ("started", "finished")
+    )
+    for record in (train, evaluation):
+        del record["chi2"], record["kl"]
 
     def make(text: str | None) -> RunDir:
         module = f"{next(_names)}.family"  # Python keeps modules, so each text needs a name of its own
@@ -74,18 +81,17 @@ def make_run(tmp_path, monkeypatch):
             folder.mkdir()
             (folder / "family.py").write_text(text)
             monkeypatch.syspath_prepend(tmp_path)
-        run = RunDir(tmp_path / "runs/mine/1")
-        write_submission(run)
         run.profile.write_text(f"name: mine\nmodel:\n  family: {module}\n")
-        recorder = Recorder(run, 1, START)
-        recorder.event("started", 0, total_steps=400, device="cpu")
+        records = [{**started, "total_steps": 400}]
         for step in range(10, 401, 10):
-            recorder.write("train", step, loss=100 / (step + 100), f1=step / 500, purity=0.5, samples_per_s=50.0)
+            own = {"step": step, "loss": 100 / (step + 100), "f1": step / 500, "purity": 0.5}
+            records.append({**train, **own})
             if step % 100 == 0:
                 f1 = {100: 0.6, 200: 0.9, 300: 0.8, 400: 0.7}[step]
-                recorder.write("eval", step, loss=110 / (step + 100), f1=f1, purity=0.6, num_spectra=50, seconds=1.0)
-        recorder.event("finished", 400, seconds=50.0, sha256="0" * 64)
-        run.results.mkdir()
+                own |= {"loss": 110 / (step + 100), "f1": f1, "purity": 0.6, "num_spectra": 50}
+                records.append({**evaluation, **own})
+        write_records(run, [*records, {**finished, "step": 400, "attempt": 1}])
+        run.results.mkdir(exist_ok=True)
         with h5py.File(run.results / "predictions.h5", "w") as file:
             file["target_id"], file["row"] = 39627835576420141 + np.arange(50), np.arange(50)
             file["score"] = np.linspace(0, 1, 50)
@@ -97,7 +103,7 @@ def make_run(tmp_path, monkeypatch):
 
 
 def page_of(run: RunDir) -> tuple[str, str]:
-    html = write_report(run, now=START + 50_000).read_text(encoding="utf-8")
+    html = write_report(run).read_text(encoding="utf-8")
     return html, " ".join(unescape(re.sub(r"<[^>]+>", " ", html.split("</style>")[1].split("<script>")[0])).split())
 
 

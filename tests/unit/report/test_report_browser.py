@@ -6,7 +6,7 @@ import shutil
 import subprocess
 
 import pytest
-from run_on_disk import write_run
+from real_run import copy_run
 
 from hpctrain.report.write import write_report
 
@@ -52,8 +52,8 @@ def browse(page, profile, width):
 
 
 @pytest.fixture(scope="module")
-def report(tmp_path_factory):
-    return write_report(write_run(tmp_path_factory.mktemp("browser")))
+def report(real_run, tmp_path_factory):
+    return write_report(copy_run(real_run, tmp_path_factory.mktemp("browser")))
 
 
 @pytest.mark.parametrize("width", [1300, 760, 400])

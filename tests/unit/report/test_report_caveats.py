@@ -5,59 +5,58 @@ from html import unescape
 
 import numpy as np
 import pytest
-from run_on_disk import START, Recorder, make_spectra, record_training, write_results, write_run, write_submission
+from large_results import make_spectra, write_results
+from real_run import STOPPED_AT, begun, tell, write_records
 
 from hpctrain.errors import ProfileError
-from hpctrain.metrics.events import ProfileChanged
-from hpctrain.metrics.record import MetricsWriter
+from hpctrain.metrics.events import EvaluationEmpty, Failed, Finished, GpuMissing, ProfileChanged
+from hpctrain.metrics.read import read_history
 from hpctrain.monitor.ledger import Ledger, read_ledgers
 from hpctrain.report.caveats import caveats_of
 from hpctrain.report.gather import gather_facts
 from hpctrain.report.machine import machine_section
 from hpctrain.report.text import cut
 from hpctrain.report.write import write_example, write_report
-from hpctrain.rundir import RunDir
 
 ERROR = "size mismatch for encoder.mean.weight: copying a param with shape torch.Size([6, 32]) from checkpoint, " * 4
 
 
-@pytest.fixture
-def run(tmp_path):
-    run = RunDir(tmp_path / "desi_vae" / "20261117-101640-7f3a")
-    write_submission(run)
-    return run
-
-
 def caveats(run):
-    return " ".join(" ".join(caveats_of(gather_facts(run, START + 50_000))).replace("\u202f", " ").split())
+    return " ".join(" ".join(caveats_of(gather_facts(run))).replace("\u202f", " ").split())
 
 
 def page_of(run):
-    html = write_report(run, now=START + 50_000).read_text(encoding="utf-8")
+    html = write_report(run).read_text(encoding="utf-8")
     return html, " ".join(unescape(re.sub(r"<[^>]+>", " ", html)).split())
 
 
-def test_a_changed_profile_is_named_and_marked_on_the_curves_where_it_changed(run):
-    record_training(Recorder(run, 1, START), 0, 2000)
-    writer = MetricsWriter(run, attempt=2)
-    writer.event(ProfileChanged(changes=[{"key": "train.learning_rate", "old": 0.003, "new": 0.001}]), 1000)
-    writer.close()
-    assert "changed when the run resumed at step 1000: train.learning_rate: 0.003 → 0.001" in caveats(run)
+def of_kind(run, kind):
+    """Return a record of the real run, to be changed."""
+    return next(run.read_metrics(kind))
+
+
+def test_a_changed_profile_is_named_and_marked_on_the_curves_where_it_changed(real_run, tmp_path):
+    run = begun(real_run, tmp_path, step=STOPPED_AT)
+    changes = [{"key": "train.learning_rate", "old": 0.003, "new": 0.001}]
+    tell(run, ProfileChanged(changes=changes), 4, attempt=2)
+    assert "changed when the run resumed at step 4: train.learning_rate: 0.003 → 0.001" in caveats(run)
     html, text = page_of(run)
     assert "resumed with a changed profile" in text
     frame, low, high, place = re.search(
         r'data-frame="(\S+ \S+ \S+) \S+" data-x="(\S+) (\S+) linear".*?<path class="change" d="M(\S+) ', html, re.DOTALL
     ).groups()
     left, _, width = map(float, frame.split())
-    assert float(place) == pytest.approx(left + width * (1000 - float(low)) / (float(high) - float(low)), abs=1)
+    assert float(place) == pytest.approx(left + width * (4 - float(low)) / (float(high) - float(low)), abs=1)
 
 
-def test_overfitting_is_named_with_the_numbers_and_what_to_do(run):
-    recorder = Recorder(run, 1, START)
+def test_overfitting_is_named_with_the_numbers_and_what_to_do(run, real_run):
+    train, evaluation = of_kind(real_run, "train"), of_kind(real_run, "eval")
+    records = []
     for step in range(10, 501, 10):
-        recorder.write("train", step, loss=0.77)
+        records.append({**train, "step": step, "loss": 0.77})
         if step % 100 == 0:
-            recorder.write("eval", step, loss=1.0 + step / 400, chi2=2.0, num_spectra=400)
+            records.append({**evaluation, "step": step, "loss": 1.0 + step / 400, "chi2": 2.0})
+    write_records(run, records)
     said = caveats(run)
     assert "validation loss (2.25) is 2.9 times the training loss (0.77)" in said
     assert "lowest at step 100 (1.25) and has risen to 2.25" in said
@@ -65,39 +64,38 @@ def test_overfitting_is_named_with_the_numbers_and_what_to_do(run):
     assert "train.early_stopping" in said
 
 
-def test_a_run_that_generalises_has_nothing_to_know(run):
-    recorder = Recorder(run, 1, START)
-    record_training(recorder, 0, 18_000, every=100)
-    recorder.event("finished", 18_000, seconds=10.0, sha256="0" * 64)
+def test_a_run_that_generalises_has_nothing_to_know(real_run, tmp_path):
+    run = begun(real_run, tmp_path, step=STOPPED_AT - 1)
+    (finished,) = [event for event in read_history(real_run).events if isinstance(event, Finished)]
+    tell(run, finished, STOPPED_AT - 1)
     assert caveats(run) == ""
 
 
 def test_a_gpu_that_was_asked_for_and_not_used_stands_first(run):
-    recorder = Recorder(run, 1, START)
-    recorder.event("failed", 0, error="x", exit_code=4)
-    recorder.event("gpu_missing", 0)
+    tell(run, Failed(error="x", exit_code=4), 0)
+    tell(run, GpuMissing(gpus_per_node=4, reason="no driver"), 0)
     assert caveats_of(gather_facts(run))[0].startswith("The profile asks for GPUs, but the run used the CPU")
 
 
-def test_an_evaluation_without_a_usable_spectrum_says_nothing(run):
-    recorder = Recorder(run, 1, START)
-    recorder.event("evaluation_empty", 300, num_spectra=12)
+def test_an_evaluation_without_a_usable_spectrum_says_nothing(run, real_run):
+    tell(run, EvaluationEmpty(counts={"num_spectra": 12}, reasons={}), 300)
     assert "One evaluation had no usable held-out spectrum, at step 300" in caveats(run)
-    recorder.write("eval", 400, loss=0.0, chi2=0.0, num_spectra=0, seconds=0.1)  # as older versions recorded it
+    empty = {"step": 400, "loss": 0.0, "chi2": 0.0, "num_spectra": 0}  # as older versions recorded it
+    write_records(run, [*run.read_metrics(), {**of_kind(real_run, "eval"), **empty}])
     assert "2 evaluations had no usable held-out spectrum, the first at step 300" in caveats(run)
     _, text = page_of(run)
     assert "χ² per pixel – not evaluated yet" in text
 
 
 @pytest.mark.parametrize(("number", "told"), [(19, True), (20, False)])
-def test_too_few_held_out_spectra_are_called_too_few(run, number, told):
-    Recorder(run, 1, START).write("eval", 10, loss=0.6, chi2=1.1, num_spectra=number)
+def test_too_few_held_out_spectra_are_called_too_few(run, real_run, number, told):
+    write_records(run, [{**of_kind(real_run, "eval"), "num_spectra": number}])
     assert ("Only 19 held-out spectra" in caveats(run)) is told
 
 
 def test_an_error_of_somebody_elses_program_takes_one_line_and_is_told_once(run):
     for number in (1, 2, 3):
-        Recorder(run, number, START + 100 * number).event("failed", 0, error=f"{ERROR}\nmore", exit_code=5)
+        tell(run, Failed(error=f"{ERROR}\nmore", exit_code=5), 0, attempt=number)
     html, text = page_of(run)
     assert f"Attempts 1, 2 and 3 failed: {cut(ERROR)}" in text
     assert cut(ERROR).endswith("…")
@@ -107,31 +105,36 @@ def test_an_error_of_somebody_elses_program_takes_one_line_and_is_told_once(run)
 
 
 def test_an_attempt_that_did_no_step_says_so(run):
-    Recorder(run, 1, START).event("failed", 0, error="no such file", exit_code=4)
+    tell(run, Failed(error="no such file", exit_code=4), 0)
     _, text = page_of(run)
     assert "none no such file" in text
     assert "0 – 0" not in text
 
 
-def test_lost_steps_are_those_of_the_attempt_that_did_them(run):
-    first = Recorder(run, 1, START)
-    record_training(first, 0, 900)
-    Recorder(run, 2, first.time + 60).event("failed", 0, error="no room", exit_code=5)
-    record_training(Recorder(run, 3, first.time + 120), 800, 1500, resumed=800, lost=100)
-    assert [attempt.steps_lost for attempt in gather_facts(run).attempts] == [100, 0, 0]
+def test_lost_steps_are_those_of_the_attempt_that_did_them(finished):
+    """Between the attempt that was killed and the one that resumed there is another one, which failed at once."""
+    before = [attempt.steps_lost for attempt in gather_facts(finished).attempts]
+    assert before[1] > before[0] == before[2] == 0
+    records = [r for r in finished.read_metrics() if r["attempt"] < 3]
+    failed = Failed(error="no room", exit_code=5).at(records[-1]["step"], records[-1]["time"], 3).whole_record()
+    records += [failed, *({**r, "attempt": 4} for r in finished.read_metrics() if r["attempt"] == 3)]
+    write_records(finished, records)
+    (finished.attempts / "0003.json").rename(finished.attempts / "0004.json")
+    assert [attempt.steps_lost for attempt in gather_facts(finished).attempts] == [0, before[1], 0, 0]
 
 
-def test_every_bar_of_the_time_line_has_its_number_and_a_sign_that_needs_no_colour(tmp_path):
-    html, _ = page_of(write_run(tmp_path, results=False))
+def test_every_bar_of_the_time_line_has_its_number_and_a_sign_that_needs_no_colour(finished):
+    html, _ = page_of(finished)
     wide = html.split('<section id="attempts">')[1].split('class="on-phone"')[0]
     assert re.findall(r'<text class="(?:bar-label|mark)"[^>]*>(\d [^<])</text>', wide) == ["1 ■", "2 ✕", "3 ✓"]
 
 
-def test_a_narrow_bar_has_its_label_above(run):
-    recorder = Recorder(run, 1, START)
-    recorder.time += 1
-    recorder.event("failed", 0, error="x", exit_code=4)
-    record_training(Recorder(run, 2, START + 5000), 0, 9000)
+def test_a_narrow_bar_has_its_label_above(real_run, tmp_path):
+    run = begun(real_run, tmp_path, step=STOPPED_AT - 1)
+    records = list(run.read_metrics())
+    failed = Failed(error="x", exit_code=4).at(0, records[0]["time"], 1).whole_record()
+    later = [{**record, "attempt": 2, "time": record["time"] + 5000 + 500 * record["step"]} for record in records]
+    write_records(run, [failed, *later])
     html, _ = page_of(run)
     assert re.search(r'<text class="mark"[^>]*>1 ✕</text>', html)
 
@@ -160,8 +163,8 @@ def test_nothing_in_a_survey_column_becomes_markup_or_a_link(run, nasty):
     assert all(link.startswith(("#", "https://")) for link in re.findall(r'href="([^"]*)"', html))
 
 
-def test_profile_and_provenance_are_folded(tmp_path):
-    html, _ = page_of(write_run(tmp_path, results=False))
+def test_profile_and_provenance_are_folded(finished):
+    html, _ = page_of(finished)
     assert "<details open" not in html
     assert html.index("<details") < html.index("<pre")
 

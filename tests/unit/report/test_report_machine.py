@@ -2,17 +2,46 @@
 
 from __future__ import annotations
 
-import json
 import re
 
+import numpy as np
 import pytest
-from run_on_disk import START, Recorder, record_training, write_ledgers, write_run, write_submission
+from real_run import begun, copy_run, submitted, tell, write_records
 
+from hpctrain.metrics.events import MemoryShort, PaceChanged
 from hpctrain.metrics.read import read_history
-from hpctrain.monitor.ledger import read_ledgers
+from hpctrain.monitor.ledger import Ledger, read_ledgers
 from hpctrain.report.machine import machine_figures, machine_section
 from hpctrain.report.write import write_report
 from hpctrain.rundir import RunDir
+
+
+def sensors_at(step: int, rng: np.random.Generator) -> dict[str, object]:
+    """Return what an A100 may tell, which is warm between steps 5 and 10."""
+    is_warm = 5 < step <= 10
+    return {
+        "gpu_utilisation_percent": 96.0 + rng.normal(), "gpu_power_w": (280.0 if is_warm else 341.0) + 5 * rng.normal(),
+        "gpu_temperature_c": (83.0 if is_warm else 66.0) + 0.4 * rng.normal(), "gpu_memory_used_gib": 12.7,
+        "gpu_memory_total_gib": 40.0, "gpu_throttled_by_heat": 0.0, "gpu_throttled_by_power": float(is_warm),
+        "cpu_utilisation_percent": 21.0 + rng.normal(), "memory_available_gib": 402.0, "process_memory_gib": 6.1,
+        "pace": "warm" if is_warm else "ok", "duty": 0.8 if is_warm else 1.0,
+    }  # fmt: skip
+
+
+def write_ledgers(run: RunDir, num_ranks: int = 4, num_attempts: int = 3) -> None:
+    """Write what the sensors of each rank have told, as the sampler does; rank 3 has no power reading."""
+    rng = np.random.default_rng(5)
+    for rank in range(num_ranks):
+        for attempt in range(1, num_attempts + 1):
+            ledger = Ledger(run, rank, attempt, f"gpu-node-0{7 + rank // 2}")
+            values = {name: value for name, value in sensors_at(100, rng).items() if rank < 3 or name != "gpu_power_w"}
+            if rank == 2 and attempt == 2:
+                ledger.note("hot: waits at step 9 (GPU 88.0 °C; monitor.thermal_limit_c 80 °C)")
+            ledger.absent = {} if rank < 3 else {"gpu_power_w": "NVML: <Not Supported>"}
+            energy_j = 900_000.0 if rank < 3 else None
+            by_source_j = {"gpu": 700_000.0, "cpu_package_0": 200_000.0} if rank < 3 else {}
+            sums = {"energy_j": energy_j, "by_source_j": by_source_j, "measured_s": 2700.0, "rested_s": 75.0}
+            ledger.write(7200, values, {**sums, "unmeasured_s": 30.0}, 5.0)
 
 
 def text_of(html: str) -> str:
@@ -20,11 +49,21 @@ def text_of(html: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    run = write_run(tmp_path_factory.mktemp("machine"), results=False)
-    short = {"kind": "event", "event": "memory_short", "step": 5100, "time": START + 1800, "attempt": 1}
-    with open(run.metrics, "a") as stream:
-        stream.write(json.dumps({**short, "reason": "3.10 of 503.0 GiB available"}) + "\n")
+def run(real_run, tmp_path_factory):
+    """The real run, had it run on four A100, one of which has no power reading."""
+    run = copy_run(real_run, tmp_path_factory.mktemp("machine"))
+    rng = np.random.default_rng(5)
+    records = list(run.read_metrics())
+    for number, record in enumerate(records):
+        if record["kind"] == "monitor":
+            place = {name: record[name] for name in ("kind", "step", "time", "attempt")}
+            records[number] = {**place, **sensors_at(record["step"], rng)}
+        elif record.get("event") == "started":
+            record |= {"device": "NVIDIA A100-SXM4-40GB", "world_size": 4}
+    write_records(run, records)
+    write_ledgers(run)
+    tell(run, PaceChanged(level="warm", before="ok", reason="GPU 83.1 °C; monitor.thermal_limit_c 80 °C"), 5, 3)
+    tell(run, MemoryShort(reason="3.10 of 503.0 GiB available"), 5, 3)
     return run
 
 
@@ -42,15 +81,15 @@ def test_the_energy_is_that_of_all_ranks_and_attempts(run):
 def test_the_page_has_the_section_the_energy_and_the_warnings(run):
     text = text_of(write_report(run).read_text())
     assert "Energy and heat" in text
-    assert re.search(r"GPU-hours, 2\.25 kWh", text)
+    assert re.search(r"GPU-minutes, 2\.25 kWh", text)
     assert "MEMORY IS SHORT: 3.10 of 503.0 GiB available" in text
 
 
 def test_what_slowed_the_run_down_is_said_with_the_reason(run):
     text = text_of(section(run))
-    assert "Slowed down once, for the first time at step 5050 (GPU 83.1 °C; monitor.thermal_limit_c 80 °C)" in text
+    assert "Slowed down once, for the first time at step 5 (GPU 83.1 °C; monitor.thermal_limit_c 80 °C)" in text
     assert "It paused for 3 min 45 s in all" in text
-    assert "rank 2 on gpu-node-08, attempt 2: hot: waits at step 9000 (GPU 88.0 °C" in text
+    assert "rank 2 on gpu-node-08, attempt 2: hot: waits at step 9 (GPU 88.0 °C" in text
 
 
 def test_every_rank_has_its_line_and_what_it_cannot_tell_is_a_dash(run):
@@ -74,12 +113,10 @@ def test_curves_break_between_attempts_and_show_the_pace_only_if_it_was_slowed(r
     assert "Pace" not in dict(machine_figures(straight))
 
 
-def test_a_run_that_was_never_measured_has_no_section_and_one_without_power_says_so(tmp_path):
-    bare = RunDir(tmp_path / "desi_vae" / "20261117-101640-aaaa")
-    write_submission(bare)
+def test_a_run_that_was_never_measured_has_no_section_and_one_without_power_says_so(real_run, tmp_path):
+    bare = submitted(real_run, tmp_path)
     assert section(bare) == ""
-    record_training(Recorder(bare, 1, START), 0, 200)
-    write_ledgers(bare, num_ranks=0)
+    bare = begun(real_run, tmp_path / "begun", step=5)
     text = text_of(section(bare))
     assert "No energy was measured" in text
     page = text_of(write_report(bare).read_text())

@@ -2,20 +2,25 @@
 
 import argparse
 import json
-import math
 import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
+from html import escape
 from html.parser import HTMLParser
+from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from run_on_disk import START, Recorder, record_training, write_results, write_run, write_submission
+from large_results import write_results
+from real_run import DESCRIPTION, STOPPED_AT, beat, begun, tell, write_records
 
 from hpctrain.commands import report as command
 from hpctrain.errors import ProfileError
+from hpctrain.launch.history import append_history, read_history
+from hpctrain.metrics.events import CheckpointRejected, Diverged, Failed
 from hpctrain.report.write import write_report
 from hpctrain.rundir import RunDir, write_json
 
@@ -59,27 +64,20 @@ class Page(HTMLParser):
         return " ".join(" ".join(self.texts).split())  # thin spaces become plain ones
 
 
-def page_of(run, now=START + 50_000):
+def page_of(run, now=None):
     return Page(write_report(run, now=now).read_text(encoding="utf-8"))
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    return write_run(tmp_path_factory.mktemp("finished"))
-
-
-@pytest.fixture
-def run(tmp_path):
-    run = RunDir(tmp_path / "desi_vae" / "20261117-101640-7f3a")
-    write_submission(run)
-    return run
+def total_steps(run):
+    return next(record["total_steps"] for record in run.read_metrics() if record.get("event") == "started")
 
 
 @pytest.mark.slow
 def test_a_finished_run_says_its_result_in_one_sentence(finished):
-    page = page_of(finished)
-    assert "18 000 steps in 3 attempts" in page.text
-    assert re.search(r"9700 held-out spectra have a mean χ² of 1\.0\d per pixel \(median 1\.0\d\)\.", page.text)
+    text = page_of(finished).text
+    last = list(finished.read_metrics("eval"))[-1]
+    assert f"{total_steps(finished)} steps in 3 attempts" in text
+    assert f"{last['num_spectra']} held-out spectra have a mean χ² of {last['chi2']:.3g} per pixel (median " in text
 
 
 def test_all_sections_are_there_and_reachable(finished):
@@ -105,62 +103,64 @@ def test_nothing_is_loaded_from_anywhere(finished):
 def test_what_a_profile_contains_never_becomes_markup(finished):
     text = write_report(finished).read_text(encoding="utf-8")
     assert Page(text).counts["script"] == 1
-    assert "&lt;script&gt;alert(&quot;x&quot;)&lt;/script&gt;" in text
+    assert escape(DESCRIPTION) in text
 
 
 @pytest.mark.parametrize(
     "nasty", ["</style><script>alert(1)</script>", "<img src=x onerror=alert(1)>", "$name ${x} $$"]
 )
-def test_nothing_anybody_wrote_becomes_markup(run, nasty):
-    write_json(run.job, {"name": nasty, "cluster": nasty, "submitted_at": START})
-    write_json(
-        run.provenance, {"host": nasty, "command": [nasty], "packages": {nasty: nasty}, "data": [{"path": nasty}]}
-    )
+def test_nothing_anybody_wrote_becomes_markup(real_run, tmp_path, nasty):
+    run = begun(real_run, tmp_path, step=5, change=lambda record: spoilt(record, nasty, keep=("kind", "event")))
+    for path in (run.job, run.provenance):
+        write_json(path, spoilt(json.loads(path.read_text()), nasty))
     run.profile.write_text(f"description: {nasty}\n{nasty}\nname: {nasty} # {nasty}\n")
     run.script.write_text(f"#SBATCH {nasty}\n# {nasty}\n{nasty}\n")
-    recorder = Recorder(run, 1, START)
-    recorder.event("started", 0, device=nasty, hosts=[nasty], job_id=nasty, total_steps=10)
-    recorder.event("checkpoint_rejected", 0, path=nasty, reason=nasty)
-    recorder.event("failed", 0, error=nasty, exit_code=4)
+    tell(run, CheckpointRejected(path=nasty, reason=nasty), 5)
+    tell(run, Failed(error=nasty, exit_code=4), 5)
     page = page_of(run)
     assert page.counts["script"] == 1
     assert page.counts.get("img", 0) == 0
     assert " ".join(nasty.split()) in page.text
 
 
+def spoilt(value, nasty, keep=()):
+    """Return a JSON value in which every text is another one."""
+    if isinstance(value, dict):
+        return {key: item if key in keep else spoilt(item, nasty) for key, item in value.items()}
+    if isinstance(value, list):
+        return [spoilt(item, nasty) for item in value]
+    return nasty if isinstance(value, str) else value
+
+
 @pytest.mark.slow
 def test_attempts_say_why_they_ended_and_what_was_lost(finished):
     text = page_of(finished).text
-    assert "SIGUSR2, the time limit exit code 75, requeued" in text
+    lost = [record["steps_lost"] for record in finished.read_metrics() if record.get("event") == "resumed"]
+    assert "USR2 exit code 75, requeued" in text
     assert "killed by SIGKILL exit code 137, requeued" in text
-    assert "400 steps lost" in text
+    assert lost[1] > 0
+    assert f"{lost[1]} steps lost" in text
 
 
 @pytest.mark.slow
 def test_what_went_wrong_stands_at_the_top(finished):
     text = page_of(finished).text
-    assert "2 things to know Attempt 3: checkpoint checkpoints/step-00012400 rejected" in text
-    assert "Attempt 2 ended without a final record at step 12 400" in text
+    (rejected,) = [record for record in finished.read_metrics() if record.get("event") == "checkpoint_rejected"]
+    name = "/".join(Path(rejected["path"]).parts[-2:])
+    assert re.search(rf"[2-9] things to know Attempt 3: checkpoint \S*{name} rejected", text)
+    assert "Attempt 2 ended without a final record at step " in text
 
 
 @pytest.mark.slow
-def test_a_long_run_gives_a_small_page(tmp_path):
-    """100,000 updates, eight figures of spectra, all latents: still an attachment, not a download."""
-    run = write_run(tmp_path, results=False)
-    with open(run.metrics, "a", encoding="ascii") as stream:
-        for step in range(18_010, 100_001, 10):
-            loss = 0.51 + 0.02 * math.sin(step)
-            record = {
-                "kind": "train",
-                "step": step,
-                "time": START + step,
-                "attempt": 3,
-                "loss": loss,
-                "grad_norm": loss,
-            }
-            stream.write(json.dumps({**record, "lr": 1e-4, "samples_per_s": 1600 + 100 * loss}) + "\n")
-    write_results(run, num_spectra=20)
-    assert write_report(run).stat().st_size < 2_000_000
+def test_a_long_run_gives_a_small_page(finished):
+    """100,000 updates, figures of spectra of DESI's length, all latents: still an attachment, not a download."""
+    records = list(finished.read_metrics())
+    train = [record for record in records if record["kind"] == "train"]
+    for step in range(40, 100_001, 10):
+        records.append({**train[step // 10 % len(train)], "step": step, "time": records[-1]["time"] + 1})
+    write_records(finished, records)
+    write_results(finished, num_spectra=20)
+    assert write_report(finished).stat().st_size < 2_000_000
 
 
 def test_a_submitted_run_has_a_page(run):
@@ -177,76 +177,65 @@ def test_an_empty_directory_with_a_profile_has_a_page(tmp_path):
     assert "No attempt has started yet" in page_of(run).text
 
 
-def test_a_crash_before_the_first_record_is_told(run):
-    Recorder(run, 1, START)
-    text = page_of(run).text
+def test_a_crash_before_the_first_record_is_told(real_run, tmp_path):
+    text = page_of(begun(real_run, tmp_path, step=0)).text
     assert "Lost: no heartbeat since step 0" in text
     assert "Attempt 1 ended without a final record at step 0" in text
 
 
-def test_a_running_run_says_how_long_it_will_take(run):
-    recorder = Recorder(run, 1, START)
-    record_training(recorder, 0, 4500)
-    beat = {"rank": 0, "attempt": 1, "step": 4500, "state": "training", "interval_s": 10.0, "time": recorder.time}
-    write_json(run.heartbeat(0), beat)
-    text = page_of(run, now=recorder.time + 5).text
-    assert re.search(r"At step 4500 of 18 000, about 1 h \d\d min left\.", text)
+def test_a_running_run_says_how_long_it_will_take(real_run, tmp_path):
+    run = begun(real_run, tmp_path, step=6)
+    now = beat(run, real_run) + 5
+    text = page_of(run, now).text
+    assert re.search(rf"At step 6 of {total_steps(run)}, about \d+ (s|min \d\d s) left\.", text)
     assert "without a final record" not in text
 
 
-def test_a_run_whose_heartbeat_is_old_counts_as_gone(run):
-    recorder = Recorder(run, 1, START)
-    record_training(recorder, 0, 900)
-    beat = {"rank": 0, "attempt": 1, "step": 900, "state": "training", "interval_s": 10.0, "time": recorder.time}
-    write_json(run.heartbeat(0), beat)
-    assert "Lost: no heartbeat since step 900 of 18 000" in page_of(run, now=recorder.time + 3600).text
+def test_a_run_whose_heartbeat_is_old_counts_as_gone(real_run, tmp_path):
+    run = begun(real_run, tmp_path, step=6)
+    now = beat(run, real_run) + 3600
+    assert f"Lost: no heartbeat since step 6 of {total_steps(run)}" in page_of(run, now).text
 
 
-def test_a_run_that_waits_for_the_queue_says_so(run):
-    recorder = Recorder(run, 1, START)
-    record_training(recorder, 0, 900)
-    recorder.event("stopped", 900, cause="SIGTERM", exit_code=75)
-    assert "Stopped at step 900 of 18 000 (SIGTERM), saved, and queued again." in page_of(run).text
+def test_a_run_that_waits_for_the_queue_says_so(real_run, tmp_path):
+    run = begun(real_run, tmp_path, step=STOPPED_AT)
+    assert f"Stopped at step {STOPPED_AT} of {total_steps(run)} (USR2), saved, and queued again." in page_of(run).text
 
 
 @pytest.mark.parametrize(
-    ("code", "followed", "told"),
+    ("followed", "told"),
     [
-        (75, "requeued", "Stopped at step 900 of 18 000 (SIGTERM), saved, and queued again."),
-        (75, "terminated", "(SIGTERM), by scancel, an administrator or the time limit; it can be resumed."),
-        (75, "no-progress", "(SIGTERM), not requeued: the last attempts made no progress; it can be resumed."),
+        ("requeued", "(USR2), saved, and queued again."),
+        ("terminated", "(USR2), by scancel, an administrator or the time limit; it can be resumed."),
+        ("no-progress", "(USR2), not requeued: the last attempts made no progress; it can be resumed."),
     ],
 )
-def test_what_the_batch_script_did_next_is_told(run, code, followed, told):
-    recorder = Recorder(run, 1, START)
-    record_training(recorder, 0, 900)
-    recorder.event("stopped", 900, cause="SIGTERM", exit_code=code)
-    line = f"{recorder.time:.0f}\t4711\t0\t{code}\tnone\tstep-00000900\t{followed}\n"
-    (run.attempts / "ended.tsv").write_text(f"torn\t4711\n{line}")
-    assert told in page_of(run).text
+def test_what_the_batch_script_did_next_is_told(real_run, tmp_path, followed, told):
+    run = begun(real_run, tmp_path, step=STOPPED_AT)
+    (run.attempts / "ended.tsv").write_text("torn\t4711\n")
+    append_history(run, replace(read_history(real_run)[0], followed=followed))
+    assert f"Stopped at step {STOPPED_AT} of {total_steps(run)} {told}" in page_of(run).text
 
 
-def test_a_killed_attempt_that_was_requeued_waits(run):
-    recorder = Recorder(run, 1, START)
-    record_training(recorder, 0, 900)
-    (run.attempts / "ended.tsv").write_text(f"{recorder.time:.0f}\t4711\t0\t137\tnone\tnone\trequeued\n")
-    assert "Stopped at step 900 of 18 000 (killed by SIGKILL) and queued again." in page_of(run).text
-
-
-def test_a_failed_run_says_with_what(run):
-    recorder = Recorder(run, 1, START)
-    record_training(recorder, 0, 100)
-    recorder.event("failed", 100, error="data/qso.h5: row 77 cannot be read\nmore", exit_code=4)
+def test_a_killed_attempt_that_was_requeued_waits(real_run, tmp_path):
+    run = begun(real_run, tmp_path, step=6)
+    append_history(run, replace(read_history(real_run)[0], exit_code=137))
     text = page_of(run).text
-    assert "Failed at step 100 of 18 000: data/qso.h5: row 77 cannot be read" in text
+    assert f"Stopped at step 6 of {total_steps(run)} (killed by SIGKILL) and queued again." in text
+
+
+def test_a_failed_run_says_with_what(real_run, tmp_path):
+    run = begun(real_run, tmp_path, step=6)
+    tell(run, Failed(error="data/qso.h5: row 77 cannot be read\nmore", exit_code=4), 6)
+    text = page_of(run).text
+    assert f"Failed at step 6 of {total_steps(run)}: data/qso.h5: row 77 cannot be read" in text
     assert "exit code 4" in text
 
 
-def test_a_diverged_run_names_the_objects(run):
-    recorder = Recorder(run, 1, START)
-    record_training(recorder, 0, 100)
-    recorder.event("diverged", 101, objects=[39627835576420141])
-    recorder.event("failed", 101, error="step 101: the loss is not finite", exit_code=6)
+def test_a_diverged_run_names_the_objects(real_run, tmp_path):
+    run = begun(real_run, tmp_path, step=6)
+    tell(run, Diverged(quantity="loss", objects=[39627835576420141], batch=[39627835576420141]), 7)
+    tell(run, Failed(error="step 7: the loss is not finite", exit_code=6), 7)
     text = page_of(run).text
     assert "The loss or a gradient was not finite" in text
     assert "39627835576420141" in text
@@ -255,28 +244,30 @@ def test_a_diverged_run_names_the_objects(run):
 @pytest.mark.parametrize(
     "losses", [[None], [None, None, None], [0.5], [0.5, 0.5], [-1.0, 2.0, None, 3.0], [1e-300, 1e300]]
 )
-def test_any_losses_can_be_drawn(run, losses):
-    recorder = Recorder(run, 1, START)
-    for step, loss in enumerate(losses, 1):
-        recorder.write("train", step, loss=loss, **({"nonfinite": ["loss"]} if loss is None else {}))
-        recorder.write("eval", step, loss=loss, chi2=None)
+def test_any_losses_can_be_drawn(real_run, tmp_path, losses):
+    run = begun(real_run, tmp_path, step=5)
+    records = list(run.read_metrics())
+    train, evaluation = (next(r for r in records if r["kind"] == kind) for kind in ("train", "eval"))
+    for step, loss in enumerate(losses, 6):
+        lost = {"loss": loss, **({"nonfinite": ["loss"]} if loss is None else {})}
+        records += [{**train, "step": step, **lost}, {**evaluation, "step": step, **lost, "chi2": None}]
+    write_records(run, [r for r in records if r["kind"] == "event" or r["step"] > 5])
     page = page_of(run)
     assert ("not finite (loss)" in page.text) == (None in losses)
     assert not re.search(r"\b(nan|inf)\b", write_report(run).read_text(encoding="utf-8").split("<script>")[0])
 
 
-def test_results_that_cannot_be_read_are_named_not_fatal(run):
-    run.results.mkdir()
-    (run.results / "reconstructions.npz").write_bytes(b"PK\x03\x04 torn")
-    np.savez(run.results / "anomalies.npz", flux=np.zeros((1, 5)))
-    (run.results / "latents.h5").write_bytes(b"no HDF5")
-    text = page_of(run).text
+def test_results_that_cannot_be_read_are_named_not_fatal(finished):
+    (finished.results / "reconstructions.npz").write_bytes(b"PK\x03\x04 torn")
+    np.savez(finished.results / "anomalies.npz", flux=np.zeros((1, 5)))
+    (finished.results / "latents.h5").write_bytes(b"no HDF5")
+    text = page_of(finished).text
     assert "Results/reconstructions.npz cannot be read" in text
     assert "Results/anomalies.npz lacks wavelength_aa, ivar" in text
     assert "Results/latents.h5 cannot be read" in text
 
 
-def test_an_npz_with_a_pickle_inside_is_refused(run, tmp_path):
+def test_an_npz_with_a_pickle_inside_is_refused(finished, tmp_path):
     """Loading a pickle runs whatever it says; a report must be safe to write for anybody's run."""
     canary = tmp_path / "canary"
 
@@ -284,30 +275,34 @@ def test_an_npz_with_a_pickle_inside_is_refused(run, tmp_path):
         def __reduce__(self):
             return os.mkdir, (str(canary),)
 
-    run.results.mkdir()
-    np.savez(run.results / "anomalies.npz", flux=np.array([Bomb()], dtype=object))
-    assert "Results/anomalies.npz cannot be read" in page_of(run).text
+    np.savez(finished.results / "anomalies.npz", flux=np.array([Bomb()], dtype=object))
+    assert "Results/anomalies.npz cannot be read" in page_of(finished).text
     assert not canary.exists()
 
 
-def test_spectra_on_grids_of_their_own_and_without_valid_pixels_are_drawn(run):
-    write_results(run, num_spectra=2, num_pixels=400)
-    with np.load(run.results / "reconstructions.npz") as stored:
+def test_spectra_on_grids_of_their_own_and_without_valid_pixels_are_drawn(finished):
+    with np.load(finished.results / "reconstructions.npz") as stored:
         arrays = dict(stored)
     arrays["wavelength_aa"] = np.stack([arrays["wavelength_aa"], arrays["wavelength_aa"] + 300])
     arrays["ivar"][1] = 0
     arrays["redshift"][1] = np.nan
-    np.savez(run.results / "reconstructions.npz", **arrays)
-    text = page_of(run).text
-    assert "no valid pixel" in text
+    np.savez(finished.results / "reconstructions.npz", **arrays)
+    assert "no valid pixel" in page_of(finished).text
 
 
-def test_hundreds_of_attempts_stay_readable(run):
+@pytest.mark.slow
+def test_hundreds_of_attempts_stay_readable(real_run, tmp_path):
+    run = begun(real_run, tmp_path, step=STOPPED_AT)
+    (lease,) = [json.loads(path.read_text()) for path in run.attempts.glob("*.json")]
+    stopped = list(run.read_metrics())[-1]
+    train = list(run.read_metrics("train"))[-1]
+    assert stopped["event"] == "stopped"
+    records = []
     for number in range(1, 301):
-        recorder = Recorder(run, number, START + 100 * number)
-        recorder.time += 50
-        recorder.write("train", number, loss=1.0)
-        recorder.event("stopped", number, cause="SIGTERM", exit_code=75)
+        at = {"attempt": number, "step": number, "time": train["time"] + 100 * number}
+        write_json(run.attempts / f"{number:04d}.json", {**lease, "attempt": number, "started_at": at["time"] - 50})
+        records += [{**train, **at}, {**stopped, **at}]
+    write_records(run, records)
     page = page_of(run)
     assert "240 attempts in between are not shown." in page.text
     assert page.counts["tr"] < 80
