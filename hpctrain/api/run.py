@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hpctrain.api.notebook import html_table
 from hpctrain.launch.runs import DEFAULT_RUNS_DIR, find_run
@@ -187,6 +188,36 @@ class Run:
             if status.state == FINISHED or quiet >= _QUIET_POLLS or (left_s is not None and left_s <= 0):
                 return status
             time.sleep(poll_s if left_s is None else min(poll_s, left_s))
+
+    def resume(
+        self, set: Mapping[str, Any] | Sequence[str] = (), cluster: str | None = None, *, memory: bool = True
+    ) -> Run:
+        """Submit the run again, as ``hpc-submit --resume``: it continues exactly from its newest checkpoint.
+
+        Parameters
+        ----------
+        set : mapping or sequence of str
+            Changes, as of :func:`hpctrain.submit`; ``{"train.epochs": 20}`` trains a finished run further.
+        cluster : str, optional
+            Where to run, instead of ``launch.cluster``.
+        memory : bool
+            Estimate the memory first if the profile names a platform.
+
+        Returns
+        -------
+        Run
+            The same run. If it is finished and there is nothing left to do, a warning says so.
+
+        Raises
+        ------
+        ProfileError
+            The run is active, or the changes do not fit its checkpoint; the message lists all reasons.
+        SiteError
+            The cluster refuses the job; the run is as it was before.
+        """
+        from hpctrain.api.submission import resume
+
+        return resume(self, set, cluster, memory)
 
     def cancel(self) -> str:
         """Cancel the run, which saves its state first, and return what was done.

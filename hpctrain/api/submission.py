@@ -9,15 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 from hpctrain.api.run import Run
 from hpctrain.launch.after import jobs_before
-from hpctrain.launch.submit import prepare, with_absolute_paths
+from hpctrain.launch.resume import nothing_left, refuse_to_resume, resume_problems
+from hpctrain.launch.submit import Submission, prepare, with_absolute_paths, with_global_batch
 from hpctrain.launch.submit import submit as submit_job
 from hpctrain.launch.targets import choose_target, find_target
 from hpctrain.profile.check import add_memory, check_profile
+from hpctrain.profile.load import load_profile
 from hpctrain.profile.values import overrides_of
+from hpctrain.rundir import RunDir
 
 if TYPE_CHECKING:
     from hpctrain.profile.check import Findings
     from hpctrain.profile.load import Source
+    from hpctrain.profile.schema import Profile
 
 
 def submit(
@@ -68,29 +72,50 @@ def submit(
     >>> run.wait().state  # doctest: +SKIP
     'finished'
     """
-    overrides = overrides_of(set)
-    if cluster is not None:
-        overrides += overrides_of({"launch.cluster": cluster})
+    overrides = _changes(set, cluster)
     if runs_dir is not None:
         overrides += overrides_of({"launch.runs_dir": str(runs_dir)})
-    findings = _check(profile, overrides, memory)
-    wanted = with_absolute_paths(findings.raise_problems(), Path.cwd())
+    findings = check_profile(profile, overrides, memory=False)
+    wanted = with_absolute_paths(_judged(findings, memory), Path.cwd())
     target = choose_target(wanted.launch.cluster)
     jobs = jobs_before(_names(after), Path(wanted.launch.runs_dir), target)
-    submission = prepare([wanted], target, findings.site, after=jobs)
+    return _hand_over(prepare([wanted], target, findings.site, after=jobs))
+
+
+def resume(run: Run, set: Mapping[str, Any] | Sequence[str], cluster: str | None, memory: bool) -> Run:
+    """Submit a run again, which continues from its newest checkpoint; see :meth:`hpctrain.Run.resume`."""
+    directory, status, overrides = RunDir(run.path), run.status, _changes(set, cluster)
+    refuse_to_resume(status)
+    if message := nothing_left(status, load_profile(directory.profile, overrides)):
+        warnings.warn(message, stacklevel=3)
+        return run
+    findings = check_profile(directory.profile, overrides, memory=False)
+    if findings.profile is not None:
+        changed = with_absolute_paths(findings.profile, Path.cwd())
+        findings.problems += resume_problems(directory, changed, overrides)
+    wanted = with_absolute_paths(_judged(findings, memory), Path.cwd())
+    wanted = with_global_batch(wanted, load_profile(directory.profile).global_batch, str(directory.profile))
+    return _hand_over(prepare([wanted], choose_target(wanted.launch.cluster), findings.site, resume=directory))
+
+
+def _changes(set: Mapping[str, Any] | Sequence[str], cluster: str | None) -> list[str]:
+    return overrides_of(set) + ([] if cluster is None else overrides_of({"launch.cluster": cluster}))
+
+
+def _hand_over(submission: Submission) -> Run:
     # The platform itself checks the job, so that nothing is written for a job that it would refuse.
-    find_target(target).ask(submission.plan, submission.texts)
+    find_target(submission.cluster).ask(submission.plan, submission.texts)
     submit_job(submission, Path.cwd())
     return Run(submission.runs[0].path)
 
 
-def _check(profile: Source, overrides: list[str], memory: bool) -> Findings:
-    findings = check_profile(profile, overrides, memory=False)
+def _judged(findings: Findings, memory: bool) -> Profile:
+    """Return the profile that was checked; warn of what is probably a mistake, and raise all problems."""
     if memory and not findings.problems and findings.profile is not None and findings.profile.platform:
         add_memory(findings, {})
     for warning in findings.warnings:
         warnings.warn(str(warning), stacklevel=3)
-    return findings
+    return findings.raise_problems()
 
 
 def _names(after: Run | str | Path | Sequence[Run | str | Path]) -> list[str]:

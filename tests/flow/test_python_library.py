@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -160,3 +161,18 @@ def test_the_profile_of_a_run_starts_another_one_which_can_be_cancelled(run, tmp
         again.model()
     assert "asked supervisor" in again.cancel()
     assert again.wait().state in ("cancelled", "stopped", "unknown")
+
+
+@pytest.mark.slow
+def test_a_finished_run_is_trained_further_with_resume(run, tmp_path):
+    copy = hpctrain.Run(shutil.copytree(run.path, tmp_path / "runs" / run.name / run.id))
+    last = copy.metrics.train.step[-1]
+    with pytest.warns(UserWarning, match=f"is finished at step {last}; there is nothing to do"):
+        assert copy.resume() == copy
+    with pytest.raises(ProfileError, match=r"train\.seed: is 7 in this run and cannot become 8"):
+        copy.resume({"train.seed": 8})
+    assert copy.status.num_attempts == 1
+    assert copy.resume({"train.epochs": 3}, cluster="local") == copy
+    assert copy.wait().state == "finished"
+    assert copy.status.num_attempts == 2
+    assert copy.metrics.train.step[-1] == last * 3 // 2
