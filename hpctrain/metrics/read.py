@@ -148,8 +148,8 @@ class _Reader:
                     self._keep_best(record["step"])
                 self._events.setdefault(name, Thinned(_parsed)).add(self._number, line, attempt, None)
         elif kind in self._kinds and len(line) <= _LONGEST_MEASUREMENT_BYTES:
-            self._sort(kind, line, attempt, record.get("loss"), is_superseded)
-            if kind == "eval":
+            became = self._sort(kind, line, attempt, record.get("loss"), is_superseded)
+            if became == "eval":
                 self._last_evaluation = (record["step"], self._number, line)
 
     def _keep_best(self, step: int) -> None:
@@ -157,12 +157,14 @@ class _Reader:
         if self._last_evaluation is not None and self._last_evaluation[0] == step:
             self._kinds["eval"].mark(*self._last_evaluation[1:])
 
-    def _sort(self, kind: str, line: bytes, attempt: int, loss: float | None, is_superseded: bool) -> None:
+    def _sort(self, kind: str, line: bytes, attempt: int, loss: float | None, is_superseded: bool) -> str:
+        """Add a line to those of its kind, or to the superseded ones; return which."""
         if not is_superseded:
             self._newest_attempt = max(self._newest_attempt, attempt)
         if is_superseded or (kind != "monitor" and attempt < self._newest_attempt):
             kind = "superseded"
         self._kinds[kind].add(self._number, line, attempt, loss)
+        return kind
 
     def history(self) -> History:
         """Return the kept records."""

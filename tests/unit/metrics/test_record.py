@@ -10,7 +10,7 @@ import threading
 import numpy as np
 import pytest
 
-from hpctrain.metrics.events import CheckpointSaved, OverCurrent, Started
+from hpctrain.metrics.events import Best, CheckpointSaved, OverCurrent, Started
 from hpctrain.metrics.exporters.exporter import Exporter
 from hpctrain.metrics.objective import Objective
 from hpctrain.metrics.read import read_history
@@ -229,6 +229,20 @@ def test_history_puts_records_of_an_outdated_attempt_aside(run):
 def test_history_of_nothing_is_empty(run):
     history = read_history(run)
     assert (history.step, history.events, history.newest(Started)) == (0, [], None)
+    assert history.best_evaluation(Objective()) is None
+
+
+def test_the_best_evaluation_of_a_lost_step_is_not_kept(run):
+    """Its record moves away, and the event ``best`` stays."""
+    writer = MetricsWriter(run, attempt=1)
+    writer.train(4, loss=1.0)
+    writer.evaluation(5, loss=0.5)
+    writer.event(Best(value={"loss": 0.5}), 5)
+    writer.close()
+    supersede_after(run, 4)
+    history = read_history(run)
+    assert [record["step"] for record in history.superseded] == [5]
+    assert history.evaluations == []
     assert history.best_evaluation(Objective()) is None
 
 
