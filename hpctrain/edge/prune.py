@@ -121,16 +121,7 @@ def prune(
         here = work / f"round-{number}"
         pruned = here / "pruned"
         if not (pruned / CARD).is_file():
-            model, card = load_model(folder)
-            section = SpectralVAESection.model_validate(card["section"], strict=False)
-            if plan.method == STRUCTURED:
-                importance = unit_importance(model, card, sample.train, calibration)
-                model, section = slim(model, section, original, importance, plan.kept(number))
-            elif plan.method == UNSTRUCTURED:
-                zero_smallest(model, 1.0 - plan.kept(number))
-            else:
-                _, skipped = zero_two_of_four(model)
-            save_model(pruned, model, section, model.facts, card_extra(card))
+            skipped = _remove(folder, pruned, plan, number, original, sample, calibration)
         folder = pruned
         if plan.steps:
             model, card = load_model(pruned)
@@ -143,6 +134,29 @@ def prune(
             smaller = finetune_profile(profile, section, pruned, plan.steps, num_train, keep_zeros=keep_zeros)
             folder = finetune(here / "run", smaller, model.facts)
     return folder, _facts(plan, original, num_before, folder, skipped)
+
+
+def _remove(
+    source: Path,
+    out: Path,
+    plan: PrunePlan,
+    number: int,
+    original: SpectralVAESection,
+    sample: Sample,
+    calibration: np.ndarray,
+) -> list[str]:
+    """Write the model of a round before its fine-tuning; return the layers that 2:4 has left out."""
+    model, card = load_model(source)
+    section, skipped = SpectralVAESection.model_validate(card["section"], strict=False), []
+    if plan.method == STRUCTURED:
+        importance = unit_importance(model, card, sample.train, calibration)
+        model, section = slim(model, section, original, importance, plan.kept(number))
+    elif plan.method == UNSTRUCTURED:
+        zero_smallest(model, 1.0 - plan.kept(number))
+    else:
+        _, skipped = zero_two_of_four(model)
+    save_model(out, model, section, model.facts, card_extra(card))
+    return skipped
 
 
 def _facts(

@@ -117,15 +117,8 @@ def write_bundle(parts: Parts, chosen: Attempt, others: list[Attempt]) -> tuple[
         return path, None
     save_model(folder, parts.model, section, parts.model.facts, extra)
     shutil.copyfile(parts.scratch / f"{chosen.precision}.onnx", folder / NETWORK)
-    command = None
     if request.target == TENSORRT:
-        if chosen.engine is not None:
-            shutil.copyfile(parts.scratch / f"{chosen.precision}.engine", folder / ENGINE)
-            entries["tensorrt"] = chosen.engine.to_json()
-        else:
-            words = trtexec_command("trtexec", parts.network.inputs, parts.profile.edge.latency_batch)
-            command = shlex.join([*words, *engine_options(request)])
-            entries["tensorrt"] = {"command": command}
+        entries["tensorrt"] = _add_engine(parts, chosen, folder)
     reference = make_reference(parts, folder / NETWORK)
     write_reference(folder, sample.train.wavelength_aa, parts.forest, reference)
     seal_bundle(
@@ -146,7 +139,16 @@ def write_bundle(parts: Parts, chosen: Attempt, others: list[Attempt]) -> tuple[
         **entries,
     )
     _publish(folder, path)
-    return path, command
+    return path, None if chosen.engine is not None else entries.get("tensorrt", {}).get("command")
+
+
+def _add_engine(parts: Parts, chosen: Attempt, folder: Path) -> dict[str, Any]:
+    """Copy the TensorRT engine if it was built here; return the entry of the bundle about it, or how to build it."""
+    if chosen.engine is not None:
+        shutil.copyfile(parts.scratch / f"{chosen.precision}.engine", folder / ENGINE)
+        return chosen.engine.to_json()
+    words = trtexec_command("trtexec", parts.network.inputs, parts.profile.edge.latency_batch)
+    return {"command": shlex.join([*words, *engine_options(parts.request)])}
 
 
 def make_reference(parts: Parts, graph: Path) -> Reference | None:

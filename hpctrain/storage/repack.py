@@ -110,11 +110,7 @@ def repack(
             known, loss = _write(plan, temporary, on_progress, notes)
             empty_cache(temporary)
         read_back(temporary, known, names, plan.rows_at_once, on_progress)
-        with disk_errors(out):
-            settle_time(temporary)
-            require_free(out, overwrite)
-            os.replace(temporary, out)
-            fsync_directory(out.parent)
+        _publish(temporary, out, overwrite)
     return Repacked(
         out=out,
         num_spectra=len(spectra),
@@ -138,6 +134,14 @@ def _temporary(out: Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             path.unlink(missing_ok=True)
+
+
+def _publish(temporary: Path, out: Path, overwrite: bool) -> None:
+    with disk_errors(out):
+        settle_time(temporary)
+        require_free(out, overwrite)
+        os.replace(temporary, out)
+        fsync_directory(out.parent)
 
 
 def _write(plan: Plan, path: Path, on_progress: Progress, notes: list[str]) -> tuple[dict[str, str], Loss]:
