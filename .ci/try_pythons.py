@@ -30,6 +30,7 @@ IMPORTS = {
     "edge": "onnxruntime",
     "export": "onnx onnxruntime onnxscript",
     "parquet": "pyarrow.parquet",
+    "specutils": "specutils",
     "filters": "hdf5plugin deflate",
     "remote": "fsspec aiohttp s3fs",
     "prometheus": "prometheus_client",

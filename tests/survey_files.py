@@ -126,3 +126,59 @@ def cut_gzip(path: Path, source: Path) -> Path:
     packed = gzip.compress(source.read_bytes())
     path.write_bytes(packed[: len(packed) // 2])
     return path
+
+
+def make_star(num_pixels: int = 300, seed: int = 1, size: float = 20.0) -> tuple[np.ndarray, np.ndarray]:
+    """Return a smooth flux with an absorption line, with noise, and its standard deviations, shape (L,)."""
+    rng = np.random.default_rng(seed)
+    pixel = np.linspace(-1, 1, num_pixels)
+    smooth = size * (1 + 0.3 * pixel - 0.5 * np.exp(-0.5 * ((pixel - 0.2) / 0.03) ** 2))
+    error = 0.03 * size * 10 ** (0.6 * pixel) * rng.uniform(0.9, 1.1, num_pixels)
+    return rng.normal(smooth, error), error
+
+
+def make_image(path: Path, data: np.ndarray, **cards: object) -> Path:
+    """Write a FITS file of one image; a `_` in the name of a card stands for `-`."""
+    hdu = fits.PrimaryHDU(data)
+    for key, value in cards.items():
+        hdu.header[key.replace("_", "-") if key.startswith("DC") else key] = value
+    return write_fits(path, [hdu])
+
+
+def make_table_fits(path: Path, columns: dict[str, object], units: dict[str, str] | None = None) -> Path:
+    """Write a FITS file with one binary table."""
+    from astropy.table import Table
+
+    table = Table(columns)
+    for name, unit in (units or {}).items():
+        table[name].unit = unit
+    table.write(path, overwrite=True)
+    return path
+
+
+def make_lamost(path: Path, *, as_table: bool = False, **cards: object) -> Path:
+    """Write a LAMOST spectrum: one image of five rows (until DR7), or a table of one row (since DR8)."""
+    flux, error = make_star(3904, size=2000.0)
+    ivar = (error**-2.0).astype("f4")
+    mask = np.zeros(3904, dtype="f4")
+    mask[10], ivar[20] = 4, 0
+    primary = fits.PrimaryHDU()
+    rows = [flux.astype("f4"), ivar, np.ones(3904, "f4"), mask, mask]
+    hdus = [primary]
+    if as_table:
+        names = ("FLUX", "IVAR", "WAVELENGTH", "ANDMASK", "ORMASK")
+        rows[2] = (10.0 ** (3.5682 + 1e-4 * np.arange(3904))).astype("f4")
+        hdus.append(
+            fits.BinTableHDU.from_columns(
+                [fits.Column(name, "3904E", array=row[None]) for name, row in zip(names, rows, strict=True)],
+                name="COADD",
+            )
+        )
+    else:
+        hdus = [fits.PrimaryHDU(np.stack(rows))]
+    facts = {
+        "TELESCOP": "LAMOST", "COEFF0": 3.5682, "COEFF1": 1e-4, "VACUUM": True, "Z": -0.00012, "Z_ERR": 1e-5,
+        "CLASS": "STAR", "SUBCLASS": "G5", "RA": 332.2, "DEC": -2.05, "MJD": 55859, "OBSID": 101001, **cards,
+    }  # fmt: skip
+    hdus[0].header.update(facts)
+    return write_fits(path, hdus)

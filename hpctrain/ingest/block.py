@@ -61,11 +61,13 @@ class SpectraBlock:
     ivar : ndarray, shape (n, L), float32
         Its inverse variance; 0 masks a pixel. Bits of the survey's mask are in it already.
     columns : dict of ndarray, shape (n,)
-        Keys of :data:`COLUMNS`.
+        Keys of :data:`COLUMNS`, and any others that are carried along.
     reasons : list of str
         Why the reader drops the row; empty if it keeps it.
     duplicate_keys : list, optional
         Names of the observations; of rows with the same key only the first is kept.
+    ivar_floor : float
+        Pixels with an inverse variance up to this are masked. 0 for spectra of any unit, of bright stars for example.
     """
 
     wavelength_aa: np.ndarray
@@ -74,6 +76,7 @@ class SpectraBlock:
     columns: dict[str, np.ndarray] = field(default_factory=dict)
     reasons: list[str] = field(default_factory=list)
     duplicate_keys: list[tuple[int, ...]] | None = None
+    ivar_floor: float = IVAR_FLOOR
 
     def __post_init__(self) -> None:
         if self.flux.shape != self.ivar.shape or self.flux.shape[1:] != self.wavelength_aa.shape:
@@ -83,7 +86,7 @@ class SpectraBlock:
         self.flux, self.ivar = native_float32(self.flux), native_float32(self.ivar)
         if not self.reasons:
             self.reasons = [""] * len(self.flux)
-        mask_useless_pixels(self.flux, self.ivar)
+        mask_useless_pixels(self.flux, self.ivar, self.ivar_floor)
 
     @classmethod
     def unusable(cls, columns: dict[str, np.ndarray], reasons: list[str]) -> SpectraBlock:
@@ -103,6 +106,7 @@ class SpectraBlock:
             {name: values[rows] for name, values in self.columns.items()},
             [self.reasons[row] for row in rows],
             None if self.duplicate_keys is None else [self.duplicate_keys[row] for row in rows],
+            self.ivar_floor,
         )
 
 
@@ -111,9 +115,9 @@ def native_float32(values: np.ndarray) -> np.ndarray:
     return np.array(values, dtype=np.float32, order="C")
 
 
-def mask_useless_pixels(flux: np.ndarray, ivar: np.ndarray) -> None:
+def mask_useless_pixels(flux: np.ndarray, ivar: np.ndarray, floor: float = IVAR_FLOOR) -> None:
     """Set, in place, ivar to 0 where flux or ivar carry no information, and flux to 0 where ivar is 0."""
-    useless = ~(np.isfinite(flux) & np.isfinite(ivar) & (ivar > IVAR_FLOOR))
+    useless = ~(np.isfinite(flux) & np.isfinite(ivar) & (ivar > floor))
     ivar[useless] = 0.0
     flux[useless] = 0.0
 

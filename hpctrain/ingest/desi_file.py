@@ -16,6 +16,7 @@ import numpy as np
 from hpctrain.errors import DataError
 from hpctrain.ingest.arms import merge_arms, merged_lattice
 from hpctrain.ingest.bitmasks import DESI_BAD_AMPLIFIER
+from hpctrain.ingest.sources import OTHER_SURVEYS
 from hpctrain.ingest.tally import Tally
 
 
@@ -44,7 +45,7 @@ class DesiFile:
         self._bands = [band for band in self._bands if f"{band}_FLUX" in self._hdus]
         if not self._bands:
             names = ", ".join(name or "(no name)" for name in self._hdus)
-            raise DataError(f"has no arms (B_WAVELENGTH with B_FLUX, ...); its HDUs are {names[:200]}")
+            raise DataError(f"has no arms (B_WAVELENGTH with B_FLUX, ...); its HDUs are {names[:200]}; {OTHER_SURVEYS}")
         lacking = [f"{band}_IVAR" for band in self._bands if f"{band}_IVAR" not in self._hdus]
         if lacking:
             raise DataError(f"has no {', '.join(lacking)}")

@@ -59,7 +59,9 @@ class MultimodalReader:
             names = name_columns(file, self.columns, {**KNOWN_NAMES, **SPECTRUM_NAMES})
             lacking = [SPECTRUM_NAMES[key][0] for key in ("flux", "ivar", "wavelength") if key not in names]
             if lacking:
-                raise DataError(f"has no {', '.join(lacking)}; its datasets are {', '.join(file)[:200]}")
+                there = ", ".join(file)[:200]
+                other = "`hpctrain ingest hdf5 FILE --preview` shows what is in any HDF5 file"
+                raise DataError(f"has no {', '.join(lacking)}; its datasets are {there}; {other}")
             if "target_id" not in names:
                 raise DataError(f"has no object_id or TARGETID; its datasets are {', '.join(file)[:200]}")
             num_rows = len(file[names["flux"]])

@@ -24,6 +24,7 @@ from hpctrain.ingest.block import SpectraBlock
 from hpctrain.ingest.resample import IvarConvention, Resampler
 from hpctrain.ingest.selection import Selection
 from hpctrain.ingest.tally import Tally
+from hpctrain.kinds.spectra.layout import FLUX_UNIT
 
 FILES_AT_ONCE = 8
 """Files sent to a worker together: a small one takes 3 ms, so the sending must not cost as much."""
@@ -63,9 +64,13 @@ class IngestPlan:
     workers : int
         Processes that read; 1 reads here.
     ids_by_position : bool
-        Give rows at one place on the sky one target id (SDSS).
+        Give rows at one place on the sky one target id.
     overwrite : bool
         Replace an existing `out`.
+    flux_unit : str
+        Of the output.
+    meanings : dict of (str, str)
+        Unit and description of columns that are carried along.
     """
 
     survey: str
@@ -79,6 +84,8 @@ class IngestPlan:
     workers: int = 1
     ids_by_position: bool = False
     overwrite: bool = False
+    flux_unit: str = FLUX_UNIT
+    meanings: dict[str, tuple[str, str]] = field(default_factory=dict)
 
 
 @dataclass

@@ -17,8 +17,9 @@ import numpy as np
 
 import hpctrain
 from hpctrain.errors import DataError
+from hpctrain.ingest.carried import CarriedColumns
 from hpctrain.ingest.grid import find_offset
-from hpctrain.ingest.identifiers import sdss_ids
+from hpctrain.ingest.identifiers import position_ids, sdss_ids
 from hpctrain.ingest.missing_redshifts import Estimator, fill_missing
 from hpctrain.ingest.process import IngestPlan, ReadyRows, process_all, read_guarded
 from hpctrain.ingest.tally import Tally
@@ -78,7 +79,8 @@ def run_ingest(
     wavelength, grid_name = choose_grid(plan)
     upsampling = 1.0
     seen: set[tuple[int, ...]] = set()
-    with SpectraWriter(plan.out, wavelength, plan.overwrite) as writer:
+    carried = CarriedColumns(plan.meanings)
+    with SpectraWriter(plan.out, wavelength, plan.overwrite, carried, plan.flux_unit) as writer:
         for index, item in process_all(plan, wavelength):
             if isinstance(item, Tally):
                 item.num_files = 1
@@ -105,7 +107,7 @@ def run_ingest(
         total.num_kept = writer.num_rows
         _require_something(total)
         if plan.ids_by_position:
-            _name_objects(writer)
+            _name_objects(writer, plan.survey)
         estimates = {} if estimator is None else fill_missing(writer, estimator, total)
         remarks = _warnings(writer, total, upsampling, plan, estimator is not None)
         num_objects = len(np.unique(writer.column("target_id")))
@@ -173,9 +175,12 @@ def _require_something(total: Tally) -> None:
     raise DataError("\n".join(lines))
 
 
-def _name_objects(writer: SpectraWriter) -> None:
-    columns = (writer.column(name) for name in ("ra", "dec", "plate", "mjd", "fiber"))
-    writer.replace_column("target_id", sdss_ids(*columns))
+def _name_objects(writer: SpectraWriter, survey: str) -> None:
+    ra, dec, plate, mjd, fiber = (writer.column(name) for name in ("ra", "dec", "plate", "mjd", "fiber"))
+    if survey == "sdss":
+        writer.replace_column("target_id", sdss_ids(ra, dec, plate, mjd, fiber))
+    else:
+        writer.replace_column("target_id", position_ids(ra, dec, mjd, writer.column("target_id")))
 
 
 def _warnings(writer: SpectraWriter, total: Tally, upsampling: float, plan: IngestPlan, estimated: bool) -> list[str]:
@@ -186,8 +191,8 @@ def _warnings(writer: SpectraWriter, total: Tally, upsampling: float, plan: Inge
         how = "--redshifts TABLE.fits joins redshifts by TARGETID, " if plan.survey == "desi" else ""
         how += "" if estimated else "--redshifts estimate estimates them from the spectra, "
         remarks.append(
-            f"{without} of {writer.num_rows} spectra have no redshift (NaN) and carry no weight in training; "
-            f"{how}--need-redshift drops such spectra"
+            f"{without} of {writer.num_rows} spectra have no redshift (NaN) and carry no weight in training, unless "
+            f"the model needs no redshifts; {how}--need-redshift drops such spectra"
         )
     if upsampling > 1.01:
         text = f"the grid is up to {upsampling:.1f}x finer than the data: neighbouring pixels are correlated"

@@ -19,6 +19,7 @@ from hpctrain.ingest.bitmasks import SDSS_BAD_BITS, ZWARN_NODATA, ZWARN_SKY, ZWA
 from hpctrain.ingest.block import SpectraBlock
 from hpctrain.ingest.fits_table import FitsTable, Header, read_bytes, read_hdus
 from hpctrain.ingest.grid import ALIGNED_PIXELS
+from hpctrain.ingest.sources import OTHER_SURVEYS
 from hpctrain.ingest.tally import Tally
 from hpctrain.kinds.spectra.grids import SDSS_LOG_STEP
 from hpctrain.kinds.spectra.redshift import is_redshift
@@ -50,13 +51,14 @@ class SdssReader:
         """
         hdus = read_hdus(read_bytes(path), limit=3)
         if hdus and str(hdus[0].header.get("TELESCOP", "")).strip().upper() == "LAMOST":
-            raise DataError("is a LAMOST spectrum; LAMOST is not supported, write the spectra as HDF5 (docs/data.md)")
+            raise DataError("is a LAMOST spectrum; `hpctrain ingest lamost` reads it")
         if len(hdus) < 2 or not hdus[1].is_table:
-            raise DataError("has no table in HDU 1; this is not an SDSS spec file")
+            raise DataError(f"has no table in HDU 1; this is not an SDSS spec file; {OTHER_SURVEYS}")
         header, coadd = hdus[0].header, hdus[1]
         missing = [name for name in ("FLUX", "IVAR", "LOGLAM") if name not in coadd]
         if missing:
-            raise DataError(f"HDU 1 lacks {', '.join(missing)}; it has {', '.join(coadd.names)[:120]}")
+            there = ", ".join(coadd.names)[:120]
+            raise DataError(f"HDU 1 lacks {', '.join(missing)}; it has {there}; {OTHER_SURVEYS}")
         if coadd.num_rows < 2:
             raise DataError(f"HDU 1 has {coadd.num_rows} pixels")
         if header.get("VACUUM") is False:

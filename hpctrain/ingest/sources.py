@@ -11,6 +11,9 @@ from pathlib import Path
 
 from hpctrain.errors import DataError
 
+OTHER_SURVEYS = "`hpctrain ingest fits FILE --preview` shows what is in a file of any survey"
+"""Advice for files of a survey that the user did not name."""
+
 GLOB_CHARACTERS = frozenset("*?[")
 
 

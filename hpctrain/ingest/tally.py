@@ -70,20 +70,22 @@ class Tally:
         }
 
 
-def lines_by_reason(files: Sequence[tuple[str, str]]) -> list[str]:
+def lines_by_reason(files: Sequence[tuple[str, str]], most_named: int = FEW_ALIKE) -> list[str]:
     """Return a line for each file and its reason; many files with the same reason share one line.
 
     Parameters
     ----------
     files : sequence of (str, str)
         Paths, and why each of them was not read.
+    most_named : int
+        Files with the same reason that are named one by one; more share one line.
     """
     by_reason: dict[str, list[str]] = {}
     for path, reason in files:
         by_reason.setdefault(reason, []).append(path)
     lines = []
     for reason, paths in by_reason.items():
-        if len(paths) > FEW_ALIKE:
+        if len(paths) > most_named:
             lines.append(f"{len(paths)} files, the first of them {paths[0]}: {reason}")
         else:
             lines += [f"{path}: {reason}" for path in paths]

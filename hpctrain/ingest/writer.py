@@ -19,6 +19,7 @@ import numpy as np
 from hpctrain.errors import DataError
 from hpctrain.files import NewFile
 from hpctrain.ingest.block import ALWAYS_WRITTEN, COLUMNS
+from hpctrain.ingest.carried import CarriedColumns
 from hpctrain.kinds.spectra.layout import FLUX_UNIT, IVAR_UNIT
 from hpctrain.samples.fingerprint import ColumnHash, settle_time, write_hashes
 from hpctrain.samples.sink import Sink, new_hdf5_file, require_free
@@ -37,6 +38,10 @@ class SpectraWriter:
         The common grid [AA].
     overwrite : bool
         Replace an existing file, at the very end.
+    carried : CarriedColumns, optional
+        What the columns beside :data:`hpctrain.ingest.block.COLUMNS` mean.
+    flux_unit : str
+        Unit of flux, or ``relative``.
 
     Raises
     ------
@@ -44,12 +49,21 @@ class SpectraWriter:
         `out` exists and `overwrite` is false, or the folder cannot be written to.
     """
 
-    def __init__(self, out: Path, wavelength_aa: np.ndarray, overwrite: bool = False) -> None:
+    def __init__(
+        self,
+        out: Path,
+        wavelength_aa: np.ndarray,
+        overwrite: bool = False,
+        carried: CarriedColumns | None = None,
+        flux_unit: str = FLUX_UNIT,
+    ) -> None:
         self.out = out
         self.wavelength_aa = wavelength_aa
         self.overwrite = overwrite
         self.num_rows = 0
+        self.flux_unit = flux_unit
         self._columns: dict[str, list[np.ndarray]] = {name: [] for name in COLUMNS}
+        self._carried = carried or CarriedColumns()
         require_free(out, overwrite)
         self._spools: dict[str, BinaryIO] = {}
 
@@ -75,7 +89,8 @@ class SpectraWriter:
         flux, ivar : ndarray, shape (n, L), float32
             On the common grid.
         columns : dict of ndarray, shape (n,)
-            Any of :data:`hpctrain.ingest.block.COLUMNS`; a missing column gets its value for 'not known'.
+            Any of :data:`hpctrain.ingest.block.COLUMNS`, and columns that are carried along; a missing column gets its
+            value for 'not known'.
         """
         with _disk_errors(self.out):
             self._spools["flux"].write(np.ascontiguousarray(flux, dtype=np.float32).data)
@@ -84,6 +99,8 @@ class SpectraWriter:
             values = columns.get(name)
             filled = np.full(len(flux), column.missing, column.dtype) if values is None else values.astype(column.dtype)
             self._columns[name].append(filled)
+        extra = {name: values for name, values in columns.items() if name not in COLUMNS}
+        self._carried.append(extra, len(flux))
         self.num_rows += len(flux)
 
     def column(self, name: str) -> np.ndarray:
@@ -139,8 +156,11 @@ class SpectraWriter:
         wavelength = file.create_dataset("wavelength", data=self.wavelength_aa)
         wavelength.attrs["unit"], wavelength.attrs["description"] = "AA", "vacuum wavelength of the pixel centres"
         described = {
-            "flux": (FLUX_UNIT, "flux density; 0 where ivar is 0"),
-            "ivar": (IVAR_UNIT, "inverse variance of flux; 0 masks a pixel"),
+            "flux": (self.flux_unit, "flux density; 0 where ivar is 0"),
+            "ivar": (
+                IVAR_UNIT if self.flux_unit == FLUX_UNIT else self.flux_unit,
+                "inverse variance of flux; 0 masks a pixel",
+            ),
         }
         rows_at_once = max(1, COPY_BYTES // (4 * num_pixels))
         for name, (unit, description) in described.items():
@@ -166,6 +186,7 @@ class SpectraWriter:
             dataset.attrs["description"] = column.description
             if column.unit:
                 dataset.attrs["unit"] = column.unit
+        self._carried.write(file)
 
 
 def _is_missing(values: np.ndarray, missing: Any) -> bool:

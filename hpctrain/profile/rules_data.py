@@ -17,10 +17,11 @@ from hpctrain.profile.rules_stage import check_stage
 
 _HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _INGEST = {
-    ".fits": "spectra in FITS are read by 'hpctrain ingest sdss' or 'hpctrain ingest desi'",
-    ".fit": "spectra in FITS are read by 'hpctrain ingest sdss' or 'hpctrain ingest desi'",
+    ".fits": "spectra in FITS are read by 'hpctrain ingest sdss', 'desi', 'lamost' or 'fits'",
+    ".fit": "spectra in FITS are read by 'hpctrain ingest sdss', 'desi', 'lamost' or 'fits'",
     ".parquet": "Parquet tables are read by 'hpctrain ingest parquet'",
-    ".csv": "tables of text are not read; see 'hpctrain ingest --help'",
+    ".csv": "tables of text are read by 'hpctrain ingest table'",
+    ".npz": "arrays of numpy are read by 'hpctrain ingest table'",
 }
 
 

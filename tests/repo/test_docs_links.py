@@ -42,7 +42,10 @@ def help_of(*command: str) -> str:
     return done.stdout
 
 
-SUBCOMMANDS = {"ingest": ("sdss", "desi", "multimodal", "parquet"), "data": ("doctor", "repack", "verify")}
+SUBCOMMANDS = {
+    "ingest": ("sdss", "desi", "lamost", "multimodal", "parquet", "fits", "hdf5", "table", "any"),
+    "data": ("doctor", "repack", "verify"),
+}
 
 
 def help_of_line(command: str, rest: str) -> str:

@@ -1,8 +1,9 @@
 """Turn survey files into one HDF5 file of spectra to train on.
 
-ingest reads SDSS/BOSS/eBOSS spec FITS, DESI coadd and spectra FITS, Multimodal Universe HDF5 and Parquet tables. It
-resamples the spectra and their variances to one wavelength grid. A summary lists how many spectra were kept, and how
-many were dropped for which reason. ingest reports and skips broken files.
+ingest reads the files of SDSS, BOSS, eBOSS, DESI, LAMOST and the Multimodal Universe as they are, and any other FITS,
+HDF5, npz, csv or text files after you named their columns; --preview shows what a file has. It resamples the spectra
+and their variances to one wavelength grid. A summary lists how many spectra were kept, and how many were dropped for
+which reason. ingest reports and skips broken files.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from hpctrain.commands.ingest.way import Prepared, Way
     from hpctrain.ingest.process import IngestPlan
 
-WAYS = ("sdss", "desi", "multimodal", "parquet")
+WAYS = ("sdss", "desi", "lamost", "multimodal", "parquet", "fits", "hdf5", "table", "any")
 """Subcommands, in the order of the help; each is a module of this package."""
 
 
@@ -36,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         add_common(sub, way.grid)
         add_redshifts(sub, way.joins_redshifts)
         way.add_options(sub)
+        sub.set_defaults(refuse=sub.error)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -46,11 +48,17 @@ def run(args: argparse.Namespace) -> int:
     from hpctrain.rundir import write_json
     from hpctrain.samples.sink import require_free
 
-    out = Path(args.out).expanduser()
-    require_free(out, args.overwrite)
+    is_preview = getattr(args, "preview", False)
+    if args.out is None and not is_preview:
+        args.refuse("the following arguments are required: --out")
+    out = Path(args.out or "preview").expanduser()
+    if not is_preview:
+        require_free(out, args.overwrite)
     way = _way(args.survey)
     estimator = estimator_of(args, way.joins_redshifts)
     prepared = way.prepare(args)
+    if prepared.only_preview:
+        return 0
     plan = _plan(args, out, way, prepared)
     result = run_with_progress(plan, partial(run_ingest, estimator=estimator))
     print_summary(plan, result, prepared.skipped)
@@ -67,6 +75,7 @@ def _way(name: str) -> Way:
 def _plan(args: argparse.Namespace, out: Path, way: Way, prepared: Prepared) -> IngestPlan:
     from hpctrain.ingest.process import IngestPlan
     from hpctrain.ingest.selection import Selection
+    from hpctrain.kinds.spectra.layout import FLUX_UNIT
 
     is_many = way.many_files is not None and len(prepared.paths) >= way.many_files
     return IngestPlan(
@@ -86,6 +95,8 @@ def _plan(args: argparse.Namespace, out: Path, way: Way, prepared: Prepared) -> 
         limit=args.limit,
         workers=args.workers or (_num_cores() if is_many else 1),
         ids_by_position=prepared.ids_by_position,
+        flux_unit=prepared.flux_unit or FLUX_UNIT,
+        meanings=prepared.meanings,
         overwrite=args.overwrite,
     )
 

@@ -11,7 +11,7 @@ from hpctrain.commands.argument_types import positive
 def add_common(parser: argparse.ArgumentParser, grid: str) -> None:
     """Add the sources, the output, the grid, and the cuts; `grid` is the default of ``--grid``."""
     parser.add_argument("sources", nargs="+", metavar="SRC", help="files, folders (searched to any depth) or globs")
-    parser.add_argument("--out", required=True, metavar="FILE.h5", help="HDF5 file to write")
+    parser.add_argument("--out", metavar="FILE.h5", help="HDF5 file to write")
     parser.add_argument("--overwrite", action="store_true", help="replace FILE.h5 if it exists")
     parser.add_argument(
         "--grid",

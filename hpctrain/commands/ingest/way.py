@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -27,6 +27,10 @@ class Prepared:
         Spectra at one place on the sky get one target id.
     only_preview : bool
         The command has printed what it would read, and stops.
+    flux_unit : str
+        Of the output; empty for 1e-17 erg s-1 cm-2 AA-1.
+    meanings : dict of (str, str)
+        Unit and description of columns that are carried along.
     """
 
     reader: Any
@@ -34,6 +38,8 @@ class Prepared:
     skipped: dict[str, str]
     ids_by_position: bool = False
     only_preview: bool = False
+    flux_unit: str = ""
+    meanings: dict[str, tuple[str, str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,7 @@
+"""``hpctrain ingest table``."""
+
+from __future__ import annotations
+
+from hpctrain.commands.ingest.mapped import way
+
+WAY = way("table")
