@@ -17,6 +17,7 @@ import hypothesis
 import processes
 import pytest
 import work_units
+from forks import ForkServer
 from leaking_variables import leaking
 from slurm_cluster import PACKAGES, SlurmCluster, missing_commands
 
@@ -114,6 +115,20 @@ def simulated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("simulated") / "spectra.h5"
     simulate(path, SimulateSection(num_spectra=400, num_pixels=500, snr_median=8.0))
     return path
+
+
+@pytest.fixture(scope="session")
+def fork_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkServer]:
+    """A process that has imported torch and the package, and forks."""
+    server = ForkServer(tmp_path_factory.mktemp("forks"))
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def warm_python(fork_server: ForkServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let commands that the package starts with its Python be forks of a process that has done the imports."""
+    monkeypatch.setattr(sys, "executable", fork_server.python)
 
 
 @pytest.fixture

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +29,6 @@ def tiny(request: pytest.FixtureRequest) -> Tiny:
 def _examples_on_the_path(monkeypatch: pytest.MonkeyPatch) -> None:
     """For processes that are started, as a user would set it."""
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(EXAMPLES), os.environ.get("PYTHONPATH")])))
-
-
-@pytest.fixture(scope="session")
-def fork_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkServer]:
-    server = ForkServer(tmp_path_factory.mktemp("forks"))
-    yield server
-    server.close()
 
 
 @pytest.fixture
@@ -66,6 +60,7 @@ def train(fork_server: ForkServer) -> Train:
             if any(run.checkpoints.glob(f"step-{kill_at:08d}")):
                 for rank in ranks:
                     rank.kill()
+            time.sleep(0.005)
         codes = [rank.wait() for rank in ranks]
         attempt.stderr = "".join(rank.communicate()[1] for rank in ranks)
         return codes

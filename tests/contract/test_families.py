@@ -162,6 +162,7 @@ def test_two_ranks_learn_what_one_does_or_are_refused_by_check(make_run, train, 
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-3)
 
 
+@pytest.mark.usefixtures("warm_python")
 def test_check_report_predict_and_export_run_without_the_family_being_named(make_run, train, tmp_path, capsys):
     run = make_run()
     assert run_command("check", [str(run.profile)]) == 0
@@ -180,7 +181,7 @@ def test_check_report_predict_and_export_run_without_the_family_being_named(make
         return  # no network, so nothing for ONNX
     pytest.importorskip("onnx")
     capsys.readouterr()
-    code = run_command("export", [str(run.path), "--set", "edge.gates.min_spectra=2"])
+    code = run_command("export", [str(run.path), "--set", "edge.gates.min_spectra=2", "--set", "edge.latency_batch=2"])
     said = capsys.readouterr()
     assert code == 0, said.out + said.err
     assert list((run.path / "export").glob("*/model.onnx")) or list((run.path / "export").glob("*/*.onnx"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 import yaml
 from families import EXAMPLES, TINY, profile_values
 
@@ -17,6 +18,7 @@ def test_the_example_is_short():
     assert len(EXAMPLE.read_text().splitlines()) <= 80
 
 
+@pytest.mark.usefixtures("warm_python")
 def test_the_profile_of_the_example_is_good(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert run_command("check", [str(EXAMPLE.with_suffix(".yaml"))]) == 0

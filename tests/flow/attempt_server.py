@@ -1,6 +1,6 @@
 """Attempts of real runs in forked processes: torch is imported once, an attempt costs a fraction of a second.
 
-Reads one JSON object a line from standard input and answers each with the exit codes of the ranks::
+Reads one JSON object a line from the socket that its argument names and answers each with the exit codes of the ranks::
 
     {"run": "/path", "world_size": 1, "cut": {"signal": 10, "at_update": 7, "rank": 0}}
     {"run": "/path", "world_size": 1, "kill_after_s": 0.0123}
@@ -19,8 +19,6 @@ import socket
 import sys
 import time
 from typing import Any
-
-from fork_server import preload
 
 HANGS_AFTER_S = 600.0
 """Ranks that have not ended by then are killed, which no test expects."""
@@ -106,7 +104,9 @@ def attempt(order: dict[str, Any]) -> list[int]:
 
 
 if __name__ == "__main__":
-    preload()
-    print("ready", flush=True)
-    for line in sys.stdin:
-        print(json.dumps(attempt(json.loads(line))), flush=True)
+    with socket.socket(socket.AF_UNIX) as channel:
+        channel.connect(sys.argv[1])
+        with channel.makefile("rw") as stream:
+            for line in stream:
+                stream.write(json.dumps(attempt(json.loads(line))) + "\n")
+                stream.flush()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
+import os
+import socket
 import tempfile
 from pathlib import Path
 
@@ -61,13 +61,17 @@ def merged(base, change):
 
 
 class Attempts:
-    """Runs attempts in forks of one process that has imported everything."""
+    """Runs attempts in forks of a fork, which has imported everything."""
 
-    def __init__(self, folder, spectra_file):
+    def __init__(self, folder, spectra_file, fork_server):
         self._folder, self._spectra_file = folder, spectra_file
-        command = [sys.executable, str(Path(__file__).parent / "attempt_server.py")]
-        self._server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        assert self._server.stdout.readline() == "ready\n"
+        with tempfile.TemporaryDirectory(prefix="hf-", dir="/tmp") as short, socket.socket(socket.AF_UNIX) as door:
+            path = str(Path(short) / "door")
+            door.bind(path)
+            door.listen(1)
+            self._server = fork_server.start("attempt_server", [path], os.environ)
+            self._channel, _ = door.accept()
+        self._stream = self._channel.makefile("rw")
         self._straight = {}
 
     def new_run(self, variant="fp32", **changes):
@@ -80,9 +84,9 @@ class Attempts:
     def attempt(self, run, world_size=1, **order):
         """Run one attempt and return the exit codes of its ranks."""
         order |= {"run": str(run.path), "world_size": world_size, "restart_count": len(run.read_attempts())}
-        self._server.stdin.write(json.dumps(order) + "\n")
-        self._server.stdin.flush()
-        return json.loads(self._server.stdout.readline())
+        self._stream.write(json.dumps(order) + "\n")
+        self._stream.flush()
+        return json.loads(self._stream.readline())
 
     def cut(self, run, number, step, world_size=1, rank=None):
         """Run an attempt that gets a signal in the update that would be number `step` of the run."""
@@ -99,9 +103,9 @@ class Attempts:
         return self._straight[key]
 
     def close(self):
-        self._server.stdin.close()
+        self._stream.close()
+        self._channel.close()
         self._server.wait()
-        self._server.stdout.close()
 
 
 def newest_step(run):

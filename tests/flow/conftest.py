@@ -131,18 +131,13 @@ def starter(begin: Begin) -> Iterator[Callable[..., Ranks]]:
 
 
 @pytest.fixture(scope="session")
-def attempts(spectra_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Attempts]:
+def attempts(
+    spectra_file: Path, fork_server: ForkServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Attempts]:
     """Runs whose attempts are cut at a chosen update; see `Attempts`."""
-    made = Attempts(tmp_path_factory.mktemp("attempts"), spectra_file)
+    made = Attempts(tmp_path_factory.mktemp("attempts"), spectra_file, fork_server)
     yield made
     made.close()
-
-
-@pytest.fixture(scope="session")
-def fork_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkServer]:
-    server = ForkServer(tmp_path_factory.mktemp("forks"))
-    yield server
-    server.close()
 
 
 @pytest.fixture

@@ -86,9 +86,16 @@ def test_wrong_options_are_named_with_exit_code_2(hpctrain, simulated_file, tmp_
     assert hpctrain("data", "doctor", simulated_file, "--column", "nonsense").returncode == 2
 
 
+@pytest.fixture(scope="module")
+def large_file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("large") / "in.h5"
+    simulate(path, SimulateSection(num_spectra=6000, num_pixels=500))
+    return path
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_a_repack_that_is_stopped_leaves_nothing_that_could_be_taken_for_a_file(tmp_path, number):
-    simulate(tmp_path / "in.h5", SimulateSection(num_spectra=6000, num_pixels=500))
+def test_a_repack_that_is_stopped_leaves_nothing_that_could_be_taken_for_a_file(tmp_path, large_file, number):
+    (tmp_path / "in.h5").symlink_to(large_file)
     out = tmp_path / "out.h5"
     command = [sys.executable, "-m", "hpctrain", "data", "repack", tmp_path / "in.h5", "--out", out]
     child = subprocess.Popen([*command, "--compression", "gzip"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)

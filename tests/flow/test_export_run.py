@@ -33,7 +33,7 @@ SPLIT = SplitSection(validation=0.3)
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory, spectra_file):
+def trained(tmp_path_factory, spectra_file, fork_server):
     """A finished run; tests work on copies."""
     run = RunDir.create(tmp_path_factory.mktemp("trained"), "exported", "run")
     profile = {
@@ -48,8 +48,9 @@ def trained(tmp_path_factory, spectra_file):
         "edge": {"max_held_out": 60, "calibration_spectra": 32, "latency_batch": 4, "gates": {"min_spectra": 5}},
     }
     run.profile.write_text(yaml.safe_dump(profile))
-    done = subprocess.run([sys.executable, "-m", "hpctrain.train", str(run.path)], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    process = fork_server.start("hpctrain.train", [str(run.path)], os.environ)
+    _, errors = process.communicate()
+    assert process.returncode == 0, errors
     return run
 
 
@@ -150,6 +151,7 @@ def test_classes_are_judged_where_a_column_names_them(run, spectra_file, tmp_pat
 PRUNE = ("--prune", "0.5", "--rounds", "2", "--finetune-steps", "24")
 
 
+@pytest.mark.usefixtures("warm_python")
 def test_half_the_filters_are_gone_and_the_model_is_an_ordinary_one(run, capsys):
     """Structured pruning with fine-tuning, for PyTorch: what is written loads and encodes like any model."""
     assert export(run, *PRUNE, "--target", "torch", "--set", "edge.gates.chi2=1e3") == 0, capsys.readouterr()
@@ -171,6 +173,7 @@ def test_half_the_filters_are_gone_and_the_model_is_an_ordinary_one(run, capsys)
     assert last < first  # fine-tuning has helped
 
 
+@pytest.mark.usefixtures("warm_python")
 @pytest.mark.parametrize(("method", "amount"), [("unstructured", "0.6"), ("2:4", "0.5")])
 def test_weights_that_were_set_to_zero_are_zero_after_training(run, method, amount, capsys):
     code = export(

@@ -87,7 +87,8 @@ def finished(process):
 
 
 def test_a_profile_for_many_gpus_trains_here_with_the_same_global_batch(local, profile, tmp_path):
-    text = finished(local(profile, "--set", "edge.export_at_end=fp32", "edge.gates.min_spectra=10"))
+    small = ["edge.export_at_end=fp32", "edge.gates.min_spectra=10", "edge.max_held_out=40", "edge.latency_batch=2"]
+    text = finished(local(profile, "--set", *small))
     run = only_run(tmp_path)
     settled = load_profile(run.profile)
     assert (settled.launch.world_size, settled.global_batch) == (1, 4 * 8)
@@ -129,9 +130,9 @@ def test_after_a_power_cut_resume_goes_on_from_the_newest_checkpoint(local, prof
     assert starts[1] >= saved - 2
 
 
-def test_from_takes_the_network_of_the_run_it_starts_from(local, profile, tmp_path):
-    finished(local(profile))
-    source = only_run(tmp_path)
+def test_from_takes_the_network_of_the_run_it_starts_from(local, profile, make_run, start, tmp_path):
+    source = make_run(train={"epochs": 1, "warmup_steps": 2})
+    assert start(source).wait() == [0]
     smaller = ["--set", "model.decoder_hidden=[4]", "model.latent_size=2", "train.max_steps=3", "train.epochs=1"]
     text = finished(local(profile, "--runs-dir", "tuned", "--from", source.path, *smaller, "train.warmup_steps=0"))
     (tuned,) = (tmp_path / "tuned" / "board").iterdir()

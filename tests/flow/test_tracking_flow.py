@@ -25,8 +25,8 @@ EXIT_SITE = 3
 
 
 @pytest.fixture(scope="module")
-def attempts(spectra_file, tmp_path_factory):
-    made = Attempts(tmp_path_factory.mktemp("tracked"), spectra_file)
+def attempts(spectra_file, fork_server, tmp_path_factory):
+    made = Attempts(tmp_path_factory.mktemp("tracked"), spectra_file, fork_server)
     yield made
     made.close()
 

@@ -61,7 +61,7 @@ def processes_of(folder: Path) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize(("ranks", "kills"), [(1, 4), (2, 2)])
+@pytest.mark.parametrize(("ranks", "kills"), [(1, 3), (2, 1)])
 def test_a_run_that_is_cut_at_random_is_identical_and_its_table_says_so(profile, tmp_path, capsys, ranks, kills):
     table = tmp_path / "table.md"
     shape = ["--steps", "30", "--kills", str(kills), "--ranks", str(ranks)]

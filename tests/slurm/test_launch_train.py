@@ -26,7 +26,7 @@ model:
   {latent_size: 2, encoder_channels: [8, 8], encoder_kernels: [3, 5], encoder_hidden: [8], decoder_hidden: [8],
    rest_pixels: 300}
 train:
-  {batch_size: 4, epochs: 10000, max_steps: 150, accumulation: 4, log_every_steps: 1, warmup_steps: 2, device: cpu,
+  {batch_size: 4, epochs: 10000, max_steps: 90, accumulation: 4, log_every_steps: 1, warmup_steps: 2, device: cpu,
    evaluate_every_steps: 1000}
 checkpoint: {every_steps: 1000}
 track: {tensorboard: false}
@@ -97,18 +97,18 @@ def test_submit_watch_warn_requeue_finish(user):
 
     user.wait_for_step(5)
     status = user.status(job)
-    assert (status["state"], status["source"], status["total_steps"]) == ("running", "squeue", 150)
+    assert (status["state"], status["source"], status["total_steps"]) == ("running", "squeue", 90)
     user.cluster.run(["scancel", "--signal=USR2", job])
     wait_until(lambda: len(read_history(run)) == 1, "the first attempt to end", pause_s=0.1)
     assert user.status()["state"] in ("requeued", "running")
     status = user.wait_for_state("finished")
     assert [ended.followed for ended in read_history(run)] == ["requeued", "finished"]
-    assert (status["num_attempts"], status["step"], status["checkpoint"]) == (2, 150, "step-00000150")
+    assert (status["num_attempts"], status["step"], status["checkpoint"]) == (2, 90, "step-00000090")
     starts = [record["start_step"] for record in run.read_metrics("event") if record["event"] == "started"]
     assert starts[0] == 0
     assert starts[1] >= 5
     steps = [record["step"] for record in run.read_metrics("train")]
-    assert steps == list(range(1, 151))
+    assert steps == list(range(1, 91))
     assert (run.model / "model.safetensors").exists()
 
     assert "finished" in user.types("hpctrain logs --attempt 2").stdout
@@ -120,7 +120,7 @@ def test_submit_watch_warn_requeue_finish(user):
 
 
 def test_cancel_saves_and_resume_goes_on(user):
-    user.types("hpc-submit tiny.yaml --set train.max_steps=100000 launch.ranks_per_node=1")
+    user.types("hpc-submit tiny.yaml --set train.max_steps=100000 launch.nodes=1 launch.ranks_per_node=1")
     (run,) = user.runs()
     user.wait_for_step(5)
     refused = user.types(f"hpc-submit --resume {run.run_id}", check=False)

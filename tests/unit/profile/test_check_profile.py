@@ -40,6 +40,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("warm_python")
 def test_spectra_that_cannot_be_right_are_a_problem_and_rejected_ones_are_noted(
     here: Path, capsys: pytest.CaptureFixture
 ) -> None:
@@ -143,6 +144,7 @@ def test_what_works_but_is_hardly_meant_is_a_warning(here: Path, text: str, warn
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("warm_python")
 def test_a_check_knows_the_steps_and_the_memory(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """World size, global batch, length and memory in a few lines, the memory by running the update on fake tensors."""
     text = MINIMAL + SMALL_MODEL + "platform: t4\ntrain: {batch_size: 32, epochs: 10, warmup_steps: 5}\n"
@@ -157,6 +159,7 @@ def test_a_check_knows_the_steps_and_the_memory(here: Path, capsys: pytest.Captu
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("warm_python")
 def test_the_length_of_the_run_is_judged(here: Path) -> None:
     """A warm-up longer than the run, a global batch larger than the data."""
     text = MINIMAL + SMALL_MODEL + "train: {batch_size: 512, epochs: 10}\n"
@@ -169,6 +172,7 @@ def test_the_length_of_the_run_is_judged(here: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("warm_python")
 def test_data_that_cannot_be_used_are_a_problem(here: Path) -> None:
     """The look at the data's size is also one at its columns."""
     text = MINIMAL.replace("}", ", columns: {flux: fluxes}}") + SMALL_MODEL
@@ -177,6 +181,7 @@ def test_data_that_cannot_be_used_are_a_problem(here: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("warm_python")
 def test_a_measurement_is_remembered_until_something_changes(here: Path) -> None:
     """Three seconds once, not at every check."""
     path = profile_file(here, MINIMAL + SMALL_MODEL + "train: {warmup_steps: 5}\n")
@@ -287,6 +292,7 @@ def test_a_profile_that_is_loaded_already_can_be_checked(here: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("warm_python")
 def test_memory_that_does_not_fit_the_device_of_the_partition_is_a_problem(
     here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

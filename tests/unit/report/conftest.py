@@ -18,7 +18,8 @@ def real_run(tmp_path_factory, request):
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (found := folder / "real-run.path").exists():
             (folder / "real-run").mkdir(exist_ok=True)
-            found.write_text(str(make_real_run(folder / "real-run").path))
+            fork_server = request.getfixturevalue("fork_server")
+            found.write_text(str(make_real_run(folder / "real-run", fork_server).path))
     return RunDir(found.read_text())
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from attempts import Attempts, log_of
+from forks import ForkServer
 from kinds.spectra import tiny_file
 from machines import Machine
 from small_network import SMALL_NETWORK
@@ -28,7 +29,7 @@ STOPPED_AT, KILLED_IN = 8, 14
 DESCRIPTION = '<script>alert("x")</script>'
 
 
-def make_real_run(folder: Path) -> RunDir:
+def make_real_run(folder: Path, fork_server: ForkServer) -> RunDir:
     """Submit a run to Slurm on paper, and run its attempts here, on a recorded board.
 
     The first attempt is told to save and exit, the second is killed, and its newest checkpoint is damaged before the
@@ -59,7 +60,7 @@ def make_real_run(folder: Path) -> RunDir:
     _forget_the_checkout(run)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(ROOT_VARIABLE, str(Machine(folder / "board", "agx-orin-64gb").root))
-        attempts = Attempts(folder, folder / "spectra.h5")
+        attempts = Attempts(folder, folder / "spectra.h5", fork_server)
     try:
         _attempt(attempts, run, 75, "requeued", cut={"signal": int(signal.SIGUSR2), "at_update": STOPPED_AT})
         kill = {"signal": int(signal.SIGKILL), "at_update": KILLED_IN - STOPPED_AT}
