@@ -84,6 +84,8 @@ def to_log_grid(flux: Tensor, ivar: Tensor, wavelength_aa: Tensor, step: float) 
     weight = ivar.double()
     weighted_flux = weight * torch.where(weight > 0, flux, 0).double()
     position = torch.log(wavelength_aa.double().clamp(min=1e-3)) / step
+    if position.ndim == 2:
+        position = _without_padding(position, weight > 0)
     first = math.floor(float(position.min())) // _BLOCK * _BLOCK
     num_pixels = -((first - math.floor(float(position.max())) - 2) // _BLOCK) * _BLOCK
     left = position.floor()
@@ -97,3 +99,14 @@ def to_log_grid(flux: Tensor, ivar: Tensor, wavelength_aa: Tensor, step: float) 
         sums.append(total)
     square = (weighted_flux * torch.where(weight > 0, flux, 0).double()).sum(dim=1)
     return LogSpectra(first, sums[0], sums[1], square, (weight > 0).sum(dim=1))
+
+
+def _without_padding(position: Tensor, valid: Tensor) -> Tensor:
+    """Return positions (N, L) in which those without weight are within the range of the others.
+
+    Padding may have any wavelength, and the grid would have to reach it.
+    """
+    if not valid.any():
+        return torch.zeros_like(position)
+    used = position[valid]
+    return position.clamp(used.min(), used.max())

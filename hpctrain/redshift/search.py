@@ -20,7 +20,7 @@ from torch import Tensor
 from hpctrain.redshift.log_grid import LogSpectra
 from hpctrain.redshift.templates import Template
 
-SPREAD = 3.0
+SPREAD = 2.0
 """Standard deviation of the prior of a score, in units of the scatter of the training spectra."""
 
 BLOCK_BYTES = {"cpu": 1 << 25, "cuda": 1 << 31}

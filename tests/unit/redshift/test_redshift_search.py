@@ -65,6 +65,18 @@ def test_each_spectrum_may_have_a_grid_of_its_own():
     assert torch.equal(one.weighted_flux, each.weighted_flux)
 
 
+def test_padding_of_a_spectrum_does_not_widen_the_grid():
+    flux, ivar = (torch.from_numpy(each) for each in spectra(2))
+    wavelength = torch.from_numpy(np.stack([WAVELENGTH, WAVELENGTH]))
+    ivar[:, :5], ivar[1] = 0, 0
+    padded = wavelength.clone()
+    padded[:, :5], padded[1] = 1.0, torch.arange(1.0, len(WAVELENGTH) + 1)
+    one, other = (to_log_grid(flux, ivar, each, STEP) for each in (wavelength, padded))
+    assert (one.first, one.num_pixels) == (other.first, other.num_pixels)
+    assert torch.equal(one.weight, other.weight)
+    assert to_log_grid(flux, torch.zeros_like(ivar), padded, STEP).num_pixels < 1000
+
+
 def test_a_component_that_repeats_the_mean_changes_nothing():
     template = TEMPLATES.classes[0]
     doubled = type(template)("GALAXY", template.first, np.stack([template.basis[0]] * 2), 0.0, 0.9, 100)

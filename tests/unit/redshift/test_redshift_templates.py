@@ -13,6 +13,7 @@ from hpctrain.redshift.choice import templates_for
 from hpctrain.redshift.estimate import RedshiftEstimator
 from hpctrain.redshift.log_grid import COARSEST_STEP, FINEST_STEP, choose_step
 from hpctrain.redshift.templates import load_templates, save_templates
+from hpctrain.redshift.training import BIN_WIDTH, LARGEST_SHARE, simulation_for, training_sets
 
 
 def training_file(path, num=60, seed=1, **columns):
@@ -102,6 +103,14 @@ def test_without_files_templates_are_made_of_simulated_spectra():
     assert templates.digest == again.digest
     assert templates.names == ["GALAXY", "QSO"]
     assert templates.provenance["simulate"]["num_pixels"] == pytest.approx(150, abs=10)
+
+
+def test_no_redshift_has_more_than_its_share_of_the_simulated_spectra():
+    section = simulation_for(np.linspace(3600.0, 9824.0, 100), 48, seed=3)
+    for training in training_sets([], section, 48).values():
+        redshift = np.concatenate([batch.redshift.numpy() for batch in training.batches])
+        assert 32 <= len(training) <= 48
+        assert np.bincount((np.log1p(redshift) / BIN_WIDTH).astype(int)).max() <= LARGEST_SHARE * 48
 
 
 def test_the_step_is_half_a_pixel_within_limits():
