@@ -23,7 +23,11 @@ COLUMNS = {
     "Z_SECOND": ("float64", "", "that redshift; NaN if there is none"),
     "SPECTYPE_SECOND": ("S8", "", "class of the best templates at that redshift"),
     "DELTACHI2_CLASS": ("float64", "", "how much higher chi-square is for the best other class, at any redshift"),
-    "COEFF": ("float32", "unit of the input flux", "coefficients of the mean spectrum and of the components"),
+    "COEFF": (
+        "float32",
+        "unit of the input flux",
+        "coefficients of the mean spectrum, the components and the polynomials; 0 where a class has fewer",
+    ),
     "PZ": ("float16", "", "probability of the redshift in each bin of PZ_EDGES, all classes together"),
 }
 """Name to dtype, unit, meaning."""

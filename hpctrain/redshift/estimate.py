@@ -13,7 +13,7 @@ from hpctrain.redshift.density import Density
 from hpctrain.redshift.fit import Fit, fit_at
 from hpctrain.redshift.log_grid import to_log_grid
 from hpctrain.redshift.minima import Curve, Minima, find_minima
-from hpctrain.redshift.search import TemplateSearch
+from hpctrain.redshift.search import NUM_POLYNOMIALS, TemplateSearch
 from hpctrain.redshift.templates import Templates
 from hpctrain.redshift.zwarn import (
     MAX_OUTLIERS,
@@ -61,7 +61,7 @@ class RedshiftEstimator:
         self.templates, self.device = templates, torch.device(device)
         ranges = [template.shifts(templates.step) for template in templates.classes]
         self._density = Density(min(low for low, _ in ranges), max(high for _, high in ranges), templates.step)
-        self._num_coefficients = max(len(template.basis) for template in templates.classes)
+        self._num_coefficients = max(len(template.basis) for template in templates.classes) + NUM_POLYNOMIALS
         self._searches: OrderedDict[tuple[int, int], list[TemplateSearch]] = OrderedDict()
 
     @property

@@ -1,4 +1,4 @@
-"""The best model of each spectrum at its redshift, pixel by pixel. N spectra, L pixels, K components."""
+"""The best model of each spectrum at its redshift, pixel by pixel. N spectra, L pixels, K components, D polynomials."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from hpctrain.kinds.spectra.batch import SpectraBatch
-from hpctrain.redshift.search import score_penalty
+from hpctrain.redshift.search import coefficient_penalty, polynomials
 from hpctrain.redshift.templates import Template
 from hpctrain.redshift.zwarn import OUTLIER_SIGMA
 
@@ -21,8 +21,8 @@ class Fit:
 
     Parameters
     ----------
-    coefficients : Tensor, shape (N, 1 + K), float64
-        Of the mean spectrum and of the components, in the unit of the flux.
+    coefficients : Tensor, shape (N, 1 + K + D), float64
+        Of the mean spectrum, the components, and the polynomials, in the unit of the flux.
     chi2 : Tensor, shape (N,), float64
         Over the pixels with weight, without the penalty of the prior.
     outliers : Tensor, shape (N,), float64
@@ -56,7 +56,8 @@ def fit_at(batch: SpectraBatch, log_redshift: Tensor, template: Template, step: 
     for start in range(0, len(batch), ROWS_AT_ONCE):
         rows = slice(start, start + ROWS_AT_ONCE)
         position = (wavelength[rows] - log_redshift[rows, None]) / step - template.first
-        parts.append(_fit(batch.flux[rows].double(), batch.ivar[rows].double(), interpolate(basis, position)))
+        model = torch.cat([interpolate(basis, position), polynomials(wavelength[rows]).transpose(0, 1)], dim=1)
+        parts.append(_fit(batch.flux[rows].double(), batch.ivar[rows].double(), model, len(basis)))
     return Fit(*(torch.cat(values) for values in zip(*parts, strict=True)))
 
 
@@ -82,14 +83,13 @@ def interpolate(basis: Tensor, position: Tensor) -> Tensor:
     return below + part * (above - below)
 
 
-def _fit(flux: Tensor, ivar: Tensor, model: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _fit(flux: Tensor, ivar: Tensor, model: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     flux = torch.where(ivar > 0, flux, 0)
     weighted = model * ivar[:, None]
     normal = weighted @ model.transpose(1, 2)
     right = (weighted @ flux[..., None])[..., 0]
-    penalty = score_penalty(normal[:, 0, 0], right[:, 0])[:, None].repeat(1, len(right[0]))
-    penalty[:, 0] = 0
-    normal = normal + torch.diag_embed(penalty)
+    penalty = coefficient_penalty(normal[:, 0, 0], right[:, 0], size)
+    normal = normal + torch.diag_embed(torch.stack(penalty, dim=1))
     # Scaled to a unit diagonal, a matrix without information becomes the unit matrix.
     scale = torch.where(normal.diagonal(dim1=1, dim2=2) > 0, normal.diagonal(dim1=1, dim2=2), 1).rsqrt()
     scaled = normal * scale[:, :, None] * scale[:, None]

@@ -6,7 +6,7 @@ import torch
 from tiny_templates import STEP, TEMPLATES, WAVELENGTH, model
 
 from hpctrain.redshift.log_grid import to_log_grid
-from hpctrain.redshift.search import TemplateSearch, score_penalty
+from hpctrain.redshift.search import TemplateSearch, coefficient_penalty, polynomials
 
 
 def spectra(num=3, seed=0):
@@ -17,13 +17,14 @@ def spectra(num=3, seed=0):
 
 
 def direct_chi2(template, flux, ivar, shift):
-    """Least squares on the pixels themselves; the prior of the components are further equations."""
+    """Least squares on the pixels themselves; the prior of the coefficients are further equations."""
     pixels = np.round(np.log(WAVELENGTH) / STEP).astype(int) - shift - template.first
     basis = template.basis[:, np.clip(pixels, 0, template.basis.shape[1] - 1)]
     sums = torch.tensor(ivar @ basis[0] ** 2), torch.tensor((ivar * flux) @ basis[0])
-    prior = np.diag([0.0, *[float(score_penalty(*sums)) ** 0.5] * (len(basis) - 1)])
-    design = np.concatenate([basis.T * np.sqrt(ivar)[:, None], prior])
-    target = np.concatenate([flux * np.sqrt(ivar), np.zeros(len(basis))])
+    penalty = [float(each) for each in coefficient_penalty(*sums, len(basis))]
+    curves = np.concatenate([basis, polynomials(torch.log(torch.from_numpy(WAVELENGTH))).numpy()])
+    design = np.concatenate([curves.T * np.sqrt(ivar)[:, None], np.diag(np.sqrt(penalty))])
+    target = np.concatenate([flux * np.sqrt(ivar), np.zeros(len(curves))])
     solution = np.linalg.lstsq(design, target, rcond=None)[0]
     return np.square(target - design @ solution).sum()
 
