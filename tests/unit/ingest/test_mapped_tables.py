@@ -32,11 +32,16 @@ def pixels() -> Table:
     return Table({"wave": GRID, "flux": FLUX, "err": ERROR})
 
 
-@pytest.mark.parametrize("name", ["a.csv", "a.ecsv", "a.vot", "a.txt", "a.dat", "plain.txt", "plain.csv", "named.dat"])
+@pytest.mark.parametrize(
+    "name", ["a.csv", "a.ecsv", "a.vot", "a.txt", "a.dat", "plain.txt", "tabs.txt", "plain.csv", "named.dat"]
+)
 def test_tables_of_pixels_come_in(tmp_path: Path, name: str) -> None:
     path, table = tmp_path / name, pixels()
     if name == "plain.csv":
         np.savetxt(path, np.stack([GRID, FLUX, ERROR], axis=1), delimiter=",")
+    elif name == "tabs.txt":
+        lines = [f"{wave!r} \t{flux!r}\t\t{error!r}\n" for wave, flux, error in zip(GRID, FLUX, ERROR, strict=True)]
+        path.write_text("".join(lines).replace("np.float64(", "").replace(")", ""))
     elif name == "plain.txt":
         np.savetxt(path, np.stack([GRID, FLUX, ERROR], axis=1), header="a star\nobserved last night")
     elif name == "named.dat":

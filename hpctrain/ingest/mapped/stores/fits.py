@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Mapping as Dictionary
 from pathlib import Path
 from typing import Any
 
@@ -51,13 +51,31 @@ class FitsStore(Store):
                 order.insert(0, order.pop(self._preferred))
             for number in order:
                 self._add(number)
-            self.header = self._merged_headers(order)
+            self._order = order
             survey, self.defaults = recognise(self)
             self.kind = f"{survey} FITS" if survey else "FITS"
             self.advice = better_command(self)
         except BaseException:
             self._hdus.close()
             raise
+
+    @functools.cached_property
+    def header(self) -> dict[str, Any]:
+        """Keywords of all HDUs; those of the preferred one, and of the first, count most."""
+        merged: dict[str, Any] = {}
+        for number in self._order:
+            for key, value in self._hdus[number].header.items():
+                if isinstance(value, (str, int, float)) and key not in ("", "COMMENT", "HISTORY", "XTENSION"):
+                    merged.setdefault(key, value)
+        return merged
+
+    def header_value(self, keyword: str) -> Any:
+        """Return a keyword of the first HDU that has it; reading all keywords takes ten times as long."""
+        for number in self._order:
+            value = self._hdus[number].header.get(keyword)
+            if isinstance(value, (str, int, float)):
+                return value
+        return None
 
     def close(self) -> None:
         """Close the file."""
@@ -127,11 +145,3 @@ class FitsStore(Store):
         name = f"{number}:{column.name}" if column.name in self.items else column.name
         shape = (int(hdu.header["NAXIS2"]), *inner)
         return Item(name, shape, str(column.unit or "").strip(), ragged, place=(number, column.name))
-
-    def _merged_headers(self, order: list[int]) -> Dictionary[str, Any]:
-        merged: dict[str, Any] = {}
-        for number in order:
-            for key, value in self._hdus[number].header.items():
-                if isinstance(value, (str, int, float)) and key not in ("", "COMMENT", "HISTORY", "XTENSION"):
-                    merged.setdefault(key, value)
-        return merged

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping as Dictionary
@@ -52,8 +53,6 @@ class Store(ABC):
         What the file is, in a word, for messages.
     items : dict of Item
         By name, in the order of the file.
-    header : dict
-        Keywords or attributes of the file as a whole.
     defaults : dict of str
         Ours: theirs, for files whose format says what is what.
     advice : str
@@ -65,8 +64,12 @@ class Store(ABC):
 
     def __init__(self) -> None:
         self.items: dict[str, Item] = {}
-        self.header: Dictionary[str, Any] = {}
         self.defaults: dict[str, str] = {}
+
+    @functools.cached_property
+    def header(self) -> Dictionary[str, Any]:
+        """Keywords or attributes; none unless the kind of file has some."""
+        return {}
 
     @abstractmethod
     def close(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -108,14 +109,23 @@ def _read(path: Path) -> tuple[Any, bool]:
         if name:
             return Table.read(path, format=name), False
         if delimiter is not None:
-            options = {"names": names} if names else {}
-            table = Table.read(path, format="ascii.no_header", delimiter=delimiter, guess=False, **options)
-            return table, names is None
+            return _read_plain(path, delimiter, names), names is None
         return Table.read(path, format="ascii.csv" if suffix == "csv" else "ascii"), False
     except (ValueError, TypeError, LookupError, OSError, EOFError, UnicodeDecodeError) as error:
         # astropy lists all formats it has tried; the first sentence is enough.
         first = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
         raise DataError(f"is not a table that astropy recognises: {first}") from error
+
+
+def _read_plain(path: Path, delimiter: str, names: list[str] | None) -> Any:
+    """Return the table of a file of numbers; astropy's fast reader takes a tenth of the time, but knows no tabs."""
+    from astropy.table import Table
+
+    options = {"format": "ascii.no_header", "guess": False, **({"names": names} if names else {})}
+    if delimiter == " ":
+        with contextlib.suppress(ValueError):
+            return Table.read(path, delimiter=" ", **options)
+    return Table.read(path, delimiter="," if delimiter == "," else r"\s", **options)
 
 
 def _peek(path: Path) -> tuple[list[str] | None, str | None]:
@@ -132,7 +142,7 @@ def _peek(path: Path) -> tuple[list[str] | None, str | None]:
             if text.startswith("#"):
                 comment = text.lstrip("# ")
             elif text:
-                delimiter = "," if "," in text else r"\s"
+                delimiter = "," if "," in text else (r"\s" if "\t" in text else " ")
                 values = [part.strip() for part in (text.split(",") if delimiter == "," else text.split())]
                 if not all(_is_number(value) for value in values):
                     return None, None
