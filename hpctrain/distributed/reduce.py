@@ -1,4 +1,4 @@
-"""Sums over ranks: numerators and denominators are reduced separately and divided last."""
+"""Sums over ranks, numerators and denominators separately, which are divided last; and tensors of rank 0 for all."""
 
 from __future__ import annotations
 
@@ -21,3 +21,11 @@ def sum_over_ranks(world: World, values: torch.Tensor) -> torch.Tensor:
     if work is not None:
         work.wait()
     return values
+
+
+def broadcast_tensors(world: World, tensors: list[torch.Tensor]) -> None:
+    """Overwrite `tensors` on all ranks with those of rank 0."""
+    if world.world_size == 1:
+        return
+    for tensor in tensors:
+        dist.broadcast(tensor, 0)

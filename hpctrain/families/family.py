@@ -29,6 +29,30 @@ if TYPE_CHECKING:
     from hpctrain.samples.protocols import Batch, Facts, Samples
 
 
+@dataclass(frozen=True)
+class TrainingSamples:
+    """What a family may look at before the first step, to set the weights that training starts from.
+
+    Parameters
+    ----------
+    rows : ndarray, shape (n,), int64
+        Training rows.
+    read : callable
+        Yields prepared batches, on the device, of the rows that it is given.
+    prepare : callable
+        Prepares a batch that comes from elsewhere, on the device.
+    device : torch.device
+    seed : int
+        Seed of this start.
+    """
+
+    rows: np.ndarray
+    read: Callable[[np.ndarray], Iterator[Batch]]
+    prepare: Callable[[Batch], Batch]
+    device: torch.device
+    seed: int
+
+
 class GradientNetwork(Protocol):
     """What the trainer asks of a network that learns by gradients, beyond :class:`torch.nn.Module`.
 
@@ -139,6 +163,30 @@ class Family:
             On the CPU, in training mode, in float32.
         """
         raise NotImplementedError
+
+    def has_start(self, section: ModelSection) -> bool:
+        """Return whether :meth:`start` sets weights; then the run is evaluated before its first step too."""
+        return False
+
+    def start(self, model: Any, section: ModelSection, samples: TrainingSamples) -> Iterator[None]:
+        """Set the weights of a new network from the training samples; yield after each piece of work.
+
+        Only rank 0 calls it, in a run that begins without a checkpoint and without ``train.init_from``; all ranks get
+        its weights. The weights must depend on nothing but the samples and the seed.
+
+        Parameters
+        ----------
+        model : torch.nn.Module
+            The network, on the device.
+        section : ModelSection
+        samples : TrainingSamples
+
+        Raises
+        ------
+        DataError
+            The samples do not serve.
+        """
+        yield from ()
 
     def num_rounds(self, section: ModelSection) -> int:
         """Return the number of rounds, for a family that learns in rounds."""

@@ -137,7 +137,7 @@ def _blueprint(
 def build_network(profile: Profile, section: ModelSection, facts: Facts, device: torch.device) -> torch.nn.Module:
     """Build the network with weights that depend only on ``train.seed``.
 
-    :func:`begin_anew` loads the weights of ``train.init_from`` if there is no checkpoint; after the first checkpoint
+    The start of the run loads the weights of ``train.init_from`` if there is no checkpoint; after the first checkpoint
     they are no longer read. Only ``train.keep_zeros`` reads them each time, to know which are 0.
 
     Raises
@@ -172,23 +172,6 @@ def _refuse_running_statistics(model: torch.nn.Module) -> None:
                 "an exact resume; use GroupNorm or LayerNorm, or track_running_stats=False"
             )
             raise ProfileError("the network", [Problem("model.family", message)])
-
-
-def begin_anew(run: Run) -> None:
-    """Load the weights that a run without a whole checkpoint starts from.
-
-    Raises
-    ------
-    CheckpointError
-        The weights of ``train.init_from`` are missing, damaged, or of another network.
-    """
-    if run.profile.train.init_from is None:
-        return
-    load_weights(run.model, Path(run.profile.train.init_from))
-    if run.averaged is not None:
-        for name, parameter in run.model.named_parameters():
-            if name in run.averaged:
-                run.averaged[name].copy_(parameter.detach())
 
 
 def build_optimizer(model: torch.nn.Module, train: TrainSection) -> AdamW:

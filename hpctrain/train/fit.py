@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 
-from hpctrain.samples.loader import read_ahead
 from hpctrain.samples.protocols import Batch
+from hpctrain.train.reading import read_prepared
 from hpctrain.train.schedule import mix
 from hpctrain.train.step import StepResult
 
@@ -34,19 +34,11 @@ class RoundStep:
         run = self._run
         run.pacer.rest()
         seed = mix(run.profile.train.seed, step)
-        sums = run.model.do_round(step, run.data.train_rows, self._read, seed)
+        read = functools.partial(read_prepared, run)
+        sums = run.model.do_round(step, run.data.train_rows, read, seed)
         pace = run.pacer.flags()
         flags = [*run.stop.flags(), pace.hot, pace.critical]
         no_gradient, no_scale, is_finite = 0.0, 1.0, 0.0
         bad = dict.fromkeys(run.kind.bad_sums, 0.0)
         values = [*sums.values(), *bad.values(), *flags, no_gradient, no_scale, is_finite]
         return StepResult(step + 1, [*sums, *bad], torch.tensor(values, dtype=torch.float64), None)
-
-    def _read(self, rows: np.ndarray) -> Iterator[Batch]:
-        """Yield prepared batches of these rows, in their order."""
-        run = self._run
-        size, data = run.schedule.micro_batch, run.profile.data
-        requests = (rows[start : start + size] for start in range(0, len(rows), size))
-        for batch in read_ahead(run.data.samples, requests, run.profile.reader_threads, data.prefetch_batches):
-            run.watchdog.progress()
-            yield run.prepare(batch)

@@ -122,16 +122,24 @@ class Boundary:
         self._clock_step = run.progress.step
 
     def catch_up(self) -> Outcome | None:
-        """Run an evaluation that was due at the step the run resumes from; return an outcome if the run is finished.
+        """Run an evaluation that is due at the step the run begins with; return an outcome if the run is finished.
 
         On a machine that is still too hot the run pauses, or exits without a step.
         """
-        run = self._run
         self._wait_until_cool()
-        cut_off = run.progress.evaluated_step < run.progress.step and run.schedule.evaluation_due(run.progress.step)
-        if self._stop is None and cut_off and self._evaluate():
+        if self._stop is None and self._is_evaluation_missing() and self._evaluate():
             self._save(wait=False)
         return self._finished() or self._stop
+
+    def _is_evaluation_missing(self) -> bool:
+        """Return whether a stop came before the evaluation of this step, or it is step 0 of a run with a start."""
+        run = self._run
+        step = run.progress.step
+        if run.progress.evaluated_step >= step:
+            return False
+        if step == 0:
+            return run.family.has_start(run.data.section) and run.profile.train.init_from is None
+        return run.schedule.evaluation_due(step)
 
     def pass_through(self, result: StepResult) -> Outcome | None:
         """Handle the boundary after a step; return an outcome when training is over."""

@@ -23,7 +23,7 @@ from hpctrain.distributed.reduce import sum_over_ranks
 from hpctrain.errors import CheckpointError
 from hpctrain.metrics.events import CheckpointRejected, Resumed
 from hpctrain.metrics.record import supersede_after
-from hpctrain.train.build import begin_anew
+from hpctrain.train.start import begin_anew
 from hpctrain.train.state import restore
 
 if TYPE_CHECKING:

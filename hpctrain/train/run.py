@@ -96,7 +96,8 @@ class Progress:
     step : int
         Number of completed steps.
     evaluated_step : int
-        Step of the last evaluation; a stop may come between a step and the evaluation that is due after it.
+        Step of the last evaluation, -1 before the first one; a stop may come between a step and the evaluation that is
+        due after it.
     best_step : int or None
         Step of the best evaluation.
     best_value : float or None
@@ -108,7 +109,7 @@ class Progress:
     """
 
     step: int = 0
-    evaluated_step: int = 0
+    evaluated_step: int = -1
     best_step: int | None = None
     best_value: float | None = None
     evaluations_without_progress: int = 0

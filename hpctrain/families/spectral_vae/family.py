@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hpctrain.families.family import Family
+from hpctrain.families.family import Family, TrainingSamples
 from hpctrain.families.held_out import HeldOut
 from hpctrain.families.shown import Card, Column, Curve, Panel
+from hpctrain.families.spectral_vae.choices import PCA
 from hpctrain.families.spectral_vae.judge import check_model
 from hpctrain.words import Metric
 
@@ -57,13 +58,21 @@ class SpectralVAE(Family):
 
         return Network(section, facts)
 
+    def has_start(self, section: SpectralVAESection) -> bool:
+        return section.start == PCA
+
+    def start(self, model: Network, section: SpectralVAESection, samples: TrainingSamples) -> Iterator[None]:
+        from hpctrain.families.spectral_vae.start import fit_start
+
+        yield from fit_start(model, section, samples)
+
     def judge(self, judge: Judge) -> None:
         check_model(judge)
 
     def pin(self, section: SpectralVAESection, facts: SpectraFacts) -> dict[str, Any]:
-        from hpctrain.kinds.spectra.rest_grid import RestGrid
+        from hpctrain.families.spectral_vae.network import rest_extent
 
-        range_aa, num_pixels = RestGrid.extent(facts, section.rest_wavelength_aa, section.rest_pixels)
+        range_aa, num_pixels = rest_extent(section, facts)
         return {"rest_wavelength_aa": range_aa, "rest_pixels": num_pixels}
 
     def curves(self) -> Sequence[Curve]:

@@ -5,13 +5,30 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from hpctrain.families.spectral_vae.choices import LEAST_SQUARES, RANDOM
+
 if TYPE_CHECKING:
     from hpctrain.profile.judge import Judge
 
 
 def check_model(judge: Judge) -> None:
-    """Judge channels and kernels of the encoder."""
+    """Judge encoder and start, and the channels and kernels of a convolutional encoder."""
     model = judge.profile.model
+    if model.encoder == LEAST_SQUARES and model.start == RANDOM:
+        message = "is random, but the least-squares encoder fits the components of a PCA; use start: pca"
+        judge.problem(message, "model.start", "model.encoder")
+    if model.encoder == LEAST_SQUARES:
+        for key in ("encoder_channels", "encoder_kernels"):
+            if judge.is_written(f"model.{key}"):
+                judge.warn("has no effect: the least-squares encoder has no convolutions", f"model.{key}")
+        return
+    if not judge.is_written("model.encoder"):
+        message = (
+            "sizes a convolutional encoder, so this is the network of earlier versions, without robust loss and PCA "
+            "start; write encoder: convolutional to have them, or remove this key for the default, which fits better"
+        )
+        where = next(key for key in ("encoder_channels", "encoder_kernels") if judge.is_written(f"model.{key}"))
+        judge.warn(message, f"model.{where}")
     channels, kernels = model.encoder_channels, model.encoder_kernels
     if len(channels) != len(kernels):
         message = f"has {len(kernels)} values, encoder_channels has {len(channels)}; each convolution needs one of both"

@@ -6,7 +6,7 @@ Legend: N spectra, L observed pixels, R rest-frame pixels, S latents.
 
     flux, ivar, visible, redshift -> encoder -> mean, log variance (S) -> draw -> decoder -> rest frame (R)
                                                                                                 │ (1 + z), resampled
-    loss = 0.5 sum ivar (flux - reconstruction)^2 + beta KL  <───────────────────────── observed pixels (L)
+    loss = robust(sum ivar (flux - reconstruction)^2) / 2 + beta KL  <───────────────── observed pixels (L)
 """
 
 from __future__ import annotations
@@ -17,11 +17,15 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from hpctrain.errors import Problem, ProfileError
 from hpctrain.families.blocks.spectra import bin_channels
+from hpctrain.families.spectral_vae.choices import CONVOLUTIONAL, PCA
 from hpctrain.families.spectral_vae.decoder import SpectrumDecoder
 from hpctrain.families.spectral_vae.encoder import NUM_BINS, SpectrumEncoder
+from hpctrain.families.spectral_vae.least_squares import posterior
+from hpctrain.families.spectral_vae.least_squares_encoder import LeastSquaresEncoder
 from hpctrain.kinds.spectra.chi2 import reduced_chi2
 from hpctrain.kinds.spectra.facts import SpectraFacts
 from hpctrain.kinds.spectra.rest_grid import RestGrid
@@ -29,6 +33,13 @@ from hpctrain.kinds.spectra.rest_grid import RestGrid
 if TYPE_CHECKING:
     from hpctrain.families.spectral_vae.section import SpectralVAESection
     from hpctrain.kinds.spectra.batch import SpectraBatch
+
+COARSE_PIXEL_AA = 2.0
+"""Mean width of an observed pixel [AA] from which the rest grid has two pixels for each: linear interpolation between
+pixels as wide as a narrow line cannot carry the place of the line."""
+
+STEP_LENGTHS = (1.0, 0.25)
+"""Shares of a Gauss-Newton step that are tried."""
 
 
 class SpectralVAE(nn.Module):
@@ -54,6 +65,8 @@ class SpectralVAE(nn.Module):
        redshift applied explicitly, ivar-weighted likelihood.
     .. [4] Portillo et al. 2020, AJ 160, 45, arXiv:2002.10464: variational autoencoders of SDSS spectra.
     .. [5] Higgins et al. 2017, ICLR: the factor beta in front of the KL term.
+    .. [6] Bailey 2012, PASP 124, 1015, arXiv:1208.4122: weighted PCA, from which decoder and encoder start.
+    .. [7] Lange, Little & Taylor 1989, JASA 84, 881: robust likelihood of Student's t.
     """
 
     def __init__(self, section: SpectralVAESection, facts: SpectraFacts) -> None:
@@ -62,21 +75,32 @@ class SpectralVAE(nn.Module):
         self.facts = facts
         self.beta = float(section.beta)
         self.beta_warmup_steps = int(section.beta_warmup_steps)
-        self.grid = RestGrid.for_data(facts, section.rest_wavelength_aa, section.rest_pixels)
-        self.encoder = SpectrumEncoder(
-            section.latent_size,
-            section.encoder_channels,
-            section.encoder_kernels,
-            section.encoder_hidden,
-            section.dropout,
-        )
+        self.robust = section.robust
+        self.num_refinements = int(section.refine)
+        self.grid = RestGrid.for_data(facts, *rest_extent(section, facts))
+        self.encoder: SpectrumEncoder | LeastSquaresEncoder
+        if section.encoder == CONVOLUTIONAL:
+            self.encoder = SpectrumEncoder(
+                section.latent_size,
+                section.encoder_channels,
+                section.encoder_kernels,
+                section.encoder_hidden,
+                section.dropout,
+            )
+        else:
+            self.encoder = LeastSquaresEncoder(section.latent_size, section.encoder_hidden, section.dropout)
         self.decoder = SpectrumDecoder(
-            section.latent_size, section.decoder_hidden, self.grid.num_pixels, section.dropout
+            section.latent_size,
+            section.decoder_hidden,
+            self.grid.num_pixels,
+            section.dropout,
+            linear=section.start == PCA,
         )
 
     def enable_gradient_checkpointing(self) -> None:
-        """Recompute the convolutions in the backward pass instead of keeping their outputs."""
-        self.encoder.gradient_checkpointing = True
+        """Recompute the convolutions in the backward pass instead of keeping their outputs; others keep little."""
+        if isinstance(self.encoder, SpectrumEncoder):
+            self.encoder.gradient_checkpointing = True
 
     @property
     def weight_per_sample(self) -> float:
@@ -84,7 +108,7 @@ class SpectralVAE(nn.Module):
         return float(self.facts.num_pixels)
 
     def predict(self, batch: SpectraBatch) -> dict[str, Tensor]:
-        """Return latent mean ``LATENT_VEC`` (N, S) and reduced chi-square ``RECON_MSE`` (N,) of normalised spectra."""
+        """Return latents ``LATENT_VEC`` (N, S) and reduced chi-square ``RECON_MSE`` (N,) of normalised spectra."""
         mean, reconstruction, covered = self.describe(batch)
         return {"LATENT_VEC": mean, "RECON_MSE": reduced_chi2(batch.flux, reconstruction, batch.ivar, covered)}
 
@@ -98,8 +122,11 @@ class SpectralVAE(nn.Module):
         """Return the sums that make up the loss.
 
         The negative evidence lower bound of a Gaussian likelihood with known variances is, up to a constant,
-        ``0.5 sum ivar (flux - reconstruction)^2 + KL(q(latents) || N(0, 1))``. The method returns sums rather than
-        means, so that a batch on several ranks and micro-batches has one loss: ``loss_sum / weight_sum`` of all.
+        ``chi2 / 2 + KL(q(latents) || N(0, 1))`` with ``chi2 = sum ivar (flux - reconstruction)^2``. With ``robust: k``,
+        a spectrum of n pixels counts as ``k n log(1 + chi2 / (k n))`` instead of ``chi2``: the likelihood of noise
+        whose variance is not known exactly (Student's t), so that no bright spectrum dominates. The method returns
+        sums rather than means, so that a batch on several ranks and micro-batches has one loss: ``loss_sum /
+        weight_sum`` of all.
 
         Parameters
         ----------
@@ -124,11 +151,15 @@ class SpectralVAE(nn.Module):
             weight = torch.where(valid, batch.ivar, 0).float().sqrt()
             residual = (torch.where(valid, batch.flux, 0).float() - reconstruction) * weight
             chi2_sum = residual.square().sum()
+            misfit = chi2_sum
+            if self.robust is not None:
+                scale = self.robust * valid.sum(dim=1).clamp(min=1)
+                misfit = (scale * torch.log1p(residual.square().sum(dim=1) / scale)).sum()
             active = valid.any(dim=1)
             kl = 0.5 * (mean.square() + log_variance.exp() - 1.0 - log_variance).sum(dim=1)
             kl_sum = torch.where(active, kl, 0).sum()
             return {
-                "loss_sum": 0.5 * chi2_sum + self.beta_at(step) * kl_sum,
+                "loss_sum": 0.5 * misfit + self.beta_at(step) * kl_sum,
                 "weight_sum": valid.sum().float(),
                 "chi2_sum": chi2_sum.detach(),
                 "kl_sum": kl_sum.detach(),
@@ -158,8 +189,8 @@ class SpectralVAE(nn.Module):
         """Return mean and log variance of the latents, each (N, S) float32."""
         return self._encode(batch, self.grid.position(batch.wavelength_aa, batch.redshift))
 
-    def reconstruct(self, batch: SpectraBatch) -> tuple[Tensor, Tensor]:
-        """Return the reconstruction from the latent mean, and the pixels that the rest grid covers.
+    def reconstruct(self, batch: SpectraBatch, refinements: int | None = None) -> tuple[Tensor, Tensor]:
+        """Return the reconstruction from the latents, and the pixels that the rest grid covers.
 
         Returns
         -------
@@ -168,28 +199,88 @@ class SpectralVAE(nn.Module):
         covered : Tensor, shape (N, L), bool
             Pixels on the rest grid; the reconstruction of other pixels is undefined.
         """
-        return self.describe(batch)[1:]
+        return self.describe(batch, refinements)[1:]
 
-    def describe(self, batch: SpectraBatch) -> tuple[Tensor, Tensor, Tensor]:
-        """Encode once; return latent mean (N, S), reconstruction (N, L) and the pixels on the rest grid (N, L)."""
+    def describe(self, batch: SpectraBatch, refinements: int | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """Encode once; return latents (N, S), reconstruction (N, L) and the pixels on the rest grid (N, L).
+
+        Parameters
+        ----------
+        batch : SpectraBatch
+            Normalised spectra.
+        refinements : int, optional
+            Gauss-Newton steps from the mean of the latents; those of the ``model`` section by default.
+        """
         position = self.grid.position(batch.wavelength_aa, batch.redshift)
-        mean, _ = self._encode(batch, position)
-        return mean, self._decode(mean, position), self.grid.covers(position)
+        latents, _ = self._encode(batch, position)
+        for _ in range(self.num_refinements if refinements is None else refinements):
+            latents = self._refine(latents, batch, position)
+        return latents, self._decode(latents, position), self.grid.covers(position)
 
     def _encode(self, batch: SpectraBatch, position: Tensor) -> tuple[Tensor, Tensor]:
         visible = batch.ivar > 0
         if batch.visible is not None:
             visible = visible & batch.visible
-        phase = (position / (self.grid.num_pixels - 1)).clamp(-1, 2).float()
         redshift = torch.where(torch.isfinite(batch.redshift), batch.redshift, 0)
         excess = torch.where(visible, batch.flux - 1, 0)
         weight = torch.where(visible, batch.ivar, 0)
         bins = bin_channels(*self.grid.bin_spectra(excess, weight, batch.wavelength_aa, redshift, NUM_BINS))
+        if isinstance(self.encoder, LeastSquaresEncoder):
+            scores, errors = self._fit_linear(batch.flux, torch.where(self.grid.covers(position), weight, 0), position)
+            return self.encoder(scores, errors, bins, redshift)
+        phase = (position / (self.grid.num_pixels - 1)).clamp(-1, 2).float()
         return self.encoder(batch.flux, batch.ivar, visible, phase, bins, redshift)
 
     def _decode(self, latents: Tensor, position: Tensor) -> Tensor:
         rest = self.decoder(latents).float()
         return self.grid.interpolate(rest, position)
+
+    @torch.no_grad()
+    def _fit_linear(self, flux: Tensor, weight: Tensor, position: Tensor) -> tuple[Tensor, Tensor]:
+        """Fit mean spectrum and components to the pixels; return scores and errors (N, S)."""
+        with torch.autocast(flux.device.type, enabled=False):
+            index, fraction = self.grid.place(position)
+            atoms = self.decoder.atoms
+            left = functional.embedding(index, atoms)
+            here = left + fraction.float()[..., None] * (functional.embedding(index + 1, atoms) - left)
+            return posterior(here[..., 1:], flux.float() - here[..., 0], weight.float())
+
+    @torch.no_grad()
+    def _refine(self, latents: Tensor, batch: SpectraBatch, position: Tensor) -> Tensor:
+        """Do one damped Gauss-Newton step (N, S) towards the most probable latents: never a step that fits worse."""
+        with torch.autocast(latents.device.type, enabled=False):
+            weight = torch.where(self.grid.covers(position), batch.ivar, 0).float()
+            flux = torch.where(weight > 0, batch.flux, 0).float()
+            index, fraction = self.grid.place(position)
+            rest, slopes = self.decoder.linearise(latents)
+            here, fraction = index[:, None, :].expand(-1, slopes.shape[1], -1), fraction.float()[:, None, :]
+            left = slopes.gather(2, here)
+            design = (left + fraction * (slopes.gather(2, here + 1) - left)).transpose(1, 2)
+            residual = flux - self.grid.interpolate(rest, position)
+            # The prior pulls towards 0, so the step is solved for the latents themselves, not for their change.
+            at_zero = residual + (design @ latents[..., None])[..., 0]
+            target, _ = posterior(design, at_zero, weight)
+            best, misfit = latents, self._misfit(latents, flux, weight, position)
+            for share in STEP_LENGTHS:
+                tried = latents + share * (target - latents)
+                found = self._misfit(tried, flux, weight, position)
+                better = found < misfit
+                best = torch.where(better[:, None], tried, best)
+                misfit = torch.where(better, found, misfit)
+            return best
+
+    def _misfit(self, latents: Tensor, flux: Tensor, weight: Tensor, position: Tensor) -> Tensor:
+        """Return chi-square plus the square of the latents (N,), twice the negative log of the posterior."""
+        residual = flux - self._decode(latents, position)
+        return (weight * residual.square()).sum(dim=1) + latents.square().sum(dim=1)
+
+
+def rest_extent(section: SpectralVAESection, facts: SpectraFacts) -> tuple[tuple[float, float], int]:
+    """Return range [AA] and number of pixels of the rest grid of a section for data of these facts."""
+    oversampling = section.rest_oversampling
+    if oversampling is None:
+        oversampling = 2 if facts.mean_pixel_width_aa > COARSE_PIXEL_AA else 1
+    return RestGrid.extent(facts, section.rest_wavelength_aa, section.rest_pixels, oversampling)
 
 
 def _check_section(section: SpectralVAESection) -> None:

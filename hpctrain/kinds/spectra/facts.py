@@ -51,6 +51,12 @@ class SpectraFacts:
         first, last = self.wavelength_aa
         return math.log(last / first) / max(1, self.num_pixels - 1)
 
+    @property
+    def mean_pixel_width_aa(self) -> float:
+        """Mean width of a pixel of the observed grid [AA]."""
+        first, last = self.wavelength_aa
+        return (last - first) / max(1, self.num_pixels - 1)
+
     @classmethod
     def from_spectra(cls, spectra: SpectraSet, rows: np.ndarray) -> SpectraFacts:
         """Take the facts from a set of spectra.

@@ -1,12 +1,12 @@
-"""Baselines to compare a network with: the mean spectrum and weighted PCA, both in the rest frame.
+"""Weighted principal components of spectra in the rest frame.
 
-N spectra, L observed pixels, R rest-frame pixels, K components. Both use the same normalised batches, weights and rest
-grid as the network, and the same interpolation from the rest frame to the observed pixels.
+N spectra, L observed pixels, R rest-frame pixels, K components. The components are the start of the spectral
+autoencoder and the templates of redshifts; with the mean spectrum they are the baselines that a network has to beat.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Protocol
 
 import torch
@@ -15,9 +15,12 @@ from torch import Tensor
 if TYPE_CHECKING:
     from hpctrain.kinds.spectra.batch import SpectraBatch
 
+_BLOCK = 256
+"""Number of spectra whose normal equations are built at a time."""
+
 
 class RestFrame(Protocol):
-    """The part of :class:`hpctrain.kinds.spectra.rest_grid.RestGrid` that the baselines use."""
+    """The part of :class:`hpctrain.kinds.spectra.rest_grid.RestGrid` that PCA uses."""
 
     num_pixels: int
 
@@ -35,10 +38,11 @@ class WeightedPCA:
     ----------
     grid : RestFrame
         Rest-frame grid.
-    mean : Tensor, shape (R,), float64
+    mean : Tensor, shape (R,), float32
         Mean spectrum.
-    basis : Tensor, shape (K, R), float64
-        Components, scaled so that scores have unit variance over the training spectra.
+    basis : Tensor, shape (K, R), float32
+        Orthogonal components, scaled so that scores have unit variance over the training spectra; the first one
+        explains most of the variance.
 
     References
     ----------
@@ -63,7 +67,8 @@ class WeightedPCA:
         *,
         scatter: float = 0.1,
         smoothness: float = 1.0,
-        num_iterations: int = 30,
+        num_iterations: int = 100,
+        tolerance: float = 2e-4,
         seed: int = 0,
     ) -> WeightedPCA:
         """Fit mean and components.
@@ -83,45 +88,16 @@ class WeightedPCA:
             Standard deviation of a normal prior on each pixel of mean and basis; it constrains pixels that few spectra
             cover.
         num_iterations : int
-            Rounds of expectation and maximisation.
+            Largest number of rounds of expectation and maximisation.
+        tolerance : float
+            The fit has converged when a round lowers the weighted sum of squares by a smaller share than this.
         seed : int
-            Seed of the first guess.
+            Seed of the first guess. Fits from several seeds differ a little: the problem has local minima.
         """
-        pairs = [_to_rest(batch, grid) for batch in batches]
-        flux, ivar = torch.cat([pair[0] for pair in pairs]), torch.cat([pair[1] for pair in pairs])
-        weight = torch.where(ivar > 0, 1 / (1 / ivar.clamp(min=1e-12) + scatter**2), 0)
-        generator = torch.Generator().manual_seed(seed)
-        scores = torch.randn(len(flux), num_components, generator=generator, dtype=flux.dtype)
-        model = cls(grid, flux.new_ones(grid.num_pixels), flux.new_zeros(num_components, grid.num_pixels))
-        for _ in range(num_iterations if num_components else 1):
-            model._maximise(flux, weight, scores, 1 / smoothness**2)
-            scores = model._solve_scores(
-                flux, weight, model.mean.expand_as(flux), model.basis.expand(len(flux), -1, -1)
-            )
-            scores = _whiten(scores)
-        if num_components:
-            model._maximise(flux, weight, scores, 1 / smoothness**2)
+        sample = RestSample.of(batches, grid)
+        rounds = fit_rounds(sample, grid, num_components, scatter, smoothness, num_iterations, tolerance, seed)
+        *_, model = rounds
         return model
-
-    def _maximise(self, flux: Tensor, weight: Tensor, scores: Tensor, ridge: float) -> None:
-        """Solve each pixel's weighted least squares for mean and components, given the scores."""
-        design = torch.cat([scores.new_ones(len(scores), 1), scores], dim=1)
-        pairs = (design[:, :, None] * design[:, None, :]).flatten(1)
-        size = design.shape[1]
-        normal = (weight.T @ pairs).view(-1, size, size) + ridge * torch.eye(size, dtype=flux.dtype)
-        right = ((flux - 1) * weight).T @ design  # pixels without data get 1, the mean of normalised spectra
-        solution = torch.linalg.solve(normal, right[..., None])[..., 0].T
-        self.mean, self.basis = 1 + solution[0], solution[1:]
-
-    @staticmethod
-    def _solve_scores(flux: Tensor, weight: Tensor, mean: Tensor, basis: Tensor) -> Tensor:
-        """Most probable scores (N, K) given mean (N, P) and basis (N, K, P), under their unit normal prior."""
-        scores = []
-        for row in range(len(flux)):
-            weighted = basis[row] * weight[row]
-            normal = weighted @ basis[row].T + torch.eye(len(weighted), dtype=flux.dtype)
-            scores.append(torch.linalg.solve(normal, weighted @ (flux[row] - mean[row])))
-        return torch.stack(scores)
 
     def reconstruct(self, batch: SpectraBatch) -> tuple[Tensor, Tensor]:
         """Fit the scores to each spectrum's own pixels and return the fit.
@@ -137,36 +113,147 @@ class WeightedPCA:
         """
         position = self.grid.position(batch.wavelength_aa, batch.redshift)
         covered = self.grid.covers(position)
+        atoms = torch.cat([self.mean[None], self.basis]).double()
         fits = []
         for row in range(len(batch)):
-            here = position[row : row + 1]
-            atoms = torch.cat([self.mean[None], self.basis])
-            shifted = self.grid.interpolate(atoms, here.expand(len(atoms), -1))
-            mean, basis = shifted[:1], shifted[None, 1:]
-            weight = torch.where(covered[row : row + 1], batch.ivar[row : row + 1], 0).double()
-            flux = torch.where(weight > 0, batch.flux[row : row + 1], 0).double()
-            fit = mean
-            if self.num_components:
-                fit = mean + self._solve_scores(flux, weight, mean, basis) @ basis[0]
-            fits.append(fit)
-        return torch.cat(fits).float(), covered
+            mean, *basis = self.grid.interpolate(atoms, position[row : row + 1].expand(len(atoms), -1))
+            if not basis:
+                fits.append(mean)
+                continue
+            components = torch.stack(basis)
+            weight = torch.where(covered[row], batch.ivar[row], 0).double()
+            weighted = components * weight
+            flux = torch.where(weight > 0, batch.flux[row], 0).double()
+            normal = weighted @ components.T + torch.eye(len(components), dtype=weight.dtype)
+            fits.append(mean + torch.linalg.solve(normal, weighted @ (flux - mean)) @ components)
+        return torch.stack(fits).float(), covered
+
+
+class RestSample:
+    """Spectra on the rest grid, in memory.
+
+    Parameters
+    ----------
+    flux, ivar : Tensor, shape (N, R), float32
+        Normalised flux and its inverse variance; 0 where a spectrum has no pixel.
+    """
+
+    def __init__(self, flux: Tensor, ivar: Tensor) -> None:
+        self.flux, self.ivar = flux, ivar
+
+    @classmethod
+    def of(cls, batches: Iterable[SpectraBatch], grid: RestFrame) -> RestSample:
+        """Put normalised spectra on a rest grid; spectra without a valid pixel are left out."""
+        pairs = [_to_rest(batch, grid) for batch in batches]
+        flux, ivar = torch.cat([pair[0] for pair in pairs]), torch.cat([pair[1] for pair in pairs])
+        used = (ivar > 0).any(dim=1)
+        return cls(flux[used], ivar[used])
+
+    def __len__(self) -> int:
+        return len(self.flux)
+
+
+def fit_rounds(
+    sample: RestSample,
+    grid: RestFrame,
+    num_components: int,
+    scatter: float = 0.1,
+    smoothness: float = 1.0,
+    num_iterations: int = 100,
+    tolerance: float = 2e-4,
+    seed: int = 0,
+    importance: Tensor | None = None,
+) -> Iterator[WeightedPCA]:
+    """Yield the fit after each round; the last one has converged. The arguments are those of :meth:`WeightedPCA.fit`.
+
+    Parameters
+    ----------
+    importance : Tensor, shape (N,), float32, optional
+        Factor of the weight of each spectrum in mean and components; 1 by default.
+    """
+    flux, ivar = sample.flux, sample.ivar
+    weight = torch.where(ivar > 0, 1 / (1 / ivar.clamp(min=1e-12) + scatter**2), 0)
+    counted = weight if importance is None else weight * importance[:, None]
+    generator = torch.Generator().manual_seed(seed)
+    scores = torch.randn(len(flux), num_components, generator=generator, dtype=flux.dtype).to(flux.device)
+    pixel_weight, excess = counted.T.contiguous(), ((flux - 1) * counted).T.contiguous()
+    mean, basis = _maximise(pixel_weight, excess, scores, 1 / smoothness**2)
+    before = float("inf")
+    for _ in range(num_iterations if num_components else 0):
+        scores = _whiten(_solve_scores(flux, weight, mean, basis)).to(flux.dtype)
+        mean, basis = _maximise(pixel_weight, excess, scores, 1 / smoothness**2)
+        after = _misfit(flux, counted, mean + scores @ basis)
+        yield WeightedPCA(grid, mean, _principal(basis))
+        if before - after < tolerance * after:
+            return
+        before = after
+    yield WeightedPCA(grid, mean, _principal(basis))
+
+
+def _maximise(pixel_weight: Tensor, excess: Tensor, scores: Tensor, ridge: float) -> tuple[Tensor, Tensor]:
+    """Solve each pixel's weighted least squares for mean (R,) and components (K, R), given the scores (N, K)."""
+    design = torch.cat([scores.new_ones(len(scores), 1), scores], dim=1)
+    size = design.shape[1]
+    normal = _gram(pixel_weight, design) + ridge * torch.eye(size, dtype=torch.float64, device=scores.device)
+    right = (excess @ design).double()  # pixels without data get 1, the mean of normalised spectra
+    solution = torch.linalg.solve(normal, right[..., None])[..., 0].T.to(scores.dtype).contiguous()
+    return 1 + solution[0], solution[1:]
+
+
+def _solve_scores(flux: Tensor, weight: Tensor, mean: Tensor, basis: Tensor) -> Tensor:
+    """Return the most probable scores (N, K) under their unit normal prior."""
+    eye = torch.eye(len(basis), dtype=torch.float64, device=flux.device)
+    scores = []
+    for start in range(0, len(flux), _BLOCK):
+        rows = slice(start, start + _BLOCK)
+        right = ((weight[rows] * (flux[rows] - mean)) @ basis.T).double()
+        scores.append(torch.linalg.solve(_gram(weight[rows], basis.T) + eye, right[..., None])[..., 0])
+    return torch.cat(scores)
+
+
+def _gram(weight: Tensor, vectors: Tensor) -> Tensor:
+    """Return the sums ``sum_p weight[m, p] vectors[p, i] vectors[p, j]``, (M, K, K) in float64, as one product."""
+    size = vectors.shape[1]
+    upper, right = torch.triu_indices(size, size, device=vectors.device)
+    half = (weight @ (vectors[:, upper] * vectors[:, right])).double()
+    full = half.new_empty(len(weight), size, size)
+    full[:, upper, right] = half
+    full[:, right, upper] = half
+    return full
+
+
+def _misfit(flux: Tensor, weight: Tensor, model: Tensor) -> float:
+    """Return the weighted sum of squares; each spectrum's in float32, their sum in float64."""
+    return float((weight * (flux - model).square()).sum(dim=1).double().sum())
+
+
+def _principal(basis: Tensor) -> Tensor:
+    """Turn white scores so that the components (K, R) are orthogonal, the strongest first, with a fixed sign."""
+    if not len(basis):
+        return basis
+    wide = basis.double()
+    _, vectors = torch.linalg.eigh(wide @ wide.T)
+    turned = (vectors.T.flip(0) @ wide).to(basis.dtype)
+    largest = turned.gather(1, turned.abs().argmax(dim=1, keepdim=True))
+    return turned * torch.sign(largest)
 
 
 def _to_rest(batch: SpectraBatch, grid: RestFrame) -> tuple[Tensor, Tensor]:
     """Assign each valid pixel to the nearest rest-frame pixel, and average several on one with their weights."""
     position = grid.position(batch.wavelength_aa, batch.redshift)
-    weight = torch.where(grid.covers(position), batch.ivar, 0).double()
-    flux = torch.where(weight > 0, batch.flux, 0).double()
+    weight = torch.where(grid.covers(position), batch.ivar, 0).float()
+    flux = torch.where(weight > 0, batch.flux, 0).float()
     index = position.round().clamp(0, grid.num_pixels - 1).long()
-    empty = torch.zeros(len(batch), grid.num_pixels, dtype=torch.float64)
+    empty = torch.zeros(len(batch), grid.num_pixels, device=flux.device)
     ivar = empty.scatter_add(1, index, weight)
     total = empty.scatter_add(1, index, weight * flux)
-    return torch.where(ivar > 0, total / ivar.clamp(min=1e-300), 0), ivar
+    return torch.where(ivar > 0, total / ivar.clamp(min=torch.finfo(torch.float32).tiny), 0), ivar
 
 
 def _whiten(scores: Tensor) -> Tensor:
     """Return scores with zero mean, unit variance and no correlation; the next fit of the basis adapts to the scale."""
     centred = scores - scores.mean(dim=0)
     covariance = centred.T @ centred / len(scores)
-    values, vectors = torch.linalg.eigh(covariance + 1e-12 * torch.eye(len(covariance), dtype=scores.dtype))
+    eye = torch.eye(len(covariance), dtype=scores.dtype, device=scores.device)
+    values, vectors = torch.linalg.eigh(covariance + 1e-12 * eye)
     return centred @ vectors / values.sqrt()

@@ -37,7 +37,10 @@ class RestGrid:
 
     @classmethod
     def for_data(
-        cls, facts: SpectraFacts, range_aa: tuple[float, float] | None = None, num_pixels: int | None = None
+        cls,
+        facts: SpectraFacts,
+        range_aa: tuple[float, float] | None = None,
+        num_pixels: int | None = None,
     ) -> RestGrid:
         """Choose the grid from the range of the data.
 
@@ -56,15 +59,22 @@ class RestGrid:
 
     @staticmethod
     def extent(
-        facts: SpectraFacts, range_aa: tuple[float, float] | None = None, num_pixels: int | None = None
+        facts: SpectraFacts,
+        range_aa: tuple[float, float] | None = None,
+        num_pixels: int | None = None,
+        oversampling: int = 1,
     ) -> tuple[tuple[float, float], int]:
-        """Return range [AA] and number of pixels of the grid that :meth:`for_data` makes from the same arguments."""
+        """Return range [AA] and number of pixels of a grid; `oversampling` counts rest pixels per observed pixel.
+
+        With one, it is the grid that :meth:`for_data` makes from the same arguments.
+        """
         first, last = facts.wavelength_aa
         if range_aa is None:
             margin = 1.0 + facts.mean_log_step  # keeps the outermost pixels inside in spite of rounding
             range_aa = (first / (1.0 + facts.redshift_max) / margin, last / (1.0 + facts.redshift_min) * margin)
         if num_pixels is None:
-            num_pixels = max(16, math.ceil(math.log(range_aa[1] / range_aa[0]) / facts.mean_log_step) + 1)
+            step = facts.mean_log_step / oversampling
+            num_pixels = max(16, math.ceil(math.log(range_aa[1] / range_aa[0]) / step) + 1)
         return range_aa, num_pixels
 
     @property
@@ -118,11 +128,14 @@ class RestGrid:
         .. [1] Melchior et al. 2023, AJ 166, 74, arXiv:2211.07890: explicit redshift between rest-frame decoder and
            data.
         """
-        lower = position.clamp(0, self.num_pixels - 2).floor()
-        fraction = (position - lower).clamp(0, 1).to(rest.dtype)
-        index = lower.long()
+        index, fraction = self.place(position)
         left = rest.gather(1, index)
-        return left + fraction * (rest.gather(1, index + 1) - left)
+        return left + fraction.to(rest.dtype) * (rest.gather(1, index + 1) - left)
+
+    def place(self, position: Tensor) -> tuple[Tensor, Tensor]:
+        """Split positions into the rest pixel below (N, L) int64, and the fraction of a pixel above it in [0, 1]."""
+        lower = position.clamp(0, self.num_pixels - 2).floor()
+        return lower.long(), (position - lower).clamp(0, 1)
 
     def bin_spectra(
         self, flux: Tensor, ivar: Tensor, wavelength_aa: Tensor, redshift: Tensor, num_bins: int
