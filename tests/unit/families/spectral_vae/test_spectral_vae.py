@@ -21,9 +21,20 @@ FACTS = SpectraFacts(
     redshift_max=1.5,
     wavelength_middle_aa=float(WAVELENGTH[L // 2]),
 )
-SMALL = SpectralVAESection(
-    latent_size=3, encoder_channels=[8, 16], encoder_kernels=[5, 7], encoder_hidden=[16], decoder_hidden=[16, 32]
-)
+SIZES = {"latent_size": 3, "encoder_hidden": [16], "decoder_hidden": [16, 32]}
+CONVOLUTIONS = {"encoder_channels": [8, 16], "encoder_kernels": [5, 7]}
+SMALL = SpectralVAESection(**SIZES, **CONVOLUTIONS)
+"""The network of hpctrain before it had other encoders than convolutions."""
+SECTIONS = {
+    "least squares": SpectralVAESection(**SIZES),
+    "convolutions beside PCA": SpectralVAESection(**SIZES, **CONVOLUTIONS, encoder="convolutional"),
+    "convolutions alone": SMALL,
+}
+
+
+@pytest.fixture(params=SECTIONS.values(), ids=SECTIONS)
+def section(request) -> SpectralVAESection:
+    return request.param
 
 
 def make_batch(num_spectra: int = 6, seed: int = 0, snr: float = 10.0) -> SpectraBatch:
@@ -52,7 +63,12 @@ def make_batch(num_spectra: int = 6, seed: int = 0, snr: float = 10.0) -> Spectr
 
 def make_model(section: SpectralVAESection = SMALL, seed: int = 0) -> torch.nn.Module:
     torch.manual_seed(seed)
-    return SpectralVAE(section, FACTS)
+    model = SpectralVAE(section, FACTS)
+    if section.start == "pca":
+        phase = torch.linspace(0, 3, model.grid.num_pixels)
+        waves = [torch.sin((k + 1) * phase) / (k + 1) for k in range(section.latent_size)]
+        model.decoder.set_linear(1 + 0.1 * phase, torch.stack(waves))
+    return model
 
 
 def loss_and_gradients(model, batch, step=0):
@@ -64,8 +80,8 @@ def loss_and_gradients(model, batch, step=0):
 
 
 @pytest.mark.parametrize("garbage", [1e30, -1e30, float("nan"), float("inf")])
-def test_masked_pixels_never_reach_loss_latents_or_gradients(garbage):
-    model, batch = make_model(), make_batch()
+def test_masked_pixels_never_reach_loss_latents_or_gradients(section, garbage):
+    model, batch = make_model(section), make_batch()
     dirty = batch.replace(flux=torch.where(batch.ivar > 0, batch.flux, garbage))
     clean_sums, clean_gradients = loss_and_gradients(model, batch)
     dirty_sums, dirty_gradients = loss_and_gradients(model, dirty)
@@ -76,8 +92,8 @@ def test_masked_pixels_never_reach_loss_latents_or_gradients(garbage):
     assert torch.equal(model.encode(batch)[0], model.encode(dirty)[0])
 
 
-def test_hidden_pixels_do_not_reach_the_encoder_but_stay_in_the_loss():
-    model, batch = make_model().eval(), make_batch()
+def test_hidden_pixels_do_not_reach_the_encoder_but_stay_in_the_loss(section):
+    model, batch = make_model(section).eval(), make_batch()
     visible = torch.ones(len(batch), L, dtype=torch.bool)
     visible[:, 100:160] = False
     hidden = batch.replace(visible=visible)
@@ -92,8 +108,8 @@ def test_hidden_pixels_do_not_reach_the_encoder_but_stay_in_the_loss():
     assert not torch.equal(before["chi2_sum"], after["chi2_sum"])
 
 
-def test_padding_and_rejected_rows_add_exactly_nothing():
-    model, batch = make_model(), make_batch(4)
+def test_padding_and_rejected_rows_add_exactly_nothing(section):
+    model, batch = make_model(section), make_batch(4)
     zeros = torch.zeros(2, L)
     padded = SpectraBatch(
         flux=torch.cat([batch.flux, zeros]),
@@ -111,18 +127,17 @@ def test_padding_and_rejected_rows_add_exactly_nothing():
     assert all(torch.isfinite(gradient).all() for gradient in gradients)
 
 
-def test_a_batch_of_padding_alone_gives_zero_loss_and_zero_gradients():
-    model, batch = make_model(), make_batch(3)
+def test_a_batch_of_padding_alone_gives_zero_loss_and_zero_gradients(section):
+    model, batch = make_model(section), make_batch(3)
     nothing = batch.replace(ivar=torch.zeros_like(batch.ivar), flux=torch.zeros_like(batch.flux))
     sums, gradients = loss_and_gradients(model, nothing)
     assert all(float(value.detach()) == 0.0 for value in sums.values())
     assert all(torch.equal(gradient, torch.zeros_like(gradient)) for gradient in gradients)
 
 
-def test_sums_of_two_halves_are_the_sums_of_the_whole():
+def test_sums_of_two_halves_are_the_sums_of_the_whole(section):
     """The loss of a global batch may not depend on how it is cut into micro-batches (dropout and noise off)."""
-    section = SMALL.model_copy(update={"beta": 0.7})
-    model, batch = make_model(section), make_batch(6)
+    model, batch = make_model(section.model_copy(update={"beta": 0.7})), make_batch(6)
     model.encoder.log_variance.bias.data.fill_(-200.0)  # no noise on the latents to speak of
 
     def part(rows):
@@ -143,8 +158,40 @@ def test_loss_is_half_chi2_plus_beta_times_kl():
         assert model.beta_at(step) == beta
 
 
-def test_kl_is_that_of_two_normal_distributions():
-    model, batch = make_model(), make_batch()
+def test_a_robust_loss_counts_a_bad_spectrum_by_the_logarithm_of_its_chi2():
+    model, batch = make_model(SMALL.model_copy(update={"robust": 3.0, "beta": 0.0})).eval(), make_batch(2)
+    model.encoder.log_variance.bias.data.fill_(-200.0)
+    reconstruction, _ = model.reconstruct(batch)
+    chi2 = (batch.ivar * (batch.flux - reconstruction).square()).sum(dim=1)
+    scale = 3.0 * (batch.ivar > 0).sum(dim=1)
+    sums = model(batch)
+    torch.testing.assert_close(sums["loss_sum"], 0.5 * (scale * torch.log1p(chi2 / scale)).sum(), rtol=1e-3, atol=0)
+    torch.testing.assert_close(sums["chi2_sum"], chi2.sum().detach(), rtol=1e-3, atol=0)
+
+
+def test_refined_latents_never_fit_worse(section):
+    model, batch = make_model(section).eval(), make_batch(16, snr=30.0)
+    torch.nn.init.normal_(model.decoder.output.weight, std=0.1)
+    misfit = []
+    for steps in (0, 1, 4):
+        latents, reconstruction, covered = model.describe(batch, steps)
+        weight = torch.where(covered, batch.ivar, 0)
+        chi2 = (weight * (batch.flux - reconstruction).square()).sum(dim=1)
+        misfit.append((chi2 + latents.square().sum(dim=1)).detach())
+    assert bool((misfit[1] <= misfit[0] * (1 + 1e-6)).all())
+    assert bool((misfit[2] <= misfit[1] * (1 + 1e-6)).all())
+    assert float((misfit[1] / misfit[0]).median()) < 0.95
+
+
+def test_a_section_that_sizes_convolutions_alone_means_what_it_meant_before():
+    read = SpectralVAESection.model_validate({"encoder_channels": [8, 16], "encoder_kernels": [5, 7]})
+    assert (read.encoder, read.start, read.robust, read.refine) == ("convolutional", "random", None, 0)
+    assert (read.encoder_hidden, read.decoder_hidden, read.rest_oversampling) == ([128, 64, 32], [64, 256, 1024], 1)
+    assert SpectralVAESection.model_validate_json(read.model_dump_json()) == read
+
+
+def test_kl_is_that_of_two_normal_distributions(section):
+    model, batch = make_model(section), make_batch()
     mean, log_variance = model.encode(batch)
     posterior = torch.distributions.Normal(mean, torch.exp(0.5 * log_variance))
     expected = torch.distributions.kl_divergence(posterior, torch.distributions.Normal(0.0, 1.0)).sum()
@@ -177,8 +224,8 @@ def test_pixels_the_rest_grid_does_not_reach_carry_no_weight():
     assert torch.equal(covered, seen_twice)
 
 
-def test_huge_flux_with_little_weight_stays_finite():
-    model, batch = make_model(), make_batch()
+def test_huge_flux_with_little_weight_stays_finite(section):
+    model, batch = make_model(section), make_batch()
     flux, ivar = batch.flux.clone(), batch.ivar.clone()
     flux[0, 10], ivar[0, 10] = 1e18, 1e-34
     flux[1, 20], ivar[1, 20] = 1e4, 1e6  # a cosmic ray nobody masked
@@ -187,8 +234,8 @@ def test_huge_flux_with_little_weight_stays_finite():
     assert all(torch.isfinite(gradient).all() for gradient in gradients)
 
 
-def test_bf16_autocast_keeps_the_loss_in_float32_and_near_the_fp32_one():
-    model, batch = make_model(), make_batch()
+def test_bf16_autocast_keeps_the_loss_in_float32_and_near_the_fp32_one(section):
+    model, batch = make_model(section), make_batch()
     model.eval()
     torch.manual_seed(1)
     exact = model(batch)
@@ -199,8 +246,8 @@ def test_bf16_autocast_keeps_the_loss_in_float32_and_near_the_fp32_one():
     torch.testing.assert_close(rough["loss_sum"], exact["loss_sum"], rtol=0.05, atol=0)
 
 
-def test_gradient_checkpointing_changes_no_number():
-    plain, batch = make_model(), make_batch()
+def test_gradient_checkpointing_changes_no_number(section):
+    plain, batch = make_model(section), make_batch()
     saving = copy.deepcopy(plain)
     saving.enable_gradient_checkpointing()
     plain_sums, plain_gradients = loss_and_gradients(plain, batch)
@@ -210,8 +257,8 @@ def test_gradient_checkpointing_changes_no_number():
         torch.testing.assert_close(a, b)
 
 
-def test_same_seed_gives_the_same_bits():
-    first, second = make_model(seed=5), make_model(seed=5)
+def test_same_seed_gives_the_same_bits(section):
+    first, second = make_model(section, seed=5), make_model(section, seed=5)
     batch = make_batch()
     a, b = loss_and_gradients(first, batch), loss_and_gradients(second, batch)
     assert torch.equal(a[0]["loss_sum"], b[0]["loss_sum"])
@@ -232,12 +279,16 @@ def test_masked_norm_looks_at_valid_pixels_only():
     torch.testing.assert_close(ours, torch.nn.functional.instance_norm(x[..., :30]), rtol=1e-4, atol=1e-5)
 
 
-def test_default_size_is_that_of_spender_on_the_desi_grid():
+def test_the_older_default_has_the_size_of_spender_on_the_desi_grid_and_todays_a_tenth():
     facts = SpectraFacts(num_pixels=7781, wavelength_aa=(3600.0, 9824.0), redshift_min=0.0, redshift_max=0.8)
-    model = SpectralVAE(SpectralVAESection(rest_pixels=9780), facts)
-    encoder, decoder = (sum(p.numel() for p in part.parameters()) for part in (model.encoder, model.decoder))
-    assert encoder == pytest.approx(3.16e6, rel=0.02)
-    assert decoder == pytest.approx(10.33e6, rel=0.02)
+    older = SpectralVAESection(rest_pixels=9780, encoder_channels=[128, 256, 512])
+    sizes = []
+    for section in (older, SpectralVAESection(rest_pixels=9780)):
+        model = SpectralVAE(section, facts)
+        sizes.append([sum(p.numel() for p in part.parameters()) for part in (model.encoder, model.decoder)])
+    assert sizes[0][0] == pytest.approx(3.16e6, rel=0.02)
+    assert sizes[0][1] == pytest.approx(10.33e6, rel=0.02)
+    assert sum(sizes[1]) < 0.1 * sum(sizes[0])
 
 
 @pytest.mark.parametrize("num_pixels", [16, 64, 301])

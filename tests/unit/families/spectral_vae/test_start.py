@@ -1,0 +1,99 @@
+"""The weights that a run starts from: PCA of its training spectra."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from hpctrain.families.family import TrainingSamples
+from hpctrain.families.spectral_vae.family import FAMILY
+from hpctrain.families.spectral_vae.network import SpectralVAE
+from hpctrain.families.spectral_vae.section import SpectralVAESection
+from hpctrain.kinds.spectra.chi2 import reduced_chi2
+from hpctrain.kinds.spectra.facts import SpectraFacts
+from hpctrain.kinds.spectra.hdf5 import SpectraSet, open_spectra
+from hpctrain.kinds.spectra.pca import RestSample, WeightedPCA
+from hpctrain.kinds.spectra.section import NormaliseSection, SimulateSection, SpectraSection
+from hpctrain.kinds.spectra.simulate import simulate
+from hpctrain.kinds.spectra.transform import normalise
+
+SECTION = SpectralVAESection(latent_size=3, start_simulated=0)
+
+
+@pytest.fixture(scope="module")
+def spectra(tmp_path_factory) -> SpectraSet:
+    path: Path = tmp_path_factory.mktemp("start") / "simulated.h5"
+    simulate(path, SimulateSection(num_spectra=120, num_pixels=128, seed=3))
+    return open_spectra(SpectraSection(files=[str(path)]))
+
+
+def read(spectra: SpectraSet, rows: np.ndarray, size: int = 40):
+    for start in range(0, len(rows), size):
+        yield normalise(spectra.read(rows[start : start + size]), NormaliseSection())
+
+
+def samples_of(spectra: SpectraSet, size: int = 40) -> TrainingSamples:
+    return TrainingSamples(
+        rows=np.arange(len(spectra)),
+        read=lambda rows: read(spectra, rows, size),
+        prepare=lambda batch: normalise(batch, NormaliseSection()),
+        device=torch.device("cpu"),
+        seed=5,
+    )
+
+
+def started(spectra: SpectraSet, section: SpectralVAESection = SECTION, size: int = 40) -> SpectralVAE:
+    torch.manual_seed(0)
+    model = SpectralVAE(section, SpectraFacts.from_spectra(spectra, np.arange(len(spectra))))
+    assert sum(1 for _ in FAMILY.start(model, section, samples_of(spectra, size))) > 3
+    return model.eval()
+
+
+def test_before_the_first_step_the_network_is_fitted_pca(spectra):
+    model = started(spectra)
+    pca = WeightedPCA(model.grid, model.decoder.mean, model.decoder.components)
+    (batch,) = read(spectra, np.arange(60), 60)
+    ours, covered = model.reconstruct(batch, refinements=0)
+    theirs, _ = pca.reconstruct(batch)
+    chi2 = [reduced_chi2(batch.flux, fit, batch.ivar, covered).detach().numpy() for fit in (ours, theirs)]
+    assert np.isfinite(chi2[0]).sum() > 50
+    np.testing.assert_allclose(*chi2, rtol=1e-3)
+
+
+def test_the_start_does_not_depend_on_batches_or_the_number_of_threads(spectra):
+    threads = torch.get_num_threads()
+    models = []
+    try:
+        for number, size in ((1, 40), (2, 40), (2, 7)):
+            torch.set_num_threads(number)
+            models.append(started(spectra, size=size))
+    finally:
+        torch.set_num_threads(threads)
+    for model in models[1:]:
+        assert torch.equal(model.decoder.components, models[0].decoder.components)
+        assert torch.equal(model.decoder.mean, models[0].decoder.mean)
+
+
+def test_few_spectra_are_pooled_with_simulated_ones_of_their_redshifts(spectra):
+    alone, pooled = started(spectra), started(spectra, SECTION.model_copy(update={"start_simulated": 40}))
+    assert not torch.equal(alone.decoder.components, pooled.decoder.components)
+    by_default = started(spectra, SECTION.model_copy(update={"start_simulated": None}))
+    assert not torch.equal(alone.decoder.components, by_default.decoder.components)
+
+
+def test_fewer_spectra_than_latents_leave_the_last_components_empty(spectra):
+    model = SpectralVAE(SECTION, SpectraFacts.from_spectra(spectra, np.arange(len(spectra))))
+    samples = samples_of(spectra)
+    two = TrainingSamples(samples.rows[:2], samples.read, samples.prepare, samples.device, samples.seed)
+    list(FAMILY.start(model, SECTION, two))
+    assert bool((model.decoder.components[1:] == 0).all())
+    assert bool(torch.isfinite(model.decoder.mean).all())
+
+
+def test_spectra_without_a_valid_pixel_are_not_part_of_the_fit(spectra):
+    model = SpectralVAE(SECTION, SpectraFacts.from_spectra(spectra, np.arange(len(spectra))))
+    (batch,) = read(spectra, np.arange(10), 10)
+    ivar = batch.ivar.clone()
+    ivar[3:5] = 0
+    assert len(RestSample.of([batch.replace(ivar=ivar)], model.grid)) == int((ivar > 0).any(dim=1).sum())
