@@ -39,12 +39,11 @@ class SpectralVAE(Family):
         "loss",
         "Loss",
         unit="loss per pixel",
-        caption="Half the χ² of the valid pixels plus beta times the Kullback–Leibler divergence of the latent "
-        "vectors, per valid pixel of the global batch. The noise alone gives 0.5.",
-        ideal=0.5,
-        ideal_label="0.5: as good as the noise allows",
+        caption="Half the χ² of the valid pixels, where spectra that fit badly count less (model.robust), plus beta "
+        "times the Kullback–Leibler divergence of the latent vectors, per valid pixel of the global batch. The noise "
+        "alone gives 0.43, and 0.5 without model.robust.",
     )
-    against_overfitting = "a smaller network, model.dropout, or data.augment"
+    against_overfitting = "train.early_stopping, model.dropout, or a smaller network"
     encodes = True
 
     @property
