@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import yaml
 from safetensors.torch import load_file
-from small_network import SMALL_NETWORK
+from small_network import SMALL_CONVOLUTIONS
 
 from hpctrain.cli import run_command
 from hpctrain.edge import tensorrt
@@ -40,7 +40,7 @@ def trained(tmp_path_factory, spectra_file, fork_server):
         "name": "exported",
         "launch": {"gpus_per_node": 0, "ranks_per_node": 1, "cpus_per_rank": 1, "cluster": "local"},
         "data": {"files": [str(spectra_file)], "reader_threads": 1, "split": {"validation": 0.3}},
-        "model": SMALL_NETWORK,
+        "model": SMALL_CONVOLUTIONS,
         "train": {"batch_size": 16, "accumulation": 2, "max_steps": 60, "warmup_steps": 5, "learning_rate": 5e-3}
         | {"device": "cpu", "log_every_steps": 1},
         "checkpoint": {"every_steps": 50},

@@ -78,7 +78,7 @@ def test_a_run_that_is_killed_and_resumed_is_one_run_in_mlflow_with_each_step_on
         points = mlflow.points(run_id, f"{kind}/loss")
         assert points == [(record["step"], record["loss"]) for record in run.read_metrics(kind)]
     assert tracked["params"]["train.learning_rate"] == "0.001"
-    assert tracked["params"]["model.encoder_channels"] == "[4, 8]"
+    assert tracked["params"]["model.encoder_hidden"] == "[16]"
     assert tracked["tags"]["hpctrain.run"] == f"{run.name}/{run.run_id}"
     figures = {str(path.relative_to(run.path)) for path in run.figures.rglob("*.png")}  # the kill may cost one
     assert {f"figures/reconstruction/{row}/step-{step:08d}.png" for row in (0, 1) for step in (15, 20, 22)} <= figures
