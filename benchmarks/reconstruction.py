@@ -64,7 +64,7 @@ SETTINGS: dict[str, Any] = {
     "model": {"dropout": 0.2},
     "train": {
         "batch_size": 128,
-        "epochs": 30,
+        "epochs": 100,
         "learning_rate": 1.0e-3,
         "warmup_steps": 50,
         "evaluate_every_steps": 100,
