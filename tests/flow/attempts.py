@@ -44,7 +44,7 @@ VARIANTS = {
     "fp32": {},
     "bf16": {"train": {"precision": "bf16"}},
     "early stopping": {
-        "train": {"early_stopping": {"patience": 2, "min_delta": 1e3}, "evaluate_every_steps": 3, "ema_decay": None}
+        "train": {"early_stopping": {"patience": 3, "min_delta": 1e3}, "evaluate_every_steps": 3, "ema_decay": None}
     },
     "no accumulation, evaluated each epoch": {
         "train": {"batch_size": 32, "accumulation": 1, "evaluate_every_steps": None, "gradient_checkpointing": True}

@@ -17,7 +17,7 @@ import yaml
 from attempts import Attempts, merged
 from forks import Forked, ForkServer
 from kinds.spectra import write_file
-from small_network import SMALL_NETWORK
+from small_network import SMALL_CONVOLUTIONS
 
 from hpctrain.launch.ranks import free_port, torchrun_variables
 from hpctrain.rundir import RunDir
@@ -54,7 +54,7 @@ def make_run(tmp_path: Path, spectra_file: Path) -> Callable[..., RunDir]:
             "name": "flow",
             "launch": {"gpus_per_node": 0, "ranks_per_node": 1, "cpus_per_rank": 1, "signal_lead_s": 5},
             "data": {"files": [str(spectra_file)], "reader_threads": 1, "split": {"validation": 0.2}},
-            "model": SMALL_NETWORK,
+            "model": SMALL_CONVOLUTIONS,
             "train": {
                 "batch_size": 16,
                 "accumulation": 2,

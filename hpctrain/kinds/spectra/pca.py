@@ -15,6 +15,10 @@ from torch import Tensor
 if TYPE_CHECKING:
     from hpctrain.kinds.spectra.batch import SpectraBatch
 
+MAX_FLUX = 1e3
+"""Largest normalised flux that counts: a pixel beyond it is an artefact that nobody masked, and one alone would own a
+component. The brightest emission lines reach about 100."""
+
 _BLOCK = 256
 """Number of spectra whose normal equations are built at a time."""
 
@@ -241,7 +245,7 @@ def _principal(basis: Tensor) -> Tensor:
 def _to_rest(batch: SpectraBatch, grid: RestFrame) -> tuple[Tensor, Tensor]:
     """Assign each valid pixel to the nearest rest-frame pixel, and average several on one with their weights."""
     position = grid.position(batch.wavelength_aa, batch.redshift)
-    weight = torch.where(grid.covers(position), batch.ivar, 0).float()
+    weight = torch.where(grid.covers(position) & (batch.flux.abs() < MAX_FLUX), batch.ivar, 0).float()
     flux = torch.where(weight > 0, batch.flux, 0).float()
     index = position.round().clamp(0, grid.num_pixels - 1).long()
     empty = torch.zeros(len(batch), grid.num_pixels, device=flux.device)

@@ -91,6 +91,21 @@ def test_fewer_spectra_than_latents_leave_the_last_components_empty(spectra):
     assert bool(torch.isfinite(model.decoder.mean).all())
 
 
+@pytest.mark.parametrize("garbage", [1e30, -1e12, 5e3])
+def test_a_pixel_that_nobody_masked_does_not_spoil_the_fit(spectra, garbage):
+    model, samples = started(spectra), samples_of(spectra)
+
+    def spoilt(rows):
+        for batch in samples.read(rows):
+            flux = batch.flux.clone()
+            flux[0, 60:62] = torch.where(batch.ivar[0, 60:62] > 0, garbage, flux[0, 60:62])
+            yield batch.replace(flux=flux)
+
+    found = SpectralVAE(SECTION, model.facts)
+    list(FAMILY.start(found, SECTION, TrainingSamples(samples.rows, spoilt, samples.prepare, samples.device, 5)))
+    torch.testing.assert_close(found.decoder.mean, model.decoder.mean, atol=0.2, rtol=0)
+
+
 def test_spectra_without_a_valid_pixel_are_not_part_of_the_fit(spectra):
     model = SpectralVAE(SECTION, SpectraFacts.from_spectra(spectra, np.arange(len(spectra))))
     (batch,) = read(spectra, np.arange(10), 10)
