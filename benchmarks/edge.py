@@ -1,11 +1,12 @@
 """Measure latency and size of exported networks on this machine's CPU, as ratios to PyTorch.
 
-    python benchmarks/edge.py [--rounds 7] [--pixels 1024] [--batches 1 64]
+    python benchmarks/edge.py [--rounds 7] [--pixels 1024] [--latents 10] [--batches 1 64]
 
-The benchmark uses the default network with new weights (time and size do not depend on their values) and simulated
-spectra. Each round calls every variant once, and ratios are those within a round, so that other load on the machine
-affects all variants alike. Times are those of the network alone, because the preparation is the same for all. The gates
-of `hpctrain export` check the accuracy of exports.
+The benchmark compares the default network, which fits each spectrum by least squares and improves its latents by a
+Gauss-Newton step, with the network of convolutions. Both have new weights (time and size do not depend on their values)
+and read simulated spectra. Each round calls every variant once, and ratios are those within a round, so that other load
+on the machine affects all variants alike. Times are those of the network alone; the preparation is timed by itself. The
+gates of `hpctrain export` check the accuracy of exports.
 """
 
 from __future__ import annotations
@@ -26,10 +27,12 @@ import torch
 from hpctrain.edge.importance import unit_importance
 from hpctrain.edge.networks import ExportedNetwork, exported_network
 from hpctrain.edge.onnx_file import write_onnx
+from hpctrain.edge.placement import SMALLEST_SHARE
 from hpctrain.edge.quantise import calibrate, name_operations, write_fp16, write_int8
 from hpctrain.edge.runtime import OnnxNetwork
 from hpctrain.edge.sample import prepare_all
 from hpctrain.edge.slim import slim
+from hpctrain.families.spectral_vae.choices import CONVOLUTIONAL, RANDOM
 from hpctrain.families.spectral_vae.network import SpectralVAE
 from hpctrain.families.spectral_vae.section import SpectralVAESection
 from hpctrain.kinds.spectra.facts import SpectraFacts
@@ -40,45 +43,81 @@ from hpctrain.kinds.spectra.simulate import simulate
 REFERENCE = "PyTorch eager"
 _NUM_SPECTRA = 256
 _SHARE_LEFT = 0.5
+CARD = {"family": "spectral_vae", "normalise": NormaliseSection().model_dump(mode="json")}
 _SMALLEST_ROUND_S = 0.05
 _PAUSE_S = 0.03
 """Pause before each variant [s], because the threads of the previous one spin for a while and would use its cores."""
 
+NETWORKS = {
+    "": {},
+    "convolutions, ": {"encoder": CONVOLUTIONAL, "start": RANDOM, "refine": 0, "encoder_hidden": [128, 64, 32]}
+    | {"decoder_hidden": [64, 256, 1024], "rest_oversampling": 1},
+}
+"""Sections of the networks, by the beginning of their names in the table."""
+
 Call = Callable[[dict[str, np.ndarray]], object]
 
 
-def variants(folder: Path, num_pixels: int, threads: int) -> tuple[dict[str, tuple[Call, int]], dict[str, np.ndarray]]:
+def variants(
+    folder: Path, num_pixels: int, latents: int, threads: int
+) -> tuple[dict[str, tuple[Call, int]], dict[str, np.ndarray]]:
     """Return the call and the size [byte] of each variant, and the inputs."""
     path = folder / "spectra.h5"
     simulate(path, SimulateSection(num_spectra=_NUM_SPECTRA, num_pixels=num_pixels))
     spectra = open_spectra(SpectraSection(files=[str(path)]))
     rows = np.arange(len(spectra))
-    card = {"family": "spectral_vae", "normalise": NormaliseSection().model_dump(mode="json")}
-    section = SpectralVAESection()
-    torch.manual_seed(1)
-    model = SpectralVAE(section, SpectraFacts.from_spectra(spectra, rows)).eval()
-    small, _ = slim(model, section, section, unit_importance(model, card, spectra, rows[:32]), _SHARE_LEFT)
-    network, half = exported_network(model, card), exported_network(small.eval(), card)
-    feeds = prepare_all(spectra, rows, network.preparation).feeds
+    facts = SpectraFacts.from_spectra(spectra, rows)
     made: dict[str, tuple[Call, int]] = {}
-    weights = sum(weight.numel() * weight.element_size() for weight in model.parameters())
-    made[REFERENCE] = (_in_torch(network, network.module), weights)
-    made["PyTorch compiled"] = (_in_torch(network, torch.compile(network.module, dynamic=False)), weights)
-    for name, exported in (("", network), (", half the filters", half)):
-        full = folder / f"fp32{bool(name)}.onnx"
-        write_onnx(exported, full)
-        layers = name_operations(full, full)
-        ranges = calibrate(full, layers, feeds, folder)
-        large = [layer for layer in layers if ranges.share[layer] >= 0.05]
-        fp16, int8 = folder / f"fp16{bool(name)}.onnx", folder / f"int8{bool(name)}.onnx"
-        write_fp16(full, fp16)
-        write_int8(full, int8, large, ranges, for_tensorrt=False)
-        for kind, file in (("fp32", full), ("FP16 weights", fp16), ("INT8", int8)):
-            made[f"ONNX Runtime {kind}{name}"] = (
-                OnnxNetwork(file, ["CPUExecutionProvider"], threads),
-                file.stat().st_size,
-            )
+    for which, values in NETWORKS.items():
+        section = SpectralVAESection(latent_size=latents, **values)
+        torch.manual_seed(1)
+        model = SpectralVAE(section, facts).eval()
+        network = exported_network(model, CARD)
+        prepared = prepare_all(spectra, rows, network.preparation)
+        print(
+            f"{which or 'default, '}{sum(w.numel() for w in model.parameters()):,} weights, R {model.grid.num_pixels}"
+        )
+        size = sum(values.numel() * values.element_size() for values in model.state_dict().values())
+        made[f"{which}PyTorch eager"] = (_in_torch(network, network.module), size)
+        if not which:
+            made["PyTorch compiled"] = (_in_torch(network, torch.compile(network.module, dynamic=False)), size)
+        made |= _converted(folder, which, "", network, prepared.feeds, threads)
+        smaller, _ = slim(model, section, section, unit_importance(model, CARD, spectra, rows[:32]), _SHARE_LEFT)
+        half = exported_network(smaller.eval(), CARD)
+        made |= _converted(folder, which, ", half the units", half, prepared.feeds, threads)
+        if not which:
+            feeds = prepared.feeds
+            one = spectra.read(rows[:1])
+            row = [values.numpy() for values in (one.flux, one.ivar, one.wavelength_aa, one.redshift)]
+            made["preparation in numpy, one spectrum"] = (_preparation(network, row), 0)
     return made, feeds
+
+
+def _converted(
+    folder: Path, which: str, how: str, network: ExportedNetwork, feeds: dict[str, np.ndarray], threads: int
+) -> dict[str, tuple[Call, int]]:
+    """Write the graphs of a network; return their calls and sizes."""
+    full, fp16, int8 = (folder / f"{which}{how}-{kind}.onnx" for kind in ("fp32", "fp16", "int8"))
+    write_onnx(network, full)
+    layers = name_operations(full, full)
+    ranges = calibrate(full, layers, feeds, folder)
+    large = [layer for layer in layers if ranges.share[layer] >= SMALLEST_SHARE]
+    write_fp16(full, fp16)
+    kinds = [("fp32", full), ("FP16 weights", fp16)]
+    if large:
+        write_int8(full, int8, large, ranges, for_tensorrt=False)
+        kinds.append(("INT8", int8))
+    return {
+        f"{which}ONNX Runtime {kind}{how}": (
+            OnnxNetwork(path, ["CPUExecutionProvider"], threads),
+            path.stat().st_size,
+        )
+        for kind, path in kinds
+    }
+
+
+def _preparation(network: ExportedNetwork, row: list[np.ndarray]) -> Call:
+    return lambda _: network.preparation(*row)
 
 
 def _in_torch(network: ExportedNetwork, module: Callable) -> Call:
@@ -113,10 +152,10 @@ def measure(made: dict[str, tuple[Call, int]], feeds: dict[str, np.ndarray], rou
     return times
 
 
-def table(rounds: int, num_pixels: int, batches: list[int], threads: int) -> list[str]:
+def table(rounds: int, num_pixels: int, latents: int, batches: list[int], threads: int) -> list[str]:
     """Measure and return the lines of a Markdown table."""
     with tempfile.TemporaryDirectory() as folder:
-        made, feeds = variants(Path(folder), num_pixels, threads)
+        made, feeds = variants(Path(folder), num_pixels, latents, threads)
         found = {
             batch: measure(
                 made, {name: np.resize(value, (batch, *value.shape[1:])) for name, value in feeds.items()}, rounds
@@ -142,6 +181,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--pixels", type=int, default=1024)
+    parser.add_argument("--latents", type=int, default=10)
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 64])
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of PyTorch and ONNX Runtime")
     arguments = parser.parse_args()
@@ -153,7 +193,7 @@ def main() -> None:
         f"{arguments.pixels} pixels, {arguments.threads} threads, "
         f"median of {arguments.rounds} rounds (minimum-maximum), ratios to {REFERENCE}\n"
     )
-    for line in table(arguments.rounds, arguments.pixels, arguments.batches, arguments.threads):
+    for line in table(arguments.rounds, arguments.pixels, arguments.latents, arguments.batches, arguments.threads):
         print(line, flush=True)
 
 

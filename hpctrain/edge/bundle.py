@@ -32,8 +32,11 @@ from hpctrain.errors import CheckpointError
 from hpctrain.rundir import file_digest, write_json
 
 FORMAT = "hpctrain-bundle"
-FORMAT_VERSION = 1
-"""Version of the format; it increases when an older reader would misunderstand the folder."""
+FORMAT_VERSION = 2
+"""Version of the format; it increases when an older reader would misunderstand the folder. Since 2, a network may read
+``pixel`` and ``fraction``."""
+
+READABLE_VERSIONS = (1, 2)
 
 MANIFEST = "bundle.json"
 NETWORK = "model.onnx"
@@ -193,9 +196,10 @@ def read_bundle(path: str | Path) -> Bundle:
         raise CheckpointError(f"{manifest}: cannot be read ({error})") from error
     if not isinstance(entries, dict) or entries.get("format") != FORMAT:
         raise CheckpointError(f"{manifest}: not a bundle of hpctrain (no 'format: {FORMAT}')")
-    if entries.get("version") != FORMAT_VERSION:
+    if entries.get("version") not in READABLE_VERSIONS:
         raise CheckpointError(
-            f"{manifest}: format version {entries.get('version')!r}, this hpctrain reads {FORMAT_VERSION}; "
+            f"{manifest}: format version {entries.get('version')!r}, this hpctrain reads "
+            f"{' and '.join(map(str, READABLE_VERSIONS))}; "
             "update hpctrain"
         )
     _check_files(folder, entries)

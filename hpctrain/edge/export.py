@@ -162,7 +162,11 @@ class _Export:
         path = self._scratch / f"{precision}.onnx"
         attempt.layers = self._convert(precision, path)
         if precision == INT8 and not any(layer.is_int8 for layer in attempt.layers):
-            attempt.reason = "even a single layer in INT8 would exceed the error that the gates allow"
+            attempt.reason = (
+                "even a single layer in INT8 would exceed the error that the gates allow"
+                if attempt.layers
+                else "it has no large layer outside the decoder, which is fitted to each spectrum in float32"
+            )
             return attempt
         attempt.bytes = path.stat().st_size
         attempt.differences = self._parity if precision == FP32 else largest_differences(path, self._network)
@@ -252,7 +256,7 @@ class _Export:
             )
             small = [layer.name for layer in layers if layer.is_int8]
             write_int8(named, path, small, calibration, for_tensorrt=for_tensorrt)
-            write_fp16(path, path, skip=small)
+            write_fp16(path, path)
             return layers
         return []
 
@@ -282,8 +286,8 @@ class _Export:
 
 
 def _bytes(model: torch.nn.Module) -> int:
-    """Size of the weights [byte]."""
-    return sum(weight.numel() * weight.element_size() for weight in model.parameters())
+    """Size of the weights and constants [byte]."""
+    return sum(values.numel() * values.element_size() for values in model.state_dict().values())
 
 
 def _refuse_to_replace(request: ExportRequest, path: Path) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from hpctrain.families.spectral_vae.encoder import SpectrumEncoder
 from hpctrain.families.spectral_vae.network import SpectralVAE
 from hpctrain.kinds.spectra.hdf5 import SpectraSet
 from hpctrain.kinds.spectra.section import NormaliseSection
@@ -63,7 +64,8 @@ def unit_importance(
 def _changes(model: SpectralVAE) -> list[tuple[str, Tensor]]:
     """Return parameter times gradient of each unit, by layer."""
     found = []
-    for index, block in enumerate(model.encoder.blocks):
+    blocks = model.encoder.blocks if isinstance(model.encoder, SpectrumEncoder) else ()
+    for index, block in enumerate(blocks):
         norm = block.norm
         found.append((f"encoder.blocks.{index}", (norm.weight * norm.weight.grad + norm.bias * norm.bias.grad)[:, 0]))
     for name, layers in (("encoder.perceptron", model.encoder.perceptron), ("decoder.hidden", model.decoder.hidden)):

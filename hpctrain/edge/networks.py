@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from hpctrain.edge.prepare import Preparation
 from hpctrain.errors import CheckpointError
 from hpctrain.families.spectral_vae.encoder import NUM_BINS
+from hpctrain.families.spectral_vae.least_squares_encoder import LeastSquaresEncoder
 from hpctrain.families.spectral_vae.network import SpectralVAE
 
 BATCH = "N"
@@ -67,13 +68,19 @@ class ExportedNetwork:
     preparation: Preparation
 
     def example(self, num_spectra: int) -> tuple[Tensor, ...]:
-        """Return inputs of the right shapes; the first spectrum is fully masked, the others are partly masked."""
+        """Return inputs of the right shapes; the first spectrum is fully masked, the others are partly masked.
+
+        Rest pixels begin below the grid and rise by one.
+        """
         generator = torch.Generator().manual_seed(1)
         feeds = tuple(torch.rand(port.sized(num_spectra), generator=generator) for port in self.inputs)
         for port, feed in zip(self.inputs, feeds, strict=True):
             if port.name == "ivar":
                 feed.mul_(100.0 * (feed > 0.2))
                 feed[0] = 0.0
+            elif port.name == "pixel" and self.preparation is not None:
+                most = float(self.preparation.num_rest_pixels - 2)
+                feed.copy_((torch.arange(feed.shape[1]) - 1.0 - (16 * feed[:, :1]).floor()).clamp(-1.0, most))
         return feeds
 
 
@@ -100,35 +107,51 @@ def exported_network(model: nn.Module, card: dict[str, Any]) -> ExportedNetwork:
 
 
 class SpectralVAENetwork(nn.Module):
-    """Encoder mean and decoder of the spectral autoencoder.
+    """Latents and decoder of the spectral autoencoder, as :meth:`SpectralVAE.describe` computes them.
 
     Parameters
     ----------
     model : SpectralVAE
+
+    Attributes
+    ----------
+    inputs : tuple of str
+        Names of the inputs, in their order. Only a network with convolutions reads ``phase``. Only one that fits
+        spectra (a least-squares encoder, or Gauss-Newton steps) reads ``pixel`` and ``fraction``.
     """
 
     def __init__(self, model: SpectralVAE) -> None:
         super().__init__()
-        self.encoder, self.decoder = model.encoder, model.decoder
+        self.model = model
+        self._is_fitted = isinstance(model.encoder, LeastSquaresEncoder)
+        places = ("phase",) * (not self._is_fitted)
+        if self._is_fitted or model.num_refinements:
+            places += ("pixel", "fraction")
+        self.inputs = ("flux", "ivar", *places, "bins", "redshift")
 
-    def forward(self, flux: Tensor, ivar: Tensor, phase: Tensor, bins: Tensor, redshift: Tensor) -> tuple[Tensor, ...]:
+    def forward(self, *tensors: Tensor) -> tuple[Tensor, Tensor]:
         """Return latents (N, S) and rest-frame flux (N, R) of normalised spectra; pixels with ivar 0 are not used."""
-        mean, _ = self.encoder(flux, ivar, ivar > 0, phase, bins, redshift)
-        return mean, self.decoder(mean)
+        given = dict(zip(self.inputs, tensors, strict=True))
+        flux, ivar, bins, redshift = (given[name] for name in ("flux", "ivar", "bins", "redshift"))
+        if "pixel" in given:
+            weight = torch.where(given["pixel"] >= 0, ivar, 0)
+            place = given["pixel"].clamp(min=0).long(), given["fraction"]
+        if self._is_fitted:
+            latents, _ = self.model.encoder(*self.model.fit_linear(flux, weight, place), bins, redshift)
+        else:
+            latents, _ = self.model.encoder(flux, ivar, ivar > 0, given["phase"], bins, redshift)
+        for _ in range(self.model.num_refinements):
+            latents = self.model.refine(latents, flux, weight, place)
+        return latents, self.model.decoder(latents)
 
 
 def _spectral_vae(model: SpectralVAE, card: dict[str, Any]) -> ExportedNetwork:
     num_pixels, grid, normalise = model.facts.num_pixels, model.grid, card["normalise"]
-    per_pixel = (num_pixels,)
+    module = SpectralVAENetwork(model).eval()
+    shapes = {"bins": (2 * NUM_BINS,), "redshift": ()}
     return ExportedNetwork(
-        module=SpectralVAENetwork(model).eval(),
-        inputs=(
-            Port("flux", per_pixel),
-            Port("ivar", per_pixel),
-            Port("phase", per_pixel),
-            Port("bins", (2 * NUM_BINS,)),
-            Port("redshift", ()),
-        ),
+        module=module,
+        inputs=tuple(Port(name, shapes.get(name, (num_pixels,))) for name in module.inputs),
         outputs=(Port("latents", (model.encoder.mean.out_features,)), Port("rest_flux", (grid.num_pixels,))),
         preparation=Preparation(
             windows_aa=tuple((float(low), float(high)) for low, high in normalise["windows_aa"]),

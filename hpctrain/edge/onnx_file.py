@@ -55,7 +55,10 @@ def write_onnx(network: ExportedNetwork, path: Path) -> None:
     import onnx
 
     model = onnx.load(path)
+    for part in (*model.graph.node, *model.graph.value_info):
+        del part.metadata_props[:]  # stack traces with paths of this machine
     onnx.checker.check_model(model, full_check=True)
+    onnx.save(model, path)
 
 
 def _export(network: ExportedNetwork, path: Path, *, dynamo: bool) -> None:

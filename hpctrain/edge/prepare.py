@@ -32,7 +32,9 @@ class Prepared:
     Parameters
     ----------
     feeds : dict of ndarray, float32
-        Inputs of the network by name: ``flux``, ``ivar``, ``phase`` (N, L), ``bins`` (N, 2 B), ``redshift`` (N,).
+        Inputs of all networks by name: ``flux``, ``ivar``, ``phase``, ``pixel``, ``fraction`` (N, L), ``bins``
+        (N, 2 B), ``redshift`` (N,). ``pixel`` is the rest pixel below each observed pixel, or -1 off the rest grid;
+        ``fraction`` is what is left of its place. Float32 holds such integers exactly, and places less precisely.
     position : ndarray, shape (N, L), float64
         Place of each pixel on the rest grid, as a fractional index.
     norm : ndarray, shape (N,), float32
@@ -119,10 +121,13 @@ class Preparation:
         flux = np.where(visible, flux / norm[:, None], np.float32(0))
         ivar = np.where(visible, ivar * norm[:, None] * norm[:, None], np.float32(0))
         position = self._position(wavelength, redshift)
+        pixel, fraction, covered = self._place(position)
         feeds = {
             "flux": flux,
             "ivar": ivar,
             "phase": np.clip(position / (self.num_rest_pixels - 1), -1, 2).astype(np.float32),
+            "pixel": np.where(covered, pixel, -1).astype(np.float32),
+            "fraction": fraction,
             "bins": self._bins(flux, ivar, wavelength, redshift),
             "redshift": redshift,
         }
@@ -132,6 +137,12 @@ class Preparation:
         log_wavelength = np.log(np.maximum(wavelength.astype(np.float64), 1e-3))
         log_shift = np.log1p(redshift.astype(np.float64))
         return (np.atleast_2d(log_wavelength) - log_shift[:, None] - self.log_start) / self.log_step
+
+    def _place(self, position: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return the rest pixel below each position, the fraction above it (float32), and which are on the grid."""
+        lower = np.floor(np.clip(position, 0, self.num_rest_pixels - 2))
+        covered = (position >= 0) & (position <= self.num_rest_pixels - 1)
+        return lower, np.clip(position - lower, 0, 1).astype(np.float32), covered
 
     def _bins(self, flux: np.ndarray, ivar: np.ndarray, wavelength: np.ndarray, redshift: np.ndarray) -> np.ndarray:
         """Return compressed means and weights of broad rest-frame bins, (N, 2 B)."""
@@ -170,13 +181,10 @@ class Preparation:
         covered : ndarray, shape (N, L), bool
             Pixels on the rest grid; elsewhere the reconstruction has no meaning.
         """
-        position = prepared.position
-        lower = np.floor(np.clip(position, 0, self.num_rest_pixels - 2))
-        fraction = np.clip(position - lower, 0, 1).astype(np.float32)
+        lower, fraction, covered = self._place(prepared.position)
         index = lower.astype(np.int64)
         left = np.take_along_axis(rest_flux, index, axis=1)
         right = np.take_along_axis(rest_flux, index + 1, axis=1)
-        covered = (position >= 0) & (position <= self.num_rest_pixels - 1)
         return left + fraction * (right - left), covered
 
     def catalogue(self, prepared: Prepared, outputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -24,6 +24,7 @@ from hpctrain.edge.importance import unit_importance
 from hpctrain.edge.sample import Sample
 from hpctrain.edge.slim import slim
 from hpctrain.edge.sparsify import zero_smallest, zero_two_of_four, zeros
+from hpctrain.families.spectral_vae.choices import CONVOLUTIONAL
 from hpctrain.families.spectral_vae.section import SpectralVAESection
 from hpctrain.families.store import CARD, load_model, save_model
 from hpctrain.profile.schema import Profile
@@ -173,7 +174,9 @@ def _facts(
         "weights_after": sum(weight.numel() for weight in model.parameters()),
     }
     if plan.method == STRUCTURED:
-        names = ("encoder_channels", "encoder_hidden", "decoder_hidden")
+        names = ["encoder_hidden", "decoder_hidden"]
+        if original.encoder == CONVOLUTIONAL:
+            names.insert(0, "encoder_channels")
         facts["layers_before"] = {name: list(getattr(original, name)) for name in names}
         facts["layers_after"] = {name: card["section"][name] for name in names}
     else:

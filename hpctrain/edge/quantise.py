@@ -5,6 +5,10 @@ sums over thousands of pixels, softmax over wavelength, arcsinh) would lose more
 that compute or read a short output, such as the latent vectors, stay in float32 too: they cost little time, and their
 rounding would show directly in the results.
 
+A weighted least-squares fit and Gauss-Newton steps stay in float32 as a whole, because inverse variances and normal
+matrices exceed the range of float16. Their products are no layers, or read a weight that others read too
+(`_shared_weights`).
+
 INT8 is written as QuantizeLinear and DequantizeLinear around each operation. It is symmetric around zero. Weights have
 one step per output channel. Activations have one step per tensor, from the largest value in calibration. TensorRT reads
 this form [1]_; the integer kernels of onnxruntime need a form that differs in details.
@@ -24,6 +28,7 @@ References
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,16 +89,7 @@ def name_operations(source: Path, target: Path) -> list[str]:
     for index, node in enumerate(model.graph.node):
         node.name = node.name or f"{node.op_type}_{index}"
     onnx.save(model, target)
-    short = _short_outputs(model.graph)
-    weights = {tensor.name for tensor in model.graph.initializer}
-    return [
-        node.name
-        for node in model.graph.node
-        if node.op_type in QUANTISED_OPERATIONS
-        and node.input[1] in weights
-        # A product that reads a short output would have it rounded, and the network would return it rounded.
-        and not short & {*node.input, *node.output}
-    ]
+    return [node.name for node in _roundable(model.graph)]
 
 
 def calibrate(source: Path, layers: Collection[str], feeds: Mapping[str, np.ndarray], scratch: Path) -> Calibration:
@@ -128,10 +124,9 @@ def calibrate(source: Path, layers: Collection[str], feeds: Mapping[str, np.ndar
             places[name] = outputs[name].shape[2] if outputs[name].ndim == 3 else 1
     path.unlink()
     sizes = {tensor.name: int(np.prod(tensor.dims)) for tensor in model.graph.initializer}
-    weights = {node.name: sizes[node.input[1]] for node in nodes}
-    products = {node.name: weights[node.name] * places[node.output[0]] for node in nodes}
-    all_weights, all_products = max(sum(weights.values()), 1), max(sum(products.values()), 1)
-    share = {name: max(weights[name] / all_weights, products[name] / all_products) for name in weights}
+    products = {node.name: sizes[node.input[1]] * places.get(node.output[0], 1) for node in _layers(model.graph)}
+    all_weights, all_products = max(sum(sizes.values()), 1), max(sum(products.values()), 1)
+    share = {node.name: max(sizes[node.input[1]] / all_weights, products[node.name] / all_products) for node in nodes}
     return Calibration(largest, share)
 
 
@@ -192,28 +187,31 @@ def write_int8(
     editor.save(model, target)
 
 
-def write_fp16(source: Path, target: Path, skip: Collection[str] = ()) -> None:
+def write_fp16(source: Path, target: Path) -> None:
     """Compute convolutions and products in float16 and store their weights in float16; all else stays as it is.
 
     Parameters
     ----------
     source, target : Path
-        ONNX files; the same path is allowed for both.
-    skip : collection of str
-        Operations to keep as they are.
+        ONNX files; the same path is allowed for both. Operations that are INT8 stay as they are.
 
     Notes
     -----
     Types are explicit: a Cast comes before and after each operation, so a strongly typed TensorRT engine and
     onnxruntime agree on them. Weights beyond the range of float16 (65504) become infinite and fail every gate.
+
+    Weights that several operations read are those of a decoder that a Gauss-Newton step fits to the spectrum. They are
+    stored in float16 too, but read through a Cast: fit and normal matrices are computed in float32, because inverse
+    variances exceed the range of float16.
     """
     (onnx,) = need("onnx")
     model = onnx.load(source)
-    short = _short_outputs(model.graph)
+    shared = _shared_weights(model.graph)
+    half = {node.output[0] for node in _roundable(model.graph)}
     editor = _Editor(onnx, model.graph)
     for node in list(model.graph.node):
-        is_small = node.name in skip or bool(short & {*node.input, *node.output})
-        if node.op_type not in QUANTISED_OPERATIONS or is_small:
+        if node.output[0] not in half:
+            node.input[:] = [editor.widened(name) if name in shared else name for name in node.input]
             editor.nodes.append(node)
             continue
         output = node.output[0]
@@ -240,6 +238,7 @@ class _Editor:
         self._activation_zero = np.array(activation_zero, dtype=np.uint8 if activation_zero else np.int8)
         self._constants = {tensor.name: tensor for tensor in graph.initializer}
         self._halves: dict[str, str] = {}
+        self._widened: set[str] = set()
         self.nodes: list[Any] = []
 
     def add(self, operation: str, inputs: list[str], output: str, name: str, **attributes: Any) -> str:
@@ -306,6 +305,16 @@ class _Editor:
             self._halves[tensor] = copy
         return self._halves[tensor]
 
+    def widened(self, constant: str) -> str:
+        """Return the name of a constant that is stored in float16 and cast to float32."""
+        name = f"{constant}_from_half"
+        if name not in self._widened:
+            self._widened.add(name)
+            self.add(
+                "Cast", [self.half(constant, constant)], name, f"{constant}_widen", to=self._onnx.TensorProto.FLOAT
+            )
+        return name
+
     def save(self, model: Any, target: Path) -> None:
         """Check the graph and write it, without the constants it no longer uses."""
         graph = self._graph
@@ -318,6 +327,34 @@ class _Editor:
         del graph.value_info[:]
         self._onnx.checker.check_model(model, full_check=True)
         self._onnx.save(model, target)
+
+
+def _roundable(graph: Any) -> list[Any]:
+    """Return the convolutions and products whose inputs may be rounded: none that reads or computes a short output.
+
+    A product that reads a short output would have it rounded, and the network would return it rounded. A product that
+    shares its weight belongs to a decoder that is fitted to the spectrum.
+    """
+    short, readers = _short_outputs(graph), _readers(graph)
+    return [node for node in _layers(graph) if readers[node.input[1]] == 1 and not short & {*node.input, *node.output}]
+
+
+def _shared_weights(graph: Any) -> set[str]:
+    """Return the weights that several operations read, none of them next to a short output."""
+    short, readers = _short_outputs(graph), _readers(graph)
+    beside = {node.input[1] for node in _layers(graph) if short & {*node.input, *node.output}}
+    return {node.input[1] for node in _layers(graph) if readers[node.input[1]] > 1} - beside
+
+
+def _layers(graph: Any) -> list[Any]:
+    """Return the convolutions and products with constant weights."""
+    weights = {tensor.name for tensor in graph.initializer}
+    return [node for node in graph.node if node.op_type in QUANTISED_OPERATIONS and node.input[1] in weights]
+
+
+def _readers(graph: Any) -> Counter[str]:
+    """Return the number of operations that read each tensor."""
+    return Counter(name for node in graph.node for name in set(node.input))
 
 
 def _short_outputs(graph: Any) -> set[str]:

@@ -25,8 +25,9 @@ NUM_REFERENCE = 16
 """Number of spectra in a bundle; also the default batch size, so that TensorRT needs no engine for another shape."""
 
 LEAST_TOLERANCE = 0.01
-"""Smallest tolerance, even for a graph without any deviation on the machine of the export. A GPU multiplies float32 in
-TF32, with 10 bits, unless this is switched off; latent vectors then differ by some thousandths of their spread."""
+"""Smallest tolerance, even for a graph without any deviation on the machine of the export. A GPU adds in another order,
+and multiplies the float32 of an old bundle's engine in TF32, with 10 bits; latent vectors then differ by some
+thousandths of their spread."""
 
 _MARGIN = 2.0
 """Factor by which the tolerance grows with the largest deviation that was measured at export."""

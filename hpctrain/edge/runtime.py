@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -19,6 +20,11 @@ PROVIDERS: Mapping[str, Sequence[str] | None] = {
     "auto": None,
 }
 """Execution providers for the devices that users name."""
+
+
+_NO_TF32 = "NVIDIA_TF32_OVERRIDE"
+"""Variable that keeps GPUs from multiplying float32 with 10 bits (TF32), which is too few for a least-squares fit. The
+TensorRT provider of ONNX Runtime has no other switch."""
 
 
 class OnnxNetwork:
@@ -73,6 +79,8 @@ class OnnxNetwork:
         if threads is not None:
             options.intra_op_num_threads = threads
         chosen = list(providers) if providers else [name for name in PREFERRED if name in have]
+        if chosen[0] != PREFERRED[-1]:
+            os.environ.setdefault(_NO_TF32, "0")
         try:
             self._session = runtime.InferenceSession(str(path), options, providers=chosen)
         except Exception as error:  # onnxruntime's own classes have no common base but this

@@ -1,7 +1,8 @@
 """Structured pruning: remove whole filters and units, which leaves a smaller network of the same family.
 
-The result is an ordinary model folder with smaller ``encoder_channels``, ``encoder_hidden`` and ``decoder_hidden``. The
-network is dense, so it is smaller and faster on any hardware, without support for sparsity.
+The result is an ordinary model folder with smaller ``encoder_hidden`` and ``decoder_hidden``, and smaller
+``encoder_channels`` where the encoder has convolutions. The network is dense, so it is smaller and faster on any
+hardware, without support for sparsity.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from hpctrain.families.spectral_vae.choices import CONVOLUTIONAL
 from hpctrain.families.spectral_vae.network import SpectralVAE
 from hpctrain.families.spectral_vae.section import SpectralVAESection
 
@@ -50,16 +52,17 @@ def slim(
     -----
     The filters of the last convolution are pairs of a value and its weight in the attention. Both are kept or both are
     removed. The importance of the value decides, because the weight has no effect without it. Latents and output keep
-    their size.
+    their size, and so does a linear model.
     """
     state = model.state_dict()
-    small: dict[str, Tensor] = {}
-    channels, columns = _slim_convolutions(
-        state, small, section.encoder_channels, original.encoder_channels, importance, share
-    )
-    num_features = section.encoder_channels[-1] // 2
-    rest = torch.arange(num_features, _first_inputs(model))  # bins and redshift follow the features
-    columns = torch.cat([columns[columns < num_features], rest])
+    small: dict[str, Tensor] = {name: value for name, value in state.items() if name in dict(model.named_buffers())}
+    channels, columns = section.encoder_channels, torch.arange(_first_inputs(model))
+    if section.encoder == CONVOLUTIONAL:
+        channels, features = _slim_convolutions(
+            state, small, section.encoder_channels, original.encoder_channels, importance, share
+        )
+        num_features = section.encoder_channels[-1] // 2  # bins and redshift follow the features
+        columns = torch.cat([features[features < num_features], columns[num_features:]])
     hidden, columns = _slim_layers(
         "encoder.perceptron",
         model.encoder.perceptron,
@@ -140,7 +143,7 @@ def _slim_layers(
 
 
 def _first_inputs(model: SpectralVAE) -> int:
-    """Return the number of inputs of the first layer behind the convolutions."""
+    """Return the number of inputs of the first layer of the encoder's perceptron."""
     layers = [layer for layer in model.encoder.perceptron if isinstance(layer, nn.Linear)]
     return (layers[0] if layers else model.encoder.mean).in_features
 

@@ -1,7 +1,8 @@
 """Build the TensorRT engine of a network where TensorRT is installed, and otherwise return the command that does it.
 
 An engine belongs to one version of TensorRT and one kind of GPU, so it is built on the device. Types are those of the
-ONNX file (``--stronglyTyped``): only the operations that the file marks are FP16 or INT8.
+ONNX file (``--stronglyTyped``): only the operations that the file marks are FP16 or INT8. TF32 is switched off, because
+its 10 bits are too few for a least-squares fit.
 """
 
 from __future__ import annotations
@@ -90,6 +91,7 @@ def trtexec_command(
         f"--onnx={onnx}",
         f"--saveEngine={engine}",
         "--stronglyTyped",
+        "--noTF32",
         f"--minShapes={shapes(1)}",
         f"--optShapes={shapes(1)}",
         f"--maxShapes={shapes(largest_batch)}",
@@ -179,6 +181,7 @@ def _with_python(onnx: Path, engine: Path, inputs: Sequence[Port], largest_batch
         said = "\n".join(f"  {parser.get_error(index)}" for index in range(parser.num_errors)[:_TAIL_LINES])
         raise EngineError(f"{onnx}: TensorRT {tensorrt.__version__} cannot read the network:\n{said}")
     config = builder.create_builder_config()
+    config.clear_flag(tensorrt.BuilderFlag.TF32)
     if "--sparsity=enable" in extra:
         config.set_flag(tensorrt.BuilderFlag.SPARSE_WEIGHTS)
     profile = builder.create_optimization_profile()

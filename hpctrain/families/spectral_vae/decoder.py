@@ -80,7 +80,7 @@ class SpectrumDecoder(nn.Module):
         with torch.autocast(latents.device.type, enabled=False):
             size = latents.shape[1]
             values = latents.float()
-            slopes = torch.eye(size, device=latents.device).expand(len(latents), size, size)
+            slopes = torch.eye(size, device=latents.device).expand(latents.shape[0], size, size)
             for layer in self.hidden:
                 if isinstance(layer, nn.Linear):
                     values, slopes = layer(values), slopes @ layer.weight.T

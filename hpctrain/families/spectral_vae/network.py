@@ -144,7 +144,7 @@ class SpectralVAE(nn.Module):
         position = self.grid.position(batch.wavelength_aa, batch.redshift)
         mean, log_variance = self._encode(batch, position)
         latents = mean + torch.exp(0.5 * log_variance) * torch.randn_like(mean)
-        reconstruction = self._decode(latents, position)
+        reconstruction = self._decode(latents, self.grid.place(position))
         with torch.autocast(mean.device.type, enabled=False):
             valid = (batch.ivar > 0) & self.grid.covers(position)
             # Multiply by the weight before squaring: a masked pixel may hold 1e30, whose square is infinite.
@@ -212,10 +212,12 @@ class SpectralVAE(nn.Module):
             Gauss-Newton steps from the mean of the latents; those of the ``model`` section by default.
         """
         position = self.grid.position(batch.wavelength_aa, batch.redshift)
+        covered, place = self.grid.covers(position), self.grid.place(position)
         latents, _ = self._encode(batch, position)
+        weight = torch.where(covered, batch.ivar, 0)
         for _ in range(self.num_refinements if refinements is None else refinements):
-            latents = self._refine(latents, batch, position)
-        return latents, self._decode(latents, position), self.grid.covers(position)
+            latents = self.refine(latents, batch.flux, weight, place)
+        return latents, self._decode(latents, place), covered
 
     def _encode(self, batch: SpectraBatch, position: Tensor) -> tuple[Tensor, Tensor]:
         visible = batch.ivar > 0
@@ -226,52 +228,75 @@ class SpectralVAE(nn.Module):
         weight = torch.where(visible, batch.ivar, 0)
         bins = bin_channels(*self.grid.bin_spectra(excess, weight, batch.wavelength_aa, redshift, NUM_BINS))
         if isinstance(self.encoder, LeastSquaresEncoder):
-            scores, errors = self._fit_linear(batch.flux, torch.where(self.grid.covers(position), weight, 0), position)
+            weight = torch.where(self.grid.covers(position), weight, 0)
+            scores, errors = self.fit_linear(batch.flux, weight, self.grid.place(position))
             return self.encoder(scores, errors, bins, redshift)
         phase = (position / (self.grid.num_pixels - 1)).clamp(-1, 2).float()
         return self.encoder(batch.flux, batch.ivar, visible, phase, bins, redshift)
 
-    def _decode(self, latents: Tensor, position: Tensor) -> Tensor:
-        rest = self.decoder(latents).float()
-        return self.grid.interpolate(rest, position)
+    def _decode(self, latents: Tensor, place: tuple[Tensor, Tensor]) -> Tensor:
+        return self.grid.interpolate_at(self.decoder(latents).float(), place)
 
     @torch.no_grad()
-    def _fit_linear(self, flux: Tensor, weight: Tensor, position: Tensor) -> tuple[Tensor, Tensor]:
-        """Fit mean spectrum and components to the pixels; return scores and errors (N, S)."""
+    def fit_linear(self, flux: Tensor, weight: Tensor, place: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        """Fit the decoder's mean spectrum and components to the pixels.
+
+        Parameters
+        ----------
+        flux, weight : Tensor, shape (N, L)
+            Normalised flux and its inverse variance; weight 0 masks a pixel.
+        place : tuple of Tensor, each of shape (N, L)
+            Places of the pixels on the rest grid, from :meth:`RestGrid.place`.
+
+        Returns
+        -------
+        scores, errors : Tensor, shape (N, S), float32
+        """
         with torch.autocast(flux.device.type, enabled=False):
-            index, fraction = self.grid.place(position)
+            index, fraction = place
             atoms = self.decoder.atoms
             left = functional.embedding(index, atoms)
             here = left + fraction.float()[..., None] * (functional.embedding(index + 1, atoms) - left)
             return posterior(here[..., 1:], flux.float() - here[..., 0], weight.float())
 
     @torch.no_grad()
-    def _refine(self, latents: Tensor, batch: SpectraBatch, position: Tensor) -> Tensor:
-        """Do one damped Gauss-Newton step (N, S) towards the most probable latents: never a step that fits worse."""
+    def refine(self, latents: Tensor, flux: Tensor, weight: Tensor, place: tuple[Tensor, Tensor]) -> Tensor:
+        """Do one damped Gauss-Newton step towards the most probable latents, and never one that fits worse.
+
+        Parameters
+        ----------
+        latents : Tensor, shape (N, S)
+            Start.
+        flux, weight, place
+            As in :meth:`fit_linear`.
+
+        Returns
+        -------
+        Tensor, shape (N, S), float32
+        """
         with torch.autocast(latents.device.type, enabled=False):
-            weight = torch.where(self.grid.covers(position), batch.ivar, 0).float()
-            flux = torch.where(weight > 0, batch.flux, 0).float()
-            index, fraction = self.grid.place(position)
+            weight = weight.float()
+            flux = torch.where(weight > 0, flux, 0).float()
             rest, slopes = self.decoder.linearise(latents)
-            here, fraction = index[:, None, :].expand(-1, slopes.shape[1], -1), fraction.float()[:, None, :]
-            left = slopes.gather(2, here)
+            here = place[0][:, None, :].expand(-1, slopes.shape[1], -1)
+            left, fraction = slopes.gather(2, here), place[1].float()[:, None, :]
             design = (left + fraction * (slopes.gather(2, here + 1) - left)).transpose(1, 2)
-            residual = flux - self.grid.interpolate(rest, position)
+            residual = flux - self.grid.interpolate_at(rest, place)
             # The prior pulls towards 0, so the step is solved for the latents themselves, not for their change.
             at_zero = residual + (design @ latents[..., None])[..., 0]
             target, _ = posterior(design, at_zero, weight)
-            best, misfit = latents, self._misfit(latents, flux, weight, position)
+            best, misfit = latents, self._misfit(latents, flux, weight, place)
             for share in STEP_LENGTHS:
                 tried = latents + share * (target - latents)
-                found = self._misfit(tried, flux, weight, position)
+                found = self._misfit(tried, flux, weight, place)
                 better = found < misfit
                 best = torch.where(better[:, None], tried, best)
                 misfit = torch.where(better, found, misfit)
             return best
 
-    def _misfit(self, latents: Tensor, flux: Tensor, weight: Tensor, position: Tensor) -> Tensor:
+    def _misfit(self, latents: Tensor, flux: Tensor, weight: Tensor, place: tuple[Tensor, Tensor]) -> Tensor:
         """Return chi-square plus the square of the latents (N,), twice the negative log of the posterior."""
-        residual = flux - self._decode(latents, position)
+        residual = flux - self._decode(latents, place)
         return (weight * residual.square()).sum(dim=1) + latents.square().sum(dim=1)
 
 

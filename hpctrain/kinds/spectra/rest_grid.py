@@ -128,7 +128,12 @@ class RestGrid:
         .. [1] Melchior et al. 2023, AJ 166, 74, arXiv:2211.07890: explicit redshift between rest-frame decoder and
            data.
         """
-        index, fraction = self.place(position)
+        return self.interpolate_at(rest, self.place(position))
+
+    @staticmethod
+    def interpolate_at(rest: Tensor, place: tuple[Tensor, Tensor]) -> Tensor:
+        """Interpolate as :meth:`interpolate` does, at places from :meth:`place`."""
+        index, fraction = place
         left = rest.gather(1, index)
         return left + fraction.to(rest.dtype) * (rest.gather(1, index + 1) - left)
 

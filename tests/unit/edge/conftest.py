@@ -13,10 +13,14 @@ from hpctrain.edge.networks import ExportedNetwork, exported_network
 from hpctrain.edge.onnx_file import write_onnx
 from hpctrain.edge.prepare import Prepared
 from hpctrain.edge.sample import prepare_all
+from hpctrain.families.spectral_vae.choices import PCA
 from hpctrain.families.spectral_vae.network import SpectralVAE
+from hpctrain.families.spectral_vae.section import SpectralVAESection
 from hpctrain.kinds.spectra.facts import SpectraFacts
 from hpctrain.kinds.spectra.hdf5 import SpectraSet, open_spectra
-from hpctrain.kinds.spectra.section import SpectraSection
+from hpctrain.kinds.spectra.pca import RestSample, WeightedPCA, fit_rounds
+from hpctrain.kinds.spectra.section import NormaliseSection, SpectraSection
+from hpctrain.kinds.spectra.transform import normalise
 
 
 @pytest.fixture(scope="session")
@@ -25,14 +29,36 @@ def spectra(simulated_file: Path) -> SpectraSet:
 
 
 @pytest.fixture
-def model(spectra: SpectraSet) -> torch.nn.Module:
+def section() -> SpectralVAESection:
+    """Section of `model`; a module of tests about another network overrides it."""
+    return SECTION
+
+
+@pytest.fixture(scope="session")
+def linear_model(spectra: SpectraSet) -> WeightedPCA:
+    """Mean and components of some spectra."""
+    grid = SpectralVAE(SECTION, facts_of(spectra)).grid
+    sample = RestSample.of([normalise(spectra.read(np.arange(200)), NormaliseSection())], grid)
+    return list(fit_rounds(sample, grid, SECTION.latent_size, num_iterations=4))[-1]
+
+
+@pytest.fixture
+def model(spectra: SpectraSet, section: SpectralVAESection, linear_model: WeightedPCA) -> torch.nn.Module:
     torch.manual_seed(3)
-    made = SpectralVAE(SECTION, SpectraFacts.from_spectra(spectra, np.arange(len(spectra)))).eval()
-    with torch.no_grad():  # norms and biases start at constants, which would hide a mistake in their order
-        for name, weight in made.named_parameters():
+    made = SpectralVAE(section, facts_of(spectra)).eval()
+    with torch.no_grad():
+        if section.start == PCA:
+            made.decoder.set_linear(linear_model.mean, linear_model.basis)
+        for name, weight in made.named_parameters():  # what starts at a constant would hide a mistake in its order
             if "norm" in name or "bias" in name or "activation" in name:
                 weight.add_(0.3 * torch.randn_like(weight))
+            elif not weight.any():
+                weight.normal_(std=0.1 / weight.shape[1] ** 0.5)
     return made
+
+
+def facts_of(spectra: SpectraSet) -> SpectraFacts:
+    return SpectraFacts.from_spectra(spectra, np.arange(len(spectra)))
 
 
 @pytest.fixture
@@ -46,13 +72,13 @@ def _graphs() -> dict[str, bytes]:
 
 
 @pytest.fixture
-def graph(network: ExportedNetwork, _graphs: dict[str, bytes], tmp_path: Path) -> Path:
+def graph(network: ExportedNetwork, section: SpectralVAESection, _graphs: dict[str, bytes], tmp_path: Path) -> Path:
     """The float32 graph of `network`, exported once a session."""
-    path = tmp_path / "float32.onnx"
-    if "float32" not in _graphs:
+    path, name = tmp_path / "float32.onnx", section.model_dump_json()
+    if name not in _graphs:
         write_onnx(network, path)
-        _graphs["float32"] = path.read_bytes()
-    path.write_bytes(_graphs["float32"])
+        _graphs[name] = path.read_bytes()
+    path.write_bytes(_graphs[name])
     return path
 
 

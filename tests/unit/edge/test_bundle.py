@@ -80,7 +80,7 @@ def rewrite(folder, **changes):
         (lambda folder: (folder / MANIFEST).write_text("{"), "not JSON"),
         (lambda folder: (folder / MANIFEST).write_text("[]"), "not a bundle of hpctrain"),
         (lambda folder: rewrite(folder, format="zip"), "not a bundle of hpctrain"),
-        (lambda folder: rewrite(folder, version=99), "version 99, this hpctrain reads 1; update hpctrain"),
+        (lambda folder: rewrite(folder, version=99), "version 99, this hpctrain reads 1 and 2; update hpctrain"),
         (lambda folder: rewrite(folder, files={}), "does not list"),
         (lambda folder: rewrite(folder, preparation={"windows_aa": []}), "is missing .*export it again"),
     ],
@@ -90,6 +90,11 @@ def test_what_is_no_bundle_is_refused(folder, damage, message):
     damage(folder)
     with pytest.raises(CheckpointError, match=message):
         read_bundle(folder)
+
+
+def test_a_bundle_of_an_older_hpctrain_is_read(folder):
+    rewrite(folder, version=1)
+    assert read_bundle(folder).is_good
 
 
 def test_a_file_instead_of_a_folder_is_refused(tmp_path):

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from export_parts import CARD
+from export_parts import CARD, CONVOLUTIONAL
 
 from hpctrain.edge.gates import failures, judge, make_bins
 from hpctrain.edge.quantise import calibrate, name_operations, write_int8
@@ -17,6 +17,11 @@ from hpctrain.profile.sections.edge import EdgeSection, GatesSection
 
 EDGE = EdgeSection(gates=GatesSection(latent_error=0.1, chi2=0.05, anomaly_rank=0.9))
 ROWS = np.arange(160)
+
+
+@pytest.fixture
+def section():
+    return CONVOLUTIONAL
 
 
 @pytest.mark.slow

@@ -5,13 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from export_parts import CARD
+from export_parts import CARD, CONVOLUTIONAL, REFINED, SECTION
 
 from hpctrain.edge.networks import exported_network
 from hpctrain.edge.onnx_file import _export, check_onnx, largest_differences
 from hpctrain.edge.runtime import OnnxNetwork
 from hpctrain.edge.see import see_in_pytorch, see_through_runtime
 from hpctrain.errors import CheckpointError
+
+
+@pytest.fixture(params=[SECTION, CONVOLUTIONAL, REFINED], ids=["least squares", "convolutions", "both"])
+def section(request):
+    return request.param
 
 
 def test_the_graph_computes_what_pytorch_does_at_any_batch_size(graph, network):
@@ -43,7 +48,7 @@ def test_from_file_to_latents_the_device_agrees_with_the_trainer(graph, model, n
     found_latents, found_chi2 = see_through_runtime(OnnxNetwork(graph), network.preparation, spectra, rows)
     assert np.isfinite(chi2).sum() > 300
     np.testing.assert_array_equal(np.isfinite(found_chi2), np.isfinite(chi2))
-    np.testing.assert_allclose(found_latents, latents, atol=1e-4 * np.nanstd(latents))
+    np.testing.assert_allclose(found_latents, latents, atol=5e-4 * np.nanstd(latents))
     np.testing.assert_allclose(found_chi2, chi2, rtol=1e-4)
 
 
@@ -51,7 +56,7 @@ def test_a_graph_of_other_weights_is_refused(graph, model, network):
     with torch.no_grad():
         model.decoder.output.weight.mul_(1.01)
     assert largest_differences(graph, network)["rest_flux"] > 1e-4
-    with pytest.raises(CheckpointError, match="differs from PyTorch: rest_flux by"):
+    with pytest.raises(CheckpointError, match=r"differs from PyTorch: .*rest_flux by"):
         check_onnx(graph, network)
 
 

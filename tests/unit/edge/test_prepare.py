@@ -93,6 +93,20 @@ def test_spectra_are_prepared_as_the_trainer_prepares_them(preparation, model, s
     np.testing.assert_allclose(prepared.feeds["bins"], bin_channels(*bins), atol=1e-5)
 
 
+def test_places_on_the_rest_grid_are_those_of_the_trainer(preparation, model, spectra):
+    batch, prepared = normalised(*spectra), preparation(*spectra[:2], WAVELENGTH, spectra[2])
+    position = model.grid.position(batch.wavelength_aa, batch.redshift)
+    index, fraction = model.grid.place(position)
+    covered = model.grid.covers(position).numpy()
+    assert 0 < covered.mean() < 1
+    pixel = prepared.feeds["pixel"]
+    np.testing.assert_array_equal(pixel >= 0, covered)
+    whole = pixel + prepared.feeds["fraction"].astype("f8")
+    np.testing.assert_allclose(whole[covered], (index + fraction).numpy()[covered], atol=1e-6)
+    np.testing.assert_array_equal(pixel[covered], pixel[covered].round())
+    assert pixel.max() <= model.grid.num_pixels - 2
+
+
 def test_the_answer_is_read_as_the_trainer_reads_it(preparation, model, spectra):
     flux, ivar, redshift = spectra
     batch, prepared = normalised(*spectra), preparation(flux, ivar, WAVELENGTH, redshift)

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from export_parts import CARD, CONVOLUTIONAL, SECTION
 from machines import Machine
 
 from hpctrain.edge.bundle import write_reference
@@ -18,10 +19,13 @@ ROWS = np.arange(8)
 CPU = ["CPUExecutionProvider"]
 
 
+@pytest.fixture(params=[SECTION, CONVOLUTIONAL], ids=["least squares", "convolutions"])
+def section(request):
+    return request.param
+
+
 @pytest.fixture
 def reference(spectra, model):
-    from export_parts import CARD
-
     latents, chi2 = see_in_pytorch(model, CARD, spectra, np.arange(48))
     rows = np.flatnonzero(np.isfinite(chi2))[:8]
     batch = spectra.read(rows)

@@ -6,6 +6,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from export_parts import CONVOLUTIONAL
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -15,6 +16,11 @@ from onnx import helper, numpy_helper
 from hpctrain.edge.quantise import LARGEST_PAIR, calibrate, name_operations, write_int8
 
 NUM_SPECTRA = 8
+
+
+@pytest.fixture
+def section():
+    return CONVOLUTIONAL
 
 
 @pytest.fixture

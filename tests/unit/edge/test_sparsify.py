@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
+from export_parts import CONVOLUTIONAL, SECTION
 
 from hpctrain.edge.sparsify import prunable, zero_smallest, zero_two_of_four, zeros
+
+
+@pytest.fixture(params=[SECTION, CONVOLUTIONAL], ids=["least squares", "convolutions"])
+def section(request):
+    return request.param
 
 
 def test_the_smallest_weights_of_each_layer_become_zero(model):
@@ -21,13 +28,14 @@ def test_the_smallest_weights_of_each_layer_become_zero(model):
 def test_the_first_convolution_and_the_heads_are_left_alone(model):
     names = prunable(model)
     assert not any(name.startswith(("encoder.blocks.0.", "encoder.mean", "encoder.log_variance")) for name in names)
-    assert {"encoder.blocks.1.conv.weight", "decoder.output.weight"} <= names.keys()
+    assert {"encoder.perceptron.0.weight", "decoder.output.weight"} <= names.keys()
+    assert ("encoder.blocks.1.conv.weight" in names) == hasattr(model.encoder, "blocks")
 
 
 def test_two_of_four_inputs_are_zero_and_the_larger_two_stay(model):
     before = {name: weight.detach().clone() for name, weight in prunable(model).items()}
     shares, skipped = zero_two_of_four(model)
-    assert skipped  # 3 latents, and features, bins and redshift
+    assert skipped  # 3 latents; bins and redshift with what the encoder makes of a spectrum
     for name, weight in prunable(model).items():
         if name in skipped:
             assert weight.shape[1] % 4

@@ -52,7 +52,7 @@ def test_shapes_are_written_for_the_smallest_and_the_largest_batch():
     assert "--minShapes=flux:1x500,bins:1x256,redshift:1" in command
     assert "--optShapes=flux:1x500,bins:1x256,redshift:1" in command
     assert "--maxShapes=flux:32x500,bins:32x256,redshift:32" in command
-    assert "--stronglyTyped" in command
+    assert {"--stronglyTyped", "--noTF32"} <= set(command)
     assert {"--onnx=model.onnx", "--saveEngine=model.engine"} <= set(command)
 
 
