@@ -168,12 +168,22 @@ def fit_rounds(
     seed: int = 0,
     importance: Tensor | None = None,
 ) -> Iterator[WeightedPCA]:
-    """Yield the fit after each round; the last one has converged. The arguments are those of :meth:`WeightedPCA.fit`.
+    """Yield the fit after each round; the last one has converged.
 
     Parameters
     ----------
+    sample : RestSample
+        N spectra on the rest grid.
+    grid : RestFrame
+        That grid.
+    num_components, scatter, smoothness, num_iterations, tolerance, seed
+        As for :meth:`WeightedPCA.fit`.
     importance : Tensor, shape (N,), float32, optional
         Factor of the weight of each spectrum in mean and components; 1 by default.
+
+    Yields
+    ------
+    WeightedPCA
     """
     flux, ivar = sample.flux, sample.ivar
     weight = torch.where(ivar > 0, 1 / (1 / ivar.clamp(min=1e-12) + scatter**2), 0)
