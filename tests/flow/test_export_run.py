@@ -119,7 +119,9 @@ def test_an_int8_bundle_says_on_the_device_what_the_trained_model_says(
     assert np.sqrt(np.nanmean(error**2)) < (0.02 if network == "trained" else 0.2)
 
 
-def test_a_network_without_half_its_science_is_rejected_and_not_run(run, spectra_file, capsys):
+def test_a_network_without_half_its_science_is_rejected_and_not_run(convolutions, tmp_path, spectra_file, capsys):
+    """One of convolutions: without hidden units, the default network is still PCA."""
+    run = RunDir(shutil.copytree(convolutions.path, tmp_path / "run"))
     assert export(run, "--prune", "0.9", "--finetune-steps", "0", lenient=False) == 7
     captured = capsys.readouterr()
     path = run.path / "export" / "onnx-fp32-structured-90.rejected"
