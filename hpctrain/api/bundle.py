@@ -13,13 +13,13 @@ from hpctrain.api.data import Asked, refuse_too_much, sort_data
 from hpctrain.api.model import Model
 from hpctrain.api.tables import table_of
 from hpctrain.edge.bundle import Bundle, read_bundle
-from hpctrain.edge.infer import MORE_COLUMNS, SCORE, infer
+from hpctrain.edge.infer import FOREST, MORE_COLUMNS, infer
 from hpctrain.edge.runtime import PROVIDERS, OnnxNetwork
 from hpctrain.edge.spectra_files import POSITION, RawSpectra
 from hpctrain.edge.trust import why_rejected, why_unlike_the_export
 from hpctrain.errors import CheckpointError, DataError, GateError
 from hpctrain.families.shown import Column
-from hpctrain.families.spectral_vae.catalogue import ENCODED
+from hpctrain.families.spectral_vae.catalogue import ENCODED, SCORES
 from hpctrain.ingest.block import COLUMNS as SURVEY
 from hpctrain.ingest.identifiers import sdss_ids
 from hpctrain.rundir import read_json
@@ -78,13 +78,13 @@ class BundleModel(Model):
             at = np.flatnonzero(by_position)
             found["target_id"][at] = sdss_ids(*(found[name][at] for name in POSITION))
         hidden = () if given.files is not None else _OF_FILES
-        hidden = hidden if with_scores else (*hidden, "ANOMALY_SCORE")
+        hidden = hidden if with_scores else (*hidden, *SCORES)
         names = [*_FIRST, *(name for name in found if name not in (*_FIRST, *hidden))]
         return table_of({name: found[name] for name in names}, self._meanings(), self._meta())
 
     def _meanings(self) -> dict[str, Column]:
         survey = {name: Column(column.unit, column.description) for name, column in SURVEY.items()}
-        more = {name: Column(*entry[1:]) for name, entry in {**MORE_COLUMNS, "ANOMALY_SCORE": SCORE}.items()}
+        more = {name: Column(*entry[1:]) for name, entry in {**MORE_COLUMNS, "FOREST_SCORE": FOREST}.items()}
         return {**survey, **self._family.columns(), **more}
 
     def _reconstruct(self, asked: Asked) -> Arrays:

@@ -34,7 +34,7 @@ from hpctrain.shipped import shipped
 INTERRUPT_AT = 0.4
 """Share of the run after which the demo interrupts it."""
 DESI_PIXELS = 7781
-NUM_WORST = 20
+NUM_HIGHEST = 20
 _POLL_S = 0.5
 
 
@@ -222,14 +222,14 @@ def _describe_median(run_dir: RunDir, mean: float) -> str:
 
 
 def _describe_oddities(catalogue: Path) -> str:
-    """Report how many of the spectra that were simulated as unusual are among those that the model fits worst."""
+    """Report how many of the spectra that were simulated as unusual are among those with the highest anomaly score."""
     import h5py
     import numpy as np
 
     with h5py.File(catalogue) as file:
-        chi2, is_unusual = np.nan_to_num(file["RECON_MSE"][:]), file["is_unusual"][:].astype(bool)
-    worst = np.argsort(-chi2)[:NUM_WORST]
+        score, is_unusual = np.nan_to_num(file["ANOMALY_SCORE"][:]), file["is_unusual"][:].astype(bool)
+    highest = np.argsort(-score)[:NUM_HIGHEST]
     return (
-        f"{is_unusual[worst].sum()} of the {is_unusual.sum()} unusual ones among {len(chi2):,} are among the "
-        f"{NUM_WORST} that the model fits worst"
+        f"{is_unusual[highest].sum()} of the {is_unusual.sum()} unusual ones among {len(score):,} are among the "
+        f"{NUM_HIGHEST} with the highest anomaly score"
     )

@@ -1,10 +1,11 @@
 """Encode spectra with a trained model into a catalogue of latent vectors, reconstruction error and anomaly score.
 
 The catalogue is an HDF5 file with one row per spectrum, in the order of the input. Its columns are target_id, redshift,
-LATENT_VEC (float16), RECON_MSE (reduced chi-square over valid pixels), ANOMALY_SCORE (Isolation Forest on the latent
-vectors of this file; negative means anomalous), NORM, WINDOW, NUM_PIXELS and STATUS (0 means encoded; any other value
-gives the reason why not, and the numbers are then NaN). The catalogue also keeps every other column of the input with
-one value per spectrum, such as ra and dec. The command streams the spectra, so files may be larger than memory.
+LATENT_VEC (float16), RECON_MSE (reduced chi-square over valid pixels), SNR, ANOMALY_SCORE (3 if one in 1000 ordinary
+objects scores as high), its parts LOCAL_CHI2 and LATENT_DENSITY, ANOMALY_REASON, FOREST_SCORE (Isolation Forest), NORM,
+WINDOW, NUM_PIXELS and STATUS (0 means encoded; any other value gives the reason why not, and the numbers are then NaN).
+The catalogue also keeps every other column of the input with one value per spectrum, such as ra and dec. The command
+streams the spectra, so files may be larger than memory. `hpctrain anomalies LATENTS.h5` lists the most unusual objects.
 """
 
 from __future__ import annotations
@@ -42,6 +43,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=DATASET",
         help="name of a dataset in the files, such as flux=spectrum_flux (default: as in the run's profile)",
     )
+    parser.add_argument(
+        "--score-against",
+        choices=("auto", "file", "model"),
+        default="auto",
+        help="what anomaly scores compare with: the other spectra of these files, or those that the run held out "
+        "(auto: the files from 1,000 encoded spectra on, or if the run held out fewer)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -75,6 +83,7 @@ def run(args: argparse.Namespace) -> int:
             device=device,
             reader_threads=max(0, args.reader_threads),
             on_batch=on_batch,
+            against=args.score_against,
         )
     print(summary)
     return 0

@@ -9,9 +9,9 @@ infer reads FITS files of SDSS (spec-*) and DESI (coadd-*, spectra-*, with redsh
 device needs only numpy, h5py and onnxruntime, scipy for survey files, and astropy for DESI files.
 
 The catalogue keeps ra, dec, the name of the file and the survey's ids: plate, mjd and fiber. target_id is TARGETID for
-DESI, and for SDSS the number that `hpctrain ingest` gives. The anomaly score comes from the forest in the bundle, which
-was fitted to the training spectra: negative means more isolated than the training spectra. It does not depend on other
-spectra in the files.
+DESI, and for SDSS the number that `hpctrain ingest` gives. The anomaly score compares with training spectra, of which
+the bundle holds what is needed: 3 means that one in 1000 of them scores as high. It does not depend on other spectra in
+the files. A bundle of an older hpctrain has only FOREST_SCORE.
 
 First the device computes reference spectra of the bundle. If its results differ from those of the export, infer stops
 with exit code 7. If some files are unusable, infer processes the others, lists the unusable files at the end and exits
@@ -177,7 +177,8 @@ def _print_lines(raw: RawSpectra, table: Table) -> None:
 
     for index in range(len(raw)):
         status = int(table["STATUS"][index])
-        numbers = f"{table['RECON_MSE'][index]:9.3f} {table['ANOMALY_SCORE'][index]:+9.4f}"
+        score = table["ANOMALY_SCORE"][index]
+        numbers = f"{table['RECON_MSE'][index]:9.3f} " + (f"{score:9.2f}" if score == score else f"{'-':>9}")
         shown = numbers if status == ENCODED else f"{'-':>9} {'-':>9}"
         reason = "" if status == ENCODED else f"  ({STATUS[status]})"
         print(

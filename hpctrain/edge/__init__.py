@@ -5,7 +5,7 @@ On the device (numpy, h5py and onnxruntime, scipy and astropy for survey files; 
     spectra_files.py  FITS and HDF5          ─▶ raw spectra, some hundred rows at a time
     prepare.py        raw spectra            ─▶ inputs of the network; its outputs ─▶ rows of a catalogue
     runtime.py        inputs                 ─▶ outputs, by ONNX Runtime
-    forest.py         latents                ─▶ anomaly scores
+    forest.py         latents                ─▶ scores of an isolation forest
     infer.py          all of these, from file to catalogue
     bundle.py         the folder that holds the model; reference.py: spectra whose results the device compares
 

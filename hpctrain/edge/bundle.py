@@ -5,8 +5,8 @@
     bundle/
       bundle.json         format, status, preparation, network, metrics and gates, provenance, checksums; written last
       model.onnx          the network: normalised spectra in, latents and rest-frame spectrum out
-      reference.npz       the wavelength grid, the isolation forest of the training spectra, and some spectra with
-                          their results, for the device to compare with its own
+      reference.npz       the wavelength grid, the training spectra that anomaly scores compare with (a summary), and
+                          some spectra with their results, for the device to compare with its own
       model.safetensors   the weights, to continue training from (``hpctrain.local PROFILE --from bundle``)
       model.json          their card
 
@@ -29,6 +29,7 @@ from hpctrain.edge.forest import IsolationForest
 from hpctrain.edge.prepare import Preparation
 from hpctrain.edge.reference import Reference
 from hpctrain.errors import CheckpointError
+from hpctrain.families.spectral_vae.anomaly_reference import AnomalyReference, no_scores
 from hpctrain.rundir import file_digest, write_json
 
 FORMAT = "hpctrain-bundle"
@@ -63,6 +64,8 @@ class Bundle:
         The forest of the training spectra's latents.
     reference : Reference or None
         Spectra with their results; None in a bundle of an older hpctrain.
+    ordinary : AnomalyReference or None
+        What anomaly scores compare with; None in a bundle of an older hpctrain.
     """
 
     path: Path
@@ -71,6 +74,7 @@ class Bundle:
     wavelength_aa: np.ndarray | None
     forest: IsolationForest | None
     reference: Reference | None
+    ordinary: AnomalyReference | None = None
 
     @property
     def name(self) -> str:
@@ -91,12 +95,35 @@ class Bundle:
         """The ONNX file."""
         return self.path / NETWORK
 
+    def scores(
+        self, latents: np.ndarray, chi2: np.ndarray, snr: np.ndarray, redshift: np.ndarray
+    ) -> dict[str, np.ndarray]:
+        """Return the scores of some spectra among the training spectra.
+
+        Parameters
+        ----------
+        latents : ndarray, shape (N, S)
+            As the catalogue stores them, in half precision, so that its readers can compute the same scores.
+        chi2, snr, redshift : ndarray, shape (N,)
+
+        Returns
+        -------
+        dict of ndarray, shape (N,)
+            The columns :data:`~hpctrain.families.spectral_vae.catalogue.SCORES`; NaN where the bundle holds nothing to
+            compare with.
+        """
+        latents = np.asarray(latents, dtype=np.float32)
+        table = no_scores(len(latents)) if self.ordinary is None else self.ordinary.score(latents, chi2, snr, redshift)
+        forest = np.full(len(latents), np.nan, np.float32) if self.forest is None else self.forest.score(latents)
+        return {**table, "FOREST_SCORE": forest}
+
 
 def write_reference(
     folder: Path,
     wavelength_aa: np.ndarray | None,
     forest: IsolationForest | None,
     reference: Reference | None = None,
+    ordinary: AnomalyReference | None = None,
 ) -> None:
     """Write ``reference.npz`` into a bundle that is being made.
 
@@ -109,9 +136,12 @@ def write_reference(
         None where there were too few spectra for one.
     reference : Reference, optional
         Spectra with their results.
+    ordinary : AnomalyReference, optional
+        What anomaly scores compare with.
     """
     arrays = {} if forest is None else forest.to_arrays()
     arrays |= {} if reference is None else reference.to_arrays()
+    arrays |= {} if ordinary is None else ordinary.to_arrays()
     if wavelength_aa is not None:
         arrays["wavelength_aa"] = np.asarray(wavelength_aa, dtype=np.float64)
     np.savez_compressed(folder / REFERENCE, **arrays)
@@ -209,7 +239,8 @@ def read_bundle(path: str | Path) -> Bundle:
         preparation = Preparation.from_json(entries["preparation"])
         forest = IsolationForest.from_arrays(arrays) if "forest_feature" in arrays else None
         reference = Reference.from_arrays(arrays)
-        return Bundle(folder, entries, preparation, arrays.get("wavelength_aa"), forest, reference)
+        ordinary = AnomalyReference.from_arrays(arrays)
+        return Bundle(folder, entries, preparation, arrays.get("wavelength_aa"), forest, reference, ordinary)
     except (LookupError, TypeError, ValueError, OSError) as error:
         raise CheckpointError(
             f"{folder}: an entry that every bundle of this version has is missing ({error}); export it again"

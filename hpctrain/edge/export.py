@@ -10,7 +10,6 @@ import numpy as np
 import torch
 
 from hpctrain.edge.energy import measured_energy
-from hpctrain.edge.forest import IsolationForest
 from hpctrain.edge.gates import FAILED, PASSED, Bin, Seen, Verdict, judge, make_bins
 from hpctrain.edge.latency import measure_latency
 from hpctrain.edge.networks import exported_network
@@ -29,10 +28,17 @@ from hpctrain.edge.sample import (
     class_labels,
     open_sample,
     prepare_all,
-    prepared_batches,
-    signal_to_noise,
 )
-from hpctrain.edge.see import Network, TorchNetwork, fit_forest, see_in_pytorch, see_through_runtime, with_meaning
+from hpctrain.edge.see import (
+    Network,
+    Ordinary,
+    TorchNetwork,
+    fit_ordinary,
+    observed,
+    see_in_pytorch,
+    see_through_runtime,
+    with_meaning,
+)
 from hpctrain.edge.tensorrt import Engine, EngineError, build_engine
 from hpctrain.errors import CheckpointError, DataError
 from hpctrain.families.store import load_model
@@ -126,16 +132,15 @@ class _Export:
             self._train_labels = class_labels(sample.train, edge.class_column, sample.train_rows)
         numbers = f"{len(sample.train_rows):,} training and {len(sample.held_out_rows):,} held-out spectra"
         self._say(f"encode {numbers} before conversion")
-        self._trained, forest = self._see_in_pytorch(trained, trained_card, seed)
-        self._converted, self._forest = self._trained, forest
+        preparation = self._network.preparation
+        self._at = observed(sample.held_out, sample.held_out_rows, preparation)
+        self._at_train = observed(sample.train, sample.train_rows, preparation)
+        self._trained, ordinary = self._see_in_pytorch(trained, trained_card, seed)
+        self._converted, self._ordinary = self._trained, ordinary
         if self._request.plan is not None:
-            self._converted, self._forest = self._see_in_pytorch(model, card, seed)
-        snr, redshift = [], []
-        for prepared in prepared_batches(sample.held_out, sample.held_out_rows, self._network.preparation):
-            snr.append(signal_to_noise(prepared))
-            redshift.append(prepared.feeds["redshift"])
+            self._converted, self._ordinary = self._see_in_pytorch(model, card, seed)
         usable = np.isfinite(self._trained.chi2) & np.isfinite(self._trained.latents).all(axis=1)
-        self.bins: list[Bin] = make_bins(np.concatenate(snr), np.concatenate(redshift), edge, usable)
+        self.bins: list[Bin] = make_bins(*self._at, edge, usable)
         if usable.sum() < edge.gates.min_spectra:
             raise DataError(
                 f"only {usable.sum()} held-out spectra ({sample.side}) can be encoded, and edge.gates.min_spectra is "
@@ -194,7 +199,7 @@ class _Export:
             model=self._model,
             card=self._card,
             network=self._network,
-            forest=self._forest,
+            ordinary=self._ordinary,
             spread=np.nanstd(self._converted.latents[judged], axis=0),
             weights=weights,
             pruned=pruned,
@@ -202,18 +207,18 @@ class _Export:
             scratch=self._scratch,
         )
 
-    def _see_in_pytorch(self, model: torch.nn.Module, card: dict, seed: int) -> tuple[Seen, IsolationForest]:
-        """Return the results of a network on the held-out spectra, and the forest of its training spectra."""
+    def _see_in_pytorch(self, model: torch.nn.Module, card: dict, seed: int) -> tuple[Seen, Ordinary]:
+        """Return the results of a network on the held-out spectra, and what its training spectra have in common."""
         sample = self._sample
-        known, _ = see_in_pytorch(
+        known, chi2 = see_in_pytorch(
             model, card, sample.train, sample.train_rows, self._say, "training spectra in PyTorch"
         )
-        forest = fit_forest(known, seed)
+        ordinary = fit_ordinary(known, chi2, self._at_train, seed)
         reference = None if self._train_labels is None else (known, self._train_labels)
         found = see_in_pytorch(
             model, card, sample.held_out, sample.held_out_rows, self._say, "held-out spectra in PyTorch"
         )
-        return with_meaning(*found, forest, reference), forest
+        return with_meaning(*found, self._at, ordinary, reference), ordinary
 
     def _judge(self, attempt: Attempt, exact: Network, fast: Network) -> None:
         """Judge a converted graph: its results on the CPU, its latency on the fastest hardware of this machine."""
@@ -224,7 +229,7 @@ class _Export:
         self._time(attempt, fast)
 
     def _see_through_runtime(self, network: Network) -> Seen:
-        """Return the results of the exported graph; the forest is the one that goes into the bundle."""
+        """Return the results of the exported graph; scores compare with what goes into the bundle."""
         sample, preparation = self._sample, self._network.preparation
         reference = None
         if self._train_labels is not None:
@@ -233,7 +238,7 @@ class _Export:
             reference = (known, self._train_labels)
         what = "held-out spectra through the graph"
         found = see_through_runtime(network, preparation, sample.held_out, sample.held_out_rows, self._say, what)
-        return with_meaning(*found, self._forest, reference)
+        return with_meaning(*found, self._at, self._ordinary, reference)
 
     def _convert(self, precision: str, path: Path) -> list[Layer]:
         """Write the graph; return the decision on each large layer, for INT8 only."""

@@ -19,12 +19,14 @@ from hpctrain.edge.bundle import Bundle
 from hpctrain.edge.runtime import OnnxNetwork
 from hpctrain.edge.spectra_files import POSITION, SURVEY_COLUMNS, RawSpectra, SpectraFiles
 from hpctrain.errors import DataError
+from hpctrain.families.spectral_vae.anomaly_reference import UNUSUAL
 from hpctrain.families.spectral_vae.catalogue import COLUMNS, ENCODED, FORMAT, FORMAT_VERSION, STATUS
 from hpctrain.files import NewFile
 from hpctrain.ingest.block import COLUMNS as BLOCK_COLUMNS
 from hpctrain.ingest.identifiers import sdss_ids
+from hpctrain.kinds.spectra.snr import signal_to_noise_of_arrays
 
-SCORE = ("float32", "", "Isolation Forest of the bundle on LATENT_VEC; negative: more isolated than training spectra")
+FOREST = ("float32", "", "Isolation Forest of the bundle on LATENT_VEC; negative: more isolated than training spectra")
 MORE_COLUMNS = {
     "ra": ("float64", "deg", "right ascension, ICRS; NaN where the file has none"),
     "dec": ("float64", "deg", "declination, ICRS; NaN where the file has none"),
@@ -46,7 +48,7 @@ class InferSummary:
     counts : Counter of int
         Number of spectra of each STATUS.
     num_anomalous : int
-        Number of spectra with a negative anomaly score.
+        Number of spectra with an anomaly score of `UNUSUAL` or more.
     seconds_network, seconds_total : float
         Time in the network, and total time [s].
     """
@@ -67,7 +69,7 @@ class InferSummary:
             lines[0] += f", {each_ms:.2f} ms in the network for each"
         lines += [f"  {self.counts[status]:>9}  {STATUS[status]}" for status in sorted(self.counts)]
         if self.counts[ENCODED]:
-            lines.append(f"  {self.num_anomalous:>9}  with a negative anomaly score")
+            lines.append(f"  {self.num_anomalous:>9}  with an anomaly score of {UNUSUAL:g} or more")
         return "\n".join(lines)
 
 
@@ -92,13 +94,13 @@ def infer(bundle: Bundle, network: OnnxNetwork, raw: RawSpectra) -> Table:
     table = bundle.preparation.catalogue(prepared, network(prepared.feeds))
     # The catalogue holds latents in half precision; its readers can compute the same scores from them.
     latents = table["LATENT_VEC"].astype(np.float16)
-    scores = np.full(len(raw), np.nan, dtype=np.float32)
-    if bundle.forest is not None:
-        scores = bundle.forest.score(latents.astype(np.float32))
+    snr = signal_to_noise_of_arrays(prepared.feeds["flux"], prepared.feeds["ivar"])
+    snr[table["STATUS"] != ENCODED] = np.nan
     return {
         **table,
         "LATENT_VEC": latents,
-        "ANOMALY_SCORE": scores,
+        "SNR": snr,
+        **bundle.scores(latents, table["RECON_MSE"], snr, raw.redshift.astype(np.float32)),
         "target_id": raw.target_id,
         "redshift": raw.redshift.astype(np.float32),
         "ra": raw.ra,
@@ -133,7 +135,7 @@ def infer_files(
         table = infer(bundle, timed, raw)
         values, numbers = np.unique(table["STATUS"], return_counts=True)
         summary.counts.update(dict(zip(values.tolist(), numbers.tolist(), strict=True)))
-        summary.num_anomalous += int((table["ANOMALY_SCORE"] < 0).sum())
+        summary.num_anomalous += int((table["ANOMALY_SCORE"] >= UNUSUAL).sum())
         on_batch(raw, table)
     summary.seconds_network, summary.seconds_total = timed.seconds, time.perf_counter() - started
     return summary
@@ -158,6 +160,13 @@ def _in_batches(files: SpectraFiles, batch_size: int) -> Iterator[RawSpectra]:
     for raw in files:
         for start in range(0, len(raw), batch_size):
             yield raw.take(slice(start, start + batch_size))
+
+
+def _described(bundle: Bundle) -> str:
+    """Return what the anomaly scores of a bundle compare with."""
+    if bundle.ordinary is None:
+        return "none: the bundle was exported by an older hpctrain; only FOREST_SCORE is known"
+    return f"{bundle.ordinary.num_objects} training spectra in the bundle"
 
 
 class CatalogueWriter:
@@ -197,6 +206,7 @@ class CatalogueWriter:
                 "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
                 "model_name": bundle.name,
                 "bundle": str(bundle.path.resolve()),
+                "anomaly_reference": _described(bundle),
                 "bundle_status": str(bundle.entries["status"]),
                 "network_sha256": str(bundle.entries["files"][bundle.network.name]["sha256"]),
                 "normalise": json.dumps(
@@ -211,7 +221,7 @@ class CatalogueWriter:
         if raw.is_named_by_position:
             self._named_by_position.append((self._num_rows, self._num_rows + len(raw)))
         try:
-            for name, (dtype, unit, meaning) in {**COLUMNS, "ANOMALY_SCORE": SCORE, **MORE_COLUMNS}.items():
+            for name, (dtype, unit, meaning) in {**COLUMNS, "FOREST_SCORE": FOREST, **MORE_COLUMNS}.items():
                 self._append(name, table[name].astype(dtype, copy=False), unit, meaning)
             for name in SURVEY_COLUMNS:
                 if name in table:

@@ -13,7 +13,6 @@ import numpy as np
 import torch
 
 from hpctrain.edge.bundle import GOOD, NETWORK, REJECTED, seal_bundle, write_reference
-from hpctrain.edge.forest import IsolationForest
 from hpctrain.edge.latency import machine
 from hpctrain.edge.networks import ExportedNetwork
 from hpctrain.edge.onnx_file import OPSET
@@ -22,7 +21,7 @@ from hpctrain.edge.reference import NUM_REFERENCE, Deviation, Reference
 from hpctrain.edge.request import TENSORRT, TORCH, Attempt, ExportRequest
 from hpctrain.edge.runtime import OnnxNetwork
 from hpctrain.edge.sample import Sample
-from hpctrain.edge.see import see_in_pytorch
+from hpctrain.edge.see import Ordinary, see_in_pytorch
 from hpctrain.edge.tensorrt import ENGINE, trtexec_command
 from hpctrain.families.spectral_vae.section import SpectralVAESection
 from hpctrain.families.store import save_model
@@ -49,7 +48,8 @@ class Parts:
     card : dict
         Card of the network.
     network : ExportedNetwork
-    forest : IsolationForest
+    ordinary : Ordinary
+        What the anomaly scores compare with.
     spread : ndarray, shape (S,)
         Standard deviation of the latents over the held-out spectra.
     weights : str
@@ -70,7 +70,7 @@ class Parts:
     model: torch.nn.Module
     card: dict[str, Any]
     network: ExportedNetwork
-    forest: IsolationForest
+    ordinary: Ordinary
     spread: np.ndarray
     weights: str
     pruned: dict[str, Any] | None
@@ -120,7 +120,8 @@ def write_bundle(parts: Parts, chosen: Attempt, others: list[Attempt]) -> tuple[
     if request.target == TENSORRT:
         entries["tensorrt"] = _add_engine(parts, chosen, folder)
     reference = make_reference(parts, folder / NETWORK)
-    write_reference(folder, sample.train.wavelength_aa, parts.forest, reference)
+    ordinary = parts.ordinary
+    write_reference(folder, sample.train.wavelength_aa, ordinary.forest, reference, ordinary.reference)
     seal_bundle(
         folder,
         status=status,

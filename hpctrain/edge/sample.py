@@ -11,6 +11,7 @@ import numpy as np
 from hpctrain.edge.prepare import Preparation, Prepared
 from hpctrain.errors import DataError
 from hpctrain.kinds.spectra.hdf5 import SpectraSet, open_spectra
+from hpctrain.kinds.spectra.snr import signal_to_noise_of_arrays
 from hpctrain.profile.schema import Profile
 from hpctrain.samples.split import TEST, TRAIN, VALIDATION, assign_split, choose_rows
 
@@ -102,9 +103,7 @@ def prepared_batches(spectra: SpectraSet, rows: np.ndarray, preparation: Prepara
 
 def signal_to_noise(prepared: Prepared) -> np.ndarray:
     """Return the median signal to noise ratio per valid pixel of each spectrum, shape (N,); NaN where none is valid."""
-    ratio = prepared.feeds["flux"] * np.sqrt(prepared.feeds["ivar"])
-    valid = prepared.feeds["ivar"] > 0
-    return np.array([np.median(row[good]) if good.any() else np.nan for row, good in zip(ratio, valid, strict=True)])
+    return signal_to_noise_of_arrays(prepared.feeds["flux"], prepared.feeds["ivar"])
 
 
 def choose_calibration(sample: Sample, preparation: Preparation, number: int) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,16 +15,18 @@ from hpctrain.edge.gates import Seen, nearest_classes
 from hpctrain.edge.networks import ExportedNetwork
 from hpctrain.edge.prepare import Preparation
 from hpctrain.edge.progress import SILENT, Progress
-from hpctrain.edge.sample import SPECTRA_AT_ONCE, prepared_batches
+from hpctrain.edge.sample import SPECTRA_AT_ONCE, prepared_batches, signal_to_noise
 from hpctrain.errors import DataError
+from hpctrain.families.spectral_vae.anomaly import fit_reference
+from hpctrain.families.spectral_vae.anomaly_reference import AnomalyReference
 from hpctrain.kinds.spectra.chi2 import reduced_chi2
 from hpctrain.kinds.spectra.hdf5 import SpectraSet
 from hpctrain.kinds.spectra.section import NormaliseSection
 from hpctrain.kinds.spectra.transform import normalise
 
 _BATCH = 64
-_FOREST_MINIMUM = 32
-"""Smallest number of spectra for a forest."""
+_FEWEST = 32
+"""Smallest number of spectra to compare others with."""
 
 
 class Network(Protocol):
@@ -114,26 +117,59 @@ def see_through_runtime(
     return np.concatenate(latents).astype(np.float32), np.concatenate(chi2)
 
 
-def fit_forest(latents: np.ndarray, seed: int) -> IsolationForest:
-    """Fit the forest of the training spectra.
+def observed(spectra: SpectraSet, rows: np.ndarray, preparation: Preparation) -> tuple[np.ndarray, np.ndarray]:
+    """Return the median signal to noise ratio per valid pixel and the redshift of spectra, each of shape (N,)."""
+    snr, redshift = [], []
+    for prepared in prepared_batches(spectra, rows, preparation):
+        snr.append(signal_to_noise(prepared))
+        redshift.append(prepared.feeds["redshift"])
+    return np.concatenate(snr), np.concatenate(redshift)
+
+
+@dataclass(frozen=True)
+class Ordinary:
+    """What the anomaly scores of a bundle compare with.
+
+    Parameters
+    ----------
+    reference : AnomalyReference
+    forest : IsolationForest
+    """
+
+    reference: AnomalyReference
+    forest: IsolationForest
+
+
+def fit_ordinary(latents: np.ndarray, chi2: np.ndarray, at: tuple[np.ndarray, np.ndarray], seed: int) -> Ordinary:
+    """Fit what training spectra have in common.
+
+    Parameters
+    ----------
+    latents : ndarray, shape (N, S), float32
+    chi2 : ndarray, shape (N,), float32
+        Results from :func:`see_in_pytorch`.
+    at : tuple of ndarray, shape (N,)
+        Signal to noise ratio and redshift, of :func:`observed`.
+    seed : int
 
     Raises
     ------
     DataError
         Too few training spectra have latents.
     """
+    latents = latents.astype(np.float16).astype(np.float32)
     finite = latents[np.isfinite(latents).all(axis=1)]
-    if len(finite) < _FOREST_MINIMUM:
-        raise DataError(
-            f"only {len(finite)} training spectra have latents; the anomaly score needs {_FOREST_MINIMUM} or more"
-        )
-    return IsolationForest.fit(finite, seed)
+    reference = fit_reference(latents, chi2, *at, seed) if len(finite) >= _FEWEST else None
+    if reference is None:
+        raise DataError(f"only {len(finite)} training spectra have latents; the anomaly score needs {_FEWEST} or more")
+    return Ordinary(reference, IsolationForest.fit(finite, seed))
 
 
 def with_meaning(
     latents: np.ndarray,
     chi2: np.ndarray,
-    forest: IsolationForest,
+    at: tuple[np.ndarray, np.ndarray],
+    ordinary: Ordinary,
     reference: tuple[np.ndarray, np.ndarray] | None,
 ) -> Seen:
     """Add anomaly scores and classes to the results of a network.
@@ -143,8 +179,10 @@ def with_meaning(
     latents : ndarray, shape (N, S), float32
     chi2 : ndarray, shape (N,), float32
         Results from :func:`see_in_pytorch`.
-    forest : IsolationForest
-        Forest of training spectra, encoded by the same network.
+    at : tuple of ndarray, shape (N,)
+        Signal to noise ratio and redshift, of :func:`observed`.
+    ordinary : Ordinary
+        Training spectra, encoded by the same network.
     reference : tuple of ndarray, optional
         Latents of training spectra from the same network, and their classes.
     """
@@ -153,4 +191,4 @@ def with_meaning(
         known = np.isfinite(reference[0]).all(axis=1)
         found = nearest_classes(reference[0][known], reference[1][known], latents)
     stored = latents.astype(np.float16).astype(np.float32)  # the catalogue holds half precision, and so does its score
-    return Seen(latents, chi2, forest.score(stored), found)
+    return Seen(latents, chi2, ordinary.reference.score(stored, chi2, *at)["ANOMALY_SCORE"], found)

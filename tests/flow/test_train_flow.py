@@ -39,7 +39,7 @@ def test_a_run_learns_and_leaves_a_checked_model_with_results(make_run, start):
         assert file["LATENT_VEC"].shape == (events(run, "data")[0]["num_validation"], 3)
     arrays = np.load(run.results / "reconstructions.npz")
     assert arrays["flux"].shape == arrays["reconstruction"].shape == (4, 200)
-    assert np.load(run.results / "anomalies.npz")["anomaly_score"].shape == (6,)
+    assert np.load(run.results / "anomalies.npz")["anomaly_score"].shape == (20,)
     assert list(run.tensorboard.glob("events.out.tfevents*"))
     steps = [step for step, _ in list_checkpoints(run)]
     assert len(steps) <= 6

@@ -1,11 +1,172 @@
-"""Anomaly scores: how unusual the latent vector of an object is."""
+"""Fit what anomaly scores compare with: the neighbourhood of each reference object, and the density of latents."""
 
 from __future__ import annotations
 
+import warnings
+from dataclasses import replace
+
 import numpy as np
 
-MIN_OBJECTS = 2
-"""Smallest number of objects for an Isolation Forest."""
+from hpctrain.families.spectral_vae.anomaly_reference import AnomalyReference, Tail, place_of
+
+MIN_OBJECTS = 20
+"""Smallest number of objects that can be compared with each other."""
+MOST_OBJECTS = 20_000
+"""Largest number of reference objects; of more, a random choice is kept."""
+NEIGHBOURS = 150
+"""Number of objects of similar signal to noise ratio and redshift whose chi-square is ordinary."""
+
+_COMPONENTS = (1, 2, 3, 4, 6, 8, 10, 12)
+"""Numbers of Gaussian components to try."""
+_MOST_FOR_MIXTURE = 10_000
+_OBJECTS_PER_COMPONENT = 50
+_SMALLEST_SHARE = 0.02
+"""A component with fewer objects is left out: what is in it is rare, however much its members look alike."""
+_NARROWEST = 1e-3
+"""Smallest variance of a component, in units of the variance of a latent: none may shrink to a few objects."""
+_QUANTILES = 256
+_TRUSTED = (0.1, 0.03, 0.01, 0.01)
+"""Smallest share of objects from which a tail is counted, in each of several rounds. Farther out too few objects are
+left, and unusual ones are a part of them, so the tail is extrapolated. Each round leaves out what scored high in the
+round before: the tails are to be those of ordinary objects."""
+_FITTED_FROM = 10.0
+"""The extrapolation falls as the tail does between the trusted share and this many times as much, at most a half."""
+_CLIPPED_SCORE = 3.0
+"""Score from which an object is left out of the next round; one in a thousand ordinary objects is lost."""
+_SIGMA_OF_MAD = 1.4826
+_CLIP = 3.0
+_RIDGE = 0.1
+"""Keeps the slopes small where all neighbours are at one place."""
+_PLANES_AT_ONCE = 2000
+_NARROWEST_SCATTER = 1e-3
+_FOREST_MINIMUM = 2
+
+
+def fit_reference(
+    latents: np.ndarray, chi2: np.ndarray, snr: np.ndarray, redshift: np.ndarray, seed: int
+) -> AnomalyReference | None:
+    """Fit a reference to objects most of which are ordinary.
+
+    Parameters
+    ----------
+    latents : ndarray, shape (N, S)
+        Rows that are not finite (rejected spectra) are left out.
+    chi2, snr, redshift : ndarray, shape (N,)
+        Reduced chi-square of the reconstruction, median signal to noise ratio per pixel, redshift.
+    seed : int
+        Seed of the choice of objects and of the mixture; the same input and seed give the same reference.
+
+    Returns
+    -------
+    AnomalyReference or None
+        None if fewer than `MIN_OBJECTS` objects can be used.
+    """
+    latents = np.asarray(latents, dtype=np.float32)
+    chi2, snr, redshift = (np.asarray(column, dtype=np.float64) for column in (chi2, snr, redshift))
+    good = np.flatnonzero(np.isfinite(latents).all(axis=1) & np.isfinite([chi2, snr, redshift]).all(axis=0))
+    if len(good) < MIN_OBJECTS:
+        return None
+    if len(good) > MOST_OBJECTS:
+        good = np.sort(np.random.default_rng(seed % 2**63).choice(good, MOST_OBJECTS, replace=False))
+    latents, chi2, snr, redshift = latents[good], chi2[good], snr[good], redshift[good]
+    place = place_of(snr, redshift)
+    scale = np.where(place.std(axis=0) > 0, place.std(axis=0), 1.0).astype(np.float32)
+    place = (place / scale).astype(np.float32)
+    empty = Tail(np.zeros(1), np.zeros(1), 1.0)
+    found = AnomalyReference(place, scale, _neighbourhoods(place, chi2), *_fit_mixture(latents, seed), *[empty] * 3)
+    return _with_tails(found, latents, chi2, snr, redshift)
+
+
+def _with_tails(
+    found: AnomalyReference, latents: np.ndarray, chi2: np.ndarray, snr: np.ndarray, redshift: np.ndarray
+) -> AnomalyReference:
+    """Return a reference with the tails of its own objects, without those that turn out to be unusual themselves."""
+    sigmas, surprise = found.local_chi2(chi2, snr, redshift), -found.log_density(latents)
+    kept = np.ones(len(sigmas), dtype=bool)
+    for trusted in _TRUSTED:
+        tails = fit_tail(sigmas[kept], trusted), fit_tail(surprise[kept], trusted)
+        joined = -(tails[0](sigmas) + tails[1](surprise))
+        joint = fit_tail(joined[kept], trusted)
+        kept = joint(joined) > -_CLIPPED_SCORE * np.log(10.0)
+    return replace(found, chi2_tail=tails[0], density_tail=tails[1], joint_tail=joint)
+
+
+def _neighbourhoods(place: np.ndarray, chi2: np.ndarray) -> np.ndarray:
+    """Return what ln(chi-square) is around each object, (M, 4) float32: value, robust standard deviation, two slopes.
+
+    A plane is fitted to the neighbours, because an object at the edge (the brightest) has all of them on one side.
+    """
+    from scipy.spatial import cKDTree
+
+    log_chi2 = np.log(np.maximum(chi2, np.finfo(np.float32).tiny))
+    number = min(NEIGHBOURS, len(place))
+    tree, found = cKDTree(place), np.empty((len(place), 4), dtype=np.float32)
+    for start in range(0, len(place), _PLANES_AT_ONCE):
+        here = place[start : start + _PLANES_AT_ONCE]
+        index = tree.query(here, k=number)[1]
+        near, offset = log_chi2[index], (place[index] - here[:, None]).astype(np.float64)
+        middle, sigma = _robust(near)
+        clipped = np.clip(near, middle - _CLIP * sigma, middle + _CLIP * sigma)  # unusual neighbours tilt no plane
+        design = np.concatenate([np.ones((*near.shape, 1)), offset], axis=2)
+        normal = np.einsum("nki,nkj->nij", design, design) + np.diag([0.0, _RIDGE, _RIDGE])
+        plane = np.linalg.solve(normal, np.einsum("nki,nk->ni", design, clipped)[..., None])[..., 0]
+        rest = near - np.einsum("nki,ni->nk", design, plane)
+        shift, sigma = _robust(rest)
+        found[start : start + len(here)] = np.column_stack([plane[:, :1] + shift, sigma, plane[:, 1:]])
+    found[:, 1] = np.maximum(found[:, 1], _NARROWEST_SCATTER)
+    return found
+
+
+def _robust(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return median and robust standard deviation of each row, (n, 1)."""
+    middle = np.median(values, axis=1, keepdims=True)
+    return middle, _SIGMA_OF_MAD * np.median(np.abs(values - middle), axis=1, keepdims=True)
+
+
+def _fit_mixture(latents: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Fit Gaussian mixtures and return the one with the lowest BIC: log weights, means, whitening matrices.
+
+    References
+    ----------
+    .. [1] Schwarz 1978, Annals of Statistics 6, 461: the Bayesian information criterion.
+    """
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.mixture import GaussianMixture  # the import takes half a second
+
+    scale = np.where(latents.std(axis=0) > 0, latents.std(axis=0), 1.0).astype(np.float64)
+    rows = latents / scale
+    if len(rows) > _MOST_FOR_MIXTURE:
+        rows = rows[np.random.default_rng(seed % 2**63).permutation(len(rows))[:_MOST_FOR_MIXTURE]]
+    best, lowest = None, np.inf
+    for number in _COMPONENTS:
+        if number > max(1, len(rows) // _OBJECTS_PER_COMPONENT):
+            break
+        mixture = GaussianMixture(number, reg_covar=_NARROWEST, random_state=seed % 2**32, max_iter=200)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # a mixture that is nearly converged ranks as well
+            mixture.fit(rows)
+        if (bic := mixture.bic(rows)) < lowest:
+            best, lowest = mixture, bic
+    common = best.weights_ >= min(_SMALLEST_SHARE, best.weights_.max())
+    root, weight = best.precisions_cholesky_[common], best.weights_[common]
+    log_volume = np.log(np.abs(np.diagonal(root, axis1=1, axis2=2))).sum(axis=1)
+    log_volume -= np.log(scale).sum() + 0.5 * rows.shape[1] * np.log(2 * np.pi)
+    return np.log(weight / weight.sum()) + log_volume, best.means_[common] * scale, root / scale[None, :, None]
+
+
+def fit_tail(values: np.ndarray, trusted: float = _TRUSTED[-1]) -> Tail:
+    """Return the tail of values, which must be finite, shape (M,); beyond the share `trusted` it is extrapolated."""
+    ordered = np.sort(np.asarray(values, dtype=np.float64))
+    number = len(ordered)
+    trusted = max(trusted, 2.0 / number)
+    start = min(_FITTED_FROM * trusted, 0.5)
+    above = np.unique(np.geomspace(max(1.0, trusted * number), number, _QUANTILES).round().astype(np.int64))[::-1]
+    value, first = np.unique(ordered[number - above], return_index=True)
+    log_p = np.log(above[first] / (number + 1.0))
+    far, near = value[-1], float(np.quantile(ordered, 1 - start))
+    decline = np.log(start) - log_p[-1]
+    scale = (far - near) / decline if far > near and decline > 0 else 1.0
+    return Tail(value, log_p, float(scale))
 
 
 def isolation_scores(latents: np.ndarray, seed: int, num_trees: int = 200) -> np.ndarray:
@@ -34,7 +195,7 @@ def isolation_scores(latents: np.ndarray, seed: int, num_trees: int = 200) -> np
     latents = np.asarray(latents, dtype=np.float32)
     scores = np.full(len(latents), np.nan, dtype=np.float32)
     finite = np.isfinite(latents).all(axis=1)
-    if finite.sum() < MIN_OBJECTS:
+    if finite.sum() < _FOREST_MINIMUM:
         return scores
     from sklearn.ensemble import IsolationForest  # the import takes half a second, and only this function needs it
 

@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hpctrain.families.result_files import own_datasets
+from hpctrain.families.spectral_vae.anomaly_reference import REASON, SCORED
 from hpctrain.kinds.spectra.layout import SURVEY_PREFIX
 
 if TYPE_CHECKING:
     import h5py
 
 FORMAT = "hpctrain-latents"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""In version 1 ANOMALY_SCORE was what is FOREST_SCORE now; there were no SNR, LOCAL_CHI2, LATENT_DENSITY and
+ANOMALY_REASON."""
 
 ENCODED, NO_DATA, REJECTED, OUTSIDE = range(4)
 STATUS = {
@@ -29,13 +32,26 @@ COLUMNS = {
     "redshift": ("float32", "", "redshift the spectrum was encoded with"),
     "LATENT_VEC": ("float16", "", "mean of the latent distribution; NaN where STATUS is not 0"),
     "RECON_MSE": ("float32", "", "mean squared residual in units of the variance (reduced chi-square), valid pixels"),
-    "ANOMALY_SCORE": ("float32", "", "Isolation Forest on LATENT_VEC, all objects of this file; negative: anomalous"),
+    "SNR": ("float32", "", "median signal to noise ratio per valid pixel"),
+    "ANOMALY_SCORE": (
+        "float32",
+        "",
+        "-log10 of the false-alarm probability: 3 if one in 1000 ordinary objects scores as high; from LOCAL_CHI2 and "
+        "LATENT_DENSITY, compared with the objects that the attribute anomaly_reference names",
+    ),
+    "LOCAL_CHI2": ("float32", "sigma", "log RECON_MSE, compared with objects of similar SNR and redshift"),
+    "LATENT_DENSITY": ("float32", "", "natural log of the probability density of LATENT_VEC; low: rare"),
+    "ANOMALY_REASON": ("uint8", "", "; ".join(f"{value}: {text}" for value, text in REASON.items())),
+    "FOREST_SCORE": ("float32", "", "Isolation Forest on LATENT_VEC, all objects of this file; negative: isolated"),
     "NORM": ("float32", "unit of the input flux", "median flux of the normalisation window the flux was divided by"),
     "WINDOW": ("int8", "", "index of that window in the attribute 'normalise'; -1: none"),
     "NUM_PIXELS": ("int32", "pixel", "valid pixels of the reconstruction"),
     "STATUS": ("uint8", "", "; ".join(f"{value}: {text}" for value, text in STATUS.items())),
 }
 """Name to dtype, unit, meaning; the upper-case names are those of the ARD data dictionary."""
+
+SCORES = (*SCORED, "FOREST_SCORE")
+"""Columns that compare an object with others."""
 
 
 def survey_columns(file: h5py.File, rows: np.ndarray) -> dict[str, np.ndarray]:

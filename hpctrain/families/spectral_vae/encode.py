@@ -19,7 +19,7 @@ import torch
 from hpctrain import __version__
 from hpctrain.errors import DataError
 from hpctrain.families.held_out import NoResultsError
-from hpctrain.families.spectral_vae.anomaly import isolation_scores
+from hpctrain.families.spectral_vae.anomaly_reference import UNUSUAL
 from hpctrain.families.spectral_vae.catalogue import (
     COLUMNS,
     ENCODED,
@@ -30,15 +30,20 @@ from hpctrain.families.spectral_vae.catalogue import (
     REJECTED,
     STATUS,
 )
+from hpctrain.families.spectral_vae.scoring import AUTO, Scored, score_table, write_reference
 from hpctrain.kinds.spectra.catalogue import other_columns, source_files, write_catalogue
 from hpctrain.kinds.spectra.chi2 import reduced_chi2
 from hpctrain.kinds.spectra.section import NormaliseSection
+from hpctrain.kinds.spectra.snr import signal_to_noise
 from hpctrain.kinds.spectra.transform import normalise
 from hpctrain.samples.loader import padded_requests, read_ahead
 
 if TYPE_CHECKING:
     from hpctrain.kinds.spectra.batch import SpectraBatch
     from hpctrain.kinds.spectra.hdf5 import SpectraSet
+
+
+_UNUSUAL_SCORE = f"with an anomaly score of {UNUSUAL:g} or more (a false alarm for 1 in {10**UNUSUAL:g})"
 
 
 class NothingEncodedError(NoResultsError):
@@ -58,7 +63,9 @@ class EncodeSummary:
     median_chi2 : float
         Median RECON_MSE.
     num_anomalous : int
-        Number of objects with a negative ANOMALY_SCORE.
+        Number of objects with an ANOMALY_SCORE of `UNUSUAL` or more.
+    reference : str
+        What the scores compare with.
     columns : list of str
         Columns copied from the input.
     """
@@ -67,13 +74,15 @@ class EncodeSummary:
     counts: dict[str, int]
     median_chi2: float
     num_anomalous: int
+    reference: str
     columns: list[str]
 
     def __str__(self) -> str:
         total = sum(self.counts.values())
         lines = [f"{self.path}: {total} objects"]
         lines += [f"  {count:>9}  {text}" for text, count in self.counts.items() if count or text == STATUS[ENCODED]]
-        lines.append(f"  median reduced chi-square {self.median_chi2:.3f}; {self.num_anomalous} with a negative score")
+        lines.append(f"  median reduced chi-square {self.median_chi2:.3f}; {self.num_anomalous} {_UNUSUAL_SCORE}")
+        lines.append(f"  anomaly scores compare with {self.reference}")
         if self.columns:
             lines.append(f"  columns copied from the input: {', '.join(self.columns)}")
         return "\n".join(lines)
@@ -90,6 +99,8 @@ def encode_to_file(
     device: str | torch.device = "cpu",
     reader_threads: int = 2,
     on_batch: Any = None,
+    against: str = AUTO,
+    keep_reference: Path | None = None,
 ) -> EncodeSummary:
     """Encode spectra into an HDF5 catalogue; write the file as a whole or not at all.
 
@@ -113,6 +124,10 @@ def encode_to_file(
         Number of threads that prefetch batches.
     on_batch : callable, optional
         Receives the number of objects done so far.
+    against : {"auto", "file", "model"}
+        What the anomaly scores compare with, as for :func:`hpctrain.families.spectral_vae.scoring.score_table`.
+    keep_reference : Path, optional
+        File to write what they compared with to.
 
     Returns
     -------
@@ -123,7 +138,7 @@ def encode_to_file(
     NothingEncodedError
         No spectrum can be encoded; nothing is written.
     DataError
-        The spectra are on another grid, or `out` cannot be written.
+        The spectra are on another grid, `out` cannot be written, or there is nothing to score against.
     """
     difference = model.facts.difference(spectra)
     if difference:
@@ -148,10 +163,13 @@ def encode_to_file(
             on_batch(start)
     if not (table["STATUS"] == ENCODED).any():
         raise NothingEncodedError(_why_nothing(table["STATUS"]))
-    table["ANOMALY_SCORE"] = anomaly_scores(table["LATENT_VEC"], card)
-    attributes = _attributes(card, spectra)
+    found = score_table(table, card, against)
+    table |= found.columns
+    if keep_reference is not None and found.reference is not None:
+        write_reference(keep_reference, found.reference, card)
+    attributes = _attributes(card, spectra) | found.attributes
     copied = write_catalogue(Path(out), table, COLUMNS, attributes, other_columns(spectra, rows, set(table)))
-    return _summary(Path(out), table, copied)
+    return _summary(Path(out), table, found, copied)
 
 
 def _why_nothing(status: np.ndarray) -> str:
@@ -185,8 +203,8 @@ def encode_batch(model: torch.nn.Module, card: Mapping[str, Any], raw: SpectraBa
     Returns
     -------
     dict of ndarray
-        ``LATENT_VEC`` (N, S), ``RECON_MSE``, ``NORM``, ``WINDOW``, ``NUM_PIXELS``, ``STATUS`` (N,), with the types of
-        a catalogue.
+        ``LATENT_VEC`` (N, S), ``RECON_MSE``, ``SNR``, ``NORM``, ``WINDOW``, ``NUM_PIXELS``, ``STATUS`` (N,),
+        with the types of a catalogue.
     """
     batch = normalise(raw, NormaliseSection.model_validate(card["normalise"]))
     mean, reconstruction, covered = model.describe(batch)
@@ -200,33 +218,13 @@ def encode_batch(model: torch.nn.Module, card: Mapping[str, Any], raw: SpectraBa
     values = {
         "LATENT_VEC": mean.masked_fill(unused[:, None], torch.nan).half(),
         "RECON_MSE": chi2.masked_fill(unused, torch.nan),
+        "SNR": signal_to_noise(batch.flux, batch.ivar).masked_fill(unused, torch.nan),
         "NORM": batch.norm.masked_fill(batch.window < 0, torch.nan),
         "WINDOW": batch.window,
         "NUM_PIXELS": valid.sum(dim=1),
         "STATUS": status,
     }
     return {name: value.cpu().numpy().astype(COLUMNS[name][0]) for name, value in values.items()}
-
-
-def anomaly_scores(latents: np.ndarray, card: Mapping[str, Any]) -> np.ndarray:
-    """Return the anomaly score of each object among all objects of a catalogue.
-
-    Parameters
-    ----------
-    latents : ndarray, shape (N, S), float16
-        As in the catalogue: the stored half precision gives readers of the file the same scores.
-    card : mapping
-        Card of the model, with the seed of the forest.
-
-    Returns
-    -------
-    ndarray, shape (N,), float32
-    """
-    return isolation_scores(latents.astype(np.float32), _forest_seed(card))
-
-
-def _forest_seed(card: Mapping[str, Any]) -> int:
-    return int(card.get("seed", 0))
 
 
 def _attributes(card: Mapping[str, Any], spectra: SpectraSet) -> dict[str, Any]:
@@ -241,17 +239,17 @@ def _attributes(card: Mapping[str, Any], spectra: SpectraSet) -> dict[str, Any]:
         "model_section": json.dumps(card["section"]),
         "normalise": json.dumps(card["normalise"]),
         "source_files": source_files(spectra),
-        "isolation_forest_seed": _forest_seed(card),
     }
 
 
-def _summary(path: Path, table: Mapping[str, np.ndarray], copied: list[str]) -> EncodeSummary:
+def _summary(path: Path, table: Mapping[str, np.ndarray], found: Scored, copied: list[str]) -> EncodeSummary:
     status, chi2 = table["STATUS"], table["RECON_MSE"]
     finite = chi2[np.isfinite(chi2)]
     return EncodeSummary(
         path=path,
         counts={text: int((status == value).sum()) for value, text in STATUS.items()},
         median_chi2=float(np.median(finite)),
-        num_anomalous=int((table["ANOMALY_SCORE"] < 0).sum()),
+        num_anomalous=int((table["ANOMALY_SCORE"] >= UNUSUAL).sum()),
+        reference=str(found.attributes["anomaly_reference"]),
         columns=copied,
     )

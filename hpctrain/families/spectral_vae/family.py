@@ -134,9 +134,9 @@ class SpectralVAE(Family):
         return encode_batch(model, card, batch)
 
     def scores(self, table: Mapping[str, np.ndarray], card: Mapping[str, Any]) -> dict[str, np.ndarray]:
-        from hpctrain.families.spectral_vae.encode import anomaly_scores
+        from hpctrain.families.spectral_vae.scoring import score_table
 
-        return {"ANOMALY_SCORE": anomaly_scores(table["LATENT_VEC"], card)}
+        return score_table(table, card).columns
 
     def reconstructions(self, model: Network, card: Mapping[str, Any], batch: SpectraBatch) -> dict[str, np.ndarray]:
         from hpctrain.families.spectral_vae.results import drawn_spectra

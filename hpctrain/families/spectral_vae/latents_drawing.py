@@ -7,10 +7,11 @@ import numpy as np
 from hpctrain.drawing.scale import grouped, padded
 from hpctrain.drawing.svg import HALF, PHONE, Axes, drawing, on_both
 from hpctrain.families.result_files import Arrays
-from hpctrain.families.spectral_vae.shown_results import chi2_of
+from hpctrain.families.spectral_vae.shown_results import chi2_of, strangeness
 
 NUM_COLORS = 8
 MOST_POINTS = 3000
+NUM_RINGS = 6
 _LEFT, _RIGHT = 52, 20
 
 
@@ -23,8 +24,8 @@ def latent_figure(latents: Arrays) -> str:
     if len(vectors) < 3:
         return ""
     components, shares = principal_components(vectors)
-    score = np.asarray(latents.get("ANOMALY_SCORE", np.zeros(len(good))), dtype=np.float64)[good]
-    ringed = [row for row in np.argsort(score)[:6] if score[row] < 0]
+    score, is_unusual = (values[good] for values in strangeness(latents))
+    ringed = [row for row in np.argsort(-score)[:NUM_RINGS] if is_unusual[row]]
     chosen = np.linspace(0, len(vectors) - 1, min(len(vectors), MOST_POINTS)).astype(np.int64)
     chosen = np.union1d(chosen, np.array(ringed, dtype=np.int64))
     edges = (
@@ -48,7 +49,7 @@ def latent_figure(latents: Arrays) -> str:
         if color is None:
             axes.dots(components[chosen, 0], components[chosen, 1], "z3", 2.2)
         for row in ringed:
-            axes.ring(components[row, 0], components[row, 1], "ink", f"anomaly score {score[row]:.3f}")
+            axes.ring(components[row, 0], components[row, 1], "ink", f"anomaly score {score[row]:.2f}")
         return drawing(width, 412, [axes], "Latent vectors of the held-out spectra, first two principal components")
 
     return on_both(HALF, draw) + _scale(edges)

@@ -14,14 +14,24 @@ from hpctrain.families.held_out import HeldOut
 from hpctrain.families.spectral_vae.catalogue import survey_columns
 from hpctrain.families.spectral_vae.encode import encode_to_file
 from hpctrain.families.spectral_vae.network import SpectralVAE
+from hpctrain.families.spectral_vae.scoring import FILE, REFERENCE
 from hpctrain.kinds.spectra.batch import SpectraBatch
 from hpctrain.kinds.spectra.chi2 import reduced_chi2
 from hpctrain.kinds.spectra.section import NormaliseSection
 from hpctrain.kinds.spectra.transform import normalise
 from hpctrain.rundir import write_arrays
 
-NUM_ANOMALIES = 6
-"""Number of the most anomalous spectra whose reconstructions go into the report."""
+NUM_ANOMALIES = 20
+"""Number of the most unusual spectra that the report lists; it draws the first few of them."""
+
+_SCORES = {
+    "anomaly_score": "ANOMALY_SCORE",
+    "local_chi2": "LOCAL_CHI2",
+    "latent_density": "LATENT_DENSITY",
+    "anomaly_reason": "ANOMALY_REASON",
+    "snr": "SNR",
+}
+"""Arrays of ``anomalies.npz`` and the columns of the catalogue that they come from."""
 
 
 @torch.no_grad()
@@ -99,7 +109,7 @@ def drawn_spectra(model: SpectralVAE, card: Mapping[str, Any], raw: SpectraBatch
 
 
 def write_results(model: SpectralVAE, card: Mapping[str, Any], held_out: HeldOut, folder: Path) -> None:
-    """Encode the held-out spectra, and save the reconstructions of the most anomalous ones.
+    """Encode the held-out spectra; save what they have in common, and the reconstructions of the most unusual ones.
 
     Raises
     ------
@@ -116,13 +126,15 @@ def write_results(model: SpectralVAE, card: Mapping[str, Any], held_out: HeldOut
         batch_size=held_out.batch_size,
         device=held_out.device,
         on_batch=held_out.tick,
+        against=FILE,
+        keep_reference=folder / REFERENCE,
     )
     with h5py.File(path, "r") as file:
         score = file["ANOMALY_SCORE"][:]
         usable = np.flatnonzero(np.isfinite(score))
-        worst = usable[np.argsort(score[usable])[:NUM_ANOMALIES]]
-        columns = survey_columns(file, worst)
+        worst = usable[np.argsort(-score[usable], kind="stable")[:NUM_ANOMALIES]]
+        columns = survey_columns(file, worst) | {name: file[column][:][worst] for name, column in _SCORES.items()}
     if len(worst):
         batch = held_out.prepare(held_out.samples.read(held_out.rows[worst]).to(held_out.device))
-        arrays = reconstructions(model, batch, card["step"]) | {"anomaly_score": score[worst]} | columns
+        arrays = reconstructions(model, batch, card["step"]) | columns
         write_arrays(folder / "anomalies.npz", arrays)

@@ -9,6 +9,7 @@ from typing import Any
 from hpctrain.drawing.scale import grouped, significant
 from hpctrain.families.result_files import Arrays
 from hpctrain.families.shown import FEW_HELD_OUT, Card, Panel
+from hpctrain.families.spectral_vae.anomaly_list import anomaly_table
 from hpctrain.families.spectral_vae.latents_drawing import chi2_histogram, latent_figure
 from hpctrain.families.spectral_vae.shown_results import (
     ANOMALIES,
@@ -67,28 +68,38 @@ def _reconstructions(results: Results) -> str:
 
 
 def _anomalies(results: Results) -> str:
-    lead = (
-        "The held-out spectra that an Isolation Forest separates most easily from the others in latent space, the most "
-        "anomalous first. A negative score is anomalous; a large χ² beside it says that the network could not "
-        "reconstruct the spectrum."
-    )
+    arrays = results[ANOMALIES]
+    is_new = "local_chi2" in arrays
+    lead = _LEAD if is_new else _LEAD_OF_FOREST
     if LATENTS in results and (number := num_encoded(results[LATENTS])) < FEW_HELD_OUT:
         lead += f" With only {number} held-out spectra these scores are not reliable."
-    return f'<p class="lead">{lead}</p>{LEGEND}{spectra_html(results[ANOMALIES])}'
+    listed = anomaly_table(arrays) if is_new else ""
+    return f'<p class="lead">{lead}</p>{LEGEND}{spectra_html(arrays)}{listed}'
 
 
 def _latents(results: Results) -> str:
     latents = results[LATENTS]
     parts = [
-        (f"<b>{grouped(num_encoded(latents))} held-out spectra</b> Rings: the most anomalous.", latent_figure(latents)),
+        (f"<b>{grouped(num_encoded(latents))} held-out spectra</b> Rings: the most unusual.", latent_figure(latents)),
         ("<b>Reconstruction error (χ²)</b>", chi2_histogram(latents)),
     ]
     figures = "".join(f"<figure><figcaption>{caption}</figcaption>{html}</figure>" for caption, html in parts if html)
     return f'<div class="pair">{figures}</div>' if figures else ""
 
 
+_LEAD = (
+    "The held-out spectra that are least like the others, the most unusual first. A score of 3 means that one in 1,000 "
+    "ordinary spectra scores as high. Poor fit: χ² is larger than that of spectra with similar S/N and redshift. Rare "
+    "latents: the network can draw the spectrum, but few others look like it."
+)
+_LEAD_OF_FOREST = (
+    "The held-out spectra that an Isolation Forest separates most easily from the others in latent space, the most "
+    "anomalous first. A negative score is anomalous; a large χ² beside it says that the network could not "
+    "reconstruct the spectrum."
+)
+
 PANELS = (
     Panel("reconstructions", "Reconstructions", (RECONSTRUCTIONS,), _reconstructions, wants=(LATENTS,)),
-    Panel("anomalies", "Most anomalous spectra", (ANOMALIES,), _anomalies, wants=(LATENTS,)),
+    Panel("anomalies", "Most unusual spectra", (ANOMALIES,), _anomalies, wants=(LATENTS,)),
     Panel("latents", "Latent space", (LATENTS,), _latents),
 )

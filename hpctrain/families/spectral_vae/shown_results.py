@@ -9,6 +9,7 @@ import h5py
 import numpy as np
 
 from hpctrain.families.result_files import Arrays, UnusableResultsError, read_datasets, read_npz
+from hpctrain.families.spectral_vae.anomaly_reference import UNUSUAL
 from hpctrain.families.spectral_vae.catalogue import survey_columns
 from hpctrain.files import open_regular
 from hpctrain.kinds.spectra.layout import SURVEY_PREFIX
@@ -18,9 +19,11 @@ RECONSTRUCTIONS, ANOMALIES, LATENTS = "reconstructions.npz", "anomalies.npz", "l
 _NAMED_ROWS = 1000
 """Number of rows of the catalogue whose survey columns to read; more than there are reconstructed spectra."""
 _SPECTRA_KEYS = ("wavelength_aa", "flux", "ivar", "reconstruction", "covered", "target_id", "redshift")
-_PER_OBJECT = ("target_id", "redshift", "chi2", "norm", "anomaly_score")
+_SCORES = ("anomaly_score", "local_chi2", "latent_density", "anomaly_reason", "snr")
+_PER_OBJECT = ("target_id", "redshift", "chi2", "norm", *_SCORES)
 _NUMBERS = (*_SPECTRA_KEYS, *_PER_OBJECT, "step")
-_LATENT_KEYS = ("LATENT_VEC", "redshift", "RECON_MSE", "ANOMALY_SCORE", "target_id", "STATUS")
+_OF_CATALOGUES = ("redshift", "RECON_MSE", "target_id", "STATUS", "ANOMALY_SCORE", "LOCAL_CHI2", "FOREST_SCORE")
+_LATENT_KEYS = ("LATENT_VEC", *_OF_CATALOGUES)
 
 
 def read_spectra(path: Path) -> Arrays:
@@ -46,8 +49,9 @@ def read_catalogue(path: Path) -> Arrays:
     Returns
     -------
     mapping
-        ``LATENT_VEC`` (N, S), and those of ``redshift``, ``RECON_MSE``, ``ANOMALY_SCORE``, ``target_id``, ``STATUS``
-        (N,) that exist; the columns with the prefix ``survey_`` have 1000 rows at most.
+        ``LATENT_VEC`` (N, S), and those of ``redshift``, ``RECON_MSE``, ``ANOMALY_SCORE``, ``LOCAL_CHI2``,
+        ``FOREST_SCORE``, ``target_id``, ``STATUS`` (N,) that exist; the columns with the prefix ``survey_`` have 1000
+        rows at most. The score of a catalogue of version 1 is its ``FOREST_SCORE``.
 
     Raises
     ------
@@ -66,6 +70,8 @@ def read_catalogue(path: Path) -> Arrays:
         ]
         if wrong:
             raise UnusableResultsError(f"is damaged: {wrong[0]} has another shape or type")
+        if "ANOMALY_SCORE" in arrays and "LOCAL_CHI2" not in arrays:
+            arrays["FOREST_SCORE"] = arrays.pop("ANOMALY_SCORE")
         num_rows = len(arrays.get("target_id", ()))
         return arrays | survey_columns(file, np.arange(min(num_rows, _NAMED_ROWS)))
 
@@ -79,6 +85,18 @@ def with_survey_columns(spectra: Arrays, latents: Arrays | None) -> Arrays:
         return spectra
     survey = {name: values for name, values in latents.items() if name.startswith(SURVEY_PREFIX)}
     return {**spectra, **{name: values[: len(target_id)] for name, values in survey.items()}}
+
+
+def strangeness(latents: Arrays) -> tuple[np.ndarray, np.ndarray]:
+    """Return a number (N,) that is larger for stranger objects, and which objects (N,) are unusual by it.
+
+    It is ``ANOMALY_SCORE``, or minus the score of the Isolation Forest in an older catalogue; 0 without either.
+    """
+    if "ANOMALY_SCORE" in latents:
+        score = np.asarray(latents["ANOMALY_SCORE"], dtype=np.float64)
+        return score, score >= UNUSUAL
+    score = -np.asarray(latents.get("FOREST_SCORE", np.zeros(len(latents["LATENT_VEC"]))), dtype=np.float64)
+    return score, score > 0
 
 
 def num_encoded(latents: Arrays) -> int:

@@ -11,6 +11,7 @@ from hpctrain.drawing.decimate import column_means
 from hpctrain.drawing.scale import grouped
 from hpctrain.drawing.svg import LEFT, PHONE, RIGHT, WIDE, Axes, drawing, legend, num_ticks, on_both, standalone
 from hpctrain.families.result_files import Arrays
+from hpctrain.families.spectral_vae.anomaly_list import link_html, reason_of
 from hpctrain.families.spectral_vae.figures import flux_limits, near_data, reduced_chi2, row_of, smooth
 from hpctrain.kinds.spectra.lines import observed_lines
 from hpctrain.kinds.spectra.objects import Link, describe_object
@@ -51,7 +52,9 @@ def spectrum_figures(arrays: Arrays) -> list[SpectrumFigure]:
         known = describe_object(spectrum)
         facts = [*_facts(spectrum), *known.facts]
         if "anomaly_score" in spectrum:
-            facts.insert(0, f"score {grouped(float(spectrum['anomaly_score']), 3)}")
+            facts.insert(0, f"score {grouped(float(spectrum['anomaly_score']), 2)}")
+        if "anomaly_reason" in spectrum:
+            facts.insert(1, reason_of(spectrum))
         figures.append(SpectrumFigure(known.name, " · ".join(facts), known.links, _figure(spectrum, known.name)))
     return figures
 
@@ -60,21 +63,13 @@ def spectra_html(arrays: Arrays) -> str:
     """Return the figures of spectra: the first few open, the others folded."""
     figures = [
         f'<figure class="spectrum"><figcaption><b>{escape(figure.name)}</b> {escape(figure.facts)}'
-        f"{_links(figure.links)}</figcaption>{figure.html}</figure>"
+        f"{link_html(figure.links)}</figcaption>{figure.html}</figure>"
         for figure in spectrum_figures(arrays)
     ]
     folded = figures[OPEN_SPECTRA:]
     more = "1 more spectrum" if len(folded) == 1 else f"{len(folded)} more spectra"
     rest = f'<details class="figures"><summary>{more}</summary>{"".join(folded)}</details>' if folded else ""
     return f"{''.join(figures[:OPEN_SPECTRA])}{rest}"
-
-
-def _links(links: list[Link]) -> str:
-    """Return links with which the browser does not send the address of this file to the page."""
-    return "".join(
-        f' · <a href="{escape(link.address)}" target="_blank" rel="noopener noreferrer">{escape(link.text)}</a>'
-        for link in links
-    )
 
 
 def spectrum_document(arrays: Arrays) -> str:

@@ -48,14 +48,8 @@ def describe_object(spectrum: Mapping[str, Any]) -> KnownObject:
     spectrum : mapping
         One spectrum: ``target_id``, and the columns of the data file with the prefix `SURVEY_PREFIX`.
     """
-    columns = {
-        key.removeprefix(SURVEY_PREFIX).lower(): np.asarray(value).item()
-        for key, value in spectrum.items()
-        if key.startswith(SURVEY_PREFIX) and np.asarray(value).ndim == 0
-    }
-    known = {
-        wanted: next((columns[name] for name in names if name in columns), None) for wanted, names in _NAMES.items()
-    }
+    columns = _survey_columns(spectrum)
+    known = _known(columns)
     fibre = tuple(_whole(known[name]) for name in ("plate", "mjd", "fiber"))
     is_sdss = all(number > 0 for number in fibre)
     is_simulated = "is_unusual" in columns  # a column that ``hpctrain simulate`` writes
@@ -83,6 +77,36 @@ def describe_object(spectrum: Mapping[str, Any]) -> KnownObject:
     if _whole(known["zwarn"]) > 0:
         facts.append(f"ZWARN {_whole(known['zwarn'])}: the survey doubts this redshift")
     return KnownObject(name, facts, links)
+
+
+def known_values(spectrum: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``ra``, ``dec`` [deg], ``plate``, ``mjd``, ``fiber`` and ``class`` of one object, as far as it has them.
+
+    Parameters
+    ----------
+    spectrum : mapping
+        As for :func:`describe_object`.
+    """
+    known = _known(_survey_columns(spectrum))
+    angles = {name: _degrees(known[name]) for name in ("ra", "dec")}
+    numbers = {name: _whole(known[name]) for name in ("plate", "mjd", "fiber")}
+    found: dict[str, Any] = {name: value for name, value in angles.items() if np.isfinite(value)}
+    found |= {name: value for name, value in numbers.items() if value > 0}
+    return found | ({"class": kind} if (kind := _text(known["class"])) else {})
+
+
+def _survey_columns(spectrum: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        key.removeprefix(SURVEY_PREFIX).lower(): np.asarray(value).item()
+        for key, value in spectrum.items()
+        if key.startswith(SURVEY_PREFIX) and np.asarray(value).ndim == 0
+    }
+
+
+def _known(columns: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        wanted: next((columns[name] for name in names if name in columns), None) for wanted, names in _NAMES.items()
+    }
 
 
 def _skyserver(ra: float, dec: float) -> str:

@@ -11,8 +11,7 @@ from export_parts import CARD, CONVOLUTIONAL
 from hpctrain.edge.gates import failures, judge, make_bins
 from hpctrain.edge.quantise import calibrate, name_operations, write_int8
 from hpctrain.edge.runtime import OnnxNetwork
-from hpctrain.edge.sample import prepare_all, signal_to_noise
-from hpctrain.edge.see import fit_forest, see_in_pytorch, see_through_runtime, with_meaning
+from hpctrain.edge.see import fit_ordinary, observed, see_in_pytorch, see_through_runtime, with_meaning
 from hpctrain.profile.sections.edge import EdgeSection, GatesSection
 
 EDGE = EdgeSection(gates=GatesSection(latent_error=0.1, chi2=0.05, anomaly_rank=0.9))
@@ -34,13 +33,13 @@ def test_ranges_far_too_small_break_the_gates(graph, model, network, spectra, pr
     write_int8(graph, path, layers, absurd, for_tensorrt=False)
 
     latents, chi2 = see_in_pytorch(model, CARD, spectra, ROWS)
-    forest = fit_forest(latents, 1)
-    before = with_meaning(latents, chi2, forest, None)
+    at = observed(spectra, ROWS, network.preparation)
+    ordinary = fit_ordinary(latents, chi2, at, 1)
+    before = with_meaning(latents, chi2, at, ordinary, None)
     found = see_through_runtime(OnnxNetwork(path), network.preparation, spectra, ROWS)
-    held_out = prepare_all(spectra, ROWS, network.preparation)
     usable = np.isfinite(chi2)
-    bins = make_bins(signal_to_noise(held_out), held_out.feeds["redshift"], EDGE, usable)
-    verdicts = judge(before, before, with_meaning(*found, forest, None), bins, EDGE.gates, None)
+    bins = make_bins(*at, EDGE, usable)
+    verdicts = judge(before, before, with_meaning(*found, at, ordinary, None), bins, EDGE.gates, None)
     gates = {verdict.gate for verdict in failures(verdicts) if verdict.where == "all"}
     assert broken <= gates
     if not broken:

@@ -24,6 +24,7 @@ from hpctrain.edge.onnx_file import write_onnx
 from hpctrain.edge.reference import Deviation, Reference
 from hpctrain.edge.runtime import OnnxNetwork
 from hpctrain.edge.spectra_files import SpectraFiles
+from hpctrain.families.spectral_vae.anomaly import fit_reference
 from hpctrain.families.spectral_vae.encode import encode_to_file
 from hpctrain.families.spectral_vae.network import SpectralVAE
 from hpctrain.families.spectral_vae.section import SpectralVAESection
@@ -66,9 +67,11 @@ def make_bundle(folder, model_folder, status=GOOD, wrong=None, **entries):
     network = exported_network(model, card)
     folder.mkdir()
     write_onnx(network, folder / "model.onnx")
-    latents = np.random.default_rng(0).normal(size=(64, SECTION.latent_size))
+    rng = np.random.default_rng(0)
+    latents = rng.normal(size=(64, SECTION.latent_size))
+    ordinary = fit_reference(latents, rng.uniform(0.8, 1.2, 64), rng.uniform(2, 9, 64), rng.uniform(0, 0.6, 64), 1)
     reference = None if wrong is None else make_reference(network, folder / "model.onnx", wrong)
-    write_reference(folder, desi_grid(), IsolationForest.fit(latents, 1), reference)
+    write_reference(folder, desi_grid(), IsolationForest.fit(latents, 1), reference, ordinary)
     seal_bundle(folder, status=status, num_pixels=L, preparation=network.preparation, network={}, card=card, **entries)
     return folder
 
@@ -123,8 +126,11 @@ def test_the_numbers_are_those_of_encode(bundle, model_folder, tmp_path, capsys)
     assert (ours["STATUS"] == 0).sum() == 19
     for name, tolerance in (("LATENT_VEC", 2e-3), ("RECON_MSE", 1e-4), ("NORM", 1e-6), ("redshift", 0)):
         np.testing.assert_allclose(ours[name].astype("f8"), theirs[name].astype("f8"), rtol=tolerance, atol=1e-6)
-    scores = read_bundle(bundle).forest.score(ours["LATENT_VEC"].astype("f4"))
-    np.testing.assert_array_equal(ours["ANOMALY_SCORE"], scores)
+    np.testing.assert_allclose(ours["SNR"], theirs["SNR"], rtol=1e-5)
+    inputs = ours["LATENT_VEC"], ours["RECON_MSE"], ours["SNR"], ours["redshift"]
+    for name, scores in read_bundle(bundle).scores(*inputs).items():
+        np.testing.assert_array_equal(ours[name], scores, err_msg=name)
+    assert np.array_equal(np.isfinite(ours["ANOMALY_SCORE"]), ours["STATUS"] == 0)
     assert "19  encoded" in capsys.readouterr().out
 
 
@@ -175,7 +181,7 @@ def test_desi_files_come_with_the_redshifts_beside_them(bundle, tmp_path, capsys
     np.testing.assert_allclose(table["redshift"], [0.3, 0.4, 1.1], rtol=1e-6)
     with h5py.File(out) as file:
         assert set(file["source_file"][:].tolist()) == {os.fsencode(coadd)}
-        assert file["ANOMALY_SCORE"].attrs["description"].endswith("training spectra")
+        assert file.attrs["anomaly_reference"] == "64 training spectra in the bundle"
 
 
 def ingested(survey, sources, out, *options):

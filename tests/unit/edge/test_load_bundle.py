@@ -22,6 +22,7 @@ from hpctrain.edge.plain import export_plain
 from hpctrain.edge.reference import Deviation, Reference
 from hpctrain.edge.runtime import OnnxNetwork
 from hpctrain.errors import CheckpointError, DataError, GateError, ProfileError
+from hpctrain.families.spectral_vae.anomaly import fit_reference
 from hpctrain.families.store import card_entries, save_model
 from hpctrain.profile.families import family_of, kind_of
 from hpctrain.profile.load import load_profile
@@ -33,12 +34,14 @@ NUMBERS = ("WINDOW", "NUM_PIXELS", "STATUS", "target_id", "row")
 def make_bundle(tmp_path, model, network, graph, spectra):
     """Return a function that makes a bundle of a network that was never trained."""
 
-    def make(status=GOOD, wrong=0.0, name="bundle"):
+    def make(status=GOOD, wrong=0.0, name="bundle", is_old=False):
         folder = tmp_path / name
         folder.mkdir()
         shutil.copy(graph, folder / "model.onnx")
         save_model(folder, model, SECTION, model.facts, {**CARD, "name": "tiny", "step": 3})
-        latents = np.random.default_rng(0).normal(size=(64, SECTION.latent_size))
+        rng = np.random.default_rng(0)
+        latents = rng.normal(size=(64, SECTION.latent_size))
+        values = rng.uniform(0.8, 1.2, 64), rng.uniform(2, 9, 64), rng.uniform(0, 2, 64)
         batch = spectra.read(np.arange(4))
         made = Reference(
             batch.flux.numpy(), batch.ivar.numpy(), spectra.wavelength_aa, batch.redshift.numpy().astype("f8"),
@@ -52,7 +55,8 @@ def make_bundle(tmp_path, model, network, graph, spectra):
             chi2=columns["RECON_MSE"],
             tolerance=Deviation(0.02, 0.01),
         )
-        write_reference(folder, spectra.wavelength_aa, IsolationForest.fit(latents, 1), made)
+        ordinary = None if is_old else fit_reference(latents, *values, 1)
+        write_reference(folder, spectra.wavelength_aa, IsolationForest.fit(latents, 1), made, ordinary)
         seal_bundle(
             folder,
             status=status,
@@ -93,6 +97,16 @@ def test_the_numbers_are_those_of_the_network_from_files_and_arrays(bundle, simu
     assert table.colnames[:3] == by_torch.colnames[:3] == ["target_id", "row", "redshift"]
     assert set(table.colnames) - set(arrays.colnames) >= {"source_file", "source_row", "ra", "dec"}
     assert "ANOMALY_SCORE" not in loaded.predict(simulated_file, rows=[0]).colnames
+
+
+def test_a_bundle_of_an_older_hpctrain_has_only_the_score_of_its_forest(make_bundle, simulated_file):
+    table = hpctrain.load(make_bundle(is_old=True)).encode(simulated_file, rows=slice(0, 5), scores=True)
+    used = table["STATUS"] == 0
+    assert used.any()
+    assert np.isfinite(table["FOREST_SCORE"][used]).all()
+    for name in ("ANOMALY_SCORE", "LOCAL_CHI2", "LATENT_DENSITY"):
+        assert np.isnan(table[name]).all(), name
+    assert set(table["ANOMALY_REASON"].tolist()) == {255}
 
 
 def test_a_reconstruction_is_that_of_the_network(bundle, simulated_file):

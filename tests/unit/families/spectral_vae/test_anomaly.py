@@ -1,4 +1,4 @@
-"""Isolation Forest on latents."""
+"""Isolation Forest on latents, FOREST_SCORE of a catalogue."""
 
 import numpy as np
 import pytest

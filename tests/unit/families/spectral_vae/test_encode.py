@@ -10,7 +10,7 @@ from kinds.spectra import write_file
 
 from hpctrain.cli import main
 from hpctrain.errors import DataError
-from hpctrain.families.spectral_vae.anomaly import isolation_scores
+from hpctrain.families.spectral_vae.anomaly import fit_reference, isolation_scores
 from hpctrain.families.spectral_vae.catalogue import ENCODED, NO_DATA, OUTSIDE, REJECTED
 from hpctrain.families.spectral_vae.encode import encode_to_file
 from hpctrain.families.spectral_vae.network import SpectralVAE
@@ -20,6 +20,7 @@ from hpctrain.kinds.spectra.chi2 import reduced_chi2
 from hpctrain.kinds.spectra.facts import SpectraFacts
 from hpctrain.kinds.spectra.hdf5 import open_spectra
 from hpctrain.kinds.spectra.section import NormaliseSection, SpectraSection
+from hpctrain.kinds.spectra.snr import signal_to_noise
 from hpctrain.kinds.spectra.transform import normalise
 from hpctrain.profile.sections.data import SplitSection
 from hpctrain.samples.split import VALIDATION, assign_split
@@ -118,8 +119,12 @@ def test_numbers_are_those_of_the_model(run, spectra, tmp_path):
     np.testing.assert_allclose(table["LATENT_VEC"][used], mean[used].numpy(), rtol=2e-3, atol=2e-3)
     chi2 = reduced_chi2(batch.flux, reconstruction, batch.ivar, covered).numpy()
     np.testing.assert_allclose(table["RECON_MSE"][used], chi2[used], rtol=1e-4)
-    scores = isolation_scores(table["LATENT_VEC"].astype("f4"), 5)
-    np.testing.assert_array_equal(table["ANOMALY_SCORE"], scores)
+    latents = table["LATENT_VEC"].astype("f4")
+    np.testing.assert_array_equal(table["FOREST_SCORE"], isolation_scores(latents, 5))
+    inputs = latents, table["RECON_MSE"], table["SNR"], table["redshift"]
+    for name, values in fit_reference(*inputs, 5).score(*inputs).items():
+        np.testing.assert_array_equal(table[name], values, err_msg=name)
+    np.testing.assert_allclose(table["SNR"][used], signal_to_noise(batch.flux, batch.ivar)[used].numpy())
     np.testing.assert_allclose(table["NORM"][used], batch.norm[used].numpy())
 
 
