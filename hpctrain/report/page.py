@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 import re
-import string
-import time
 from html import escape
-from importlib.resources import files
 from typing import Any
 
-from hpctrain import __version__
 from hpctrain.drawing.scale import DASH, grouped
 from hpctrain.drawing.table import table
 from hpctrain.errors import EXIT_REQUEUE
@@ -20,6 +14,7 @@ from hpctrain.metrics.events import Finished, Started
 from hpctrain.report.attempts import Attempt
 from hpctrain.report.caveats import caveats_of
 from hpctrain.report.curves import loss_figure, small_figures
+from hpctrain.report.document import Head, moment, render_document
 from hpctrain.report.family import draw_panels
 from hpctrain.report.gather import RunFacts
 from hpctrain.report.highlight import highlight_shell, highlight_yaml
@@ -44,40 +39,25 @@ OPEN_ATTEMPTS = 8
 
 
 def render_page(facts: RunFacts) -> str:
-    """Return the report of a run as one HTML document.
-
-    The document contains its styles, its figures and the small script that shows values under the pointer. A content
-    security policy forbids the browser to load anything else, for any text in a profile or a log line. The browser
-    opens pages about objects only when somebody clicks on the link.
-    """
-    template = files("hpctrain.report").joinpath("page.html").read_text(encoding="utf-8")
-    style = files("hpctrain.drawing").joinpath("style.css").read_text(encoding="utf-8")
-    script = re.search(r"<script>(.*)</script>", template, re.DOTALL)[1]
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    sections = [(escape(key), escape(title), body) for key, title, body in _sections(facts) if body]
+    """Return the report of a run as one HTML document."""
+    sections = _sections(facts)
     # The caveats come last: they include what could not be drawn.
     numbers, result = key_numbers(facts), sentence(facts)
     warnings = _caveats(facts)
     state = state_of(facts)
-    name = str(facts.job.get("name") or facts.run.name)
-    return string.Template(template).substitute(
-        script_digest=digest,
-        style=style,
-        name=escape(name),
-        run_id=escape(facts.run.run_id),
-        state=state,
-        state_css=state.replace(" ", "-"),
-        description=_description(facts),
-        sentence=_with_code(result),
-        navigation="".join(f'<a href="#{key}">{title}</a>' for key, title, _ in sections),
-        warnings=warnings,
-        numbers="".join(
-            f"<div><dt>{escape(n.label)}</dt><dd>{escape(n.value)}</dd><dd>{escape(n.remark)}</dd></div>"
-            for n in numbers
-        ),
-        sections="".join(f'<section id="{key}"><h2>{title}</h2>{body}</section>' for key, title, body in sections),
-        footer=escape(f"hpctrain {__version__} · {_when(facts.now)} · {facts.run.path}"),
+    shown = "".join(
+        f"<div><dt>{escape(n.label)}</dt><dd>{escape(n.value)}</dd><dd>{escape(n.remark)}</dd></div>" for n in numbers
     )
+    head = Head(
+        kind="Training run",
+        name=escape(str(facts.job.get("name") or facts.run.name)),
+        place=escape(facts.run.run_id),
+        sentence=_with_code(result),
+        state=f' <span class="state {state.replace(" ", "-")}">{state}</span>',
+        description=_description(facts),
+    )
+    footer = f"{moment(facts.now)} · {facts.run.path}"
+    return render_document(head, sections, footer, f'<dl class="numbers">{shown}</dl>', warnings)
 
 
 def _sections(facts: RunFacts) -> list[tuple[str, str, str]]:
@@ -142,7 +122,7 @@ def _attempt_cells(attempt: Attempt) -> list[str]:
     where = f"{attempt.world_size} × {attempt.device or 'rank'}"
     return [
         f'<span class="pill {css}">{attempt.number} {SIGNS[css]}</span>',
-        f"{escape(_when(attempt.started_at))}<small>{escape(job)}</small>",
+        f"{escape(moment(attempt.started_at))}<small>{escape(job)}</small>",
         escape(format_duration(attempt.seconds)),
         f"{escape(where)}<small>{escape(cut(attempt.hosts))}</small>",
         _steps_text(attempt),
@@ -191,7 +171,7 @@ def _provenance(facts: RunFacts) -> str:
         return ""
     rows, folded = [], []
     submitted = facts.submitted_at
-    rows.append(("Submitted", _when(submitted) if submitted else DASH))
+    rows.append(("Submitted", moment(submitted) if submitted else DASH))
     rows.append(("Cluster", str(facts.job.get("cluster") or DASH)))
     for key in ("command", "user", "host", "system", "python", "hpctrain"):
         if known.get(key):
@@ -236,10 +216,6 @@ def _git_text(git: dict[str, Any]) -> str:
 
 def _words(value: Any) -> str:
     return " ".join(map(str, value)) if isinstance(value, list) else str(value)
-
-
-def _when(moment: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S %Z", time.localtime(moment)).strip()
 
 
 def _with_code(text: str) -> str:

@@ -1,0 +1,85 @@
+"""One self-contained HTML file: styles, figures, and the small script that shows values under the pointer."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+import string
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from importlib.resources import files
+
+from hpctrain import __version__
+
+
+@dataclass(frozen=True)
+class Head:
+    """What a page begins with. All texts are HTML.
+
+    Parameters
+    ----------
+    kind : str
+        What the page is about, above the name.
+    name : str
+    place : str
+        Where it comes from, below the name.
+    state : str
+        A label beside the name.
+    description, sentence : str
+        Paragraphs; `sentence` is the larger one.
+    """
+
+    kind: str
+    name: str
+    place: str
+    sentence: str
+    state: str = ""
+    description: str = ""
+
+
+def render_document(
+    head: Head, sections: Sequence[tuple[str, str, str]], footer: str, numbers: str = "", warnings: str = ""
+) -> str:
+    """Return a page as one HTML document.
+
+    A content security policy forbids the browser to load anything else, whatever text the page contains. The browser
+    opens other pages only when somebody clicks on a link.
+
+    Parameters
+    ----------
+    head : Head
+    sections : sequence of (str, str, str)
+        Key, title and HTML of each section; one without HTML is left out. Keys and titles are escaped here.
+    footer : str
+        Text after the version of hpctrain; escaped here.
+    numbers, warnings : str
+        Key numbers and an aside, as HTML.
+    """
+    template = files("hpctrain.report").joinpath("page.html").read_text(encoding="utf-8")
+    style = files("hpctrain.drawing").joinpath("style.css").read_text(encoding="utf-8")
+    script = re.search(r"<script>(.*)</script>", template, re.DOTALL)[1]
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    shown = [(escape(key), escape(title), body) for key, title, body in sections if body]
+    return string.Template(template).substitute(
+        script_digest=digest,
+        style=style,
+        kind=head.kind,
+        name=head.name,
+        place=head.place,
+        state=head.state,
+        description=head.description,
+        sentence=head.sentence,
+        navigation="".join(f'<a href="#{key}">{title}</a>' for key, title, _ in shown),
+        warnings=warnings,
+        numbers=numbers,
+        sections="".join(f'<section id="{key}"><h2>{title}</h2>{body}</section>' for key, title, body in shown),
+        footer=escape(f"hpctrain {__version__} · {footer}"),
+    )
+
+
+def moment(seconds: float) -> str:
+    """Return a time [s since 1970] in the time zone of this machine."""
+    return time.strftime("%Y-%m-%d %H:%M:%S %Z", time.localtime(seconds)).strip()
