@@ -16,6 +16,7 @@ import yaml
 from attempts import log_of
 from small_network import SMALL_NETWORK
 
+from hpctrain.families.spectral_vae.anomaly_reference import REASON
 from hpctrain.report.gather import gather_facts
 from hpctrain.report.write import write_report
 from hpctrain.rundir import RunDir
@@ -112,6 +113,17 @@ def test_odd_spectra_have_their_survey_name_position_and_links(run, html, text):
     assert f"https://dr17.sdss.org/optical/spectrum/view?plateid={plate}&mjd={mjd}&fiberid={fiber}" in links
     assert any(link.startswith("https://www.legacysurvey.org/viewer?") for link in links)
     assert any(link.startswith("https://skyserver.sdss.org/") for link in links)
+
+
+def test_odd_spectra_are_listed_with_score_and_reason(run, html):
+    section = html.split('<section id="anomalies">')[1].split("</section>")[0]
+    with np.load(run.results / "anomalies.npz") as stored:
+        scores, reasons = stored["anomaly_score"], stored["anomaly_reason"]
+    rows = section.split("<tbody>")[1].split("</tr>")[:-1]
+    assert len(rows) == len(scores)
+    for row, score, reason in zip(rows, scores, reasons, strict=True):
+        assert f"{score:.2f}" in row
+        assert REASON[int(reason)] in row
 
 
 def test_reconstructed_spectra_have_their_survey_name_too(run, text):

@@ -45,12 +45,21 @@ def make_spectra(num_spectra: int, num_pixels: int, seed: int = 3) -> dict[str, 
     }  # fmt: skip
 
 
+def make_scores() -> dict[str, np.ndarray]:
+    """Return scores of three unusual spectra, one for each reason."""
+    return {
+        "anomaly_score": np.array([4.1, 3.3, 2.2], np.float32), "local_chi2": np.array([9.0, 1.0, 3.0], np.float32),
+        "latent_density": np.array([-8.0, -31.0, -20.0], np.float32), "anomaly_reason": np.array([1, 2, 3], np.uint8),
+        "snr": np.array([4.0, 7.0, 2.0], np.float32),
+    }  # fmt: skip
+
+
 def write_results(run: RunDir, num_spectra: int = 4, num_pixels: int = 7781) -> None:
     run.results.mkdir(exist_ok=True)
     np.savez(run.results / "reconstructions.npz", **make_spectra(num_spectra, num_pixels))
     anomalies = make_spectra(3, num_pixels, seed=8)
     anomalies["flux"][:, num_pixels // 2 : num_pixels // 2 + num_pixels // 25] *= 2.2
-    np.savez(run.results / "anomalies.npz", **anomalies, anomaly_score=np.array([-0.21, -0.17, -0.11], np.float32))
+    np.savez(run.results / "anomalies.npz", **anomalies, **make_scores())
     rng = np.random.default_rng(4)
     redshift = rng.gamma(4, 0.42, 9700).astype(np.float32)
     latents = rng.normal(size=(9700, 10)) * np.linspace(2, 0.4, 10) + np.outer(redshift, np.sin(np.arange(10)))
@@ -59,5 +68,6 @@ def write_results(run: RunDir, num_spectra: int = 4, num_pixels: int = 7781) -> 
     with h5py.File(run.results / "latents.h5", "w") as file:
         file["LATENT_VEC"], file["redshift"] = latents.astype(np.float16), redshift
         file["RECON_MSE"] = rng.normal(1.02, 0.035, 9700).astype(np.float32) + 0.2 * (rng.random(9700) > 0.97)
-        file["ANOMALY_SCORE"] = (0.12 - 0.02 * np.abs(np.nan_to_num(latents)).sum(1) / 5).astype(np.float32)
+        file["ANOMALY_SCORE"] = (0.2 * np.abs(np.nan_to_num(latents)).sum(1) / 5).astype(np.float32)
+        file["LOCAL_CHI2"] = rng.normal(size=9700).astype(np.float32)
         file["target_id"] = np.arange(9700)

@@ -5,7 +5,7 @@ from html import unescape
 
 import numpy as np
 import pytest
-from large_results import make_spectra, write_results
+from large_results import make_scores, make_spectra, write_results
 from real_run import STOPPED_AT, begun, tell, write_records
 
 from hpctrain.errors import ProfileError
@@ -156,7 +156,7 @@ def test_a_table_of_ranks_that_report_nothing_is_not_there(run):
 def test_nothing_in_a_survey_column_becomes_markup_or_a_link(run, nasty):
     write_results(run, num_spectra=1, num_pixels=300)
     columns = {name: np.array([nasty] * 3) for name in ("survey_ra", "survey_plate", "survey_spectype", "survey_mjd")}
-    np.savez(run.results / "anomalies.npz", **make_spectra(3, 300), **columns)
+    np.savez(run.results / "anomalies.npz", **make_spectra(3, 300), **make_scores(), **columns)
     html, _ = page_of(run)
     assert html.count("<script") == 1
     assert "javascript:" not in re.findall(r'href="([^"]*)"', html)

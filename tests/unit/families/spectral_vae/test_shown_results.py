@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from hpctrain.families.result_files import UnusableResultsError
-from hpctrain.families.spectral_vae.shown_results import read_catalogue
+from hpctrain.families.spectral_vae.shown_results import read_catalogue, strangeness
 
 
 @pytest.fixture
@@ -38,3 +38,20 @@ def test_a_catalogue_without_latent_vectors_is_refused(tmp_path):
         file["LATENT_VEC"] = np.zeros(5)
     with pytest.raises(UnusableResultsError, match="has no LATENT_VEC of shape"):
         read_catalogue(tmp_path / "latents.h5")
+
+
+def test_the_score_of_an_older_catalogue_is_that_of_its_forest(catalogue):
+    with h5py.File(catalogue, "a") as file:
+        file["ANOMALY_SCORE"] = np.array([0.1, 0.2, -0.3, 0.1, np.nan])
+    latents = read_catalogue(catalogue)
+    assert "ANOMALY_SCORE" not in latents
+    score, is_unusual = strangeness(latents)
+    assert np.nanargmax(score) == 2
+    assert is_unusual.tolist() == [False, False, True, False, False]
+
+
+def test_a_catalogue_has_the_new_score_beside_the_old_one(catalogue):
+    with h5py.File(catalogue, "a") as file:
+        file["ANOMALY_SCORE"], file["LOCAL_CHI2"] = np.array([0.1, 3.0, 0.3, 0.1, np.nan]), np.zeros(5)
+        file["FOREST_SCORE"] = np.array([0.1, 0.2, -0.3, 0.1, np.nan])
+    assert strangeness(read_catalogue(catalogue))[1].tolist() == [False, True, False, False, False]
