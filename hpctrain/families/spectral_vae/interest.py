@@ -10,6 +10,9 @@ import numpy as np
 LOWEST, HIGHEST = 0, 5
 """Ratings of interest: not at all, and most."""
 
+MOST_SCORE = 6.0
+"""Higher scores count as this one: chances below one in a million are extrapolated, and taste shall decide."""
+
 _FLOOR, _SLOPE = 0.1, 0.85
 """An object without interest keeps a tenth of its score; 0.95 of it is the most, so that arctanh stays finite."""
 _TREES = 100
@@ -76,4 +79,4 @@ def rerank(
     mean = distance.mean()
     delta = np.exp(distance / mean) if mean > 0 else np.ones(len(distance))
     liking = _FLOOR + _SLOPE * predicted / HIGHEST
-    return predicted, score * np.tanh(delta - 1.0 + np.arctanh(liking))
+    return predicted, np.minimum(score, MOST_SCORE) * np.tanh(delta - 1.0 + np.arctanh(liking))

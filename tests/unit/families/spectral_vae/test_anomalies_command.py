@@ -92,10 +92,11 @@ def test_ratings_bring_what_a_person_likes_to_the_top_and_are_kept(catalogue, tm
     table.write(out, overwrite=True)
     assert main(["anomalies", str(catalogue), "--rated", str(out), "--out", str(again), "--top", "8"]) == 0
     ranked = Table.read(again)
-    assert set(rows_of(ranked)[:6]) == set(range(6, 12))
+    assert set(rows_of(ranked)[:3]) <= set(range(6, 12))
+    assert set(rows_of(ranked)[-3:]) == {0, 1, 2}
     kept = {int(row): rating for row, rating in zip(rows_of(ranked), ranked["interest"].tolist(), strict=True)}
     assert [kept[row] for row in (0, 1, 2, 6, 7, 8)] == [0, 0, 0, 5, 5, 5]
-    assert kept[9] is None
+    assert all(rating is None for row, rating in kept.items() if row not in (0, 1, 2, 6, 7, 8))
     assert (np.diff(ranked["priority"]) <= 0).all()
 
 
