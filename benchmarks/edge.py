@@ -1,12 +1,12 @@
 """Measure latency and size of exported networks on this machine's CPU, as ratios to PyTorch.
 
-    python benchmarks/edge.py [--rounds 7] [--pixels 1024] [--latents 10] [--batches 1 64]
+    python benchmarks/edge.py [--rounds 7] [--pixels 1024] [--latents 10] [--batches 1 64] [--all]
 
 The benchmark compares the default network, which fits each spectrum by least squares and improves its latents by a
 Gauss-Newton step, with the network of convolutions. Both have new weights (time and size do not depend on their values)
 and read simulated spectra. Each round calls every variant once, and ratios are those within a round, so that other load
-on the machine affects all variants alike. Times are those of the network alone; the preparation is timed by itself. The
-gates of `hpctrain export` check the accuracy of exports.
+on the machine affects all variants alike. With one thread, the CPU time is measured, not the wall time. Times are those
+of the network alone; the preparation is timed by itself. The gates of `hpctrain export` check the accuracy of exports.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ Call = Callable[[dict[str, np.ndarray]], object]
 
 
 def variants(
-    folder: Path, num_pixels: int, latents: int, threads: int
+    folder: Path, num_pixels: int, latents: int, threads: int, every: bool
 ) -> tuple[dict[str, tuple[Call, int]], dict[str, np.ndarray]]:
     """Return the call and the size [byte] of each variant, and the inputs."""
     path = folder / "spectra.h5"
@@ -79,12 +79,13 @@ def variants(
         )
         size = sum(values.numel() * values.element_size() for values in model.state_dict().values())
         made[f"{which}PyTorch eager"] = (_in_torch(network, network.module), size)
-        if not which:
-            made["PyTorch compiled"] = (_in_torch(network, torch.compile(network.module, dynamic=False)), size)
+        if every:
+            made[f"{which}PyTorch compiled"] = (_in_torch(network, torch.compile(network.module, dynamic=False)), size)
         made |= _converted(folder, which, "", network, prepared.feeds, threads)
-        smaller, _ = slim(model, section, section, unit_importance(model, CARD, spectra, rows[:32]), _SHARE_LEFT)
-        half = exported_network(smaller.eval(), CARD)
-        made |= _converted(folder, which, ", half the units", half, prepared.feeds, threads)
+        if every:
+            smaller, _ = slim(model, section, section, unit_importance(model, CARD, spectra, rows[:32]), _SHARE_LEFT)
+            half = exported_network(smaller.eval(), CARD)
+            made |= _converted(folder, which, ", half the units", half, prepared.feeds, threads)
         if not which:
             feeds = prepared.feeds
             one = spectra.read(rows[:1])
@@ -130,35 +131,42 @@ def _in_torch(network: ExportedNetwork, module: Callable) -> Call:
     return call
 
 
-def measure(made: dict[str, tuple[Call, int]], feeds: dict[str, np.ndarray], rounds: int) -> dict[str, list[float]]:
+def measure(
+    made: dict[str, tuple[Call, int]], feeds: dict[str, np.ndarray], rounds: int, clock: Callable[[], float]
+) -> dict[str, list[float]]:
     """Return the time of a call of each variant in each round [s]."""
-    for call, _ in made.values():  # the first call compiles and allocates
-        for _ in range(3):
+    repeats = {}
+    for name, (call, _) in made.items():
+        for _ in range(2):  # the first call compiles and allocates
             call(feeds)
-    time.sleep(_PAUSE_S)
-    made[REFERENCE][0](feeds)
-    started_s = time.perf_counter()
-    made[REFERENCE][0](feeds)
-    repeats = max(1, round(_SMALLEST_ROUND_S / (time.perf_counter() - started_s)))
+        repeats[name] = max(1, round(_SMALLEST_ROUND_S / max(_timed(call, feeds, 1, clock), 1e-6)))
     times: dict[str, list[float]] = {name: [] for name in made}
     for _ in range(rounds):
         for name, (call, _) in made.items():
             time.sleep(_PAUSE_S)
             call(feeds)
-            started_s = time.perf_counter()
-            for _ in range(repeats):
-                call(feeds)
-            times[name].append((time.perf_counter() - started_s) / repeats)
+            times[name].append(_timed(call, feeds, repeats[name], clock))
     return times
 
 
-def table(rounds: int, num_pixels: int, latents: int, batches: list[int], threads: int) -> list[str]:
+def _timed(call: Call, feeds: dict[str, np.ndarray], repeats: int, clock: Callable[[], float]) -> float:
+    started_s = clock()
+    for _ in range(repeats):
+        call(feeds)
+    return (clock() - started_s) / repeats
+
+
+def table(rounds: int, num_pixels: int, latents: int, batches: list[int], threads: int, every: bool) -> list[str]:
     """Measure and return the lines of a Markdown table."""
+    clock = time.process_time if threads == 1 else time.perf_counter
     with tempfile.TemporaryDirectory() as folder:
-        made, feeds = variants(Path(folder), num_pixels, latents, threads)
+        made, feeds = variants(Path(folder), num_pixels, latents, threads, every)
         found = {
             batch: measure(
-                made, {name: np.resize(value, (batch, *value.shape[1:])) for name, value in feeds.items()}, rounds
+                made,
+                {name: np.resize(value, (batch, *value.shape[1:])) for name, value in feeds.items()},
+                rounds,
+                clock,
             )
             for batch in batches
         }
@@ -182,6 +190,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--pixels", type=int, default=1024)
     parser.add_argument("--latents", type=int, default=10)
+    parser.add_argument("--all", action="store_true", help="also compiled PyTorch, and both networks pruned by half")
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 64])
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of PyTorch and ONNX Runtime")
     arguments = parser.parse_args()
@@ -190,10 +199,18 @@ def main() -> None:
 
     print(machine())
     print(
-        f"{arguments.pixels} pixels, {arguments.threads} threads, "
+        f"{arguments.pixels} pixels, {arguments.threads} threads, {'CPU' if arguments.threads == 1 else 'wall'} time, "
         f"median of {arguments.rounds} rounds (minimum-maximum), ratios to {REFERENCE}\n"
     )
-    for line in table(arguments.rounds, arguments.pixels, arguments.latents, arguments.batches, arguments.threads):
+    measured = (
+        arguments.rounds,
+        arguments.pixels,
+        arguments.latents,
+        arguments.batches,
+        arguments.threads,
+        arguments.all,
+    )
+    for line in table(*measured):
         print(line, flush=True)
 
 

@@ -192,6 +192,7 @@ def test_half_the_filters_are_gone_and_the_model_is_an_ordinary_one(run, capsys)
     assert last < first  # fine-tuning has helped
 
 
+@pytest.mark.usefixtures("warm_python")
 def test_half_of_the_convolutions_go_with_the_layers_behind_them(convolutions, tmp_path, capsys):
     run = RunDir(shutil.copytree(convolutions.path, tmp_path / "run"))
     once = ("--prune", "0.5", "--rounds", "1", "--finetune-steps", "8")

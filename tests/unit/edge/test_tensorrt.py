@@ -106,11 +106,13 @@ class NetworkDefinitionCreationFlag:
     STRONGLY_TYPED = 1
 class BuilderFlag:
     SPARSE_WEIGHTS = "sparse"
+    TF32 = "tf32"
 class Profile:
     def set_shape(self, *shapes): asked.append(shapes)
 class Config:
     def add_optimization_profile(self, profile): asked.append("profile")
     def set_flag(self, flag): asked.append(flag)
+    def clear_flag(self, flag): asked.append(f"no {flag}")
 class Builder:
     def __init__(self, logger): pass
     def create_network(self, flags): asked.append(flags); return "network"
@@ -138,6 +140,7 @@ def test_the_python_package_is_used_where_there_is_no_trtexec(tmp_path, monkeypa
     assert (tmp_path / "m.engine").read_bytes() == b"plan of python"
     assert stand_in.asked == [
         2,
+        "no tf32",
         "sparse",
         ("flux", (1, 500), (1, 500), (8, 500)),
         ("bins", (1, 256), (1, 256), (8, 256)),
