@@ -20,6 +20,15 @@ from hpctrain.profile.load import load_profile
 from hpctrain.rundir import RunDir
 
 SHORT = {"epochs": 1, "warmup_steps": 0}
+NETWORK = {**SMALL_NETWORK, "encoder": "least_squares", "start": "pca"}
+CONSTANTS = ("decoder.mean", "decoder.components")
+"""The linear model, which comes with the weights and is never trained."""
+
+
+@pytest.fixture
+def make_run(make_run):
+    """Return a function that makes a run of the default network."""
+    return lambda name="run", **changes: make_run(name, **{**changes, "model": {**NETWORK, **changes.get("model", {})}})
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +39,7 @@ def trained(tmp_path_factory, spectra_file):
         "name": "flow",
         "launch": {"gpus_per_node": 0, "cpus_per_rank": 1},
         "data": {"files": [str(spectra_file)], "reader_threads": 1, "split": {"validation": 0.2}},
-        "model": SMALL_NETWORK,
+        "model": NETWORK,
         "train": {"batch_size": 32, "epochs": 2, "warmup_steps": 2, "device": "cpu"},
         "track": {"tensorboard": False},
     }
@@ -57,7 +66,7 @@ def test_frozen_weights_keep_every_bit_and_the_others_are_trained(make_run, star
     assert ranks.wait() == [0], ranks.stderr
     before, after = weights(trained), weights(run)
     for name, value in after.items():
-        assert value.equal(before[name]) == name.startswith("encoder."), name
+        assert value.equal(before[name]) == name.startswith(("encoder.", *CONSTANTS)), name
     saved = load_file(max(run.checkpoints.glob("step-*")) / "optimizer.safetensors")
     assert not [name for name in saved if "/encoder." in name], "moments of weights that never move"
 
@@ -93,7 +102,7 @@ def test_a_run_goes_on_without_what_it_started_from_and_begins_anew_only_with_it
 def test_a_pattern_that_fits_nothing_ends_the_run_with_the_names_there_are(make_run, start):
     ranks = start(make_run(train={"freeze": ["encoder.blok.*"]}))
     assert ranks.wait() == [2]
-    assert "'encoder.blok.*' matches no weight; the modules of the network are encoder.blocks.0.conv" in ranks.stderr
+    assert "'encoder.blok.*' matches no weight; the modules of the network are encoder.perceptron.0" in ranks.stderr
     assert "Traceback" not in ranks.stderr
 
 
@@ -116,6 +125,8 @@ def test_a_network_goes_on_with_spectra_of_other_redshifts(make_run, start, trai
     assert ranks.wait() == [0], ranks.stderr
     grid = load_model(trained.path)[0].grid
     assert load_model(tuned.path)[0].grid == grid
+    for name in CONSTANTS:
+        assert weights(tuned)[name].equal(weights(trained)[name])
     assert load_model(fresh.path)[0].grid != grid
 
 
