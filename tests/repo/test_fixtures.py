@@ -84,9 +84,10 @@ def test_what_a_test_leaves_behind_harms_no_other(tmp_path):
         "pythonpath=",  # another conftest.py is there
     ]
     pytest_command = [sys.executable, "-m", "pytest", *own, "--confcutdir", str(tmp_path), "-p", "conftest"]
+    path = os.pathsep.join(map(str, (TESTS, TESTS / "flow")))
     done = subprocess.run(
         ["sh", "-c", 'trap "" INT; exec "$@"', "sh", *pytest_command, str(tmp_path)],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (TESTS, TESTS / "flow")))}, cwd=tmp_path, capture_output=True, text=True,
+        env={**os.environ, "PYTHONPATH": path}, cwd=tmp_path, capture_output=True, text=True,
     )  # fmt: skip
     assert "6 passed" in done.stdout, done.stdout + done.stderr
     assert "1 failed" in done.stdout
