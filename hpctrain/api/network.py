@@ -79,7 +79,7 @@ class NetworkModel(Model):
                 done += size
         if with_scores:
             found |= self._family.scores(found, self.card)
-        return table_of(found, self._family.columns(), self._meta())
+        return table_of(found, self._family.columns_of(self.card), self._meta())
 
     def _reconstruct(self, asked: Asked) -> dict[str, np.ndarray]:
         pieces: dict[str, list[np.ndarray]] = {}

@@ -331,6 +331,10 @@ class Family:
         """Return what the columns of :meth:`predictions` and :meth:`scores` mean, as far as that is known."""
         return {}
 
+    def columns_of(self, card: Mapping[str, Any]) -> Mapping[str, Column]:
+        """Return the same for one model, whose card may say more, such as units; by default :meth:`columns`."""
+        return self.columns()
+
     def predictions(self, model: Any, card: Mapping[str, Any], batch: Batch) -> dict[str, np.ndarray]:
         """Return the columns (n, ...) that a finished model predicts for samples as they were read.
 

@@ -69,7 +69,7 @@ def write_predictions(model: Any, card: Mapping[str, Any], held_out: HeldOut, pa
         )
         file["target_id"] = held_out.samples.target_id[held_out.rows]
         file["row"] = held_out.rows
-        meanings = family.columns()
+        meanings = family.columns_of(card)
         for name, values in columns.items():
             file[name] = values
             if (column := meanings.get(name)) is not None:

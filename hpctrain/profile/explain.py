@@ -151,8 +151,8 @@ def _missing(path: KeyPath) -> str:
 
 def unknown_key(path: KeyPath, model: type[Section]) -> str:
     """Return the message for an unknown key; it names the nearest known key, also one of another section."""
-    *around, key = (str(part) for part in path)
-    section = schema_at(tuple(around), model) or {}
+    key = str(path[-1])
+    section = schema_at(path[:-1], model) or {}
     here = list(section.get("properties", {}))
     near = nearest(key, here)
     if near is not None:
@@ -163,7 +163,8 @@ def unknown_key(path: KeyPath, model: type[Section]) -> str:
     elsewhere = _elsewhere(key, model)
     if elsewhere:
         return f"unknown key; did you mean {elsewhere}?"
-    title = f"section '{'.'.join(around)}'" if around else f"a {model.__name__.lower()}"
+    around = ".".join(map(str, path[:-1]))
+    title = f"section '{around}'" if around else f"a {model.__name__.lower()}"
     return f"unknown key; {title} has {', '.join(here)}"
 
 

@@ -87,7 +87,9 @@ def truth_figure(columns: Arrays, title: str) -> str:
 def residual_figure(columns: Arrays, title: str) -> str:
     """Draw the distribution of the residuals, in units of their uncertainty where the columns have it."""
     has_pull = f"{title}_PULL" in columns
-    name, label = (f"{title}_PULL", "residual / uncertainty") if has_pull else (f"{title}_RESIDUAL", "residual")
+    name, label = f"{title}_RESIDUAL", f"residual / (1 + {title})" if is_relative(columns, title) else "residual"
+    if has_pull:
+        name, label = f"{title}_PULL", "residual / uncertainty"
     (residual,) = _finite(columns, name)
     if len(residual) < 8:
         return ""
@@ -113,6 +115,14 @@ def residual_figure(columns: Arrays, title: str) -> str:
     if has_pull:
         note = f"Line: a normal distribution of width 1. {note}"
     return f'{on_both(HALF, draw)}<p class="note">{note}</p>' if note else on_both(HALF, draw)
+
+
+def is_relative(columns: Arrays, title: str) -> bool:
+    """Return whether the residuals of a label are divided by 1 + true value."""
+    true, predicted, residual = _finite(columns, f"{title}_TRUE", f"{title}_PRED", f"{title}_RESIDUAL")
+    apart = predicted - true
+    near = np.abs(residual * (1 + true) - apart) < np.abs(residual - apart)
+    return bool(len(true)) and float(near.mean()) > 0.5
 
 
 def pit_figure(columns: Arrays, title: str) -> str:

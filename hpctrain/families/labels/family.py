@@ -72,10 +72,10 @@ class LabelFamily(Family):
 
         return predicted_columns(model, find_kind(self.kind).preparation(card)(batch))
 
-    def columns(self) -> Mapping[str, Column]:
-        from hpctrain.families.labels.catalogue import Columns
+    def columns_of(self, card: Mapping[str, Any]) -> Mapping[str, Column]:
+        from hpctrain.families.labels.catalogue import columns_of
 
-        return Columns()
+        return columns_of(card["section"]["labels"])
 
     def panels(self) -> Sequence[Panel]:
         from hpctrain.families.labels.show import PANELS

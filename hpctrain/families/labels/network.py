@@ -100,7 +100,7 @@ class LabelNetwork(nn.Module):
 
     def judged(self, batch: Any) -> dict[str, Tensor]:
         """Return columns that compare the predictions with the labels of the batch; NaN or -1 without a label."""
-        return self._columns(batch, lambda head, outputs: head.judged(outputs, batch.labels))
+        return self._columns(batch, lambda head, outputs: _with_outliers(head, head.judged(outputs, batch.labels)))
 
     def _columns(self, batch: Any, columns: Any) -> dict[str, Tensor]:
         usable = self.usable(batch)
@@ -123,3 +123,12 @@ class LabelNetwork(nn.Module):
         """
         for head in self.heads:
             head.calibrate(outputs[head.title], labels)  # type: ignore[operator,index]
+
+
+def _with_outliers(head: Any, columns: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Add which residuals are outliers, where the label sets a limit."""
+    residual, limit = columns.get("RESIDUAL"), head.label.outlier
+    if residual is None or limit is None:
+        return columns
+    is_outlier = torch.where(torch.isfinite(residual), (residual.abs() > limit).float(), torch.nan)
+    return {**columns, "OUTLIER": is_outlier}

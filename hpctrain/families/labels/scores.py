@@ -102,7 +102,7 @@ def calibration_error(probability: np.ndarray, is_right: np.ndarray, num_bins: i
     return float(sum(apart) / max(len(order), 1))
 
 
-def scores_of(columns: Mapping[str, np.ndarray], title: str, outlier: float | None = None) -> dict[str, float]:
+def scores_of(columns: Mapping[str, np.ndarray], title: str) -> dict[str, float]:
     """Return the scores of one label from the columns of a table of predictions with labels; empty without labels.
 
     Parameters
@@ -111,8 +111,6 @@ def scores_of(columns: Mapping[str, np.ndarray], title: str, outlier: float | No
         As in ``results/predictions.h5``.
     title : str
         Beginning of the names of the columns.
-    outlier : float, optional
-        Residual beyond which a prediction is an outlier.
     """
     true, predicted = columns[f"{title}_TRUE"], columns[f"{title}_PRED"]
     if true.dtype.kind in "SUO":
@@ -125,8 +123,8 @@ def scores_of(columns: Mapping[str, np.ndarray], title: str, outlier: float | No
     known = np.isfinite(residual)
     if not known.any():
         return {}
-    found = value_scores(residual[known].astype(np.float64), outlier)
-    for name in ("CRPS",):
+    found = value_scores(residual[known].astype(np.float64))
+    for name, score in (("OUTLIER", "outliers"), ("CRPS", "crps")):
         if f"{title}_{name}" in columns:
-            found[name.lower()] = float(np.mean(columns[f"{title}_{name}"][known]))
+            found[score] = float(np.mean(columns[f"{title}_{name}"][known]))
     return {**found, "num": int(known.sum())}

@@ -30,6 +30,8 @@ class LabelSection(Section):
     redshift."""
     name: Annotated[str, Field(pattern=NAME_PATTERN)] | None = None
     """First part of the names of the predicted columns; if unset, the last part of `column`."""
+    unit: Annotated[str, Field(max_length=64)] = ""
+    """Unit of the column as astropy writes it, such as `K`; the predicted columns have it."""
     weight: Annotated[float, Field(gt=0, le=1e6)] = 1.0
     """Weight of this label in the loss."""
     error: PathText | None = None

@@ -7,7 +7,7 @@ from html import escape
 from typing import Any
 
 from hpctrain.drawing.scale import grouped, significant
-from hpctrain.families.labels.drawing import confusion_table, pit_figure, residual_figure, truth_figure
+from hpctrain.families.labels.drawing import confusion_table, is_relative, pit_figure, residual_figure, truth_figure
 from hpctrain.families.labels.scores import scores_of
 from hpctrain.families.predictions_panel import FILE, PREDICTIONS
 from hpctrain.families.result_files import Arrays, UnusableResultsError
@@ -94,11 +94,8 @@ def _values(results: Results) -> str:
         if "nmad" not in scores:
             continue
         figures = [
-            (f"<b>{escape(title)}</b> {_numbers(scores)}", truth_figure(columns, title)),
-            (
-                "<b>Residuals</b> divided by their predicted uncertainty where there is one",
-                residual_figure(columns, title),
-            ),
+            (f"<b>{escape(title)}</b> {_numbers(scores, _relative(columns, title))}", truth_figure(columns, title)),
+            ("<b>Residuals</b>", residual_figure(columns, title)),
             (f"<b>Calibration</b> {_pit_words(columns, title)}", pit_figure(columns, title)),
         ]
         drawn = "".join(f"<figure><figcaption>{head}</figcaption>{html}</figure>" for head, html in figures if html)
@@ -106,11 +103,15 @@ def _values(results: Results) -> str:
     return "".join(parts)
 
 
-def _numbers(scores: Mapping[str, float]) -> str:
+def _numbers(scores: Mapping[str, float], relative_to: str) -> str:
     return (
-        f"bias {scores['bias']:.3g}, NMAD {scores['nmad']:.3g}, rms {scores['rmse']:.3g}, outliers "
+        f"{relative_to}bias {scores['bias']:.3g}, NMAD {scores['nmad']:.3g}, rms {scores['rmse']:.3g}, outliers "
         f"{100 * scores['outliers']:.1f} % of {grouped(scores['num'])} held-out samples{_few(int(scores['num']))}"
     )
+
+
+def _relative(columns: Arrays, title: str) -> str:
+    return f"residuals divided by 1 + {escape(title)}: " if is_relative(columns, title) else ""
 
 
 def _pit_words(columns: Arrays, title: str) -> str:

@@ -100,3 +100,15 @@ def test_labels_ride_with_the_rows_of_a_batch(path):
     assert batch.labels["code"].tolist() == [7, -1, 2]
     assert torch.isnan(batch.labels["slope"]).tolist() == [False, True, False]
     assert len(batch.everything()) == 8
+
+
+def test_arrays_in_memory_need_no_redshift_either(path):
+    files = open_spectra(section(path))
+    batch = files.read(np.arange(20))
+    card = {"normalise": section(path).normalise.model_dump(mode="json")}
+    arrays = {"flux": batch.flux.numpy(), "ivar": batch.ivar.numpy(), "wavelength": batch.wavelength_aa.numpy()}
+    samples = KIND.from_arrays(card, arrays)
+    assert samples.usable(np.arange(20)).all()
+    torch.testing.assert_close(samples.read(np.arange(20)).ivar, batch.ivar)
+    with pytest.raises(Exception, match="redshift: missing"):
+        KIND.from_arrays({"normalise": {"windows_aa": [[5300, 5850]]}}, arrays)
