@@ -13,14 +13,15 @@ MIN_OBJECTS = 20
 """Smallest number of objects that can be compared with each other."""
 MOST_OBJECTS = 20_000
 """Largest number of reference objects; of more, a random choice is kept."""
-NEIGHBOURS = 150
-"""Number of objects of similar signal to noise ratio and redshift whose chi-square is ordinary."""
+NEIGHBOURS, FEWEST_NEIGHBOURS, SHARE_OF_NEIGHBOURS = 150, 30, 1 / 8
+"""Number of objects of similar signal to noise ratio and redshift whose chi-square is ordinary: 150, or this share of
+the objects if that is less, but at least 30."""
 
 _COMPONENTS = (1, 2, 3, 4, 6, 8, 10, 12)
 """Numbers of Gaussian components to try."""
 _MOST_FOR_MIXTURE = 10_000
 _OBJECTS_PER_COMPONENT = 50
-_SMALLEST_SHARE = 0.02
+_SMALLEST_SHARE, _FEWEST_MEMBERS = 0.005, 20
 """A component with fewer objects is left out: what is in it is rare, however much its members look alike."""
 _NARROWEST = 1e-3
 """Smallest variance of a component, in units of the variance of a latent: none may shrink to a few objects."""
@@ -99,7 +100,8 @@ def _neighbourhoods(place: np.ndarray, chi2: np.ndarray) -> np.ndarray:
     from scipy.spatial import cKDTree
 
     log_chi2 = np.log(np.maximum(chi2, np.finfo(np.float32).tiny))
-    number = min(NEIGHBOURS, len(place))
+    wanted = max(FEWEST_NEIGHBOURS, int(SHARE_OF_NEIGHBOURS * len(place)))
+    number = min(NEIGHBOURS, wanted, len(place))
     tree, found = cKDTree(place), np.empty((len(place), 4), dtype=np.float32)
     for start in range(0, len(place), _PLANES_AT_ONCE):
         here = place[start : start + _PLANES_AT_ONCE]
@@ -147,7 +149,8 @@ def _fit_mixture(latents: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray
             mixture.fit(rows)
         if (bic := mixture.bic(rows)) < lowest:
             best, lowest = mixture, bic
-    common = best.weights_ >= min(_SMALLEST_SHARE, best.weights_.max())
+    smallest = max(_SMALLEST_SHARE, _FEWEST_MEMBERS / len(rows))
+    common = best.weights_ >= min(smallest, best.weights_.max())
     root, weight = best.precisions_cholesky_[common], best.weights_[common]
     log_volume = np.log(np.abs(np.diagonal(root, axis1=1, axis2=2))).sum(axis=1)
     log_volume -= np.log(scale).sum() + 0.5 * rows.shape[1] * np.log(2 * np.pi)
