@@ -276,7 +276,7 @@ def main() -> None:
     parser.add_argument(
         "--pooled", type=int, default=250, help="simulated spectra of each class beside real ones (250)"
     )
-    parser.add_argument("--real-components", type=int, default=4, help="components of templates of real spectra (4)")
+    parser.add_argument("--real-components", type=int, default=5, help="components of templates of real spectra (5)")
     parser.add_argument("--desi", type=Path, help="folder of DESI coadds")
     parser.add_argument("--redrock", type=Path, help="a Python with redrock")
     parser.add_argument("--redrock-templates", type=Path, help="folder of redrock's templates")
