@@ -25,7 +25,7 @@ platform: null
 checkpoint: {{every_steps: 10}}
 launch: {{ranks_per_node: 1}}
 data: {{simulate: {{num_spectra: 240, num_pixels: 200}}}}
-model: {{latent_size: 3, encoder_channels: [4, 8], encoder_kernels: [5, 5], encoder_hidden: [8], decoder_hidden: [8]}}
+model: {{latent_size: 3, start_simulated: 0, encoder_hidden: [8], decoder_hidden: [8]}}
 train: {{epochs: 2, batch_size: 16, warmup_steps: 2, log_every_steps: 1, evaluate_every_steps: 5}}
 track: {{tensorboard: false, histogram_every_steps: null, figure_every_steps: null}}
 """

@@ -19,7 +19,8 @@ def check_model(judge: Judge) -> None:
         judge.problem(message, "model.start", "model.encoder")
     if model.encoder == LEAST_SQUARES:
         for key in ("encoder_channels", "encoder_kernels"):
-            if judge.is_written(f"model.{key}"):
+            is_default = getattr(model, key) == type(model).model_fields[key].default  # as in a resolved profile
+            if judge.is_written(f"model.{key}") and not is_default:
                 judge.warn("has no effect: the least-squares encoder has no convolutions", f"model.{key}")
         return
     if not judge.is_written("model.encoder"):
