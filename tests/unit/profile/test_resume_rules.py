@@ -32,7 +32,8 @@ def test_every_key_of_the_table_is_a_key_of_the_profile():
     "override",
     [
         "model.latent_size=3",
-        "model.encoder_channels=[8, 8, 8]",
+        "model.encoder_hidden=[8]",
+        "model.encoder=convolutional",
         "model.rest_pixels=900",
         "data.split.validation=0.2",
         "data.split={salt: other}",
