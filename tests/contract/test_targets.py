@@ -175,6 +175,7 @@ def test_a_waiting_job_can_be_cancelled(place):
     wait_for(second, states.PENDING)
     cancel(second)
     wait_for(second, states.CANCELLED)
+    wait_for(first, states.RUNNING)
     cancel(first)
     wait_for(first, states.CANCELLED)
     assert rank_logs(second) == []

@@ -122,10 +122,17 @@ class FaultedRun:
 
     def srun_pid(self) -> int:
         """Return the srun of the attempt; it forks a helper, which is not meant."""
-        shell = self.batch_shell()
-        return next(
-            pid for pid, words in self.processes().items() if words[0].endswith("srun") and parent(pid) == shell
-        )
+        found: list[int] = []
+
+        def look() -> bool:
+            # The batch shell of the attempt before may still be there for a moment: look again until the two fit.
+            shell = self.batch_shell()
+            pids = self.processes().items()
+            found.extend(pid for pid, words in pids if words[0].endswith("srun") and parent(pid) == shell)
+            return bool(found)
+
+        self.wait_until(look, f"srun of {self.run}")
+        return found[0]
 
     def batch_shell(self) -> int:
         for path in Path("/proc").glob("[0-9]*/cmdline"):
