@@ -263,7 +263,7 @@ class FaultedRun:
         return json.loads(self.type(f"hpctrain status {self.run.path} --json"))
 
     def resume(self) -> None:
-        """Go on as a user does with a run that was left alone."""
+        """Submit the run again with ``hpc-submit --resume``, as a user does after its job has ended."""
         self.type(f"hpc-submit --resume {self.run.path}")
         self.job = read_json(self.run.job)["submissions"][-1]["job_id"]
 

@@ -32,8 +32,8 @@ DESCRIPTION = '<script>alert("x")</script>'
 def make_real_run(folder: Path, fork_server: ForkServer) -> RunDir:
     """Submit a run to Slurm on paper, and run its attempts here, on a recorded board.
 
-    The first attempt is told to save and exit, the second is killed, and its newest checkpoint is damaged before the
-    third, which finishes.
+    A signal makes the first attempt save and exit. We kill the second one and damage its newest checkpoint. The third
+    one finishes.
     """
     profile = {
         "name": "desi_vae",
