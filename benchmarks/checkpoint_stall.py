@@ -31,16 +31,20 @@ from hpctrain.profile.sections.train import CheckpointSection
 from hpctrain.rundir import RunDir
 
 
-def measure(megabytes: int, rounds: int, folder: Path) -> dict[str, list[float]]:
-    """Return the times of each way to save, and of a fixed computation alone and beside the writer [s]."""
-    live = {f"weights.{index}": torch.randn(1024, 1024) for index in range(max(1, round(megabytes * 1e6 / 2**22)))}
-    buffers = {name: torch.empty_like(value) for name, value in live.items()}
+def measure(megabytes: int, rounds: int, folder: Path, device: str = "cpu") -> dict[str, list[float]]:
+    """Return the times of each way to save, and of a fixed computation alone and beside the writer [s].
+
+    On a GPU, the copies go to page-locked memory and the computation runs on the GPU.
+    """
+    is_gpu, count = device != "cpu", max(1, round(megabytes * 1e6 / 2**22))
+    live = {f"weights.{index}": torch.randn(1024, 1024, device=device) for index in range(count)}
+    buffers = {name: torch.empty(1024, 1024, pin_memory=is_gpu) for name in live}
     run = RunDir(folder / "run")
     run.make_folders()
     attempt = take_lease(run, {"world_size": 1})
     reports: list[CheckpointSaved] = []
     writer = CheckpointWriter(run, CheckpointSection(keep_last=1), attempt, lambda event, step: reports.append(event))
-    one, other = torch.randn(64, 256), torch.randn(256, 256)
+    one, other = torch.randn(64, 256, device=device), torch.randn(256, 256, device=device)
 
     def products_s(until: Callable[[], bool]) -> float:
         """Return the median time of 20 matrix products and one iteration of Python [s]."""
@@ -49,6 +53,8 @@ def measure(megabytes: int, rounds: int, folder: Path) -> dict[str, list[float]]
             started = time.perf_counter()
             for _ in range(20):
                 torch.mm(one, other)
+            if is_gpu:
+                torch.cuda.synchronize()
             spent.append(time.perf_counter() - started)
         return statistics.median(spent) if spent else float("nan")
 
@@ -59,7 +65,9 @@ def measure(megabytes: int, rounds: int, folder: Path) -> dict[str, list[float]]
         times: dict[str, float] = {}
         started = time.perf_counter()
         for name, value in live.items():
-            buffers[name].copy_(value)
+            buffers[name].copy_(value, non_blocking=True)
+        if is_gpu:
+            torch.cuda.synchronize()
         times["copy"] = time.perf_counter() - started
         for way in ("torch", "torch+fsync"):
             path = folder / "torch.pt"

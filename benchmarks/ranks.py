@@ -7,15 +7,19 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from hpctrain.kinds.spectra.section import SimulateSection
 from hpctrain.kinds.spectra.simulate import simulate
 from hpctrain.rundir import RunDir
+
+if TYPE_CHECKING:
+    from hpctrain.train.run import Run
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -55,6 +59,43 @@ def make_run(
     return run
 
 
+def build_here(directory: RunDir) -> Run:
+    """Build the run of a directory in this process, as an attempt does; the environment gives the rank.
+
+    The parts are the real ones: heartbeat, watchdog, metrics and exporters are at work.
+    """
+    from hpctrain.distributed.group import be_deterministic, choose_device, open_group
+    from hpctrain.distributed.heartbeat import Heartbeat
+    from hpctrain.distributed.stop import StopRequest
+    from hpctrain.distributed.watchdog import Watchdog
+    from hpctrain.distributed.world import World
+    from hpctrain.metrics.record import MetricsWriter
+    from hpctrain.profile.load import load_profile
+    from hpctrain.train.arithmetic import set_float32_arithmetic
+    from hpctrain.train.build import build_run, subscribe_exporters
+    from hpctrain.train.run import Rank
+
+    world, profile = World.from_environment(), load_profile(directory.profile)
+    device = choose_device(world, profile.train.device)
+    if profile.train.deterministic:
+        be_deterministic(device)
+    set_float32_arithmetic(profile.train.precision)
+    directory.make_folders()
+    open_group(world, device, directory, profile.monitor.hang_timeout_s, StopRequest())
+    stop = StopRequest(deadline_s=time.time() + 1e6, lead_s=180.0)
+    heartbeat = Heartbeat(directory, world, 1, profile.monitor.heartbeat_s).start()
+    watchdog = Watchdog(profile.monitor.hang_timeout_s, directory.logs / "stacks.txt", lambda: "measuring").start()
+    metrics = MetricsWriter(directory, 1) if world.is_main else None
+    run = build_run(Rank(directory, world, device, 1, stop, heartbeat, watchdog, metrics), profile)
+    subscribe_exporters(run)
+    return run
+
+
+def python_path() -> str:
+    """Return PYTHONPATH for a child that must import this checkout."""
+    return os.pathsep.join([str(REPOSITORY), *filter(None, [os.environ.get("PYTHONPATH")])])
+
+
 def start_ranks(
     command: list[str], world_size: int, quiet: bool = False, **environment: str
 ) -> list[subprocess.Popen[str]]:
@@ -65,7 +106,7 @@ def start_ranks(
     processes = []
     for rank in range(world_size):
         place = {"RANK": rank, "WORLD_SIZE": world_size, "LOCAL_RANK": rank, "LOCAL_WORLD_SIZE": world_size}
-        place |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": 1, "PYTHONPATH": REPOSITORY}
+        place |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": 1, "PYTHONPATH": python_path()}
         processes.append(
             subprocess.Popen(
                 [sys.executable, *command],

@@ -24,7 +24,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.ranks import make_run, ratio, run_ranks
+from benchmarks.ranks import build_here, make_run, ratio, run_ranks
+from hpctrain.rundir import RunDir
 
 SMALL_NETWORK = {
     "latent_size": 4,
@@ -48,30 +49,11 @@ def measure(path: str, steps: int, rounds: int) -> dict[str, list[tuple[float, f
     import numpy as np
     import torch
 
-    from hpctrain.distributed.group import choose_device, open_group
-    from hpctrain.distributed.heartbeat import Heartbeat
-    from hpctrain.distributed.stop import StopRequest
-    from hpctrain.distributed.watchdog import Watchdog
-    from hpctrain.distributed.world import World
-    from hpctrain.metrics.record import MetricsWriter
-    from hpctrain.profile.load import load_profile
-    from hpctrain.rundir import RunDir
-    from hpctrain.train.build import build_run, subscribe_exporters
     from hpctrain.train.loop import Boundary, read_batches
-    from hpctrain.train.run import Rank
 
     torch.set_num_threads(1)
-    directory, world = RunDir(path), World.from_environment()
-    profile = load_profile(directory.profile)
-    device = choose_device(world, profile.train.device)
-    directory.make_folders()
-    open_group(world, device, directory, profile.monitor.hang_timeout_s, StopRequest())
-    stop = StopRequest(deadline_s=time.time() + 1e6, lead_s=180.0)
-    heartbeat = Heartbeat(directory, world, 1, profile.monitor.heartbeat_s).start()
-    watchdog = Watchdog(profile.monitor.hang_timeout_s, directory.logs / "stacks.txt", lambda: "measuring").start()
-    metrics = MetricsWriter(directory, 1) if world.is_main else None
-    run = build_run(Rank(directory, world, device, 1, stop, heartbeat, watchdog, metrics), profile)
-    subscribe_exporters(run)
+    run = build_here(RunDir(path))
+    profile, world = run.profile, run.world
     boundary = Boundary(run)
     rng = np.random.default_rng(world.rank)
     kept = [
@@ -104,15 +86,18 @@ def measure(path: str, steps: int, rounds: int) -> dict[str, list[tuple[float, f
 
 
 def bare_loop(run, kept: list, steps: int, fused: bool) -> Callable[[], None]:
-    """Return the hand-written loop as a function without arguments that does `steps` steps."""
+    """Return the hand-written loop as a function without arguments that does `steps` steps on the run's device."""
     import torch
     from torch.nn.parallel import DistributedDataParallel
 
     from hpctrain.families.spectral_vae.network import SpectralVAE
     from hpctrain.kinds.spectra.transform import normalise
+    from hpctrain.train.arithmetic import AUTOCAST
 
-    profile, total = run.profile, run.schedule.total_steps
-    model = SpectralVAE(profile.model, run.data.facts)
+    profile, total, kind = run.profile, run.schedule.total_steps, run.device.type
+    model = SpectralVAE(profile.model, run.data.facts).to(run.device)
+    dtype = AUTOCAST.get(profile.train.precision)
+    scaler = torch.amp.GradScaler(kind, enabled=profile.train.precision == "fp16")
     if run.world.world_size > 1:
         model = DistributedDataParallel(model, gradient_as_bucket_view=True)
     parameters = list(model.parameters())
@@ -126,12 +111,15 @@ def bare_loop(run, kept: list, steps: int, fused: bool) -> Callable[[], None]:
             warm = min(1.0, (step + 1) / max(1, train.warmup(total)))
             for group in optimizer.param_groups:
                 group["lr"] = train.learning_rate * warm * 0.5 * (1.0 + math.cos(math.pi * min(1.0, step / total)))
-            sums = model(normalise(next(batches), profile.data.normalise), step)
+            with torch.autocast(kind, dtype=dtype, enabled=dtype is not None):
+                sums = model(normalise(next(batches), profile.data.normalise), step)
             loss = sums["loss_sum"] / sums["weight_sum"].clamp(min=1.0)
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            scaler.scale(loss).backward()
+            scaler.unscale_(optimizer)
             torch.nn.utils.clip_grad_norm_(parameters, train.clip_norm)
-            optimizer.step()
+            scaler.step(optimizer)
+            scaler.update()
 
     return loop
 

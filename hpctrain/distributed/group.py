@@ -1,4 +1,4 @@
-"""The process group: NCCL between GPUs, Gloo between CPUs, and none for a rank that is alone.
+"""The process group: NCCL between GPUs, Gloo between CPUs or on a shared GPU, and none for a rank that is alone.
 
 Rank 0 binds a free port and publishes it in the run directory, which all ranks share. On a shared node, a port computed
 from the job id would sooner or later be in use by somebody else.
@@ -49,7 +49,7 @@ def why_no_gpu() -> str:
     return "no driver, no device, or none given to this job" + (f" (CUDA_VISIBLE_DEVICES={visible})" if visible else "")
 
 
-def choose_device(world: World, wish: str) -> torch.device:
+def choose_device(world: World, wish: str, ranks_per_gpu: int = 1) -> torch.device:
     """Return this rank's device, and make it the current one.
 
     Parameters
@@ -58,6 +58,8 @@ def choose_device(world: World, wish: str) -> torch.device:
         The local rank chooses among the GPUs this process can see.
     wish : str
         ``train.device`` of the profile: ``auto``, ``cuda`` or ``cpu``.
+    ranks_per_gpu : int
+        Ranks that share one GPU.
 
     Raises
     ------
@@ -74,11 +76,12 @@ def choose_device(world: World, wish: str) -> torch.device:
             )
         return torch.device("cpu")
     # With --gpus-per-task each task sees only its own GPU, and it is number 0 whatever the local rank.
-    index = 0 if visible == 1 and world.local_world_size > 1 and _one_gpu_per_task() else world.local_rank
+    has_own = visible == 1 and world.local_world_size > 1 and _one_gpu_per_task()
+    index = 0 if has_own else world.local_rank // ranks_per_gpu
     if index >= visible:
         raise SiteError(
             f"rank {world.rank}: local rank {world.local_rank} of {world.local_world_size}, but only {visible} GPU(s) "
-            "are visible; launch.ranks_per_node must not be above launch.gpus_per_node"
+            "are visible; ask for as many GPUs as ranks (launch.gpus_per_node), or leave launch.ranks_per_node out"
         )
     torch.cuda.set_device(index)
     return torch.device("cuda", index)
@@ -116,6 +119,7 @@ def open_group(
     hang_timeout_s: float | None,
     stop: StopRequest,
     rendezvous_timeout_s: float = TIMEOUT_S,
+    ranks_per_gpu: int = 1,
 ) -> None:
     """Join the process group of the job; does nothing for a rank that is alone.
 
@@ -134,6 +138,8 @@ def open_group(
         Stop request of this process; this rank obeys it while it waits for the others.
     rendezvous_timeout_s : float
         How long ranks wait for each other [s].
+    ranks_per_gpu : int
+        Ranks that share one GPU; NCCL refuses more than one, so their sums go through the host with Gloo.
 
     Raises
     ------
@@ -146,7 +152,7 @@ def open_group(
         return
     for name, value in {**_NCCL, "TORCH_FR_DUMP_TEMP_FILE": str(run.logs / "nccl-trace-rank-")}.items():
         os.environ.setdefault(name, value)
-    backend = "cuda:nccl,cpu:gloo" if device.type == "cuda" else "gloo"
+    backend = "cuda:nccl,cpu:gloo" if device.type == "cuda" and ranks_per_gpu == 1 else "gloo"
     with Rendezvous(world, run, stop, rendezvous_timeout_s) as meeting:
         try:
             dist.init_process_group(

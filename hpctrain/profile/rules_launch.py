@@ -42,11 +42,17 @@ def _check_sbatch(judge: Judge) -> None:
 def _check_ranks(judge: Judge) -> None:
     launch, data = judge.profile.launch, judge.profile.data
     ranks, gpus = launch.ranks_on_each_node, launch.gpus_per_node
-    if gpus and ranks > gpus:
+    if gpus and ranks > gpus and ranks % gpus:
         message = (
-            f"{plural(ranks, 'rank')} on {plural(gpus, 'GPU')}; NCCL takes one rank per GPU: remove ranks_per_node"
+            f"{plural(ranks, 'rank')} cannot share {plural(gpus, 'GPU')} evenly; remove ranks_per_node: one per GPU"
         )
         judge.problem(message, "launch.ranks_per_node", "launch.gpus_per_node")
+    elif gpus and ranks > gpus:
+        message = (
+            f"{ranks // gpus} ranks share each GPU, and their sums go through the host, because NCCL refuses a shared "
+            "GPU; this is slow, and only good to try several ranks"
+        )
+        judge.warn(message, "launch.ranks_per_node", "launch.gpus_per_node")
     elif ranks < gpus:
         message = (
             f"{plural(ranks, 'rank')} leaves {plural(gpus - ranks, 'GPU')} of each node idle; remove ranks_per_node"

@@ -34,6 +34,7 @@ from hpctrain.train.caching import cache_in_memory
 from hpctrain.train.finish import finish
 from hpctrain.train.join import join
 from hpctrain.train.loop import Outcome, train
+from hpctrain.train.outofmemory import advice_if_out_of_memory
 from hpctrain.train.preflight import preflight
 from hpctrain.train.resume import resume
 from hpctrain.train.run import Data, Rank, Run
@@ -81,7 +82,8 @@ def run_attempt(path: str | Path, stop: StopRequest | None = None) -> int:
     stop.install()
     rank = join(directory, profile, stop, startup)
     try:
-        return _work(_build(rank, profile, startup), startup)
+        with advice_if_out_of_memory(directory, rank.device):
+            return _work(_build(rank, profile, startup), startup)
     except StoppedBeforeTrainingError as stopped:
         step = max((step for step, _ in list_checkpoints(directory)), default=0)
         print("hpctrain: stopped before the first step; the next attempt uses the files that were copied", flush=True)
@@ -98,7 +100,7 @@ def _build(rank: Rank, profile: Profile, startup: Startup) -> Run:
     """Bring the data, settle what the profile leaves to the machine and the data, and build the run."""
     directory, world = rank.directory, rank.world
     make_data(profile, world)
-    preflight(world, rank.device, directory, profile.data.files)
+    preflight(world, rank.device, directory, profile.data.files, profile.launch.ranks_per_gpu)
     startup.lap("preflight")
     data = _bring_data(rank, profile, startup)
     if not profile.update_shape.is_settled:

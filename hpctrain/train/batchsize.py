@@ -56,7 +56,7 @@ def settle_batch_size(rank: Rank, profile: Profile, data: Data) -> Profile:
     world, device = rank.world, rank.device
     per_rank = profile.global_batch // world.world_size
     candidates = [size for size in divisors_from_above(per_rank) if size <= MAX_BATCH_SIZE]
-    ranks_here = 1 if device.type == "cuda" else world.local_world_size
+    ranks_here = profile.launch.ranks_per_gpu if device.type == "cuda" else world.local_world_size
     free_bytes = _free_bytes(device) // ranks_here
     needed_bytes = _need(profile, device, data)
     size = largest_fitting(candidates, lambda size: needed_bytes(size) <= SHARE * free_bytes)

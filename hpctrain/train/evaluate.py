@@ -14,11 +14,11 @@ from hpctrain.distributed.reduce import sum_over_ranks
 from hpctrain.families.predictions import predict
 from hpctrain.samples.loader import read_ahead
 from hpctrain.samples.protocols import PADDING_ROW, Batch
+from hpctrain.train.arithmetic import AUTOCAST
 from hpctrain.train.counts import bad_fields, num_bad
 from hpctrain.train.culprits import raise_bad_values
 from hpctrain.train.randomness import seed_random_numbers
 from hpctrain.train.schedule import mix
-from hpctrain.train.step import AUTOCAST
 
 if TYPE_CHECKING:
     from hpctrain.train.run import Run

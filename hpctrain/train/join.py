@@ -16,6 +16,7 @@ from hpctrain.metrics.record import MetricsWriter
 from hpctrain.profile.resume import plain
 from hpctrain.profile.schema import Profile
 from hpctrain.rundir import RunDir
+from hpctrain.train.arithmetic import set_float32_arithmetic
 from hpctrain.train.run import Rank
 from hpctrain.train.startup import Startup
 
@@ -43,14 +44,16 @@ def join(directory: RunDir, profile: Profile, stop: StopRequest, startup: Startu
     """
     world = World.from_environment()
     _make_folders(directory)
-    device = choose_device(world, profile.train.device)
+    ranks_per_gpu = profile.launch.ranks_per_gpu
+    device = choose_device(world, profile.train.device, ranks_per_gpu)
     if profile.train.precision == "fp16" and device.type == "cpu":
         problem = Problem("train.precision", "fp16 needs a GPU, and this process sees none; use bf16 or fp32")
         raise ProfileError(str(directory.profile), [problem])
     if profile.train.deterministic:
         be_deterministic(device)
+    set_float32_arithmetic(profile.train.precision)
     startup.lap("profile")
-    open_group(world, device, directory, profile.monitor.hang_timeout_s, stop)
+    open_group(world, device, directory, profile.monitor.hang_timeout_s, stop, ranks_per_gpu=ranks_per_gpu)
     attempt = _begin_attempt(directory, world, profile)
     heartbeat = Heartbeat(directory, world, attempt, profile.monitor.heartbeat_s).start()
     watchdog = Watchdog(

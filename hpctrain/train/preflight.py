@@ -68,7 +68,9 @@ class RankReport:
     problems: list[str] = field(default_factory=list)
 
 
-def preflight(world: World, device: torch.device, run: RunDir, patterns: list[str]) -> list[RankReport]:
+def preflight(
+    world: World, device: torch.device, run: RunDir, patterns: list[str], ranks_per_gpu: int = 1
+) -> list[RankReport]:
     """Check every node, and raise if one of them is not fit.
 
     Parameters
@@ -81,6 +83,8 @@ def preflight(world: World, device: torch.device, run: RunDir, patterns: list[st
         Run directory; every node must be able to write it.
     patterns : list of str
         ``data.files``; every node must be able to read the files that match.
+    ranks_per_gpu : int
+        Ranks that may share one GPU.
 
     Returns
     -------
@@ -104,7 +108,7 @@ def preflight(world: World, device: torch.device, run: RunDir, patterns: list[st
     _look(report, looks, _ANSWER_WITHIN_S)
     report.seconds = round(time.perf_counter() - started, 3)
     reports = [RankReport(**found) for found in gather_json(world, asdict(report))]
-    _compare(reports)
+    _compare(reports, ranks_per_gpu)
     if bad := bad_nodes(reports):
         if len(bad) == len({item.node for item in reports}):
             raise SiteError(format_reports(reports))
@@ -190,15 +194,15 @@ def _look_at_data(patterns: list[str], report: RankReport) -> None:
             report.problems.append(f"cannot read {path}: {error.strerror}; is the file system mounted on that node?")
 
 
-def _compare(reports: list[RankReport]) -> None:
+def _compare(reports: list[RankReport], ranks_per_gpu: int) -> None:
     """Add the problems that appear only in a comparison of the ranks."""
     by_device: dict[tuple[str, str], list[int]] = {}
     for report in reports:
         by_device.setdefault((report.node, report.device), []).append(report.rank)
     for report in reports:
         sharing = by_device[report.node, report.device]
-        if report.device != "cpu" and len(sharing) > 1:
-            report.problems.append(f"ranks {sharing} share one GPU; use launch.ranks_per_node <= gpus_per_node")
+        if report.device != "cpu" and len(sharing) > ranks_per_gpu:
+            report.problems.append(f"ranks {sharing} share one GPU; ask for as many GPUs as ranks")
         if report.num_files < max(other.num_files for other in reports):
             report.problems.append(
                 f"sees {report.num_files} data files, other ranks see more; is the file system mounted on that node?"

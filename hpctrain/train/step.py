@@ -17,14 +17,12 @@ from hpctrain.kinds.kind import Kind
 from hpctrain.profile.sections.train import TrainSection
 from hpctrain.samples.protocols import Batch
 from hpctrain.train.adamw import AdamW
+from hpctrain.train.arithmetic import AUTOCAST
 from hpctrain.train.pacing import FullSpeed, Pacer
 from hpctrain.train.randomness import seed_random_numbers
 from hpctrain.train.scaling import LossScale, scale_and_clip
 from hpctrain.train.schedule import Schedule, mix
 from hpctrain.train.zeros import Mask, mask_gradients
-
-AUTOCAST = {"fp16": torch.float16, "bf16": torch.bfloat16}
-"""Type of the arithmetic by ``train.precision``, where it is not float32."""
 
 
 @dataclass

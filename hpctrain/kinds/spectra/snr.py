@@ -32,7 +32,12 @@ def signal_to_noise(flux: Tensor, ivar: Tensor) -> Tensor:
     tensor([4.])
     """
     ratio = flux.float() * ivar.clamp(min=0).float().sqrt()
-    return ratio.masked_fill(~(ivar > 0), float("nan")).nanmedian(dim=1).values
+    ratio = ratio.masked_fill(~(ivar > 0), float("nan"))
+    if not ratio.is_cuda:
+        return ratio.nanmedian(dim=1).values
+    # On a GPU, torch warns of nanmedian: which of two equal values it finds differs. Sorting puts NaN last.
+    middle = ((~ratio.isnan()).sum(dim=1, keepdim=True) - 1).clamp(min=0) // 2
+    return ratio.sort(dim=1).values.gather(1, middle).squeeze(1)
 
 
 def signal_to_noise_of_arrays(flux: np.ndarray, ivar: np.ndarray) -> np.ndarray:

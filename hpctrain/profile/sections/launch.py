@@ -43,7 +43,8 @@ class LaunchSection(Section):
     gpus_per_node: Annotated[int, Field(ge=0, le=16)] = 1
     """GPUs on each node; 0 trains on CPUs."""
     ranks_per_node: Annotated[int, Field(ge=1, le=256)] | None = None
-    """Ranks (processes) on each node; if unset, one per GPU, or one if there is no GPU."""
+    """Ranks (processes) on each node; if unset, one per GPU, or one if there is no GPU. With a multiple of the GPUs,
+    ranks share them: slow, but two ranks can be tried where there is one GPU."""
     cpus_per_rank: Annotated[int, Field(ge=1, le=512)] = 8
     """CPU cores of each rank; the training step, reader threads and the checkpoint writer share them."""
     memory_gib_per_node: Annotated[float, Field(gt=0, le=16384)] | None = None
@@ -67,6 +68,11 @@ class LaunchSection(Section):
     @property
     def ranks_on_each_node(self) -> int:
         return self.ranks_per_node or max(1, self.gpus_per_node)
+
+    @property
+    def ranks_per_gpu(self) -> int:
+        """Ranks that share one GPU; 1 where there is none."""
+        return max(1, self.ranks_on_each_node // self.gpus_per_node) if self.gpus_per_node else 1
 
     @property
     def world_size(self) -> int:

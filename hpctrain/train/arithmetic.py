@@ -1,0 +1,23 @@
+"""How ``train.precision`` makes torch compute."""
+
+from __future__ import annotations
+
+import torch
+
+AUTOCAST = {"fp16": torch.float16, "bf16": torch.bfloat16}
+"""Type of the network's arithmetic by ``train.precision``, where it is not float32."""
+
+
+def set_float32_arithmetic(precision: str) -> None:
+    """Compute products and convolutions of float32 on TensorFloat-32 cores if and only if `precision` is ``tf32``.
+
+    TensorFloat-32 rounds the factors to 10 bits of mantissa and sums in float32. By default, torch uses it for
+    convolutions but not for products, so float32 would mean two things in one network.
+
+    Parameters
+    ----------
+    precision : str
+        ``train.precision`` of the profile.
+    """
+    torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
+    torch.backends.cudnn.allow_tf32 = precision == "tf32"
