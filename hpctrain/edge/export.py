@@ -276,7 +276,7 @@ class _Export:
         self._say("measure the latency")
         with measured_energy() as energy_j:
             attempt.latencies = [
-                measure_latency(network, preparation, sample.held_out, rows, batch, energy_j)
+                measure_latency(network, preparation, sample.held_out, rows, batch, energy_j, edge.latency_calls)
                 for batch in dict.fromkeys((1, edge.latency_batch))
             ]
         if edge.latency_ms is None:

@@ -18,9 +18,10 @@ from hpctrain.kinds.spectra.hdf5 import SpectraSet
 WARM_UP = 5
 """Number of calls before the timed ones; the first calls allocate memory and choose kernels."""
 
-_CALLS = (30, 200)
-"""Smallest and largest number of timed calls."""
-_ENOUGH_S = 4.0
+FEWEST_CALLS = 30
+MOST_CALLS = 200
+ENOUGH_S = 4.0
+"""After so many seconds, no more than `FEWEST_CALLS` calls are made."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,7 @@ def measure_latency(
     rows: np.ndarray,
     batch: int,
     energy_j: Callable[[], float | None] | None = None,
+    most_calls: int = MOST_CALLS,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Latency:
     """Time preparation, network and catalogue with real spectra.
@@ -86,6 +88,8 @@ def measure_latency(
         Spectra in each call.
     energy_j : callable, optional
         Returns the energy that the device has used so far [J], or None; is called before and after the timed calls.
+    most_calls : int
+        Largest number of timed calls, at least `FEWEST_CALLS`.
     clock : callable
         Returns seconds.
     """
@@ -95,7 +99,7 @@ def measure_latency(
     whole, alone = [], []
     before_j = energy_j() if energy_j is not None else None
     started_s = clock()
-    while len(whole) < _CALLS[0] or (len(whole) < _CALLS[1] and clock() - started_s < _ENOUGH_S):
+    while len(whole) < FEWEST_CALLS or (len(whole) < most_calls and clock() - started_s < ENOUGH_S):
         seconds, network_s = _timed(network, preparation, batches[len(whole) % len(batches)], clock)
         whole.append(seconds * 1e3)
         alone.append(network_s * 1e3)

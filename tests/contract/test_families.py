@@ -181,7 +181,8 @@ def test_check_report_predict_and_export_run_without_the_family_being_named(make
         return  # no network, so nothing for ONNX
     pytest.importorskip("onnx")
     capsys.readouterr()
-    code = run_command("export", [str(run.path), "--set", "edge.gates.min_spectra=2", "--set", "edge.latency_batch=2"])
+    small = ("edge.gates.min_spectra=2", "edge.latency_batch=2", "edge.latency_calls=30")
+    code = run_command("export", [str(run.path), *(word for value in small for word in ("--set", value))])
     said = capsys.readouterr()
     assert code == 0, said.out + said.err
     assert list((run.path / "export").glob("*/model.onnx")) or list((run.path / "export").glob("*/*.onnx"))

@@ -44,7 +44,8 @@ def train(folder, spectra_file, model, fork_server):
         | {"device": "cpu", "log_every_steps": 1},
         "checkpoint": {"every_steps": 50},
         "track": {"tensorboard": False},
-        "edge": {"max_held_out": 60, "calibration_spectra": 32, "latency_batch": 4, "gates": {"min_spectra": 5}},
+        "edge": {"max_held_out": 60, "calibration_spectra": 32, "latency_batch": 4, "latency_calls": 30}
+        | {"gates": {"min_spectra": 5}},
     }
     run.profile.write_text(yaml.safe_dump(profile))
     process = fork_server.start("hpctrain.train", [str(run.path)], os.environ)
@@ -106,7 +107,7 @@ def test_an_int8_bundle_says_on_the_device_what_the_trained_model_says(each_run,
     assert "int8" in {layer["precision"] for layer in entries["network"]["layers"]}
     assert {gate["gate"] for gate in entries["gates"]} == {"chi2", "latent_error", "anomaly_rank"}
     assert entries["held_out"]["side"] == "validation"
-    assert [item["batch"] for item in entries["latency"]["measured"]] == [1, 4]
+    assert [(item["batch"], item["calls"]) for item in entries["latency"]["measured"]] == [(1, 30), (4, 30)]
     assert entries["provenance"]["weights_sha256"]
     ids = np.array(entries["calibration"]["target_ids"])
     assert len(ids) == len(set(ids)) == 32

@@ -49,6 +49,8 @@ class EdgeSection(Section):
     exporting machine; for a TensorRT engine, trtexec's measurement plus the preparation here. If unset, not checked."""
     latency_batch: Annotated[int, Field(ge=1, le=65536)] = 64
     """Batch size of the second latency measurement, and the largest batch of a TensorRT engine."""
+    latency_calls: Annotated[int, Field(ge=30)] = 200
+    """Largest number of timed calls of each batch size. After 4 seconds no more than 30 are made."""
     snr_edges: list[float] | None = None
     """Inner edges of the bins in median signal to noise ratio per pixel, in rising order; if unset, quartiles."""
     redshift_edges: list[float] | None = None

@@ -57,11 +57,18 @@ def test_a_slow_network_is_timed_at_least_thirty_times(network, spectra):
     assert found.calls == 30
 
 
+def test_no_more_calls_are_timed_than_are_wanted(network, spectra):
+    clock = Clock()
+    slow = Slow(network, 0.004, clock)
+    found = measure_latency(slow, network.preparation, spectra, np.arange(3), 1, most_calls=45, clock=clock)
+    assert found.calls == slow.calls - WARM_UP == 45
+
+
 def test_energy_is_shared_out_among_the_spectra(network, spectra):
     joules = iter((100.0, 190.0))
     clock = Clock()
     slow = Slow(network, 0.0001, clock)
-    found = measure_latency(slow, network.preparation, spectra, np.arange(9), 3, lambda: next(joules), clock)
+    found = measure_latency(slow, network.preparation, spectra, np.arange(9), 3, lambda: next(joules), clock=clock)
     assert found.joules_per_spectrum == pytest.approx(90.0 / (3 * found.calls))
     assert "J a spectrum" in str(found)
 
