@@ -64,7 +64,7 @@ def build_here(directory: RunDir) -> Run:
 
     The parts are the real ones: heartbeat, watchdog, metrics and exporters are at work.
     """
-    from hpctrain.distributed.group import be_deterministic, choose_device, open_group
+    from hpctrain.distributed.group import be_deterministic, choose_device, open_group, use_expandable_segments
     from hpctrain.distributed.heartbeat import Heartbeat
     from hpctrain.distributed.stop import StopRequest
     from hpctrain.distributed.watchdog import Watchdog
@@ -76,6 +76,7 @@ def build_here(directory: RunDir) -> Run:
     from hpctrain.train.run import Rank
 
     world, profile = World.from_environment(), load_profile(directory.profile)
+    use_expandable_segments()
     device = choose_device(world, profile.train.device)
     if profile.train.deterministic:
         be_deterministic(device)

@@ -28,18 +28,16 @@ from benchmarks.gpu.workload import SIZES, Size
 from benchmarks.ranks import REPOSITORY, python_path
 
 PARTS: dict[str, Callable[[torch.device, Size], Iterator[Row]]] = {
+    "arithmetic": arithmetic.rows,
+    "exactness": exactness.rows,
     "speed": speed.rows,
     "device": device.rows,
     "memory": memory.rows,
-    "arithmetic": arithmetic.rows,
-    "exactness": exactness.rows,
 }
-"""The parts in their order; those that are timed come first and run alone."""
+"""The parts in their order."""
 
 TOGETHER = ("arithmetic", "exactness")
 """Parts that time nothing, and run side by side."""
-
-_LIMIT_S = 400
 
 
 def main() -> int:
@@ -50,6 +48,7 @@ def main() -> int:
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--size", choices=SIZES, default="full")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), metavar="PART", help=", ".join(PARTS))
+    parser.add_argument("--minutes", type=float, default=8.0, help="limit of the whole [min] (default: 8)")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     parser.add_argument("--part", choices=PARTS, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -63,7 +62,8 @@ def main() -> int:
         print(machine(), flush=True)
     found: dict[str, list[Row]] = {}
     for group in _groups(args.only):
-        threads = [threading.Thread(target=_collect, args=(part, args, found)) for part in group]
+        left_s = max(1.0, 60 * args.minutes - (time.monotonic() - started))
+        threads = [threading.Thread(target=_collect, args=(part, args, left_s, found)) for part in group]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -84,9 +84,9 @@ def main() -> int:
 
 
 def _groups(parts: list[str]) -> Iterator[list[str]]:
-    yield from ([part] for part in PARTS if part in parts and part not in TOGETHER)
     if together := [part for part in TOGETHER if part in parts]:
         yield together
+    yield from ([part] for part in PARTS if part in parts and part not in TOGETHER)
 
 
 def _run_part(part: str, device_name: str, size: Size) -> int:
@@ -98,23 +98,20 @@ def _run_part(part: str, device_name: str, size: Size) -> int:
     os._exit(0)  # heartbeats and watchdogs of the runs are threads of this process
 
 
-def _collect(part: str, args: argparse.Namespace, found: dict[str, list[Row]]) -> None:
+def _collect(part: str, args: argparse.Namespace, limit_s: float, found: dict[str, list[Row]]) -> None:
+    """Run a part as a process and keep its rows, also those before a crash or the end of the time."""
     command = [sys.executable, "-m", "benchmarks.gpu", "--part", part, "--device", args.device, "--size", args.size]
     environment = {**os.environ, "PYTHONPATH": python_path(), "CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
-    rows: list[Row] = []
+    fault = ""
     try:
-        done = subprocess.run(
-            command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=_LIMIT_S
-        )
-        output, ended = done.stdout, f"exit code {done.returncode}: {done.stderr.strip()[-600:]}"
-        failed = done.returncode != 0
+        done = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=limit_s)
+        output = done.stdout
+        if done.returncode != 0:
+            fault = f"exit code {done.returncode}: {' | '.join(done.stderr.strip().splitlines()[-4:])}"
     except subprocess.TimeoutExpired as error:
-        output, ended = (error.stdout or b"").decode(), f"not done within {_LIMIT_S} s"
-        failed = True
+        output, fault = (error.stdout or b"").decode(), f"not done within {limit_s:.0f} s; see --minutes"
     rows = [_judged(Row.read(line), args.size) for line in output.splitlines() if line.startswith('{"what"')]
-    if failed:
-        rows.append(Row(f"the part '{part}'", ended, WRONG))
-    found[part] = rows
+    found[part] = [*rows, Row(f"the part '{part}'", fault, WRONG)] if fault else rows
 
 
 def _judged(row: Row, size: str) -> Row:

@@ -17,13 +17,13 @@ from torch.nn.parallel import DistributedDataParallel
 from benchmarks.gpu.rows import Row, check, guarded, skip, within
 from benchmarks.gpu.workload import NETWORKS, Size, open_run, precisions, synchronise
 from hpctrain.distributed.reduce import sum_over_ranks
+from hpctrain.kinds.spectra.snr import signal_to_noise
 from hpctrain.samples.device import on_device
 from hpctrain.samples.protocols import Batch
 from hpctrain.train.run import Run
 from hpctrain.train.start import begin_anew
 from hpctrain.train.step import StepResult
 
-_STEPS = 12
 _OVERFLOWING_SCALE = 2.0**60
 """A loss scale at which every gradient overflows float16."""
 _POISON = 1e30
@@ -56,7 +56,7 @@ def _batches(run: Run, count: int) -> list[Batch]:
     return [run.data.samples.read(draw.choice(run.data.train_rows, run.schedule.micro_batch)) for _ in range(count)]
 
 
-def _train(run: Run, steps: int = _STEPS) -> list[StepResult]:
+def _train(run: Run, steps: int) -> list[StepResult]:
     """Do some steps with fixed batches and return their results."""
     batches = itertools.cycle(_batches(run, 4))
     results = []
@@ -99,15 +99,28 @@ def _agrees_with_the_cpu(place: Path, name: str, device: torch.device, size: Siz
     with torch.no_grad():
         expected, found = cpu.model.predict(batch), run.model.predict(there)
     differences = {key: _difference(found[key], value) for key, value in expected.items() if value.is_floating_point()}
+    ratios = [signal_to_noise(one.flux, one.ivar).cpu().nan_to_num(-1.0) for one in (there, batch)]
+    same = torch.equal(*ratios)
+    yield check(f"{name}: signal to noise on CPU and device", same, "the same bits" if same else "other bits")
     worst = max(differences, key=differences.get)
     what, text = f"{name}: predictions on CPU and device", f"differ by {differences[worst]:.1e} ({worst}), relative"
     yield within(what, differences[worst], 1e-3, text)
+    _disturb(cpu.model)
+    run.model.load_state_dict(cpu.model.state_dict())
     gradients = []
     for model, given in ((cpu.model, batch), (run.model, there)):
         _fixed_loss(model, given).backward()
         gradients.append(torch.cat([p.grad.flatten().cpu() for p in model.parameters() if p.grad is not None]))
     difference = _difference(gradients[1], gradients[0])
     yield within(f"{name}: gradient on CPU and device", difference, 1e-3, f"differs by {difference:.1e}, relative")
+
+
+def _disturb(model: torch.nn.Module) -> None:
+    """Move the weights away from a fitted start, where the gradient is a small difference of large numbers."""
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.05 * torch.randn(parameter.shape, generator=generator)
 
 
 def _fixed_loss(model: torch.nn.Module, batch: Batch) -> torch.Tensor:
@@ -124,10 +137,10 @@ def _same_bits_twice(place: Path, precision: str, device: torch.device, size: Si
     found = []
     for _ in range(2):
         run = _run(place, f"twice-{precision}", device, size, train={"precision": precision, "batch_size": 32})
-        results = _train(run)
+        results = _train(run, size.steps_compared)
         found.append((_weights(run), _losses(results)))
     same = _same(found[0][0], found[1][0]) and np.array_equal(found[0][1], found[1][1])
-    text = f"loss {found[0][1][0]:.4f} to {found[0][1][-1]:.4f} in {_STEPS} steps"
+    text = f"loss {found[0][1][0]:.4f} to {found[0][1][-1]:.4f} in {size.steps_compared} steps"
     yield check(f"{precision}: two runs give the same bits", same and np.isfinite(found[0][1]).all(), text)
 
 
@@ -158,9 +171,9 @@ def _checkpointing(place: Path, device: torch.device, size: Size) -> Iterator[Ro
     for switch in (False, True):
         train = {"batch_size": 32, "gradient_checkpointing": switch}
         run = _run(place, f"recompute-{switch}", device, size, train=train)
-        _train(run)
+        _train(run, size.steps_compared)
         found.append(_weights(run))
-    yield check("gradient checkpointing gives the same bits", _same(*found), f"{_STEPS} steps")
+    yield check("gradient checkpointing gives the same bits", _same(*found), f"{size.steps_compared} steps")
 
 
 def _moving_average(place: Path, device: torch.device, size: Size) -> Iterator[Row]:
@@ -168,7 +181,7 @@ def _moving_average(place: Path, device: torch.device, size: Size) -> Iterator[R
     decay = 0.9
     run = _run(place, "average", device, size, train={"batch_size": 32, "ema_decay": decay})
     expected = {name: value.double() for name, value in _weights(run).items()}
-    for _ in range(_STEPS):
+    for _ in range(size.steps_compared):
         _train(run, 1)
         for name, value in _weights(run).items():
             expected[name] = decay * expected[name] + (1 - decay) * value.double()
@@ -183,12 +196,18 @@ def _compiled(place: Path, device: torch.device, size: Size) -> Iterator[Row]:
     if device.type == "cpu":
         yield skip(what, "takes minutes with a C++ compiler; looked at on a GPU only")
         return
-    found = []
-    for switch in (False, True):
-        run = _run(place, f"compile-{switch}", device, size, train={"batch_size": 32, "compile": switch})
-        found.append(_losses(_train(run)))
+    found, weights = [], []
+    for switch in (False, True, True):
+        train = {"batch_size": 32, "compile": switch}
+        # The compiler draws other random numbers, so this network must draw none.
+        run = _run(place, "compile", device, size, train=train, model={**NETWORKS["spectral_cnn"], "dropout": 0.0})
+        found.append(_losses(_train(run, size.steps_compared)))
+        weights.append(_weights(run))
     difference = float(np.abs(found[1] / found[0] - 1).max())
     yield within(what, difference, 1e-3, f"losses differ by {difference:.1e} at most, relative")
+    yield check(
+        "torch.compile: two runs give the same bits", _same(weights[1], weights[2]), f"{size.steps_compared} steps"
+    )
 
 
 def _copy_stream(place: Path, device: torch.device, size: Size) -> Iterator[Row]:
@@ -199,7 +218,7 @@ def _copy_stream(place: Path, device: torch.device, size: Size) -> Iterator[Row]
     """
     run = _run(place, "stream", device, size, train={"batch_size": size.batch_size})
     samples, draw = run.data.samples, np.random.default_rng(1)
-    requests = [draw.choice(run.data.train_rows, size.batch_size) for _ in range(4 * _STEPS)]
+    requests = [draw.choice(run.data.train_rows, size.batch_size) for _ in range(4 * size.steps_compared)]
     expected = [_checksums(samples.read(request)) for request in requests]
     found = []
     is_gpu = device.type == "cuda"
@@ -235,7 +254,7 @@ def _group_of_one(place: Path, device: torch.device, size: Size) -> Iterator[Row
     """Train with DistributedDataParallel and a reduction in a group of one rank, against the plain network."""
     backend = "nccl" if device.type == "cuda" else "gloo"
     plain = _run(place, "no-group", device, size, train={"batch_size": 32})
-    _train(plain)
+    _train(plain, size.steps_compared)
     grouped = _run(place, "group", device, size, train={"batch_size": 32})
     store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     dist.init_process_group(f"{device.type}:{backend}", store=store, rank=0, world_size=1)
@@ -244,7 +263,7 @@ def _group_of_one(place: Path, device: torch.device, size: Size) -> Iterator[Row
         model = DistributedDataParallel(grouped.model, device_ids=ids, gradient_as_bucket_view=True)
         grouped.update = copy.copy(grouped.update)
         grouped.update._model = model
-        _train(grouped)
+        _train(grouped, size.steps_compared)
         total = torch.arange(5.0, device=grouped.device)
         dist.all_reduce(total)
         sum_over_ranks(grouped.world, total)
@@ -252,4 +271,6 @@ def _group_of_one(place: Path, device: torch.device, size: Size) -> Iterator[Row
     finally:
         with contextlib.suppress(RuntimeError):
             dist.destroy_process_group()
-    yield check(f"{backend.upper()} group of one rank gives the same bits", right, f"{_STEPS} steps with DDP")
+    yield check(
+        f"{backend.upper()} group of one rank gives the same bits", right, f"{size.steps_compared} steps with DDP"
+    )

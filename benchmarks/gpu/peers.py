@@ -23,9 +23,9 @@ def _network(run: Run) -> torch.nn.Module:
     return family_of(run.profile).network(run.data.section, run.data.facts)
 
 
-def _adamw(model: torch.nn.Module, run: Run) -> torch.optim.Optimizer:
+def _adamw(model: torch.nn.Module, run: Run, fused: bool = True) -> torch.optim.Optimizer:
     train = run.profile.train
-    return torch.optim.AdamW(model.parameters(), lr=train.learning_rate, weight_decay=train.weight_decay, fused=True)
+    return torch.optim.AdamW(model.parameters(), lr=train.learning_rate, weight_decay=train.weight_decay, fused=fused)
 
 
 def _loss(model: torch.nn.Module, batch: Batch, run: Run) -> torch.Tensor:
@@ -69,7 +69,8 @@ def lightning(run: Run, kept: list[Batch], steps: int) -> float:
             return _loss(self.network, batch, run)
 
         def configure_optimizers(self) -> torch.optim.Optimizer:
-            return _adamw(self.network, run)
+            # Lightning refuses to clip the gradients of a fused optimiser in mixed precision.
+            return _adamw(self.network, run, fused=precision == "32-true")
 
     class End(callbacks.Callback):
         step_s = 0.0
@@ -77,11 +78,12 @@ def lightning(run: Run, kept: list[Batch], steps: int) -> float:
         def on_train_epoch_end(self, *_: object) -> None:
             self.step_s = clock.step_s()
 
+    precision = _LIGHTNING[run.profile.train.precision]
     clock, end = _Clock(kept, steps, run.device), End()
     trainer = lightning.Trainer(
         accelerator="gpu" if run.device.type == "cuda" else "cpu",
         devices=1,
-        precision=_LIGHTNING[run.profile.train.precision],
+        precision=precision,
         max_epochs=1,
         gradient_clip_val=run.profile.train.clip_norm,
         logger=False,
@@ -97,7 +99,9 @@ def lightning(run: Run, kept: list[Batch], steps: int) -> float:
 def accelerate(run: Run, kept: list[Batch], steps: int) -> float:
     """Return the time of a step of a loop with Accelerate [s]."""
     from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
 
+    AcceleratorState._reset_state(reset_partial_state=True)  # it remembers the precision of the one before
     accelerator = Accelerator(mixed_precision=_ACCELERATE[run.profile.train.precision], cpu=run.device.type == "cpu")
     model = _network(run)
     model, optimizer = accelerator.prepare(model, _adamw(model, run))

@@ -36,6 +36,8 @@ class Size:
         Of the throughput and of the memory.
     steps, rounds : int
         Steps of a loop, and how often each loop runs.
+    steps_compared : int
+        Steps of two runs that are compared with each other.
     kills, kill_steps : int
         Interruptions of each resumed run, and its steps.
     stall_mb : int
@@ -53,6 +55,7 @@ class Size:
     batch_size: int
     steps: int
     rounds: int
+    steps_compared: int
     kills: int
     kill_steps: int
     stall_mb: int
@@ -61,8 +64,8 @@ class Size:
     networks: tuple[str, ...] = tuple(NETWORKS)
 
 
-FULL = Size(16384, 4000, 512, 60, 5, 4, 40, 1000, (64, 512, 2048), 2)
-TINY = Size(240, 96, 16, 4, 1, 2, 12, 20, (8, 64), 1, ("spectral_vae", "spectral_cnn"))
+FULL = Size(8192, 4000, 512, 40, 4, 12, 4, 40, 1000, (64, 512, 2048), 1)
+TINY = Size(240, 96, 16, 4, 1, 4, 2, 12, 20, (8, 64), 1, ("spectral_vae", "spectral_cnn"))
 SIZES = {"full": FULL, "tiny": TINY}
 
 

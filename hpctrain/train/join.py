@@ -6,7 +6,13 @@ import os
 import socket
 
 from hpctrain.checkpoint.lease import take_lease
-from hpctrain.distributed.group import be_deterministic, broadcast_number, choose_device, open_group
+from hpctrain.distributed.group import (
+    be_deterministic,
+    broadcast_number,
+    choose_device,
+    open_group,
+    use_expandable_segments,
+)
 from hpctrain.distributed.heartbeat import Heartbeat
 from hpctrain.distributed.stop import StopRequest
 from hpctrain.distributed.watchdog import Watchdog
@@ -44,6 +50,7 @@ def join(directory: RunDir, profile: Profile, stop: StopRequest, startup: Startu
     """
     world = World.from_environment()
     _make_folders(directory)
+    use_expandable_segments()
     ranks_per_gpu = profile.launch.ranks_per_gpu
     device = choose_device(world, profile.train.device, ranks_per_gpu)
     if profile.train.precision == "fp16" and device.type == "cpu":

@@ -39,12 +39,22 @@ def advice_if_out_of_memory(directory: RunDir, device: torch.device) -> Iterator
         held_gib = torch.cuda.memory_reserved(device) / GIB
         free, total = (value / GIB for value in torch.cuda.mem_get_info(device))
         profile = load_profile(directory.profile)
-        message = _message(profile, torch.cuda.get_device_name(device), total, held_gib, total - free - held_gib)
+        name = torch.cuda.get_device_name(device)
+        message = out_of_memory_message(profile, name, total, held_gib, total - free - held_gib)
         raise ProfileError(str(directory.profile), [Problem("train.batch_size", message)]) from error
 
 
-def _message(profile: Profile, name: str, total_gib: float, held_gib: float, other_gib: float) -> str:
-    """Return what happened and what helps."""
+def out_of_memory_message(profile: Profile, name: str, total_gib: float, held_gib: float, other_gib: float) -> str:
+    """Return what happened and what helps.
+
+    Parameters
+    ----------
+    profile : Profile
+    name : str
+        Name of the GPU.
+    total_gib, held_gib, other_gib : float
+        Memory of the GPU, what this rank held of it, and what others hold [GiB].
+    """
     train, shape = profile.train, profile.update_shape
     found = f"{train.batch_size} does not fit into {name}: this rank held {held_gib:.1f} of {total_gib:.1f} GiB"
     if other_gib > _NOTABLE_GIB:

@@ -57,9 +57,10 @@ def invert(normal: Tensor) -> Tensor:
     scale = normal.diagonal(dim1=1, dim2=2).rsqrt()
     swept = normal * scale[:, :, None] * scale[:, None, :]
     units = torch.eye(normal.shape[1], dtype=normal.dtype, device=normal.device)
-    for unit in units.unbind():
-        column = swept @ unit
-        pivot = (column @ unit)[:, None, None].clamp(min=1e-7)
+    corners = 2 * units[:, :, None] * units[:, None, :]
+    for index, (unit, corner) in enumerate(zip(units.unbind(), corners.unbind(), strict=True)):
+        column = swept[:, :, index]
+        pivot = column[:, index, None, None].clamp(min=1e-7)
         change = column - unit
-        swept = swept - change[:, :, None] * change[:, None, :] / pivot - 2 * unit[:, None] * unit[None, :]
+        swept = swept - change[:, :, None] * change[:, None, :] / pivot - corner
     return -swept * scale[:, :, None] * scale[:, None, :]

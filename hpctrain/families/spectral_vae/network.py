@@ -21,7 +21,7 @@ from torch.nn import functional
 
 from hpctrain.errors import Problem, ProfileError
 from hpctrain.families.blocks.spectra import bin_channels
-from hpctrain.families.spectral_vae.choices import CONVOLUTIONAL, PCA
+from hpctrain.families.spectral_vae.choices import CONVOLUTIONAL, LEAST_SQUARES, PCA
 from hpctrain.families.spectral_vae.decoder import SpectrumDecoder
 from hpctrain.families.spectral_vae.encoder import NUM_BINS, SpectrumEncoder
 from hpctrain.families.spectral_vae.least_squares import posterior
@@ -310,6 +310,8 @@ def rest_extent(section: SpectralVAESection, facts: SpectraFacts) -> tuple[tuple
 
 def _check_section(section: SpectralVAESection) -> None:
     problems = []
+    if section.encoder == LEAST_SQUARES and section.start != PCA:
+        problems.append(Problem("model.start", "the least-squares encoder fits the components of a PCA; use pca"))
     channels, kernels = section.encoder_channels, section.encoder_kernels
     if len(channels) != len(kernels):
         problems.append(

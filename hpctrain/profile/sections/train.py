@@ -57,8 +57,8 @@ class TrainSection(Section):
     clip_norm: Annotated[float, Field(gt=0)] | None = 1.0
     """Largest norm of the gradient; null never clips."""
     precision: Literal["fp32", "tf32", "fp16", "bf16"] = "fp32"
-    """Precision of the network's arithmetic; weights and optimiser stay fp32. tf32 computes products and convolutions
-    on the TensorFloat-32 cores of an A100 or newer, and is fp32 elsewhere. fp16 scales the loss and needs a GPU."""
+    """Precision of the network's arithmetic; weights and optimiser stay fp32. tf32 computes convolutions on the
+    TensorFloat-32 cores of an A100 or newer, and is fp32 elsewhere. fp16 scales the loss and needs a GPU."""
     gradient_checkpointing: Switch = False
     """Recompute activations in the backward pass; this needs less memory and about a third more time."""
     compile: Switch = False
