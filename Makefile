@@ -2,6 +2,7 @@
 # make test     run all tests, in a process for each core and one more; those that need a real Slurm start one themselves
 # make quick    run the quick tests: what to run after each change
 # make lint     check the style of the code
+# make gpu      prove it on a GPU, with the Python and torch that are there: PYTHON=python3.12 make gpu; eight minutes
 # make pythons  install and try every extra on Python 3.10 to 3.13; the first time it downloads gigabytes
 # make lab      run a private Slurm of four pretend nodes on this machine, until Ctrl-C
 # make clean    remove .venv and the files that demo and tests have written
@@ -10,7 +11,7 @@
 # quick); ARGS="tests/unit/storage -n0" runs some tests in one process.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick lint pythons lab clean
+.PHONY: help demo test quick lint gpu pythons lab clean
 SHELL := /bin/sh
 BIN := .venv/bin
 PYTHON_FILES := hpctrain tests benchmarks .ci slurm/lab slurm/lab.d $(wildcard bin/*)
@@ -18,7 +19,7 @@ ARGS ?=
 export PYTHON
 
 help:
-	@sed -n 's/^# \{0,1\}//p' Makefile | head -n 11
+	@sed -n 's/^# \{0,1\}//p' Makefile | head -n 12
 
 .venv/installed: setup.cfg pyproject.toml constraints.txt .ci/make-venv .ci/install.py
 	@.ci/make-venv
@@ -37,6 +38,9 @@ lint: .venv/installed
 	@$(BIN)/ruff check $(PYTHON_FILES)
 	@$(BIN)/ruff format --check $(PYTHON_FILES)
 	@$(BIN)/lint-imports
+
+gpu:
+	@$${PYTHON:-python3} -m benchmarks.gpu $(ARGS)
 
 pythons: .venv/installed
 	@$(BIN)/python .ci/try_pythons.py $(ARGS)

@@ -12,8 +12,8 @@ def set_float32_arithmetic(precision: str) -> None:
     """Compute convolutions of float32 on TensorFloat-32 cores if and only if `precision` is ``tf32``.
 
     TensorFloat-32 rounds the factors to 10 bits of mantissa and sums in float32. Torch's own default is this type for
-    convolutions, so that float32 would not be float32. Matrix products are never rounded, because least squares cannot
-    bear it: the first loss of a spectral_vae rises by a seventh.
+    convolutions, so that float32 would not be float32. Matrix products are never rounded, because least squares need
+    the precision: with rounded products, the first loss of a spectral_vae was a seventh higher.
 
     Parameters
     ----------

@@ -13,7 +13,7 @@ import signal
 import socket
 import sys
 
-WARM = (["hpctrain.train"], ["hpctrain.train.memory"], ["hpctrain", "report"])
+WARM = (["hpctrain.train"], ["hpctrain.train.memory"], ["hpctrain", "report"], ["benchmarks.gpu"])
 """Modules that become forks, with the first argument if only that does; the imports of others are their own."""
 
 PASSED_ON = (signal.SIGTERM, signal.SIGUSR2, signal.SIGINT, signal.SIGHUP)

@@ -105,6 +105,11 @@ def test_the_jetson_profile_is_what_was_asked_for() -> None:
             "line 3: launch.ranks_per_node: 2 ranks leaves 2 GPUs of each node idle; remove ranks_per_node",
         ),
         (
+            "launch: {gpus_per_node: 1, ranks_per_node: 2}\n",
+            "line 3: launch.ranks_per_node: 2 ranks share each GPU, and their sums go through the host, because NCCL "
+            "refuses a shared GPU; this is slow, and only good to try several ranks",
+        ),
+        (
             "launch: {time_limit: 00:05:00}\n",
             "line 3: launch.signal_lead_s: 180 s is more than half of the time limit (00:05:00); "
             "most of the time is lost",
@@ -219,7 +224,7 @@ def test_a_batch_that_does_not_fit_is_told_what_would() -> None:
     """The same global batch, in smaller pieces."""
     need_of_8192 = need("a100", batch_size=8192)
     assert need_of_8192.complaint() == (
-        "8192 would need 102.1 of the 39.4 GiB of NVIDIA A100 40 GB; batch_size 2048 with accumulation 4 gives the "
+        "8192 would need 103.9 of the 39.4 GiB of NVIDIA A100 40 GB; batch_size 2048 with accumulation 4 gives the "
         "same global batch and fits"
     )
     best = need_of_8192.best_batch()
@@ -249,7 +254,7 @@ def test_a_network_that_never_fits_is_told_so() -> None:
     huge = Measurement(60.0, 0.01, 60.0, 15.0, 4_000_000_000, 7781, "the data")
     complaint = MemoryNeed(huge, profile, PLATFORMS["t4"], 14.6, 1).complaint()
     assert complaint is not None
-    assert complaint.endswith("and even 1 needs 66.8; use a smaller model or a larger device")
+    assert complaint.endswith("and even 1 needs 68.0; use a smaller model or a larger device")
 
 
 def test_json_holds_everything(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
