@@ -13,6 +13,9 @@ from onnx import TensorProto, numpy_helper
 from hpctrain.edge.quantise import calibrate, name_operations, write_fp16, write_int8
 from hpctrain.edge.runtime import OnnxNetwork
 
+pytestmark = pytest.mark.slow
+"""Exporting the network of these tests takes ten seconds."""
+
 BRIGHT = 1e7
 """Inverse variance beyond the range of float16."""
 

@@ -27,6 +27,9 @@ from hpctrain.families.store import card_entries, save_model
 from hpctrain.profile.families import family_of, kind_of
 from hpctrain.profile.load import load_profile
 
+pytestmark = pytest.mark.slow
+"""Exporting the network of these tests takes ten seconds."""
+
 NUMBERS = ("WINDOW", "NUM_PIXELS", "STATUS", "target_id", "row")
 
 
@@ -80,7 +83,6 @@ def arrays_of(path):
         return {name: file[name][()] for name in ("flux", "ivar", "wavelength", "redshift", "target_id")}
 
 
-@pytest.mark.slow
 def test_the_numbers_are_those_of_the_network_from_files_and_arrays(bundle, simulated_file):
     by_torch = hpctrain.load(bundle / "model.safetensors").encode(simulated_file, rows=slice(0, 60))
     loaded = hpctrain.load(bundle)
@@ -151,7 +153,6 @@ def test_data_that_do_not_fit_are_named(bundle, tmp_path, simulated_file):
         loaded.predict([simulated_file, tmp_path / "broken.h5"])
 
 
-@pytest.mark.slow
 def test_a_bundle_that_cannot_be_trusted_is_refused_unless_forced(make_bundle, simulated_file):
     rejected, wrong = make_bundle(REJECTED, name="rejected"), make_bundle(wrong=5.0, name="wrong")
     with pytest.raises(CheckpointError, match=r"did not pass its gates .* force=True"):
@@ -164,7 +165,6 @@ def test_a_bundle_that_cannot_be_trusted_is_refused_unless_forced(make_bundle, s
         hpctrain.load(rejected, checkpoint=3)
 
 
-@pytest.mark.slow
 def test_a_bundle_needs_no_torch(bundle, simulated_file):
     code = (
         "import sys, hpctrain\n"
@@ -181,7 +181,6 @@ def test_a_bundle_needs_no_torch(bundle, simulated_file):
     assert done.stdout == "spectral_vae 500 3 3\n2\n[]\n", done.stderr
 
 
-@pytest.mark.slow
 def test_a_network_of_ones_own_and_its_plain_export_predict_the_same(simulated_file, spectra, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(Path(__file__).resolve().parents[3] / "docs"))
     values = {

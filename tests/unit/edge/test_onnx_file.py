@@ -14,7 +14,13 @@ from hpctrain.edge.see import see_in_pytorch, see_through_runtime
 from hpctrain.errors import CheckpointError
 
 
-@pytest.fixture(params=[SECTION, CONVOLUTIONAL, REFINED], ids=["least squares", "convolutions", "both"])
+@pytest.fixture(
+    params=[
+        pytest.param(SECTION, id="least squares", marks=pytest.mark.slow),
+        pytest.param(CONVOLUTIONAL, id="convolutions"),
+        pytest.param(REFINED, id="both", marks=pytest.mark.slow),
+    ]
+)
 def section(request):
     return request.param
 

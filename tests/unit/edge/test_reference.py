@@ -19,7 +19,12 @@ ROWS = np.arange(8)
 CPU = ["CPUExecutionProvider"]
 
 
-@pytest.fixture(params=[SECTION, CONVOLUTIONAL], ids=["least squares", "convolutions"])
+@pytest.fixture(
+    params=[
+        pytest.param(SECTION, id="least squares", marks=pytest.mark.slow),
+        pytest.param(CONVOLUTIONAL, id="convolutions"),
+    ]
+)
 def section(request):
     return request.param
 

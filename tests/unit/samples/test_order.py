@@ -45,7 +45,7 @@ def test_the_order_is_the_same_on_every_machine_and_version():
     assert sample_order(1, 10, np.arange(20)).tolist() == [3, 5, 8, 4, 7, 0, 9, 2, 6, 1, 0, 6, 8, 7, 3, 9, 5, 2, 4, 1]
 
 
-@pytest.mark.parametrize("num_samples", [2, 3, 5, 8, 13, 100])
+@pytest.mark.parametrize("num_samples", [2, 3, 5, 8, 13, pytest.param(100, marks=pytest.mark.slow)])
 def test_each_sample_is_as_likely_as_any_other_at_each_place(num_samples):
     """Chi-square of how often sample i stands at place j, over epochs; 5 sigma."""
     epochs = 400 * num_samples

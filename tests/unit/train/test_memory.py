@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.distributed._tools.mem_tracker import MemTracker
 
 from hpctrain.families.spectral_vae.network import SpectralVAE
 from hpctrain.kinds.spectra.facts import DESI_GRID, SpectraFacts
@@ -95,6 +94,8 @@ def test_the_estimate_is_within_10_per_cent_of_what_training_really_takes(monkey
 @pytest.mark.slow
 def test_the_estimate_agrees_with_torchs_own_tracker() -> None:
     """Forward, backward and two moments, without the temporaries of clipping, which both see alike."""
+    from torch.distributed._tools.mem_tracker import MemTracker  # its import takes two seconds, here only
+
     profile = small_profile(batch_size=64)
     ours, _ = measure_peak_bytes(profile, FACTS, 64)
     with FakeTensorMode():

@@ -137,6 +137,8 @@ def test_a_wrong_profile_is_one_problem_with_its_place(path, tmp_path, model, wh
     assert problem.line is not None
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("warm_python")
 def test_a_column_that_is_not_in_the_file_is_a_problem_of_the_check(path, tmp_path):
     values = profile_values(CNN, path)
     values["model"] = {**values["model"], "labels": [{"column": "colur", "kind": "class"}]}

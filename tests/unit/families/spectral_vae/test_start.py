@@ -75,6 +75,7 @@ def test_the_start_does_not_depend_on_batches_or_the_number_of_threads(spectra):
         assert torch.equal(model.decoder.mean, models[0].decoder.mean)
 
 
+@pytest.mark.slow
 def test_few_spectra_are_pooled_with_simulated_ones_of_their_redshifts(spectra):
     alone, pooled = started(spectra), started(spectra, SECTION.model_copy(update={"start_simulated": 40}))
     assert not torch.equal(alone.decoder.components, pooled.decoder.components)

@@ -41,6 +41,7 @@ def test_damages_anywhere_in_files_of_any_layout(reader):
     assert min(outcomes["same rows"], outcomes["refused"]) > 30
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [LZ4, BLOSC, BITSHUFFLE, ZSTD, BLOSC2, BZIP2])
 def test_damages_in_chunks_of_filters_that_are_plugins(reader, number):
     """Their decoders are written in C and believe the sizes they find."""
