@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from hpctrain.kinds.spectra.batch import SpectraBatch
-from hpctrain.kinds.spectra.pca import RestSample, WeightedPCA, fit_rounds
+from hpctrain.kinds.spectra.pca import RestSample, WeightedPCA, fit_robust_rounds, fit_rounds
 from hpctrain.kinds.spectra.section import SimulateSection
 from hpctrain.kinds.spectra.simulate import Simulator
 
@@ -35,6 +35,8 @@ _BLOCK = 128
 def fit_start(model: SpectralVAE, section: SpectralVAESection, samples: TrainingSamples) -> Iterator[None]:
     """Fit the PCA and set the decoder; yield after each piece of work.
 
+    With ``model.robust``, the PCA minimises the loss that the network goes on to minimise.
+
     The result is a function of the seed and the samples. The fit uses one thread, so that it does not depend on the
     number of cores either.
 
@@ -51,7 +53,12 @@ def fit_start(model: SpectralVAE, section: SpectralVAESection, samples: Training
         importance = torch.ones(len(pooled), device=pooled.flux.device)
         importance[: len(real)] = REAL_TO_SIMULATED
     num_components = min(section.latent_size, max(len(pooled) - 1, 0))
-    rounds = fit_rounds(pooled, model.grid, num_components, seed=samples.seed, importance=importance)
+    if section.robust is None:
+        rounds = fit_rounds(pooled, model.grid, num_components, seed=samples.seed, importance=importance)
+    else:
+        rounds = fit_robust_rounds(
+            pooled, model.grid, num_components, section.robust, seed=samples.seed, importance=importance
+        )
     while (fitted := _next_round(rounds)) is not None:
         model.decoder.set_linear(fitted.mean, fitted.basis)
         yield

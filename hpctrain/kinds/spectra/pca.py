@@ -19,6 +19,13 @@ MAX_FLUX = 1e3
 """Largest normalised flux that counts: a pixel beyond it is an artefact that nobody masked, and one alone would own a
 component. The brightest emission lines reach about 100."""
 
+SPARE = 16
+"""Components beyond those wanted in the first rounds of a robust fit. The rounds converge by the gap between the
+variances of the last component that is kept and of the first one that is not, so spare ones save most of the rounds."""
+
+WIDE_ROUNDS = 20
+"""Rounds with spare components, first without and then with reweighting."""
+
 _BLOCK = 256
 """Number of spectra whose normal equations are built at a time."""
 
@@ -61,6 +68,10 @@ class WeightedPCA:
     def num_components(self) -> int:
         """K."""
         return len(self.basis)
+
+    def first(self, num_components: int) -> WeightedPCA:
+        """Return the mean spectrum with the strongest components."""
+        return WeightedPCA(self.grid, self.mean, self.basis[:num_components])
 
     @classmethod
     def fit(
@@ -202,6 +213,87 @@ def fit_rounds(
             return
         before = after
     yield WeightedPCA(grid, mean, _principal(basis))
+
+
+def fit_robust_rounds(
+    sample: RestSample,
+    grid: RestFrame,
+    num_components: int,
+    robust: float,
+    scatter: float = 0.03,
+    num_iterations: int = 60,
+    tolerance: float = 1e-4,
+    seed: int = 0,
+    importance: Tensor | None = None,
+) -> Iterator[WeightedPCA]:
+    """Yield a fit after each round; the last one minimises a robust sum of chi-squares.
+
+    A spectrum of n pixels counts as ``k n log(1 + chi2 / (k n))``, with ``k = robust``, as in the loss of the spectral
+    autoencoder. So the fit needs less intrinsic scatter than a plain one to keep bright spectra from owning it. Each
+    round weights a spectrum by ``1 / (1 + chi2 / (k n))``: without scatter, no round would raise the sum.
+
+    Parameters
+    ----------
+    sample, grid, num_components, seed
+        As for :func:`fit_rounds`.
+    robust : float
+        Reduced chi-square k from which a spectrum loses influence.
+    scatter : float
+        Intrinsic scatter in units of the norm, added to the noise where mean and components are fitted. It limits what
+        single pixels of bright spectra say.
+    num_iterations : int
+        Largest number of rounds after those with spare components.
+    tolerance : float
+        The fit has converged when a round lowers the sum by a smaller share than this.
+    importance : Tensor, shape (N,), float32, optional
+        Factor of the weight of each spectrum; 1 by default.
+
+    Yields
+    ------
+    WeightedPCA
+
+    References
+    ----------
+    .. [1] Lange, Little & Taylor 1989, JASA 84, 881: the likelihood of Student's t by reweighting.
+    .. [2] Halko, Martinsson & Tropp 2011, SIAM Review 53, 217: spare directions.
+    """
+    wide = min(num_components + SPARE, max(len(sample) - 1, num_components)) if num_components else 0
+    for fit in fit_rounds(sample, grid, wide, num_iterations=WIDE_ROUNDS, seed=seed, importance=importance):
+        yield fit.first(num_components)
+    for width, most in ((wide, WIDE_ROUNDS), (num_components, num_iterations)):
+        start = fit.first(width)
+        for fit in _reweighted_rounds(sample, start, robust, scatter, most, tolerance, importance):
+            yield fit.first(num_components)
+
+
+def _reweighted_rounds(
+    sample: RestSample,
+    model: WeightedPCA,
+    robust: float,
+    scatter: float,
+    num_iterations: int,
+    tolerance: float,
+    importance: Tensor | None,
+) -> Iterator[WeightedPCA]:
+    """Yield the fit after each round of a robust fit with as many components as its start."""
+    flux, ivar = sample.flux, sample.ivar
+    mean, basis = model.mean, model.basis
+    scale = robust * (ivar > 0).sum(dim=1).clamp(min=1)
+    before = float("inf")
+    for _ in range(num_iterations):
+        scores = _solve_scores(flux, ivar, mean, basis).to(flux.dtype)
+        chi2 = (ivar * (flux - mean - scores @ basis).square()).sum(dim=1)
+        losses, influence = scale * torch.log1p(chi2 / scale), 1 / (1 + chi2 / scale)
+        if importance is not None:
+            losses, influence = losses * importance, influence * importance
+        after = float(losses.double().sum())
+        weight = influence[:, None] / (1 / ivar.clamp(min=1e-12) + scatter**2) * (ivar > 0)
+        white = _whiten(scores) if len(basis) else scores
+        mean, basis = _maximise(weight.T, ((flux - 1) * weight).T, white, 1.0)
+        yield WeightedPCA(model.grid, mean, _principal(basis))
+        if before - after < tolerance * after:
+            return
+        before = after
 
 
 def _maximise(pixel_weight: Tensor, excess: Tensor, scores: Tensor, ridge: float) -> tuple[Tensor, Tensor]:

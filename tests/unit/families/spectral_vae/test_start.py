@@ -10,10 +10,11 @@ from hpctrain.families.family import TrainingSamples
 from hpctrain.families.spectral_vae.family import FAMILY
 from hpctrain.families.spectral_vae.network import SpectralVAE
 from hpctrain.families.spectral_vae.section import SpectralVAESection
+from hpctrain.kinds.spectra.batch import SpectraBatch
 from hpctrain.kinds.spectra.chi2 import reduced_chi2
 from hpctrain.kinds.spectra.facts import SpectraFacts
 from hpctrain.kinds.spectra.hdf5 import SpectraSet, open_spectra
-from hpctrain.kinds.spectra.pca import RestSample, WeightedPCA
+from hpctrain.kinds.spectra.pca import RestSample, WeightedPCA, fit_rounds
 from hpctrain.kinds.spectra.section import NormaliseSection, SimulateSection, SpectraSection
 from hpctrain.kinds.spectra.simulate import simulate
 from hpctrain.kinds.spectra.transform import normalise
@@ -48,6 +49,12 @@ def started(spectra: SpectraSet, section: SpectralVAESection = SECTION, size: in
     model = SpectralVAE(section, SpectraFacts.from_spectra(spectra, np.arange(len(spectra))))
     assert sum(1 for _ in FAMILY.start(model, section, samples_of(spectra, size))) > 3
     return model.eval()
+
+
+@torch.no_grad()
+def chi2_of(model: SpectralVAE, batch: SpectraBatch) -> torch.Tensor:
+    reconstruction, covered = model.reconstruct(batch, refinements=0)
+    return reduced_chi2(batch.flux, reconstruction, batch.ivar, covered)
 
 
 def test_before_the_first_step_the_network_is_fitted_pca(spectra):
@@ -104,7 +111,25 @@ def test_a_pixel_that_nobody_masked_does_not_spoil_the_fit(spectra, garbage):
 
     found = SpectralVAE(SECTION, model.facts)
     list(FAMILY.start(found, SECTION, TrainingSamples(samples.rows, spoilt, samples.prepare, samples.device, 5)))
-    torch.testing.assert_close(found.decoder.mean, model.decoder.mean, atol=0.2, rtol=0)
+    found.eval()
+    (others,) = read(spectra, np.arange(1, len(spectra)), len(spectra))
+    chi2 = [float(chi2_of(network, others).nanmedian()) for network in (model, found)]
+    assert chi2[1] == pytest.approx(chi2[0], rel=0.1)
+
+
+def test_without_robust_loss_the_start_is_the_plain_pca(spectra):
+    model = started(spectra, SECTION.model_copy(update={"robust": None}))
+    sample = RestSample.of(read(spectra, np.arange(len(spectra))), model.grid)
+    *_, plain = fit_rounds(sample, model.grid, 3, seed=5)
+    assert torch.equal(model.decoder.components, plain.basis)
+    assert not torch.equal(model.decoder.components, started(spectra).decoder.components)
+
+
+def test_the_robust_start_is_below_the_plain_pca_in_the_loss_of_the_network(spectra):
+    robust, plain = started(spectra), started(spectra, SECTION.model_copy(update={"robust": None}))
+    (batch,) = read(spectra, np.arange(len(spectra)), len(spectra))
+    losses = [float(torch.log1p(chi2_of(model, batch) / SECTION.robust).nanmean()) for model in (robust, plain)]
+    assert losses[0] < losses[1]
 
 
 def test_spectra_without_a_valid_pixel_are_not_part_of_the_fit(spectra):

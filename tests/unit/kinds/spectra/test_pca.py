@@ -6,7 +6,7 @@ import torch
 from hpctrain.kinds.spectra.batch import SpectraBatch
 from hpctrain.kinds.spectra.chi2 import reduced_chi2
 from hpctrain.kinds.spectra.facts import SpectraFacts
-from hpctrain.kinds.spectra.pca import WeightedPCA
+from hpctrain.kinds.spectra.pca import RestSample, WeightedPCA, fit_robust_rounds, fit_rounds
 from hpctrain.kinds.spectra.rest_grid import RestGrid
 
 L = 400
@@ -64,3 +64,56 @@ def test_spectra_may_come_in_several_batches():
     whole, parts = WeightedPCA.fit([batch], GRID, 1), WeightedPCA.fit(halves, GRID, 1)
     torch.testing.assert_close(whole.mean, parts.mean)
     torch.testing.assert_close(whole.basis, parts.basis)
+
+
+def with_bright_oddities(num: int, num_odd: int) -> RestSample:
+    """Return spectra of rank two on the rest grid, the last ones ten times as bright and with ripples of their own."""
+    batch = spectra_of_rank_two(num, 1)
+    generator = torch.Generator().manual_seed(3)
+    period = 20 + 180 * torch.rand(num_odd, 1, generator=generator)
+    ripples = 0.3 * torch.sin(2 * torch.pi * torch.arange(L) / period)
+    flux, ivar = batch.flux.clone(), batch.ivar.clone()
+    flux[-num_odd:] += ripples
+    ivar[-num_odd:] *= 100
+    return RestSample.of([batch.replace(flux=flux, ivar=ivar)], GRID)
+
+
+def robust_loss(fit: WeightedPCA, batch: SpectraBatch) -> float:
+    reconstruction, covered = fit.reconstruct(batch)
+    return float(torch.log1p(reduced_chi2(batch.flux, reconstruction, batch.ivar, covered) / 3).mean())
+
+
+def test_bright_odd_spectra_do_not_own_the_components_of_a_robust_fit():
+    sample, held_out = with_bright_oddities(200, 10), spectra_of_rank_two(50, 2)
+    *_, plain = fit_rounds(sample, GRID, 2, scatter=0.0)
+    *_, robust = fit_robust_rounds(sample, GRID, 2, 3.0)
+    assert robust.num_components == 2
+    assert chi2_of(robust, held_out) == pytest.approx(1.0, abs=0.1)
+    assert chi2_of(plain, held_out) > 2 * chi2_of(robust, held_out)
+
+
+def test_a_robust_fit_ends_below_the_plain_one_in_the_loss_of_its_own_spectra():
+    batch = spectra_of_rank_two(150, 1, snr=60.0)
+    sample = RestSample.of([batch], GRID)
+    *_, plain = fit_rounds(sample, GRID, 1)
+    *_, robust = fit_robust_rounds(sample, GRID, 1, 3.0)
+    assert robust_loss(robust, batch) < robust_loss(plain, batch)
+
+
+@pytest.mark.parametrize(("num_spectra", "num_components"), [(1, 0), (3, 2), (30, 5)])
+def test_each_round_of_a_robust_fit_has_the_components_asked_for(num_spectra, num_components):
+    sample = RestSample.of([spectra_of_rank_two(num_spectra, 1)], GRID)
+    for fit in fit_robust_rounds(sample, GRID, num_components, 3.0, num_iterations=3):
+        assert fit.basis.shape == (num_components, GRID.num_pixels)
+        assert torch.isfinite(fit.mean).all()
+        assert torch.isfinite(fit.basis).all()
+
+
+def test_a_spectrum_of_importance_two_counts_like_two_spectra():
+    once = RestSample.of([spectra_of_rank_two(40, 1)], GRID)
+    twice = RestSample(torch.cat([once.flux, once.flux[:10]]), torch.cat([once.ivar, once.ivar[:10]]))
+    importance = torch.ones(40)
+    importance[:10] = 2
+    *_, weighted = fit_robust_rounds(once, GRID, 0, 3.0, importance=importance)
+    *_, repeated = fit_robust_rounds(twice, GRID, 0, 3.0)
+    torch.testing.assert_close(weighted.mean, repeated.mean, atol=1e-4, rtol=0)
