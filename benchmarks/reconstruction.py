@@ -1,12 +1,19 @@
 """Compare reconstructions of held-out spectra by the network, the mean spectrum, and PCA of the same latent size.
 
-    python benchmarks/reconstruction.py [--data FILE.h5] [--seeds 3] [--latent-size 2 4 8] [--splits K] [--set ...]
+    python -m benchmarks.reconstruction [--data FILE.h5] [--seeds 3] [--latent-size 2 4 8] [--splits K] [--set ...]
+        [--spender PYTHON] [--figure FILE.svg]
 
 All methods use the same training objects, normalisation, masks and rest-frame grid. The measure is the reduced
 chi-square over the same valid pixels of held-out objects. hpctrain itself trains the network (``python -m
 hpctrain.train``) on CPU or GPU, once for each seed. PCA has an advantage on purpose: it fits its scores to the pixels
-that judge them, and of three converged fits the one counts that is best on the held-out spectra. "one pass" is the
-network's encoder alone, "+1" and "+10" add Gauss-Newton steps. Intervals are 95 % of a paired bootstrap over objects.
+that judge them, and of three converged fits the one counts that is best on the held-out spectra. "start" is the robust
+PCA from which the network starts, with fitted scores, too. "one pass" is the network's encoder alone, "+1" and "+10"
+add Gauss-Newton steps. Intervals are 95 % of a paired bootstrap over objects.
+A perfect model has a mean of 1, the noise. "excess" is what the mean has above 1, as a change of what PCA has above it.
+
+--spender trains spender (pip install spender) on the same spectra in a Python that has it, by default for as long as
+the networks took on average (benchmarks/reconstruction_spender.py). --figure draws reduced chi-square against latent
+size; --with adds the latent sizes of earlier runs to it.
 
 Without --data, the benchmark simulates spectra. With few real spectra, use several --splits (repeated random hold-out
 by the hash of the object id). Use quasars and galaxies together. Stars need other normalisation windows, so exclude
@@ -17,8 +24,10 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import json
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -29,11 +38,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks.reconstruction_figure import draw
 from hpctrain.families.store import load_model
 from hpctrain.kinds.spectra.batch import SpectraBatch
 from hpctrain.kinds.spectra.chi2 import reduced_chi2
 from hpctrain.kinds.spectra.hdf5 import SpectraSet, open_spectra
-from hpctrain.kinds.spectra.pca import RestSample, fit_rounds
+from hpctrain.kinds.spectra.pca import RestSample, WeightedPCA, fit_rounds
+from hpctrain.kinds.spectra.rest_grid import RestGrid
 from hpctrain.kinds.spectra.section import SimulateSection
 from hpctrain.kinds.spectra.simulate import simulate
 from hpctrain.kinds.spectra.transform import normalise
@@ -83,12 +94,17 @@ def main() -> None:
     data = args.data or simulated(args.folder / "simulated.h5", args.num_simulated, args.num_pixels, seed=1)
     everything = []
     for size, split in itertools.product(args.latent_size, range(args.splits)):
+        start = time.monotonic()
         runs = {seed: train(args, data, size, split, seed) for seed in range(args.seeds)}
-        everything += compare(runs, data, size, split)
+        seconds = (time.monotonic() - start) / args.seeds
+        everything += compare(runs, data, size, split, args.spender, args.spender_seconds or seconds)
         chosen = [row for row in everything if row["latent_size"] == size]
         print(table(chosen, f"latent size {size}, {args.seeds} seeds, {split + 1} of {args.splits} splits"), flush=True)
     write_json(args.folder / "results.json", {"settings": SETTINGS, "set": args.set, "objects": everything})
     print(by_class(everything))
+    if args.figure:
+        earlier = [row for path in getattr(args, "with") for row in json.loads(path.read_text())["objects"]]
+        draw(earlier + everything, args.figure)
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -102,6 +118,10 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=3, help="networks, each from another seed (3)")
     parser.add_argument("--splits", type=int, default=1, help="random hold-outs (1)")
     parser.add_argument("--held-out", type=float, default=0.2, help="share of objects held out (0.2)")
+    parser.add_argument("--spender", type=Path, metavar="PYTHON", help="also train spender, in this Python")
+    parser.add_argument("--spender-seconds", type=float, help="time to train spender [s]; by default that of a network")
+    parser.add_argument("--figure", type=Path, metavar="FILE", help="draw the figure: .svg, .png or .pdf")
+    parser.add_argument("--with", type=Path, nargs="+", default=[], metavar="RESULTS.json", help="also draw these")
     parser.add_argument("--set", action="append", default=[], metavar="a.b=VALUE", help="change the profile")
     return parser.parse_args()
 
@@ -134,7 +154,9 @@ def train(args: argparse.Namespace, data: Path, latent_size: int, split: int, se
     return run
 
 
-def compare(runs: dict[int, RunDir], data: Path, latent_size: int, split: int) -> list[dict[str, Any]]:
+def compare(
+    runs: dict[int, RunDir], data: Path, latent_size: int, split: int, spender: Path | None, seconds: float
+) -> list[dict[str, Any]]:
     """Return one record per held-out spectrum: class, redshift, and the reduced chi-square of each method."""
     models = {seed: load_model(run.path) for seed, run in runs.items()}
     network, card = models[0]
@@ -143,15 +165,25 @@ def compare(runs: dict[int, RunDir], data: Path, latent_size: int, split: int) -
     spectra = open_spectra(profile.data)
     side = assign_split(spectra.target_id, sides)
     held_out = list(read(spectra, profile, np.flatnonzero(side == VALIDATION)))
-    sample = RestSample.of(read(spectra, profile, np.flatnonzero(side == TRAIN)[:MAX_PCA_SPECTRA]), network.grid)
+    to_train = np.flatnonzero(side == TRAIN)
+    sample = RestSample.of(read(spectra, profile, to_train[:MAX_PCA_SPECTRA]), network.grid)
     chi2 = {"mean spectrum": judge(next(fit_rounds(sample, network.grid, 0)).reconstruct, held_out)}
     fits = []
     for seed in range(PCA_FITS):
         *_, pca = fit_rounds(sample, network.grid, latent_size, tolerance=1e-5, num_iterations=200, seed=seed)
         fits.append(judge(pca.reconstruct, held_out))
     chi2[PCA] = min(fits, key=np.nanmedian)
+    for seed, (model, _) in models.items():
+        if model.decoder.is_linear_plus:
+            start = WeightedPCA(model.grid, model.decoder.mean, model.decoder.components)
+            chi2[f"start, seed {seed}"] = judge(start.reconstruct, held_out)
     for (seed, (model, _)), (step, number) in itertools.product(models.items(), STEPS.items()):
         chi2[f"{step}, seed {seed}"] = judge(lambda batch: model.reconstruct(batch, number), held_out)  # noqa: B023
+    if spender is not None:
+        way = train_spender(
+            spender, list(read(spectra, profile, to_train)), held_out, network.grid, latent_size, seconds
+        )
+        chi2["spender"] = judge(way, held_out)
     ids = torch.cat([batch.target_id for batch in held_out]).numpy()
     redshift = torch.cat([batch.redshift for batch in held_out]).numpy()
     rows = torch.cat([batch.row for batch in held_out]).tolist()
@@ -168,6 +200,33 @@ def compare(runs: dict[int, RunDir], data: Path, latent_size: int, split: int) -
         for place, row in enumerate(rows)
         if np.isfinite(chi2[PCA][place])
     ]
+
+
+def train_spender(
+    python: Path, to_train: list[SpectraBatch], held_out: list[SpectraBatch], grid: RestGrid, size: int, seconds: float
+) -> Way:
+    """Train spender for some seconds and return its reconstruction of the held-out batches, which come in order."""
+    arrays = {"wavelength_aa": to_train[0].wavelength_aa.numpy(), "rest_wavelength_aa": grid.wavelength_aa.numpy()}
+    for side, batches in (("train", to_train), ("held_out", held_out)):
+        for name in ("flux", "ivar", "redshift"):
+            arrays[f"{side}_{name}"] = torch.cat([getattr(batch, name) for batch in batches]).numpy()
+    with tempfile.TemporaryDirectory() as folder:
+        source, out = Path(folder, "in.npz"), Path(folder, "out.npz")
+        np.savez(source, **arrays)
+        script = Path(__file__).with_name("reconstruction_spender.py")
+        subprocess.run([python, script, source, out, str(size), str(seconds), "0"], check=True)
+        result = dict(np.load(out))
+    print(
+        f"spender {result['version']}, {size} latents: {result['weights'] / 1e6:.2f} M weights, "
+        f"{result['steps']} steps, {result['epochs']:.1f} epochs in {seconds:.0f} s",
+        flush=True,
+    )
+    pieces = iter(torch.as_tensor(result["reconstruction"]).split([len(batch) for batch in held_out]))
+
+    def way(batch: SpectraBatch) -> tuple[Tensor, Tensor]:
+        return next(pieces), grid.covers(grid.position(batch.wavelength_aa, batch.redshift))
+
+    return way
 
 
 def read(spectra: SpectraSet, profile: Profile, rows: np.ndarray) -> Iterator[SpectraBatch]:
@@ -199,18 +258,24 @@ def table(rows: list[dict[str, Any]], title: str) -> str:
     values = {name: np.array([row["chi2"][name] for row in rows]) for name in rows[0]["chi2"]}
     objects = np.array([row["target_id"] for row in rows])
     lines = [f"\nreduced chi-square, held-out spectra: n = {len(rows)} ({len(set(objects))} objects; {title})"]
-    lines.append(f"{'':24}{'median':>8}{'mean':>8}{'< PCA':>7}   median - PCA (95 %)    mean - PCA (95 %)")
+    lines.append(
+        f"{'':24}{'median':>8}{'mean':>8}{'< PCA':>7}   median - PCA (95 %)    mean - PCA (95 %)      excess (95 %)"
+    )
     for name, value in values.items():
         line = f"{name:24}{np.median(value):8.3f}{value.mean():8.3f}{(value < values[PCA]).mean():7.0%}"
         if name != PCA:
-            intervals = bootstrap(value, values[PCA], objects)
-            line += "".join(f"   {low:+9.3f} ..{high:+9.3f}" for low, high in intervals)
+            *differences, (low, high) = bootstrap(value, values[PCA], objects)
+            line += "".join(f"   {a:+9.3f} ..{b:+9.3f}" for a, b in differences)
+            line += f"   {(value.mean() - 1) / (values[PCA].mean() - 1) - 1:+5.0%} ({low:+.0%} .. {high:+.0%})"
         lines.append(line)
     return "\n".join(lines)
 
 
 def bootstrap(ours: np.ndarray, theirs: np.ndarray, objects: np.ndarray) -> list[tuple[float, float]]:
-    """Return 95 % intervals of the differences of medians and of means; objects are drawn with all their spectra."""
+    """Return 95 % intervals: differences of medians and of means, and relative change of the mean's excess over 1.
+
+    Objects are drawn with all their spectra.
+    """
     generator = np.random.default_rng(0)
     _, place = np.unique(objects, return_inverse=True)
     members = [np.flatnonzero(place == number) for number in range(place.max() + 1)]
@@ -218,7 +283,8 @@ def bootstrap(ours: np.ndarray, theirs: np.ndarray, objects: np.ndarray) -> list
     for _ in range(NUM_RESAMPLES):
         drawn = np.concatenate([members[k] for k in generator.integers(0, len(members), len(members))])
         a, b = ours[drawn], theirs[drawn]
-        found.append((np.median(a) - np.median(b), a.mean() - b.mean()))
+        mean, other = a.mean(), b.mean()
+        found.append((np.median(a) - np.median(b), mean - other, (mean - 1) / (other - 1) - 1))
     return [tuple(np.quantile(column, [0.025, 0.975])) for column in np.array(found).T]
 
 
