@@ -119,7 +119,7 @@ def _frame(components: np.ndarray, ringed: list[int]) -> list[tuple[float, float
 
 def _limits(values: np.ndarray, always: np.ndarray) -> tuple[float, float]:
     low, high = np.quantile(values, (0.002, 0.998))
-    low, high = min(low, *always), max(high, *always)
+    low, high = min([low, *always]), max([high, *always])
     return padded(float(low), float(high), 0.06)
 
 

@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from hpctrain.families.spectral_vae.latents_drawing import chi2_histogram, principal_components
+from hpctrain.families.spectral_vae.latents_drawing import chi2_histogram, latent_figure, principal_components
 
 
 @pytest.mark.parametrize("size", [1, 2, 10])
@@ -27,3 +27,12 @@ def test_the_histogram_is_logarithmic_and_its_label_keeps_off_the_axis():
     assert len(labels) == 2  # on a wide screen, and on a phone
     for place, side in labels:
         assert float(side) > 0 or float(place) - left > 16
+
+
+@pytest.mark.parametrize("highest", [1.5, 4.0])
+def test_latents_are_drawn_whether_or_not_a_spectrum_is_unusual(highest):
+    rng = np.random.default_rng(2)
+    score = np.concatenate([rng.uniform(0, 1, 39), [highest]])
+    html = latent_figure({"LATENT_VEC": rng.normal(size=(40, 3)), "redshift": rng.uniform(0, 1, 40), "ANOMALY_SCORE": score})
+    assert html.count("<svg") == 2  # on a wide screen, and on a phone
+    assert (f"anomaly score {highest:.2f}" in html) == (highest > 3)
