@@ -88,7 +88,16 @@ def test_the_arrays_of_the_other_tests_are_those_that_the_trainer_writes(run, tm
     shutil.copy(run.profile, made.profile)
     write_results(made, num_pixels=300)
     found = gather_facts(made).model.results
-    assert real.keys() == found.keys() == {"reconstructions.npz", "anomalies.npz", "latents.h5"}
+    assert (
+        real.keys()
+        == found.keys()
+        == {
+            "reconstructions.npz",
+            "anomalies.npz",
+            "latents.h5",
+            "residuals.npz",
+        }
+    )
     for name in found:
         assert found[name].keys() <= real[name].keys()
 

@@ -104,9 +104,9 @@ class SpectralVAE(Family):
         return PANELS
 
     def read_results(self, path: Path) -> Arrays:
-        from hpctrain.families.spectral_vae.shown_results import LATENTS, read_catalogue, read_spectra
+        from hpctrain.families.spectral_vae.shown_results import read_results
 
-        return read_catalogue(path) if path.name == LATENTS else read_spectra(path)
+        return read_results(path)
 
     def example(self, results: Mapping[str, Arrays]) -> str:
         from hpctrain.families.spectral_vae.show import example

@@ -5,13 +5,16 @@ from __future__ import annotations
 import numpy as np
 
 from hpctrain.drawing.scale import grouped, padded
-from hpctrain.drawing.svg import HALF, PHONE, Axes, drawing, on_both
+from hpctrain.drawing.svg import HALF, PHONE, Axes, drawing, legend, on_both
 from hpctrain.families.result_files import Arrays
 from hpctrain.families.spectral_vae.shown_results import chi2_of, strangeness
+from hpctrain.kinds.spectra.layout import SURVEY_PREFIX
 
 NUM_COLORS = 8
-MOST_POINTS = 3000
+MOST_POINTS = 2500
 NUM_RINGS = 6
+NUM_CLASSES = 5
+_CLASS = f"{SURVEY_PREFIX}spectype"
 _LEFT, _RIGHT = 52, 20
 
 
@@ -53,6 +56,33 @@ def latent_figure(latents: Arrays) -> str:
         return drawing(width, 412, [axes], "Latent vectors of the held-out spectra, first two principal components")
 
     return on_both(HALF, draw) + _scale(edges)
+
+
+def class_figure(latents: Arrays) -> str:
+    """Draw the same directions with a colour for each class of the survey; nothing without two classes.
+
+    The report reads the survey's columns of the first objects only; the others are not drawn.
+    """
+    column = np.asarray(latents.get(_CLASS, np.empty(0, "S1")))
+    names = np.char.strip(np.char.decode(column) if column.dtype.kind == "S" else column.astype(str))
+    vectors = latents["LATENT_VEC"][: len(names)].astype(np.float64)
+    good = np.isfinite(vectors).all(axis=1) & (names != "")
+    vectors, names = vectors[good], names[good]
+    classes, counts = np.unique(names, return_counts=True)
+    if len(classes) < 2 or len(vectors) < 3:
+        return ""
+    classes = classes[np.argsort(-counts, kind="stable")][:NUM_CLASSES]
+    components, _ = principal_components(vectors)
+
+    def draw(width: int) -> str:
+        axes = Axes(_LEFT, 30, width - _LEFT - _RIGHT, 330, *_frame(components, []))
+        axes.add_grid("first principal component", "second principal component", width // 80, 6)
+        for number, name in enumerate(classes):
+            part = names == name
+            axes.dots(components[part, 0], components[part, 1], f"c{number + 1}", 2.2)
+        return drawing(width, 412, [axes], "Latent vectors of the held-out spectra by class")
+
+    return legend([(f"dot c{number + 1}", str(name)) for number, name in enumerate(classes)]) + on_both(HALF, draw)
 
 
 def principal_components(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -14,7 +14,9 @@ from hpctrain.families.held_out import HeldOut
 from hpctrain.families.spectral_vae.catalogue import survey_columns
 from hpctrain.families.spectral_vae.encode import encode_to_file
 from hpctrain.families.spectral_vae.network import SpectralVAE
+from hpctrain.families.spectral_vae.residuals import residual_sums
 from hpctrain.families.spectral_vae.scoring import FILE, REFERENCE
+from hpctrain.families.spectral_vae.shown_results import RESIDUALS
 from hpctrain.kinds.spectra.batch import SpectraBatch
 from hpctrain.kinds.spectra.chi2 import reduced_chi2
 from hpctrain.kinds.spectra.section import NormaliseSection
@@ -138,3 +140,4 @@ def write_results(model: SpectralVAE, card: Mapping[str, Any], held_out: HeldOut
         batch = held_out.prepare(held_out.samples.read(held_out.rows[worst]).to(held_out.device))
         arrays = reconstructions(model, batch, card["step"]) | columns
         write_arrays(folder / "anomalies.npz", arrays)
+    write_arrays(folder / RESIDUALS, residual_sums(model, held_out))

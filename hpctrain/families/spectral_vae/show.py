@@ -6,17 +6,22 @@ import statistics
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from hpctrain.drawing.scale import grouped, significant
 from hpctrain.families.result_files import Arrays
 from hpctrain.families.shown import FEW_HELD_OUT, Card, Panel
 from hpctrain.families.spectral_vae.anomaly_list import anomaly_table
-from hpctrain.families.spectral_vae.latents_drawing import chi2_histogram, latent_figure
+from hpctrain.families.spectral_vae.fit_drawing import observed_figure, rest_figure, trend_figure
+from hpctrain.families.spectral_vae.latents_drawing import chi2_histogram, class_figure, latent_figure
 from hpctrain.families.spectral_vae.shown_results import (
     ANOMALIES,
     LATENTS,
     RECONSTRUCTIONS,
+    RESIDUALS,
     chi2_of,
     num_encoded,
+    strangeness,
     with_survey_columns,
 )
 from hpctrain.families.spectral_vae.spectra_drawing import LEGEND, MOST_SPECTRA, spectra_html, spectrum_document
@@ -77,12 +82,37 @@ def _anomalies(results: Results) -> str:
     return f'<p class="lead">{lead}</p>{LEGEND}{spectra_html(arrays)}{listed}'
 
 
+def _fit(results: Results) -> str:
+    latents, residuals = results[LATENTS], results.get(RESIDUALS)
+    chi2 = np.asarray(latents.get("RECON_MSE", []), dtype=np.float64)
+
+    def column(name: str) -> np.ndarray:
+        return np.asarray(latents.get(name, np.full(len(chi2), np.nan)), dtype=np.float64)
+
+    found = _pair(
+        ("<b>χ² by S/N</b> Line: median; band: two thirds.", trend_figure(column("SNR"), chi2, "S/N per pixel", True)),
+        ("<b>χ² by redshift</b>", trend_figure(column("redshift"), chi2, "redshift")),
+    )
+    if residuals is not None:
+        observed = "<b>χ² by observed wavelength</b> Above 1 are sky residuals, wrong errors, or features not learned."
+        rest = "<b>Stack of the residuals</b> Beyond the band are features that the model does not describe."
+        for caption, html in ((observed, observed_figure(residuals)), (rest, rest_figure(residuals))):
+            found += f"<figure><figcaption>{caption}</figcaption>{html}</figure>" if html else ""
+    return found
+
+
 def _latents(results: Results) -> str:
     latents = results[LATENTS]
-    parts = [
-        (f"<b>{grouped(num_encoded(latents))} held-out spectra</b> Rings: the most unusual.", latent_figure(latents)),
+    rings = " Rings: the most unusual." if strangeness(latents)[1].any() else ""
+    return _pair(
+        (f"<b>{grouped(num_encoded(latents))} held-out spectra</b>{rings}", latent_figure(latents)),
+        ("<b>The same by class of the survey</b>", class_figure(latents)),
         ("<b>Reconstruction error (χ²)</b>", chi2_histogram(latents)),
-    ]
+    )
+
+
+def _pair(*parts: tuple[str, str]) -> str:
+    """Return figures side by side; those without a drawing are left out."""
     figures = "".join(f"<figure><figcaption>{caption}</figcaption>{html}</figure>" for caption, html in parts if html)
     return f'<div class="pair">{figures}</div>' if figures else ""
 
@@ -101,5 +131,6 @@ _LEAD_OF_FOREST = (
 PANELS = (
     Panel("reconstructions", "Reconstructions", (RECONSTRUCTIONS,), _reconstructions, wants=(LATENTS,)),
     Panel("anomalies", "Most unusual spectra", (ANOMALIES,), _anomalies, wants=(LATENTS,)),
+    Panel("fit", "Where it fits", (LATENTS,), _fit, wants=(RESIDUALS,)),
     Panel("latents", "Latent space", (LATENTS,), _latents),
 )

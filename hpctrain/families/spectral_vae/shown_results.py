@@ -15,6 +15,7 @@ from hpctrain.files import open_regular
 from hpctrain.kinds.spectra.layout import SURVEY_PREFIX
 
 RECONSTRUCTIONS, ANOMALIES, LATENTS = "reconstructions.npz", "anomalies.npz", "latents.h5"
+RESIDUALS = "residuals.npz"
 
 _NAMED_ROWS = 1000
 """Number of rows of the catalogue whose survey columns to read; more than there are reconstructed spectra."""
@@ -22,8 +23,14 @@ _SPECTRA_KEYS = ("wavelength_aa", "flux", "ivar", "reconstruction", "covered", "
 _SCORES = ("anomaly_score", "local_chi2", "latent_density", "anomaly_reason", "snr")
 _PER_OBJECT = ("target_id", "redshift", "chi2", "norm", *_SCORES)
 _NUMBERS = (*_SPECTRA_KEYS, *_PER_OBJECT, "step")
-_OF_CATALOGUES = ("redshift", "RECON_MSE", "target_id", "STATUS", "ANOMALY_SCORE", "LOCAL_CHI2", "FOREST_SCORE")
+_OF_CATALOGUES = ("redshift", "SNR", "RECON_MSE", "target_id", "STATUS", "ANOMALY_SCORE", "LOCAL_CHI2", "FOREST_SCORE")
 _LATENT_KEYS = ("LATENT_VEC", *_OF_CATALOGUES)
+
+
+def read_results(path: Path) -> Arrays:
+    """Return the arrays of a file that a run of this family left; raises as the function for that file."""
+    readers = {LATENTS: read_catalogue, RESIDUALS: read_residuals}
+    return readers.get(path.name, read_spectra)(path)
 
 
 def read_spectra(path: Path) -> Arrays:
@@ -43,13 +50,35 @@ def read_spectra(path: Path) -> Arrays:
     return arrays
 
 
+def read_residuals(path: Path) -> Arrays:
+    """Return the arrays of ``residuals.npz``, as ``residuals.residual_sums`` makes them.
+
+    Raises
+    ------
+    UnusableResultsError
+        An array is absent, or has another shape or type.
+    """
+    arrays = read_npz(path)
+    shapes: dict[str, tuple[int, ...]] = {"num_spectra": ()}
+    for axis in ("observed", "rest"):
+        num_edges = len(np.atleast_1d(arrays.get(f"{axis}_edges_aa", ())))
+        shapes[f"{axis}_edges_aa"] = (num_edges,)
+        shapes |= dict.fromkeys((f"{axis}_{what}" for what in ("count", "pull", "chi2")), (num_edges - 1,))
+    for name, shape in shapes.items():
+        if name not in arrays:
+            raise UnusableResultsError(f"lacks {name}")
+        if arrays[name].shape != shape or arrays[name].dtype.kind not in "iuf":
+            raise UnusableResultsError(f"is damaged: {name} has another shape or type")
+    return arrays
+
+
 def read_catalogue(path: Path) -> Arrays:
     """Return columns of ``latents.h5``, and the survey's columns for its first rows.
 
     Returns
     -------
     mapping
-        ``LATENT_VEC`` (N, S), and those of ``redshift``, ``RECON_MSE``, ``ANOMALY_SCORE``, ``LOCAL_CHI2``,
+        ``LATENT_VEC`` (N, S), and those of ``redshift``, ``SNR``, ``RECON_MSE``, ``ANOMALY_SCORE``, ``LOCAL_CHI2``,
         ``FOREST_SCORE``, ``target_id``, ``STATUS`` (N,) that exist; the columns with the prefix ``survey_`` have 1000
         rows at most. The score of a catalogue of version 1 is its ``FOREST_SCORE``.
 

@@ -54,12 +54,24 @@ def make_scores() -> dict[str, np.ndarray]:
     }  # fmt: skip
 
 
+def make_residuals() -> dict[str, np.ndarray]:
+    """Return sums of residuals, in the format of ``results/residuals.npz``: noise, and a line that is not learned."""
+    rng, found = np.random.default_rng(9), {"num_spectra": np.int64(4096)}
+    edges = {"observed": np.linspace(3600, 9824, 241), "rest": np.geomspace(900, 9000, 481)}
+    for axis, values in edges.items():
+        count = np.full(len(values) - 1, 5000.0)
+        pull = rng.normal(size=len(count)) * np.sqrt(count) + 1500 * ((values[:-1] < 2799) & (values[1:] > 2799))
+        found |= {f"{axis}_edges_aa": values, f"{axis}_count": count, f"{axis}_pull": pull, f"{axis}_chi2": 1.1 * count}
+    return found
+
+
 def write_results(run: RunDir, num_spectra: int = 4, num_pixels: int = 7781) -> None:
     run.results.mkdir(exist_ok=True)
     np.savez(run.results / "reconstructions.npz", **make_spectra(num_spectra, num_pixels))
     anomalies = make_spectra(3, num_pixels, seed=8)
     anomalies["flux"][:, num_pixels // 2 : num_pixels // 2 + num_pixels // 25] *= 2.2
     np.savez(run.results / "anomalies.npz", **anomalies, **make_scores())
+    np.savez(run.results / "residuals.npz", **make_residuals())
     rng = np.random.default_rng(4)
     redshift = rng.gamma(4, 0.42, 9700).astype(np.float32)
     latents = rng.normal(size=(9700, 10)) * np.linspace(2, 0.4, 10) + np.outer(redshift, np.sin(np.arange(10)))
@@ -70,4 +82,5 @@ def write_results(run: RunDir, num_spectra: int = 4, num_pixels: int = 7781) -> 
         file["RECON_MSE"] = rng.normal(1.02, 0.035, 9700).astype(np.float32) + 0.2 * (rng.random(9700) > 0.97)
         file["ANOMALY_SCORE"] = (0.2 * np.abs(np.nan_to_num(latents)).sum(1) / 5).astype(np.float32)
         file["LOCAL_CHI2"] = rng.normal(size=9700).astype(np.float32)
+        file["SNR"] = rng.lognormal(1.0, 0.8, 9700).astype(np.float32)
         file["target_id"] = np.arange(9700)
