@@ -26,6 +26,14 @@ _REPACK = """Write one file in the layout that reads fastest, from one or more f
 By default flux and ivar become contiguous float32, uncompressed; every other dataset, group and attribute is kept. The
 new file gets its name only after repack has read back every column and found the SHA-256 of its source.
 """
+_JOIN = """Write a copy of a file of spectra with columns of a catalogue, such as labels that a paper has published.
+
+    hpctrain data join sdss.h5 white_dwarfs.fits --on specobjid=SPECOBJID --column teff=TEFF logg=LOGG --out labelled.h5
+    hpctrain data join sdss.h5 morphology.csv --sky 1.0 --column p_spiral --out labelled.h5
+
+The catalogue is a FITS, CSV, ECSV, VOTable, text or Parquet table with one row per object. Spectra without a row get
+NaN or an empty text, which labels take as missing. Each new column says where it is from.
+"""
 _VERIFY = """Read files and compare each column with the SHA-256 that the file stores for it."""
 
 
@@ -63,6 +71,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     repack.add_argument("--overwrite", action="store_true", help="replace OUT.h5 if it exists")
     _add_column(repack)
 
+    joined = _add(commands, "join", "add columns of a catalogue, such as labels", _JOIN)
+    joined.add_argument("file", type=Path, metavar="FILE.h5", help="file of spectra")
+    joined.add_argument("catalogue", type=Path, metavar="CATALOGUE", help="table with a row per object")
+    how = joined.add_mutually_exclusive_group(required=True)
+    how.add_argument("--on", metavar="OURS[=THEIRS]", help="columns that are equal, such as target_id=TARGETID")
+    how.add_argument("--sky", type=float, metavar="ARCSEC", help="largest distance on the sky, by ra and dec of both")
+    joined.add_argument(
+        "--column", nargs="+", action="extend", required=True, metavar="[NEW=]THEIRS", help="columns to add"
+    )
+    joined.add_argument(
+        "--missing",
+        nargs="+",
+        type=float,
+        default=[],
+        metavar="VALUE",
+        help="numbers that mean not known, such as -9999",
+    )
+    joined.add_argument("--hdu", type=int, metavar="N", help="extension of a FITS file (default: the first table)")
+    joined.add_argument("--out", type=Path, required=True, metavar="OUT.h5", help="file to write")
+    joined.add_argument("--overwrite", action="store_true", help="replace OUT.h5 if it exists; it may be FILE.h5")
+
     verify = _add(commands, "verify", "compare columns with the SHA-256 in the file", _VERIFY)
     verify.add_argument("files", nargs="+", metavar="FILE", help="files or quoted globs")
 
@@ -86,7 +115,7 @@ def _add_column(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the subcommand."""
-    return {"doctor": _doctor, "repack": _repack, "verify": _verify}[args.action](args)
+    return {"doctor": _doctor, "repack": _repack, "join": _join, "verify": _verify}[args.action](args)
 
 
 def _doctor(args: argparse.Namespace) -> int:
@@ -123,6 +152,36 @@ def _repack(args: argparse.Namespace) -> int:
         print(f"  rounded   {done.loss_text}")
     against = "the rounded values" if done.loss_text else "its source"
     print(f"  verified  {done.num_verified} columns read back, each with the SHA-256 of {against}")
+    for note in done.notes:
+        print(f"  note      {note}")
+    return 0
+
+
+def _join(args: argparse.Namespace) -> int:
+    from hpctrain.ingest.join import Match, join
+
+    if args.sky is not None:
+        match = Match(radius_arcsec=args.sky)
+    else:
+        ours, _, theirs = args.on.partition("=")
+        match = Match(ours, theirs or ours)
+    columns = {}
+    for text in args.column:
+        new, _, theirs = text.partition("=")
+        columns[new] = theirs or new
+    done = join(
+        args.file,
+        args.catalogue,
+        match,
+        columns,
+        args.out,
+        missing=args.missing,
+        hdu=args.hdu,
+        overwrite=args.overwrite,
+    )
+    print(f"{done.out}: {done.num_matched:,} of {done.num_spectra:,} spectra have a row ({match.describe()})")
+    for name, number in done.num_known.items():
+        print(f"  {name:<16}  {number:,} known")
     for note in done.notes:
         print(f"  note      {note}")
     return 0

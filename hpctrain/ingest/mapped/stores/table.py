@@ -50,7 +50,7 @@ class TableStore(Store):
         super().__init__()
         if path.stat().st_size == 0:
             raise DataError("is empty")
-        table, is_unnamed = _read(path)
+        table, is_unnamed = read_table(path)
         self._columns = {name: table[name] for name in table.colnames}
         for name, column in self._columns.items():
             ragged = column.dtype == object
@@ -98,7 +98,7 @@ class TableStore(Store):
         self.items["wavelength"] = Item("wavelength", wavelength.shape, place=wavelength)
 
 
-def _read(path: Path) -> tuple[Any, bool]:
+def read_table(path: Path) -> tuple[Any, bool]:
     """Return the table of a file, and whether its columns have no names."""
     from astropy.table import Table
 
