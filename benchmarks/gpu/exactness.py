@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import yaml
 
 from benchmarks.gpu.rows import Row, check, guarded, skip, within
 from benchmarks.gpu.workload import Size, precisions, prepare_run
@@ -115,8 +116,6 @@ def _elastic(place: Path, device: torch.device, size: Size) -> Iterator[Row]:
 
 
 def _set_ranks(run: RunDir, ranks: int) -> None:
-    import yaml
-
     profile = yaml.safe_load(run.profile.read_text())
     profile["launch"]["ranks_per_node"] = ranks
     run.profile.write_text(yaml.safe_dump(profile))

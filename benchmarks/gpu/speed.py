@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
 import statistics
 import subprocess
 import sys
@@ -125,22 +126,20 @@ def _compressed(place: Path, run: Run) -> Path:
 def _times(
     loops: dict[str, Callable[[], None]], device: torch.device, rounds: int, busy: _Utilisation | None = None
 ) -> dict[str, list[float]]:
+    """Return the times of loops that alternate [s]; `busy` reads the utilisation during those that read HDF5."""
     times: dict[str, list[float]] = {name: [] for name in loops}
     for number in range(-2, rounds):  # two rounds to warm up
         names = list(loops)
         for name in names[number % len(names) :] + names[: number % len(names)]:
+            is_watched = busy is not None and name == "ours, from HDF5" and number >= 0
             synchronise(device)
             started = time.perf_counter()
-            with busy or contextlib.nullcontext() if name == "ours, from HDF5" and number >= 0 else _nothing():
+            with busy if is_watched else contextlib.nullcontext():
                 loops[name]()
                 synchronise(device)
             if number >= 0:
                 times[name].append(time.perf_counter() - started)
     return times
-
-
-def _nothing() -> contextlib.AbstractContextManager[None]:
-    return contextlib.nullcontext()
 
 
 def _ratios(precision: str, times: dict[str, list[float]]) -> Iterator[Row]:
@@ -187,9 +186,9 @@ class _Utilisation:
     """Reads the utilisation of the GPU in a thread while the loop runs that it surrounds."""
 
     def __init__(self, run: Run) -> None:
-        from hpctrain.train.watch import _own_gpu
+        from hpctrain.train.watch import own_gpu
 
-        self._gpu, _ = _own_gpu(run.device)
+        self._gpu, _ = own_gpu(run.device)
         self._found: list[float] = []
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -281,7 +280,10 @@ def _start(place: Path, device: torch.device, size: Size) -> Iterator[Row]:
         data = data or str(next(place.glob("spectra-*-512.h5")))
         started = time.perf_counter()
         done = subprocess.run(
-            [sys.executable, "-c", _START, device.type, data], env={**_environment()}, capture_output=True, text=True
+            [sys.executable, "-c", _START, device.type, data],
+            env={**os.environ, "PYTHONPATH": python_path()},
+            capture_output=True,
+            text=True,
         )
         bare.append(time.perf_counter() - started)
         if done.returncode != 0:
@@ -293,9 +295,3 @@ def _start(place: Path, device: torch.device, size: Size) -> Iterator[Row]:
     laps = ", ".join(f"{name} {statistics.median(one.get(name, 0) for one in ours[1:]):.1f}" for name in ours[-1])
     text = f"{ratio:.2f} ({statistics.median(totals):.1f} s against {statistics.median(bare):.1f} s; {laps})"
     yield Row("start to first step against a bare script", text, MEASURED, "", {"value": ratio})
-
-
-def _environment() -> dict[str, str]:
-    import os
-
-    return {**os.environ, "PYTHONPATH": python_path()}

@@ -32,7 +32,7 @@ def build_sampler(rank: Rank, monitor: MonitorSection) -> Sampler:
     monitor : MonitorSection
     """
     world, heartbeat, metrics = rank.world, rank.heartbeat, rank.metrics
-    gpu, why_not = _own_gpu(rank.device)
+    gpu, why_not = own_gpu(rank.device)
     sensors = Sensors(
         gpu=gpu,
         why_no_gpu=why_not,
@@ -63,7 +63,7 @@ def build_sampler(rank: Rank, monitor: MonitorSection) -> Sampler:
     )
 
 
-def _own_gpu(device: torch.device) -> tuple[NvmlGpu | None, str]:
+def own_gpu(device: torch.device) -> tuple[NvmlGpu | None, str]:
     """Return the driver's handle of this rank's GPU, or None and the reason; None without a reason on a CPU."""
     if device.type != "cuda":
         return None, ""
