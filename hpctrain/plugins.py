@@ -23,10 +23,14 @@ DEFAULT_FAMILY = "spectral_vae"
 FAMILIES: Mapping[str, str] = {
     "spectral_vae": "hpctrain.families.spectral_vae.family",
     "spectral_cnn": "hpctrain.families.spectral_cnn.family",
+    "trees": "hpctrain.families.trees.family",
 }
 """Module of each shipped model family, by the name in ``model.family``."""
 
-KINDS: Mapping[str, str] = {"spectra": "hpctrain.kinds.spectra.kind"}
+KINDS: Mapping[str, str] = {
+    "spectra": "hpctrain.kinds.spectra.kind",
+    "catalogue": "hpctrain.kinds.catalogue.kind",
+}
 """Module of each shipped kind of data, by the name in the ``kind`` of a family."""
 
 TARGETS: Mapping[str, str] = {"slurm": "hpctrain.launch.targets.slurm", "local": "hpctrain.launch.targets.local"}

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kinds import spectra, table
+from kinds import catalogue, spectra, table
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "docs"
 """Folder on Python's path for the families of ``docs/examples``, which are not part of hpctrain."""
@@ -18,6 +18,12 @@ EXAMPLES = Path(__file__).resolve().parents[1] / "docs"
 
 NETWORK = {"batch_size": 8, "accumulation": 2, "epochs": 4, "warmup_steps": 3, "evaluate_every_steps": 4}
 """Section ``train`` of a network: twelve steps, and evaluations that fall between checkpoints."""
+
+ROUNDS = {"batch_size": 8, "evaluate_every_steps": 4}
+"""Section ``train`` of a model that learns in nine rounds."""
+
+CATALOGUE = {"features": ["g", "r", "i"], "differences": [["g", "r"]], "errors": {"g": "g_err"}}
+"""Keys of section ``data`` for the tiny catalogue."""
 
 
 @dataclass(frozen=True)
@@ -32,11 +38,14 @@ class Tiny:
         Writes a file of its kind of data.
     train : dict
         Section ``train``.
+    data : dict
+        More keys of section ``data``.
     """
 
     model: dict[str, Any]
     tiny_file: Callable[..., Path]
     train: dict[str, Any] = field(default_factory=lambda: dict(NETWORK))
+    data: dict[str, Any] = field(default_factory=dict)
 
 
 TINY: dict[str, Tiny] = {
@@ -81,6 +90,40 @@ TINY: dict[str, Tiny] = {
         },
         spectra.tiny_file,
     ),
+    "trees": Tiny(
+        {
+            "family": "trees",
+            "trees": 18,
+            "trees_per_round": 2,
+            "min_leaf": 3,
+            "labels": [
+                {"column": "colour", "kind": "class"},
+                {"column": "size", "kind": "value", "error": "size_err"},
+                {"column": "angle", "kind": "circular", "period": 360},
+                {"column": "redshift", "kind": "density", "name": "z", "bins": 16, "spacing": "log1p"},
+            ],
+        },
+        catalogue.tiny_file,
+        ROUNDS,
+        CATALOGUE,
+    ),
+    "trees-boosting": Tiny(
+        {
+            "family": "trees",
+            "method": "boosting",
+            "trees": 18,
+            "trees_per_round": 2,
+            "min_leaf": 3,
+            "sample": 0.8,
+            "labels": [
+                {"column": "colour", "kind": "class", "class_weights": "balanced"},
+                {"column": "size", "kind": "value", "error": "size_err"},
+            ],
+        },
+        catalogue.tiny_file,
+        ROUNDS,
+        CATALOGUE,
+    ),
     "linear_autoencoder": Tiny(
         {"family": "examples.linear_autoencoder", "num_components": 3},
         spectra.tiny_file,
@@ -88,7 +131,7 @@ TINY: dict[str, Tiny] = {
     "clusters": Tiny(
         {"family": "examples.table", "num_clusters": 3, "rounds": 9},
         table.tiny_file,
-        {"batch_size": 8, "evaluate_every_steps": 4},
+        ROUNDS,
     ),
 }
 """Shipped families, and two that a user could write: a network on spectra, and rounds on a kind of its own."""
@@ -99,7 +142,7 @@ def profile_values(tiny: Tiny, path: Path, **changes: Any) -> dict[str, Any]:
     values = {
         "name": "tiny",
         "launch": {"gpus_per_node": 0, "ranks_per_node": 1, "cpus_per_rank": 1, "signal_lead_s": 5},
-        "data": {"files": [str(path)], "reader_threads": 1, "split": {"validation": 0.2}},
+        "data": {"files": [str(path)], "reader_threads": 1, "split": {"validation": 0.2}, **tiny.data},
         "model": tiny.model,
         "train": {"log_every_steps": 1, "device": "cpu", **tiny.train},
         "checkpoint": {"every_steps": 3},

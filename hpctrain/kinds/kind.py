@@ -68,6 +68,8 @@ class Kind:
         Columns of a file whose hashes the report shows.
     array_names : tuple of str
         Names of the arrays that :meth:`from_arrays` understands; empty if this kind is read from files only.
+    only_hdf5 : bool
+        Whether files must be HDF5; otherwise :meth:`open` finds out what they are.
     """
 
     name: ClassVar[str]
@@ -79,6 +81,7 @@ class Kind:
     remedies: ClassVar[Mapping[str, str]] = {}
     main_columns: ClassVar[tuple[str, ...]] = ()
     array_names: ClassVar[tuple[str, ...]] = ()
+    only_hdf5: ClassVar[bool] = True
 
     def judge(self, judge: Judge) -> None:
         """Report problems of the ``data`` section that one key alone does not show."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import glob
 from pathlib import Path
 
+from hpctrain.profile.families import kind_of
 from hpctrain.profile.files import matching_files
 from hpctrain.profile.inspection import ERROR, WARNING, Inspection
 from hpctrain.profile.judge import Judge
@@ -42,7 +43,7 @@ def check_spectra(judge: Judge, found: Inspection) -> None:
 
 
 def _check_files(judge: Judge) -> None:
-    data = judge.profile.data
+    data, only_hdf5 = judge.profile.data, kind_of(judge.profile).only_hdf5
     seen: dict[Path, str] = {}
     found = {pattern: matching_files(pattern) for pattern in data.files}
     makes_its_own = data.simulate is not None and not any(found.values()) and not any(map(is_remote, data.files))
@@ -53,7 +54,7 @@ def _check_files(judge: Judge) -> None:
         if not found[pattern] and not makes_its_own:
             judge.problem(_missing(pattern, judge.document.source), where)
         for path in found[pattern]:
-            what = _what_is_wrong(path)
+            what = _what_is_wrong(path, only_hdf5)
             if what:
                 judge.problem(what, where)
             elif path.resolve() in seen:
@@ -83,11 +84,13 @@ def _missing(pattern: str, source: str) -> str:
     return f"'{pattern}' does not exist; 'hpctrain ingest' or 'hpctrain simulate' makes such a file"
 
 
-def _what_is_wrong(path: Path) -> str | None:
+def _what_is_wrong(path: Path, only_hdf5: bool) -> str | None:
     if path.is_dir():
         return f"'{path}' is a folder; name files, such as '{path / '*.h5'}'"
     try:
         with open(path, "rb") as stream:
+            if not only_hdf5:
+                return None
             # A user block may precede HDF5, which then starts at a power of two.
             for offset in (0, 512, 1024, 2048, 4096):
                 stream.seek(offset)

@@ -1,0 +1,1 @@
+"""Random forests and gradient boosting that learn labels of catalogues, tree by tree."""

@@ -1,0 +1,195 @@
+"""Gradient boosting for one label: each tree corrects the ones before. N objects, K outputs, P leaves."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.special import softmax
+from sklearn.tree import DecisionTreeRegressor
+from torch import Tensor
+
+from hpctrain.families.labels.class_head import ClassHead
+from hpctrain.families.labels.head import Head
+from hpctrain.families.trees.forest import gather, seeds_of
+from hpctrain.families.trees.grove import Grove, Packed, Tree, plain
+from hpctrain.families.trees.targets import outputs_of, value_outputs
+
+if TYPE_CHECKING:
+    from hpctrain.families.trees.section import TreesSection
+
+_LARGEST_STEP = 4.0
+"""Largest value of a leaf before the learning rate, so that a leaf without doubt takes no endless step."""
+
+
+class Boosted:
+    """A sum of trees, (N, K): it starts from a constant.
+
+    Parameters
+    ----------
+    num_outputs : int
+        K.
+    num_inputs : int
+    """
+
+    def __init__(self, num_outputs: int, num_inputs: int) -> None:
+        self.num_outputs, self.num_inputs = num_outputs, num_inputs
+        self.grove = Grove()
+        self.first = np.zeros(num_outputs)
+        self.values: list[np.ndarray] = []
+
+    def sum(self, inputs: np.ndarray) -> np.ndarray:
+        """Return the sum for new objects (N, F)."""
+        if not self.values:
+            return np.tile(self.first, (len(inputs), 1))
+        return self.first + gather(self.grove.leaves(inputs), np.concatenate(self.values))
+
+    def sum_in_order(self, inputs: np.ndarray) -> np.ndarray:
+        """Return the sum for training objects, added tree by tree: the bits are those of a run that went on."""
+        total = np.tile(self.first, (len(inputs), 1))
+        for tree, values in zip(self.grove.trees, self.values, strict=True):
+            total += values[Packed([tree]).leaves(inputs)[:, 0]]
+        return total
+
+    def add(self, tree: Tree, values: np.ndarray) -> None:
+        """Add a tree with these values (P, K) of its leaves."""
+        self.grove.add(tree)
+        self.values.append(values)
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Return the trees as plain arrays."""
+        values = np.concatenate([np.zeros((0, self.num_outputs)), *self.values])
+        return {**self.grove.state(), "values": values, "first": self.first}
+
+    def load(self, state: Mapping[str, np.ndarray]) -> None:
+        """Take the trees of a state."""
+        self.grove = Grove.of(state, self.num_inputs)
+        ends = np.cumsum([0, *(tree.num_leaves for tree in self.grove.trees)])
+        values = np.array(state["values"]).reshape(ends[-1], self.num_outputs)
+        self.first = np.array(state["first"]).reshape(self.num_outputs)
+        self.values = [values[begin:end] for begin, end in itertools.pairwise(ends)]
+
+
+class Boosting:
+    """The trees of one label: of a class one sum with an output per class; of a value one sum for the mean and one for
+    the log of the variance.
+
+    Parameters
+    ----------
+    section : TreesSection
+    head : Head
+    num_inputs : int
+
+    References
+    ----------
+    .. [1] Friedman 2001, Greedy function approximation, Annals of Statistics 29, 1189; with the Newton steps of
+       Friedman, Hastie & Tibshirani 2000, Annals of Statistics 28, 337.
+    .. [2] Duan et al. 2020, NGBoost, arXiv:1910.03225: boosting of mean and variance.
+    """
+
+    def __init__(self, section: TreesSection, head: Head, num_inputs: int) -> None:
+        self.section, self.head = section, head
+        sizes = [head.num_classes] if isinstance(head, ClassHead) else [1, 1]
+        self.parts = [Boosted(size, num_inputs) for size in sizes]
+        self._sums: list[np.ndarray] | None = None  # of the training objects
+
+    def grow(
+        self, inputs: np.ndarray, targets: np.ndarray, weight: np.ndarray, seed: int, judged: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Grow the trees of a round; the arguments are those of :meth:`Forest.grow`.
+
+        Returns
+        -------
+        sums : ndarray, shape (n, K) or (n, 2)
+            What :meth:`outputs` reads, for the objects `judged`, which the trees have seen.
+        has : ndarray, shape (n,), bool
+        """
+        if not len(self.parts[0].grove):
+            self._begin(targets, weight)
+            self._sums = None
+        if self._sums is None:
+            self._sums = [part.sum_in_order(inputs) for part in self.parts]
+        for source in seeds_of(seed, self.section.trees_per_round):
+            rng = np.random.default_rng(source)
+            known = np.flatnonzero(weight > 0)
+            size = max(1, round(self.section.sample * len(known)))
+            rows = known if size == len(known) else np.sort(rng.choice(known, size, replace=False))
+            for number, part in enumerate(self.parts):
+                slope, curvature = self._steps(number, targets)
+                self._sums[number] += self._grow_one(part, inputs, slope, curvature, weight, rows, rng)
+        return np.concatenate(self._sums, axis=1)[judged], np.ones(len(judged), dtype=bool)
+
+    def _begin(self, targets: np.ndarray, weight: np.ndarray) -> None:
+        mean = weight @ targets / weight.sum()
+        if len(self.parts) == 1:
+            self.parts[0].first = np.log(np.maximum(mean, 1e-6))
+            return
+        self.parts[0].first = mean
+        self.parts[1].first = np.log(np.maximum(weight @ np.square(targets - mean) / weight.sum(), 1e-6))
+
+    def _steps(self, number: int, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return minus the slope of the loss and its curvature at the sums of the training objects, (N, K) each."""
+        assert self._sums is not None
+        if len(self.parts) == 1:
+            p = softmax(self._sums[0], axis=1)
+            return targets - p, np.maximum(p * (1 - p), 1e-9) * p.shape[1] / max(1, p.shape[1] - 1)
+        apart = targets - self._sums[0]
+        precision = np.exp(-np.clip(self._sums[1], -12, 12))
+        if number == 0:
+            return apart * precision, precision
+        return np.square(apart) * precision - 1, np.ones_like(apart)
+
+    def _grow_one(
+        self,
+        part: Boosted,
+        inputs: np.ndarray,
+        slope: np.ndarray,
+        curvature: np.ndarray,
+        weight: np.ndarray,
+        rows: np.ndarray,
+        rng: np.random.Generator,
+    ) -> np.ndarray:
+        """Grow one tree and return what it adds to the sums of the training objects, (N, K)."""
+        if part.num_outputs == 1:  # a weighted mean of these targets is the Newton step
+            targets, own = slope / curvature, weight * curvature[:, 0]
+        else:
+            targets, own = slope, weight
+        tree = DecisionTreeRegressor(
+            min_samples_leaf=self.section.min_leaf,
+            max_depth=self.section.depth,
+            max_features=self.section.features_per_split,
+            random_state=int(rng.integers(2**31)),
+        ).fit(inputs[rows], targets[rows], sample_weight=own[rows])
+        nodes = plain(tree)
+        leaf, num_leaves = nodes.left[tree.apply(inputs)], nodes.num_leaves
+        here, own = leaf[rows], weight[rows]
+        values = np.empty((num_leaves, part.num_outputs))
+        for number in range(part.num_outputs):
+            total = np.bincount(here, own * slope[rows, number], num_leaves)
+            values[:, number] = total / np.bincount(here, own * curvature[rows, number], num_leaves)
+        values = self.section.learning_rate * np.clip(values, -_LARGEST_STEP, _LARGEST_STEP)
+        part.add(nodes, values)
+        return values[leaf]
+
+    def mean(self, inputs: np.ndarray) -> np.ndarray:
+        """Return the sums for new objects, (N, K) or (N, 2)."""
+        return np.concatenate([part.sum(inputs) for part in self.parts], axis=1)
+
+    def outputs(self, sums: np.ndarray) -> Tensor:
+        """Return the outputs of the head for the sums."""
+        if len(self.parts) == 1:
+            return outputs_of(self.head, softmax(sums, axis=1))
+        return value_outputs(sums[:, 0], sums[:, 1])
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Return the trees as plain arrays."""
+        return {f"{n}.{name}": array for n, part in enumerate(self.parts) for name, array in part.state().items()}
+
+    def load(self, state: Mapping[str, np.ndarray]) -> None:
+        """Take the trees of a state."""
+        for number, part in enumerate(self.parts):
+            start = f"{number}."
+            part.load({name.removeprefix(start): value for name, value in state.items() if name.startswith(start)})
+        self._sums = None

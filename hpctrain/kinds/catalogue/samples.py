@@ -1,0 +1,132 @@
+"""Rows of catalogues as samples in memory. N objects, F inputs: columns, their differences, and their errors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hpctrain.errors import DataError
+from hpctrain.kinds.catalogue.facts import INPUTS
+from hpctrain.kinds.catalogue.tables import Table, open_table
+from hpctrain.samples.arrays import ArraySamples
+from hpctrain.samples.find import find_files
+from hpctrain.samples.target_id import ids_of
+
+if TYPE_CHECKING:
+    from hpctrain.kinds.catalogue.section import CatalogueSection
+
+DEFAULT_ID = "target_id"
+
+
+class CatalogueSamples(ArraySamples):
+    """Objects of one or several tables; their inputs are in memory.
+
+    Parameters
+    ----------
+    tables : sequence of Table
+    data : CatalogueSection
+    """
+
+    def __init__(self, tables: Sequence[Table], data: CatalogueSection) -> None:
+        self._tables = list(tables)
+        problems: list[str] = []
+        parts = [_collect(lambda table=table: _inputs(table, data), problems) for table in tables]
+        target_id, notes = _ids(tables, data, problems)
+        if problems:
+            raise DataError("\n".join(problems))
+        inputs = np.concatenate(parts)
+        notes += _missing_notes(inputs, data.input_names)
+        super().__init__([(table.path, table.num_rows) for table in tables], target_id, {INPUTS: inputs}, notes)
+        self.names = data.input_names
+
+    @property
+    def inputs(self) -> np.ndarray:
+        """The inputs (N, F), float32; NaN where a value is missing."""
+        return self.columns[INPUTS]
+
+    def column(self, name: str) -> np.ndarray:
+        problems: list[str] = []
+        parts = [_collect(lambda table=table: table.column(name), problems) for table in self._tables]
+        if problems:
+            raise DataError("\n".join(problems))
+        if len({part.dtype.kind == "O" for part in parts}) > 1:
+            raise DataError(f"{self._tables[0].path}: {name}: holds texts in some files and numbers in others")
+        return np.concatenate(parts)
+
+    def usable(self, rows: np.ndarray) -> np.ndarray:
+        return np.isfinite(self.inputs[rows]).any(axis=1)
+
+
+def open_catalogue(data: CatalogueSection, base: Path | None = None) -> CatalogueSamples:
+    """Open the tables of a ``data`` section as one set.
+
+    Raises
+    ------
+    DataError
+        Files are missing or damaged, or lack columns; the message names all of them.
+    """
+    problems: list[str] = []
+    tables = [_collect(lambda path=path: open_table(path), problems) for path in find_files(data.files, base or Path())]
+    if problems:
+        raise DataError("\n".join(problems))
+    return CatalogueSamples(tables, data)
+
+
+def _collect(make: Any, problems: list[str]) -> Any:
+    try:
+        return make()
+    except DataError as error:
+        problems.append(str(error))
+        return None
+
+
+def _inputs(table: Table, data: CatalogueSection) -> np.ndarray:
+    """Return the inputs (N, F) of one table, float32."""
+    problems: list[str] = []
+    values = {}
+    for name in dict.fromkeys([*data.features, *data.errors.values()]):
+        column = _collect(lambda name=name: _numbers(table, name, data.missing), problems)
+        values[name] = column
+    if problems:
+        raise DataError("\n".join(problems))
+    columns = [values[name] for name in data.features]
+    columns += [values[first] - values[second] for first, second in data.differences]
+    columns += [np.where(values[name] >= 0, values[name], np.nan) for name in data.errors.values()]
+    return np.stack(columns, axis=1).astype(np.float32)
+
+
+def _numbers(table: Table, name: str, missing: Sequence[float]) -> np.ndarray:
+    column = table.column(name)
+    if column.dtype.kind == "O":
+        example = next((text for text in column if text), "")
+        raise DataError(f"{table.path}: {name}: holds texts such as {example!r}; data.features are columns of numbers")
+    values = column.astype(np.float64)
+    return np.where(np.isfinite(values) & ~np.isin(values, missing), values, np.nan)
+
+
+def _ids(tables: Sequence[Table], data: CatalogueSection, problems: list[str]) -> tuple[np.ndarray, list[str]]:
+    name = data.target_id or DEFAULT_ID
+    if data.target_id is None and not all(name in table.names for table in tables):
+        note = (
+            f"the files have no column {name}, so the number of the row stands for the object; an object that is "
+            "listed twice may then be trained on and held out (data.target_id names another column)"
+        )
+        return np.arange(sum(table.num_rows for table in tables)), [note]
+    found = [
+        _collect(lambda table=table: ids_of(table.column(name), f"{table.path}: {name}"), problems) for table in tables
+    ]
+    if problems:
+        return np.zeros(0, dtype=np.int64), []
+    return np.concatenate([ids for ids, _ in found]), list(dict.fromkeys(note for _, notes in found for note in notes))
+
+
+def _missing_notes(inputs: np.ndarray, names: Sequence[str]) -> list[str]:
+    missing = np.isnan(inputs).sum(axis=0)
+    told = [f"{name} {count:,}" for name, count in zip(names, missing.tolist(), strict=True) if count]
+    if not told:
+        return []
+    more = f" and {len(told) - 8} more columns" if len(told) > 8 else ""
+    return [f"missing values among {len(inputs):,} objects: {', '.join(told[:8])}{more}"]

@@ -1,0 +1,206 @@
+"""Tables in HDF5, FITS, CSV, text and Parquet, read by column. N rows. No torch here."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from hpctrain.errors import DataError
+from hpctrain.profile.near import did_you_mean
+from hpctrain.samples.library import open_library_file
+
+_HDF5_OFFSETS = (0, 512, 1024, 2048, 4096)
+_HDF5, _GZIP, _FITS, _PARQUET = b"\x89HDF\r\n\x1a\n", b"\x1f\x8b", b"SIMPLE  =", b"PAR1"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table that is read by column.
+
+    Parameters
+    ----------
+    path : Path
+    num_rows : int
+        N.
+    names : tuple of str
+        Columns of one value per row.
+    get : callable
+        Returns the values of one of `names`, shape (N,).
+    """
+
+    path: Path
+    num_rows: int
+    names: tuple[str, ...]
+    get: Callable[[str], np.ndarray]
+
+    def column(self, name: str) -> np.ndarray:
+        """Return a column, shape (N,): numbers as they are stored, or texts as an ``object`` array of str.
+
+        Raises
+        ------
+        DataError
+            There is no such column, or it holds neither numbers nor texts.
+        """
+        if name not in self.names:
+            raise DataError(f"{self.path}: {name}: is not in the file{did_you_mean(name, self.names)}")
+        values = np.asarray(self.get(name))
+        if values.dtype.kind in "SUO":
+            return np.array([_text(value) for value in values.tolist()], dtype=object)
+        if values.dtype.kind not in "biuf":
+            raise DataError(f"{self.path}: {name}: holds {values.dtype}, neither numbers nor texts")
+        return values.astype(values.dtype.newbyteorder("="), copy=False)
+
+
+def open_table(path: Path) -> Table:
+    """Open a table; its first bytes say which format it has.
+
+    Raises
+    ------
+    DataError
+        The file cannot be read or is damaged, or its header does not fit its rows.
+    """
+    try:
+        with open(path, "rb") as stream:
+            first = stream.read(16)
+            is_hdf5 = False
+            for offset in _HDF5_OFFSETS:
+                stream.seek(offset)
+                is_hdf5 = is_hdf5 or stream.read(8) == _HDF5
+        if is_hdf5:
+            return _open_hdf5(path)
+        if first.startswith(_PARQUET):
+            return _open_parquet(path)
+        content = _unzipped(path) if first.startswith(_GZIP) else path.read_bytes()
+    except (OSError, EOFError) as error:
+        raise DataError(f"{path}: cannot be read ({error})") from error
+    return _open_fits(path, content) if content.startswith(_FITS) else _open_text(path, content)
+
+
+def _unzipped(path: Path) -> bytes:
+    with gzip.open(path) as stream:
+        return stream.read()
+
+
+def _open_hdf5(path: Path) -> Table:
+    with open_library_file(path) as file:
+        found: dict[str, int] = {}
+
+        def visit(name: str, item: object) -> None:
+            if isinstance(item, h5py.Dataset) and len(item.shape) == 1:
+                found[name] = item.shape[0]
+
+        file.visititems(visit)
+    if not found:
+        raise DataError(f"{path}: has no dataset with one value per object")
+    num_rows = max(found.values(), key=lambda length: (list(found.values()).count(length), length))
+
+    def get(name: str) -> np.ndarray:
+        try:
+            with open_library_file(path) as file:
+                return file[name][...]
+        except (ArithmeticError, LookupError, OSError, RuntimeError, TypeError, ValueError) as error:
+            raise DataError(f"{path}: {name}: cannot be read ({error}); the file is damaged") from error
+
+    return Table(path, num_rows, tuple(name for name, length in found.items() if length == num_rows), get)
+
+
+def _open_parquet(path: Path) -> Table:
+    try:
+        from pyarrow import ArrowException, parquet
+    except ImportError as error:
+        raise DataError(f"{path}: Parquet needs pyarrow; pip install 'hpctrain[parquet]'") from error
+    try:
+        file = parquet.ParquetFile(path)
+    except ArrowException as error:
+        raise DataError(f"{path}: cannot be read as Parquet ({error})") from error
+
+    def get(name: str) -> np.ndarray:
+        return file.read(columns=[name]).column(0).to_numpy()
+
+    return Table(path, file.metadata.num_rows, tuple(file.schema_arrow.names), get)
+
+
+def _open_fits(path: Path, content: bytes) -> Table:
+    from astropy.io import fits
+
+    try:
+        with fits.open(io.BytesIO(content), memmap=False) as hdus:
+            tables = [hdu for hdu in hdus if isinstance(hdu, (fits.BinTableHDU, fits.TableHDU))]
+            if not tables:
+                raise DataError(f"{path}: has no table extension")
+            data = tables[0].data
+            names = [name for name in data.names if data[name].ndim == 1]
+            columns = {name: np.array(data[name]) for name in names}
+    except (OSError, ValueError, TypeError) as error:
+        raise DataError(f"{path}: cannot be read as FITS ({error})") from error
+    return Table(path, len(data), tuple(names), columns.__getitem__)
+
+
+def _open_text(path: Path, content: bytes) -> Table:
+    """Open CSV, or columns separated by blanks; the first line names the columns."""
+    try:
+        lines = content.decode("utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: is neither HDF5, FITS, Parquet nor text in UTF-8") from error
+    kept = [(number, line) for number, line in enumerate(lines, start=1) if line.strip()]
+    if not kept:
+        raise DataError(f"{path}: is empty")
+    first = kept[0][1].lstrip("#")
+    names = _cells(first)
+    comma = "," in first
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        raise DataError(f"{path}: line {kept[0][0]}: the header names {', '.join(repeated)} twice")
+    if all(_is_number(name) for name in names):
+        raise DataError(f"{path}: line {kept[0][0]}: holds numbers; the first line must name the columns")
+    rows = []
+    for number, line in kept[1:]:
+        if line.startswith("#"):
+            continue
+        cells = _cells(line) if comma else line.split()
+        if len(cells) != len(names):
+            raise DataError(
+                f"{path}: line {number}: has {len(cells)} values, but the header (line {kept[0][0]}) names "
+                f"{len(names)} columns; correct the header, or every later column would be read under a wrong name"
+            )
+        rows.append(cells)
+    columns = dict(zip(names, zip(*rows, strict=True), strict=True)) if rows else {}
+    return Table(path, len(rows), tuple(names), lambda name: _parsed(columns.get(name, ())))
+
+
+def _cells(line: str) -> list[str]:
+    if "," in line:
+        return [cell.strip() for cell in next(csv.reader([line]))]
+    return line.split()
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _parsed(cells: tuple[str, ...]) -> np.ndarray:
+    """Return integers, floats with NaN for empty cells, or texts."""
+    try:
+        return np.array([int(cell) for cell in cells], dtype=np.int64)
+    except (ValueError, OverflowError):
+        pass
+    try:
+        return np.array([float(cell) if cell else np.nan for cell in cells])
+    except ValueError:
+        return np.array(cells, dtype=object)
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return ""
+    return (value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)).strip()

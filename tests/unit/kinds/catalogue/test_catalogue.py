@@ -1,0 +1,161 @@
+"""Rows of tables as samples: formats, missing values, identifiers, simulated objects."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import yaml
+from astropy.table import Table
+
+from hpctrain.cli import run_command
+from hpctrain.errors import DataError
+from hpctrain.kinds.catalogue.kind import KIND
+from hpctrain.kinds.catalogue.leaks import has_name_of_id, looks_like_id
+from hpctrain.kinds.catalogue.section import CatalogueSection, SimulateCatalogueSection
+from hpctrain.kinds.catalogue.simulate import simulate
+
+COLUMNS = {
+    "objid": np.array([7, 8, 9]),
+    "g": np.array([20.5, -9999.0, 21.0]),
+    "r": np.array([20.0, 19.0, np.nan]),
+    "g_err": np.array([0.1, 0.2, -1.0]),
+    "kind": np.array(["STAR", "QSO", "STAR"]),
+}
+
+
+def write(folder: Path, form: str) -> Path:
+    path = folder / f"objects.{form}"
+    if form == "h5":
+        with h5py.File(path, "w") as file:
+            for name, values in COLUMNS.items():
+                file[name] = values.astype("S4") if name == "kind" else values
+    elif form == "parquet":
+        pyarrow = pytest.importorskip("pyarrow")
+        from pyarrow import parquet
+
+        parquet.write_table(pyarrow.table({name: values.tolist() for name, values in COLUMNS.items()}), path)
+    elif form == "fits":
+        Table(COLUMNS).write(path)
+    else:
+        between = "," if form.startswith("csv") else "  "
+        rows = [between.join(map(str, row)) for row in zip(*COLUMNS.values(), strict=True)]
+        text = "\n".join([("" if form.startswith("csv") else "# ") + between.join(COLUMNS), *rows]) + "\n"
+        path.write_bytes(gzip.compress(text.encode()) if form.endswith(".gz") else text.encode())
+    return path
+
+
+def section(path: Path, **keys: object) -> CatalogueSection:
+    return CatalogueSection(**{"files": [str(path)], "features": ["g", "r"], **keys})
+
+
+@pytest.mark.parametrize("form", ["h5", "fits", "parquet", "csv", "csv.gz", "txt"])
+def test_every_format_gives_the_same_objects(tmp_path, form):
+    data = section(write(tmp_path, form), differences=[("g", "r")], errors={"g": "g_err"}, target_id="objid")
+    samples = KIND.open(data)
+    nan = np.nan
+    expected = [[20.5, 20, 0.5, 0.1], [nan, 19, nan, 0.2], [21, nan, nan, nan]]
+    np.testing.assert_allclose(samples.inputs, expected, rtol=1e-6)
+    assert samples.names == ("g", "r", "g - r", "g_err")
+    assert samples.target_id.tolist() == [7, 8, 9]
+    assert samples.column("kind").tolist() == ["STAR", "QSO", "STAR"]
+    assert "g 1, r 1, g - r 2, g_err 1" in "".join(samples.notes)
+
+
+def test_a_header_that_names_fewer_columns_than_there_are_is_an_error_and_no_shift(tmp_path):
+    path = tmp_path / "shifted.txt"
+    path.write_text("#z u g eg\n0.1 19.0 18.0 0.02 0.01\n0.2 19.5 18.2 0.02 0.01\n")
+    with pytest.raises(DataError, match=r"line 2: has 5 values, but the header \(line 1\) names 4 columns"):
+        KIND.open(section(path, features=["u", "g"]))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "is empty"),
+        ("1,2,3\n4,5,6\n", "the first line must name the columns"),
+        ("g,r,g\n1,2,3\n", "the header names g twice"),
+        ("g,r\n1,red\n", "r: holds texts such as 'red'"),
+        ("g,rmag\n1,2\n", "r: is not in the file"),
+    ],
+)
+def test_a_table_of_text_that_cannot_be_read_says_why(tmp_path, text, message):
+    path = tmp_path / "bad.csv"
+    path.write_text(text)
+    with pytest.raises(DataError, match=message):
+        KIND.open(section(path))
+
+
+def test_all_absent_columns_of_all_files_are_named_at_once(tmp_path):
+    first, second = tmp_path / "a.csv", tmp_path / "b.csv"
+    first.write_text("g\n1\n")
+    second.write_text("x\n1\n")
+    with pytest.raises(DataError) as caught:
+        KIND.open(section(first, files=[str(first), str(second)]))
+    assert [line.partition(": is not")[0] for line in str(caught.value).splitlines()] == [
+        f"{first}: r",
+        f"{second}: g",
+        f"{second}: r",
+    ]
+
+
+def test_rows_without_any_value_are_not_usable(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("g,r\n1,2\n-9999,\n99,3\n")
+    assert KIND.open(section(path)).usable(np.arange(3)).tolist() == [True, False, True]
+
+
+@pytest.mark.parametrize(
+    ("name", "is_id"),
+    [("objid", True), ("SPECOBJID", True), ("target_id", True), ("plate", True), ("fiberid", True), ("photo/id", True)]
+    + [(name, False) for name in ("u", "modelMag_g", "redshift", "sersic_index_err", "width", "solid")],
+)
+def test_names_of_identifiers(name, is_id):
+    assert has_name_of_id(name) is is_id
+
+
+def test_different_whole_numbers_look_like_an_identifier():
+    assert looks_like_id(np.arange(100)[::-1])
+    assert not looks_like_id(np.arange(100) % 7)
+    assert not looks_like_id(np.arange(100) + 0.5)
+    assert not looks_like_id(np.arange(10))
+
+
+@pytest.mark.usefixtures("warm_python")
+def test_check_names_columns_that_identify_objects_or_are_labels_too(tmp_path, capsys):
+    path = tmp_path / "objects.csv"
+    rows = [f"{number},{number % 3},{number * 17 + 3},{number % 2}" for number in range(100)]
+    path.write_text("\n".join(["specobjid,g,serial,kind", *rows]))
+    profile = {
+        "name": "leaks",
+        "launch": {"gpus_per_node": 0},
+        "data": {"files": [str(path)], "features": ["specobjid", "g", "serial"]},
+        "model": {"family": "trees", "trees": 10, "labels": [{"column": "kind", "kind": "class"}]},
+    }
+    (tmp_path / "p.yaml").write_text(yaml.safe_dump(profile))
+    assert run_command("check", [str(tmp_path / "p.yaml")]) == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert "data.features.0: 'specobjid' is called like an identifier" in said
+    assert "serial: all values are different whole numbers" in said
+    profile["data"]["features"].append("kind")
+    (tmp_path / "p.yaml").write_text(yaml.safe_dump(profile))
+    assert run_command("check", [str(tmp_path / "p.yaml"), "--no-memory"]) == 2
+    assert "model.labels.0.column: 'kind' is also an input in data.features" in capsys.readouterr().err
+
+
+def test_simulated_catalogues_are_those_of_their_seed(tmp_path):
+    found = []
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        simulate(tmp_path / name, SimulateCatalogueSection(num_objects=300, seed=seed))
+        with h5py.File(tmp_path / name) as file:
+            found.append({key: file[key][...] for key in file})
+    assert all(np.array_equal(found[0][key], found[1][key]) for key in found[0])
+    assert not np.array_equal(found[0]["g"], found[2]["g"])
+    assert set(found[0]["class"].tolist()) == {b"GALAXY", b"STAR", b"QSO"}
+    assert (found[0]["redshift"][found[0]["class"] == b"STAR"] == 0).all()
+    assert 0 < (found[0]["g"] == -9999).sum() < 15
+    known = found[0]["g"] != -9999
+    assert ((found[0]["g"][known] > 8) & (found[0]["g"][known] < 35)).all()
