@@ -30,6 +30,8 @@ MAX_DIFFERENCE = 1e-4
 _FIRST_DYNAMO = (2, 6)
 """First version of torch whose newer exporter is used; with older versions the exporter traces TorchScript."""
 
+_STACK_TRACES = "do_not_emit_stack_traces"
+
 
 def write_onnx(network: ExportedNetwork, path: Path) -> None:
     """Export to ONNX with a dynamic batch, weights inside the file.
@@ -74,7 +76,7 @@ def _export(network: ExportedNetwork, path: Path, *, dynamo: bool) -> None:
     else:
         options["dynamic_axes"] = {name: {0: BATCH} for name in (*names, *out_names)}
         _teach_asinh()
-    with _quiet(), torch.no_grad():
+    with _quiet(), _without_stack_traces(), torch.no_grad():
         torch.onnx.export(network.module, network.example(3), str(path), dynamo=dynamo, **options)
 
 
@@ -103,6 +105,21 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         logger.setLevel(level)
+
+
+@contextlib.contextmanager
+def _without_stack_traces() -> Iterator[None]:
+    """Do not note the line of Python for each node: an export is about a fifth faster, and the file is the same."""
+    config = getattr(torch.fx, "config", None)
+    before = getattr(config, _STACK_TRACES, None)
+    if before is None:  # torch before this setting
+        yield
+        return
+    setattr(config, _STACK_TRACES, True)
+    try:
+        yield
+    finally:
+        setattr(config, _STACK_TRACES, before)
 
 
 def largest_differences(path: Path, network: ExportedNetwork) -> dict[str, float]:
