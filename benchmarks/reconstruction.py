@@ -277,11 +277,14 @@ def bootstrap(ours: np.ndarray, theirs: np.ndarray, objects: np.ndarray) -> list
     Objects are drawn with all their spectra.
     """
     generator = np.random.default_rng(0)
-    _, place = np.unique(objects, return_inverse=True)
-    members = [np.flatnonzero(place == number) for number in range(place.max() + 1)]
+    _, place, count = np.unique(objects, return_inverse=True, return_counts=True)
+    rows, first = np.argsort(place, kind="stable"), np.cumsum(count) - count
     found = []
     for _ in range(NUM_RESAMPLES):
-        drawn = np.concatenate([members[k] for k in generator.integers(0, len(members), len(members))])
+        chosen = generator.integers(0, len(count), len(count))
+        number = count[chosen]
+        within = np.arange(number.sum()) - np.repeat(np.cumsum(number) - number, number)
+        drawn = rows[np.repeat(first[chosen], number) + within]
         a, b = ours[drawn], theirs[drawn]
         mean, other = a.mean(), b.mean()
         found.append((np.median(a) - np.median(b), mean - other, (mean - 1) / (other - 1) - 1))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from hpctrain.families.spectral_vae.figures import BLUE, GREY, INK, VERMILION
@@ -46,7 +47,8 @@ def draw(rows: Sequence[dict[str, Any]], path: Path) -> None:
         _finish(axes, title, sorted({row["latent_size"] for row in rows}))
     panels[0].legend(frameon=False, labelcolor=INK)
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=160)
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "hpctrain"}):
+        figure.savefig(path, dpi=160, metadata={"Date": None} if path.suffix == ".svg" else None)
 
 
 def _values(rows: Sequence[dict[str, Any]], name: str, statistic: Any) -> tuple[list[int], list[list[float]]]:
