@@ -1,0 +1,37 @@
+"""The scores of benchmarks/science.py, against other ways to compute them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.stats import kstest, norm
+
+from benchmarks.science_scores import bootstrap, density_columns, ks_distance, nmad, smoothed
+
+
+def test_scores_of_normal_densities_are_the_known_ones():
+    rng = np.random.default_rng(1)
+    truth, sigma = rng.normal(0.5, 0.05, 400), 0.05
+    edges = np.linspace(0, 1, 1001)
+    p = smoothed(np.full((400, 1), 0.5), np.ones((400, 1)), sigma, edges)
+    found = density_columns(p, edges, truth)
+    pull = (truth - 0.5) / sigma
+    crps = sigma * (pull * (2 * norm.cdf(pull) - 1) + 2 * norm.pdf(pull) - 1 / np.sqrt(np.pi))
+    np.testing.assert_allclose(found["crps"], crps, atol=2e-5)
+    np.testing.assert_allclose(found["pit"], norm.cdf(pull), atol=1e-3)
+    np.testing.assert_allclose(found["median"], 0.5, atol=1e-6)
+    cde = 1 / (2 * sigma * np.sqrt(np.pi)) - 2 * norm.pdf(pull) / sigma
+    np.testing.assert_allclose(found["cde"], cde, atol=0.1)
+
+
+def test_distances_and_scatter_are_those_of_scipy():
+    pit = np.random.default_rng(2).beta(1.2, 1, 300)
+    assert ks_distance(pit) == pytest.approx(kstest(pit, "uniform").statistic)
+    assert nmad(np.random.default_rng(3).normal(1, 2, 100_000)) == pytest.approx(2, rel=0.02)
+
+
+def test_the_interval_of_a_mean_is_that_of_its_standard_error():
+    values = np.random.default_rng(4).normal(size=2000)
+    value, low, high = bootstrap(lambda rows: float(values[rows].mean()), 2000)
+    assert value == values.mean()
+    assert high - low == pytest.approx(2 * 1.96 / np.sqrt(2000), rel=0.15)
