@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import warnings
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,7 +80,7 @@ def open_table(path: Path) -> Table:
         if first.startswith(_PARQUET):
             return _open_parquet(path)
         content = _unzipped(path) if first.startswith(_GZIP) else path.read_bytes()
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path}: cannot be read ({error})") from error
     return _open_fits(path, content) if content.startswith(_FITS) else _open_text(path, content)
 
@@ -129,16 +131,18 @@ def _open_parquet(path: Path) -> Table:
 
 def _open_fits(path: Path, content: bytes) -> Table:
     from astropy.io import fits
+    from astropy.utils.exceptions import AstropyWarning
 
     try:
-        with fits.open(io.BytesIO(content), memmap=False) as hdus:
+        with warnings.catch_warnings(), fits.open(io.BytesIO(content), memmap=False) as hdus:
+            warnings.filterwarnings("error", "File may have been truncated|Error validating header", AstropyWarning)
             tables = [hdu for hdu in hdus if isinstance(hdu, (fits.BinTableHDU, fits.TableHDU))]
             if not tables:
                 raise DataError(f"{path}: has no table extension")
             data = tables[0].data
             names = [name for name in data.names if data[name].ndim == 1]
             columns = {name: np.array(data[name]) for name in names}
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, IndexError, AstropyWarning) as error:
         raise DataError(f"{path}: cannot be read as FITS ({error})") from error
     return Table(path, len(data), tuple(names), columns.__getitem__)
 

@@ -89,6 +89,23 @@ def test_a_table_of_text_that_cannot_be_read_says_why(tmp_path, text, message):
         KIND.open(section(path))
 
 
+@pytest.mark.parametrize("form", ["csv.gz", "fits", "h5", "parquet"])
+def test_a_file_that_was_cut_off_is_an_error_with_its_name(tmp_path, form):
+    path = write(tmp_path, form)
+    path.write_bytes(path.read_bytes()[: -(path.stat().st_size // 2)])
+    with pytest.raises(DataError, match=path.name):
+        KIND.open(section(path))
+
+
+def test_damaged_bytes_of_a_gzipped_table_are_an_error_with_its_name(tmp_path):
+    path = write(tmp_path, "csv.gz")
+    content = bytearray(path.read_bytes())
+    content[12:30] = b"\xff" * 18
+    path.write_bytes(bytes(content))
+    with pytest.raises(DataError, match=path.name):
+        KIND.open(section(path))
+
+
 def test_all_absent_columns_of_all_files_are_named_at_once(tmp_path):
     first, second = tmp_path / "a.csv", tmp_path / "b.csv"
     first.write_text("g\n1\n")
