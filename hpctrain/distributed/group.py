@@ -10,6 +10,7 @@ import datetime
 import json
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -33,6 +34,10 @@ _NCCL = {
 """Settings of NCCL's error handling; the environment, and so the site file, has precedence."""
 
 _DAY_S = 86400.0
+
+_JETSON = Path("/dev/nvmap")
+"""Device file that only the driver of a Jetson makes."""
+
 
 _joined: list[dist.ProcessGroup] = []
 """Process groups, kept until this process ends. The destructor of a Gloo group holds the interpreter's lock and waits
@@ -91,9 +96,10 @@ def use_expandable_segments() -> None:
     """Let torch's allocator grow its blocks of GPU memory; call this before the first tensor on a GPU.
 
     Blocks of fixed size leave holes: on an H100, convolutions in bf16 held twice the memory that their tensors took.
-    A setting in the environment, and so in the site file, has precedence.
+    A setting in the environment, and so in the site file, has precedence. A Jetson keeps torch's default.
     """
-    if not {"PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ALLOC_CONF"} & set(os.environ):
+    is_set = {"PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ALLOC_CONF"} & set(os.environ)
+    if not is_set and not _JETSON.exists():
         os.environ["PYTORCH_CUDA_ALLOC_CONF"] = "expandable_segments:True"
 
 
