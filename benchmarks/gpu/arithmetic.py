@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.distributed as dist
+from torch.nn.parallel import DistributedDataParallel
 
 from benchmarks.gpu.rows import Row, check, guarded, skip, within
 from benchmarks.gpu.workload import NETWORKS, Size, open_run, precisions, synchronise
@@ -19,7 +20,6 @@ from hpctrain.distributed.reduce import sum_over_ranks
 from hpctrain.kinds.spectra.snr import signal_to_noise
 from hpctrain.samples.device import on_device
 from hpctrain.samples.protocols import Batch
-from hpctrain.train.ddp import Distributed
 from hpctrain.train.run import Run
 from hpctrain.train.start import begin_anew
 from hpctrain.train.step import StepResult
@@ -260,7 +260,7 @@ def _group_of_one(place: Path, device: torch.device, size: Size) -> Iterator[Row
     dist.init_process_group(f"{device.type}:{backend}", store=store, rank=0, world_size=1)
     try:
         ids = [grouped.device.index] if device.type == "cuda" else None
-        model = Distributed(grouped.model, device_ids=ids, gradient_as_bucket_view=True)
+        model = DistributedDataParallel(grouped.model, device_ids=ids, gradient_as_bucket_view=True)
         grouped.update = copy.copy(grouped.update)
         grouped.update._model = model
         _train(grouped, size.steps_compared)

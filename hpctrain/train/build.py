@@ -31,7 +31,6 @@ from hpctrain.samples.labels import has_any_label
 from hpctrain.samples.protocols import Facts, Samples
 from hpctrain.samples.split import TRAIN, VALIDATION, assign_split, choose_rows
 from hpctrain.train.adamw import AdamW
-from hpctrain.train.ddp import Distributed
 from hpctrain.train.fit import RoundStep
 from hpctrain.train.freeze import freeze
 from hpctrain.train.pacing import Pacer
@@ -191,7 +190,7 @@ def distribute(model: torch.nn.Module, world: World, device: torch.device) -> to
         return model
     names = inspect.signature(DistributedDataParallel).parameters
     no_buffer_sync = "forward_sync_buffers" if "forward_sync_buffers" in names else "broadcast_buffers"  # before 2.13
-    return Distributed(
+    return DistributedDataParallel(
         model,
         device_ids=[device.index] if device.type == "cuda" else None,
         gradient_as_bucket_view=True,

@@ -30,7 +30,7 @@ def preload() -> None:
     import h5py  # noqa: F401
     import sklearn.ensemble  # noqa: F401
     import torch
-    import torch._dynamo  # gradient checkpointing imports it, and so does an export
+    import torch._dynamo  # DistributedDataParallel imports it
 
     import hpctrain.commands.report
     import hpctrain.report.write
