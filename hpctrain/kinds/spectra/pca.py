@@ -19,15 +19,15 @@ MAX_FLUX = 1e3
 """Largest normalised flux that counts: a pixel beyond it is an artefact that nobody masked, and one alone would own a
 component. The brightest emission lines reach about 100."""
 
-SPARE = 16
+SPARE = 8
 """Components beyond those wanted in the first rounds of a robust fit. The rounds converge by the gap between the
 variances of the last component that is kept and of the first one that is not, so spare ones save most of the rounds."""
 
-WIDE_ROUNDS = 20
+WIDE_ROUNDS = (4, 8)
 """Rounds with spare components, first without and then with reweighting."""
 
 _BLOCK = 256
-"""Number of spectra whose normal equations are built at a time."""
+"""Number of spectra that are worked on at a time."""
 
 
 class RestFrame(Protocol):
@@ -207,7 +207,7 @@ def fit_rounds(
     for _ in range(num_iterations if num_components else 0):
         scores = _whiten(_solve_scores(flux, weight, mean, basis)).to(flux.dtype)
         mean, basis = _maximise(pixel_weight, excess, scores, 1 / smoothness**2)
-        after = _misfit(flux, counted, mean + scores @ basis)
+        after = float(_misfits(flux, counted, mean, basis, scores).double().sum())
         yield WeightedPCA(grid, mean, _principal(basis))
         if before - after < tolerance * after:
             return
@@ -258,9 +258,9 @@ def fit_robust_rounds(
     .. [2] Halko, Martinsson & Tropp 2011, SIAM Review 53, 217: spare directions.
     """
     wide = min(num_components + SPARE, max(len(sample) - 1, num_components)) if num_components else 0
-    for fit in fit_rounds(sample, grid, wide, num_iterations=WIDE_ROUNDS, seed=seed, importance=importance):
+    for fit in fit_rounds(sample, grid, wide, num_iterations=WIDE_ROUNDS[0], seed=seed, importance=importance):
         yield fit.first(num_components)
-    for width, most in ((wide, WIDE_ROUNDS), (num_components, num_iterations)):
+    for width, most in ((wide, WIDE_ROUNDS[1]), (num_components, num_iterations)):
         start = fit.first(width)
         for fit in _reweighted_rounds(sample, start, robust, scatter, most, tolerance, importance):
             yield fit.first(num_components)
@@ -278,30 +278,37 @@ def _reweighted_rounds(
     """Yield the fit after each round of a robust fit with as many components as its start."""
     flux, ivar = sample.flux, sample.ivar
     mean, basis = model.mean, model.basis
+    weight = (ivar > 0) / (1 / ivar.clamp(min=1e-12) + scatter**2)
+    pixel_weight, excess = weight.T, ((flux - 1) * weight).T
     scale = robust * (ivar > 0).sum(dim=1).clamp(min=1)
     before = float("inf")
     for _ in range(num_iterations):
         scores = _solve_scores(flux, ivar, mean, basis).to(flux.dtype)
-        chi2 = (ivar * (flux - mean - scores @ basis).square()).sum(dim=1)
+        chi2 = _misfits(flux, ivar, mean, basis, scores)
         losses, influence = scale * torch.log1p(chi2 / scale), 1 / (1 + chi2 / scale)
         if importance is not None:
             losses, influence = losses * importance, influence * importance
         after = float(losses.double().sum())
-        weight = influence[:, None] / (1 / ivar.clamp(min=1e-12) + scatter**2) * (ivar > 0)
         white = _whiten(scores) if len(basis) else scores
-        mean, basis = _maximise(weight.T, ((flux - 1) * weight).T, white, 1.0)
+        mean, basis = _maximise(pixel_weight, excess, white, 1.0, influence)
         yield WeightedPCA(model.grid, mean, _principal(basis))
         if before - after < tolerance * after:
             return
         before = after
 
 
-def _maximise(pixel_weight: Tensor, excess: Tensor, scores: Tensor, ridge: float) -> tuple[Tensor, Tensor]:
-    """Solve each pixel's weighted least squares for mean (R,) and components (K, R), given the scores (N, K)."""
+def _maximise(
+    pixel_weight: Tensor, excess: Tensor, scores: Tensor, ridge: float, influence: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Solve each pixel's weighted least squares for mean (R,) and components (K, R), given the scores (N, K).
+
+    The influence (N,) multiplies the weights (R, N) of all pixels of a spectrum; 1 by default.
+    """
     design = torch.cat([scores.new_ones(len(scores), 1), scores], dim=1)
     size = design.shape[1]
-    normal = _gram(pixel_weight, design) + ridge * torch.eye(size, dtype=torch.float64, device=scores.device)
-    right = (excess @ design).double()  # pixels without data get 1, the mean of normalised spectra
+    weighted = design if influence is None else design * influence[:, None]
+    normal = _gram(pixel_weight, weighted, design) + ridge * torch.eye(size, dtype=torch.float64, device=scores.device)
+    right = (excess @ weighted).double()  # pixels without data get 1, the mean of normalised spectra
     solution = torch.linalg.solve(normal, right[..., None])[..., 0].T.to(scores.dtype).contiguous()
     return 1 + solution[0], solution[1:]
 
@@ -309,28 +316,34 @@ def _maximise(pixel_weight: Tensor, excess: Tensor, scores: Tensor, ridge: float
 def _solve_scores(flux: Tensor, weight: Tensor, mean: Tensor, basis: Tensor) -> Tensor:
     """Return the most probable scores (N, K) under their unit normal prior."""
     eye = torch.eye(len(basis), dtype=torch.float64, device=flux.device)
+    vectors = basis.T.contiguous()
     scores = []
     for start in range(0, len(flux), _BLOCK):
         rows = slice(start, start + _BLOCK)
-        right = ((weight[rows] * (flux[rows] - mean)) @ basis.T).double()
-        scores.append(torch.linalg.solve(_gram(weight[rows], basis.T) + eye, right[..., None])[..., 0])
+        right = ((weight[rows] * (flux[rows] - mean)) @ vectors).double()
+        scores.append(torch.linalg.solve(_gram(weight[rows], vectors, vectors) + eye, right[..., None])[..., 0])
     return torch.cat(scores)
 
 
-def _gram(weight: Tensor, vectors: Tensor) -> Tensor:
-    """Return the sums ``sum_p weight[m, p] vectors[p, i] vectors[p, j]``, (M, K, K) in float64, as one product."""
-    size = vectors.shape[1]
-    upper, right = torch.triu_indices(size, size, device=vectors.device)
-    half = (weight @ (vectors[:, upper] * vectors[:, right])).double()
+def _gram(weight: Tensor, left: Tensor, right: Tensor) -> Tensor:
+    """Return ``sum_p weight[m, p] left[p, i] right[p, j]``, symmetric in i and j: (M, K, K) in float64."""
+    size = left.shape[1]
+    row, column = torch.triu_indices(size, size, device=left.device)
+    half = (weight @ (left[:, row] * right[:, column])).double()
     full = half.new_empty(len(weight), size, size)
-    full[:, upper, right] = half
-    full[:, right, upper] = half
+    full[:, row, column] = half
+    full[:, column, row] = half
     return full
 
 
-def _misfit(flux: Tensor, weight: Tensor, model: Tensor) -> float:
-    """Return the weighted sum of squares; each spectrum's in float32, their sum in float64."""
-    return float((weight * (flux - model).square()).sum(dim=1).double().sum())
+def _misfits(flux: Tensor, weight: Tensor, mean: Tensor, basis: Tensor, scores: Tensor) -> Tensor:
+    """Return each spectrum's weighted sum of squares (N,)."""
+    sums = []
+    for start in range(0, len(flux), _BLOCK):
+        rows = slice(start, start + _BLOCK)
+        residual = (flux[rows] - mean).addmm_(scores[rows], basis, alpha=-1)
+        sums.append(residual.square_().mul_(weight[rows]).sum(dim=1))
+    return torch.cat(sums)
 
 
 def _principal(basis: Tensor) -> Tensor:
