@@ -30,6 +30,7 @@ FAMILIES: Mapping[str, str] = {
 KINDS: Mapping[str, str] = {
     "spectra": "hpctrain.kinds.spectra.kind",
     "catalogue": "hpctrain.kinds.catalogue.kind",
+    "light_curves": "hpctrain.kinds.light_curves.kind",
 }
 """Module of each shipped kind of data, by the name in the ``kind`` of a family."""
 

@@ -43,7 +43,7 @@ def help_of(*command: str) -> str:
 
 
 SUBCOMMANDS = {
-    "ingest": ("sdss", "desi", "lamost", "multimodal", "parquet", "fits", "hdf5", "table", "any"),
+    "ingest": ("sdss", "desi", "lamost", "multimodal", "parquet", "fits", "hdf5", "table", "any", "light-curves"),
     "data": ("doctor", "repack", "join", "verify"),
 }
 

@@ -1,9 +1,9 @@
-"""Turn survey files into one HDF5 file of spectra to train on.
+"""Turn survey files into one HDF5 file of spectra, or of light curves, to train on.
 
 ingest reads the files of SDSS, BOSS, eBOSS, DESI, LAMOST and the Multimodal Universe as they are, and any other FITS,
 HDF5, npz, csv or text files after you named their columns; --preview shows what a file has. It resamples the spectra
-and their variances to one wavelength grid. A summary lists how many spectra were kept, and how many were dropped for
-which reason. ingest reports and skips broken files.
+and their variances to one wavelength grid. ``light-curves`` reads observations of variable objects. A summary lists
+how many spectra were kept, and how many were dropped for which reason. ingest reports and skips broken files.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import os
 from functools import partial
 from typing import TYPE_CHECKING
 
+from hpctrain.commands.ingest import light_curves
 from hpctrain.commands.ingest.options import add_common
 from hpctrain.commands.ingest.redshifts import add_redshifts, estimator_of
 from hpctrain.commands.ingest.summary import print_summary, run_with_progress
@@ -38,10 +39,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         add_redshifts(sub, way.joins_redshifts)
         way.add_options(sub)
         sub.set_defaults(refuse=sub.error)
+    sub = subparsers.add_parser(light_curves.NAME, help=light_curves.TEXT, description=light_curves.TEXT)
+    light_curves.add_options(sub)
+    sub.set_defaults(refuse=sub.error)
 
 
 def run(args: argparse.Namespace) -> int:
     """Ingest the files, print the summary, return 0."""
+    if args.survey == light_curves.NAME:
+        return light_curves.run(args)
     from pathlib import Path
 
     from hpctrain.ingest.run import run_ingest

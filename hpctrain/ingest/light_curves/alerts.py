@@ -1,0 +1,115 @@
+"""Alerts as JSON, in the style of ZTF and of LSST: an object, its last detection, and earlier ones.
+
+References
+----------
+.. [1] Masci et al. 2019, PASP 131, 018003, arXiv:1902.01872 (ZTF).
+.. [2] Schemas: ZwickyTransientFacility/ztf-avro-alert and lsst/alert_packet on GitHub.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hpctrain.errors import DataError
+from hpctrain.ingest.light_curves.observations import Observations, Reading
+
+ZTF_BANDS = {1: "g", 2: "r", 3: "i"}
+_LIMIT = "upper limit without a detection"
+
+
+def read_alerts(path: Path, reading: Reading) -> Observations:
+    """Read a file with one alert, a list of alerts, or one alert per line.
+
+    ZTF: ``jd`` becomes a modified Julian date, and magnitudes are those of the difference image. LSST: fluxes [nJy].
+
+    Raises
+    ------
+    DataError
+        The file is no JSON, or an alert is of neither style; the message has its number.
+    """
+    rows: list[tuple[str, float, float, float, str]] = []
+    limits, unit = 0, ""
+    for number, alert in enumerate(_alerts(path), start=1):
+        if "objectId" in alert and "candidate" in alert:
+            found, own = _ztf(alert), "mag"
+        elif "diaSource" in alert:
+            found, own = _lsst(alert), "nJy"
+        else:
+            raise DataError(f"alert {number}: has neither objectId and candidate (ZTF) nor diaSource (LSST)")
+        if unit not in ("", own):
+            raise DataError(f"alert {number}: holds values in {own}, earlier ones in {unit}; ingest them separately")
+        unit = own
+        rows += [row for row in found if np.isfinite(row[2])]
+        limits += sum(not np.isfinite(row[2]) for row in found)
+    if not rows:
+        raise DataError("has no alert with a detection")
+    ids, time, value, error, band = zip(*rows, strict=True)
+    names, object_of = np.unique(np.array(ids, dtype=object), return_inverse=True)
+    return Observations(
+        names=list(names),
+        object_of=object_of.reshape(-1),
+        time=np.array(time),
+        value=np.array(value),
+        error=np.array(error),
+        band=np.array(band, dtype=object),
+        unit=reading.unit or unit,
+        dropped={_LIMIT: limits} if limits else {},
+    )
+
+
+def _alerts(path: Path) -> Iterator[dict[str, Any]]:
+    text = path.read_text(encoding="utf-8", errors="replace")
+    try:
+        found = json.loads(text)
+    except json.JSONDecodeError as error:
+        try:
+            found = [json.loads(line) for line in text.splitlines() if line.strip()]
+        except json.JSONDecodeError:
+            raise DataError(f"is no JSON (line {error.lineno}: {error.msg})") from error
+    for alert in found if isinstance(found, list) else [found]:
+        if not isinstance(alert, dict):
+            raise DataError("is JSON, but no alert: an alert is an object with names and values")
+        yield alert
+
+
+def _ztf(alert: dict[str, Any]) -> list[tuple[str, float, float, float, str]]:
+    every = [alert["candidate"], *(alert.get("prv_candidates") or [])]
+    return [
+        (
+            str(alert["objectId"]),
+            _number(each.get("jd")) - 2400000.5,
+            _number(each.get("magpsf")),
+            _number(each.get("sigmapsf")),
+            ZTF_BANDS.get(each.get("fid"), str(each.get("fid"))),
+        )
+        for each in every
+    ]
+
+
+def _lsst(alert: dict[str, Any]) -> list[tuple[str, float, float, float, str]]:
+    own = alert["diaSource"]
+    name = (alert.get("diaObject") or {}).get("diaObjectId") or own.get("diaObjectId") or alert.get("alertId")
+    earlier = [*(alert.get("prvDiaSources") or []), *(alert.get("prvDiaForcedSources") or [])]
+    return [
+        (
+            str(name),
+            _number(_first(each, "midpointMjdTai", "midPointTai")),
+            _number(_first(each, "psfFlux", "psFlux")),
+            _number(_first(each, "psfFluxErr", "psFluxErr")),
+            str(_first(each, "band", "filterName")),
+        )
+        for each in (own, *earlier)
+    ]
+
+
+def _first(each: dict[str, Any], *names: str) -> Any:
+    return next((each[name] for name in names if each.get(name) is not None), None)
+
+
+def _number(value: Any) -> float:
+    return float("nan") if value is None else float(value)

@@ -1,0 +1,197 @@
+"""`hpctrain ingest light-curves`: every format gives the same curves, and nothing is dropped without being counted."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from astropy.table import Table
+
+from hpctrain.cli import run_command
+from hpctrain.kinds.light_curves.kind import KIND
+from hpctrain.kinds.light_curves.section import LightCurveSection
+
+ROWS = {
+    "object": ["b", "a", "a", "b", "a", "a"],
+    "mjd": [3.0, 2.0, 1.0, 1.0, 2.0, 4.0],
+    "mag": [20.0, 18.2, 18.1, 20.1, 18.9, 99.0],
+    "magerr": [0.2, 0.1, 0.1, 0.2, 0.1, 0.1],
+    "filter": ["r", "g", "g", "g", "r", "g"],
+    "type": ["Ia", "II", "II", "Ia", "II", "II"],
+}
+SNANA = """SURVEY: TEST
+SNID: {name}
+REDSHIFT_FINAL: {redshift} +- 0.001
+SNTYPE: Ia   # by eye
+VARLIST: MJD FLT FLUXCAL FLUXCALERR
+OBS: 2.0 g 100.0 5.0
+OBS: 1.0 r -3.0 4.0
+END:
+"""
+
+
+def write(folder: Path, form: str) -> Path:
+    path = folder / f"points.{form}"
+    if form == "parquet":
+        pyarrow = pytest.importorskip("pyarrow")
+        from pyarrow import parquet
+
+        parquet.write_table(pyarrow.table(ROWS), path)
+    elif form in ("fits", "csv"):
+        Table(ROWS).write(path)
+    elif form == "xml":
+        Table(ROWS).write(path, format="votable")
+    elif form == "h5":
+        with h5py.File(path, "w") as file:
+            for name, values in ROWS.items():
+                file[name] = np.array(values).astype("S4") if isinstance(values[0], str) else values
+    return path
+
+
+def ingest(*words: object) -> int:
+    return run_command("ingest", ["light-curves", *map(str, words)])
+
+
+@pytest.mark.parametrize("form", ["csv", "fits", "parquet", "xml", "h5"])
+def test_every_format_gives_the_same_curves(tmp_path, form, capsys):
+    out, summary = tmp_path / "curves.h5", tmp_path / "summary.json"
+    assert ingest(write(tmp_path, form), "--label", "class=type", "--out", out, "--summary", summary) == 0
+    with h5py.File(out) as file:
+        assert file["object_id"].asstr()[...].tolist() == ["a", "b"]
+        assert file["class"].asstr()[...].tolist() == ["II", "Ia"]
+        assert file["offsets"][...].tolist() == [0, 3, 5]
+        assert file["time"][...].tolist() == [1, 2, 2, 1, 3]
+        assert file["value"][...].tolist() == pytest.approx([18.1, 18.2, 18.9, 20.1, 20.0])
+        assert file["band"][...].tolist() == [0, 0, 1, 0, 1]
+        assert file["value"].attrs["unit"] == "mag"
+    assert json.loads(summary.read_text())["dropped"] == {
+        "value or error missing (NaN, empty, or a number of --missing)": 1
+    }
+    said = capsys.readouterr().out
+    assert "2 light curves of 5 points" in said
+    assert "bands: [g, r]" in said
+    assert len(KIND.open(LightCurveSection(files=[str(out)], bands=["g", "r"]))) == 2
+
+
+def test_unusable_observations_are_counted_by_reason(tmp_path, capsys):
+    path = tmp_path / "points.csv"
+    lines = ["1,1.0,5,0.1,g", "1,1.0,6,0.1,g", "1,2.0,5,0,g", "1,nan,5,1,g", "1,3.0,5,1,", "2,1.0,1e40,1,g", "1,4,5,,g"]
+    path.write_text("\n".join(["id,time,flux,flux_err,band", *lines]))
+    assert ingest(path, "--out", tmp_path / "a.h5") == 0
+    said = capsys.readouterr().out
+    for line in (
+        "1 light curves of 1 points",
+        "read     7 observations",
+        "dropped  6",
+        "1  same object, time and band as another point",
+        "1  error not above 0",
+        "1  time not finite",
+        "1  no band",
+        "1  value or error infinite",
+        "1  value or error missing",
+        "1 objects without a usable observation",
+    ):
+        assert line in said
+
+
+def test_snana_files_give_a_curve_each_and_their_header_becomes_columns(tmp_path):
+    for name, redshift in (("2016W", 0.02), ("2017A", 0.03)):
+        (tmp_path / f"{name}.txt").write_text(SNANA.format(name=name, redshift=redshift))
+    out = tmp_path / "out" / "curves.h5"
+    out.parent.mkdir()
+    assert ingest(tmp_path, "--out", out) == 0
+    with h5py.File(out) as file:
+        assert file["object_id"].asstr()[...].tolist() == ["2016W", "2017A"]
+        assert file["redshift_final"][...].tolist() == [0.02, 0.03]
+        assert file["sntype"].asstr()[...].tolist() == ["Ia", "Ia"]
+        assert file["value"][...].tolist() == [-3, 100, -3, 100]
+        assert file["value"].attrs["unit"] == "flux"
+
+
+def test_alerts_of_one_object_are_merged_and_limits_are_counted(tmp_path, capsys):
+    earlier = [
+        {"jd": 2459000.5, "fid": 2, "magpsf": 19.5, "sigmapsf": 0.2},
+        {"jd": 2458999.5, "fid": 2, "magpsf": None, "sigmapsf": None},
+    ]
+    last = [{"jd": 2459000.5 + day, "fid": 1, "magpsf": 19.0 - day, "sigmapsf": 0.1} for day in (1, 2)]
+    alerts = [
+        {"objectId": "ZTF1", "candidate": last[0], "prv_candidates": earlier},
+        {"objectId": "ZTF1", "candidate": last[1], "prv_candidates": [*earlier, last[0]]},
+    ]
+    (tmp_path / "ztf.json").write_text("\n".join(map(json.dumps, alerts)))
+    assert ingest(tmp_path / "ztf.json", "--out", tmp_path / "a.h5") == 0
+    said = capsys.readouterr().out
+    assert "2  upper limit without a detection" in said
+    with h5py.File(tmp_path / "a.h5") as file:
+        assert file["time"][...].tolist() == [59000, 59001, 59002]
+        assert file["value"][...].tolist() == [19.5, 18.0, 17.0]
+    source = {"midpointMjdTai": 60000.0, "psfFlux": 100.0, "psfFluxErr": 5.0, "band": "y"}
+    forced = {**source, "midpointMjdTai": 59999.0, "psfFlux": -2.0}
+    alert = {"diaObject": {"diaObjectId": 7}, "diaSource": source, "prvDiaForcedSources": [forced]}
+    (tmp_path / "lsst.json").write_text(json.dumps(alert))
+    assert ingest(tmp_path / "lsst.json", "--out", tmp_path / "b.h5") == 0
+    with h5py.File(tmp_path / "b.h5") as file:
+        assert file["target_id"][...].tolist() == [7]
+        assert file["value"][...].tolist() == [-2, 100]
+
+
+def test_labels_come_from_a_table_with_a_row_per_object(tmp_path, capsys):
+    labels = tmp_path / "labels.csv"
+    labels.write_text("name,period,kind\na,0.5,RRAB\nc,1.0,ECL\n")
+    assert ingest(write(tmp_path, "csv"), "--labels", labels, "--out", tmp_path / "a.h5") == 0
+    with h5py.File(tmp_path / "a.h5") as file:
+        np.testing.assert_array_equal(file["period"][...], [0.5, np.nan])
+        assert file["kind"].asstr()[...].tolist() == ["RRAB", ""]
+    assert "1 of 2 objects have no row in labels.csv" in capsys.readouterr().out
+
+
+WRONG = {
+    "no column": (["--column", "time=when"], "has no column time=when; it has object, mjd"),
+    "a label that differs": (["--label", "mag"], "mag: object a has 18.2 and 18.1; a label is one value per object"),
+    "no role": (["--column", "zeit=mjd"], "OURS is id, time, value, error, band"),
+    "no error": (["--column", "error=type"], "type: holds a text that is no number"),
+    "another table": (["--labels", "LABELS"], "names none of the objects (ours: a; there: x)"),
+    "a name of ours": (["--label", "time=type"], "called time, which the file needs for itself"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_wrong_options_are_one_clear_error(tmp_path, case, capsys):
+    words, message = WRONG[case]
+    labels = tmp_path / "labels.csv"
+    labels.write_text("name,period\nx,0.5\n")
+    words = [str(labels) if word == "LABELS" else word for word in words]
+    try:
+        code = ingest(write(tmp_path, "csv"), *words, "--out", tmp_path / "a.h5")
+    except SystemExit as left:  # argparse ends the program
+        code = left.code
+    assert code in (2, 4)
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "a.h5").exists()
+
+
+def test_files_without_names_errors_or_bands_say_how_to_give_them(tmp_path, capsys):
+    path = tmp_path / "V1234.csv"
+    path.write_text("t,mag\n1,10.0\n2,11.0\n")
+    assert ingest(path, "--out", tmp_path / "a.h5") == 4
+    error = capsys.readouterr().err
+    assert "has no column for error, band" in error
+    assert "--band NAME" in error
+    assert "--assume-error X" in error
+    assert ingest(path, "--band", "V", "--assume-error", 0.05, "--out", tmp_path / "a.h5") == 0
+    with h5py.File(tmp_path / "a.h5") as file:
+        assert file["object_id"].asstr()[...].tolist() == ["V1234"]
+        assert file["bands"].asstr()[...].tolist() == ["V"]
+
+
+def test_real_light_curves_are_read_whole(shared_data, tmp_path):
+    folder = shared_data / "light_curves"
+    curves, labels = folder / "s82_rrlyrae_lc.csv.gz", folder / "s82_rrlyrae_labels.csv"
+    assert ingest(curves, "--labels", labels, "--out", tmp_path / "a.h5") == 0
+    with h5py.File(tmp_path / "a.h5") as file:
+        assert len(file["target_id"]) == 483
+        assert len(file["time"]) == 136196 - 8  # eight points have the time and band of another
+        assert np.isfinite(file["Per"][...]).all()
