@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import OrderedDict
 from concurrent.futures import Executor, Future
@@ -25,6 +26,8 @@ _LEAST_BANDS = 4
 @dataclass(frozen=True)
 class ChunkTable:
     """Positions of the chunks of an (N, L) dataset in the file. It has B bands of rows with C chunks side by side.
+
+    Rows may have more axes where a chunk holds whole rows; then C is 1.
 
     Parameters
     ----------
@@ -50,6 +53,7 @@ class ChunkTable:
             The index of the chunks is damaged.
         """
         shape = tuple(-(-size // chunk) for size, chunk in zip(dataset.shape, dataset.chunks, strict=True))
+        shape = shape[:2]
         table = cls(np.full(shape, -1, np.int64), np.zeros(shape, np.int64), np.zeros(shape, np.int64))
 
         # Plain numbers in one list: thousands of tuples would wake the garbage collector, which takes far longer.
@@ -159,11 +163,13 @@ class DecodedRows:
 
     def __init__(self, file: MappedFile, dataset: h5py.Dataset, pipeline: Pipeline) -> None:
         self._file, self._name, self._pipeline = file, dataset.name, pipeline
-        self._shape, self._dtype, self._chunks = dataset.shape, dataset.dtype, dataset.chunks
+        self._dtype = dataset.dtype
+        length, width = math.prod(dataset.shape[1:]), math.prod(dataset.chunks[1:])
+        self._shape, self._chunks = (dataset.shape[0], length), (dataset.chunks[0], width)
         self._fill = dataset.fillvalue
         self._table = ChunkTable.of(dataset)
         self.band_rows: int = dataset.chunks[0]
-        self._row_bytes = dataset.shape[1] * dataset.dtype.itemsize
+        self._row_bytes = length * dataset.dtype.itemsize
         self.band_bytes: int = self._row_bytes * self.band_rows
         self.cache = BandCache()
         self._is_begun = False

@@ -1,4 +1,4 @@
-"""Read a few rows of one dataset of an HDF5 file at a time, in many threads.
+"""Read a few rows of one dataset of an HDF5 file at a time, in many threads. A row may have several axes.
 
 libhdf5 serves one thread at a time, so it is used once, to find the position of the data. After that, rows of an
 uncompressed dataset are copied out of a memory map, and chunks of a compressed one are decoded in threads. Only
@@ -8,6 +8,8 @@ libhdf5.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from concurrent.futures import Executor
 
 import h5py
@@ -21,11 +23,12 @@ from hpctrain.samples.library import LibraryFile
 from hpctrain.samples.mapped import MappedFile, gather
 from hpctrain.samples.scaling import Scaling
 
-_AS_THEY_ARE = (np.dtype("=f4"), np.dtype("=f2"))
+AS_THEY_ARE = (np.dtype("=f4"), np.dtype("=f2"))
+"""Types whose values are copied as the file has them."""
 
 
 class RowReader:
-    """Rows of one (N, L) dataset.
+    """Rows of one dataset (N, L) or (N, ...), whose L values per row are read as one line.
 
     Parameters
     ----------
@@ -35,26 +38,37 @@ class RowReader:
         The same file as memory.
     dataset : h5py.Dataset
         The open dataset; it is not kept.
+    as_they_are : sequence of dtype
+        Types that :meth:`take` does not convert to float32, where the file gives no scale.
 
     Attributes
     ----------
     dtype : dtype
         The dtype in the file.
     out_dtype : dtype
-        The dtype that :meth:`take` writes: float16 if the file has float16, else float32.
+        The dtype that :meth:`take` writes: that of the file if it is among `as_they_are`, else float32.
     shape : tuple of int
+    row_length : int
+        L.
     """
 
-    def __init__(self, library: LibraryFile, mapped: MappedFile, dataset: h5py.Dataset) -> None:
+    def __init__(
+        self,
+        library: LibraryFile,
+        mapped: MappedFile,
+        dataset: h5py.Dataset,
+        as_they_are: Sequence[np.dtype] = AS_THEY_ARE,
+    ) -> None:
         self._library = library
         self._mapped = mapped
         self._name = dataset.name
         self.dtype = dataset.dtype
         self.shape = dataset.shape
+        self.row_length = math.prod(dataset.shape[1:])
         self._scaling = Scaling.of(dataset)
-        self._is_plain = self.dtype in _AS_THEY_ARE and self._scaling == Scaling()
+        self._is_plain = self.dtype in as_they_are and self._scaling == Scaling()
         self.out_dtype = self.dtype if self._is_plain else np.dtype(np.float32)
-        self._row_bytes = self.shape[1] * self.dtype.itemsize
+        self._row_bytes = self.row_length * self.dtype.itemsize
         self._block: np.ndarray | None = None
         """All rows as bytes of the file, shape (N, row bytes), uint8; None unless they are one block."""
         self._chunk_address: np.ndarray | None = None
@@ -84,12 +98,15 @@ class RowReader:
                 whole = self._mapped.bytes[offset : offset + self.shape[0] * self._row_bytes]
                 self._block = whole.reshape(self.shape[0], self._row_bytes)
             return
+        has_whole_rows = dataset.chunks[1:] == self.shape[1:]
         try:
             pipeline = Pipeline.of(dataset)
         except LookupError:
             check_filters(dataset, where)
             return
-        if dataset.id.get_create_plist().get_nfilters() == 0 and dataset.chunks[1] == self.shape[1]:
+        if dataset.ndim > 2 and not has_whole_rows:
+            return  # a row is in chunks along several axes
+        if dataset.id.get_create_plist().get_nfilters() == 0 and has_whole_rows:
             table = ChunkTable.of(dataset)
             if (table.offset >= 0).all():
                 self._check_end(int(table.offset.max(initial=0)) + dataset.chunks[0] * self._row_bytes)
@@ -188,7 +205,7 @@ class RowReader:
 
     def take_stored(self, rows: np.ndarray, pool: Executor | None = None) -> np.ndarray:
         """Return rows without conversion, shape (n, L), dtype of the file."""
-        stored = np.empty((len(rows), self.shape[1]), dtype=self.dtype)
+        stored = np.empty((len(rows), self.row_length), dtype=self.dtype)
         self._take_stored(rows, stored, pool)
         return stored
 
@@ -208,7 +225,7 @@ class RowReader:
         unique, back = np.unique(rows, return_inverse=True)
         try:
             with self._library.dataset(self._name) as dataset:
-                found = dataset[unique]
+                found = dataset[unique].reshape(len(unique), self.row_length)
         except (LookupError, MemoryError, OSError, RuntimeError, ValueError) as error:
             raise DataError(
                 f"{self._library.path}: {self._name}: rows {unique[0]} to {unique[-1]} cannot be read ({error}); the "
