@@ -24,6 +24,7 @@ FAMILIES: Mapping[str, str] = {
     "spectral_vae": "hpctrain.families.spectral_vae.family",
     "spectral_cnn": "hpctrain.families.spectral_cnn.family",
     "trees": "hpctrain.families.trees.family",
+    "image_cnn": "hpctrain.families.image_cnn.family",
 }
 """Module of each shipped model family, by the name in ``model.family``."""
 
@@ -31,6 +32,7 @@ KINDS: Mapping[str, str] = {
     "spectra": "hpctrain.kinds.spectra.kind",
     "catalogue": "hpctrain.kinds.catalogue.kind",
     "light_curves": "hpctrain.kinds.light_curves.kind",
+    "images": "hpctrain.kinds.images.kind",
 }
 """Module of each shipped kind of data, by the name in the ``kind`` of a family."""
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kinds import catalogue, spectra, table
+from kinds import catalogue, images, spectra, table
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "docs"
 """Folder on Python's path for the families of ``docs/examples``, which are not part of hpctrain."""
@@ -123,6 +123,23 @@ TINY: dict[str, Tiny] = {
         catalogue.tiny_file,
         ROUNDS,
         CATALOGUE,
+    ),
+    "image_cnn": Tiny(
+        {
+            "family": "image_cnn",
+            "channels": [4, 8],
+            "hidden": [8],
+            "dropout": 0.1,
+            "views": 2,
+            "labels": [
+                {"column": "colour", "kind": "class"},
+                {"column": "size", "kind": "value", "error": "size_err"},
+                {"column": "angle", "kind": "circular", "period": 360},
+                {"column": "redshift", "kind": "density", "name": "z", "bins": 16, "spacing": "log1p"},
+            ],
+        },
+        images.tiny_file,
+        data={"augment": {"shift": 1}},
     ),
     "linear_autoencoder": Tiny(
         {"family": "examples.linear_autoencoder", "num_components": 3},
