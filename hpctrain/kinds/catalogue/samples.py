@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,14 +34,18 @@ class CatalogueSamples(ArraySamples):
     def __init__(self, tables: Sequence[Table], data: CatalogueSection) -> None:
         self._tables = list(tables)
         problems: list[str] = []
-        parts = [_collect(lambda table=table: _inputs(table, data), problems) for table in tables]
+        parts = [_collect(lambda table=table: read_inputs(table, data), problems) for table in tables]
         target_id, notes = _ids(tables, data, problems)
         if problems:
             raise DataError("\n".join(problems))
-        inputs = np.concatenate(parts)
-        notes += _missing_notes(inputs, data.input_names)
+        self.names = parts[0][0]
+        for table, (names, _) in zip(tables, parts, strict=True):
+            if names != self.names:
+                message = f"{table.path}: has {len(names)} inputs per object, {tables[0].path} has {len(self.names)}"
+                raise DataError(message)
+        inputs = np.concatenate([part for _, part in parts])
+        notes += _missing_notes(inputs, self.names)
         super().__init__([(table.path, table.num_rows) for table in tables], target_id, {INPUTS: inputs}, notes)
-        self.names = data.input_names
 
     @property
     def inputs(self) -> np.ndarray:
@@ -83,23 +88,36 @@ def _collect(make: Any, problems: list[str]) -> Any:
         return None
 
 
-def _inputs(table: Table, data: CatalogueSection) -> np.ndarray:
-    """Return the inputs (N, F) of one table, float32."""
+def read_inputs(table: Table, data: CatalogueSection) -> tuple[tuple[str, ...], np.ndarray]:
+    """Return the names (F) and the inputs (N, F), float32, of one table.
+
+    A column of S numbers per object gives S inputs: ``NAME[0]`` to ``NAME[S - 1]``.
+
+    Raises
+    ------
+    DataError
+        Columns are absent, or hold something else; the message names all of them.
+    """
     problems: list[str] = []
     values = {}
     for name in dict.fromkeys([*data.features, *data.errors.values()]):
-        column = _collect(lambda name=name: _numbers(table, name, data.missing), problems)
-        values[name] = column
+        values[name] = _collect(lambda name=name: _numbers(table, name, data.missing), problems)
+    for name in sorted({*itertools.chain(*data.differences), *data.errors.values()} & {*table.vectors}):
+        problems.append(f"{table.path}: {name}: holds several values per object, which have no difference or error")
     if problems:
         raise DataError("\n".join(problems))
-    columns = [values[name] for name in data.features]
+    names, columns = [], []
+    for name in data.features:
+        is_wide = values[name].ndim == 2
+        names += [f"{name}[{number}]" for number in range(values[name].shape[1])] if is_wide else [name]
+        columns += [*values[name].T] if is_wide else [values[name]]
     columns += [values[first] - values[second] for first, second in data.differences]
     columns += [np.where(values[name] >= 0, values[name], np.nan) for name in data.errors.values()]
-    return np.stack(columns, axis=1).astype(np.float32)
+    return (*names, *data.input_names[len(data.features) :]), np.stack(columns, axis=1).astype(np.float32)
 
 
 def _numbers(table: Table, name: str, missing: Sequence[float]) -> np.ndarray:
-    column = table.column(name)
+    column = table.values(name)
     if column.dtype.kind == "O":
         example = next((text for text in column if text), "")
         raise DataError(f"{table.path}: {name}: holds texts such as {example!r}; data.features are columns of numbers")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from hpctrain.profile.sections.base import PathText, Section
 from hpctrain.profile.sections.data import SAMPLE_ORDER, DataSection
@@ -34,8 +35,12 @@ class CatalogueSection(DataSection):
         "max_objects": SAMPLE_ORDER,
     }
 
+    from_run: PathText | None = None
+    """Directory of another run whose results are the table: ``files`` is then its ``results/latents.h5``, with
+    ``features: [LATENT_VEC]``, or where it has none its ``results/predictions.h5``."""
     features: Annotated[list[PathText], Field(min_length=1, max_length=10000)]
-    """Columns of numbers that the model reads, such as magnitudes."""
+    """Columns of numbers that the model reads, such as magnitudes. A column of several numbers per object, such as
+    latent vectors, gives an input for each of them: ``NAME[0]``, ``NAME[1]`` and so on."""
     differences: Annotated[list[Annotated[tuple[str, str], Field(strict=False)]], Field(max_length=10000)] = []
     """Pairs of columns of `features` whose difference the model reads too, such as ``[u, g]`` for the colour u - g."""
     errors: dict[str, PathText] = {}
@@ -50,6 +55,18 @@ class CatalogueSection(DataSection):
     """Largest number of training objects, chosen by the hash of the identifier; if unset, all are used."""
     simulate: SimulateCatalogueSection | None = None  # type: ignore[assignment]
     """Simulate these objects if no file of `files` exists."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _results_of_run(cls, values: Any) -> Any:
+        """Name the files of `from_run`, unless the profile names them, as that of a run does."""
+        run = values.get("from_run") if isinstance(values, dict) else None
+        if not isinstance(run, str):
+            return values
+        latents = Path(run) / "results" / "latents.h5"
+        if latents.is_file():
+            return {"files": [str(latents)], "features": ["LATENT_VEC"], **values}
+        return {"files": [str(latents.with_name("predictions.h5"))], **values}
 
     @property
     def max_samples(self) -> int | None:

@@ -34,13 +34,16 @@ class Table:
     names : tuple of str
         Columns of one value per row.
     get : callable
-        Returns the values of one of `names`, shape (N,).
+        Returns the values of one of `names` or `vectors`, shape (N,) or (N, S).
+    vectors : tuple of str
+        Columns of S values per row.
     """
 
     path: Path
     num_rows: int
     names: tuple[str, ...]
     get: Callable[[str], np.ndarray]
+    vectors: tuple[str, ...] = ()
 
     def column(self, name: str) -> np.ndarray:
         """Return a column, shape (N,): numbers as they are stored, or texts as an ``object`` array of str.
@@ -50,8 +53,20 @@ class Table:
         DataError
             There is no such column, or it holds neither numbers nor texts.
         """
-        if name not in self.names:
-            raise DataError(f"{self.path}: {name}: is not in the file{did_you_mean(name, self.names)}")
+        if name in self.vectors:
+            raise DataError(f"{self.path}: {name}: holds several values per object; only data.features can name it")
+        return self.values(name)
+
+    def values(self, name: str) -> np.ndarray:
+        """Return a column, shape (N,), or (N, S) where a row has S values.
+
+        Raises
+        ------
+        DataError
+            As for :meth:`column`.
+        """
+        if name not in self.names and name not in self.vectors:
+            raise DataError(f"{self.path}: {name}: is not in the file{did_you_mean(name, self.names + self.vectors)}")
         values = np.asarray(self.get(name))
         if values.dtype.kind in "SUO":
             return np.array([_text(value) for value in values.tolist()], dtype=object)
@@ -93,10 +108,13 @@ def _unzipped(path: Path) -> bytes:
 def _open_hdf5(path: Path) -> Table:
     with open_library_file(path) as file:
         found: dict[str, int] = {}
+        vectors: dict[str, int] = {}
 
         def visit(name: str, item: object) -> None:
             if isinstance(item, h5py.Dataset) and len(item.shape) == 1:
                 found[name] = item.shape[0]
+            elif isinstance(item, h5py.Dataset) and len(item.shape) == 2 and item.dtype.kind in "biuf":
+                vectors[name] = item.shape[0]
 
         file.visititems(visit)
     if not found:
@@ -110,7 +128,8 @@ def _open_hdf5(path: Path) -> Table:
         except (ArithmeticError, LookupError, OSError, RuntimeError, TypeError, ValueError) as error:
             raise DataError(f"{path}: {name}: cannot be read ({error}); the file is damaged") from error
 
-    return Table(path, num_rows, tuple(name for name, length in found.items() if length == num_rows), get)
+    names, wide = (tuple(key for key, length in each.items() if length == num_rows) for each in (found, vectors))
+    return Table(path, num_rows, names, get, wide)
 
 
 def _open_parquet(path: Path) -> Table:
@@ -140,11 +159,12 @@ def _open_fits(path: Path, content: bytes) -> Table:
             if not tables:
                 raise DataError(f"{path}: has no table extension")
             data = tables[0].data
-            names = [name for name in data.names if data[name].ndim == 1]
-            columns = {name: np.array(data[name]) for name in names}
+            columns = {name: np.array(data[name]) for name in data.names if data[name].ndim <= 2}
     except (OSError, ValueError, TypeError, IndexError, AstropyWarning) as error:
         raise DataError(f"{path}: cannot be read as FITS ({error})") from error
-    return Table(path, len(data), tuple(names), columns.__getitem__)
+    names = tuple(name for name, values in columns.items() if values.ndim == 1)
+    wide = tuple(name for name, values in columns.items() if values.ndim == 2 and values.dtype.kind in "biuf")
+    return Table(path, len(data), names, columns.__getitem__, wide)
 
 
 def _open_text(path: Path, content: bytes) -> Table:
