@@ -146,6 +146,18 @@ TINY: dict[str, Tiny] = {
         spectra.tiny_file,
     ),
     "clusters": Tiny(
+        {"family": "clusters", "clusters": [2, 3, 4], "resamples": 2, "starts": 2, "label": "colour"},
+        catalogue.tiny_file,
+        ROUNDS,
+        CATALOGUE,
+    ),
+    "clusters-hdbscan": Tiny(
+        {"family": "clusters", "method": "hdbscan", "min_cluster_size": [3, 4, 5], "resamples": 2, "label": "colour"},
+        catalogue.tiny_file,
+        ROUNDS,
+        CATALOGUE,
+    ),
+    "table": Tiny(
         {"family": "examples.table", "num_clusters": 3, "rounds": 9},
         table.tiny_file,
         ROUNDS,

@@ -112,8 +112,8 @@ class KMeans:
         return square.argmin(axis=1), square.min(axis=1)
 
 
-class Clusters(Family):
-    name, kind, section, how = "clusters", "examples.table", Section, "rounds"
+class Centres(Family):
+    name, kind, section, how = "centres", "examples.table", Section, "rounds"
 
     def network(self, section, facts):
         return KMeans(section, facts)
@@ -122,4 +122,4 @@ class Clusters(Family):
         return section.rounds
 
 
-FAMILY = Clusters()
+FAMILY = Centres()

@@ -28,6 +28,7 @@ from hpctrain.errors import CheckpointError, DataError, GateError, HpctrainError
 from hpctrain.families.predictions import predict
 from hpctrain.families.store import CARD, load_model
 from hpctrain.profile.families import kind_of
+from hpctrain.profile.lookup import find_family
 from hpctrain.profile.schema import Profile
 from hpctrain.rundir import write_arrays, write_json
 from hpctrain.samples.split import TRAIN, assign_split
@@ -94,8 +95,10 @@ def export_plain(profile: Profile, source: Path, out: Path, replace: bool) -> di
         raise ProfileError("hpctrain export", [Problem("--replace", f"{out} exists already; --replace replaces it")])
     model, card = load_model(source)
     if not isinstance(model, nn.Module):
-        message = f"a model of the family {profile.model.family} learns in rounds and is no network, so it has no ONNX"
-        raise ProfileError("hpctrain export", [Problem("RUN", message)])
+        try:
+            model = find_family(card["family"]).to_network(model).eval()
+        except DataError as error:
+            raise ProfileError("hpctrain export", [Problem("RUN", str(error))]) from error
     batch = _held_out(profile, card)
     temporary = out.with_name(f".{out.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)

@@ -370,6 +370,16 @@ class Family:
         """
         raise DataError(f"a model of the family {self.name} does not reconstruct its input")
 
+    def to_network(self, model: Any) -> Any:
+        """Return a model that learns in rounds as a network with ``predict(batch)``, for the export to ONNX.
+
+        Raises
+        ------
+        DataError
+            It is no network, and the message says why; by default no such model is one.
+        """
+        raise DataError(f"a model of the family {self.name} learns in rounds and is no network, so it has no ONNX")
+
     def write_results(self, model: Any, card: Mapping[str, Any], held_out: HeldOut, folder: Path) -> None:
         """Write what the finished model says about the held-out samples into ``results/``.
 

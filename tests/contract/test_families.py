@@ -14,12 +14,14 @@ import yaml
 from families import Tiny, profile_values
 
 from hpctrain.cli import run_command
+from hpctrain.errors import DataError
 from hpctrain.families.family import Family
 from hpctrain.families.predictions import predict
 from hpctrain.families.store import card_entries, load_model, save_model
 from hpctrain.kinds.kind import Kind
 from hpctrain.profile.families import family_of, kind_of, profile_of
 from hpctrain.profile.load import dump_profile, load_profile
+from hpctrain.profile.lookup import find_family
 from hpctrain.profile.schema import Profile
 from hpctrain.rundir import file_digest
 
@@ -162,6 +164,17 @@ def test_two_ranks_learn_what_one_does_or_are_refused_by_check(make_run, train, 
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-3)
 
 
+def is_network(run: Any) -> bool:
+    """Return whether a finished model is a network, or says that it can be one."""
+    model, card = load_model(run.path)
+    if isinstance(model, torch.nn.Module):
+        return True
+    try:
+        return bool(find_family(card["family"]).to_network(model))
+    except DataError:
+        return False
+
+
 @pytest.mark.usefixtures("warm_python")
 def test_check_report_predict_and_export_run_without_the_family_being_named(make_run, train, tmp_path, capsys):
     run = make_run()
@@ -176,11 +189,12 @@ def test_check_report_predict_and_export_run_without_the_family_being_named(make
     with h5py.File(out) as file:
         assert len(file["target_id"]) == 60
         assert set(file) > {"target_id", "row"}
-    profile = load_profile(run.profile)
-    if family_of(profile).how == "rounds":
-        return  # no network, so nothing for ONNX
     pytest.importorskip("onnx")
     capsys.readouterr()
+    if not is_network(run):
+        assert run_command("export", [str(run.path)]) == 2
+        assert "network" in capsys.readouterr().err
+        return
     small = ("edge.gates.min_spectra=2", "edge.latency_batch=2", "edge.latency_calls=30")
     code = run_command("export", [str(run.path), *(word for value in small for word in ("--set", value))])
     said = capsys.readouterr()

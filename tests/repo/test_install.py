@@ -169,4 +169,4 @@ def test_a_file_that_exists_is_not_overwritten_by_init(tmp_path):
     assert not (tmp_path / "workstation.yaml").exists()
     wrong = init("workstaton")
     assert wrong.returncode == 2
-    assert "there is no 'workstaton' to copy; there are hpc, image-cnn, jetson" in wrong.stderr
+    assert "there is no 'workstaton' to copy; there are clusters, hpc, image-cnn, jetson" in wrong.stderr
