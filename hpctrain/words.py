@@ -117,3 +117,12 @@ def _scaled(value: float) -> tuple[str, str]:
 def format_number(value: float | None, none: str = "not finite") -> str:
     """Return a number with four digits; `none` stands for one that was not finite, or that is not known."""
     return none if value is None else f"{value:.4g}"
+
+
+def is_number(text: str) -> bool:
+    """Say whether a text, such as a cell of a table, is a number as Python writes one."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

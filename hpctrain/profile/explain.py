@@ -14,6 +14,7 @@ from hpctrain.profile.near import nearest
 from hpctrain.profile.schema import Profile
 from hpctrain.profile.sections.base import Section
 from hpctrain.profile.wording import Schema, allowed, schema_at, sections
+from hpctrain.words import is_number
 
 MEANT = {
     "lr": "train.learning_rate",
@@ -191,18 +192,10 @@ def _hints(kind: str, value: Any, node: Schema) -> Iterator[str]:
         yield "write null for no value"
     if kind in ("int_type", "float_type") and isinstance(value, str):
         plain = value.strip().replace(",", ".") if value.count(",") == 1 else value.strip().replace(",", "")
-        if _is_number(plain):
+        if is_number(plain):
             yield f"write {plain}" if plain != value else "remove the quotes"
     if kind == "literal_error":
         choices = [choice for branch in (node, *node.get("anyOf", [])) for choice in branch.get("enum", [])]
         near = nearest(str(value), choices)
         if near is not None:
             yield f"did you mean '{near}'?"
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True

@@ -17,6 +17,7 @@ import numpy as np
 from hpctrain.errors import DataError
 from hpctrain.profile.near import did_you_mean
 from hpctrain.samples.library import open_library_file
+from hpctrain.words import is_number
 
 _HDF5_OFFSETS = (0, 512, 1024, 2048, 4096)
 _HDF5, _GZIP, _FITS, _PARQUET = b"\x89HDF\r\n\x1a\n", b"\x1f\x8b", b"SIMPLE  =", b"PAR1"
@@ -181,7 +182,7 @@ def _open_text(path: Path, content: bytes) -> Table:
     comma = "," in first
     if repeated := sorted({name for name in names if names.count(name) > 1}):
         raise DataError(f"{path}: line {kept[0][0]}: the header names {', '.join(repeated)} twice")
-    if all(_is_number(name) for name in names):
+    if all(is_number(name) for name in names):
         raise DataError(f"{path}: line {kept[0][0]}: holds numbers; the first line must name the columns")
     rows = []
     for number, line in kept[1:]:
@@ -202,14 +203,6 @@ def _cells(line: str) -> list[str]:
     if "," in line:
         return [cell.strip() for cell in next(csv.reader([line]))]
     return line.split()
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _parsed(cells: tuple[str, ...]) -> np.ndarray:

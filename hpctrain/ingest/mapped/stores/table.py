@@ -11,6 +11,7 @@ import numpy as np
 from hpctrain.errors import DataError
 from hpctrain.ingest.mapped.mapping import USUAL_NAMES
 from hpctrain.ingest.mapped.stores.store import Item, Store
+from hpctrain.words import is_number
 
 FORMATS = {
     ".ecsv": "ascii.ecsv",
@@ -87,7 +88,7 @@ class TableStore(Store):
 
     def _join_pixel_columns(self) -> None:
         """Add ``flux`` and ``wavelength`` if the columns are pixels, named by their wavelengths."""
-        names = [name for name in self._columns if _is_number(name)]
+        names = [name for name in self._columns if is_number(name)]
         if len(names) < FEWEST_PIXEL_COLUMNS or {"flux", "wavelength"} & set(self._columns):
             return
         num_rows = len(self._columns[names[0]])
@@ -144,7 +145,7 @@ def _peek(path: Path) -> tuple[list[str] | None, str | None]:
             elif text:
                 delimiter = "," if "," in text else (r"\s" if "\t" in text else " ")
                 values = [part.strip() for part in (text.split(",") if delimiter == "," else text.split())]
-                if not all(_is_number(value) for value in values):
+                if not all(is_number(value) for value in values):
                     return None, None
                 names = [part.strip() for part in (comment.split(",") if "," in comment else comment.split())]
                 # A comment may have as many words as there are columns and be none of their names.
@@ -152,11 +153,3 @@ def _peek(path: Path) -> tuple[list[str] | None, str | None]:
                 usable = are_names and len(names) == len(values) and len(set(names)) == len(names)
                 return (names if usable else None), delimiter
     return None, None
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
