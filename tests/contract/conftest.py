@@ -19,6 +19,29 @@ from hpctrain.rundir import RunDir
 Train = Callable[..., list[int]]
 
 
+class Home:
+    """A folder for the runs of one family on one file of samples.
+
+    Attributes
+    ----------
+    data : Path
+        The file.
+    peace : RunDir or None
+        A finished run, once a test has asked for one.
+    """
+
+    def __init__(self, tiny: Tiny, folder: Path) -> None:
+        self._tiny, self._folder = tiny, folder
+        self.data = tiny.tiny_file(folder / "data.h5")
+        self.peace: RunDir | None = None
+
+    def make_run(self, name: str, **changes: Any) -> RunDir:
+        """Make a run directory of the family, with changes of its profile."""
+        run = RunDir.create(self._folder / "runs", "tiny", name)
+        run.profile.write_text(yaml.safe_dump(profile_values(self._tiny, self.data, **changes)))
+        return run
+
+
 @pytest.fixture(params=list(TINY))
 def tiny(request: pytest.FixtureRequest) -> Tiny:
     """Each family in turn."""
@@ -31,17 +54,21 @@ def _examples_on_the_path(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(EXAMPLES), os.environ.get("PYTHONPATH")])))
 
 
+@pytest.fixture(scope="module")
+def homes() -> dict[str, Home]:
+    """Homes of the families that have one, by the name of the family's entry."""
+    return {}
+
+
 @pytest.fixture
-def make_run(tmp_path: Path, tiny: Tiny) -> Callable[..., RunDir]:
-    """Return a function that makes a run directory of the family, with changes of its profile."""
-    data = tiny.tiny_file(tmp_path / "data.h5")
-
-    def make(name: str = "run", **changes: Any) -> RunDir:
-        run = RunDir.create(tmp_path / "runs", "tiny", name)
-        run.profile.write_text(yaml.safe_dump(profile_values(tiny, data, **changes)))
-        return run
-
-    return make
+def home(
+    request: pytest.FixtureRequest, tiny: Tiny, homes: dict[str, Home], tmp_path_factory: pytest.TempPathFactory
+) -> Home:
+    """The home of the family, the same for all tests of a module."""
+    name = request.node.callspec.params["tiny"]
+    if name not in homes:
+        homes[name] = Home(tiny, tmp_path_factory.mktemp(name))
+    return homes[name]
 
 
 @pytest.fixture
@@ -66,3 +93,12 @@ def train(fork_server: ForkServer) -> Train:
         return codes
 
     return attempt
+
+
+@pytest.fixture
+def peace(home: Home, train: Train) -> RunDir:
+    """A run of the family that was left in peace and has finished; tests only look at it or add to it."""
+    if home.peace is None:
+        home.peace = home.make_run("peace")
+        assert train(home.peace) == [0], train.stderr
+    return home.peace

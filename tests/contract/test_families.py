@@ -139,9 +139,8 @@ def test_a_profile_goes_round_and_near_names_are_exact(made, tmp_path):
     assert f"did you mean '{key}'?" in problem.message
 
 
-def test_a_run_that_was_killed_and_resumed_has_the_bits_of_one_left_in_peace(make_run, train):
-    peace, killed = make_run("peace"), make_run("killed")
-    assert train(peace) == [0], train.stderr
+def test_a_run_that_was_killed_and_resumed_has_the_bits_of_one_left_in_peace(home, peace, train):
+    killed = home.make_run("killed")
     train(killed, kill_at=6)
     assert train(killed) == [0], train.stderr
     assert len(list(killed.attempts.glob("[0-9]*.json"))) == 2
@@ -150,17 +149,14 @@ def test_a_run_that_was_killed_and_resumed_has_the_bits_of_one_left_in_peace(mak
     assert losses[0] == losses[1]
 
 
-def test_two_ranks_learn_what_one_does_or_are_refused_by_check(make_run, train, tiny, capsys):
-    two = {"launch": {"ranks_per_node": 2}, "train": {"accumulation": 1}}
-    pair = make_run("pair", **two)
+def test_two_ranks_learn_what_one_does_or_are_refused_by_check(home, peace, train, capsys):
+    pair = home.make_run("pair", launch={"ranks_per_node": 2}, train={"accumulation": 1})
     if family_of(load_profile(pair.profile)).how == "rounds":
         assert run_command("check", [str(pair.profile), "--no-memory"]) == 2
         assert "learns in one process" in capsys.readouterr().err
         return
-    alone = make_run("alone")
-    assert train(alone) == [0], train.stderr
     assert train(pair, 2) == [0, 0], train.stderr
-    losses = [np.array([r["loss"] for r in run.read_metrics("train")]) for run in (alone, pair)]
+    losses = [np.array([r["loss"] for r in run.read_metrics("train")]) for run in (peace, pair)]
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-3)
 
 
@@ -176,16 +172,15 @@ def is_network(run: Any) -> bool:
 
 
 @pytest.mark.usefixtures("warm_python")
-def test_check_report_predict_and_export_run_without_the_family_being_named(make_run, train, tmp_path, capsys):
-    run = make_run()
+def test_check_report_predict_and_export_run_without_the_family_being_named(home, peace, tmp_path, capsys):
+    run = peace
     assert run_command("check", [str(run.profile)]) == 0
-    assert train(run) == [0], train.stderr
     assert run_command("status", [str(run.path)]) == 0
     assert "finished" in capsys.readouterr().out
     assert run_command("report", [str(run.path)]) == 0
     assert "Training" in (run.path / "report.html").read_text()
     out = tmp_path / "predictions.h5"
-    assert run_command("predict", [str(run.path), str(tmp_path / "data.h5"), "--out", str(out)]) == 0
+    assert run_command("predict", [str(run.path), str(home.data), "--out", str(out)]) == 0
     with h5py.File(out) as file:
         assert len(file["target_id"]) == 60
         assert set(file) > {"target_id", "row"}
