@@ -1,15 +1,13 @@
-"""A real MLflow server on a real PostgreSQL, in an environment of its own that is made once and kept.
+"""A real MLflow server on a real PostgreSQL.
 
-MLflow's server does not install beside ``constraints.txt`` (it needs an older pyarrow), so it gets an environment below
-``.cache/`` of the checkout, or below ``$HPCTRAIN_TEST_CACHE``. The tables of its data base are kept there too, because
-making them takes longer than all the tests. Without PostgreSQL's programs the server uses SQLite.
+The server is that of mlflow-skinny with the packages that it imports, because the whole of mlflow does not install
+beside ``constraints.txt`` (it needs an older pyarrow). The tables of its data base are kept below ``.cache/`` of the
+checkout, or below ``$HPCTRAIN_TEST_CACHE``, because making them takes seconds. Without PostgreSQL's programs the server
+uses SQLite.
 """
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
-import hashlib
 import json
 import os
 import shutil
@@ -20,7 +18,8 @@ import tempfile
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -30,48 +29,16 @@ from processes import wait_until
 from hpctrain.launch.ranks import free_port
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-PACKAGES = ("mlflow>=3.1,<4", "psycopg[binary]>=3.1")
+PACKAGES = ("mlflow", "alembic", "flask", "flask_cors", "graphene", "pandas", "psycopg", "sqlalchemy")
+"""What the server imports."""
 
 
 def cache_folder() -> Path:
-    """Return the folder of what later sessions use again: the server's programs, and the files of a data base."""
+    """Return the folder of what later sessions use again: the files of a data base."""
     given = os.environ.get("HPCTRAIN_TEST_CACHE")
-    key = hashlib.sha256(f"{PACKAGES} {sys.version_info[:2]}".encode()).hexdigest()[:12]
-    path = (Path(given) if given else REPOSITORY / ".cache") / f"mlflow-{key}"
+    path = (Path(given) if given else REPOSITORY / ".cache") / f"mlflow-{version('mlflow-skinny')}"
     path.mkdir(parents=True, exist_ok=True)
     return path
-
-
-@contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Let one session of tests at a time make what is kept."""
-    with open(folder / "lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-def _environment(cache: Path) -> Path:
-    """Return the folder of the server's programs; install them if they are not there."""
-    folder = cache / "environment"
-    if (folder / "complete").exists():
-        return folder / "bin"
-    shutil.rmtree(folder, ignore_errors=True)
-    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True, capture_output=True)
-    python = str(folder / "bin" / "python")
-    uv = subprocess.run([sys.executable, "-m", "uv", "--version"], capture_output=True, check=False)
-    # Nothing is compiled in advance, because the server imports only a quarter of the nine thousand files.
-    if uv.returncode == 0:
-        command = [sys.executable, "-m", "uv", "pip", "install", "--python", python]
-    else:
-        command = [python, "-m", "pip", "install", "--no-compile"]
-    done = subprocess.run([*command, "--quiet", *PACKAGES], capture_output=True, text=True)
-    if done.returncode != 0:
-        message = f"MLflow's server cannot be installed: {done.stderr.strip()[-500:]}"
-        if os.environ.get("CI") == "true":
-            pytest.fail(message)
-        pytest.skip(message)
-    (folder / "complete").touch()
-    return folder / "bin"
 
 
 class Watcher:
@@ -178,16 +145,15 @@ class MlflowServer:
     """
 
     def __init__(self, folder: Path) -> None:
-        cache = cache_folder()
-        with _alone(cache):
-            programs = _environment(cache)
-        self._postgres = Postgres(cache / "postgres") if postgres_programs() else None
-        self._start(programs, self._postgres.url if self._postgres else f"sqlite:///{folder}/mlflow.db", folder)
+        if missing := [package for package in PACKAGES if find_spec(package) is None]:
+            pytest.skip(f"no {', '.join(missing)}: pip install 'hpctrain[test]'")
+        self._postgres = Postgres(cache_folder() / "postgres") if postgres_programs() else None
+        self._start(self._postgres.url if self._postgres else f"sqlite:///{folder}/mlflow.db", folder)
 
-    def _start(self, programs: Path, backend: str, folder: Path) -> None:
+    def _start(self, backend: str, folder: Path) -> None:
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
-        command = [str(programs / "mlflow"), "server", "--backend-store-uri", backend, "--host", "127.0.0.1"]
+        command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", backend, "--host", "127.0.0.1"]
         command += ["--port", str(port), "--workers", "1", "--artifacts-destination", str(folder / "artifacts")]
         self.log = folder / "server.log"
         environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}

@@ -33,7 +33,6 @@ def attempts(spectra_file, fork_server, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def mlflow(tmp_path_factory):
-    pytest.importorskip("mlflow", reason="pip install 'hpctrain[mlflow]'", exc_type=ImportError)
     server = MlflowServer(tmp_path_factory.mktemp("mlflow"))
     yield server
     server.close()
