@@ -25,6 +25,7 @@ def test_the_profile_of_the_example_is_good(tmp_path, monkeypatch, capsys):
     assert "steps in 4 epochs" in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("warm_python")
 def test_a_run_of_the_example_survives_kills_without_one_changed_bit(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     tiny = TINY["linear_autoencoder"]

@@ -51,10 +51,23 @@ def become(order: dict[str, Any], descriptors: list[int]) -> None:
     os.environ.update(order["environment"])
     os.chdir(order["folder"])
     sys.path[1:1] = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
+    forget_random_state()
     sys.argv = [order["module"], *order["arguments"]]
     if order["module"] != "hpctrain.train":  # which blocks them itself, before its imports
         signal.pthread_sigmask(signal.SIG_UNBLOCK, EARLY)
     runpy.run_module(order["module"], run_name="__main__", alter_sys=True)
+
+
+def forget_random_state() -> None:
+    """Let random numbers that nobody has seeded differ from process to process, as they do after a start."""
+    import random
+
+    import numpy as np
+    import torch
+
+    random.seed()
+    np.random.seed()
+    torch.seed()
 
 
 class Children:

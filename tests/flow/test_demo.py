@@ -30,9 +30,9 @@ monitor: {heartbeat_s: 0.5}
 """
 
 
-def demo(folder: Path, env: dict[str, str], *arguments: str) -> str:
+def demo(folder: Path, python: str, env: dict[str, str], *arguments: str) -> str:
     (folder / "tiny.yaml").write_text(PROFILE)
-    command = [sys.executable, "-m", "hpctrain", "demo", "--profile", "tiny.yaml", *arguments]
+    command = [python, "-m", "hpctrain", "demo", "--profile", "tiny.yaml", *arguments]
     done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -50,8 +50,8 @@ def assert_it_was_interrupted_and_finished(folder: Path, out: str) -> None:
     assert "1 time, 0 steps lost, 2 attempts" in out
 
 
-def test_the_demo_goes_the_whole_way_on_this_machine(tmp_path):
-    out = demo(tmp_path, dict(os.environ), "--cluster", "local")
+def test_the_demo_goes_the_whole_way_on_this_machine(tmp_path, fork_server):
+    out = demo(tmp_path, fork_server.python, dict(os.environ), "--cluster", "local")
     assert "$ kill -USR2" in out
     assert_it_was_interrupted_and_finished(tmp_path, out)
 
@@ -59,7 +59,7 @@ def test_the_demo_goes_the_whole_way_on_this_machine(tmp_path):
 @pytest.mark.slurm
 def test_the_demo_finds_slurm_and_goes_the_whole_way_there(slurm):
     folder = slurm.fresh_dir()
-    out = demo(folder, slurm.env)
+    out = demo(folder, sys.executable, slurm.env)
     assert "$ scancel --signal=USR2" in out
     assert_it_was_interrupted_and_finished(folder, out)
 

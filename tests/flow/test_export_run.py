@@ -30,6 +30,8 @@ from hpctrain.samples.split import TRAIN, assign_split
 
 LENIENT = ["edge.gates.chi2=5.0", "edge.gates.latent_error=0.2", "edge.gates.anomaly_rank=0.9"]
 SPLIT = SplitSection(validation=0.3)
+PYTHON = sys.executable
+"""A Python whose children die with its group; those of ``warm_python`` do not."""
 
 
 def train(folder, spectra_file, model, fork_server):
@@ -232,11 +234,12 @@ def test_weights_that_were_set_to_zero_are_zero_after_training(run, method, amou
     assert any(not before[layer].equal(after[layer]) for layer in prunable(model))
 
 
+@pytest.mark.usefixtures("warm_python")
 def test_an_export_that_was_killed_goes_on_and_ends_with_the_same_bits(run, trained, tmp_path):
     """Killed in the second fine-tuning; the first is not repeated, the second resumes, and zeros stay."""
     straight = RunDir(shutil.copytree(trained.path, tmp_path / "straight"))
     settings = [word for setting in (*LENIENT, "edge.gates.chi2=1e3") for word in ("--set", setting)]
-    command = [sys.executable, "-m", "hpctrain", "export"]
+    command = [PYTHON, "-m", "hpctrain", "export"]
     options = [
         "--target",
         "torch",

@@ -38,8 +38,8 @@ def profile(tmp_path, spectra_file):
 
 
 @pytest.fixture
-def local(tmp_path):
-    """Return a function that starts the command where submitit cannot be imported."""
+def local(tmp_path, fork_server):
+    """Return a function that starts the command where submitit cannot be imported, by default with its imports done."""
     broken = tmp_path / "broken" / "submitit"
     broken.mkdir(parents=True)
     (broken / "__init__.py").write_text("raise ImportError('this machine has no submitit')\n")
@@ -47,9 +47,9 @@ def local(tmp_path):
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths)), "OMP_NUM_THREADS": "1"}
     started = []
 
-    def start(*arguments):
+    def start(*arguments, python=fork_server.python):
         process = subprocess.Popen(
-            [sys.executable, "-m", "hpctrain.local", *map(str, arguments)],
+            [python, "-m", "hpctrain.local", *map(str, arguments)],
             cwd=tmp_path,
             env=environment,
             stdout=subprocess.PIPE,
@@ -100,7 +100,7 @@ def test_a_profile_for_many_gpus_trains_here_with_the_same_global_batch(local, p
 
 
 def test_ctrl_c_saves_and_says_how_to_go_on_and_resume_finishes_it(local, profile, tmp_path):
-    process = local(profile, "--set", "train.epochs=200")
+    process = local(profile, "--set", "train.epochs=200", python=sys.executable)
     wait_for_checkpoint(tmp_path, process)
     os.killpg(process.pid, signal.SIGINT)  # what a terminal does
     text, _ = process.communicate(timeout=SECONDS)

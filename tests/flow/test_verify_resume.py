@@ -22,7 +22,7 @@ from hpctrain.verify.certificate import check_tables
 
 
 @pytest.fixture
-def profile(tmp_path, spectra_file, monkeypatch):
+def profile(tmp_path, spectra_file, monkeypatch, warm_python):
     """A profile whose run takes a second after its start."""
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "small.yaml"

@@ -13,8 +13,8 @@ import signal
 import socket
 import sys
 
-WARM = (["hpctrain.train"], ["hpctrain.train.memory"], ["hpctrain", "report"], ["benchmarks.gpu"])
-"""Modules that become forks, with the first argument if only that does; the imports of others are their own."""
+WARM = ("hpctrain", "hpctrain.local", "hpctrain.train", "hpctrain.train.memory", "benchmarks.gpu")
+"""Modules that become forks; the imports of others are their own."""
 
 PASSED_ON = (signal.SIGTERM, signal.SIGUSR2, signal.SIGINT, signal.SIGHUP)
 
@@ -29,9 +29,10 @@ def main(python: str, door: str) -> None:
     door : str
         Path of the socket of the process that forks.
     """
-    arguments = sys.argv[1:]
-    if arguments[:1] != ["-m"] or not any(arguments[1 : 1 + len(words)] == words for words in WARM):
-        os.execv(python, [python, *arguments])
+    given = sys.argv[1:]
+    arguments = given[1:] if given[:1] == ["-u"] else given
+    if arguments[:1] != ["-m"] or arguments[1] not in WARM:
+        os.execv(python, [python, *given])
     signal.pthread_sigmask(signal.SIG_BLOCK, PASSED_ON)
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as connection:
         connection.connect(door)
