@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import subprocess
-import sys
 
 import h5py
 import numpy as np
@@ -32,7 +30,7 @@ def make_run(make_run):
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory, spectra_file):
+def trained(tmp_path_factory, spectra_file, fork_server):
     """A finished run to start from, made once."""
     run = RunDir.create(tmp_path_factory.mktemp("trained"), "flow", "source")
     profile = {
@@ -44,8 +42,7 @@ def trained(tmp_path_factory, spectra_file):
         "track": {"tensorboard": False},
     }
     run.profile.write_text(yaml.safe_dump(profile))
-    command = [sys.executable, "-m", "hpctrain.train", str(run.path)]
-    subprocess.run(command, check=True, capture_output=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    assert fork_server.start("hpctrain.train", [str(run.path)], os.environ).wait() == 0
     return run
 
 

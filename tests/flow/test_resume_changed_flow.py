@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -125,15 +123,14 @@ def test_a_run_trains_further_and_its_records_say_what_was_changed(types, finish
     assert warmup == STEPS // 10, "what the first attempt has settled stays"
 
 
-def test_a_profile_that_was_edited_by_hand_is_named_in_one_line_and_can_be_put_right(types, finished, tmp_path):
+def test_a_profile_that_was_edited_by_hand_is_named_in_one_line_and_can_be_put_right(types, finished, start, tmp_path):
     profile = finished.profile.read_text()
     finished.profile.write_text(
         profile.replace("latent_size: 3", "latent_size: 2").replace("max_steps: 8", "max_steps: 9")
     )
-    trainer = [sys.executable, "-m", "hpctrain.train", str(finished.path)]
-    done = subprocess.run(trainer, capture_output=True, text=True, check=False)
-    assert done.returncode == 5, done.stderr
-    (line,) = [line for line in done.stderr.splitlines() if line.startswith("hpctrain: /")]
+    ranks = start(finished)
+    assert ranks.wait() == [5], ranks.stderr
+    (line,) = [line for line in ranks.stderr.splitlines() if line.startswith("hpctrain: /")]
     assert "model.latent_size is 2, was 3; resume it with --set model.latent_size=3" in line
     refused = types(tmp_path, "submit", "--resume", "small")
     assert refused.returncode == 2
