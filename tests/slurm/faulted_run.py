@@ -117,7 +117,12 @@ class FaultedRun:
 
     def wait_for_steps(self, number: int) -> None:
         """Return when the attempt under way has made so many steps; it is the one that the fault hits."""
-        self.wait_until(lambda: self.steps_made() >= number, f"{number} steps of {self.run}")
+
+        def made() -> bool:
+            assert self._ended_how() != ["finished"], f"{self.run} is done before the fault"
+            return self.steps_made() >= number
+
+        self.wait_until(made, f"{number} steps of {self.run}")
         self._hit = self.run.newest_attempt()
 
     def srun_pid(self) -> int:
@@ -287,12 +292,13 @@ class FaultedRun:
         return state[0]
 
     def wait_until_finished(self) -> None:
-        def last() -> list[str]:
-            return [ended.followed for ended in read_history(self.run)[-1:]]
-
-        self.wait_until(lambda: last() == ["finished"] or self._is_over(), f"end of {self.run}", pause_s=0.5)
-        assert last() == ["finished"], (self.followed(), self.log("*batch.log")[-3000:])
+        self.wait_until(lambda: self._ended_how() == ["finished"] or self._is_over(), f"end of {self.run}", pause_s=0.5)
+        assert self._ended_how() == ["finished"], (self.followed(), self.log("*batch.log")[-3000:])
         assert self.wait_for_end_of_job() == "COMPLETED"
+
+    def _ended_how(self) -> list[str]:
+        """Return what followed the newest attempt that has ended; nothing if none has."""
+        return [ended.followed for ended in read_history(self.run)[-1:]]
 
     def _is_over(self) -> bool:
         return self.queue.state(self.job) in ENDED - {"PREEMPTED", "NODE_FAIL"}

@@ -28,8 +28,10 @@ def kill_rank_0(run: FaultedRun) -> None:
 
 def kill_srun(run: FaultedRun) -> None:
     run.wait_for_steps(25)
-    os.kill(run.srun_pid(), signal.SIGKILL)
-    run.wait_for_end_of_attempt()
+    # Slurm takes seconds to notice; on an idle machine the run would be done before.
+    with run.slowed([run.rank_pid(0), run.rank_pid(1)], go_s=0.1, stop_s=0.4):
+        os.kill(run.srun_pid(), signal.SIGKILL)
+        run.wait_for_end_of_attempt()
 
 
 def kill_batch_shell(run: FaultedRun) -> None:
