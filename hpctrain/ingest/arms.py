@@ -14,8 +14,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from hpctrain.errors import DataError
-from hpctrain.ingest.grid import ALIGNED_PIXELS, find_offset, require_grid
 from hpctrain.kinds.spectra.grids import desi_grid
+from hpctrain.preprocess.grid import ALIGNED_PIXELS, find_offset, require_grid
 
 
 def merged_lattice(arms_aa: Sequence[np.ndarray]) -> tuple[np.ndarray, list[np.ndarray]]:

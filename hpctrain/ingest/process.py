@@ -21,10 +21,10 @@ import numpy as np
 
 from hpctrain.errors import DataError
 from hpctrain.ingest.block import SpectraBlock
-from hpctrain.ingest.resample import IvarConvention, Resampler
 from hpctrain.ingest.selection import Selection
 from hpctrain.ingest.tally import Tally
 from hpctrain.kinds.spectra.layout import FLUX_UNIT
+from hpctrain.preprocess.resample import IvarConvention, Resampler
 
 FILES_AT_ONCE = 8
 """Files sent to a worker together: a small one takes 3 ms, so the sending must not cost as much."""
@@ -56,7 +56,7 @@ class IngestPlan:
         Pixel centres [AA], or ``native`` (the grid of the first spectrum), or ``auto`` (the lattice of SDSS or DESI
         where the first spectrum lies on one, else its own).
     ivar_convention : {"per_pixel", "conserve"}
-        See :mod:`hpctrain.ingest.resample`.
+        See :mod:`hpctrain.preprocess.resample`.
     selection : Selection
         Which rows are kept.
     limit : int, optional

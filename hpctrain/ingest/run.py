@@ -18,7 +18,6 @@ import numpy as np
 import hpctrain
 from hpctrain.errors import DataError
 from hpctrain.ingest.carried import CarriedColumns
-from hpctrain.ingest.grid import find_offset
 from hpctrain.ingest.identifiers import position_ids, sdss_ids
 from hpctrain.ingest.missing_redshifts import Estimator, fill_missing
 from hpctrain.ingest.process import IngestPlan, ReadyRows, process_all, read_guarded
@@ -26,6 +25,7 @@ from hpctrain.ingest.tally import Tally
 from hpctrain.ingest.writer import SpectraWriter
 from hpctrain.kinds.spectra.grids import desi_grid, sdss_grid
 from hpctrain.kinds.spectra.layout import FORMAT, FORMAT_VERSION
+from hpctrain.preprocess.grid import find_offset
 from hpctrain.samples.sink import require_free
 
 

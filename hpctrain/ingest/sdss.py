@@ -18,11 +18,11 @@ from hpctrain.errors import DataError
 from hpctrain.ingest.bitmasks import SDSS_BAD_BITS, ZWARN_NODATA, ZWARN_SKY, ZWARN_UNPLUGGED, combine_bits
 from hpctrain.ingest.block import SpectraBlock
 from hpctrain.ingest.fits_table import FitsTable, Header, read_bytes, read_hdus
-from hpctrain.ingest.grid import ALIGNED_PIXELS
 from hpctrain.ingest.sources import OTHER_SURVEYS
 from hpctrain.ingest.tally import Tally
 from hpctrain.kinds.spectra.grids import SDSS_LOG_STEP
 from hpctrain.kinds.spectra.redshift import is_redshift
+from hpctrain.preprocess.grid import ALIGNED_PIXELS
 
 FILE_NAMES = ("spec-*.fits", "spec-*.fits.gz", "spec-*.fit", "spec-*.fit.gz")
 NOT_SPECTRA = ("spPlate*", "spZ*", "photoPosPlate*", "specObj*")

@@ -10,9 +10,7 @@ import numpy as np
 
 from hpctrain.errors import DataError
 from hpctrain.ingest.mapped.units import parse_unit, split_logarithm
-
-AIR_BEGINS_AA = 2000.0
-"""Below, wavelengths are given in vacuum, even where those above are given in air."""
+from hpctrain.preprocess.wavelength import air_to_vacuum
 
 
 @dataclass(frozen=True)
@@ -63,34 +61,6 @@ class Scale:
                 ) from error
             wavelength = np.where(np.isfinite(wavelength) & (wavelength > 0), wavelength, np.nan)
             return air_to_vacuum(wavelength) if self.is_air else wavelength
-
-
-def air_to_vacuum(wavelength_aa: np.ndarray) -> np.ndarray:
-    """Return vacuum wavelengths of wavelengths in dry air at 15 C and 101325 Pa with 0.045 % of CO2.
-
-    Parameters
-    ----------
-    wavelength_aa : ndarray, float64
-        In air [AA]; values below 2000 AA are in vacuum already and stay as they are.
-
-    Returns
-    -------
-    ndarray, float64
-        In vacuum [AA]. H alpha, 6562.80 in air, becomes 6564.61.
-
-    References
-    ----------
-    .. [1] Ciddor 1996, Applied Optics 35, 1566, equation 1 for the refractivity of air; it is a function of the vacuum
-       wavelength, so it is solved by iteration, which converges to 1e-9 AA in three steps.
-    """
-    air = np.asarray(wavelength_aa, dtype=np.float64)
-    vacuum = air
-    with np.errstate(all="ignore"):
-        for _ in range(3):
-            wavenumber2 = (1e4 / vacuum) ** 2  # [um^-2]
-            refractivity = 0.05792105 / (238.0185 - wavenumber2) + 0.00167917 / (57.362 - wavenumber2)
-            vacuum = air * (1 + refractivity)
-        return np.where(air < AIR_BEGINS_AA, air, vacuum)
 
 
 def scale_of_column(name: str, stated: str, given: str, medium: str, logarithms: tuple[str, ...]) -> Scale:

@@ -57,6 +57,10 @@ class Catalogue(Kind):
         for name in data.errors:
             if name not in data.features:
                 judge.problem(f"'{name}' is not one of data.features", f"data.errors.{name}", "data.features")
+        if data.asinh_magnitudes or data.extinction is not None:
+            from hpctrain.kinds.catalogue.magnitudes import check_magnitudes
+
+            check_magnitudes(judge)
         if data.cache == "ram":
             judge.warn("has no effect: catalogues are always read into memory", "data.cache")
 

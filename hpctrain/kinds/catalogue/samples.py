@@ -11,6 +11,7 @@ import numpy as np
 
 from hpctrain.errors import DataError
 from hpctrain.kinds.catalogue.facts import INPUTS
+from hpctrain.kinds.catalogue.magnitudes import to_magnitudes
 from hpctrain.kinds.catalogue.tables import Table, open_table
 from hpctrain.samples.arrays import ArraySamples
 from hpctrain.samples.find import find_files
@@ -102,10 +103,13 @@ def read_inputs(table: Table, data: CatalogueSection) -> tuple[tuple[str, ...], 
     values = {}
     for name in dict.fromkeys([*data.features, *data.errors.values()]):
         values[name] = _collect(lambda name=name: _numbers(table, name, data.missing), problems)
-    for name in sorted({*itertools.chain(*data.differences), *data.errors.values()} & {*table.vectors}):
-        problems.append(f"{table.path}: {name}: holds several values per object, which have no difference or error")
+    single = {*itertools.chain(*data.differences), *data.errors.values(), *data.asinh_magnitudes}
+    single |= {*data.extinction.coefficients} if data.extinction is not None else set()
+    for name in sorted(single & {*table.vectors}):
+        problems.append(f"{table.path}: {name}: holds several values per object; only data.features can name it")
     if problems:
         raise DataError("\n".join(problems))
+    values = to_magnitudes(values, data, lambda name: _numbers(table, name, data.missing))
     names, columns = [], []
     for name in data.features:
         is_wide = values[name].ndim == 2

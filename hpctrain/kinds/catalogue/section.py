@@ -15,6 +15,10 @@ MODEL_INPUTS = "the model reads these columns, in this order"
 """Reason why a resumed run cannot change a key that decides what the model reads."""
 
 
+_INPUT_KEYS = ("features", "asinh_magnitudes", "extinction", "differences", "errors", "missing")
+"""Keys that decide what the model reads."""
+
+
 class SimulateCatalogueSection(Section):
     """Objects to simulate if the files of ``data.files`` do not exist."""
 
@@ -26,12 +30,36 @@ class SimulateCatalogueSection(Section):
     """Magnitude with an error of 0.2 mag in the r band; fainter objects have larger errors."""
 
 
+class AsinhSection(Section):
+    """How a column of fluxes becomes asinh magnitudes (Lupton, Gunn & Szalay 1999)."""
+
+    softening: Annotated[float, Field(gt=0)]
+    """Flux b below which the magnitudes are linear in the flux, in the unit of the column: about the error of a faint
+    flux."""
+    zero_point: float = 22.5
+    """Magnitude of a flux of 1 in the unit of the column; 22.5 for nanomaggies."""
+
+
+Band = Annotated[str, Field(pattern=r"^[a-z0-9]+\.[A-Za-z]$")]
+"""A band as ``system.band``."""
+
+
+class ExtinctionSection(Section):
+    """Extinction by the dust of our Galaxy, which is subtracted from magnitudes."""
+
+    ebv: PathText
+    """Column with E(B-V) [mag] of the map of Schlegel, Finkbeiner & Davis (1998), as it is."""
+    coefficients: Annotated[dict[str, float | Band], Field(min_length=1)]
+    """Column of magnitudes to the band it is in (``sdss.u``, ``ps1.g``, ``des.r``, ``lsst.y``, ``landolt.V``:
+    coefficients of Schlafly & Finkbeiner 2011), or to the extinction in it for an E(B-V) of 1."""
+
+
 class CatalogueSection(DataSection):
     """The catalogue to use: a table with one row per object, in HDF5, FITS, CSV, text or Parquet."""
 
     fixed: ClassVar[Mapping[str, str]] = {
         **DataSection.fixed,
-        **dict.fromkeys(("features", "differences", "errors", "missing"), MODEL_INPUTS),
+        **dict.fromkeys(_INPUT_KEYS, MODEL_INPUTS),
         "max_objects": SAMPLE_ORDER,
     }
 
@@ -41,6 +69,11 @@ class CatalogueSection(DataSection):
     features: Annotated[list[PathText], Field(min_length=1, max_length=10000)]
     """Columns of numbers that the model reads, such as magnitudes. A column of several numbers per object, such as
     latent vectors, gives an input for each of them: ``NAME[0]``, ``NAME[1]`` and so on."""
+    asinh_magnitudes: dict[str, AsinhSection] = {}
+    """Columns of `features` that are fluxes and become asinh magnitudes, which are finite for negative fluxes too; the
+    `errors` of these columns become errors of the magnitudes."""
+    extinction: ExtinctionSection | None = None
+    """Subtract the extinction by dust from magnitudes, before differences are taken."""
     differences: Annotated[list[Annotated[tuple[str, str], Field(strict=False)]], Field(max_length=10000)] = []
     """Pairs of columns of `features` whose difference the model reads too, such as ``[u, g]`` for the colour u - g."""
     errors: dict[str, PathText] = {}
@@ -80,5 +113,4 @@ class CatalogueSection(DataSection):
 
     @property
     def card_entries(self) -> dict[str, Any]:
-        keys = ("features", "differences", "errors", "missing")
-        return {"catalogue": self.model_dump(mode="json", include=set(keys))}
+        return {"catalogue": self.model_dump(mode="json", include=set(_INPUT_KEYS))}

@@ -16,10 +16,10 @@ from hpctrain.errors import DataError
 from hpctrain.ingest.bitmasks import SDSS_BAD_BITS, SDSS_PIXEL_BITS, combine_bits
 from hpctrain.ingest.block import SpectraBlock
 from hpctrain.ingest.fits_table import read_bytes, read_hdus
-from hpctrain.ingest.grid import find_offset
 from hpctrain.ingest.sdss import SdssReader
 from hpctrain.ingest.tally import Tally
 from hpctrain.kinds.spectra.grids import sdss_grid
+from hpctrain.preprocess.grid import find_offset
 
 
 def read(path: Path, **options: object) -> SpectraBlock:

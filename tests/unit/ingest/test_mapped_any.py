@@ -11,7 +11,7 @@ import pytest
 from survey_files import make_image, make_sdss, make_star
 
 from hpctrain.cli import main
-from hpctrain.ingest.mapped.wavelengths import air_to_vacuum
+from hpctrain.preprocess.wavelength import air_to_vacuum
 
 
 def ingest(*arguments: object) -> int:

@@ -11,7 +11,7 @@ from astropy.io import fits
 from survey_files import make_image, make_lamost, make_star, make_table_fits, write_fits
 
 from hpctrain.cli import main
-from hpctrain.ingest.mapped.wavelengths import air_to_vacuum
+from hpctrain.preprocess.wavelength import air_to_vacuum
 
 FLUX, ERROR = make_star()
 GRID = 4000.0 + 2.0 * np.arange(300)

@@ -10,7 +10,7 @@ import pytest
 from astropy.io import fits
 
 from hpctrain.cli import main
-from hpctrain.ingest.mapped.wavelengths import air_to_vacuum
+from hpctrain.preprocess.wavelength import air_to_vacuum
 
 pytestmark = pytest.mark.shared_data
 

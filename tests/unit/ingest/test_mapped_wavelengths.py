@@ -7,7 +7,8 @@ import pytest
 
 from hpctrain.errors import DataError
 from hpctrain.ingest.mapped.units import parse_unit, split_logarithm
-from hpctrain.ingest.mapped.wavelengths import Scale, air_to_vacuum, axis_of_header, scale_of_column
+from hpctrain.ingest.mapped.wavelengths import Scale, axis_of_header, scale_of_column
+from hpctrain.preprocess.wavelength import air_to_vacuum
 
 
 @pytest.mark.parametrize(

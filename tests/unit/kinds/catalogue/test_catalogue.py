@@ -17,6 +17,7 @@ from hpctrain.kinds.catalogue.kind import KIND
 from hpctrain.kinds.catalogue.leaks import has_name_of_id, looks_like_id
 from hpctrain.kinds.catalogue.section import CatalogueSection, SimulateCatalogueSection
 from hpctrain.kinds.catalogue.simulate import simulate
+from hpctrain.profile.check import check_profile
 
 COLUMNS = {
     "objid": np.array([7, 8, 9]),
@@ -176,3 +177,43 @@ def test_simulated_catalogues_are_those_of_their_seed(tmp_path):
     assert 0 < (found[0]["g"] == -9999).sum() < 15
     known = found[0]["g"] != -9999
     assert ((found[0]["g"][known] > 8) & (found[0]["g"][known] < 35)).all()
+
+
+def test_fluxes_become_asinh_magnitudes_without_extinction(tmp_path):
+    flux, error, ebv = np.array([100.0, -0.5, 3.0]), np.array([1.0, 0.4, -1.0]), np.array([0.1, 0.2, np.nan])
+    path = tmp_path / "fluxes.h5"
+    with h5py.File(path, "w") as file:
+        file["flux_g"], file["error_g"], file["ebv"], file["r"] = flux, error, ebv, np.array([17.0, 18.0, 19.0])
+    data = section(
+        path,
+        features=["flux_g", "r"],
+        asinh_magnitudes={"flux_g": {"softening": 0.5}},
+        extinction={"ebv": "ebv", "coefficients": {"flux_g": "sdss.g", "r": 2.0}},
+        differences=[("flux_g", "r")],
+        errors={"flux_g": "error_g"},
+    )
+    inputs = KIND.open(data).inputs
+    magnitude = 22.5 - 2.5 / np.log(10) * (np.arcsinh(flux) + np.log(0.5)) - 3.303 * ebv
+    red = np.array([17.0, 18.0, 19.0]) - 2.0 * ebv
+    expected = [
+        magnitude,
+        red,
+        magnitude - red,
+        [2.5 / np.log(10) / np.hypot(100, 1), 0.4 * 1.0857362 / 1.118034, np.nan],
+    ]
+    np.testing.assert_allclose(inputs, np.stack(expected, axis=1), rtol=1e-6)
+
+
+def test_check_names_magnitudes_that_are_not_read_and_unknown_bands(tmp_path):
+    path = write(tmp_path, "h5")
+    data = {
+        "files": [str(path)],
+        "features": ["g", "r"],
+        "asinh_magnitudes": {"u": {"softening": 1.0}},
+        "extinction": {"ebv": "g_err", "coefficients": {"g": "sdss.w"}},
+    }
+    profile = tmp_path / "profile.yaml"
+    profile.write_text(yaml.safe_dump({"name": "x", "data": data, "model": {"family": "clusters"}}))
+    found = {problem.where: problem.message for problem in check_profile(profile, memory=False).problems}
+    assert found.keys() == {"data.asinh_magnitudes.u", "data.extinction.coefficients.g"}
+    assert "no extinction coefficient of band 'w' in 'sdss'" in found["data.extinction.coefficients.g"]

@@ -23,7 +23,7 @@ from typing import Literal
 import numpy as np
 from scipy import sparse
 
-from hpctrain.ingest.grid import find_offset, pixel_edges, require_grid
+from hpctrain.preprocess.grid import find_offset, pixel_edges, require_grid
 
 IvarConvention = Literal["per_pixel", "conserve"]
 

@@ -7,9 +7,10 @@ import pytest
 import spectres
 
 from hpctrain.errors import DataError
-from hpctrain.ingest.grid import find_offset, parse_grid, pixel_edges, require_grid
-from hpctrain.ingest.resample import Resampler, UpsamplingWarning, overlap_matrix, resample_spectra
+from hpctrain.ingest.grid import parse_grid
 from hpctrain.kinds.spectra.grids import desi_grid, sdss_grid
+from hpctrain.preprocess.grid import find_offset, pixel_edges, require_grid
+from hpctrain.preprocess.resample import Resampler, UpsamplingWarning, overlap_matrix, resample_spectra
 
 WAVELENGTH = 4000 + 0.8 * np.arange(2000)
 GRIDS = {
