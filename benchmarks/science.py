@@ -4,6 +4,8 @@
 
 photoz: redshifts of 5,000 SDSS galaxies from five magnitudes, learned from 5,000 others (`photoz/SDSS_MGS.*.gz`).
 classes: star, galaxy or quasar from the same magnitudes, in five folds (`catalogs/skyserver_dr14_10k.csv`).
+variables: 26 classes of variable stars from light curves, in five folds (`variable_stars/debosscher_1392.csv.gz`).
+rrlyrae, supernovae: types of RR Lyrae stars, and peculiar supernovae Ia, from light curves (`light_curves/*`).
 
 `hpctrain.train` trains our models on the CPU. The errors of the magnitudes are inputs for redshifts because
 cross-validation on the training objects is better with them; other settings were not searched. A tenth of the training
@@ -18,13 +20,23 @@ import argparse
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
-from benchmarks import science_catalogue
+from benchmarks import science_catalogue, science_light_curves
+from benchmarks.science_catalogue import Task
 from hpctrain.profile.families import profile_of
 from hpctrain.profile.load import dump_profile
 from hpctrain.rundir import RunDir, write_json
+
+TASKS = {
+    **science_catalogue.TASKS,
+    "variables": Task((science_light_curves.DEBOSSCHER,), science_light_curves.variables),
+    "rrlyrae": Task(science_light_curves.STRIPE82, science_light_curves.rr_lyrae),
+    "supernovae": Task(science_light_curves.ZTF, science_light_curves.supernovae),
+}
 
 
 def main() -> None:
@@ -33,7 +45,7 @@ def main() -> None:
     args.folder.mkdir(parents=True, exist_ok=True)
     found: dict[str, Any] = {}
     for name in args.only:
-        task = science_catalogue.TASKS[name]
+        task = TASKS[name]
         absent = [path for path in task.files if not (args.shared / path).is_file()]
         if absent:
             print(f"{name}: skipped, {args.shared / absent[0]} is absent\n")
@@ -50,13 +62,20 @@ def parse_arguments() -> argparse.Namespace:
         "--shared", type=Path, default=shared, required=shared is None, help="folder with the files ($HPCTRAIN_SHARED)"
     )
     parser.add_argument("--folder", type=Path, default=Path("runs/benchmark-science"), help="where all goes")
-    names = list(science_catalogue.TASKS)
+    names = list(TASKS)
     parser.add_argument("--only", nargs="+", choices=names, default=names, help="what to judge (all)")
     parser.add_argument("--seeds", type=int, default=3, help="starts of our models (3)")
     return parser.parse_args()
 
 
-def train(folder: Path, name: str, data: dict[str, Any], model: dict[str, Any], seed: int) -> RunDir:
+def train(
+    folder: Path,
+    name: str,
+    data: dict[str, Any],
+    model: dict[str, Any],
+    seed: int,
+    more: Mapping[str, Any] = MappingProxyType({}),
+) -> RunDir:
     """Train one model in one process on this machine, and return its run.
 
     Parameters
@@ -67,13 +86,15 @@ def train(folder: Path, name: str, data: dict[str, Any], model: dict[str, Any], 
     data, model : dict
         Sections of the profile.
     seed : int
+    more : mapping
+        More keys of section ``train``.
     """
     settings = {
         "name": name,
         "launch": {"gpus_per_node": 0},
         "data": data,
         "model": model,
-        "train": {"batch_size": 1000, "seed": seed, "evaluate_every_steps": 1000, "log_every_steps": 10},
+        "train": {"batch_size": 1000, "seed": seed, "evaluate_every_steps": 1000, "log_every_steps": 10, **more},
         "checkpoint": {"every_steps": 1000, "keep_last": 1},
         "track": {"tensorboard": False},
     }

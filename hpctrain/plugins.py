@@ -25,6 +25,7 @@ FAMILIES: Mapping[str, str] = {
     "spectral_cnn": "hpctrain.families.spectral_cnn.family",
     "trees": "hpctrain.families.trees.family",
     "image_cnn": "hpctrain.families.image_cnn.family",
+    "light_curve_transformer": "hpctrain.families.light_curve_transformer.family",
     "clusters": "hpctrain.families.clusters.family",
 }
 """Module of each shipped model family, by the name in ``model.family``."""

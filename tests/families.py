@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kinds import catalogue, images, spectra, table
+from kinds import catalogue, images, light_curves, spectra, table
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "docs"
 """Folder on Python's path for the families of ``docs/examples``, which are not part of hpctrain."""
@@ -24,6 +24,9 @@ ROUNDS = {"batch_size": 8, "evaluate_every_steps": 4}
 
 CATALOGUE = {"features": ["g", "r", "i"], "differences": [["g", "r"]], "errors": {"g": "g_err"}}
 """Keys of section ``data`` for the tiny catalogue."""
+
+CURVES = {"bands": ["g", "r"], "fold": "period", "features": ["colour"], "augment": {"cut": 0.3, "drop": 0.2}}
+"""Keys of section ``data`` for the tiny light curves."""
 
 
 @dataclass(frozen=True)
@@ -140,6 +143,36 @@ TINY: dict[str, Tiny] = {
         },
         images.tiny_file,
         data={"augment": {"shift": 1}},
+    ),
+    "light_curve_transformer": Tiny(
+        {
+            "family": "light_curve_transformer",
+            "width": 8,
+            "layers": 1,
+            "heads": 2,
+            "harmonics": 3,
+            "hidden": [8],
+            "labels": [
+                {"column": "activity", "kind": "class"},
+                {"column": "strength", "kind": "value", "error": "strength_err"},
+                {"column": "angle", "kind": "circular", "period": 360},
+                {"column": "redshift", "kind": "density", "name": "z", "bins": 16, "spacing": "log1p"},
+            ],
+        },
+        light_curves.tiny_file,
+        data={**CURVES, "max_points": 16},
+    ),
+    "light_curve_transformer-gru": Tiny(
+        {
+            "family": "light_curve_transformer",
+            "encoder": "gru",
+            "width": 8,
+            "layers": 1,
+            "hidden": [8],
+            "labels": [{"column": "activity", "kind": "class"}],
+        },
+        light_curves.tiny_file,
+        data={"bands": ["g", "r"], "max_points": 8, "normalise": "band"},
     ),
     "linear_autoencoder": Tiny(
         {"family": "examples.linear_autoencoder", "num_components": 3},

@@ -58,6 +58,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="OURS=THEIRS",
         help="only these columns: of TABLE (default: all), or without --labels of the observations themselves",
     )
+    parser.add_argument(
+        "--periods",
+        type=_positive,
+        metavar="DAYS",
+        help="find the period of each curve (Lomb-Scargle) that is not shorter: columns ls_period and ls_power",
+    )
     parser.add_argument("--summary", metavar="FILE.json", help="also write the summary as JSON")
 
 
@@ -85,6 +91,7 @@ def run(args: argparse.Namespace) -> int:
         labels=labels,
         labels_id=args.labels_id,
         missing=tuple(args.missing),
+        shortest_period=args.periods,
     )
     result = ingest_light_curves(plan)
     _print(plan, result)

@@ -6,7 +6,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from hpctrain.errors import DataError
 from hpctrain.ingest.light_curves.assemble import assemble
 from hpctrain.ingest.light_curves.labels import ObjectTable
 from hpctrain.ingest.light_curves.observations import Observations, Reading
+from hpctrain.ingest.light_curves.periods import find_periods
 from hpctrain.ingest.light_curves.readers import read_observations
 from hpctrain.ingest.tally import lines_by_reason
 from hpctrain.kinds.light_curves.layout import write_curves
@@ -37,6 +38,8 @@ class CurvesPlan:
         Its column of identifiers; empty to find it.
     missing : sequence of float
         Numbers that mean "no value".
+    shortest_period : float or None
+        Find periods that are not shorter [day]; None finds none.
     """
 
     paths: Sequence[Path]
@@ -45,6 +48,7 @@ class CurvesPlan:
     labels: Path | None = None
     labels_id: str = ""
     missing: Sequence[float] = ()
+    shortest_period: float | None = None
 
 
 @dataclass
@@ -104,6 +108,8 @@ def ingest_light_curves(plan: CurvesPlan) -> CurvesResult:
     parts, failed = _read_all(plan.paths, reading)
     found = assemble(parts, plan.missing, None if table is None else table.columns_for)
     curves = found.curves
+    if plan.shortest_period is not None:
+        curves = replace(curves, columns={**curves.columns, **find_periods(curves, plan.shortest_period)})
     command = " ".join(["hpctrain", *sys.argv[1:]])
     write_curves(plan.out, curves, {"hpctrain_version": __version__, "command": command})
     per_curve = np.diff(curves.offsets)

@@ -31,7 +31,8 @@ class LightCurveBatch:
     columns : mapping of str to Tensor
         ``time`` (N, P), float32 [day] since the first point; ``value`` and ``error`` (N, P), float32; ``band`` (N, P),
         int64; where each point has a phase, ``phase`` (N, P), float32, 0 to 1, NaN without a period; where there are
-        features, ``features`` (N, F), float32, NaN where one is missing. After normalisation ``scale`` (N,), the
+        features, ``features`` (N, F), float32, NaN where one is missing. After normalisation points that exist come
+        first, and there is ``scale`` (N,), the
         divisor of the values; after cleaning ``num_bad`` (N,), int64, points that could not be used.
     row : Tensor, shape (N,), int64
         Row in the whole set; -1 is a padding row.
@@ -66,7 +67,10 @@ class LightCurveBatch:
         return self.row == PADDING_ROW
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return what a network reads; all curves have `max_points` points, as an exported network needs."""
+        """Return what a network reads, as an exported network needs it.
+
+        All curves have `max_points` points, and all tensors, the band too, are float32.
+        """
         found = {}
         for name in _INPUTS:
             if name in self.columns:
@@ -74,7 +78,7 @@ class LightCurveBatch:
                 if name in _POINTS and (missing := self.max_points - value.shape[1]) > 0:
                     fill = NO_BAND if name == "band" else 0
                     value = torch.nn.functional.pad(value, (0, missing), value=fill)
-                found[name] = value
+                found[name] = value.float()
         return found
 
     def with_tensors(self, tensors: Mapping[str, Tensor]) -> LightCurveBatch:

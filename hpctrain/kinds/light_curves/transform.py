@@ -39,7 +39,7 @@ def prepare(batch: LightCurveBatch, by: str, num_bands: int) -> LightCurveBatch:
 
 
 def normalise(batch: LightCurveBatch, by: str, num_bands: int) -> LightCurveBatch:
-    """Return a batch whose times begin at 0 and whose values have mean 0 and scatter 1.
+    """Return a batch whose times begin at 0 and whose values have mean 0 and scatter 1; points that exist come first.
 
     Points weigh ``1 / (error^2 + e^2)``, where e is the geometric mean of the errors of their curve, so that no point
     of a tiny error decides alone. Normalising again, after points were hidden, gives what normalising the rest at once
@@ -54,6 +54,7 @@ def normalise(batch: LightCurveBatch, by: str, num_bands: int) -> LightCurveBatc
     num_bands : int
         B.
     """
+    batch = _without_holes(batch)
     exists = batch.exists
     first = torch.where(exists, batch["time"], torch.inf).amin(dim=1, keepdim=True)
     time = torch.where(exists, batch["time"] - first, 0.0)
@@ -76,6 +77,13 @@ def normalise(batch: LightCurveBatch, by: str, num_bands: int) -> LightCurveBatc
             "scale": scale,
         }
     )
+
+
+def _without_holes(batch: LightCurveBatch) -> LightCurveBatch:
+    """Move the points that do not exist behind those that do, so that consecutive points are neighbours in time."""
+    order = torch.argsort((~batch.exists).to(torch.int8), dim=1, stable=True)
+    points = ("time", "value", "error", "band", "phase")
+    return batch.with_tensors({name: batch[name].gather(1, order) for name in points if name in batch.columns})
 
 
 def _means(value: Tensor, weight: Tensor, band: Tensor, num_bands: int) -> Tensor:

@@ -11,6 +11,7 @@ import pytest
 from astropy.table import Table
 
 from hpctrain.cli import run_command
+from hpctrain.ingest.light_curves.periods import periodogram
 from hpctrain.kinds.light_curves.kind import KIND
 from hpctrain.kinds.light_curves.section import LightCurveSection
 
@@ -195,3 +196,36 @@ def test_real_light_curves_are_read_whole(shared_data, tmp_path):
         assert len(file["target_id"]) == 483
         assert len(file["time"]) == 136196 - 8  # eight points have the time and band of another
         assert np.isfinite(file["Per"][...]).all()
+
+
+def test_periods_of_several_bands_are_found_together(tmp_path):
+    rng, path = np.random.default_rng(1), tmp_path / "points.csv"
+    time, band = np.sort(rng.uniform(0, 40, 60)), rng.integers(2, size=60)
+    value = 15 + band + 0.5 * np.sin(2 * np.pi * time / 0.731) + 0.02 * rng.normal(size=60)
+    rows = [f"1,{t},{v},0.02,{'gr'[b]}" for t, v, b in zip(time, value, band, strict=True)]
+    path.write_text("\n".join(["id,mjd,mag,magerr,band", *rows, "2,1,15,0.1,g"]))
+    assert ingest(path, "--periods", 0.1, "--out", tmp_path / "a.h5") == 0
+    with h5py.File(tmp_path / "a.h5") as file:
+        assert file["ls_period"][0] == pytest.approx(0.731, rel=1e-3)
+        assert file["ls_power"][0] > 0.95
+        assert np.isnan(file["ls_period"][1])
+
+
+def test_the_periodogram_is_that_of_astropy():
+    from astropy.timeseries import LombScargle
+
+    rng = np.random.default_rng(2)
+    time, error = np.sort(rng.uniform(0, 300, 80)), rng.uniform(0.05, 0.2, 80)
+    value = np.sin(2 * np.pi * time / 3.3) + error * rng.normal(size=80)
+    found = periodogram(time, value, error**-2.0, 0.005, 0.0007, 3000)
+    frequency = 0.005 + 0.0007 * np.arange(3000)
+    np.testing.assert_allclose(found, LombScargle(time, value, error).power(frequency, method="cython"), atol=2e-5)
+
+
+def test_a_periodogram_that_would_be_too_fine_is_refused_with_a_period_that_is_not(tmp_path, capsys):
+    path = tmp_path / "points.csv"
+    path.write_text(
+        "\n".join(["id,mjd,mag,magerr,band", *(f"1,{day},{15 + day % 300},0.1,g" for day in range(0, 5000, 100))])
+    )
+    assert ingest(path, "--periods", 0.001, "--out", tmp_path / "a.h5") == 4
+    assert "such as --periods 0.012" in capsys.readouterr().err
