@@ -102,7 +102,7 @@ def rr_lyrae(shared: Path, folder: Path, seeds: int, train: Train) -> dict[str, 
 
 
 def supernovae(shared: Path, folder: Path, seeds: int, train: Train) -> dict[str, Any]:
-    """Print how well peculiar supernovae Ia are told from normal ones by curve and redshift."""
+    """Print how well curve and redshift separate peculiar supernovae Ia from normal ones."""
     table = ObjectTable(shared / ZTF[1], "ZTFID", {"class": "type", "redshift": "redshift"})
     curves = _read(shared / ZTF[0], table)
     kind = curves.columns["class"].astype(str)
