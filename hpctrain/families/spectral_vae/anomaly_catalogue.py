@@ -5,6 +5,7 @@ N objects of the catalogue, n chosen ones, S latents.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,11 +106,24 @@ def read_scored(path: Path) -> Catalogue:
     if missing:
         raise DataError(
             f"{path}: lacks {', '.join(missing)}; an older hpctrain wrote it (format version "
-            f"{attributes.get('format_version', '?')}), so encode the spectra again"
+            f"{attributes.get('format_version', '?')}), whose scores meant something else. The signal to noise ratio "
+            f"that today's scores need is in the spectra only, so read them again: {_again(path, attributes)}"
         )
     if (columns["ANOMALY_REASON"] == NOT_SCORED).all():
         raise DataError(f"{path}: no object has an anomaly score ({attributes.get('anomaly_reference', 'no reason')})")
     return Catalogue(path, columns, attributes)
+
+
+def _again(path: Path, attributes: Mapping[str, Any]) -> str:
+    """Return the command that writes a catalogue anew, with the model and the files that the old one names."""
+    out = shlex.quote(str(path.with_name(f"{path.stem}-new{path.suffix}")))
+    files = [str(_plain(name)) for name in np.atleast_1d(attributes.get("source_files", "FILE.h5"))]
+    more = f" (and {len(files) - 1} more: see the attribute source_files)" if len(files) > 1 else ""
+    if "bundle" in attributes:
+        return f"hpctrain infer {shlex.quote(str(attributes['bundle']))} FILE.h5 --out {out}"
+    weights = str(attributes.get("model_weights") or "")
+    run = shlex.quote(str(Path(weights).parent.parent)) if weights else "RUN"
+    return f"hpctrain encode {run} {shlex.quote(files[0])} --out {out}{more}"
 
 
 def choose(catalogue: Catalogue, top: int, false_alarm: float, ratings: Mapping[int, int] | None = None) -> Chosen:

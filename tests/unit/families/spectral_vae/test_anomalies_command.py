@@ -137,10 +137,23 @@ def test_unusable_ratings_are_refused(catalogue, tmp_path, capsys, interest, mes
     assert message in capsys.readouterr().err
 
 
-def test_an_older_catalogue_is_refused_with_the_way_out(tmp_path, capsys):
-    old = write_catalogue(tmp_path / "old.h5", version=1)
+@pytest.mark.parametrize(
+    ("attributes", "command"),
+    [
+        ({}, "hpctrain encode RUN FILE.h5 --out"),
+        (
+            {"model_weights": "/runs/my run/1/model/model.safetensors", "source_files": ["a b.h5", "c.h5"]},
+            "hpctrain encode '/runs/my run/1' 'a b.h5' --out {new} (and 1 more:",
+        ),
+        ({"bundle": "/models/bundle"}, "hpctrain infer /models/bundle FILE.h5 --out {new}"),
+    ],
+)
+def test_an_older_catalogue_is_refused_with_the_command_that_makes_a_new_one(tmp_path, capsys, attributes, command):
+    old = write_catalogue(tmp_path / "old.h5", version=1, **attributes)
     assert main(["anomalies", str(old)]) == 4
-    assert "lacks LOCAL_CHI2, LATENT_DENSITY, ANOMALY_REASON, SNR; an older hpctrain" in capsys.readouterr().err
+    message = capsys.readouterr().err
+    assert "lacks LOCAL_CHI2, LATENT_DENSITY, ANOMALY_REASON, SNR; an older hpctrain" in message
+    assert command.format(new=tmp_path / "old-new.h5") in message
 
 
 @pytest.mark.parametrize(
