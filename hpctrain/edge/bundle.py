@@ -5,7 +5,7 @@
     bundle/
       bundle.json         format, status, preparation, network, metrics and gates, provenance, checksums; written last
       model.onnx          the network: normalised spectra in, latents and rest-frame spectrum out
-      reference.npz       the wavelength grid, the training spectra that anomaly scores compare with (a summary), and
+      reference.npz       the wavelength grid, the held-out spectra that anomaly scores compare with (a summary), and
                           some spectra with their results, for the device to compare with its own
       model.safetensors   the weights, to continue training from (``hpctrain.local PROFILE --from bundle``)
       model.json          their card
@@ -98,7 +98,7 @@ class Bundle:
     def scores(
         self, latents: np.ndarray, chi2: np.ndarray, snr: np.ndarray, redshift: np.ndarray
     ) -> dict[str, np.ndarray]:
-        """Return the scores of some spectra among the training spectra.
+        """Return the scores of some spectra in comparison with those of the bundle.
 
         Parameters
         ----------

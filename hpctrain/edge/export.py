@@ -208,16 +208,16 @@ class _Export:
         )
 
     def _see_in_pytorch(self, model: torch.nn.Module, card: dict, seed: int) -> tuple[Seen, Ordinary]:
-        """Return the results of a network on the held-out spectra, and what its training spectra have in common."""
+        """Return the results of a network on the held-out spectra, and what anomaly scores compare with."""
         sample = self._sample
         known, chi2 = see_in_pytorch(
             model, card, sample.train, sample.train_rows, self._say, "training spectra in PyTorch"
         )
-        ordinary = fit_ordinary(known, chi2, self._at_train, seed)
         reference = None if self._train_labels is None else (known, self._train_labels)
         found = see_in_pytorch(
             model, card, sample.held_out, sample.held_out_rows, self._say, "held-out spectra in PyTorch"
         )
+        ordinary = fit_ordinary((known, chi2, *self._at_train), (*found, *self._at), seed)
         return with_meaning(*found, self._at, ordinary, reference), ordinary
 
     def _judge(self, attempt: Attempt, exact: Network, fast: Network) -> None:

@@ -34,7 +34,7 @@ class Seen:
     chi2 : ndarray, shape (N,), float32
         Reduced chi-square of the reconstruction.
     anomaly : ndarray, shape (N,), float32
-        Anomaly score in comparison with training spectra.
+        Anomaly score.
     class_found : ndarray of str, shape (N,), or None
         Class of the nearest training spectra.
     """

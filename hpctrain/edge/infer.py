@@ -166,7 +166,8 @@ def _described(bundle: Bundle) -> str:
     """Return what the anomaly scores of a bundle compare with."""
     if bundle.ordinary is None:
         return "none: the bundle was exported by an older hpctrain; only FOREST_SCORE is known"
-    return f"{bundle.ordinary.num_objects} training spectra in the bundle"
+    origin = bundle.entries.get("anomaly_reference", f"{bundle.ordinary.num_objects} training spectra")
+    return f"{origin} in the bundle"
 
 
 class CatalogueWriter:

@@ -137,6 +137,7 @@ def write_bundle(parts: Parts, chosen: Attempt, others: list[Attempt]) -> tuple[
         },
         card=parts.card,
         reference=None if reference is None else {"num_spectra": len(reference), **_tolerances(reference)},
+        anomaly_reference=ordinary.origin,
         **entries,
     )
     _publish(folder, path)

@@ -134,22 +134,25 @@ class Ordinary:
     ----------
     reference : AnomalyReference
     forest : IsolationForest
+    origin : str
+        Number and kind of the spectra of the reference.
     """
 
     reference: AnomalyReference
     forest: IsolationForest
+    origin: str
 
 
-def fit_ordinary(latents: np.ndarray, chi2: np.ndarray, at: tuple[np.ndarray, np.ndarray], seed: int) -> Ordinary:
-    """Fit what training spectra have in common.
+def fit_ordinary(train: tuple[np.ndarray, ...], held_out: tuple[np.ndarray, ...], seed: int) -> Ordinary:
+    """Fit what spectra have in common: the score to held-out ones, the forest to training spectra.
+
+    The network fits its training spectra better than others, so that among them a new spectrum would look unusual.
 
     Parameters
     ----------
-    latents : ndarray, shape (N, S), float32
-    chi2 : ndarray, shape (N,), float32
-        Results from :func:`see_in_pytorch`.
-    at : tuple of ndarray, shape (N,)
-        Signal to noise ratio and redshift, of :func:`observed`.
+    train, held_out : tuple of ndarray
+        Latents (N, S) and reduced chi-square (N,) of :func:`see_in_pytorch`, signal to noise ratio and redshift (N,) of
+        :func:`observed`. Training spectra take the place of held-out ones if fewer than 32 of these have latents.
     seed : int
 
     Raises
@@ -157,12 +160,15 @@ def fit_ordinary(latents: np.ndarray, chi2: np.ndarray, at: tuple[np.ndarray, np
     DataError
         Too few training spectra have latents.
     """
-    latents = latents.astype(np.float16).astype(np.float32)
-    finite = latents[np.isfinite(latents).all(axis=1)]
-    reference = fit_reference(latents, chi2, *at, seed) if len(finite) >= _FEWEST else None
-    if reference is None:
+    known, judged = (latents.astype(np.float16).astype(np.float32) for latents, *_ in (train, held_out))
+    finite, others = (latents[np.isfinite(latents).all(axis=1)] for latents in (known, judged))
+    if len(finite) < _FEWEST:
         raise DataError(f"only {len(finite)} training spectra have latents; the anomaly score needs {_FEWEST} or more")
-    return Ordinary(reference, IsolationForest.fit(finite, seed))
+    is_held_out = len(others) >= _FEWEST
+    latents, (_, *columns) = (judged, held_out) if is_held_out else (known, train)
+    reference = fit_reference(latents, *columns, seed, for_others=True)
+    side = "held-out" if is_held_out else "training"
+    return Ordinary(reference, IsolationForest.fit(finite, seed), f"{reference.num_objects} {side} spectra")
 
 
 def with_meaning(
@@ -182,7 +188,7 @@ def with_meaning(
     at : tuple of ndarray, shape (N,)
         Signal to noise ratio and redshift, of :func:`observed`.
     ordinary : Ordinary
-        Training spectra, encoded by the same network.
+        Other spectra, encoded by the same network.
     reference : tuple of ndarray, optional
         Latents of training spectra from the same network, and their classes.
     """

@@ -111,6 +111,7 @@ def test_an_int8_bundle_says_on_the_device_what_the_trained_model_says(each_run,
     assert entries["held_out"]["side"] == "validation"
     assert [(item["batch"], item["calls"]) for item in entries["latency"]["measured"]] == [(1, 30), (4, 30)]
     assert entries["provenance"]["weights_sha256"]
+    num_judged = entries["held_out"]["num_spectra"]
     ids = np.array(entries["calibration"]["target_ids"])
     assert len(ids) == len(set(ids)) == 32
     assert set(assign_split(ids, SPLIT)) == {TRAIN}  # calibration never sees a held-out spectrum
@@ -120,6 +121,7 @@ def test_an_int8_bundle_says_on_the_device_what_the_trained_model_says(each_run,
     assert run_command("encode", [str(run.path), str(spectra_file), "--out", str(whole)]) == 0
     with h5py.File(out) as ours, h5py.File(whole) as theirs:
         np.testing.assert_array_equal(ours["target_id"][:], theirs["target_id"][:])
+        assert ours.attrs["anomaly_reference"] == f"{num_judged} held-out spectra in the bundle"
         ours_latents, latents = ours["LATENT_VEC"][:].astype("f4"), theirs["LATENT_VEC"][:].astype("f4")
     error = (ours_latents - latents) / np.nanstd(latents, axis=0)
     has_convolutions = hasattr(load_model(run.path)[0].encoder, "blocks")

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from hpctrain.families.spectral_vae.anomaly_reference import AnomalyReference, Tail, place_of
+
+if TYPE_CHECKING:
+    from sklearn.mixture import GaussianMixture
+
+_Columns = Sequence[np.ndarray]
+"""Latents (M, S), reduced chi-square, signal to noise ratio and redshift (M,) of M objects."""
 
 MIN_OBJECTS = 20
 """Smallest number of objects that can be compared with each other."""
@@ -32,6 +40,8 @@ left, and unusual ones are a part of them, so the tail is extrapolated. Each rou
 round before: the tails are to be those of ordinary objects."""
 _FITTED_FROM = 10.0
 """The extrapolation falls as the tail does between the trusted share and this many times as much, at most a half."""
+_FOLDS = 10
+"""Parts of the reference objects; each part is judged by a fit to the others."""
 _CLIPPED_SCORE = 3.0
 """Score from which an object is left out of the next round; one in a thousand ordinary objects is lost."""
 _SIGMA_OF_MAD = 1.4826
@@ -44,7 +54,7 @@ _FOREST_MINIMUM = 2
 
 
 def fit_reference(
-    latents: np.ndarray, chi2: np.ndarray, snr: np.ndarray, redshift: np.ndarray, seed: int
+    latents: np.ndarray, chi2: np.ndarray, snr: np.ndarray, redshift: np.ndarray, seed: int, *, for_others: bool = False
 ) -> AnomalyReference | None:
     """Fit a reference to objects most of which are ordinary.
 
@@ -56,11 +66,19 @@ def fit_reference(
         Reduced chi-square of the reconstruction, median signal to noise ratio per pixel, redshift.
     seed : int
         Seed of the choice of objects and of the mixture; the same input and seed give the same reference.
+    for_others : bool
+        Whether the objects to score are others than these. An object is always more ordinary among objects that include
+        it, so false alarms of other objects are then counted with fits that leave out each reference object in turn.
 
     Returns
     -------
     AnomalyReference or None
         None if fewer than `MIN_OBJECTS` objects can be used.
+
+    References
+    ----------
+    .. [1] Vovk 2015, Annals of Mathematics and Artificial Intelligence 74, 9, doi:10.1007/s10472-013-9368-4:
+       cross-conformal predictors, which are calibrated with the folds that each object was left out of.
     """
     latents = np.asarray(latents, dtype=np.float32)
     chi2, snr, redshift = (np.asarray(column, dtype=np.float64) for column in (chi2, snr, redshift))
@@ -70,26 +88,59 @@ def fit_reference(
     if len(good) > MOST_OBJECTS:
         good = np.sort(np.random.default_rng(seed % 2**63).choice(good, MOST_OBJECTS, replace=False))
     latents, chi2, snr, redshift = latents[good], chi2[good], snr[good], redshift[good]
+    columns = latents, chi2, snr, redshift
+    mixture = _best_mixture(latents, seed, _COMPONENTS)
+    found = _without_tails(columns, mixture)
+    if not for_others:
+        return _with_tails_of_ordinary(found, *_parts(found, columns))
+    chi2_tail, density_tail, joint_tail, _ = _tails(*_left_out_parts(columns, mixture.n_components, seed))
+    return replace(found, chi2_tail=chi2_tail, density_tail=density_tail, joint_tail=joint_tail)
+
+
+def _without_tails(columns: _Columns, mixture: GaussianMixture) -> AnomalyReference:
+    """Return a reference of latents, chi-square, S/N and redshift, shape (M, ...), whose tails are still empty."""
+    latents, chi2, snr, redshift = columns
     place = place_of(snr, redshift)
     scale = np.where(place.std(axis=0) > 0, place.std(axis=0), 1.0).astype(np.float32)
     place = (place / scale).astype(np.float32)
     empty = Tail(np.zeros(1), np.zeros(1), 1.0)
-    found = AnomalyReference(place, scale, _neighbourhoods(place, chi2), *_fit_mixture(latents, seed), *[empty] * 3)
-    return _with_tails(found, latents, chi2, snr, redshift)
+    return AnomalyReference(place, scale, _neighbourhoods(place, chi2), *_arrays_of(mixture, latents), *[empty] * 3)
 
 
-def _with_tails(
-    found: AnomalyReference, latents: np.ndarray, chi2: np.ndarray, snr: np.ndarray, redshift: np.ndarray
-) -> AnomalyReference:
+def _parts(found: AnomalyReference, columns: _Columns) -> tuple[np.ndarray, np.ndarray]:
+    """Return what the tails are of, each (N,): chi-square in local sigmas, and minus the log density."""
+    latents, chi2, snr, redshift = columns
+    return found.local_chi2(chi2, snr, redshift), -found.log_density(latents)
+
+
+def _left_out_parts(columns: _Columns, number: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return both parts of each object, from a fit with `number` components to the objects of the other folds."""
+    fold = np.random.default_rng(seed % 2**63).permutation(len(columns[0])) % _FOLDS
+    sigmas, surprise = np.empty(len(fold)), np.empty(len(fold))
+    for each in range(_FOLDS):
+        fitted, judged = ([column[rows] for column in columns] for rows in (fold != each, fold == each))
+        found = _without_tails(fitted, _best_mixture(fitted[0], seed, (number,)))
+        sigmas[fold == each], surprise[fold == each] = _parts(found, judged)
+    return sigmas, surprise
+
+
+def _with_tails_of_ordinary(found: AnomalyReference, sigmas: np.ndarray, surprise: np.ndarray) -> AnomalyReference:
     """Return a reference with the tails of its own objects, without those that turn out to be unusual themselves."""
-    sigmas, surprise = found.local_chi2(chi2, snr, redshift), -found.log_density(latents)
     kept = np.ones(len(sigmas), dtype=bool)
     for trusted in _TRUSTED:
-        tails = fit_tail(sigmas[kept], trusted), fit_tail(surprise[kept], trusted)
-        joined = -(tails[0](sigmas) + tails[1](surprise))
-        joint = fit_tail(joined[kept], trusted)
-        kept = joint(joined) > -_CLIPPED_SCORE * np.log(10.0)
-    return replace(found, chi2_tail=tails[0], density_tail=tails[1], joint_tail=joint)
+        *tails, score = _tails(sigmas, surprise, trusted, kept)
+        kept = score > -_CLIPPED_SCORE * np.log(10.0)
+    return replace(found, chi2_tail=tails[0], density_tail=tails[1], joint_tail=tails[2])
+
+
+def _tails(
+    sigmas: np.ndarray, surprise: np.ndarray, trusted: float = _TRUSTED[-1], kept: np.ndarray | slice = slice(None)
+) -> tuple[Tail, Tail, Tail, np.ndarray]:
+    """Return the tails of both parts and of their sum, of the objects kept, and the log of the latter for all (N,)."""
+    tails = fit_tail(sigmas[kept], trusted), fit_tail(surprise[kept], trusted)
+    joined = -(tails[0](sigmas) + tails[1](surprise))
+    joint = fit_tail(joined[kept], trusted)
+    return *tails, joint, joint(joined)
 
 
 def _neighbourhoods(place: np.ndarray, chi2: np.ndarray) -> np.ndarray:
@@ -125,8 +176,8 @@ def _robust(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return middle, _SIGMA_OF_MAD * np.median(np.abs(values - middle), axis=1, keepdims=True)
 
 
-def _fit_mixture(latents: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Fit Gaussian mixtures and return the one with the lowest BIC: log weights, means, whitening matrices.
+def _best_mixture(latents: np.ndarray, seed: int, numbers: Sequence[int]) -> GaussianMixture:
+    """Fit Gaussian mixtures to latents in units of their standard deviation; return the one with the lowest BIC.
 
     References
     ----------
@@ -135,13 +186,10 @@ def _fit_mixture(latents: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.mixture import GaussianMixture  # the import takes half a second
 
-    scale = np.where(latents.std(axis=0) > 0, latents.std(axis=0), 1.0).astype(np.float64)
-    rows = latents / scale
-    if len(rows) > _MOST_FOR_MIXTURE:
-        rows = rows[np.random.default_rng(seed % 2**63).permutation(len(rows))[:_MOST_FOR_MIXTURE]]
+    rows = _rows_for_mixture(latents, seed)
     best, lowest = None, np.inf
-    for number in _COMPONENTS:
-        if number > max(1, len(rows) // _OBJECTS_PER_COMPONENT):
+    for number in numbers:
+        if best is not None and number > len(rows) // _OBJECTS_PER_COMPONENT:
             break
         mixture = GaussianMixture(number, reg_covar=_NARROWEST, random_state=seed % 2**32, max_iter=200)
         with warnings.catch_warnings():
@@ -149,12 +197,29 @@ def _fit_mixture(latents: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray
             mixture.fit(rows)
         if (bic := mixture.bic(rows)) < lowest:
             best, lowest = mixture, bic
-    smallest = max(_SMALLEST_SHARE, _FEWEST_MEMBERS / len(rows))
-    common = best.weights_ >= min(smallest, best.weights_.max())
-    root, weight = best.precisions_cholesky_[common], best.weights_[common]
+    return best
+
+
+def _rows_for_mixture(latents: np.ndarray, seed: int) -> np.ndarray:
+    rows = latents / _latent_scale(latents)
+    if len(rows) > _MOST_FOR_MIXTURE:
+        rows = rows[np.random.default_rng(seed % 2**63).permutation(len(rows))[:_MOST_FOR_MIXTURE]]
+    return rows
+
+
+def _latent_scale(latents: np.ndarray) -> np.ndarray:
+    return np.where(latents.std(axis=0) > 0, latents.std(axis=0), 1.0).astype(np.float64)
+
+
+def _arrays_of(mixture: GaussianMixture, latents: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return log weights, means and whitening matrices of a mixture in units of the latents, without rare parts."""
+    scale, number = _latent_scale(latents), min(len(latents), _MOST_FOR_MIXTURE)
+    smallest = max(_SMALLEST_SHARE, _FEWEST_MEMBERS / number)
+    common = mixture.weights_ >= min(smallest, mixture.weights_.max())
+    root, weight = mixture.precisions_cholesky_[common], mixture.weights_[common]
     log_volume = np.log(np.abs(np.diagonal(root, axis1=1, axis2=2))).sum(axis=1)
-    log_volume -= np.log(scale).sum() + 0.5 * rows.shape[1] * np.log(2 * np.pi)
-    return np.log(weight / weight.sum()) + log_volume, best.means_[common] * scale, root / scale[None, :, None]
+    log_volume -= np.log(scale).sum() + 0.5 * latents.shape[1] * np.log(2 * np.pi)
+    return np.log(weight / weight.sum()) + log_volume, mixture.means_[common] * scale, root / scale[None, :, None]
 
 
 def fit_tail(values: np.ndarray, trusted: float = _TRUSTED[-1]) -> Tail:

@@ -127,7 +127,7 @@ def encode_to_file(
     against : {"auto", "file", "model"}
         What the anomaly scores compare with, as for :func:`hpctrain.families.spectral_vae.scoring.score_table`.
     keep_reference : Path, optional
-        File to write what they compared with to.
+        File to write what these objects have in common to, for the scores of other objects.
 
     Returns
     -------
@@ -165,8 +165,8 @@ def encode_to_file(
         raise NothingEncodedError(_why_nothing(table["STATUS"]))
     found = score_table(table, card, against)
     table |= found.columns
-    if keep_reference is not None and found.reference is not None:
-        write_reference(keep_reference, found.reference, card)
+    if keep_reference is not None:
+        write_reference(keep_reference, table, card)
     attributes = _attributes(card, spectra) | found.attributes
     copied = write_catalogue(Path(out), table, COLUMNS, attributes, other_columns(spectra, rows, set(table)))
     return _summary(Path(out), table, found, copied)

@@ -34,15 +34,13 @@ class Scored:
     Parameters
     ----------
     columns : dict of ndarray, shape (N,)
-        ``ANOMALY_SCORE``, ``LOCAL_CHI2``, ``LATENT_DENSITY``, ``ANOMALY_REASON``, ``FOREST_SCORE``.
-    reference : AnomalyReference or None
-        None where there are too few objects to compare with; the scores are then NaN.
+        ``ANOMALY_SCORE``, ``LOCAL_CHI2``, ``LATENT_DENSITY``, ``ANOMALY_REASON``, ``FOREST_SCORE``; NaN where there are
+        too few objects to compare with.
     attributes : dict
         Attributes of the catalogue that say what the scores mean.
     """
 
     columns: dict[str, np.ndarray]
-    reference: AnomalyReference | None
     attributes: dict[str, Any] = field(default_factory=dict)
 
 
@@ -62,9 +60,9 @@ def score_table(table: Mapping[str, np.ndarray], card: Mapping[str, Any], agains
     DataError
         The model was asked for, and its run has no reference of these weights.
     """
-    latents = np.asarray(table["LATENT_VEC"]).astype(np.float32)
-    inputs = latents, table["RECON_MSE"], table["SNR"], table["redshift"]
-    seed, number = int(card.get("seed") or 0), int(np.isfinite(latents).all(axis=1).sum())
+    inputs, seed = _inputs(table), _seed(card)
+    latents = inputs[0]
+    number = int(np.isfinite(latents).all(axis=1).sum())
     stored = None if against == FILE else stored_reference(card)
     if against == MODEL and stored is None:
         raise DataError(
@@ -83,7 +81,7 @@ def score_table(table: Mapping[str, np.ndarray], card: Mapping[str, Any], agains
     else:
         columns = reference.score(*inputs)
     columns["FOREST_SCORE"] = isolation_scores(latents, seed)
-    return Scored(columns, reference, {"anomaly_reference": origin, "anomaly_seed": seed})
+    return Scored(columns, {"anomaly_reference": origin, "anomaly_seed": seed})
 
 
 def stored_reference(card: Mapping[str, Any]) -> AnomalyReference | None:
@@ -101,6 +99,20 @@ def stored_reference(card: Mapping[str, Any]) -> AnomalyReference | None:
         raise DataError(f"{path}: cannot be read ({error}); use --score-against file") from error
 
 
-def write_reference(path: Path, reference: AnomalyReference, card: Mapping[str, Any]) -> None:
-    """Write a reference beside the other results of a run, with the step of its weights."""
-    write_arrays(path, reference.to_arrays() | {"step": np.int64(card.get("step") or -1)})
+def write_reference(path: Path, table: Mapping[str, np.ndarray], card: Mapping[str, Any]) -> None:
+    """Write what the objects of a table have in common, for other objects, with the step of the weights.
+
+    Nothing is written if there are too few objects. See :func:`score_table` for the arguments.
+    """
+    reference = fit_reference(*_inputs(table), _seed(card), for_others=True)
+    if reference is not None:
+        write_arrays(path, reference.to_arrays() | {"step": np.int64(card.get("step") or -1)})
+
+
+def _inputs(table: Mapping[str, np.ndarray]) -> tuple[np.ndarray, ...]:
+    latents = np.asarray(table["LATENT_VEC"]).astype(np.float32)
+    return latents, table["RECON_MSE"], table["SNR"], table["redshift"]
+
+
+def _seed(card: Mapping[str, Any]) -> int:
+    return int(card.get("seed") or 0)

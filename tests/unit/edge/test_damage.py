@@ -34,7 +34,8 @@ def test_ranges_far_too_small_break_the_gates(graph, model, network, spectra, pr
 
     latents, chi2 = see_in_pytorch(model, CARD, spectra, ROWS)
     at = observed(spectra, ROWS, network.preparation)
-    ordinary = fit_ordinary(latents, chi2, at, 1)
+    judged = latents, chi2, *at
+    ordinary = fit_ordinary(judged, judged, 1)
     before = with_meaning(latents, chi2, at, ordinary, None)
     found = see_through_runtime(OnnxNetwork(path), network.preparation, spectra, ROWS)
     usable = np.isfinite(chi2)

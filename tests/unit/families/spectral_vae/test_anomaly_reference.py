@@ -57,6 +57,18 @@ def test_other_ordinary_objects_raise_as_many_false_alarms_as_the_score_says(ref
     assert np.mean(score >= 2) == pytest.approx(0.01, rel=0.6)
 
 
+def test_a_small_reference_for_other_objects_is_calibrated_by_fits_that_leave_out_its_own():
+    """A reference that judges its own objects takes others for unusual: it was fitted to its own."""
+    new = objects(1000, seed=99)
+    shares = {True: [], False: []}
+    for seed in range(8):
+        for for_others, found in shares.items():
+            reference = fit_reference(*objects(40, seed), seed, for_others=for_others)
+            found.append(np.mean(reference.score(*new)["ANOMALY_SCORE"] >= 1))
+    assert np.mean(shares[True]) == pytest.approx(0.1, abs=0.04)
+    assert np.mean(shares[False]) > 1.4 * np.mean(shares[True])
+
+
 def test_a_few_unusual_objects_among_the_reference_do_not_hide_each_other():
     latents, chi2, snr, redshift = objects()
     chi2[:20] *= 3
