@@ -1,13 +1,17 @@
 """Find the unusual objects among simulated spectra: how complete, how pure, and how many false alarms.
 
-    python benchmarks/anomalies.py [--num-simulated 20000] [--seeds 3] [--set train.max_steps=300 ...]
+    python -m benchmarks.anomalies [--num-simulated 20000] [--seeds 3] [--set train.max_steps=300 ...]
+    python -m benchmarks.anomalies --data FILE.h5 [--folds 5]
 
 For each seed hpctrain itself simulates spectra of which 0.6 % are unusual (dust, broad absorption, two objects in one
 fibre, a wrong redshift, arms that do not meet, extreme lines), trains the default network, encodes all spectra, and
 ranks them. The network does not see the truth. Each score is judged by the area under the ROC curve (AUC: the
 probability that an unusual object ranks above an ordinary one) and the average precision (AP: the mean purity of lists
 of all lengths; 0.006 by chance), with 95 % intervals by bootstrap over objects. False alarms are the shares of ordinary
-objects above the score of a nominal probability.
+objects above the score of a nominal probability: among the objects that the scores compare with, and among others that
+are compared with few of them.
+
+With --data, only the false alarms among the real spectra of a file are counted (benchmarks/anomalies_real.py).
 """
 
 from __future__ import annotations
@@ -21,9 +25,11 @@ from typing import Any
 import h5py
 import numpy as np
 import torch
-from reconstruction import simulated
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from benchmarks.anomalies_real import judge_real
+from benchmarks.reconstruction import simulated
+from hpctrain.families.spectral_vae.anomaly import fit_reference
 from hpctrain.kinds.spectra.simulate import UNUSUAL_KINDS
 from hpctrain.profile.families import profile_of
 from hpctrain.profile.load import dump_profile
@@ -33,6 +39,8 @@ from hpctrain.rundir import RunDir, write_json
 AUC_BAR, AP_BAR = 0.95, 0.5
 NUM_BOOTSTRAPS = 200
 FALSE_ALARMS = (0.1, 0.01, 0.001)
+REFERENCES = {40: 12, 167: 8, 1000: 3}
+"""Number of objects that other objects are compared with, to the number of draws."""
 SCORES = {
     "chi-square": ("RECON_MSE", 1),
     "Isolation Forest": ("FOREST_SCORE", -1),
@@ -64,6 +72,9 @@ def main() -> None:
     """Simulate, train, encode, judge, print, and write ``anomalies.json``."""
     args = parse_arguments()
     args.folder.mkdir(parents=True, exist_ok=True)
+    if args.data:
+        write_json(args.folder / "anomalies-real.json", judge_real(args))
+        return
     records = []
     for number in range(len(args.catalogue or ()) or args.seeds):
         seed = args.first_seed + number
@@ -88,6 +99,8 @@ def parse_arguments() -> argparse.Namespace:
         nargs="+",
         help="judge these catalogues of simulated spectra instead, one for each seed",
     )
+    parser.add_argument("--data", type=Path, help="count false alarms among the real spectra of this file instead")
+    parser.add_argument("--folds", type=int, default=5, help="folds of its objects (5)")
     parser.add_argument("--set", action="append", default=[], metavar="a.b=VALUE", help="change the profile")
     return parser.parse_args()
 
@@ -142,7 +155,27 @@ def judge(path: Path, rng: np.random.Generator) -> dict[str, Any]:
     score = columns["ANOMALY_SCORE"][good]
     found["false_alarms"] = {str(p): float(np.mean(score[~truth] >= -np.log10(p))) for p in FALSE_ALARMS}
     found["found"] = {str(p): float(np.mean(score[truth] >= -np.log10(p))) for p in FALSE_ALARMS}
+    found["others"] = {str(number): of_others(path, good, kind, number, rng) for number in REFERENCES}
     return found
+
+
+def of_others(path: Path, good: np.ndarray, kind: np.ndarray, number: int, rng: np.random.Generator) -> dict[str, Any]:
+    """Compare all other objects with `number` of them, unusual ones included; return AUC and false alarms at 0.01.
+
+    `kind` has the kinds of the `good` rows. "before" are the false alarms if the reference judges its own objects.
+    """
+    with h5py.File(path) as file:
+        columns = [file[name][()][good] for name in ("LATENT_VEC", "RECON_MSE", "SNR", "redshift")]
+    auc, alarms, before = [], [], []
+    for draw in range(REFERENCES[number]):
+        order = rng.permutation(len(kind))
+        few, rest = ([column[rows] for column in columns] for rows in (order[:number], order[number:]))
+        truth = kind[order[number:]] > 0
+        score = fit_reference(*few, draw, for_others=True).score(*rest)["ANOMALY_SCORE"]
+        auc.append(judged(truth, score)[0])
+        alarms.append(float(np.mean(score[~truth] >= 2)))
+        before.append(float(np.mean(fit_reference(*few, draw).score(*rest)["ANOMALY_SCORE"][~truth] >= 2)))
+    return {"auc": float(np.mean(auc)), "alarms": alarms, "before": before}
 
 
 def judged(truth: np.ndarray, score: np.ndarray) -> tuple[float, float]:
@@ -171,6 +204,13 @@ def table(record: dict[str, Any]) -> str:
     lines.append(f"share of ordinary objects at a nominal false-alarm probability of {', '.join(shares)}")
     shares = [f"{p}: {share:.2f}" for p, share in record["found"].items()]
     lines.append(f"share of unusual objects there                                    {', '.join(shares)}")
+    for number, values in record["others"].items():
+        alarms, before = (100 * np.array(values[name]) for name in ("alarms", "before"))
+        lines.append(
+            f"others compared with {number:>4} objects: AUC {values['auc']:.3f}; ordinary ones at a nominal 1 %: "
+            f"{alarms.mean():.2f} % ({alarms.min():.2f} to {alarms.max():.2f} in {len(alarms)} draws); "
+            f"without leaving out: {before.mean():.2f} % ({before.min():.2f} to {before.max():.2f})"
+        )
     return "\n".join(lines)
 
 
