@@ -23,7 +23,7 @@ model:
   encoder_kernels: [5, 9]
   encoder_hidden: [16]
   decoder_hidden: [16, 32]
-train: {batch_size: 16, epochs: 40, warmup_steps: 5, log_every_steps: 5, evaluate_every_steps: 100}
+train: {batch_size: 16, epochs: 24, warmup_steps: 5, log_every_steps: 5, evaluate_every_steps: 100}
 checkpoint: {every_steps: 1000}
 track: {histogram_every_steps: null, figure_every_steps: null}
 monitor: {heartbeat_s: 0.5}
@@ -65,7 +65,7 @@ def test_the_demo_finds_slurm_and_goes_the_whole_way_there(slurm):
 
 
 def test_a_demo_whose_profile_is_wrong_says_so_and_leaves_with_its_exit_code(tmp_path):
-    (tmp_path / "tiny.yaml").write_text(PROFILE.replace("epochs: 40", "epochs: 0"))
+    (tmp_path / "tiny.yaml").write_text(PROFILE.replace("epochs: 24", "epochs: 0"))
     command = [sys.executable, "-m", "hpctrain", "demo", "--profile", "tiny.yaml"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 2

@@ -13,12 +13,14 @@ from hpctrain.edge.runtime import OnnxNetwork
 from hpctrain.edge.see import see_in_pytorch, see_through_runtime
 from hpctrain.errors import CheckpointError
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(
     params=[
-        pytest.param(SECTION, id="least squares", marks=pytest.mark.slow),
+        pytest.param(SECTION, id="least squares"),
         pytest.param(CONVOLUTIONAL, id="convolutions"),
-        pytest.param(REFINED, id="both", marks=pytest.mark.slow),
+        pytest.param(REFINED, id="both"),
     ]
 )
 def section(request):

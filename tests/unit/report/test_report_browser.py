@@ -13,7 +13,7 @@ from hpctrain.report.write import write_report
 BROWSER = next(
     (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
 )
-pytestmark = pytest.mark.skipif(BROWSER is None, reason="no chromium here")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(BROWSER is None, reason="no chromium here")]
 
 PROBE = """
 const found = {wide: document.documentElement.scrollWidth - window.innerWidth, outside: [], overlapping: []};

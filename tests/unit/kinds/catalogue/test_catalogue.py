@@ -142,6 +142,7 @@ def test_different_whole_numbers_look_like_an_identifier():
     assert not looks_like_id(np.arange(10))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("warm_python")
 def test_check_names_columns_that_identify_objects_or_are_labels_too(tmp_path, capsys):
     path = tmp_path / "objects.csv"

@@ -366,6 +366,7 @@ def test_a_wrong_profile_is_one_problem_with_its_place(tmp_path, data, where, sa
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 @pytest.mark.usefixtures("warm_python")
 def test_check_says_that_images_show_nothing_or_are_copies(tmp_path, capsys):
     image = numbers(40, 2, 6, 6)
