@@ -35,6 +35,8 @@ from hpctrain.kinds.spectra.hdf5 import open_spectra
 from hpctrain.kinds.spectra.section import NormaliseSection, SpectraSection
 from hpctrain.profile.sections.data import SplitSection
 
+pytestmark = pytest.mark.slow
+
 L = 7781
 SECTION = SpectralVAESection(
     latent_size=3,
@@ -114,7 +116,6 @@ def read(path):
         return {name: item[:] for name, item in file.items() if isinstance(item, h5py.Dataset)}
 
 
-@pytest.mark.slow
 def test_the_numbers_are_those_of_encode(bundle, model_folder, tmp_path, capsys):
     spectra = write_spectra(tmp_path / "s.h5")
     model, card = load_model(model_folder)
@@ -304,14 +305,12 @@ def test_a_broken_file_is_named_and_the_others_go_on(bundle, tmp_path, capsys):
     assert len(read(tmp_path / "out.h5")["target_id"]) == 5
 
 
-@pytest.mark.slow
 def test_results_that_agree_with_the_reference_pass_without_a_word(tmp_path, model_folder, capsys):
     good = make_bundle(tmp_path / "good", model_folder, wrong=0.0)
     assert main(["infer", str(good), str(write_spectra(tmp_path / "s.h5", num=5))]) == 0
     assert "reference" not in capsys.readouterr().err
 
 
-@pytest.mark.slow
 def test_a_device_that_gets_other_results_than_the_export_is_refused_before_the_first_row(
     tmp_path, model_folder, capsys
 ):
@@ -333,7 +332,6 @@ def test_an_older_bundle_without_a_reference_is_used_and_says_so(bundle, tmp_pat
     assert "holds no reference spectra (an older hpctrain exported it)" in capsys.readouterr().err
 
 
-@pytest.mark.slow
 def test_a_bundle_that_failed_its_gates_is_refused(tmp_path, model_folder, capsys):
     gates = [{"name": "chi2", "passed": False}]
     bad = make_bundle(tmp_path / "bad", model_folder, status=REJECTED, gates=gates)
@@ -362,7 +360,6 @@ def test_a_mistake_gets_one_clear_error(bundle, tmp_path, monkeypatch, capsys, a
     assert message in capsys.readouterr().err
 
 
-@pytest.mark.slow
 def test_nothing_of_the_training_is_needed(bundle, tmp_path):
     """On a device there are numpy, h5py and onnxruntime, and scipy and astropy for survey files."""
     absent = ("torch", "pydantic", "submitit", "safetensors", "sklearn", "matplotlib", "tensorboard", "rich", "yaml")
@@ -386,7 +383,6 @@ def test_nothing_of_the_training_is_needed(bundle, tmp_path):
     assert len(read(tmp_path / "out.h5")["target_id"]) == 7
 
 
-@pytest.mark.slow
 @pytest.mark.shared_data
 def test_real_spectra_join_to_the_survey_and_to_ingest(bundle, shared_data, tmp_path, capsys):
     sdss = sorted((shared_data / "sdss_spec").glob("spec-*.fits.gz"))[:12]

@@ -17,6 +17,8 @@ from hpctrain.edge.quantise import calibrate, name_operations, write_fp16, write
 from hpctrain.edge.runtime import OnnxNetwork
 from hpctrain.profile.sections.edge import GatesSection
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def section():
@@ -129,7 +131,6 @@ def test_small_numbers_take_any_batch(graph, layers, calibration, network, tmp_p
     assert largest_differences(path, network)["latents"] < 0.2
 
 
-@pytest.mark.slow
 def test_layers_that_harm_more_than_the_gates_allow_are_not_rounded(graph, network, prepared, tmp_path):
     def chosen(**gates):
         layers, _, _ = choose_layers(
