@@ -34,7 +34,7 @@ from scipy.stats import beta
 from hpctrain.cli import main as hpctrain
 from hpctrain.kinds.spectra.batch import SpectraBatch
 from hpctrain.kinds.spectra.hdf5 import SpectraSet, open_spectra
-from hpctrain.kinds.spectra.section import SimulateSection, SpectraSection
+from hpctrain.kinds.spectra.section import ColumnsWithoutRedshift, SimulateSection, SpectraSection
 from hpctrain.kinds.spectra.simulate import Simulator
 from hpctrain.redshift.build import NUM_COMPONENTS, NUM_SIMULATED, build_templates
 from hpctrain.redshift.estimate import RedshiftEstimator
@@ -160,7 +160,8 @@ def judge_rows(templates: Templates, spectra: SpectraSet, rows: np.ndarray) -> t
     with h5py.File(path) as file:
         sources, number = file["provenance/source_files"].asstr()[()], file["source_file"][()][rows]
         spectype, redshift = np.char.strip(file["spectype"][()][rows]), file["redshift"][()][rows]
-        names = [Path(sources[each]).name for each in number]
+        row_of = file["source_row"][()][rows]
+        names = [f"{Path(sources[each]).name}:{row}" for each, row in zip(number, row_of, strict=True)]
     return Judged(found, redshift, spectype, np.array(names)), seconds
 
 
@@ -211,46 +212,67 @@ def list_worst(judged: Judged, most: int = 12) -> None:
 
 
 def desi(args: argparse.Namespace) -> None:
-    """Judge DESI coadds by the redshifts of the survey, and run redrock on them."""
+    """Judge DESI coadds by the redshifts of the survey, and run redrock on them and on those without one."""
     catalogues = sorted(str(path) for path in args.desi.glob("QSO_cat_*"))
     redrock = sorted(str(path) for path in args.desi.glob("redrock-*"))
-    coadds = sorted(str(path) for path in args.desi.glob("coadd-*"))
+    coadds = sorted(str(path) for path in args.desi.glob("*coadd*.fits*"))
     spectra = ingest("desi", *coadds, "--redshifts", *catalogues, *redrock)
     training = [ingest("sdss", str(args.sdss), "--zwarn", "good")] if args.sdss else []
     options = {"num_simulated": args.simulated, "num_components": args.components}
     templates, _ = build_templates(training, wavelength_aa=spectra.wavelength_aa, **options)
-    judged, seconds = judge_rows(templates, spectra, np.flatnonzero(spectra.has_redshift))
+    path, _ = spectra.locate(0)
+    unread = open_spectra(SpectraSection(files=[str(path)], columns=ColumnsWithoutRedshift()))
+    everything, seconds = judge_rows(templates, unread, np.arange(len(unread)))
+    judged = everything.take(np.isfinite(everything.truth))
     print(f"\nDESI: {len(judged.truth)} coadds with a redshift of the survey, {spectra.num_pixels} pixels")
     print(HEADER)
     print(f"{judged.line('hpctrain')}  {1e3 * seconds:.1f} ms", flush=True)
-    list_worst(judged)
     if args.redrock:
-        compare_redrock(args, templates, coadds, spectra, judged)
+        compare_redrock(args, templates, coadds, everything)
+    list_worst(judged)
 
 
-def compare_redrock(
-    args: argparse.Namespace, templates: Templates, coadds: list[str], spectra: SpectraSet, judged: Judged
-) -> None:
-    """Run redrock on the coadds and print its line of the table."""
+def compare_redrock(args: argparse.Namespace, templates: Templates, coadds: list[str], ours: Judged) -> None:
+    """Run redrock on the coadds; print its line of the table, and on how many spectra the two agree."""
     folder = Path(tempfile.mkdtemp(prefix="redshift-"))
     save_templates(folder / "ours.h5", templates)
     script = Path(__file__).with_name("redshift_redrock.py")
     names = [str(folder / "redrock.json"), str(args.redrock_templates), str(folder / "ours.h5"), *coadds]
     subprocess.run([str(args.redrock), str(script), *names], check=True, stdout=subprocess.DEVNULL)
     result = json.loads((folder / "redrock.json").read_text())
-    ids = [int(each) for each in spectra.target_id[spectra.has_redshift]]
-    rows = [result["rows"][str(each)] for each in ids]
+    rows = [result["rows"][name] for name in ours.name]
     found = {
         "Z": np.array([row[0] for row in rows]),
         "ZWARN": np.array([row[1] for row in rows]),
         "SPECTYPE": np.array([row[2] for row in rows], dtype="S8"),
+        "DELTACHI2": np.array([row[3] for row in rows]),
     }
-    theirs = Judged(found, judged.truth, judged.spectype, judged.name)
+    theirs = Judged(found, ours.truth, ours.spectype, ours.name)
     speed = f"{1e3 * result['seconds'] / len(result['rows']):.0f} ms"
-    print(f"{theirs.line('redrock ' + result['version'])}  {speed}", flush=True)
-    note = "its own for quasars and stars, those of hpctrain for galaxies" if result["galaxies_are_ours"] else "its own"
-    same = np.abs(found["Z"] - judged.found["Z"]) / (1 + judged.truth) < 0.003
-    print(f"  {result['num_templates']} templates of redrock: {note}; the two agree on {same.sum()} of {len(same)}")
+    labelled = theirs.take(np.isfinite(theirs.truth))
+    print(f"{labelled.line('redrock ' + result['version'])}  {speed}", flush=True)
+    note = "those of hpctrain for galaxies" if result["galaxies_are_ours"] else "all its own"
+    print(f"  {result['num_templates']} templates, {note}")
+    print_agreement(ours, theirs)
+
+
+def print_agreement(ours: Judged, theirs: Judged) -> None:
+    """Print on how many spectra two estimates agree, and where two that both are sure of differ."""
+    apart = np.abs(ours.found["Z"] - theirs.found["Z"]) / (1 + theirs.found["Z"])
+    kept = [each.found["ZWARN"] == 0 for each in (ours, theirs)]
+    labelled, both = np.isfinite(ours.truth), kept[0] & kept[1]
+    for title, rows in (("with a redshift of the survey", labelled), ("without one", ~labelled)):
+        sure = rows & both
+        same = [f"{(apart[chosen] < 0.003).sum()} of {chosen.sum()}" for chosen in (rows, sure)]
+        print(f"  {title}: the two agree within .003 on {same[0]}; where both have ZWARN 0, on {same[1]}")
+    for row in np.flatnonzero(apart >= 0.003):
+        cells = [
+            f"{each.found['SPECTYPE'][row].decode()} {each.found['Z'][row]:.4f} (delta chi2 "
+            f"{each.found['DELTACHI2'][row]:.0f}, ZWARN {each.found['ZWARN'][row]})"
+            for each in (ours, theirs)
+        ]
+        survey = f"{ours.truth[row]:.4f}" if labelled[row] else "none"
+        print(f"    {ours.name[row]}: hpctrain {cells[0]}, redrock {cells[1]}, survey {survey}")
 
 
 def speed(args: argparse.Namespace) -> None:

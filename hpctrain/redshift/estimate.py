@@ -11,6 +11,7 @@ from torch import Tensor
 from hpctrain.kinds.spectra.batch import SpectraBatch
 from hpctrain.redshift.density import Density
 from hpctrain.redshift.fit import Fit, fit_at
+from hpctrain.redshift.forest import look_again
 from hpctrain.redshift.log_grid import to_log_grid
 from hpctrain.redshift.minima import Curve, Minima, find_minima
 from hpctrain.redshift.search import NUM_POLYNOMIALS, TemplateSearch
@@ -88,6 +89,7 @@ class RedshiftEstimator:
         searches = self._searches_for(spectra.first, spectra.num_pixels)
         curves = [Curve(search.chi2(spectra), search.first_shift) for search in searches]
         minima = find_minima(curves, self.templates.step)
+        minima = look_again(batch, minima, curves, searches, self.templates.step)
         fit = self._fit(batch, minima)
         values = self._columns(minima, fit, spectra.num_valid)
         values["ZWARN"] = self._warnings(minima, fit, spectra.num_valid, batch.num_pixels)

@@ -63,6 +63,11 @@ class LogSpectra:
     def __len__(self) -> int:
         return len(self.weight)
 
+    def take(self, rows: Tensor) -> LogSpectra:
+        """Return some of them."""
+        columns = (self.weight, self.weighted_flux, self.square, self.num_valid)
+        return LogSpectra(self.first, *(column[rows] for column in columns))
+
     @property
     def num_pixels(self) -> int:
         """M."""

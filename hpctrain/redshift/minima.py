@@ -86,7 +86,7 @@ def find_minima(curves: Sequence[Curve], step: float) -> Minima:
     log_redshift, of_column, end = torch.cat(place), torch.cat(number), torch.cat(ends)
     chi2, candidates = torch.cat([curve.chi2 for curve in curves], dim=1), torch.cat(dips, dim=1)
     best = candidates.argmin(dim=1)
-    offset, error, lowest = _parabola(chi2, best, end)
+    offset, error, lowest = parabola(chi2, best, end)
     near = (log_redshift - log_redshift[best][:, None]).abs() < MIN_SEPARATION
     rivals = candidates.masked_fill(near, torch.inf)
     second_chi2, second = rivals.min(dim=1)
@@ -113,8 +113,12 @@ def _is_dip(chi2: Tensor) -> Tensor:
     return falling & rising
 
 
-def _parabola(chi2: Tensor, column: Tensor, end: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return offset and error of the minimum in steps, and chi-square there, from a column and its neighbours."""
+def parabola(chi2: Tensor, column: Tensor, end: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return offset and error of the minimum in steps, and chi-square there, from a column and its neighbours.
+
+    `chi2` has the shape (N, S), `column` (N,) the numbers of its lowest values, `end` (S,) bool marks those
+    without a neighbour on one side: their error is NaN.
+    """
     column = column[:, None]
     left, middle, right = (chi2.gather(1, (column + shift).clamp(0, chi2.shape[1] - 1))[:, 0] for shift in (-1, 0, 1))
     curvature = left - 2 * middle + right

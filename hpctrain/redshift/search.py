@@ -67,17 +67,19 @@ class TemplateSearch:
         pixels = torch.arange(first, first + num_pixels, dtype=torch.float64, device=basis.device)
         self._polynomials = polynomials(step * pixels)
 
-    def chi2(self, spectra: LogSpectra) -> Tensor:
+    def chi2(self, spectra: LogSpectra, near: Tensor | None = None) -> Tensor:
         """Return the smallest chi-square at each shift, with the penalty of the prior.
 
         Parameters
         ----------
         spectra : LogSpectra
             N spectra on the grid of the constructor.
+        near : Tensor, shape (N, W), int64, optional
+            Columns that are wanted of each spectrum; all S by default.
 
         Returns
         -------
-        Tensor, shape (N, S), float64
+        Tensor, shape (N, S) or (N, W), float64
             In the order of rising redshift, from shift `first_shift`.
         """
         size = self._size + NUM_POLYNOMIALS
@@ -86,9 +88,12 @@ class TemplateSearch:
         for start in range(0, len(spectra), block):
             rows = slice(start, start + block)
             normal, right = self._sums(spectra.weight[rows], spectra.weighted_flux[rows])
+            if near is not None:
+                column = (self.num_shifts - 1 - near[rows])[:, None]
+                normal, right = (sums.gather(2, column.expand(-1, sums.shape[1], -1)) for sums in (normal, right))
             penalty = coefficient_penalty(normal[:, 0], right[:, 0], self._size)
             found.append(spectra.square[rows, None] - explained(normal, right, penalty))
-        return torch.cat(found).flip(1)
+        return torch.cat(found) if near is not None else torch.cat(found).flip(1)
 
     def _sums(self, weight: Tensor, weighted_flux: Tensor) -> tuple[Tensor, Tensor]:
         """Return normal matrices and right-hand sides at all shifts, the last one first; see :func:`explained`."""
