@@ -5,6 +5,8 @@
 photoz: redshifts of 5,000 SDSS galaxies from five magnitudes, learned from 5,000 others (`photoz/SDSS_MGS.*.gz`).
 classes: star, galaxy or quasar from the same magnitudes, in five folds (`catalogs/skyserver_dr14_10k.csv`).
 variables: 26 classes of variable stars from light curves, in five folds (`variable_stars/debosscher_1392.csv.gz`).
+galaxies: spiral or not, 220 pictures of SDSS galaxies in five folds (`galaxy_images/{spirals,non_spirals}/*.jpg`).
+lenses: strong lenses among 3,000 simulated images, learned from 5,000 others; needs no files.
 rrlyrae, supernovae: types of RR Lyrae stars, and peculiar supernovae Ia, from light curves (`light_curves/*`).
 
 `hpctrain.train` trains our models on the CPU. The errors of the magnitudes are inputs for redshifts because
@@ -25,14 +27,15 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from benchmarks import science_catalogue, science_light_curves
-from benchmarks.science_catalogue import Task
+from benchmarks import science_catalogue, science_images, science_light_curves
+from benchmarks.science_tables import Task
 from hpctrain.profile.families import profile_of
 from hpctrain.profile.load import dump_profile
 from hpctrain.rundir import RunDir, write_json
 
 TASKS = {
     **science_catalogue.TASKS,
+    **science_images.TASKS,
     "variables": Task((science_light_curves.DEBOSSCHER,), science_light_curves.variables),
     "rrlyrae": Task(science_light_curves.STRIPE82, science_light_curves.rr_lyrae),
     "supernovae": Task(science_light_curves.ZTF, science_light_curves.supernovae),
@@ -46,7 +49,7 @@ def main() -> None:
     found: dict[str, Any] = {}
     for name in args.only:
         task = TASKS[name]
-        absent = [path for path in task.files if not (args.shared / path).is_file()]
+        absent = [path for path in task.files if not (args.shared / path).exists()]
         if absent:
             print(f"{name}: skipped, {args.shared / absent[0]} is absent\n")
             continue

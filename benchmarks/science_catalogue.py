@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
 from sklearn.preprocessing import StandardScaler
 
 from benchmarks.science_scores import bootstrap, density_columns, ks_distance, nmad, smoothed
+from benchmarks.science_tables import Task, Train, print_bars, print_table
 from hpctrain.errors import DataError
 from hpctrain.families.store import load_model
 from hpctrain.kinds.catalogue.tables import open_table
@@ -42,17 +42,8 @@ REDSHIFT_BINS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.6)
 FOREST = {"method": "forest", "trees": 400, "trees_per_round": 20, "min_leaf": 6, "features_per_split": 1.0}
 BOOSTING = {"method": "boosting", "trees": 300, "trees_per_round": 20, "learning_rate": 0.05, "sample": 0.5}
 
-Train = Callable[..., RunDir]
 Density = tuple[np.ndarray, np.ndarray]
 """Probability of each bin (n, B), and the edges of the bins (B + 1,)."""
-
-
-@dataclass(frozen=True)
-class Task:
-    """Something to judge: the files it needs, and the function that measures and prints."""
-
-    files: tuple[str, ...]
-    measure: Callable[[Path, Path, int, Train], dict[str, Any]]
 
 
 def photoz(shared: Path, folder: Path, seeds: int, train: Train) -> dict[str, Any]:
@@ -80,9 +71,9 @@ def photoz(shared: Path, folder: Path, seeds: int, train: Train) -> dict[str, An
         for name, each in densities.items()
     }
     print(f"Redshifts of {len(truth):,} SDSS galaxies, {seeds} starts of trees; median of the density, |dz| / (1 + z)")
-    _print_table(found, {"nmad": 5, "crps": 5, "cde": 2, "ks": 4, "bias": 5, "outliers": 4})
+    print_table(found, {"nmad": 5, "crps": 5, "cde": 2, "ks": 4, "bias": 5, "outliers": 4})
     ours = found["trees, forest"]
-    _print_bars({name: ours[name][0] for name in REDSHIFT_BARS}, REDSHIFT_BARS, "trees, forest")
+    print_bars({name: ours[name][0] for name in REDSHIFT_BARS}, REDSHIFT_BARS, "trees, forest")
     print("bins of true redshift, trees, forest, first start: NMAD, bias, objects")
     median = density_columns(*densities["trees, forest"][0], truth)["median"]
     for low, high in pairwise(REDSHIFT_BINS):
@@ -243,9 +234,9 @@ def classes(shared: Path, folder: Path, seeds: int, train: Train) -> dict[str, A
         found["nearest neighbours"][0, new] = near.predict(scale.transform(inputs[new]))
     scores = {name: _class_scores(each, truth) for name, each in found.items()}
     print(f"Star, galaxy or quasar of {len(truth):,} SDSS objects by photometry, five folds, {seeds} starts of trees")
-    _print_table(scores, {"accuracy": 4, "macro_f1": 4})
+    print_table(scores, {"accuracy": 4, "macro_f1": 4})
     value = scores[names[0]]["accuracy"][0]
-    _print_bars({"-accuracy": -value}, {"-accuracy": -ACCURACY_BAR}, names[0])
+    print_bars({"-accuracy": -value}, {"-accuracy": -ACCURACY_BAR}, names[0])
     print(flush=True)
     return scores
 
@@ -263,25 +254,6 @@ def _class_scores(predicted: np.ndarray, truth: np.ndarray) -> dict[str, tuple[f
             len(truth),
         ),
     }
-
-
-def _print_table(found: Mapping[str, Mapping[str, tuple[float, float, float]]], digits: Mapping[str, int]) -> None:
-    print("| method | " + " | ".join(digits) + " |")
-    print("|---|" + "---|" * len(digits))
-    for name, scores in found.items():
-        cells = [
-            f"{scores[key][0]:.{digit}f} ({scores[key][1]:.{digit}f} to {scores[key][2]:.{digit}f})"
-            for key, digit in digits.items()
-        ]
-        print(f"| {name} | " + " | ".join(cells) + " |")
-
-
-def _print_bars(values: Mapping[str, float], bars: Mapping[str, float], method: str) -> None:
-    """Print for each score whether it is at most the bar; names with a minus are larger-is-better scores."""
-    for name, value in values.items():
-        sign = -1 if name.startswith("-") else 1
-        verdict = "met" if value <= bars[name] else "NOT MET"
-        print(f"{name.lstrip('-')} of {method}: {sign * value:.5g}, bar {sign * bars[name]:.5g}: {verdict}")
 
 
 TASKS = {"photoz": Task(MGS, photoz), "classes": Task((SKYSERVER,), classes)}
