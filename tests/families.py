@@ -133,7 +133,6 @@ TINY: dict[str, Tiny] = {
             "channels": [4, 8],
             "hidden": [8],
             "dropout": 0.1,
-            "views": 2,
             "labels": [
                 {"column": "colour", "kind": "class"},
                 {"column": "size", "kind": "value", "error": "size_err"},

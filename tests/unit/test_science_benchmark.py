@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from scipy.stats import kstest, norm
 
+from benchmarks.science_morphology import FEATURES, features
 from benchmarks.science_scores import bootstrap, density_columns, ks_distance, nmad, smoothed
+from hpctrain.kinds.images.simulate import sersic
 
 
 def test_scores_of_normal_densities_are_the_known_ones():
@@ -35,3 +37,26 @@ def test_the_interval_of_a_mean_is_that_of_its_standard_error():
     value, low, high = bootstrap(lambda rows: float(values[rows].mean()), 2000)
     assert value == values.mean()
     assert high - low == pytest.approx(2 * 1.96 / np.sqrt(2000), rel=0.15)
+
+
+def test_features_of_pictures_know_size_shape_concentration_and_symmetry():
+    y, x = np.mgrid[:96, :96] - 47.5
+
+    def galaxy(index: float, radius: float, q: float = 1.0) -> np.ndarray:
+        light = sersic((x, y), radius, index, q)
+        return 3e5 * light / light.sum() * np.array([1.0, 0.8, 0.5])[:, None, None]
+
+    def found(image: np.ndarray) -> dict[str, float]:
+        noise = np.random.default_rng(1).normal(0, 0.5, image.shape)
+        return dict(zip(FEATURES, features(image + noise).tolist(), strict=True))
+
+    disc, bulge, long = found(galaxy(1, 9)), found(galaxy(4, 9)), found(galaxy(1, 9, 0.5))
+    assert disc["half-light radius"] == pytest.approx(9, rel=0.1)
+    assert disc["concentration"] == pytest.approx(2.7, abs=0.2)  # of an exponential disc
+    assert bulge["concentration"] > disc["concentration"] + 0.5
+    assert bulge["Gini"] > disc["Gini"]
+    assert long["ellipticity"] == pytest.approx(0.6, abs=0.05)  # (1 - q²) / (1 + q²)
+    assert disc["ellipticity"] < 0.05
+    assert disc["blue - green"] == pytest.approx(np.log10(0.5 / 0.8), abs=0.02)
+    lopsided = galaxy(1, 9) + 2 * np.roll(galaxy(1, 3), 12, axis=2) / 3
+    assert found(lopsided)["asymmetry"] > 3 * disc["asymmetry"]

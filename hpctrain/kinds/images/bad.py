@@ -1,4 +1,4 @@
-"""Count and describe pixels that cannot be used, and say why an image carries no weight."""
+"""Count and describe pixels that cannot be used."""
 
 from __future__ import annotations
 
@@ -12,14 +12,6 @@ from hpctrain.samples.protocols import PADDING_ROW
 if TYPE_CHECKING:
     from hpctrain.kinds.images.batch import ImageBatch
     from hpctrain.kinds.images.images import ImageSet
-
-MASKED, FLAT, OUTSIDE = "fully masked", "all pixels have the same value", "nothing within the crop"
-REMEDIES = {
-    MASKED: "check data.columns.ivar, data.columns.mask and data.mask_marks",
-    FLAT: "take these images out of the files: they show nothing",
-    OUTSIDE: "check data.crop",
-}
-"""What to do about each reason."""
 
 
 def count_bad(batch: ImageBatch) -> torch.Tensor:
@@ -54,20 +46,3 @@ def describe_bad(samples: ImageSet, rows: np.ndarray) -> list[str]:
             path, number = samples.locate(row)
             lines.append(f"{path}: row {number}, target_id {int(batch.target_id[index])}: {'; '.join(texts)}")
     return lines
-
-
-def reasons(samples: ImageSet, rows: np.ndarray) -> list[str]:
-    """Return, for each of these rows (n,) without weight in training, the reason."""
-    batch = samples.read(rows)
-    image = batch.image.float()
-    exists = torch.isfinite(image)
-    if batch.ivar is not None:
-        exists &= batch.ivar > 0
-    if batch.mask is not None:
-        exists &= ~batch.mask
-    found = []
-    for values, there in zip(image, exists, strict=True):
-        values = values[there]
-        flat = len(values) and values.min() == values.max()
-        found.append(MASKED if not len(values) else FLAT if flat else OUTSIDE)
-    return found

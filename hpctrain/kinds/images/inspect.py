@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hpctrain.kinds.images.bad import reasons
+from hpctrain.kinds.images.reasons import reasons
 from hpctrain.profile.inspection import ERROR, NOTE, WARNING, Inspection, Remark
 from hpctrain.samples.probe import NEIGHBOURS, choose_sample
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hpctrain.kinds.images.reasons import REMEDIES
 from hpctrain.kinds.kind import Assumed, Kind
 from hpctrain.words import Words
 
@@ -46,13 +47,8 @@ class Images(Kind):
     bad_advice = (
         "data.bad_pixels is error; repair them, or set data.bad_pixels: mask, which gives these pixels no weight"
     )
+    remedies = REMEDIES
     only_hdf5 = False
-
-    @property
-    def remedies(self) -> Mapping[str, str]:  # type: ignore[override]
-        from hpctrain.kinds.images.bad import REMEDIES  # torch: not for a check of a profile
-
-        return REMEDIES
 
     @property
     def section(self) -> type[ImagesSection]:  # pydantic is imported only for a profile
@@ -136,7 +132,7 @@ class Images(Kind):
         return describe_bad(samples, rows)
 
     def reasons(self, samples: ImageSet, rows: np.ndarray, data: ImagesSection) -> list[str]:
-        from hpctrain.kinds.images.bad import reasons
+        from hpctrain.kinds.images.reasons import reasons
 
         return reasons(samples, rows)
 

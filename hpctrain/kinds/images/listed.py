@@ -147,7 +147,7 @@ class ImageList:
 
 def _files(table: Table, pattern: str) -> list[Path]:
     """Return the name of each image file; `pattern` is a column, or a text with columns in braces."""
-    if not len(table.column(table.names[0])) if table.names else True:
+    if not table.num_rows:
         raise DataError(f"{table.path}: lists no images")
     if "{" not in pattern:
         texts = [str(value) for value in table.column(pattern).tolist()]
