@@ -51,6 +51,7 @@ def trend_figure(values: np.ndarray, chi2: np.ndarray, x_label: str, log: bool =
         axes.horizontal(1.0, "reference", "1: the noise")
         axes.band(middle, low, high, "band")
         axes.line(middle, median, "c1", "median χ²")
+        axes.dots(middle, median, "c1", 2.4)  # between two dots there may be no spectrum
         return drawing(width, 412, [axes], f"Chi-square per pixel against {x_label}")
 
     return on_both(HALF, draw)

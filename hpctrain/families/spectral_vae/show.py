@@ -12,6 +12,7 @@ from hpctrain.drawing.scale import grouped, significant
 from hpctrain.families.result_files import Arrays
 from hpctrain.families.shown import FEW_HELD_OUT, Card, Panel
 from hpctrain.families.spectral_vae.anomaly_list import anomaly_table
+from hpctrain.families.spectral_vae.anomaly_reference import UNUSUAL
 from hpctrain.families.spectral_vae.fit_drawing import observed_figure, rest_figure, trend_figure
 from hpctrain.families.spectral_vae.latents_drawing import chi2_histogram, class_figure, latent_figure
 from hpctrain.families.spectral_vae.shown_results import (
@@ -75,11 +76,23 @@ def _reconstructions(results: Results) -> str:
 def _anomalies(results: Results) -> str:
     arrays = results[ANOMALIES]
     is_new = "local_chi2" in arrays
-    lead = _LEAD if is_new else _LEAD_OF_FOREST
+    lead = _how_many(results.get(LATENTS)) + _LEAD if is_new else _LEAD_OF_FOREST
     if LATENTS in results and (number := num_encoded(results[LATENTS])) < FEW_HELD_OUT:
         lead += f" With only {number} held-out spectra these scores are not reliable."
     listed = anomaly_table(arrays) if is_new else ""
     return f'<p class="lead">{lead}</p>{LEGEND}{spectra_html(arrays)}{listed}'
+
+
+def _how_many(latents: Arrays | None) -> str:
+    """Return how many of the held-out spectra are unusual, and how many would be by chance; empty if not known."""
+    if latents is None or "ANOMALY_SCORE" not in latents:
+        return ""
+    number, unusual = num_encoded(latents), int(strangeness(latents)[1].sum())
+    chance = f"{number * 10**-UNUSUAL:.2g}"
+    if not unusual:
+        return f"None of the {grouped(number)} is unusual: no score reaches {UNUSUAL:g}. "
+    have = "has a score" if unusual == 1 else "have scores"
+    return f"{grouped(unusual)} of {grouped(number)} {have} of {UNUSUAL:g} or more, where chance gives {chance}. "
 
 
 def _fit(results: Results) -> str:
@@ -90,11 +103,17 @@ def _fit(results: Results) -> str:
         return np.asarray(latents.get(name, np.full(len(chi2), np.nan)), dtype=np.float64)
 
     found = _pair(
-        ("<b>χ² by S/N</b> Line: median; band: two thirds.", trend_figure(column("SNR"), chi2, "S/N per pixel", True)),
+        (
+            "<b>χ² by S/N</b> Dots: medians of equal numbers; band: two thirds.",
+            trend_figure(column("SNR"), chi2, "S/N per pixel", True),
+        ),
         ("<b>χ² by redshift</b>", trend_figure(column("redshift"), chi2, "redshift")),
     )
     if residuals is not None:
-        observed = "<b>χ² by observed wavelength</b> Above 1 are sky residuals, wrong errors, or features not learned."
+        observed = (
+            "<b>χ² by observed wavelength</b> Above 1 are sky residuals, wrong errors, or features not learned; "
+            "a line of one bright object is enough for a peak."
+        )
         rest = "<b>Stack of the residuals</b> Beyond the band are features that the model does not describe."
         for caption, html in ((observed, observed_figure(residuals)), (rest, rest_figure(residuals))):
             found += f"<figure><figcaption>{caption}</figcaption>{html}</figure>" if html else ""

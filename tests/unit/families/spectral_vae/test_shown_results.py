@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from hpctrain.families.result_files import UnusableResultsError
-from hpctrain.families.spectral_vae.shown_results import read_catalogue, strangeness
+from hpctrain.families.spectral_vae.show import PANELS
+from hpctrain.families.spectral_vae.shown_results import ANOMALIES, LATENTS, read_catalogue, strangeness
 
 
 @pytest.fixture
@@ -55,3 +56,19 @@ def test_a_catalogue_has_the_new_score_beside_the_old_one(catalogue):
         file["ANOMALY_SCORE"], file["LOCAL_CHI2"] = np.array([0.1, 3.0, 0.3, 0.1, np.nan]), np.zeros(5)
         file["FOREST_SCORE"] = np.array([0.1, 0.2, -0.3, 0.1, np.nan])
     assert strangeness(read_catalogue(catalogue))[1].tolist() == [False, True, False, False, False]
+
+
+@pytest.mark.parametrize(
+    ("scores", "said"),
+    [
+        ([0.1, 1.9, 0.5, np.nan], "None of the 3 is unusual: no score reaches 2."),
+        ([0.1, 2.1, 0.5, np.nan], "1 of 3 has a score of 2 or more, where chance gives 0.03."),
+        ([3.0, 2.0, 0.5, np.nan], "2 of 3 have scores of 2 or more, where chance gives 0.03."),
+    ],
+)
+def test_the_list_of_unusual_spectra_says_how_many_are(scores, said):
+    latents = {"ANOMALY_SCORE": np.array(scores), "LATENT_VEC": np.where(np.isfinite(scores), 0.0, np.nan)[:, None]}
+    found = {"local_chi2": np.zeros(0), "target_id": np.zeros(0), "flux": np.zeros((0, 5))}
+    panel = next(panel for panel in PANELS if panel.key == "anomalies")
+    drawn = panel.draw({LATENTS: latents, ANOMALIES: found})
+    assert said in drawn
