@@ -96,10 +96,10 @@ class CatalogueSection(DataSection):
         run = values.get("from_run") if isinstance(values, dict) else None
         if not isinstance(run, str):
             return values
-        latents = Path(run) / "results" / "latents.h5"
-        if latents.is_file():
-            return {"files": [str(latents)], "features": ["LATENT_VEC"], **values}
-        return {"files": [str(latents.with_name("predictions.h5"))], **values}
+        results = Path(run) / "results"
+        others = (results / "predictions.h5").is_file() and not (results / "latents.h5").is_file()
+        file = results / ("predictions.h5" if others else "latents.h5")
+        return {"files": [str(file)], "features": ["LATENT_VEC"], **values}
 
     @property
     def max_samples(self) -> int | None:

@@ -264,7 +264,7 @@ def test_data_from_run_names_the_latents_of_that_run(tmp_path):
     assert profile.data.features == ["LATENT_VEC"]
     assert KIND.open(profile.data).names == ("LATENT_VEC[0]", "LATENT_VEC[1]")
     assert profile_of({**values, "data": profile.data.model_dump(mode="json")}).data == profile.data
-    (tmp_path / "run" / "results" / "latents.h5").unlink()
+    (tmp_path / "run" / "results" / "latents.h5").rename(tmp_path / "run" / "results" / "predictions.h5")
     chosen = profile_of({**values, "data": {**values["data"], "features": ["redshift_PRED"]}})
     assert chosen.data.files == [str(tmp_path / "run" / "results" / "predictions.h5")]
 
