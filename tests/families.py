@@ -183,12 +183,6 @@ TINY: dict[str, Tiny] = {
         ROUNDS,
         CATALOGUE,
     ),
-    "clusters-hdbscan": Tiny(
-        {"family": "clusters", "method": "hdbscan", "min_cluster_size": [3, 4, 5], "resamples": 2, "label": "colour"},
-        catalogue.tiny_file,
-        ROUNDS,
-        CATALOGUE,
-    ),
     "table": Tiny(
         {"family": "examples.table", "num_clusters": 3, "rounds": 9},
         table.tiny_file,

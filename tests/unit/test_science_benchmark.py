@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import kstest, norm
 
+from benchmarks.science_clusters import scores
 from benchmarks.science_morphology import FEATURES, features
 from benchmarks.science_scores import bootstrap, density_columns, ks_distance, nmad, smoothed
 from hpctrain.kinds.images.simulate import sersic
@@ -60,3 +61,10 @@ def test_features_of_pictures_know_size_shape_concentration_and_symmetry():
     assert disc["blue - green"] == pytest.approx(np.log10(0.5 / 0.8), abs=0.02)
     lopsided = galaxy(1, 9) + 2 * np.roll(galaxy(1, 3), 12, axis=2) / 3
     assert found(lopsided)["asymmetry"] > 3 * disc["asymmetry"]
+
+
+def test_scores_of_clusters_are_one_for_the_classes_and_purity_is_a_share():
+    truth = np.repeat([0, 1, 2], 40)
+    assert scores(truth, 2 - truth) == pytest.approx({"ari": 1, "nmi": 1, "purity": 1})
+    assert scores(truth, np.minimum(truth, 1))["purity"] == pytest.approx(80 / 120)
+    assert scores(truth, np.arange(120) % 3)["ari"] == pytest.approx(0, abs=0.02)

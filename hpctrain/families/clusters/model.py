@@ -72,6 +72,7 @@ class Clusters:
         self.trials = Trials(len(section.candidates), section.chooses_by)
         self.replicas = np.zeros((section.resamples, 0), dtype=np.int32)
         self._training: _Training | None = None
+        self._judged: tuple[Any, dict[str, float]] | None = None
 
     def do_round(
         self, number: int, rows: np.ndarray, read: Callable[[np.ndarray], Iterator[ArrayBatch]], seed: int
@@ -88,10 +89,16 @@ class Clusters:
                 self._fit_resample(candidate, resample - 1, training, seed, threads)
             if resample == self.section.resamples:
                 self._finish(candidate, training)
+            return {**self._sums_of_best(training), "num_samples": float(len(rows))}
+
+    def _sums_of_best(self, training: _Training) -> dict[str, float]:
+        """Return the sums over the training objects, computed once for each best candidate."""
+        if self._judged is None or self._judged[0] is not self.best:
             assert self.best is not None
             assigned = assign(self.best.partition, training.points)
-            sums = self._sums(assigned, torch.ones(len(training.points), dtype=torch.float64), training.classes)
-            return {**sums, "num_samples": float(len(rows))}
+            weight = torch.ones(len(training.points), dtype=torch.float64)
+            self._judged = self.best, self._sums(assigned, weight, training.classes)
+        return self._judged[1]
 
     def _read(self, rows: np.ndarray, read: Any) -> _Training:
         """Return the training objects, which are read once, and fit the space if there is none."""

@@ -187,6 +187,21 @@ def test_clusters_do_not_depend_on_the_number_of_threads(three, method):
         np.testing.assert_array_equal(array, states[1][name], err_msg=name)
 
 
+@pytest.mark.parametrize("method", ["kmeans", "hdbscan"])
+def test_a_state_that_was_loaded_between_rounds_goes_on_with_the_same_bits(three, method):
+    keys = {"min_cluster_size": [15, 30]} if method == "hdbscan" else {"clusters": [3, 4]}
+    whole, cut = (Grouped(three, method=method, resamples=2, label="kind", **keys) for _ in range(2))
+    whole.all_rounds()
+    for number in range(6):
+        later = FAMILY.network(cut.section, KIND.facts(cut.samples, cut.rows))
+        later.load({name: array.copy() for name, array in cut.model.state().items()})
+        cut.model = later
+        sums = cut.model.do_round(number, cut.rows, cut.read, number + 7)
+    assert sums == whole.sums
+    for name, array in whole.model.state().items():
+        np.testing.assert_array_equal(cut.model.state()[name], array, err_msg=name)
+
+
 def test_the_label_changes_no_cluster(three):
     with_label, without = (
         Grouped(three, clusters=3, resamples=0, label=label).all_rounds() for label in ("kind", None)
