@@ -7,6 +7,8 @@ classes: star, galaxy or quasar from the same magnitudes, in five folds (`catalo
 variables: 26 classes of variable stars from light curves, in five folds (`variable_stars/debosscher_1392.csv.gz`).
 galaxies: spiral or not, 220 pictures of SDSS galaxies in five folds (`galaxy_images/{spirals,non_spirals}/*.jpg`).
 lenses: strong lenses among 3,000 simulated images, learned from 5,000 others; needs no files.
+clusters: how stable clusters are, and how well they agree with the classes of simulated objects, SDSS objects, and
+variable stars (`light_curves/linear_7194_features.csv.gz`).
 rrlyrae, supernovae: types of RR Lyrae stars, and peculiar supernovae Ia, from light curves (`light_curves/*`).
 
 `hpctrain.train` trains our models on the CPU. The errors of the magnitudes are inputs for redshifts because
@@ -27,7 +29,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from benchmarks import science_catalogue, science_images, science_light_curves
+from benchmarks import science_catalogue, science_clusters, science_images, science_light_curves
 from benchmarks.science_tables import Task
 from hpctrain.profile.families import profile_of
 from hpctrain.profile.load import dump_profile
@@ -36,6 +38,7 @@ from hpctrain.rundir import RunDir, write_json
 TASKS = {
     **science_catalogue.TASKS,
     **science_images.TASKS,
+    **science_clusters.TASKS,
     "variables": Task((science_light_curves.DEBOSSCHER,), science_light_curves.variables),
     "rrlyrae": Task(science_light_curves.STRIPE82, science_light_curves.rr_lyrae),
     "supernovae": Task(science_light_curves.ZTF, science_light_curves.supernovae),
