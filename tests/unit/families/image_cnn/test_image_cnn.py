@@ -121,8 +121,8 @@ def test_a_hidden_patch_matters_only_where_there_are_pixels(path):
     weight[:, :, :, :6] = 0
     maps = hidden_patches(it.network, it.batch.replace(weight=weight), 0)
     assert maps.shape == (NUM_PATCHES, NUM_PATCHES)
-    assert not maps[:, :4].any()
-    assert (maps[:, 8:] != 0).mean() > 0.5
+    assert abs(maps[:, :4]).max() < 1e-6  # products of other batches may be rounded differently
+    assert (abs(maps[:, 8:]) > 1e-6).mean() > 0.5
 
 
 def test_results_and_panels_show_detection_and_maps(path, tmp_path):
