@@ -20,7 +20,7 @@ from hpctrain.ingest.mapped.reader import spectra_with_labels
 from hpctrain.ingest.mapped.resolve import Layout, resolve
 from hpctrain.ingest.mapped.stores.opening import open_stores
 from hpctrain.ingest.mapped.stores.store import Store, shape_text, unique_items
-from hpctrain.ingest.mapped.suspicions import Suspicion, suspect_flux, suspect_noise, suspect_wavelengths
+from hpctrain.ingest.mapped.suspicions import Suspicion, suspect_arms, suspect_flux, suspect_noise, suspect_wavelengths
 from hpctrain.ingest.mapped.units import RELATIVE
 from hpctrain.ingest.tally import lines_by_reason
 from hpctrain.kinds.spectra.layout import FLUX_UNIT
@@ -88,7 +88,7 @@ def preview_files(kind: str, paths: Sequence[Path], mapping: Mapping) -> Preview
     -------
     Preview
     """
-    preview, samples = Preview(), []
+    preview, samples, of_first = Preview(), [], 0
     failures: list[tuple[str, str]] = []
     for path in paths[:MOST_TRIED]:
         try:
@@ -106,10 +106,11 @@ def preview_files(kind: str, paths: Sequence[Path], mapping: Mapping) -> Preview
             failures.append((str(path), str(error)))
         except (OSError, EOFError, ValueError, TypeError, LookupError, ArithmeticError) as error:
             failures.append((str(path), f"cannot be read: {type(error).__name__}: {error}"))
+        of_first = of_first or len(samples)
         if len(samples) >= MOST_FILES:
             break
     if samples:
-        _judge(preview, samples)
+        _judge(preview, samples, of_first)
     else:
         preview.problems = [line.replace("\n", "\n  ") for line in lines_by_reason(failures, 1)[:MOST_PROBLEMS]]
     return preview
@@ -122,7 +123,8 @@ def _first_spectra(store: Store, mapping: Mapping) -> _Sample:
     return _Sample(layout, raw, convert(raw, layout, mapping), columns)
 
 
-def _judge(preview: Preview, samples: list[_Sample]) -> None:
+def _judge(preview: Preview, samples: list[_Sample], of_first: int) -> None:
+    """Add what is doubtful about the samples, of which the first `of_first` are parts of one file."""
     first = samples[0]
     preview.flux_unit = RELATIVE if first.layout.flux_scale.is_relative else FLUX_UNIT
     for ours, label in first.layout.labels.items():
@@ -134,6 +136,7 @@ def _judge(preview: Preview, samples: list[_Sample]) -> None:
         suspect_wavelengths(first.raw.wavelength, first.layout),
         suspect_flux(first.converted, first.layout),
         suspect_noise([(sample.raw, sample.layout) for sample in samples]),
+        suspect_arms([sample.raw for sample in samples[:of_first]]),
     ]
     preview.suspicions = [each for each in found if each is not None]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -147,3 +148,22 @@ def suspect_noise(samples: list[tuple[Raw, Layout]]) -> Suspicion | None:
             "the same unit?",
         )
     return None
+
+
+def suspect_arms(parts: list[Raw]) -> Suspicion | None:
+    """Say that the parts of a file look like arms of a spectrograph, which are not merged here.
+
+    They do if they have the same number of spectra and mostly different wavelengths.
+    """
+    if len(parts) < 2 or len({len(part.flux) for part in parts}) > 1:
+        return None
+    ends = sorted((float(np.nanmin(part.wavelength)), float(np.nanmax(part.wavelength))) for part in parts)
+    for (low, high), (next_low, next_high) in itertools.pairwise(ends):
+        if high - next_low > 0.5 * min(high - low, next_high - next_low):
+            return None
+    listed = " and ".join(f"{low:g} to {high:g}" for low, high in ends)
+    return Suspicion(
+        False,
+        f"parts of the file have as many spectra each, at {listed}; if they are arms of the same objects, they become "
+        "spectra of their own. `hpctrain ingest desi` merges those of DESI; --part N reads one of them",
+    )

@@ -10,6 +10,8 @@ import pytest
 from survey_files import make_image, make_star, make_table_fits
 
 from hpctrain.cli import main
+from hpctrain.ingest.mapped.convert import Raw
+from hpctrain.ingest.mapped.suspicions import suspect_arms
 
 GRID = 4000.0 + 4.0 * np.arange(1024)
 UNIT = "1e-17 erg / (s cm2 Angstrom)"
@@ -182,3 +184,26 @@ def test_out_is_only_needed_without_preview(tmp_path: Path, capsys: pytest.Captu
         ingest("fits", path)
     assert stopped.value.code == 2
     assert "--out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("ranges", "numbers", "said"),
+    [
+        ([(3600, 5800), (5760, 7620)], [5, 5], "3600 to 5800 and 5760 to 7620; if they are arms"),
+        ([(5760, 7620), (3600, 5800)], [5, 5], "3600 to 5800 and 5760 to 7620; if they are arms"),
+        ([(3600, 5800), (5760, 7620)], [5, 1], None),  # arms have the same objects
+        ([(3600, 9800), (3600, 9800)], [1, 1], None),  # exposures, or orders of one range
+        ([(3600, 5800)], [5], None),
+    ],
+)
+def test_arms_that_stay_apart_are_named(ranges: list, numbers: list, said: str | None) -> None:
+    parts = [
+        Raw(np.arange(number), np.linspace(*ends, 9), np.ones((number, 9)), None, np.zeros((number, 9), bool))
+        for ends, number in zip(ranges, numbers, strict=True)
+    ]
+    found = suspect_arms(parts)
+    assert (found is None) == (said is None)
+    if found is not None:
+        assert not found.is_error
+        assert said in found.text
+        assert "`hpctrain ingest desi`" in found.text
