@@ -7,8 +7,10 @@ forest learns from all of them.
 from __future__ import annotations
 
 import gzip
+import hashlib
+import json
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -54,11 +56,11 @@ class Setting:
     train: Mapping[str, Any]
 
 
-SMALL = {"width": 32, "layers": 2, "dropout": 0.2, "hidden": [64]}
+SMALL = {"width": 32, "layers": 1, "dropout": 0.1, "hidden": [64]}
 VARIABLES = Setting(
-    {"fold": PERIOD, "features": [PERIOD, POWER], "max_points": 96, "augment": {"drop": 0.3}},
+    {"fold": PERIOD, "features": [PERIOD, POWER], "max_points": 64, "augment": {"drop": 0.3}},
     SMALL,
-    {"batch_size": 32, "epochs": 50, "learning_rate": 2.0e-3, "warmup_steps": 50, "weight_decay": 0.05},
+    {"batch_size": 32, "epochs": 30, "learning_rate": 2.0e-3, "warmup_steps": 50, "weight_decay": 0.05},
 )
 RR_LYRAE = Setting(
     {"fold": PERIOD, "features": [PERIOD, POWER], "max_points": 96, "augment": {"drop": 0.3}},
@@ -162,15 +164,30 @@ def _judge(
         paths = [(folder / f"{name}-{number}-{part}.h5").absolute() for part in ("train", "test")]
         for path, rows in zip(paths, (learn, new), strict=True):
             write_curves(path, _subset(curves, rows), {})
-        data = {"files": [str(paths[0])], "bands": list(curves.bands), "split": {"validation": 0.1}, **setting.data}
-        label = {"column": "class", "kind": "class"}
-        model = {"family": "light_curve_transformer", "labels": [label], **setting.model}
         for seed in range(seeds):
-            run = train(folder, f"{name}-{number}", data, model, seed, setting.train)
-            classes, probability = _predict(run, paths[1])
+            classes, probability = _learned(f"{name}-{number}-{seed}", paths, curves.bands, setting, seed, train)
             into = np.searchsorted(names, classes)
             found["light_curve_transformer"][seed][np.ix_(new, into)] = probability
     return {method: [(names[p.argmax(axis=1)], p) for p in each] for method, each in found.items()}
+
+
+def _learned(
+    name: str, paths: Sequence[Path], bands: Sequence[str], setting: Setting, seed: int, train: Train
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the classes, and their probabilities for the curves of the second file, by a network that is trained.
+
+    The folder keeps them under the settings, so that a measurement that was interrupted goes on.
+    """
+    data = {"files": [str(paths[0])], "bands": list(bands), "split": {"validation": 0.1}, **setting.data}
+    label = {"column": "class", "kind": "class"}
+    model = {"family": "light_curve_transformer", "labels": [label], **setting.model}
+    settings = json.dumps([data, model, dict(setting.train), seed], sort_keys=True)
+    kept = paths[0].with_name(f"{name}-{hashlib.sha256(settings.encode()).hexdigest()[:12]}.npz")
+    if not kept.exists():
+        classes, probability = _predict(train(paths[0].parent, name, data, model, seed, setting.train), paths[1])
+        np.savez(kept, classes=np.array(classes), probability=probability)
+    with np.load(kept) as stored:
+        return stored["classes"], stored["probability"]
 
 
 def _folds(truth: np.ndarray) -> np.ndarray:

@@ -30,7 +30,7 @@ class LightCurveBatch:
     ----------
     columns : mapping of str to Tensor
         ``time`` (N, P), float32 [day] since the first point; ``value`` and ``error`` (N, P), float32; ``band`` (N, P),
-        int64; where each point has a phase, ``phase`` (N, P), float32, 0 to 1, NaN without a period; where there are
+        int16; where each point has a phase, ``phase`` (N, P), float32, 0 to 1, NaN without a period; where there are
         features, ``features`` (N, F), float32, NaN where one is missing. After normalisation points that exist come
         first, and there is ``scale`` (N,), the
         divisor of the values; after cleaning ``num_bad`` (N,), int64, points that could not be used.

@@ -15,7 +15,7 @@ def fake_batch(facts: LightCurveFacts, num_curves: int) -> LightCurveBatch:
         "time": torch.ones(shape),
         "value": torch.ones(shape),
         "error": torch.ones(shape),
-        "band": torch.zeros(shape, dtype=torch.int64),
+        "band": torch.zeros(shape, dtype=torch.int16),
         "scale": torch.ones(num_curves),
         "num_bad": torch.zeros(num_curves, dtype=torch.int64),
     }

@@ -5,6 +5,7 @@ N curves, P points, B bands.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -83,8 +84,39 @@ class CurveFile:
             The file has been changed since it was opened.
         """
         self._mapped.check()
-        taken = self._points[name][at if self._kept is None else self._kept[at]]
-        return self.band_of[taken] if name == "band" else taken
+        taken = self._points[name].take(at if self._kept is None else self._kept.take(at))
+        return self.band_of.take(taken) if name == "band" and not self._same_bands else taken
+
+    def copy(self, name: str, out: np.ndarray, rows: np.ndarray, begins: np.ndarray, counts: np.ndarray) -> None:
+        """Copy consecutive points of some curves; times count from the first point of the curve.
+
+        Parameters
+        ----------
+        name : str
+            As for :meth:`points`.
+        out : ndarray, shape (n, width)
+            Array whose rows are filled from their beginning.
+        rows, begins, counts : ndarray, shape (m,), int64
+            Row of `out`, first point and number of points of each curve; no curve is empty.
+        """
+        self._mapped.check()
+        each = zip(rows.tolist(), begins.tolist(), counts.tolist(), strict=True)
+        if name == "time":
+            first = self.points(name, begins).tolist()
+            source = self._points[name]
+            for (row, begin, count), start in zip(each, first, strict=True):
+                values = source[begin : begin + count] if self._kept is None else self._piece(name, begin, count)
+                if not math.isfinite(start):
+                    start = first_finite(values)
+                np.subtract(values, start, out=out[row, :count], casting="same_kind")
+            return
+        is_plain = self._kept is None and (name != "band" or self._same_bands)
+        source = self._points[name]
+        for row, begin, count in each:
+            out[row, :count] = source[begin : begin + count] if is_plain else self._piece(name, begin, count)
+
+    def _piece(self, name: str, begin: int, count: int) -> np.ndarray:
+        return self.points(name, np.arange(begin, begin + count))
 
     def _open(self, dataset: h5py.Dataset) -> np.ndarray:
         """Return a dataset (P,) as a map of the file where it is stored in one piece, else as an array in memory."""
@@ -138,6 +170,7 @@ class CurveFile:
     def _choose(self, bands: Sequence[str]) -> None:
         """Leave out the points of bands that are not asked for."""
         self.band_of = np.array([bands.index(name) if name in bands else -1 for name in self.names], dtype=np.int16)
+        self._same_bands = self.band_of.tolist() == list(range(len(self.names)))
         self.offsets, self._kept, self.left_out = self.stored_offsets, None, {}
         if (self.band_of >= 0).all():
             return
@@ -151,6 +184,12 @@ class CurveFile:
         }
         self._kept = np.flatnonzero(is_kept)
         self.offsets = np.concatenate([[0], np.cumsum(is_kept)])[self.stored_offsets].astype(np.int64)
+
+
+def first_finite(time: np.ndarray) -> float:
+    """Return the first finite time of a curve (n,); 0 if there is none."""
+    finite = time[np.isfinite(time)]
+    return float(finite[0]) if len(finite) else 0.0
 
 
 def _text(value: object) -> str:

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 FEW_POINTS = "fewer points than data.min_points"
 UNUSABLE = "no point with finite time and value and an error above 0"
 
-POINT_BYTES = 20
-"""Bytes of a point in a batch: time, value, error in float32, band in int64."""
+POINT_BYTES = 14
+"""Bytes of a point in a batch: time, value, error in float32, band in int16."""
 
 
 class LightCurves(Kind):

@@ -11,7 +11,7 @@ import torch
 
 from hpctrain.errors import DataError
 from hpctrain.kinds.light_curves.batch import NO_BAND, LightCurveBatch
-from hpctrain.kinds.light_curves.files import CurveFile
+from hpctrain.kinds.light_curves.files import CurveFile, first_finite
 from hpctrain.samples.arrays import ArraySamples
 from hpctrain.samples.find import find_files
 from hpctrain.samples.hashing import hash_ids, unit_interval
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 PAD_TO = 8
 """The number of points of a batch is that of its longest curve, rounded up to a multiple of this."""
+
+LONG_CURVE = 150
+"""Curves with more points are copied one by one."""
 
 
 class LightCurveSamples(ArraySamples):
@@ -55,6 +58,7 @@ class LightCurveSamples(ArraySamples):
         self.bands, self.feature_names = tuple(data.bands), tuple(data.features)
         self.max_points, self.min_points, self._long = data.max_points, data.min_points, data.long
         self.num_points = np.concatenate([np.diff(file.offsets) for file in files])
+        self._shifts = unit_interval(hash_ids(self.target_id, "thin")) if self._long == "thin" else np.zeros(0)
         self._begins = np.concatenate([file.offsets[:-1] for file in files])
         self._file_of = np.repeat(np.arange(len(files)), [len(file) for file in files])
         columns = [self._numbers(name, "data.features") for name in data.features]
@@ -108,39 +112,67 @@ class LightCurveSamples(ArraySamples):
 
     def _read_points(self, at: np.ndarray, counts: np.ndarray, kept: np.ndarray, width: int) -> dict[str, np.ndarray]:
         """Return the arrays (n, width) of the points."""
-        num, total = len(at), int(kept.sum())
+        out = {name: np.zeros((len(at), width), np.float32) for name in ("time", "value", "error")}
+        out["band"] = np.full((len(at), width), NO_BAND, np.int16)
+        if self.is_folded:
+            out["phase"] = np.zeros((len(at), width), np.float32)
+        # Long curves that lose no point are copied one by one, the points of all others in one piece: each way is the
+        # faster one for its curves.
+        is_copied = (counts == kept) & (kept > LONG_CURVE) & (not self.is_folded)
+        for number in np.unique(self._file_of[at[is_copied]]).tolist():
+            here = np.flatnonzero(is_copied & (self._file_of[at] == number))
+            for name, values in out.items():
+                self._curve_files[number].copy(name, values, here, self._begins[at[here]], kept[here])
+        rest = np.flatnonzero(~is_copied)
+        if len(rest):
+            place = np.arange(width) < kept[rest, None]  # in the order of the points
+            for name, values in self._gathered(at[rest], counts[rest], kept[rest]).items():
+                if len(rest) == len(at):
+                    out[name][place] = values
+                else:
+                    own = out[name][rest]
+                    own[place] = values
+                    out[name][rest] = own
+        return out
+
+    def _gathered(self, at: np.ndarray, counts: np.ndarray, kept: np.ndarray) -> dict[str, np.ndarray]:
+        """Return the points of curves, one after the other; of the `counts` points of a curve `kept` are read."""
         before = np.cumsum(kept) - kept
-        place = np.arange(total)
-        into = np.repeat(np.arange(num) * width - before, kept) + place
-        source = np.repeat(self._begins[at] - before, kept) + place
-        for index in np.flatnonzero(counts > kept).tolist():
+        source = np.repeat(self._begins[at] - before, kept) + np.arange(int(kept.sum()))
+        for index in np.flatnonzero((counts > kept) & (kept > 0)).tolist():
             chosen = self._chosen(int(at[index]), int(counts[index]))
             source[before[index] : before[index] + kept[index]] = self._begins[at[index]] + chosen
-        out = {
-            "time": np.zeros(num * width, np.float32),
-            "value": np.zeros(num * width, np.float32),
-            "error": np.zeros(num * width, np.float32),
-            "band": np.full(num * width, NO_BAND, np.int64),
-        }
-        time = self._take("time", at, kept, source, np.float64)
-        first = _first_finite(time, before, kept)
-        out["time"][into] = time - np.repeat(first, kept)
-        for name, dtype in (("value", np.float32), ("error", np.float32), ("band", np.int64)):
-            out[name][into] = self._take(name, at, kept, source, dtype)
+        numbers = self._file_of[at]
+        file_of = None if (numbers == numbers[:1]).all() else np.repeat(numbers, kept)
+        time = self._take("time", numbers, file_of, source)
+        first = np.zeros(len(kept))
+        first[kept > 0] = time[before[kept > 0]]
+        for index in np.flatnonzero(~np.isfinite(first)).tolist():
+            first[index] = first_finite(time[before[index] : before[index] + kept[index]])
+        found = {"time": time - np.repeat(first, kept)}
         if self.is_folded:
-            out["phase"] = np.zeros(num * width, np.float32)
-            cycles = (time - np.repeat(first, kept)) / np.repeat(self.periods[at], kept)
-            out["phase"][into] = cycles - np.floor(cycles)
-        return {name: values.reshape(num, width) for name, values in out.items()}
+            cycles = found["time"] / np.repeat(self.periods[at], kept)
+            found["phase"] = cycles - np.floor(cycles)
+        return found | {name: self._take(name, numbers, file_of, source) for name in ("value", "error", "band")}
 
-    def _take(self, name: str, at: np.ndarray, kept: np.ndarray, source: np.ndarray, dtype: Any) -> np.ndarray:
-        """Return one number of the points `source` of the curves `at`, in their order."""
-        numbers = np.unique(self._file_of[at])
-        if len(numbers) == 1:
-            return self._curve_files[numbers[0]].points(name, source)
-        taken, file_of_point = np.empty(len(source), dtype), np.repeat(self._file_of[at], kept)
-        for number in numbers.tolist():
-            here = file_of_point == number
+    def _take(self, name: str, numbers: np.ndarray, file_of: np.ndarray | None, source: np.ndarray) -> np.ndarray:
+        """Return one number of the points `source`.
+
+        Parameters
+        ----------
+        name : str
+        numbers : ndarray, shape (n,)
+            File of each curve.
+        file_of : ndarray, shape of `source`, or None
+            File of each point; None if there is one file.
+        source : ndarray, int64
+            Numbers of the points in their files.
+        """
+        if file_of is None:
+            return self._curve_files[numbers[0] if len(numbers) else 0].points(name, source)
+        taken = np.empty(len(source), np.float64 if name == "time" else np.float32)
+        for number in np.unique(numbers).tolist():
+            here = file_of == number
             taken[here] = self._curve_files[number].points(name, source[here])
         return taken
 
@@ -152,7 +184,7 @@ class LightCurveSamples(ArraySamples):
         if self._long == "last":
             return np.arange(count - most, count)
         # One point from each of as many equal parts; where in its part depends on the object alone.
-        shift = unit_interval(hash_ids(self.target_id[row : row + 1], "thin"))[0]
+        shift = self._shifts[row]
         return np.minimum(((np.arange(most) + shift) * (count / most)).astype(np.int64), count - 1)
 
     def _numbers(self, name: str, key: str) -> np.ndarray:
@@ -192,17 +224,6 @@ def _collect(make: Callable[[], Any], problems: list[str]) -> Any:
     except DataError as error:
         problems.append(str(error))
         return None
-
-
-def _first_finite(time: np.ndarray, before: np.ndarray, kept: np.ndarray) -> np.ndarray:
-    """Return the first finite time of each curve, shape (n,); 0 where there is none."""
-    first = np.zeros(len(kept))
-    first[kept > 0] = time[before[kept > 0]]
-    for index in np.flatnonzero(~np.isfinite(first)).tolist():
-        own = time[before[index] : before[index] + kept[index]]
-        own = own[np.isfinite(own)]
-        first[index] = own[0] if len(own) else 0.0
-    return first
 
 
 def _band_notes(files: Sequence[CurveFile], bands: Sequence[str]) -> list[str]:

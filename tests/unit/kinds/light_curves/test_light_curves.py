@@ -60,6 +60,19 @@ def test_a_file_that_cannot_be_mapped_gives_the_same_curves(tmp_path, layout):
         assert torch.equal(found[name], expected[name])
 
 
+@pytest.mark.parametrize("keys", [{}, {"bands": ["r"]}, {"max_points": 30, "fold": "period"}])
+def test_long_curves_are_read_as_short_ones_are(tmp_path, keys, monkeypatch):
+    paths = [tiny_file(tmp_path / "a.h5"), tmp_path / "b.h5"]
+    bad = (np.array([NAN, 1.0, 2.0]), np.ones(3), np.ones(3), np.array([1, 0, 1]))
+    write_file(paths[1], arrays(LONG, bad, LONG), "rg", target_id=np.arange(3), period=np.array([3.0, 2.0, NAN]))
+    rows = np.array([60, 3, 61, -1, 62, 0])
+    short = KIND.open(section(*paths, **keys)).read(rows)
+    monkeypatch.setattr("hpctrain.kinds.light_curves.samples.LONG_CURVE", 0)
+    long = KIND.open(section(*paths, **keys)).read(rows)
+    for name, values in short.columns.items():
+        torch.testing.assert_close(long[name], values, rtol=0, atol=0, equal_nan=True)
+
+
 def test_bands_that_are_not_asked_for_are_left_out_and_counted(tmp_path):
     samples = KIND.open(section(write_file(tmp_path / "a.h5", arrays(SHORT, LONG), "gr"), bands=["r", "u"]))
     assert samples.num_points.tolist() == [1, 20]

@@ -1,0 +1,115 @@
+"""Measure how fast light curves are read in shuffled batches, compared with copies of arrays in memory.
+
+    python -m benchmarks.light_curve_loader [--num-curves N] [--rounds R]
+
+Four readers take turns on the same rows: ours (from a map of the file); a gather of the ragged arrays in memory, curve
+by curve, into padded arrays, with times from the first point; a gather of rows that were padded to the longest curve of
+the set beforehand; and the same, cut to the longest curve of the batch. Curves per second of CPU time, medians over the
+rounds, and the ratio to the ragged gather of the same round. The file is in the page cache. The last line says how many
+points of the batches are padding.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import numpy as np
+import torch
+
+from hpctrain.kinds.light_curves.kind import KIND
+from hpctrain.kinds.light_curves.section import LightCurveSection, SimulateCurvesSection
+from hpctrain.samples.order import sample_order
+
+BATCH_SIZE = 128
+NAMES = ("time", "value", "error", "band")
+DTYPES = {"time": np.float32, "value": np.float32, "error": np.float32, "band": np.int16}
+Reader = Callable[[np.ndarray], object]
+
+
+def ours(path: Path) -> Reader:
+    """Return the reader of the trainer."""
+    return KIND.open(LightCurveSection(files=[str(path)], bands=["g", "r", "i"])).read
+
+
+def in_memory(path: Path) -> dict[str, Reader]:
+    """Return the readers of arrays in memory."""
+    with h5py.File(path) as file:
+        offsets = file["offsets"][...]
+        arrays = {name: file[name][...] for name in NAMES}
+    counts = np.diff(offsets)
+    whole = {name: _padded(arrays[name], offsets, int(counts.max()), DTYPES[name]) for name in NAMES}
+
+    def ragged(rows: np.ndarray) -> dict[str, torch.Tensor]:
+        width, begins, ends = int(counts[rows].max()), offsets[rows].tolist(), offsets[rows + 1].tolist()
+        found = {}
+        for name in NAMES:
+            out, source = np.zeros((len(rows), width), DTYPES[name]), arrays[name]
+            for number, (begin, end) in enumerate(zip(begins, ends, strict=True)):
+                piece = source[begin:end]
+                out[number, : end - begin] = piece - piece[0] if name == "time" else piece
+            found[name] = torch.from_numpy(out)
+        return found
+
+    def padded(rows: np.ndarray) -> dict[str, torch.Tensor]:
+        return {name: torch.from_numpy(np.take(whole[name], rows, axis=0)) for name in NAMES}
+
+    def cut(rows: np.ndarray) -> dict[str, torch.Tensor]:
+        width = int(counts[rows].max())
+        return {name: torch.from_numpy(whole[name][rows, :width]) for name in NAMES}
+
+    return {"ragged gather in memory": ragged, "rows padded beforehand": padded, "the same, cut": cut}
+
+
+def _padded(values: np.ndarray, offsets: np.ndarray, width: int, dtype: type) -> np.ndarray:
+    out = np.zeros((len(offsets) - 1, width), dtype)
+    for number, (begin, end) in enumerate(zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True)):
+        out[number, : end - begin] = values[begin:end]
+    return out
+
+
+def main() -> None:
+    """Measure and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--num-curves", type=int, default=10_000)
+    parser.add_argument("--points-per-band", type=float, default=25.0)
+    parser.add_argument("--rounds", type=int, default=7)
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "curves.h5"
+        KIND.make(path, SimulateCurvesSection(num_curves=args.num_curves, points_per_band=args.points_per_band))
+        memory = in_memory(path)
+        readers = {"hpctrain": ours(path), **memory}
+        speeds: dict[str, list[float]] = {name: [] for name in readers}
+        for number in range(-1, args.rounds):  # the first round warms up
+            order = sample_order(1, args.num_curves, (number + 1) * args.num_curves + np.arange(args.num_curves))
+            batches = order[: len(order) // BATCH_SIZE * BATCH_SIZE].reshape(-1, BATCH_SIZE)
+            for name, read in readers.items():
+                began_s = time.process_time()
+                for rows in batches:
+                    read(rows)
+                if number >= 0:
+                    speeds[name].append(batches.size / (time.process_time() - began_s))
+        reference = speeds["ragged gather in memory"]
+        print("| reader | curves per second of CPU time | ratio to the ragged gather |")
+        print("|---|---|---|")
+        for name, found in speeds.items():
+            ratio = statistics.median(a / b for a, b in zip(found, reference, strict=True))
+            print(f"| {name} | {statistics.median(found):,.0f} | {ratio:.2f} |")
+        print(f"padding: {_share_of_padding(path, batches):.0%} of the points of a batch")
+
+
+def _share_of_padding(path: Path, batches: np.ndarray) -> float:
+    read = ours(path)
+    exists = [read(rows).exists for rows in batches]  # type: ignore[attr-defined]
+    return 1 - sum(int(each.sum()) for each in exists) / sum(each.numel() for each in exists)
+
+
+if __name__ == "__main__":
+    main()
