@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hpctrain.drawing.scale import grouped, significant
-from hpctrain.drawing.svg import HALF, Axes, drawing, on_both
+from hpctrain.drawing.svg import WIDE, Axes, drawing, on_both
 from hpctrain.families.shown import Panel
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def _figure(days: np.ndarray, right: np.ndarray, title: str) -> str:
         axes.line(shown, right.mean(axis=1), "c1", "accuracy")
         return drawing(width, _HEIGHT + 82, [axes], f"Accuracy of {title} against days since the first point")
 
-    return on_both(HALF, draw)
+    return on_both(WIDE, draw)
 
 
 def _table(days: np.ndarray, points: np.ndarray, right: np.ndarray) -> str:

@@ -25,7 +25,7 @@ PAD_TO = 8
 """The number of points of a batch is that of its longest curve, rounded up to a multiple of this."""
 
 LONG_CURVE = 150
-"""Curves with more points are copied one by one."""
+"""Mean number of points of a batch from which curves are copied one by one."""
 
 
 class LightCurveSamples(ArraySamples):
@@ -116,9 +116,10 @@ class LightCurveSamples(ArraySamples):
         out["band"] = np.full((len(at), width), NO_BAND, np.int16)
         if self.is_folded:
             out["phase"] = np.zeros((len(at), width), np.float32)
-        # Long curves that lose no point are copied one by one, the points of all others in one piece: each way is the
-        # faster one for its curves.
-        is_copied = (counts == kept) & (kept > LONG_CURVE) & (not self.is_folded)
+        # Long curves that lose no point are copied one by one, the points of all others together: each way is faster
+        # for its curves.
+        is_long = kept.sum() > LONG_CURVE * len(kept) and not self.is_folded
+        is_copied = (counts == kept) & (kept > 0) & is_long
         for number in np.unique(self._file_of[at[is_copied]]).tolist():
             here = np.flatnonzero(is_copied & (self._file_of[at] == number))
             for name, values in out.items():
