@@ -12,6 +12,7 @@ import torch
 from hpctrain.families.clusters.agreement import agreement_intervals
 from hpctrain.families.clusters.columns import LABEL
 from hpctrain.families.clusters.stability import counted
+from hpctrain.families.labels.columns import codes_of
 from hpctrain.families.predictions_panel import FILE as PREDICTIONS
 from hpctrain.kinds.catalogue.facts import INPUTS
 from hpctrain.rundir import write_arrays
@@ -58,7 +59,7 @@ def write_clusters(model: Clusters, held_out: HeldOut, folder: Path) -> None:
     arrays |= _drawn(model, held_out, columns) | _outliers(held_out, columns)
     if known is not None and section.classes:
         usable = np.isfinite(columns["DISTANCE"])
-        codes = np.searchsorted(np.array([*section.classes]), known)  # settled classes are in order
+        codes = codes_of(known.astype(str), section.classes)
         has = (known != "") & usable
         table = counted(columns["CLUSTER"][has], codes[has], number, len(section.classes))[:, :-1]
         scores = agreement_intervals(table)

@@ -320,7 +320,7 @@ def test_check_names_what_does_not_fit_together(three, tmp_path, model, where, t
 @pytest.mark.parametrize("method", ["mixture", "hdbscan"])
 def test_the_report_shows_clusters_classes_candidates_and_outliers(three, tmp_path, method):
     keys = {"min_cluster_size": [15, 30]} if method == "hdbscan" else {"clusters": [3, 4]}
-    grouped = Grouped(three, method=method, resamples=2, label="kind", **keys).all_rounds()
+    grouped = Grouped(three, method=method, resamples=2, label="kind", classes=["C", "A", "B"], **keys).all_rounds()
     card = {"family": "clusters", "section": grouped.section.model_dump(mode="json")}
     held_out = HeldOut(grouped.samples, grouped.rows[::3], lambda batch: batch, 64, torch.device("cpu"), lambda done: 0)
     write_predictions(grouped.model, card, held_out, tmp_path / "predictions.h5")
@@ -334,4 +334,6 @@ def test_the_report_shows_clusters_classes_candidates_and_outliers(three, tmp_pa
     assert fit_sentence(results).startswith(
         "HDBSCAN finds 3 clusters, 3 of them" if method == "hdbscan" else "A mixture"
     )
-    assert results["clusters.npz"]["table"].sum() == len(held_out.rows)
+    table = results["clusters.npz"]["table"]
+    _, truth = blobs()
+    assert table.sum(axis=0).tolist() == [(truth[held_out.rows] == number).sum() for number in (2, 0, 1)]
