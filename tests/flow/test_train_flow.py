@@ -25,7 +25,7 @@ def events(run, name=None):
 
 
 def test_a_run_learns_and_leaves_a_checked_model_with_results(make_run, start):
-    run = make_run(train={"epochs": 40, "learning_rate": 5e-3}, track={"tensorboard": True, "figure_every_steps": 50})
+    run = make_run(train={"epochs": 20, "learning_rate": 5e-3}, track={"tensorboard": True, "figure_every_steps": 50})
     ranks = start(run)
     assert ranks.wait() == [0], ranks.stderr
     curve = losses(run)
@@ -112,7 +112,7 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint_without_losing_or_repeati
     ranks.kill()
     assert start(killed).wait() == [0]
     resumed = events(killed, "resumed")[0]
-    assert resumed["step"] in (5, 10, 15)
+    assert resumed["step"] in (5, 8, 10, 15, 16), "every fifth step, or an evaluation"
     assert [record["step"] for record in killed.read_metrics("train")] == sorted(losses(straight))
     assert losses(straight) == losses(killed)
     assert (straight.model / "model.safetensors").read_bytes() == (killed.model / "model.safetensors").read_bytes()
