@@ -32,7 +32,9 @@ from hpctrain.profile.families import kind_of
 from hpctrain.profile.load import load_profile
 from hpctrain.rundir import RunDir
 
-NUM_FOLDS = 5
+NUM_FOLDS, JUDGED_FOLDS = 5, 3
+"""Each method learns from four fifths of the objects; three of the five folds are judged, to save time."""
+
 NUM_TREES = 500
 AT_ONCE = 256
 """Curves that are predicted at a time."""
@@ -76,9 +78,10 @@ SUPERNOVAE = Setting(
 
 def variables(shared: Path, folder: Path, seeds: int, train: Train) -> dict[str, Any]:
     """Print the error of 26 classes of variable stars, and whether the bars are met."""
-    curves = _with_periods(_debosscher(shared / DEBOSSCHER), 0.05)
+    curves = _with_periods(_debosscher(shared / DEBOSSCHER), 0.05, folder / "variables-periods.npz")
     truth = curves.columns["class"].astype(str)
-    found = _judge("variables", curves, truth, VARIABLES, folder, seeds, train)
+    found, rows = _judge("variables", curves, truth, VARIABLES, folder, seeds, train)
+    truth = truth[rows]
     _print_classes(f"Classes of {len(truth):,} variable stars ({len(set(truth))} classes)", found, truth, seeds)
     for name, predicted in found.items():
         wrong = float(np.mean([np.mean(one[0] != truth) for one in predicted]))
@@ -95,9 +98,10 @@ def variables(shared: Path, folder: Path, seeds: int, train: Train) -> dict[str,
 def rr_lyrae(shared: Path, folder: Path, seeds: int, train: Train) -> dict[str, Any]:
     """Print the accuracy of the type of RR Lyrae stars of Stripe 82."""
     table = ObjectTable(shared / STRIPE82[1], "Num", {"class": "Type"})
-    curves = _with_periods(_read(shared / STRIPE82[0], table), 0.15)
+    curves = _with_periods(_read(shared / STRIPE82[0], table), 0.15, folder / "rrlyrae-periods.npz")
     truth = curves.columns["class"].astype(str)
-    found = _judge("rrlyrae", curves, truth, RR_LYRAE, folder, seeds, train)
+    found, rows = _judge("rrlyrae", curves, truth, RR_LYRAE, folder, seeds, train)
+    truth = truth[rows]
     _print_classes(f"Type (ab or c) of {len(truth):,} RR Lyrae stars of Stripe 82", found, truth, seeds)
     print(flush=True)
     return _class_scores(found, truth)
@@ -113,9 +117,13 @@ def supernovae(shared: Path, folder: Path, seeds: int, train: Train) -> dict[str
     )
     curves = replace(curves, columns={**curves.columns, PERIOD: np.full(len(kind), np.nan), POWER: np.zeros(len(kind))})
     truth = curves.columns["class"].astype(str)
-    found = _judge("supernovae", curves, truth, SUPERNOVAE, folder, seeds, train, extra=curves.columns["redshift"])
+    found, rows = _judge(
+        "supernovae", curves, truth, SUPERNOVAE, folder, seeds, train, extra=curves.columns["redshift"]
+    )
+    truth = truth[rows]
     is_peculiar = truth == "peculiar"
-    print(f"Peculiar among {len(truth):,} supernovae Ia of ZTF ({_subtypes(kind)}), {NUM_FOLDS} folds, {seeds} starts")
+    print(f"Peculiar among {len(truth):,} supernovae Ia of ZTF, {JUDGED_FOLDS} of {NUM_FOLDS} folds, {seeds} starts")
+    print(f"peculiar: {_subtypes(kind[rows])}")
     scores = {
         name: {"auc": bootstrap(lambda rows, each=each: _auc(each, is_peculiar, rows), len(truth))}
         for name, each in found.items()
@@ -145,8 +153,11 @@ def _judge(
     seeds: int,
     train: Train,
     extra: np.ndarray | None = None,
-) -> dict[str, list[tuple[np.ndarray, np.ndarray]]]:
-    """Return, for each method and start, the predicted class (n,) and the probabilities (n, C) of sorted classes."""
+) -> tuple[dict[str, list[tuple[np.ndarray, np.ndarray]]], np.ndarray]:
+    """Return the predicted class (n,) and the probabilities (n, C) of sorted classes for each method and start.
+
+    The second result is the rows (n,) of the objects that are judged.
+    """
     fold = _folds(truth)
     names = np.unique(truth)
     features = features_of(curves, curves.columns[PERIOD], curves.columns[POWER])
@@ -156,7 +167,7 @@ def _judge(
         "light_curve_transformer": [np.zeros((len(truth), len(names))) for _ in range(seeds)],
         "random forest on plain features": [np.zeros((len(truth), len(names)))],
     }
-    for number in range(NUM_FOLDS):
+    for number in range(JUDGED_FOLDS):
         learn, new = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
         forest = RandomForestClassifier(NUM_TREES, random_state=0, n_jobs=1).fit(features[learn], truth[learn])
         into = np.searchsorted(names, forest.classes_)
@@ -168,7 +179,10 @@ def _judge(
             classes, probability = _learned(f"{name}-{number}-{seed}", paths, curves.bands, setting, seed, train)
             into = np.searchsorted(names, classes)
             found["light_curve_transformer"][seed][np.ix_(new, into)] = probability
-    return {method: [(names[p.argmax(axis=1)], p) for p in each] for method, each in found.items()}
+    judged = np.flatnonzero(fold < JUDGED_FOLDS)
+    return {
+        method: [(names[p[judged].argmax(axis=1)], p[judged]) for p in each] for method, each in found.items()
+    }, judged
 
 
 def _learned(
@@ -243,8 +257,12 @@ def _read(path: Path, table: ObjectTable) -> Curves:
     return assemble([read_observations(path, Reading())], label=table.columns_for).curves
 
 
-def _with_periods(curves: Curves, shortest_days: float) -> Curves:
-    return replace(curves, columns={**curves.columns, **find_periods(curves, shortest_days)})
+def _with_periods(curves: Curves, shortest_days: float, kept: Path) -> Curves:
+    """Return the curves with their periods, which the file `kept` keeps for the next time."""
+    if not kept.exists():
+        np.savez(kept, **find_periods(curves, shortest_days))
+    with np.load(kept) as stored:
+        return replace(curves, columns={**curves.columns, **{name: stored[name] for name in (PERIOD, POWER)}})
 
 
 def _subset(curves: Curves, rows: np.ndarray) -> Curves:
@@ -279,7 +297,7 @@ def _macro_f1(truth: np.ndarray, predicted: np.ndarray) -> float:
 
 
 def _print_classes(title: str, found: Mapping[str, Any], truth: np.ndarray, seeds: int) -> None:
-    print(f"{title}, {NUM_FOLDS} folds, {seeds} starts of the network")
+    print(f"{title}, {JUDGED_FOLDS} of {NUM_FOLDS} folds, {seeds} starts of the network")
     print_table(_class_scores(found, truth), {"accuracy": 3, "macro_f1": 3})
 
 

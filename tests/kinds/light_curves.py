@@ -27,7 +27,6 @@ def tiny_file(path: Path, num: int = 60, seed: int = 1) -> Path:
         "strength": np.where(np.arange(num) % 5 == 1, np.nan, strength),
         "strength_err": np.full(num, 0.05),
         "angle": np.degrees(np.pi * np.tanh(strength)) % 360,
-        "redshift": (0.5 + 0.4 * np.tanh(strength)).astype(np.float32),
         "period": np.where(np.arange(num) % 9 == 4, np.nan, period),
         "colour": np.where(np.arange(num) % 6 == 2, np.nan, strength + rng.normal(size=num)),
     }
