@@ -9,6 +9,7 @@ References
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from hpctrain.ingest.light_curves.observations import Observations, Reading
 
 ZTF_BANDS = {1: "g", 2: "r", 3: "i"}
 _LIMIT = "upper limit without a detection"
+_NEGATIVE = "fainter than the reference image (isdiffpos is false)"
 
 
 def read_alerts(path: Path, reading: Reading) -> Observations:
@@ -33,10 +35,11 @@ def read_alerts(path: Path, reading: Reading) -> Observations:
         The file is no JSON, or an alert is of neither style; the message has its number.
     """
     rows: list[tuple[str, float, float, float, str]] = []
-    limits, unit = 0, ""
+    dropped: Counter[str] = Counter()
+    unit = ""
     for number, alert in enumerate(_alerts(path), start=1):
         if "objectId" in alert and "candidate" in alert:
-            found, own = _ztf(alert), "mag"
+            found, own = _ztf(alert, dropped), "mag"
         elif "diaSource" in alert:
             found, own = _lsst(alert), "nJy"
         else:
@@ -45,7 +48,8 @@ def read_alerts(path: Path, reading: Reading) -> Observations:
             raise DataError(f"alert {number}: holds values in {own}, earlier ones in {unit}; ingest them separately")
         unit = own
         rows += [row for row in found if np.isfinite(row[2])]
-        limits += sum(not np.isfinite(row[2]) for row in found)
+        if limits := sum(not np.isfinite(row[2]) for row in found):
+            dropped[_LIMIT] += limits
     if not rows:
         raise DataError("has no alert with a detection")
     ids, time, value, error, band = zip(*rows, strict=True)
@@ -58,7 +62,7 @@ def read_alerts(path: Path, reading: Reading) -> Observations:
         error=np.array(error),
         band=np.array(band, dtype=object),
         unit=reading.unit or unit,
-        dropped={_LIMIT: limits} if limits else {},
+        dropped=dropped,
     )
 
 
@@ -77,8 +81,11 @@ def _alerts(path: Path) -> Iterator[dict[str, Any]]:
         yield alert
 
 
-def _ztf(alert: dict[str, Any]) -> list[tuple[str, float, float, float, str]]:
+def _ztf(alert: dict[str, Any], dropped: Counter[str]) -> list[tuple[str, float, float, float, str]]:
     every = [alert["candidate"], *(alert.get("prv_candidates") or [])]
+    kept = [each for each in every if each.get("isdiffpos") not in ("f", "0", False)]  # the magnitude has no sign
+    if len(kept) < len(every):
+        dropped[_NEGATIVE] += len(every) - len(kept)
     return [
         (
             str(alert["objectId"]),
@@ -87,7 +94,7 @@ def _ztf(alert: dict[str, Any]) -> list[tuple[str, float, float, float, str]]:
             _number(each.get("sigmapsf")),
             ZTF_BANDS.get(each.get("fid"), str(each.get("fid"))),
         )
-        for each in every
+        for each in kept
     ]
 
 

@@ -116,6 +116,7 @@ def test_alerts_of_one_object_are_merged_and_limits_are_counted(tmp_path, capsys
     earlier = [
         {"jd": 2459000.5, "fid": 2, "magpsf": 19.5, "sigmapsf": 0.2},
         {"jd": 2458999.5, "fid": 2, "magpsf": None, "sigmapsf": None},
+        {"jd": 2458998.5, "fid": 2, "magpsf": 18.0, "sigmapsf": 0.1, "isdiffpos": "f"},
     ]
     last = [{"jd": 2459000.5 + day, "fid": 1, "magpsf": 19.0 - day, "sigmapsf": 0.1} for day in (1, 2)]
     alerts = [
@@ -126,6 +127,7 @@ def test_alerts_of_one_object_are_merged_and_limits_are_counted(tmp_path, capsys
     assert ingest(tmp_path / "ztf.json", "--out", tmp_path / "a.h5") == 0
     said = capsys.readouterr().out
     assert "2  upper limit without a detection" in said
+    assert "2  fainter than the reference image" in said
     with h5py.File(tmp_path / "a.h5") as file:
         assert file["time"][...].tolist() == [59000, 59001, 59002]
         assert file["value"][...].tolist() == [19.5, 18.0, 17.0]
