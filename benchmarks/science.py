@@ -9,8 +9,8 @@ lenses: strong lenses among 3,000 simulated images, learned from 5,000 others; n
 clusters: how stable clusters are, and how well they agree with the classes of simulated objects, SDSS objects, and
 variable stars (`light_curves/linear_7194_features.csv.gz`).
 variables: 26 classes of variable stars from light curves (`variable_stars/debosscher_1392.csv.gz`).
-rrlyrae, supernovae: types of RR Lyrae stars, and peculiar supernovae Ia, from light curves (`light_curves/*`). Three of
-five folds are judged; the forest learns from all training objects of a fold.
+rrlyrae, supernovae: types of RR Lyrae stars, and peculiar supernovae Ia, from light curves (`light_curves/*`). In
+five folds; the forest learns from all training objects of a fold.
 
 `hpctrain.train` trains our models on the CPU. The errors of the magnitudes are inputs for redshifts because
 cross-validation on the training objects is better with them; other settings were not searched. A tenth of the training

@@ -32,8 +32,8 @@ from hpctrain.profile.families import kind_of
 from hpctrain.profile.load import load_profile
 from hpctrain.rundir import RunDir
 
-NUM_FOLDS, JUDGED_FOLDS = 5, 3
-"""Each method learns from four fifths of the objects; three of the five folds are judged, to save time."""
+NUM_FOLDS = 5
+"""Each method learns from four fifths of the objects, and is judged on the others."""
 
 NUM_TREES = 500
 AT_ONCE = 256
@@ -80,8 +80,7 @@ def variables(shared: Path, folder: Path, seeds: int, train: Train) -> dict[str,
     """Print the error of 26 classes of variable stars, and whether the bars are met."""
     curves = _with_periods(_debosscher(shared / DEBOSSCHER), 0.05, folder / "variables-periods.npz")
     truth = curves.columns["class"].astype(str)
-    found, rows = _judge("variables", curves, truth, VARIABLES, folder, seeds, train)
-    truth = truth[rows]
+    found = _judge("variables", curves, truth, VARIABLES, folder, seeds, train)
     _print_classes(f"Classes of {len(truth):,} variable stars ({len(set(truth))} classes)", found, truth, seeds)
     for name, predicted in found.items():
         wrong = float(np.mean([np.mean(one[0] != truth) for one in predicted]))
@@ -100,8 +99,7 @@ def rr_lyrae(shared: Path, folder: Path, seeds: int, train: Train) -> dict[str, 
     table = ObjectTable(shared / STRIPE82[1], "Num", {"class": "Type"})
     curves = _with_periods(_read(shared / STRIPE82[0], table), 0.15, folder / "rrlyrae-periods.npz")
     truth = curves.columns["class"].astype(str)
-    found, rows = _judge("rrlyrae", curves, truth, RR_LYRAE, folder, seeds, train)
-    truth = truth[rows]
+    found = _judge("rrlyrae", curves, truth, RR_LYRAE, folder, seeds, train)
     _print_classes(f"Type (ab or c) of {len(truth):,} RR Lyrae stars of Stripe 82", found, truth, seeds)
     print(flush=True)
     return _class_scores(found, truth)
@@ -117,13 +115,10 @@ def supernovae(shared: Path, folder: Path, seeds: int, train: Train) -> dict[str
     )
     curves = replace(curves, columns={**curves.columns, PERIOD: np.full(len(kind), np.nan), POWER: np.zeros(len(kind))})
     truth = curves.columns["class"].astype(str)
-    found, rows = _judge(
-        "supernovae", curves, truth, SUPERNOVAE, folder, seeds, train, extra=curves.columns["redshift"]
-    )
-    truth = truth[rows]
+    found = _judge("supernovae", curves, truth, SUPERNOVAE, folder, seeds, train, extra=curves.columns["redshift"])
     is_peculiar = truth == "peculiar"
-    print(f"Peculiar among {len(truth):,} supernovae Ia of ZTF, {JUDGED_FOLDS} of {NUM_FOLDS} folds, {seeds} starts")
-    print(f"peculiar: {_subtypes(kind[rows])}")
+    print(f"Peculiar among {len(truth):,} supernovae Ia of ZTF, {NUM_FOLDS} folds, {seeds} starts")
+    print(f"peculiar: {_subtypes(kind)}")
     scores = {
         name: {"auc": bootstrap(lambda rows, each=each: _auc(each, is_peculiar, rows), len(truth))}
         for name, each in found.items()
@@ -153,11 +148,8 @@ def _judge(
     seeds: int,
     train: Train,
     extra: np.ndarray | None = None,
-) -> tuple[dict[str, list[tuple[np.ndarray, np.ndarray]]], np.ndarray]:
-    """Return the predicted class (n,) and the probabilities (n, C) of sorted classes for each method and start.
-
-    The second result is the rows (n,) of the objects that are judged.
-    """
+) -> dict[str, list[tuple[np.ndarray, np.ndarray]]]:
+    """Return, for each method and start, the predicted class (n,) and the probabilities (n, C) of sorted classes."""
     fold = _folds(truth)
     names = np.unique(truth)
     features = features_of(curves, curves.columns[PERIOD], curves.columns[POWER])
@@ -167,7 +159,7 @@ def _judge(
         "light_curve_transformer": [np.zeros((len(truth), len(names))) for _ in range(seeds)],
         "random forest on plain features": [np.zeros((len(truth), len(names)))],
     }
-    for number in range(JUDGED_FOLDS):
+    for number in range(NUM_FOLDS):
         learn, new = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
         forest = RandomForestClassifier(NUM_TREES, random_state=0, n_jobs=1).fit(features[learn], truth[learn])
         into = np.searchsorted(names, forest.classes_)
@@ -179,10 +171,7 @@ def _judge(
             classes, probability = _learned(f"{name}-{number}-{seed}", paths, curves.bands, setting, seed, train)
             into = np.searchsorted(names, classes)
             found["light_curve_transformer"][seed][np.ix_(new, into)] = probability
-    judged = np.flatnonzero(fold < JUDGED_FOLDS)
-    return {
-        method: [(names[p[judged].argmax(axis=1)], p[judged]) for p in each] for method, each in found.items()
-    }, judged
+    return {method: [(names[p.argmax(axis=1)], p) for p in each] for method, each in found.items()}
 
 
 def _learned(
@@ -297,7 +286,7 @@ def _macro_f1(truth: np.ndarray, predicted: np.ndarray) -> float:
 
 
 def _print_classes(title: str, found: Mapping[str, Any], truth: np.ndarray, seeds: int) -> None:
-    print(f"{title}, {JUDGED_FOLDS} of {NUM_FOLDS} folds, {seeds} starts of the network")
+    print(f"{title}, {NUM_FOLDS} folds, {seeds} starts of the network")
     print_table(_class_scores(found, truth), {"accuracy": 3, "macro_f1": 3})
 
 
