@@ -9,6 +9,7 @@ hpctrain.train``) on CPU or GPU, once for each seed. PCA has an advantage on pur
 that judge them, and of three converged fits the one counts that is best on the held-out spectra. "start" is the robust
 PCA from which the network starts, with fitted scores, too. "one pass" is the network's encoder alone, "+1" and "+10"
 add Gauss-Newton steps. Intervals are 95 % of a paired bootstrap over objects.
+Weights, FLOPs, time and memory of the network come first (benchmarks/reconstruction_cost.py).
 A perfect model has a mean of 1, the noise. "excess" is what the mean has above 1, as a change of what PCA has above it.
 
 --spender trains spender (pip install spender) on the same spectra in a Python that has it, by default for as long as
@@ -38,6 +39,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks.reconstruction_cost import cost
 from benchmarks.reconstruction_figure import draw
 from hpctrain.families.store import load_model
 from hpctrain.kinds.spectra.batch import SpectraBatch
@@ -166,6 +168,7 @@ def compare(
     side = assign_split(spectra.target_id, sides)
     held_out = list(read(spectra, profile, np.flatnonzero(side == VALIDATION)))
     to_train = np.flatnonzero(side == TRAIN)
+    print(cost(network, held_out[0], runs[0]), flush=True)
     sample = RestSample.of(read(spectra, profile, to_train[:MAX_PCA_SPECTRA]), network.grid)
     chi2 = {"mean spectrum": judge(next(fit_rounds(sample, network.grid, 0)).reconstruct, held_out)}
     fits = []
