@@ -63,9 +63,10 @@ class ImageCNN(LabelNetwork):
         self.norm = _norm(before)
         layers: list[nn.Module] = []
         for next_width in section.hidden:
-            layers += [nn.Linear(width, next_width), nn.ReLU(), nn.Dropout(section.dropout)]
+            # Not a ReLU: after a group normalisation the means of all images are alike, and units die together.
+            layers += [nn.Linear(width, next_width), nn.LeakyReLU(0.1), nn.Dropout(section.dropout)]
             width = next_width
-        self.perceptron = nn.Sequential(*layers)
+        self.perceptron = nn.Sequential(*(layers or [nn.Dropout(section.dropout)]))
 
     def enable_gradient_checkpointing(self) -> None:
         """Recompute the blocks in the backward pass instead of keeping their outputs."""
@@ -110,7 +111,6 @@ class ResidualBlock(nn.Module):
         self.conv2 = nn.Conv2d(after, after, 3, padding=1, bias=False)
         self.stride = stride
         self.shortcut = nn.Conv2d(before, after, 1, bias=False) if before != after or stride > 1 else None
-        nn.init.zeros_(self.conv2.weight)  # each block begins as the identity
 
     def forward(self, x: Tensor) -> Tensor:
         """Turn (N, C, H, W) into (N, C', H', W')."""

@@ -30,10 +30,10 @@ class ImageCNNSection(ModelSection):
     """Width of the filters of the first convolution [pixel]; those of the others are 3 wide."""
     first_stride: Annotated[int, Field(ge=1, le=4)] = 2
     """Step of the first convolution [pixel]; 2 is four times as fast as 1."""
-    hidden: list[Width] = [64]
-    """Widths of the layers between convolutions and labels."""
+    hidden: list[Width] = []
+    """Widths of layers between convolutions and labels. Training may not leave its start with such layers."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Dropout in these layers."""
+    """Dropout before the labels, or in these layers."""
     views: Annotated[int, Field(ge=1, le=8)] = 1
     """Flipped and rotated copies of each image whose features evaluation and prediction average: 1, 2 or 4 (flips), 8
     (with rotations by 90°, for square images). The network computes as many times as much."""

@@ -41,8 +41,6 @@ def made(path: Path, **model: Any) -> SimpleNamespace:
     samples.labels = family.labels(section, samples)
     torch.manual_seed(1)
     network, facts = family.network(section, kind.facts(samples, rows)).eval(), kind.facts(samples, rows)
-    for block in network.blocks:
-        torch.nn.init.normal_(block.conv2.weight, std=0.1)  # new blocks are the identity
     prepare = kind.preparation(profile.data.card_entries)
     card = {"family": "image_cnn", "section": section.model_dump(mode="json"), **profile.data.card_entries}
     batch = prepare(samples.read(rows))
