@@ -23,7 +23,7 @@ SPARE = 8
 """Components beyond those wanted in the first rounds of a robust fit. The rounds converge by the gap between the
 variances of the last component that is kept and of the first one that is not, so spare ones save most of the rounds."""
 
-WIDE_ROUNDS = (4, 8)
+WIDE_ROUNDS = (4, 20)
 """Rounds with spare components, first without and then with reweighting."""
 
 _BLOCK = 256
