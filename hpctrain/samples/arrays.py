@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -13,6 +13,9 @@ from torch import Tensor
 
 from hpctrain.samples.labels import read_whole_column, take_labels
 from hpctrain.samples.protocols import PADDING_ROW
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 @dataclass(frozen=True)
@@ -51,15 +54,15 @@ class ArrayBatch:
         """Return the columns: what a network reads."""
         return dict(self.columns)
 
-    def with_tensors(self, tensors: Mapping[str, Tensor]) -> ArrayBatch:
+    def with_tensors(self, tensors: Mapping[str, Tensor]) -> Self:
         """Return a batch in which these columns are replaced."""
         return replace(self, columns={**self.columns, **tensors})
 
-    def to(self, device: torch.device | str, non_blocking: bool = False) -> ArrayBatch:
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Self:
         """Return the batch on `device`."""
         return self._each(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
-    def pin_memory(self) -> ArrayBatch:
+    def pin_memory(self) -> Self:
         """Return the batch in page-locked host memory."""
         return self._each(lambda tensor: tensor.pin_memory())
 
@@ -67,10 +70,14 @@ class ArrayBatch:
         """Return all tensors of the batch."""
         return [*self.columns.values(), self.row, self.target_id, *self.labels.values()]
 
-    def _each(self, change: Any) -> ArrayBatch:
-        columns = {name: change(tensor) for name, tensor in self.columns.items()}
-        labels = {name: change(tensor) for name, tensor in self.labels.items()}
-        return ArrayBatch(columns, change(self.row), change(self.target_id), labels)
+    def _each(self, change: Any) -> Self:
+        return replace(
+            self,
+            columns={name: change(tensor) for name, tensor in self.columns.items()},
+            row=change(self.row),
+            target_id=change(self.target_id),
+            labels={name: change(tensor) for name, tensor in self.labels.items()},
+        )
 
 
 class ArraySamples:

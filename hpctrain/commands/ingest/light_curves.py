@@ -7,6 +7,8 @@ import re
 import sys
 from typing import TYPE_CHECKING
 
+from hpctrain.commands.argument_types import positive_number
+
 if TYPE_CHECKING:
     from hpctrain.ingest.light_curves.run import CurvesPlan, CurvesResult
 
@@ -35,7 +37,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--band", default="", metavar="NAME", help="band of all observations, if no column has it")
     parser.add_argument(
-        "--assume-error", type=_positive, metavar="X", help="error of all observations, if no column has it"
+        "--assume-error", type=positive_number, metavar="X", help="error of all observations, if no column has it"
     )
     parser.add_argument("--unit", default="", help="unit of the values (default: mag or flux, by the column's name)")
     parser.add_argument(
@@ -60,7 +62,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--periods",
-        type=_positive,
+        type=positive_number,
         metavar="DAYS",
         help="find the period of each curve (Lomb-Scargle) that is not shorter: columns ls_period and ls_power",
     )
@@ -146,13 +148,3 @@ def _label(text: str) -> tuple[str, str]:
             f"'{text}': write NAME or OURS=THEIRS; OURS is a word of letters, digits and _"
         )
     return ours, theirs
-
-
-def _positive(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = 0.0
-    if not 0 < number < float("inf"):
-        raise argparse.ArgumentTypeError(f"'{text}' is not a number above 0")
-    return number

@@ -8,6 +8,7 @@ import re
 import sys
 from typing import TYPE_CHECKING, Any
 
+from hpctrain.commands.argument_types import positive_number
 from hpctrain.commands.ingest.way import Prepared, Way
 
 if TYPE_CHECKING:
@@ -101,7 +102,10 @@ def _add_units(group: Any) -> None:
 def _add_errors(group: Any) -> None:
     errors = group.add_mutually_exclusive_group()
     errors.add_argument(
-        "--assume-snr", type=_snr, metavar="X", help="no errors in the files: median flux of each spectrum / X"
+        "--assume-snr",
+        type=positive_number,
+        metavar="X",
+        help="no errors in the files: median flux of each spectrum / X",
     )
     errors.add_argument(
         "--measure-noise", action="store_true", help="no errors in the files: measure them by differences of pixels"
@@ -210,16 +214,6 @@ def _value(text: str) -> tuple[str, object]:
         except ValueError:
             continue
     return ours, value
-
-
-def _snr(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = 0.0
-    if not 0 < number < float("inf"):
-        raise argparse.ArgumentTypeError(f"'{text}' is not a number above 0")
-    return number
 
 
 def way(kind: str) -> Way:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import os
-from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+import functools
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Union
 
@@ -18,13 +17,10 @@ from hpctrain.kinds.catalogue.tables import open_table
 from hpctrain.kinds.images.batch import ImageBatch
 from hpctrain.kinds.images.files import ImageFile, open_file
 from hpctrain.kinds.images.listed import ImageList
-from hpctrain.samples.buffers import BufferPool
-from hpctrain.samples.chunks import BandCache
-from hpctrain.samples.cold import FETCH_BATCHES, ColdDisk
+from hpctrain.samples.file_set import FileSet, gather_from_many
 from hpctrain.samples.find import find_files
 from hpctrain.samples.labels import take_labels
 from hpctrain.samples.library import allow_many_files
-from hpctrain.samples.mapped import gather
 from hpctrain.samples.protocols import PADDING_ROW
 
 if TYPE_CHECKING:
@@ -112,7 +108,7 @@ def _unfit(file: Source, data: ImagesSection) -> list[str]:
     return problems
 
 
-class ImageSet:
+class ImageSet(FileSet[Source]):
     """Images of one or several files; see :class:`~hpctrain.samples.protocols.Samples`.
 
     Parameters
@@ -134,8 +130,7 @@ class ImageSet:
     """
 
     def __init__(self, files: list[Source], data: ImagesSection) -> None:
-        self._files = files
-        self._starts = np.cumsum([0, *(len(file) for file in files)])
+        super().__init__(files)
         self.names = files[0].names
         self.bands = tuple(data.bands or files[0].bands)
         order = [files[0].bands.index(name) for name in self.bands]
@@ -149,14 +144,6 @@ class ImageSet:
         self.labels: Mapping[str, np.ndarray] = {}
         self.copy_of: dict[str, Any] | None = None
         self._dtypes = {name: np.result_type(*{file.dtype(name) for file in files}) for name in self.names}
-        self._buffers = BufferPool()
-        self._pool: ThreadPoolExecutor | None = None
-        self._pool_pid = 0
-        self._disk = ColdDisk()
-        self._own_window = 0
-        self._decoded = BandCache()
-        for file in files:
-            file.share(self._decoded)
 
     def _ids(self) -> np.ndarray:
         found = [file.target_id for file in self._files]
@@ -168,47 +155,9 @@ class ImageSet:
         )
         return np.arange(len(self), dtype=np.int64)
 
-    def __len__(self) -> int:
-        return int(self._starts[-1])
-
     def usable(self, rows: np.ndarray) -> np.ndarray:
         """Return that each of these rows can carry weight; the pixels say more."""
         return np.ones(len(rows), dtype=bool)
-
-    @property
-    def decoded_bytes(self) -> int:
-        """Memory for each image that is kept decoded [byte]; 0 if nothing has to be decoded."""
-        return max(file.decoded_bytes for file in self._files)
-
-    @property
-    def is_prepared_ahead(self) -> bool:
-        """Whether :meth:`prepare` has anything to do at the moment."""
-        return self.decoded_bytes > 0 or self._disk.is_cold
-
-    def batches_ahead(self, batch_size: int) -> int:
-        """Return how many batches ahead of reading a batch should be prepared."""
-        return self._own_window // batch_size if self.decoded_bytes else 2 * FETCH_BATCHES
-
-    @property
-    def batches_together(self) -> int:
-        """Number of batches to prepare together."""
-        return 1 if self.decoded_bytes else FETCH_BATCHES
-
-    def blocks(self, rows: np.ndarray) -> np.ndarray:
-        """Return the indices in the sorted `rows` at which the blocks begin that are decoded as a whole; int64."""
-        file = np.searchsorted(self._starts, rows, side="right") - 1
-        band = (rows - self._starts[file]) // np.array([max(file.band_rows, 1) for file in self._files])[file]
-        return np.concatenate([[0], np.flatnonzero(np.diff(file) | np.diff(band)) + 1])
-
-    def keep_window(self, num_rows: int, num_readers: int = 1) -> None:
-        """Keep two windows of `num_rows` decoded images, which `num_readers` ranks share."""
-        self._own_window = num_rows // num_readers
-        self._decoded.max_bytes = max(self._decoded.max_bytes, round(2.1 * num_rows * self.decoded_bytes))
-
-    def prepare(self, rows: np.ndarray) -> None:
-        """Begin to decode the chunks of rows, or to prefetch them from a slow disk, before they are read."""
-        for file, _, rows_of_file in self._by_file(rows):
-            file.prepare(rows_of_file, self._decoders(), self._disk.is_cold)
 
     def read(self, rows: np.ndarray, pin: bool = False) -> ImageBatch:
         """Return these rows (n,) in their order, as they are in the file; -1 gives a padding row.
@@ -218,9 +167,7 @@ class ImageSet:
         DataError
             A row cannot be read.
         """
-        rows = np.ascontiguousarray(rows, dtype=np.int64)
-        if rows.size and not (rows.min() >= PADDING_ROW and rows.max() < len(self)):
-            raise IndexError(f"rows {rows.min()} to {rows.max()} of a set of {len(self)}")
+        rows = self._checked(rows)
         parts = list(self._by_file(rows))
         self._ask_for(parts)
         with self._disk.watched() if rows.size else contextlib.nullcontext():
@@ -239,18 +186,11 @@ class ImageSet:
             labels=take_labels(self.labels, rows),
         )
 
-    def _ask_for(self, parts: list[Part]) -> None:
-        """Request all rows of a batch from a slow disk before waiting for the first of them."""
-        self._disk.look(lambda: all(file.is_in_memory(rows[:8]) for file, _, rows in parts))
-        if self._disk.is_cold:
-            for file, _, rows in parts:
-                file.prepare(rows, None, is_cold=True)
-
     def _gather(self, name: str, parts: list[Part], num_rows: int, pin: bool) -> Tensor:
         """Return the pixels of a batch as (n, B, H, W), without the bands that are not asked for."""
         file, dtype = self._files[0], self._dtypes[name]
         shape = file.row_shape(name)
-        out = self._empty((num_rows, int(np.prod(shape))), dtype, pin)
+        out = self._lend((num_rows, int(np.prod(shape))), dtype, pin)
         target = out.numpy()
         if len(parts) == 1 and len(parts[0][1]) == num_rows and parts[0][0].dtype(name) == dtype:
             parts[0][0].take(name, parts[0][2], target, self._decoders())
@@ -263,50 +203,17 @@ class ImageSet:
         return values if self._order is None else values[:, self._order]
 
     def _gather_from_many(self, name: str, parts: list[Part], target: np.ndarray) -> None:
-        addresses = np.zeros(len(target), np.int64)
+        found = []
         for file, places, rows in parts:
-            found = file.addresses(name, rows) if file.dtype(name) == target.dtype else None
-            if found is None:
-                values = np.empty((len(rows), target.shape[1]), file.dtype(name))
-                file.take(name, rows, values, self._decoders())
-                target[places] = values
-            else:
-                addresses[places] = found
-        in_memory = np.flatnonzero(addresses)
-        if in_memory.size == len(target):
-            gather(addresses, target.view(np.uint8))
-        elif in_memory.size:
-            values = np.empty((in_memory.size, target.shape[1]), target.dtype)
-            gather(addresses[in_memory], values.view(np.uint8))
-            target[in_memory] = values
+            has_form = file.dtype(name) == target.dtype
+            values = functools.partial(self._values, file, name, rows, target.shape[1])
+            found.append((places, file.addresses(name, rows) if has_form else None, values))
+        gather_from_many(target, found)
 
-    def _empty(self, shape: tuple[int, int], dtype: np.dtype, pin: bool) -> Tensor:
-        if pin:
-            # Torch itself keeps a pool of page-locked memory, and knows which copies to the device still read it.
-            kind = torch.from_numpy(np.empty(0, dtype)).dtype
-            return torch.empty(shape, dtype=kind, pin_memory=True)
-        return torch.from_numpy(self._buffers.lend(shape, dtype))
-
-    def _decoders(self) -> ThreadPoolExecutor:
-        """Return the threads that decode chunks; a forked process starts its own."""
-        if self._pool is None or self._pool_pid != os.getpid():
-            self._pool_pid = os.getpid()
-            self._pool = ThreadPoolExecutor(len(os.sched_getaffinity(0)), thread_name_prefix="decode-chunks")
-        return self._pool
-
-    def _by_file(self, rows: np.ndarray) -> Iterator[Part]:
-        if len(self._files) == 1 and (not rows.size or rows.min() >= 0):
-            yield self._files[0], np.arange(len(rows)), rows
-            return
-        number = np.searchsorted(self._starts, rows, side="right") - 1
-        for index in np.unique(number[rows != PADDING_ROW]):
-            places = np.flatnonzero(number == index)
-            yield self._files[index], places, rows[places] - self._starts[index]
-
-    def locate(self, row: int) -> tuple[Path, int]:
-        """Return the file that holds a row of the set, and the row in that file."""
-        number = int(np.searchsorted(self._starts, row, side="right")) - 1
-        return self._files[number].path, row - int(self._starts[number])
+    def _values(self, file: Source, name: str, rows: np.ndarray, length: int) -> np.ndarray:
+        values = np.empty((len(rows), length), file.dtype(name))
+        file.take(name, rows, values, self._decoders())
+        return values
 
     def column(self, name: str) -> np.ndarray:
         """Return a column of one number or text per image (N,); a DataError names the files without it."""
@@ -326,8 +233,3 @@ class ImageSet:
         """Return values that identify these files without reading them; for copies, those of the originals."""
         files = [file.fingerprint() for file in self._files]
         return self.copy_of or {"num_images": len(self), "shape": list(self.shape), "files": files}
-
-    def close(self) -> None:
-        """Close the open files; a later read opens them again."""
-        for file in self._files:
-            file.close()

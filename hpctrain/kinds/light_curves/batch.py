@@ -6,13 +6,12 @@ cannot be used or are hidden, so later code does not need to know the reason.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from hpctrain.samples.arrays import ArrayBatch
 from hpctrain.samples.protocols import PADDING_ROW
 
 NO_BAND = -1
@@ -23,7 +22,7 @@ _INPUTS = (*_POINTS, "scale", "features")
 
 
 @dataclass(frozen=True)
-class LightCurveBatch:
+class LightCurveBatch(ArrayBatch):
     """Some light curves; transforms return a new batch.
 
     Parameters
@@ -34,27 +33,13 @@ class LightCurveBatch:
         features, ``features`` (N, F), float32, NaN where one is missing. After normalisation points that exist come
         first, and there is ``scale`` (N,), the
         divisor of the values; after cleaning ``num_bad`` (N,), int64, points that could not be used.
-    row : Tensor, shape (N,), int64
-        Row in the whole set; -1 is a padding row.
-    target_id : Tensor, shape (N,), int64
-        Identifier of the object; -1 in padding rows.
+    row, target_id, labels
+        As for :class:`~hpctrain.samples.arrays.ArrayBatch`.
     max_points : int
         Largest number of points of a curve in any batch.
-    labels : mapping of str to Tensor, shape (N,)
-        What the family asked for, such as classes to learn; -1 or NaN where there is none.
     """
 
-    columns: Mapping[str, Tensor]
-    row: Tensor
-    target_id: Tensor
-    max_points: int
-    labels: Mapping[str, Tensor] = field(default_factory=dict)
-
-    def __len__(self) -> int:
-        return len(self.row)
-
-    def __getitem__(self, name: str) -> Tensor:
-        return self.columns[name]
+    max_points: int = 0
 
     @property
     def exists(self) -> Tensor:
@@ -80,28 +65,3 @@ class LightCurveBatch:
                     value = torch.nn.functional.pad(value, (0, missing), value=fill)
                 found[name] = value.float()
         return found
-
-    def with_tensors(self, tensors: Mapping[str, Tensor]) -> LightCurveBatch:
-        """Return a batch in which these tensors are replaced."""
-        return replace(self, columns={**self.columns, **tensors})
-
-    def to(self, device: torch.device | str, non_blocking: bool = False) -> LightCurveBatch:
-        """Return the batch on `device`."""
-        return self._each(lambda tensor: tensor.to(device, non_blocking=non_blocking))
-
-    def pin_memory(self) -> LightCurveBatch:
-        """Return the batch in page-locked host memory."""
-        return self._each(lambda tensor: tensor.pin_memory())
-
-    def everything(self) -> list[Tensor]:
-        """Return all tensors of the batch."""
-        return [*self.columns.values(), self.row, self.target_id, *self.labels.values()]
-
-    def _each(self, change: Any) -> LightCurveBatch:
-        return replace(
-            self,
-            columns={name: change(tensor) for name, tensor in self.columns.items()},
-            row=change(self.row),
-            target_id=change(self.target_id),
-            labels={name: change(tensor) for name, tensor in self.labels.items()},
-        )

@@ -24,4 +24,4 @@ def fake_batch(facts: LightCurveFacts, num_curves: int) -> LightCurveBatch:
     if facts.features:
         columns["features"] = torch.zeros(num_curves, len(facts.features))
     row = torch.zeros(num_curves, dtype=torch.int64)
-    return LightCurveBatch(columns, row, torch.zeros_like(row), facts.max_points)
+    return LightCurveBatch(columns, row, torch.zeros_like(row), max_points=facts.max_points)

@@ -88,8 +88,8 @@ class LightCurveSamples(ArraySamples):
             columns,
             torch.from_numpy(rows.astype(np.int64)),
             torch.from_numpy(np.where(padding, -1, self.target_id[at])),
-            self.max_points,
             take_labels(self.labels, rows),
+            self.max_points,
         )
         return batch.pin_memory() if pin else batch
 

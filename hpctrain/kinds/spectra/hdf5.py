@@ -6,9 +6,8 @@ docs/data.md describes the layout; ``data.columns`` of the profile gives other n
 from __future__ import annotations
 
 import contextlib
-import os
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import functools
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,13 +20,11 @@ from hpctrain.kinds.spectra.batch import SpectraBatch
 from hpctrain.kinds.spectra.files import DAMAGE, SpectraFile, open_file
 from hpctrain.kinds.spectra.redshift import is_redshift
 from hpctrain.kinds.spectra.wavelength import fill_padding, is_wavelength, same_grid
-from hpctrain.samples.buffers import BufferPool
-from hpctrain.samples.chunks import BandCache
-from hpctrain.samples.cold import FETCH_BATCHES, ColdDisk
+from hpctrain.samples.columns import RowReader
+from hpctrain.samples.file_set import FileSet, gather_from_many
 from hpctrain.samples.find import find_files
 from hpctrain.samples.labels import read_whole_column, take_labels
 from hpctrain.samples.library import allow_many_files, open_library_file
-from hpctrain.samples.mapped import gather
 from hpctrain.samples.protocols import PADDING_ROW
 
 if TYPE_CHECKING:
@@ -89,7 +86,7 @@ def _misfits(files: list[SpectraFile]) -> list[str]:
     return problems
 
 
-class SpectraSet:
+class SpectraSet(FileSet[SpectraFile]):
     """Spectra of one or several files, read by row. Safe to read from many threads and across a fork.
 
     Parameters
@@ -119,10 +116,9 @@ class SpectraSet:
     """
 
     def __init__(self, files: list[SpectraFile], needs_redshift: bool = True) -> None:
-        self._files = files
+        super().__init__(files)
         self.needs_redshift = needs_redshift
         self.labels: Mapping[str, np.ndarray] = {}
-        self._starts = np.cumsum([0, *(len(file) for file in files)])
         self.num_pixels = files[0].num_pixels
         self.target_id = np.concatenate([file.target_id for file in files])
         redshift = np.concatenate([file.redshift for file in files])
@@ -140,14 +136,6 @@ class SpectraSet:
         self._dtypes = {
             column: np.result_type(*{getattr(file, column).out_dtype for file in files}) for column in ("flux", "ivar")
         }
-        self._buffers = BufferPool()
-        self._pool: ThreadPoolExecutor | None = None
-        self._pool_pid = 0
-        self._disk = ColdDisk()
-        self._own_window = 0
-        self._decoded = BandCache()
-        for file in files:
-            file.share(self._decoded)
         self.copy_of: dict | None = None
 
     def _set_grid(self) -> None:
@@ -167,68 +155,9 @@ class SpectraSet:
                 "`hpctrain ingest` puts them on one grid"
             )
 
-    def __len__(self) -> int:
-        return int(self._starts[-1])
-
     def usable(self, rows: np.ndarray) -> np.ndarray:
         """Return, for each of these rows (n,), whether it can carry weight: has a redshift, or needs none."""
         return self.has_redshift[rows] | (not self.needs_redshift)
-
-    @property
-    def decoded_bytes(self) -> int:
-        """Memory for each spectrum that is kept decoded [byte]; 0 if nothing has to be decoded."""
-        return max(file.decoded_bytes for file in self._files)
-
-    @property
-    def is_prepared_ahead(self) -> bool:
-        """Whether :meth:`prepare` has anything to do at the moment."""
-        return self.decoded_bytes > 0 or self._disk.is_cold
-
-    def batches_ahead(self, batch_size: int) -> int:
-        """Return how many batches ahead of reading a batch should be prepared."""
-        # Not more than a window: spectra for later must not evict those that are being read.
-        return self._own_window // batch_size if self.decoded_bytes else 2 * FETCH_BATCHES
-
-    @property
-    def batches_together(self) -> int:
-        """Number of batches to prepare together: among more rows, more are neighbours on a disk."""
-        return 1 if self.decoded_bytes else FETCH_BATCHES
-
-    def blocks(self, rows: np.ndarray) -> np.ndarray:
-        """Return the indices in `rows` at which the blocks begin that are decoded as a whole.
-
-        Parameters
-        ----------
-        rows : ndarray, shape (n,), int64
-            Sorted rows of the set.
-
-        Returns
-        -------
-        ndarray, int64
-            Indices into `rows`; the first one is 0.
-        """
-        file = np.searchsorted(self._starts, rows, side="right") - 1
-        band = (rows - self._starts[file]) // np.array([max(file.band_rows, 1) for file in self._files])[file]
-        return np.concatenate([[0], np.flatnonzero(np.diff(file) | np.diff(band)) + 1])
-
-    def keep_window(self, num_rows: int, num_readers: int = 1) -> None:
-        """Keep two windows of decoded spectra: the one that is being read and the next.
-
-        Parameters
-        ----------
-        num_rows : int
-            Number of spectra of a window.
-        num_readers : int
-            Number of ranks that share the spectra of each window.
-        """
-        self._own_window = num_rows // num_readers
-        # Chunks at the borders of a window, and files with larger chunks than the others, need a little more.
-        self._decoded.max_bytes = max(self._decoded.max_bytes, round(2.1 * num_rows * self.decoded_bytes))
-
-    def prepare(self, rows: np.ndarray) -> None:
-        """Begin to decode the chunks of rows, or to prefetch them from a slow disk, before they are read."""
-        for file, _, rows_of_file in self._by_file(rows):
-            file.prepare(rows_of_file, self._decoders(), self._disk.is_cold)
 
     def read(self, rows: np.ndarray, pin: bool = False) -> SpectraBatch:
         """Read spectra into one batch, as they are in the file.
@@ -252,15 +181,14 @@ class SpectraSet:
         DataError
             A row cannot be read.
         """
-        rows = np.ascontiguousarray(rows, dtype=np.int64)
-        if rows.size and not (rows.min() >= PADDING_ROW and rows.max() < len(self)):
-            raise IndexError(f"rows {rows.min()} to {rows.max()} of a set of {len(self)}")
+        rows = self._checked(rows)
         parts = list(self._by_file(rows))
         self._ask_for(parts)
         with self._disk.watched() if rows.size else contextlib.nullcontext():
             flux = self._gather("flux", parts, len(rows), pin)
             ivar = self._gather("ivar", parts, len(rows), pin)
-        grid = self._wavelength if self.wavelength_aa is not None else self._tensor(len(rows), np.float32, pin)
+        is_shared = self.wavelength_aa is not None
+        grid = self._wavelength if is_shared else self._lend((len(rows), self.num_pixels), np.float32, pin)
         for file, places, rows_of_file in parts:
             if file.mask is not None:
                 masked = file.mask.take_stored(rows_of_file, self._decoders()) != 0
@@ -288,18 +216,6 @@ class SpectraSet:
             row=torch.from_numpy(rows.copy()),
             labels=take_labels(self.labels, rows),
         )
-
-    def _ask_for(self, parts: list[Part]) -> None:
-        """Request all rows of a batch from a slow disk before waiting for the first of them."""
-        self._disk.look(lambda: all(file.is_in_memory(rows[:8]) for file, _, rows in parts))
-        if self._disk.is_cold:
-            for file, _, rows in parts:
-                file.prepare(rows, None, is_cold=True)
-
-    def locate(self, row: int) -> tuple[Path, int]:
-        """Return the file that holds a row of the set, and the row in that file."""
-        number = int(np.searchsorted(self._starts, row, side="right")) - 1
-        return self._files[number].path, row - int(self._starts[number])
 
     def read_column(self, names: Sequence[str], kinds: str) -> np.ndarray | None:
         """Return a column of one value per spectrum that training does not need, such as ``zwarn``.
@@ -331,11 +247,6 @@ class SpectraSet:
         """Return a column of one number or text per spectrum (N,); a DataError names the files without it."""
         return read_whole_column([(file.path, len(file)) for file in self._files], name)
 
-    def close(self) -> None:
-        """Close the open files; a later read opens them again."""
-        for file in self._files:
-            file.close()
-
     def fingerprint(self) -> dict:
         """Return values that identify these files without reading them: name, size, modification time, counts.
 
@@ -347,52 +258,24 @@ class SpectraSet:
             "files": [file.fingerprint() for file in self._files],
         }
 
-    def _tensor(self, num_rows: int, dtype: np.dtype, pin: bool) -> torch.Tensor:
-        if pin:
-            # Torch itself keeps a pool of page-locked memory, and knows which copies to the device still read it.
-            kind = torch.float16 if dtype == np.float16 else torch.float32
-            return torch.empty((num_rows, self.num_pixels), dtype=kind, pin_memory=True)
-        return torch.from_numpy(self._buffers.lend((num_rows, self.num_pixels), np.dtype(dtype)))
-
-    def _decoders(self) -> ThreadPoolExecutor:
-        """Return the threads that decode chunks; a forked process starts its own."""
-        if self._pool is None or self._pool_pid != os.getpid():
-            self._pool_pid = os.getpid()
-            self._pool = ThreadPoolExecutor(len(os.sched_getaffinity(0)), thread_name_prefix="decode-chunks")
-        return self._pool
-
-    def _by_file(self, rows: np.ndarray) -> Iterator[Part]:
-        if len(self._files) == 1 and (not rows.size or rows.min() >= 0):
-            yield self._files[0], np.arange(len(rows)), rows
-            return
-        number = np.searchsorted(self._starts, rows, side="right") - 1
-        for index in np.unique(number[rows != PADDING_ROW]):
-            places = np.flatnonzero(number == index)
-            yield self._files[index], places, rows[places] - self._starts[index]
-
     def _gather(self, column: str, parts: list[Part], num_rows: int, pin: bool) -> torch.Tensor:
         """Return the rows of a column, those of each file at their places; padding rows have arbitrary values."""
-        out = self._tensor(num_rows, self._dtypes[column], pin)
+        out = self._lend((num_rows, self.num_pixels), self._dtypes[column], pin)
         target = out.numpy()
         readers = [getattr(file, column) for file, _, _ in parts]
         if len(parts) == 1 and len(parts[0][1]) == num_rows:
             readers[0].take(parts[0][2], target, self._decoders())
             return out
-        addresses = np.zeros(num_rows, np.int64)
+        found = []
         for reader, (_, places, rows) in zip(readers, parts, strict=True):
-            found = reader.addresses(rows) if reader.out_dtype == target.dtype else None
-            if found is None:
-                values = np.empty((len(rows), self.num_pixels), target.dtype)
-                reader.take(rows, values, self._decoders())
-                target[places] = values
-            else:
+            addresses = reader.addresses(rows) if reader.out_dtype == target.dtype else None
+            if addresses is not None:
                 reader.check()
-                addresses[places] = found
-        in_memory = np.flatnonzero(addresses)
-        if in_memory.size == num_rows:
-            gather(addresses, target.view(np.uint8))
-        elif in_memory.size:
-            values = np.empty((in_memory.size, self.num_pixels), target.dtype)
-            gather(addresses[in_memory], values.view(np.uint8))
-            target[in_memory] = values
+            found.append((places, addresses, functools.partial(self._values, reader, rows, target.dtype)))
+        gather_from_many(target, found)
         return out
+
+    def _values(self, reader: RowReader, rows: np.ndarray, dtype: np.dtype) -> np.ndarray:
+        values = np.empty((len(rows), self.num_pixels), dtype)
+        reader.take(rows, values, self._decoders())
+        return values
