@@ -34,20 +34,20 @@ def read(spectra: SpectraSet, rows: np.ndarray, size: int = 40):
         yield normalise(spectra.read(rows[start : start + size]), NormaliseSection())
 
 
-def samples_of(spectra: SpectraSet, size: int = 40) -> TrainingSamples:
+def samples_of(spectra: SpectraSet, size: int = 40, seed: int = 5) -> TrainingSamples:
     return TrainingSamples(
         rows=np.arange(len(spectra)),
         read=lambda rows: read(spectra, rows, size),
         prepare=lambda batch: normalise(batch, NormaliseSection()),
         device=torch.device("cpu"),
-        seed=5,
+        seed=seed,
     )
 
 
-def started(spectra: SpectraSet, section: SpectralVAESection = SECTION, size: int = 40) -> SpectralVAE:
+def started(spectra: SpectraSet, section: SpectralVAESection = SECTION, size: int = 40, seed: int = 5) -> SpectralVAE:
     torch.manual_seed(0)
     model = SpectralVAE(section, SpectraFacts.from_spectra(spectra, np.arange(len(spectra))))
-    assert sum(1 for _ in FAMILY.start(model, section, samples_of(spectra, size))) > 3
+    assert sum(1 for _ in FAMILY.start(model, section, samples_of(spectra, size, seed))) > 3
     return model.eval()
 
 
@@ -125,11 +125,17 @@ def test_without_robust_loss_the_start_is_the_plain_pca(spectra):
     assert not torch.equal(model.decoder.components, started(spectra).decoder.components)
 
 
-def test_the_robust_start_is_below_the_plain_pca_in_the_loss_of_the_network(spectra):
-    robust, plain = started(spectra), started(spectra, SECTION.model_copy(update={"robust": None}))
+def test_the_robust_start_is_on_average_below_the_plain_pca_in_the_loss_of_the_network(spectra):
+    """Both end in one of several places, which depends on the seed."""
     (batch,) = read(spectra, np.arange(len(spectra)), len(spectra))
-    losses = [float(torch.log1p(chi2_of(model, batch) / SECTION.robust).nanmean()) for model in (robust, plain)]
-    assert losses[0] < losses[1]
+    plain = SECTION.model_copy(update={"robust": None})
+
+    def loss(section: SpectralVAESection, seed: int) -> float:
+        model = started(spectra, section, seed=seed)
+        return float(torch.log1p(chi2_of(model, batch) / SECTION.robust).nanmean())
+
+    seeds = range(1, 9)
+    assert np.mean([loss(SECTION, seed) for seed in seeds]) < np.mean([loss(plain, seed) for seed in seeds])
 
 
 def test_spectra_without_a_valid_pixel_are_not_part_of_the_fit(spectra):
