@@ -117,3 +117,25 @@ def allow_many_files() -> None:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+DAMAGE = (ArithmeticError, LookupError, MemoryError, OSError, RuntimeError, TypeError, ValueError)
+"""Exceptions that libhdf5 and h5py raise for a damaged structure."""
+
+
+@contextlib.contextmanager
+def damage_named(path: Path) -> Iterator[None]:
+    """Turn what a damaged file makes libhdf5 and NumPy raise into an error that names the file.
+
+    Raises
+    ------
+    DataError
+        The structure of the file cannot be read.
+    """
+    try:
+        yield
+    except DAMAGE as error:
+        raise DataError(
+            f"{path}: its structure cannot be read; it is damaged, or was written while it was being opened "
+            f"({type(error).__name__}: {' '.join(str(error).split())})"
+        ) from error

@@ -15,7 +15,7 @@ from hpctrain.profile.near import nearest
 from hpctrain.samples.chunks import BandCache
 from hpctrain.samples.columns import AS_THEY_ARE, RowReader
 from hpctrain.samples.labels import read_whole_column
-from hpctrain.samples.library import LibraryFile, open_library_file
+from hpctrain.samples.library import LibraryFile, damage_named, open_library_file
 from hpctrain.samples.mapped import MappedFile
 from hpctrain.samples.target_id import read_target_id
 
@@ -31,8 +31,6 @@ OTHER_NAMES = {
 }
 """Other names for our datasets; the first ones are those of the Multimodal Universe."""
 
-DAMAGE = (ArithmeticError, LookupError, MemoryError, OSError, RuntimeError, TypeError, ValueError)
-"""Exceptions that libhdf5 and h5py raise for a damaged structure."""
 
 _TYPES = (*AS_THEY_ARE, np.dtype("u1"))
 """Types of pixels that are copied to a batch without conversion."""
@@ -145,13 +143,8 @@ def open_file(path: Path, columns: ImageColumnsSection) -> ImageFile:
     DataError
         The file has faults; the message names all of them with their datasets.
     """
-    try:
+    with damage_named(path):
         return _open_file(path, columns)
-    except DAMAGE as error:
-        raise DataError(
-            f"{path}: its structure cannot be read; it is damaged, or was written while it was being opened "
-            f"({type(error).__name__}: {' '.join(str(error).split())})"
-        ) from error
 
 
 def _open_file(path: Path, columns: ImageColumnsSection) -> ImageFile:

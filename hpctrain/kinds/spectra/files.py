@@ -17,7 +17,7 @@ from hpctrain.errors import DataError
 from hpctrain.kinds.spectra.wavelength import mend_grids, read_common_grid
 from hpctrain.samples.chunks import BandCache
 from hpctrain.samples.columns import RowReader
-from hpctrain.samples.library import LibraryFile, open_library_file
+from hpctrain.samples.library import LibraryFile, damage_named, open_library_file
 from hpctrain.samples.mapped import MappedFile
 from hpctrain.samples.target_id import read_target_id
 
@@ -33,9 +33,6 @@ OTHER_NAMES = {
     "redshift": ("Z", "z", "ZBEST", "Z_HP"),
 }
 """Other names for our columns; the first ones are those of the Multimodal Universe."""
-
-DAMAGE = (ArithmeticError, LookupError, MemoryError, OSError, RuntimeError, TypeError, ValueError)
-"""Exceptions that libhdf5 and h5py raise for a damaged structure."""
 
 
 @dataclass
@@ -130,13 +127,8 @@ def open_file(path: Path, columns: ColumnsSection) -> SpectraFile:
     DataError
         The file has faults; the message names all of them with their datasets.
     """
-    try:
+    with damage_named(path):
         return _open_file(path, columns)
-    except DAMAGE as error:
-        raise DataError(
-            f"{path}: its structure cannot be read; it is damaged, or was written while it was being opened "
-            f"({type(error).__name__}: {' '.join(str(error).split())})"
-        ) from error
 
 
 def _open_file(path: Path, columns: ColumnsSection) -> SpectraFile:

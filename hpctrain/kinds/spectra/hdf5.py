@@ -17,14 +17,14 @@ import torch
 
 from hpctrain.errors import DataError
 from hpctrain.kinds.spectra.batch import SpectraBatch
-from hpctrain.kinds.spectra.files import DAMAGE, SpectraFile, open_file
+from hpctrain.kinds.spectra.files import SpectraFile, open_file
 from hpctrain.kinds.spectra.redshift import is_redshift
 from hpctrain.kinds.spectra.wavelength import fill_padding, is_wavelength, same_grid
 from hpctrain.samples.columns import RowReader
 from hpctrain.samples.file_set import FileSet, gather_from_many
 from hpctrain.samples.find import find_files
 from hpctrain.samples.labels import read_whole_column, take_labels
-from hpctrain.samples.library import allow_many_files, open_library_file
+from hpctrain.samples.library import DAMAGE, allow_many_files, open_library_file
 from hpctrain.samples.protocols import PADDING_ROW
 
 if TYPE_CHECKING:
