@@ -29,6 +29,7 @@ IMPORTS = {
     "": "hpctrain.train.attempt submitit h5py astropy.io.fits sklearn.ensemble tensorboard matplotlib pynvml",
     "edge": "onnxruntime",
     "export": "onnx onnxruntime onnxscript",
+    "alerts": "fastavro",
     "images": "PIL.Image",
     "parquet": "pyarrow.parquet",
     "specutils": "specutils",

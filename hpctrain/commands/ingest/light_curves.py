@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from hpctrain.ingest.light_curves.run import CurvesPlan, CurvesResult
 
 NAME = "light-curves"
-TEXT = "light curves: tables with a row per observation, VOTable, SNANA text files, alerts as JSON"
+TEXT = "light curves: tables with a row per observation, VOTable, SNANA text files, alerts as Avro or JSON"
 
 MOST_NAMED = 10
 """Largest number of lines on files that could not be read."""

@@ -1,4 +1,4 @@
-"""Alerts as JSON, in the style of ZTF and of LSST: an object, its last detection, and earlier ones.
+"""Alerts as Avro or JSON, in the style of ZTF and of LSST: an object, its last detection, and earlier ones.
 
 References
 ----------
@@ -9,6 +9,7 @@ References
 from __future__ import annotations
 
 import json
+import zlib
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,12 @@ import numpy as np
 
 from hpctrain.errors import DataError
 from hpctrain.ingest.light_curves.observations import Observations, Reading
+
+FILE_NAMES = (".json", ".jsonl", ".avro")
+"""Endings of files of alerts."""
+
+AVRO_BEGINS = b"Obj\x01"
+"""First bytes of an Avro file that holds its schema."""
 
 ZTF_BANDS = {1: "g", 2: "r", 3: "i"}
 _LIMIT = "upper limit without a detection"
@@ -32,7 +39,8 @@ def read_alerts(path: Path, reading: Reading) -> Observations:
     Raises
     ------
     DataError
-        The file is no JSON, or an alert is of neither style; the message has its number.
+        The file is neither JSON nor Avro with its schema, or an alert is of neither style; the message has its number.
+        fastavro is needed and absent.
     """
     rows: list[tuple[str, float, float, float, str]] = []
     dropped: Counter[str] = Counter()
@@ -67,6 +75,35 @@ def read_alerts(path: Path, reading: Reading) -> Observations:
 
 
 def _alerts(path: Path) -> Iterator[dict[str, Any]]:
+    with open(path, "rb") as stream:
+        is_avro = stream.read(len(AVRO_BEGINS)) == AVRO_BEGINS
+    if is_avro:
+        yield from _avro(path)
+    elif path.suffix.lower() == ".avro":
+        raise DataError(
+            "is no Avro file with its schema inside: it does not begin with 'Obj'. Messages of a stream have a schema "
+            "elsewhere; write them to files with it, as the archives of alerts do"
+        )
+    else:
+        yield from _json(path)
+
+
+def _avro(path: Path) -> Iterator[dict[str, Any]]:
+    try:
+        import fastavro
+    except ImportError as missing:
+        raise DataError("alerts in Avro need fastavro; pip install 'hpctrain[alerts]', or convert to JSON") from missing
+    with open(path, "rb") as stream:
+        try:
+            for alert in fastavro.reader(stream):
+                if not isinstance(alert, dict):
+                    raise DataError("is Avro, but no alerts: an alert is a record with names and values")
+                yield alert
+        except (EOFError, zlib.error) as error:
+            raise DataError(f"cannot be read ({error or 'it ends too early'}); the file is damaged") from error
+
+
+def _json(path: Path) -> Iterator[dict[str, Any]]:
     text = path.read_text(encoding="utf-8", errors="replace")
     try:
         found = json.loads(text)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from hpctrain.errors import DataError
+from hpctrain.ingest.light_curves.alerts import FILE_NAMES as ALERT_ENDINGS
 from hpctrain.ingest.light_curves.alerts import read_alerts
 from hpctrain.ingest.light_curves.observations import Observations, Reading
 from hpctrain.ingest.light_curves.snana import looks_like_snana, read_snana
@@ -30,6 +31,7 @@ FILE_NAMES = tuple(
         "votable",
         "json",
         "jsonl",
+        "avro",
     )
 )
 """Names of files that are looked for in folders."""
@@ -46,7 +48,7 @@ def read_observations(path: Path, reading: Reading) -> Observations:
     try:
         with open(path, "rb") as stream:
             first = stream.read(4096)
-        if path.suffix.lower() in (".json", ".jsonl"):
+        if path.suffix.lower() in ALERT_ENDINGS:
             return read_alerts(path, reading)
         if looks_like_snana(first):
             return read_snana(path, reading)

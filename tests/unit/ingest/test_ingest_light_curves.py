@@ -141,6 +141,81 @@ def test_alerts_of_one_object_are_merged_and_limits_are_counted(tmp_path, capsys
         assert file["value"][...].tolist() == [-2, 100]
 
 
+ZTF_SCHEMA = {
+    "type": "record",
+    "name": "ztf.alert",
+    "fields": [
+        {"name": "schemavsn", "type": "string"},
+        {"name": "objectId", "type": "string"},
+        {"name": "candid", "type": "long"},
+        {
+            "name": "candidate",
+            "type": {
+                "type": "record",
+                "name": "ztf.alert.candidate",
+                "fields": [
+                    {"name": "jd", "type": "double"},
+                    {"name": "fid", "type": "int"},
+                    {"name": "magpsf", "type": "float"},
+                    {"name": "sigmapsf", "type": "float"},
+                    {"name": "isdiffpos", "type": "string"},
+                ],
+            },
+        },
+        {
+            "name": "prv_candidates",
+            "default": None,
+            "type": [
+                "null",
+                {
+                    "type": "array",
+                    "items": {
+                        "type": "record",
+                        "name": "ztf.alert.prv_candidate",
+                        "fields": [
+                            {"name": "jd", "type": "double"},
+                            {"name": "fid", "type": "int"},
+                            {"name": "magpsf", "type": ["null", "float"], "default": None},
+                            {"name": "sigmapsf", "type": ["null", "float"], "default": None},
+                            {"name": "isdiffpos", "type": ["null", "string"], "default": None},
+                        ],
+                    },
+                },
+            ],
+        },
+        {"name": "cutoutScience", "type": ["null", "bytes"], "default": None},
+    ],
+}
+"""The alert schema of ZTF, version 3.3, with the fields that a light curve needs and one image."""
+
+
+def test_alerts_in_avro_are_read_as_those_in_json(tmp_path, capsys):
+    fastavro = pytest.importorskip("fastavro")
+    point = {"fid": 1, "magpsf": 18.5, "sigmapsf": 0.125, "isdiffpos": "t"}
+    limit = {"jd": 2458999.5, "fid": 2, "magpsf": None, "sigmapsf": None, "isdiffpos": None}
+    alert = {"schemavsn": "3.3", "objectId": "ZTF1", "candid": 1, "candidate": {**point, "jd": 2459001.5}}
+    alert |= {"prv_candidates": [limit, {**point, "jd": 2459000.5}], "cutoutScience": b"\x00" * 4000}
+    with open(tmp_path / "1.avro", "wb") as stream:
+        fastavro.writer(stream, ZTF_SCHEMA, [alert, {**alert, "objectId": "ZTF2", "prv_candidates": None}], "deflate")
+    assert ingest(tmp_path, "--out", tmp_path / "a.h5") == 0
+    assert "1  upper limit without a detection" in capsys.readouterr().out
+    with h5py.File(tmp_path / "a.h5") as file:
+        assert file["object_id"].asstr()[...].tolist() == ["ZTF1", "ZTF2"]
+        assert file["time"][...].tolist() == [59000, 59001, 59001]
+        assert file["value"][...].tolist() == [18.5] * 3
+        assert file["bands"].asstr()[...].tolist() == ["g"]
+    whole = (tmp_path / "1.avro").read_bytes()
+    (tmp_path / "2.avro").write_bytes(whole[:-100])
+    assert ingest(tmp_path / "2.avro", "--out", tmp_path / "b.h5") == 4
+    assert "2.avro: cannot be read" in capsys.readouterr().err
+
+
+def test_a_message_without_its_schema_is_no_avro_file(tmp_path, capsys):
+    (tmp_path / "1.avro").write_bytes(b"\x00\x00\x00\x02\xbe" + bytes(100))
+    assert ingest(tmp_path / "1.avro", "--out", tmp_path / "a.h5") == 4
+    assert "is no Avro file with its schema inside" in capsys.readouterr().err
+
+
 def test_labels_come_from_a_table_with_a_row_per_object(tmp_path, capsys):
     labels = tmp_path / "labels.csv"
     labels.write_text("name,period,kind\na,0.5,RRAB\nc,1.0,ECL\n")
