@@ -153,8 +153,10 @@ def begun_with(profile: Profile, card: Mapping[str, Any]) -> dict[str, Any]:
         fixed = [key for key in values["model"].keys() & section.keys() if key in profile.model.fixed]
         values["model"] |= {key: section[key] for key in fixed}
     for key in (*profile.data.card_entries, "split"):
-        if isinstance(card.get(key), Mapping):
-            values["data"][key] = {**values["data"][key], **card[key]}
+        if isinstance(entry := card.get(key), Mapping):
+            # An entry is a section of `data`, or it has the name of the kind and holds keys of `data`.
+            part = values["data"].get(key, values["data"])
+            part |= {name: value for name, value in entry.items() if name in part}
     if "seed" in card:
         values["train"]["seed"] = card["seed"]
     return values

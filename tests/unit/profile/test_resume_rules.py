@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+from families import TINY, profile_values
 
 from hpctrain.kinds.spectra.section import SpectraSection
-from hpctrain.profile.families import profile_class
+from hpctrain.profile.families import profile_class, profile_of
 from hpctrain.profile.load import load_profile
 from hpctrain.profile.resume import changes_by_a_user, differences, fixed_keys, misfits, plain, reason_to_refuse
 
@@ -18,6 +21,16 @@ def changed(tmp_path):
     file = tmp_path / "profile.yaml"
     file.write_text("name: run\ndata: {files: [a.h5]}\n")
     return lambda *overrides: load_profile(file, overrides)
+
+
+@pytest.mark.parametrize("name", ["trees", "image_cnn", "light_curve_transformer"])
+def test_the_keys_of_data_that_a_card_holds_stay_as_the_run_began(name):
+    """The card of a catalogue, images or light curves holds keys of `data` under the name of the kind."""
+    profile = profile_of(profile_values(TINY[name], Path("a.h5")))
+    [(kind, entry)] = profile.data.card_entries.items()
+    assert misfits(profile, profile, {kind: entry}) == []
+    key = next(key for key in entry if f"data.{key}" in fixed_keys(profile))
+    assert [change.key for change in misfits(profile, profile, {kind: {**entry, key: "other"}})] == [f"data.{key}"]
 
 
 def test_every_key_of_the_table_is_a_key_of_the_profile():
