@@ -78,7 +78,9 @@ class GradientNetwork(Protocol):
 class RoundsModel(Protocol):
     """What the trainer asks of a model that learns in rounds: step k is k rounds.
 
-    A round is a function of its number, the seed and the samples; so a resumed run continues exactly.
+    A round is a function of its number, the seed and the samples; so a resumed run continues exactly. Where
+    :meth:`Family.most_ranks` is above 1, ``do_round`` also takes ``ranks``, which do the round together
+    (:class:`~hpctrain.distributed.ranks.Ranks`). All of them must end with the same state, whatever their number.
     """
 
     def do_round(
@@ -192,6 +194,10 @@ class Family:
     def num_rounds(self, section: ModelSection) -> int:
         """Return the number of rounds, for a family that learns in rounds."""
         raise NotImplementedError
+
+    def most_ranks(self, section: ModelSection) -> int:
+        """Return the largest number of ranks that can do a round together, for a family that learns in rounds."""
+        return 1
 
     def judge(self, judge: Judge) -> None:
         """Report problems of the ``model`` section that one key alone does not show."""

@@ -20,6 +20,7 @@ from hpctrain.errors import Problem, ProfileError
 from hpctrain.launch.plan import ARRAY_TASK, Job, JobPlan, plan_job
 from hpctrain.launch.targets import find_target
 from hpctrain.launch.undo import Undo, signals_wait, undone_on_failure
+from hpctrain.profile.families import family_of
 from hpctrain.profile.files import is_pattern
 from hpctrain.profile.load import dump_profile
 from hpctrain.profile.remote import is_remote
@@ -120,13 +121,16 @@ def with_absolute_paths(profile: Profile, base: Path) -> Profile:
 def with_global_batch(profile: Profile, global_batch: int, source: str) -> Profile:
     """Return the profile with the accumulation that gives `global_batch` on its number of ranks.
 
-    A run can be resumed with another number of ranks only if every step still sees the same spectra.
+    A run can be resumed with another number of ranks only if every step still sees the same spectra. A round of a model
+    without gradients sees all of them on any number of ranks.
 
     Raises
     ------
     ProfileError
         No accumulation gives this global batch.
     """
+    if family_of(profile).how == "rounds":
+        return profile
     shape = profile.update_shape.with_global_batch(global_batch)
     if not shape.is_even:
         message = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hpctrain.profile.families import family_of
 from hpctrain.profile.judge import Judge
+from hpctrain.profile.schema import Profile
 
 FOR_NETWORKS = (
     "accumulation",
@@ -27,15 +28,24 @@ FOR_NETWORKS = (
 """Keys of ``train`` that only networks read."""
 
 
+def why_too_many_ranks(profile: Profile, ranks: int) -> str | None:
+    """Return why so many ranks cannot do a round together, or None if they can."""
+    family = family_of(profile)
+    most = family.most_ranks(profile.model)
+    if ranks <= most:
+        return None
+    if most == 1:
+        return f"{ranks} ranks, but {family.name} learns in one process here; use 1 node and 1 rank"
+    return f"{ranks} ranks, but a round of this model has work for {most}; use {most} ranks or fewer"
+
+
 def check_rounds(judge: Judge) -> None:
     """Judge the profile of a family that learns in rounds; do nothing for a network."""
     family = family_of(judge.profile)
     if family.how != "rounds":
         return
-    ranks = judge.profile.launch.world_size
-    if ranks > 1:
-        message = f"{ranks} ranks, but {family.name} learns in one process; use 1 node and 1 rank"
-        judge.problem(message, "launch.ranks_per_node", "launch.nodes", "launch.gpus_per_node")
+    if (reason := why_too_many_ranks(judge.profile, judge.profile.launch.world_size)) is not None:
+        judge.problem(reason, "launch.ranks_per_node", "launch.nodes", "launch.gpus_per_node")
     if not judge.profile.update_shape.is_settled:
         judge.problem("auto is for networks; give a number of samples that are read at a time", "train.batch_size")
     for key in FOR_NETWORKS:

@@ -22,6 +22,7 @@ from hpctrain.metrics.exporters.opening import open_exporters
 from hpctrain.profile.families import family_of, kind_of
 from hpctrain.profile.files import matching_files
 from hpctrain.profile.remote import is_remote
+from hpctrain.profile.rules_rounds import why_too_many_ranks
 from hpctrain.profile.schema import Profile
 from hpctrain.profile.sections.data import DataSection
 from hpctrain.profile.sections.model import ModelSection
@@ -259,9 +260,8 @@ def _add_network(run: Run) -> None:
 
 def _add_rounds(run: Run) -> None:
     """Add the model of rounds, and the step that does one."""
-    if run.world.world_size > 1:
-        message = f"{run.family.name} learns in one process, not in {run.world.world_size} ranks; start one"
-        raise ProfileError(str(run.directory.profile), [Problem("launch", message)])
+    if (reason := why_too_many_ranks(run.profile, run.world.world_size)) is not None:
+        raise ProfileError(str(run.directory.profile), [Problem("launch", reason)])
     torch.manual_seed(mix(run.profile.train.seed, 0x1417))
     run.model = run.family.network(run.data.section, run.data.facts)
     run.update = RoundStep(run)

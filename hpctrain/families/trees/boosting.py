@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +16,7 @@ from hpctrain.families.labels.head import Head
 from hpctrain.families.trees.forest import gather, seeds_of
 from hpctrain.families.trees.grove import Grove, Packed, Tree, plain
 from hpctrain.families.trees.targets import outputs_of, value_outputs
+from hpctrain.families.trees.task import Arrays, Task, merged, named, part_of
 
 if TYPE_CHECKING:
     from hpctrain.families.trees.section import TreesSection
@@ -32,12 +33,14 @@ class Boosted:
     num_outputs : int
         K.
     num_inputs : int
+    first : ndarray, shape (K,), optional
+        The constant.
     """
 
-    def __init__(self, num_outputs: int, num_inputs: int) -> None:
+    def __init__(self, num_outputs: int, num_inputs: int, first: np.ndarray | None = None) -> None:
         self.num_outputs, self.num_inputs = num_outputs, num_inputs
         self.grove = Grove()
-        self.first = np.zeros(num_outputs)
+        self.first = np.zeros(num_outputs) if first is None else first
         self.values: list[np.ndarray] = []
 
     def sum(self, inputs: np.ndarray) -> np.ndarray:
@@ -95,31 +98,39 @@ class Boosting:
         self.parts = [Boosted(size, num_inputs) for size in sizes]
         self._sums: list[np.ndarray] | None = None  # of the training objects
 
-    def grow(
-        self, inputs: np.ndarray, targets: np.ndarray, weight: np.ndarray, seed: int, judged: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Grow the trees of a round; the arguments are those of :meth:`Forest.grow`.
+    num_pieces = 1
+    """Each tree needs the ones before it, so a round of one label is one piece of work."""
 
-        Returns
-        -------
-        sums : ndarray, shape (n, K) or (n, 2)
-            What :meth:`outputs` reads, for the objects `judged`, which the trees have seen.
-        has : ndarray, shape (n,), bool
-        """
+    def grow(self, piece: int, task: Task) -> Arrays:
+        """Return the trees of a round as plain arrays, and ``judged``: the sums (n, K) or (n, 2) of the judged objects,
+        which the trees have seen."""
         if not len(self.parts[0].grove):
-            self._begin(targets, weight)
+            self._begin(task.targets, task.weight)
             self._sums = None
         if self._sums is None:
-            self._sums = [part.sum_in_order(inputs) for part in self.parts]
-        for source in seeds_of(seed, self.section.trees_per_round):
+            self._sums = [part.sum_in_order(task.inputs) for part in self.parts]
+        new = [Boosted(part.num_outputs, part.num_inputs, part.first) for part in self.parts]
+        known = np.flatnonzero(task.weight > 0)
+        size = max(1, round(self.section.sample * len(known)))
+        for source in seeds_of(task.seed, self.section.trees_per_round):
             rng = np.random.default_rng(source)
-            known = np.flatnonzero(weight > 0)
-            size = max(1, round(self.section.sample * len(known)))
             rows = known if size == len(known) else np.sort(rng.choice(known, size, replace=False))
-            for number, part in enumerate(self.parts):
-                slope, curvature = self._steps(number, targets)
-                self._sums[number] += self._grow_one(part, inputs, slope, curvature, weight, rows, rng)
-        return np.concatenate(self._sums, axis=1)[judged], np.ones(len(judged), dtype=bool)
+            for number, part in enumerate(new):
+                slope, curvature = self._steps(number, task.targets)
+                self._sums[number] += self._grow_one(part, task.inputs, slope, curvature, task.weight, rows, rng)
+        judged = np.concatenate([total[task.judged] for total in self._sums], axis=1)
+        return {"judged": judged, **merged(named(str(n), part.state()) for n, part in enumerate(new))}
+
+    def add(self, pieces: Sequence[Arrays], task: Task) -> tuple[np.ndarray, np.ndarray]:
+        """Add the trees of a round; return what :meth:`outputs` reads for the judged objects, and that all have it."""
+        [piece] = pieces
+        for number, part in enumerate(self.parts):
+            new = Boosted(part.num_outputs, part.num_inputs)
+            new.load(part_of(piece, str(number)))
+            part.first = new.first
+            for tree, values in zip(new.grove.trees, new.values, strict=True):
+                part.add(tree, values)
+        return piece["judged"], np.ones(len(task.judged), dtype=bool)
 
     def _begin(self, targets: np.ndarray, weight: np.ndarray) -> None:
         mean = weight @ targets / weight.sum()
@@ -185,11 +196,10 @@ class Boosting:
 
     def state(self) -> dict[str, np.ndarray]:
         """Return the trees as plain arrays."""
-        return {f"{n}.{name}": array for n, part in enumerate(self.parts) for name, array in part.state().items()}
+        return merged(named(str(number), part.state()) for number, part in enumerate(self.parts))
 
     def load(self, state: Mapping[str, np.ndarray]) -> None:
         """Take the trees of a state."""
         for number, part in enumerate(self.parts):
-            start = f"{number}."
-            part.load({name.removeprefix(start): value for name, value in state.items() if name.startswith(start)})
+            part.load(part_of(state, str(number)))
         self._sums = None

@@ -47,6 +47,9 @@ class Trees(LabelFamily):
     def num_rounds(self, section: TreesSection) -> int:
         return section.rounds
 
+    def most_ranks(self, section: TreesSection) -> int:
+        return max(1, section.pieces)
+
     def judge(self, judge: Judge) -> None:
         from hpctrain.families.trees.judge import check_trees
 

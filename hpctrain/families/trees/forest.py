@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from scipy.sparse import csr_array
 from sklearn.tree import DecisionTreeRegressor
 from torch import Tensor
@@ -16,6 +14,7 @@ from torch import Tensor
 from hpctrain.families.labels.head import Head
 from hpctrain.families.trees.grove import Grove, Tree, plain
 from hpctrain.families.trees.targets import SmoothedDensityHead, leaf_values, num_leaf_values, outputs_of
+from hpctrain.families.trees.task import Arrays, Task
 
 if TYPE_CHECKING:
     from hpctrain.families.trees.section import TreesSection
@@ -53,22 +52,23 @@ class Forest:
         self.section, self.head, self.num_inputs = section, head, num_inputs
         self.is_density = isinstance(head, SmoothedDensityHead)
         self.grove = Grove()
-        self._values: list[np.ndarray] = []  # of each tree, (P, K)
-        self._members: list[csr_array] = []  # of each tree, (P, B)
+        self._leaves: list[np.ndarray | csr_array] = []  # of each tree, (P, K) or (P, B)
         self._all: np.ndarray | csr_array | None = None
 
-    def grow(
-        self, inputs: np.ndarray, targets: np.ndarray, weight: np.ndarray, seed: int, judged: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Grow the trees of a round.
+    @property
+    def num_pieces(self) -> int:
+        """Number of pieces of work in a round that need not wait for each other: its trees."""
+        return self.section.trees_per_round
 
-        Parameters
-        ----------
-        inputs, targets, weight : ndarray, shape (N, F), (N, K) and (N,)
-        seed : int
-            Seed of the round.
-        judged : ndarray, shape (n,), int64
-            Objects to predict with those of the new trees that have not seen them.
+    def grow(self, piece: int, task: Task) -> Arrays:
+        """Return one tree of a round as plain arrays: its nodes, what its leaves hold, and the judged objects `unseen`,
+        (n,), bool, that it was not grown from."""
+        source = seeds_of(task.seed, self.section.trees_per_round)[piece]
+        nodes, leaves, count = self._grow_one(task.inputs, task.targets, task.weight, source)
+        return {**Grove([nodes]).state(), **self._leaf_state([leaves]), "unseen": count[task.judged] == 0}
+
+    def add(self, pieces: Sequence[Arrays], task: Task) -> tuple[np.ndarray, np.ndarray]:
+        """Add all trees of a round, and predict the judged objects with those that have not seen them.
 
         Returns
         -------
@@ -77,17 +77,16 @@ class Forest:
         has : ndarray, shape (n,), bool
             Whether a new tree has not seen the object.
         """
-        sources = seeds_of(seed, self.section.trees_per_round)
-        with ThreadPoolExecutor(min(len(sources), torch.get_num_threads())) as pool:
-            grown = list(pool.map(lambda source: self._grow_one(inputs, targets, weight, source), sources))
-        total = np.zeros((len(judged), self.head.label.bins if self.is_density else num_leaf_values(self.head)))
-        counts = np.zeros(len(judged))
-        for tree, values, count in grown:
+        total = np.zeros((len(task.judged), self.head.label.bins if self.is_density else num_leaf_values(self.head)))
+        counts = np.zeros(len(task.judged))
+        for piece in pieces:
+            [tree] = Grove.of(piece, self.num_inputs).trees
+            [leaves] = self._leaves_of(piece, [tree])
             self.grove.add(tree)
-            (self._members if self.is_density else self._values).append(values)
-            unseen = np.flatnonzero(count[judged] == 0)
+            self._leaves.append(leaves)
+            unseen = np.flatnonzero(piece["unseen"])
             if len(unseen):
-                total[unseen] += gather(Grove([tree]).leaves(inputs[judged[unseen]]), values)
+                total[unseen] += gather(Grove([tree]).leaves(task.inputs[task.judged[unseen]]), leaves)
                 counts[unseen] += 1
         self._all = None
         return total / np.maximum(counts, 1)[:, None], counts > 0
@@ -126,39 +125,42 @@ class Forest:
     def mean(self, inputs: np.ndarray) -> np.ndarray:
         """Return the mean over all trees of what the leaves of each object hold, (N, K) or (N, B)."""
         if self._all is None:
-            self._all = _stacked(self._members) if self.is_density else np.concatenate(self._values)
+            self._all = _stacked(self._leaves) if self.is_density else np.concatenate(self._leaves)
         return gather(self.grove.leaves(inputs), self._all) / len(self.grove)
 
-    def state(self) -> dict[str, np.ndarray]:
+    def state(self) -> Arrays:
         """Return the trees and their leaves as plain arrays."""
-        found = self.grove.state()
-        if not self.is_density:
-            empty = np.zeros((0, num_leaf_values(self.head)))
-            return {**found, "values": np.concatenate([empty, *self._values])}
-        members = self._members
-        count = np.concatenate([np.zeros(0), *(np.diff(part.indptr) for part in members)]).astype(np.int32)
-        bins = np.concatenate([np.zeros(0), *(part.indices for part in members)]).astype(np.int32)
-        share = np.concatenate([np.zeros(0), *(part.data for part in members)])
-        return {**found, "member_count": count, "member_bin": bins, "member_share": share}
+        return {**self.grove.state(), **self._leaf_state(self._leaves)}
 
     def load(self, state: Mapping[str, np.ndarray]) -> None:
         """Take the trees of a state."""
         self.grove = Grove.of(state, self.num_inputs)
-        ends = np.cumsum([0, *(tree.num_leaves for tree in self.grove.trees)])
+        self._leaves, self._all = self._leaves_of(state, self.grove.trees), None
+
+    def _leaf_state(self, leaves: Sequence[np.ndarray | csr_array]) -> Arrays:
+        """Return what the leaves of some trees hold as plain arrays."""
+        if not self.is_density:
+            return {"values": np.concatenate([np.zeros((0, num_leaf_values(self.head))), *leaves])}
+        count = np.concatenate([np.zeros(0), *(np.diff(part.indptr) for part in leaves)]).astype(np.int32)
+        bins = np.concatenate([np.zeros(0), *(part.indices for part in leaves)]).astype(np.int32)
+        share = np.concatenate([np.zeros(0), *(part.data for part in leaves)])
+        return {"member_count": count, "member_bin": bins, "member_share": share}
+
+    def _leaves_of(self, state: Mapping[str, np.ndarray], trees: Sequence[Tree]) -> list[np.ndarray | csr_array]:
+        """Return what the leaves of these trees hold, one array for each."""
+        ends = np.cumsum([0, *(tree.num_leaves for tree in trees)])
         pairs = list(itertools.pairwise(ends))
-        self._values, self._members, self._all = [], [], None
         if not self.is_density:
             values = np.array(state["values"]).reshape(ends[-1], num_leaf_values(self.head))
-            self._values = [values[begin:end] for begin, end in pairs]
-            return
+            return [values[begin:end] for begin, end in pairs]
         starts = np.cumsum([0, *state["member_count"].tolist()])
         bins, share = np.array(state["member_bin"]), np.array(state["member_share"])
+        found = []
         for begin, end in pairs:
             own = slice(starts[begin], starts[end])
             shape = (end - begin, self.head.label.bins)
-            self._members.append(
-                csr_array((share[own], bins[own], starts[begin : end + 1] - starts[begin]), shape=shape)
-            )
+            found.append(csr_array((share[own], bins[own], starts[begin : end + 1] - starts[begin]), shape=shape))
+        return found
 
 
 def _stacked(parts: list[csr_array]) -> csr_array:

@@ -20,6 +20,14 @@ def check_trees(judge: Judge) -> None:
             f"use {model.rounds * model.trees_per_round}"
         )
         judge.problem(message, "model.trees", "model.trees_per_round")
+    ranks = judge.profile.launch.world_size
+    if 1 < ranks <= model.pieces and model.pieces % ranks:
+        pieces = f"{model.pieces} trees" if model.method != BOOSTING else f"{model.pieces} labels"
+        judge.warn(
+            f"a round grows {pieces}, which {ranks} ranks cannot share evenly, so some of them wait",
+            "model.trees_per_round",
+            "launch.ranks_per_node",
+        )
     inputs = {*data.features, *data.errors.values()}
     for number, label in enumerate(model.labels):
         where = f"model.labels.{number}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -10,16 +11,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hpctrain.distributed.ranks import Ranks
 from hpctrain.families.trees.boosting import Boosting
 from hpctrain.families.trees.forest import Forest
 from hpctrain.families.trees.section import FOREST
 from hpctrain.families.trees.targets import LeafLabels, SmoothedDensityHead, targets_of
+from hpctrain.families.trees.task import Arrays, Task, merged, named, part_of
 from hpctrain.kinds.catalogue.facts import INPUTS
 
 if TYPE_CHECKING:
     from hpctrain.families.trees.section import TreesSection
     from hpctrain.kinds.catalogue.facts import CatalogueFacts
     from hpctrain.samples.arrays import ArrayBatch
+
+ALONE = Ranks()
 
 MOST_JUDGED = 2000
 """Largest number of training objects that a round computes its loss from."""
@@ -39,7 +44,8 @@ class Trees:
     """Trees for each label, and the heads that judge and describe what they say.
 
     A tree depends on nothing but the seed of the run, its number, and the training objects; a tree of ``boosting``
-    also on the trees before it, which the state holds. So a resumed run ends with the same bits.
+    also on the trees before it, which the state holds. So a resumed run ends with the same bits, as do several ranks
+    that share the trees of a round.
 
     Parameters
     ----------
@@ -62,25 +68,50 @@ class Trees:
 
     @torch.no_grad()
     def do_round(
-        self, number: int, rows: np.ndarray, read: Callable[[np.ndarray], Iterator[ArrayBatch]], seed: int
+        self,
+        number: int,
+        rows: np.ndarray,
+        read: Callable[[np.ndarray], Iterator[ArrayBatch]],
+        seed: int,
+        ranks: Ranks = ALONE,
     ) -> dict[str, float]:
-        """Grow the trees of a round. The loss is that of training objects which the new trees have not seen, for
-        ``forest``, and of training objects under all trees for ``boosting``."""
+        """Grow the trees of a round, each on one of the ranks. The loss is that of training objects which the new trees
+        have not seen, for ``forest``, and of training objects under all trees for ``boosting``."""
         inputs, labels = self._training(rows, read)
         rng = np.random.default_rng(np.random.SeedSequence([seed, self.section.trees_per_round]))
         judged = np.sort(rng.choice(len(rows), min(MOST_JUDGED, len(rows)), replace=False))
+        tasks = [self._task(index, inputs, labels, seed, judged) for index in range(len(self.learners))]
+        grown = self._grow(tasks, ranks)
         taken = {name: torch.from_numpy(values[judged]) for name, values in labels.items()}
         outputs = []
-        for index, learner in enumerate(self.learners):
-            targets, weight = targets_of(learner.head, labels)
-            weight = np.where(np.isfinite(inputs).any(axis=1), weight, 0.0)
-            source = int(np.random.SeedSequence([seed, index]).generate_state(1, np.uint64)[0])
-            mean, has = learner.grow(inputs, targets, weight, source, judged)
+        for index, (learner, task) in enumerate(zip(self.learners, tasks, strict=True)):
+            pieces = [part_of(grown, f"{index}.{piece}") for piece in range(learner.num_pieces)]
+            mean, has = learner.add(pieces, task)
             outputs.append(learner.outputs(mean))
             taken = _only(taken, learner.head.title, has)
         has_input = torch.from_numpy(np.isfinite(inputs[judged]).any(axis=1))
         sums = self.network(Answered(torch.from_numpy(rows[judged]), has_input, taken, outputs))
         return {name: float(value) for name, value in sums.items()}
+
+    def _task(
+        self, index: int, inputs: np.ndarray, labels: Mapping[str, np.ndarray], seed: int, judged: np.ndarray
+    ) -> Task:
+        targets, weight = targets_of(self.learners[index].head, labels)
+        weight = np.where(np.isfinite(inputs).any(axis=1), weight, 0.0)
+        source = int(np.random.SeedSequence([seed, index]).generate_state(1, np.uint64)[0])
+        return Task(inputs, targets, weight, source, judged)
+
+    def _grow(self, tasks: list[Task], ranks: Ranks) -> Arrays:
+        """Return the new trees of all labels, of which each rank grows a part on its cores."""
+        pieces = [(index, piece) for index, one in enumerate(self.learners) for piece in range(one.num_pieces)]
+        mine = [pieces[number] for number in ranks.mine(len(pieces))]
+
+        def grow(where: tuple[int, int]) -> Arrays:
+            index, piece = where
+            return named(f"{index}.{piece}", self.learners[index].grow(piece, tasks[index]))
+
+        with ThreadPoolExecutor(max(1, min(len(mine), torch.get_num_threads()))) as pool:
+            return ranks.share(merged(pool.map(grow, mine)))
 
     def _training(self, rows: np.ndarray, read: Any) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Return inputs (N, F) and labels of the training objects, which are read once."""
@@ -139,7 +170,7 @@ class Trees:
         """Return trees, leaves and calibration as plain arrays."""
         found: dict[str, np.ndarray] = {}
         for number, learner in enumerate(self.learners):
-            found |= {f"{number}.{name}": array for name, array in learner.state().items()}
+            found |= named(str(number), learner.state())
             found[f"{number}.calibration"] = learner.head.calibration.numpy().reshape(1)
             if isinstance(learner.head, SmoothedDensityHead):
                 found[f"{number}.width"] = learner.head.width.numpy().reshape(1)
@@ -148,8 +179,7 @@ class Trees:
     def load(self, state: Mapping[str, np.ndarray]) -> None:
         """Continue from a state."""
         for number, learner in enumerate(self.learners):
-            start = f"{number}."
-            own = {name.removeprefix(start): value for name, value in state.items() if name.startswith(start)}
+            own = part_of(state, str(number))
             learner.load(own)
             learner.head.calibration.fill_(float(own["calibration"][0]))
             if isinstance(learner.head, SmoothedDensityHead):

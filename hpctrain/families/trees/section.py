@@ -58,3 +58,9 @@ class TreesSection(ModelSection):
     def rounds(self) -> int:
         """Number of rounds, of which the last one may grow more trees than are needed."""
         return -(-self.trees // self.trees_per_round)
+
+    @property
+    def pieces(self) -> int:
+        """Number of pieces of work in a round that need not wait for each other: trees of ``forest``, labels of
+        ``boosting``."""
+        return len(self.labels) * (self.trees_per_round if self.method == FOREST else 1)
