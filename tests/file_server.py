@@ -44,7 +44,7 @@ class FileServer:
         self._server.daemon_threads = True
         if tls is not None:
             self._server.socket = tls.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
         self.url = f"http{'s' if tls else ''}://127.0.0.1:{self._server.server_port}"
 
     def release(self) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from hpctrain.cli import main
 from hpctrain.profile.load import dump_profile, load_profile
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -29,7 +30,7 @@ def test_a_shipped_profile_survives_dump_and_load(path, tmp_path):
 
 @pytest.mark.parametrize("path", PROFILES, ids=lambda path: path.name)
 @pytest.mark.parametrize("cluster", ["slurm", "local"])
-def test_a_shipped_profile_renders(path, cluster, tmp_path):
+def test_a_shipped_profile_renders(path, cluster, tmp_path, monkeypatch, capsys):
     if cluster == "local" and load_profile(path).launch.nodes > 1:
         pytest.skip("a local run has one node")
     (tmp_path / "data").mkdir()
@@ -37,11 +38,11 @@ def test_a_shipped_profile_renders(path, cluster, tmp_path):
     (tmp_path / "runs" / "desi-vae" / "1" / "model").mkdir(parents=True)
     (tmp_path / "runs" / "desi-vae" / "1" / "profile.yaml").write_text(dump_profile(load_profile(path)))
     before = sorted(tmp_path.rglob("*"))
-    command = [sys.executable, "-m", "hpctrain", "submit", str(path), "--dry-run", "--cluster", cluster]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    monkeypatch.chdir(tmp_path)
+    code, said = main(["submit", str(path), "--dry-run", "--cluster", cluster]), capsys.readouterr()
+    assert code == 0, said.err
     if cluster == "slurm":
-        assert done.stdout.startswith("#!/bin/bash\n")
+        assert said.out.startswith("#!/bin/bash\n")
     assert sorted(tmp_path.rglob("*")) == before
 
 

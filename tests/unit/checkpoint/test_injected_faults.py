@@ -27,9 +27,10 @@ from saver import FAULTY_STEP, NEXT_STEP, tensors
 CALLS = ("openat", "mkdir", "write", "fsync", "rename", "unlinkat", "rmdir")
 """What a save makes that changes the disk or can run out of it."""
 
-pytestmark = pytest.mark.skipif(
-    shutil.which("strace") is None, reason="strace is not installed: apt-get install strace"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed: apt-get install strace"),
+]
 
 
 class Saver:

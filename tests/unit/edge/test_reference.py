@@ -19,11 +19,11 @@ ROWS = np.arange(8)
 CPU = ["CPUExecutionProvider"]
 
 
+pytestmark = pytest.mark.slow  # an export takes seconds
+
+
 @pytest.fixture(
-    params=[
-        pytest.param(SECTION, id="least squares", marks=pytest.mark.slow),
-        pytest.param(CONVOLUTIONAL, id="convolutions"),
-    ]
+    params=[pytest.param(SECTION, id="least squares"), pytest.param(CONVOLUTIONAL, id="convolutions")],
 )
 def section(request):
     return request.param

@@ -125,6 +125,7 @@ def test_without_robust_loss_the_start_is_the_plain_pca(spectra):
     assert not torch.equal(model.decoder.components, started(spectra).decoder.components)
 
 
+@pytest.mark.slow
 def test_the_robust_start_is_on_average_below_the_plain_pca_in_the_loss_of_the_network(spectra):
     """Both end in one of several places, which depends on the seed."""
     (batch,) = read(spectra, np.arange(len(spectra)), len(spectra))
