@@ -1,5 +1,6 @@
 # ---- one attempt and the decision after it: the same text in every job script (hpctrain/launch/attempt.sh) -----------
 # Set above:  run_dir   trainer=(command of every rank)   requeue=yes|no   max_attempts   max_attempts_without_progress
+#             prepare=(command before the ranks start), or nothing
 
 # scancel, an admin's requeue and the time limit send TERM to this shell. The shell then requeues nothing, because Slurm
 # or a person has already decided. The trap is one assignment: a TERM to all processes of the job would kill a bash that
@@ -49,39 +50,60 @@ first_node=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 MASTER_ADDR=$(sinfo -h -n "$first_node" -o %o | head -n 1)
 export MASTER_ADDR=${MASTER_ADDR:-$first_node}
 
+# A task of a search first chooses what its trial tries. Code 79 means that nothing is left to do; any other code but 0
+# ends the attempt as if a rank had failed with it.
+code=0
+if [ -n "${prepare[*]}" ]; then
+    "${prepare[@]}" "$run_dir"
+    code=$?
+    if [ "$code" = 79 ]; then exit 0; fi
+fi
+
+before=$(newest_checkpoint)
+srun_log=$run_dir/logs/job-$job.$restart-srun.log
+: >>"$srun_log"
+echo "hpctrain: job $job, restart $restart, $SLURM_NTASKS ranks on $SLURM_JOB_NODELIST, newest checkpoint: $before"
 # srun does not inherit --cpus-per-task from sbatch. Without --kill-on-bad-exit the other ranks would wait for a dead
 # rank; with it they get TERM, also while they wait for each other at the start. GPUs must not be bound to tasks: a rank
 # chooses its device by its local rank, and NCCL needs to see the GPUs of its peers.
-before=$(newest_checkpoint)
-srun_log=$run_dir/logs/job-$job.$restart-srun.log
-echo "hpctrain: job $job, restart $restart, $SLURM_NTASKS ranks on $SLURM_JOB_NODELIST, newest checkpoint: $before"
-srun --cpus-per-task="${SLURM_CPUS_PER_TASK:-1}" --kill-on-bad-exit=1 --unbuffered --open-mode=append \
-    --output="${run_dir//%/%%}/logs/job-$job.$restart-rank-%4t.log" \
-    "${trainer[@]}" "$run_dir" 2>>"$srun_log" &
-srun_pid=$!
-wait "$srun_pid"
-code=$?
-decide_at=$((SECONDS + ${kill_wait_s:-30} * 2 / 3))
-while kill -0 "$srun_pid" 2>/dev/null; do # a TERM ends `wait` early; the ranks may still be saving
-    # If they hang, Slurm kills them and this shell. So this shell decides before that whether it was the time limit.
-    if [ "$SECONDS" -ge "$decide_at" ]; then
-        if at_time_limit; then break; fi
-        decide_at=$((SECONDS + 5))
-    fi
-    sleep 0.2
-done
-if kill -0 "$srun_pid" 2>/dev/null; then
-    code=143
-else
-    wait "$srun_pid" # bash remembers the exit code
+run_ranks() {
+    srun --cpus-per-task="${SLURM_CPUS_PER_TASK:-1}" --kill-on-bad-exit=1 --unbuffered --open-mode=append \
+        --output="${run_dir//%/%%}/logs/job-$job.$restart-rank-%4t.log" \
+        "${trainer[@]}" "$run_dir" 2>>"$srun_log" &
+    srun_pid=$!
+    wait "$srun_pid"
     code=$?
+    decide_at=$((SECONDS + ${kill_wait_s:-30} * 2 / 3))
+    while kill -0 "$srun_pid" 2>/dev/null; do # a TERM ends `wait` early; the ranks may still be saving
+        # If they hang, Slurm kills them and this shell. So this shell decides before that whether it was the time limit.
+        if [ "$SECONDS" -ge "$decide_at" ]; then
+            if at_time_limit; then break; fi
+            decide_at=$((SECONDS + 5))
+        fi
+        sleep 0.2
+    done
+    if kill -0 "$srun_pid" 2>/dev/null; then
+        code=143
+    else
+        wait "$srun_pid" # bash remembers the exit code
+        code=$?
+    fi
+}
+
+failed_with=
+if [ "$code" = 0 ]; then
+    run_ranks
+    cat "$srun_log" >&2
+elif [ "$code" -le 6 ]; then
+    failed_with=$code
 fi
-cat "$srun_log" >&2
 
 # srun returns the highest exit code of all ranks, so a rank that srun ended can hide the code of the rank that failed.
 # Codes 2 to 6 of any rank count: that rank knew the error. Code 1 (a bug) counts only if no rank was killed, because a
 # rank that loses its peer exits with 1 too.
-failed_with=$(sed -n 's/.*task.*: Exited with exit code \([2-6]\)$/\1/p' "$srun_log" | head -n 1)
+if [ -z "$failed_with" ]; then
+    failed_with=$(sed -n 's/.*task.*: Exited with exit code \([2-6]\)$/\1/p' "$srun_log" | head -n 1)
+fi
 if [ -z "$failed_with" ] && ! grep -qE 'task.*: (Killed|Aborted|Segmentation|Bus error|Out Of Memory)' "$srun_log"; then
     failed_with=$(sed -n 's/.*task.*: Exited with exit code 1$/1/p' "$srun_log" | head -n 1)
 fi

@@ -22,6 +22,9 @@ TRAINER_MODULE = "hpctrain.train"
 ARRAY_TASK = "%a"
 """Placeholder for the index of an array's task in the path of the run directory of a plan."""
 
+NOTHING_TO_DO = 79
+"""Exit code of the command before the ranks (`prepare`) if the job needs none; the job itself then exits with 0."""
+
 Options = dict[str, str | int | bool]
 
 
@@ -96,8 +99,14 @@ class JobPlan:
         Limits of the number of attempts.
     after : tuple of Job
         Jobs that must have finished well before this one starts; if one of them ends otherwise, this one never starts.
-    array_size : int or None
-        Number of tasks of an array.
+    tasks : tuple of int
+        Index of each task of an array; empty for a single job.
+    at_once : int or None
+        Largest number of tasks that run at the same time; None means all.
+    prepare : tuple of str
+        Command to run on the first node before the ranks of each attempt, without its last argument, the run directory;
+        empty if there is none. With code 0 the ranks start, with :data:`NOTHING_TO_DO` the job
+        ends well without them; any other code ends the attempt as if a rank had exited with it.
     options : dict
         Options that only the target understands, from :meth:`~hpctrain.launch.targets.target.Target.options`.
     """
@@ -114,7 +123,9 @@ class JobPlan:
     max_attempts: int
     max_attempts_without_progress: int
     after: tuple[Job, ...] = ()
-    array_size: int | None = None
+    tasks: tuple[int, ...] = ()
+    at_once: int | None = None
+    prepare: tuple[str, ...] = ()
     options: Options = field(default_factory=dict)
 
 
@@ -124,8 +135,10 @@ def plan_job(
     target: Target,
     site: Site | None = None,
     *,
-    array_size: int | None = None,
+    tasks: tuple[int, ...] = (),
+    at_once: int | None = None,
     command: tuple[str, ...] | None = None,
+    prepare: tuple[str, ...] = (),
     after: tuple[Job, ...] = (),
 ) -> JobPlan:
     """Return the plan of the job that trains `profile` in `run_dir`.
@@ -135,15 +148,19 @@ def plan_job(
     profile : Profile
         Checked.
     run_dir : Path
-        Absolute; its name ends with :data:`ARRAY_TASK` when `array_size` is given.
+        Absolute; its name ends with :data:`ARRAY_TASK` when there are `tasks`.
     target : Target
         Translates the keys of the profile and the site that only it understands.
     site : Site, optional
         Facts of the cluster; the profile's own values override its defaults.
-    array_size : int, optional
-        Number of tasks of an array, each with its own run directory; None means a single job.
+    tasks : tuple of int
+        Index of each task of an array, each with its own run directory; empty means a single job.
+    at_once : int, optional
+        Largest number of tasks that run at the same time.
     command : tuple of str, optional
         Command of every rank; None means the trainer of this installation.
+    prepare : tuple of str
+        Command to run before the ranks start.
     after : tuple of Job
         Jobs that must have finished well before this one starts.
     """
@@ -165,12 +182,14 @@ def plan_job(
         lead_s=launch.signal_lead_s,
         environment=environment,
         setup=_setup_lines(site, environment),
-        command=command or _trainer_command(site),
+        command=command or module_command(TRAINER_MODULE, site),
         requeue=launch.requeue,
         max_attempts=launch.max_attempts,
         max_attempts_without_progress=launch.max_attempts_without_progress,
         after=after,
-        array_size=array_size,
+        tasks=tasks,
+        at_once=at_once,
+        prepare=prepare,
         options=target.options(launch, site),
     )
 
@@ -196,8 +215,9 @@ def _setup_lines(site: Site | None, environment: dict[str, str]) -> tuple[str, .
     return (*lines, *(site.setup if site else ()))
 
 
-def _trainer_command(site: Site | None) -> tuple[str, ...]:
+def module_command(module: str, site: Site | None) -> tuple[str, ...]:
+    """Return the command that runs a module of hpctrain on a node, in the container of the site if it has one."""
     container = site.container if site else None
     prefix = shlex.split(container) if container else []
     python = "python3" if container else sys.executable
-    return (*prefix, python, "-u", "-m", TRAINER_MODULE)
+    return (*prefix, python, "-u", "-m", module)

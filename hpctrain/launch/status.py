@@ -12,6 +12,7 @@ import time
 from dataclasses import dataclass, field
 
 from hpctrain.distributed.process import identity, is_gone
+from hpctrain.errors import EXIT_FINISHED
 from hpctrain.launch.history import NEVER_STARTED, EndedAttempt, avoided_nodes, newest_checkpoint, read_history
 from hpctrain.launch.lastwords import LastWords, read_last_words
 from hpctrain.launch.queue import Queue
@@ -261,6 +262,8 @@ def _ended(words: LastWords, history: list[EndedAttempt]) -> tuple[str, str]:
     """Return state and detail of the newest attempt's end according to its records; empty if it has no such record."""
     if words.finished:
         return FINISHED, ""
+    if words.stopped and words.exit_code == EXIT_FINISHED:  # a trial that its study has ended early
+        return STOPPED, f"{words.stopped}; saved, can be resumed"
     # The history counts whole seconds; an end that is older than the newest start belongs to an earlier attempt.
     last = history[-1] if history and history[-1].time >= int(words.started_at) else None
     if last is not None and last.followed == "terminated":

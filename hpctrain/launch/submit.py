@@ -180,7 +180,7 @@ def prepare(
     first = profiles[0]
     parent = Path(first.launch.runs_dir) / first.name
     run_id = new_run_id()
-    array_size = None
+    tasks: tuple[int, ...] = ()
     if resume is not None:
         runs, path = (resume,), resume.path
     elif len(profiles) == 1:
@@ -188,12 +188,12 @@ def prepare(
     else:
         _refuse_unequal_tasks(profiles)
         runs = tuple(RunDir(parent / f"{run_id}-{index}") for index in range(len(profiles)))
-        path, array_size = parent / f"{run_id}-{ARRAY_TASK}", len(profiles)
-    plan = plan_job(first, path, target, site, array_size=array_size, command=trainer, after=after)
+        path, tasks = parent / f"{run_id}-{ARRAY_TASK}", tuple(range(len(profiles)))
+    plan = plan_job(first, path, target, site, tasks=tasks, command=trainer, after=after)
     if problems := target.check(plan, site):
         is_typed = all(problem.where.startswith("--") for problem in problems)
         raise ProfileError("command line" if is_typed else first.name, problems)
-    values = tuple(map(tuple, array_values)) if array_size else ()
+    values = tuple(map(tuple, array_values)) if tasks else ()
     return Submission(cluster, runs, tuple(profiles), plan, target.files(plan), resume is not None, values)
 
 
@@ -217,7 +217,7 @@ def submit(submission: Submission, project: Path) -> list[str]:
             job_ids = _hand_over(submission)
             undo.keep()
             for index, (run, job_id) in enumerate(zip(submission.runs, job_ids, strict=True)):
-                record_job(run, job_id, index if submission.plan.array_size else None)
+                record_job(run, job_id, index if submission.plan.tasks else None)
             if arrived:
                 run = submission.runs[0].path
                 print(f"job {job_ids[0]} was submitted already; to stop it: hpctrain cancel {run}", file=sys.stderr)

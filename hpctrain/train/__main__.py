@@ -11,11 +11,19 @@ import gc
 import os
 import signal
 import sys
+from collections.abc import Callable
 
 _EARLY = {signal.SIGUSR2, signal.SIGTERM}
-signal.pthread_sigmask(signal.SIG_BLOCK, _EARLY)  # pending until StopRequest.install unblocks them
 
-gc.disable()  # imports leave hardly any garbage, and to look for it takes a tenth of their time
+
+def hold_signals() -> None:
+    """Block the warning signals until StopRequest.install unblocks them, and collect no garbage during imports."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, _EARLY)
+    gc.disable()  # imports leave hardly any garbage, and to look for it takes a tenth of their time
+
+
+if __name__ == "__main__":
+    hold_signals()
 
 
 def main(arguments: list[str]) -> int:
@@ -23,18 +31,29 @@ def main(arguments: list[str]) -> int:
     if len(arguments) != 1 or arguments[0].startswith("-"):
         print(__doc__.strip(), file=sys.stderr)
         return 0 if arguments in (["-h"], ["--help"]) else 2
+
+    def attempt() -> int:
+        from hpctrain.train.attempt import run_attempt
+
+        return run_attempt(arguments[0])
+
+    return guarded(attempt)
+
+
+def guarded(attempt: Callable[[], int]) -> int:
+    """Import the trainer and run an attempt; return its exit code, whatever error it raises."""
     from hpctrain.fulldisk import is_disk_full, tolerate_full_log
 
     tolerate_full_log()
+    import hpctrain.train.attempt  # noqa: F401  (before what it leaves behind is frozen)
     from hpctrain.distributed.group import is_lost_peer
     from hpctrain.errors import EXIT_BUG, EXIT_INTERRUPTED, EXIT_RANKS_LOST, CheckpointError, HpctrainError
     from hpctrain.terminal import printable
-    from hpctrain.train.attempt import run_attempt
 
     gc.freeze()
     gc.enable()
     try:
-        return run_attempt(arguments[0])
+        return attempt()
     except HpctrainError as error:
         print(printable(f"hpctrain: {error}"), file=sys.stderr)
         return error.exit_code
@@ -57,7 +76,7 @@ def main(arguments: list[str]) -> int:
         return EXIT_BUG
 
 
-def _end(code: int) -> None:
+def end(code: int) -> None:
     """Exit without the interpreter's clean-up, in which torch's Gloo sometimes aborts."""
     sys.stdout.flush()
     sys.stderr.flush()
@@ -65,4 +84,4 @@ def _end(code: int) -> None:
 
 
 if __name__ == "__main__":
-    _end(main(sys.argv[1:]))
+    end(main(sys.argv[1:]))

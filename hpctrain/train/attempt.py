@@ -6,6 +6,7 @@ import contextlib
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +38,7 @@ from hpctrain.train.loop import Outcome, train
 from hpctrain.train.outofmemory import advice_if_out_of_memory
 from hpctrain.train.preflight import preflight
 from hpctrain.train.resume import resume
-from hpctrain.train.run import Data, Rank, Run
+from hpctrain.train.run import Data, Rank, Referee, Run
 from hpctrain.train.schedule import schedule_of
 from hpctrain.train.settle import settle_warmup
 from hpctrain.train.staging import name_originals, stage_data
@@ -49,10 +50,13 @@ _EXIT_CODES = {
     Outcome.STOPPED: EXIT_REQUEUE,
     Outcome.INTERRUPTED: EXIT_INTERRUPTED,
     Outcome.TOO_HOT: EXIT_TOO_HOT,
+    Outcome.HOPELESS: EXIT_FINISHED,
 }
 
 
-def run_attempt(path: str | Path, stop: StopRequest | None = None) -> int:
+def run_attempt(
+    path: str | Path, stop: StopRequest | None = None, new_referee: Callable[[], Referee] | None = None
+) -> int:
     """Train the run of a run directory as one rank; the environment gives the rank and the world size.
 
     Parameters
@@ -61,11 +65,14 @@ def run_attempt(path: str | Path, stop: StopRequest | None = None) -> int:
         Run directory with a ``profile.yaml``.
     stop : StopRequest, optional
         Used instead of one with the clock and the deadline of this job.
+    new_referee : callable, optional
+        Of a run that is a trial: makes what rank 0 asks after each evaluation whether to go on.
 
     Returns
     -------
     int
-        0 finished, 75 saved and to be requeued, 78 saved because it was too hot, 130 interrupted by a user.
+        0 finished or ended by the referee, 75 saved and to be requeued, 78 saved because it was too hot, 130
+        interrupted by a user.
 
     Raises
     ------
@@ -83,7 +90,10 @@ def run_attempt(path: str | Path, stop: StopRequest | None = None) -> int:
     rank = join(directory, profile, stop, startup)
     try:
         with advice_if_out_of_memory(directory, rank.device):
-            return _work(_build(rank, profile, startup), startup)
+            run = _build(rank, profile, startup)
+            if new_referee is not None:
+                run.is_trial, run.referee = True, new_referee() if rank.world.is_main else None
+            return _work(run, startup)
     except StoppedBeforeTrainingError as stopped:
         step = max((step for step, _ in list_checkpoints(directory)), default=0)
         print("hpctrain: stopped before the first step; the next attempt uses the files that were copied", flush=True)

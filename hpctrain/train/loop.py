@@ -6,10 +6,11 @@ import contextlib
 import enum
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hpctrain.distributed.group import broadcast_number
 from hpctrain.metrics.events import BadValues, Best, EarlyStopped, EvaluationEmpty, FirstStep, StopRequested
 from hpctrain.metrics.histogram import histograms_of
 from hpctrain.monitor.memory import used_memory_gib
@@ -48,6 +49,7 @@ class Outcome(enum.Enum):
     STOPPED = "stopped"
     INTERRUPTED = "interrupted"
     TOO_HOT = "too hot"
+    HOPELESS = "hopeless"
 
 
 def train(run: Run, startup: Startup) -> Outcome:
@@ -278,8 +280,18 @@ class Boundary:
             if progress.stopped_early:
                 run.metrics.event(EarlyStopped(best_step=progress.best_step), progress.step)
             self._figures()
+        if run.is_trial:
+            self._hear_referee(found)
         self._clock_s += time.perf_counter() - paused_s  # the throughput counts training alone
         return better and run.profile.checkpoint.keep_best
+
+    def _hear_referee(self, found: dict[str, Any]) -> None:
+        """Let rank 0 ask whether the run should go on; all ranks follow the answer."""
+        run = self._run
+        verdict = run.referee is not None and run.referee(run.progress.step, found)
+        if broadcast_number(run.world, int(verdict)) and self._stop is None and self._finished() is None:
+            self._stop = Outcome.HOPELESS
+            run.stop.cause = "pruned"
 
     def _note_no_evaluation(self) -> None:
         """Record that no held-out sample has weight; this does not count as an evaluation, and never as the best."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -116,6 +116,20 @@ class Progress:
     stopped_early: bool = False
 
 
+class Referee(Protocol):
+    """Judges a run that is one trial of a search after each evaluation; rank 0 alone has one."""
+
+    def __call__(self, step: int, found: Mapping[str, Any]) -> bool:
+        """Record an evaluation; return whether the run is hopeless and should end.
+
+        Parameters
+        ----------
+        step : int
+        found : mapping
+            Metrics of the evaluation.
+        """
+
+
 @dataclass
 class Run:
     """All parts that the training loop uses.
@@ -142,6 +156,10 @@ class Run:
         None for a model that learns in rounds.
     averaged : dict of str to Tensor, or None
         Moving averages of the parameters by name.
+    is_trial : bool
+        Whether a referee may end the run after an evaluation.
+    referee : Referee or None
+        Only on rank 0 of a trial.
     """
 
     directory: RunDir
@@ -168,6 +186,8 @@ class Run:
     update: Any = None
     optimizer: AdamW | None = None
     averaged: dict[str, torch.Tensor] | None = None
+    is_trial: bool = False
+    referee: Referee | None = None
 
     @property
     def learns_by_gradient(self) -> bool:

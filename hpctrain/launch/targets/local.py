@@ -66,7 +66,7 @@ class LocalTarget:
         if plan.resources.nodes > 1:
             message = f"{plan.resources.nodes} nodes, and a local run has one; --set launch.nodes=1"
             problems.append(Problem("launch.nodes", message))
-        if plan.array_size:
+        if plan.tasks:
             problems.append(Problem("--array", "needs Slurm; on this machine submit the runs one after the other"))
         for job in plan.after:
             if job.run_dir is None:

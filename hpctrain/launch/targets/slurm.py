@@ -123,7 +123,7 @@ class SlurmTarget:
         from hpctrain.launch.targets.slurm_script import submit
 
         job_id = submit(plan, files[SCRIPT])
-        return [f"{job_id}_{index}" for index in range(plan.array_size)] if plan.array_size else [job_id]
+        return [f"{job_id}_{index}" for index in plan.tasks] or [job_id]
 
     def state(self, job: Job) -> JobState:
         """Ask squeue, then scontrol, then sacct."""

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 import shlex
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 
@@ -48,14 +49,19 @@ class TrainerExecutor(SlurmExecutor):
             "stderr_to_stdout": True,
             "setup": setup_script(plan),
             "additional_parameters": others,
-            "map_count": plan.array_size,
-            "array_parallelism": plan.array_size or 1,
+            "map_count": len(plan.tasks) or None,
+            "array_parallelism": min(plan.at_once or len(plan.tasks), len(plan.tasks)) or 1,
         }
         return executor
 
     def render(self) -> str:
         """Return the whole batch script."""
         return self._make_submission_file_text(attempt_script(), uid="")
+
+    @staticmethod
+    def with_tasks(script: str, tasks: Sequence[int]) -> str:
+        """Return a script whose array has just these tasks; submitit numbers them from 0."""
+        return re.sub(r"(?m)^#SBATCH --array=[^%\n]*", f"#SBATCH --array={ranges(tasks)}", script, count=1)
 
     def submit_script(self, script: Path, environment: Mapping[str, str]) -> str:
         """Submit a rendered script and return the job id; submitit runs sbatch and reads its answer."""
@@ -73,7 +79,19 @@ def render(plan: JobPlan) -> str:
     str
         The text of ``job.sh``.
     """
-    return TrainerExecutor.for_plan(plan).render()
+    script = TrainerExecutor.for_plan(plan).render()
+    return TrainerExecutor.with_tasks(script, plan.tasks) if plan.tasks else script
+
+
+def ranges(numbers: Sequence[int]) -> str:
+    """Return whole numbers as Slurm writes them, such as ``0-3,7``."""
+    runs: list[list[int]] = []
+    for number in sorted(numbers):
+        if runs and number == runs[-1][1] + 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)
 
 
 def attempt_script() -> str:
@@ -84,7 +102,7 @@ def attempt_script() -> str:
 def setup_script(plan: JobPlan) -> list[str]:
     """Return the shell lines that come before :func:`attempt_script` in the job script of `plan`."""
     run_dir = shlex.quote(plan.run_dir)
-    if plan.array_size:
+    if plan.tasks:
         run_dir = shlex.quote(plan.run_dir.removesuffix(ARRAY_TASK)) + '"$SLURM_ARRAY_TASK_ID"'
     return [
         *plan.setup,
@@ -93,6 +111,7 @@ def setup_script(plan: JobPlan) -> list[str]:
         f"requeue={'yes' if plan.requeue else 'no'}",
         f"max_attempts={plan.max_attempts}",
         f"max_attempts_without_progress={plan.max_attempts_without_progress}",
+        *([f"prepare=({shlex.join(plan.prepare)})"] if plan.prepare else []),
     ]
 
 
@@ -183,6 +202,11 @@ _ADVICE = (
     ("invalid feature", "no node has this feature (launch.constraint); `sinfo -o '%N %f'` lists them"),
     ("time limit", "lower launch.time_limit: the job requeues itself and continues where it stopped"),
     ("more processors", "ask for fewer ranks_per_node x cpus_per_rank; `sinfo -o '%P %c'` shows the cores of a node"),
+    (
+        "job array specification",
+        "the cluster allows fewer tasks in an array (`scontrol show config | grep MaxArraySize`); submit fewer now and "
+        "the others later",
+    ),
     (
         "job dependency problem",
         "Slurm does not know a job of --after, or has forgotten it; name its run directory instead, or omit a job that "

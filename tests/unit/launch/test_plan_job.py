@@ -92,7 +92,7 @@ def test_what_the_profile_says_wins_over_the_site():
 
 def test_an_array_has_a_run_directory_per_task():
     run_dir = RUN_DIR.with_name(RUN_DIR.name + "-" + ARRAY_TASK)
-    script = render(plan_job(profile(), run_dir, array_size=3))
+    script = render(plan_job(profile(), run_dir, tasks=(0, 1, 2)))
     assert options(script)["array"] == "0-2%3"
     assert options(script)["output"] == f"{RUN_DIR}-%a/logs/job-%A_%a-batch.log"
     assert f'run_dir={RUN_DIR}-"$SLURM_ARRAY_TASK_ID"' in script

@@ -1,0 +1,166 @@
+"""``python -m hpctrain.search.pool STUDY``: the trials of a study on this machine, some at once.
+
+It takes the place of a queue. Each trial has a supervisor of its own in a session of its own, so trials survive the end
+of this process, and another one (``hpctrain search resume``) goes on.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+
+from hpctrain.errors import HpctrainError, SiteError
+from hpctrain.files import open_append
+from hpctrain.fulldisk import tolerate_full_log
+from hpctrain.launch.environment import environment_of_ranks
+from hpctrain.launch.submit import record_job
+from hpctrain.launch.supervisor import is_supervised
+from hpctrain.search.ask import ask
+from hpctrain.search.folder import StudyDir, TrialDir
+from hpctrain.search.trials import GIVEN_BACK, WAITING, Trial, TrialReader, is_running
+from hpctrain.states import PENDING
+from hpctrain.terminal import printable
+
+_LOOK_EVERY_S = 0.5
+_START_WITHIN_S = 30.0
+_LOCK = "pool.lock"
+
+
+class Pool:
+    """Starts trials as others end.
+
+    Parameters
+    ----------
+    study : StudyDir
+    """
+
+    def __init__(self, study: StudyDir) -> None:
+        self.study = study
+        self.terminated = False
+        self._reader = TrialReader(study)
+        self._children: dict[int, subprocess.Popen[bytes]] = {}
+        self._tried: set[int] = set()
+
+    def run(self) -> int:
+        """Run until no trial is left, or until TERM; return the exit code."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._note_stop)
+        while not self.terminated:
+            self._children = {number: child for number, child in self._children.items() if child.poll() is None}
+            trials = self._reader.read()
+            active = {trial.number for trial in trials if self._is_active(trial)} | set(self._children)
+            free = self.study.section().parallel - len(active)
+            ready = [trial.number for trial in trials if trial.number not in active and self._may_start(trial)]
+            if not ready and not active:
+                return 0
+            for number in ready[: max(0, free)]:
+                self._start(self.study.trial(number))
+            time.sleep(_LOOK_EVERY_S)
+        return 0
+
+    def _is_active(self, trial: Trial) -> bool:
+        return is_running(trial) and is_supervised(self.study.trial(trial.number))
+
+    def _may_start(self, trial: Trial) -> bool:
+        """Return whether a trial was never started by this pool, and has not ended."""
+        waits = trial.state in (WAITING, PENDING, *GIVEN_BACK)
+        return waits and trial.number not in self._tried
+
+    def _start(self, trial: TrialDir) -> None:
+        self._tried.add(trial.number)
+        try:
+            if not ask(trial, None):
+                return
+        except HpctrainError as error:
+            print(printable(f"hpctrain: trial {trial.number}: {error}"), file=sys.stderr, flush=True)
+            return
+        log = open_append(trial.logs / "supervisor.log")
+        try:
+            child = subprocess.Popen(
+                [sys.executable, "-u", "-m", "hpctrain.launch.supervisor", str(trial.path)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        finally:
+            os.close(log)
+        record_job(trial, f"local-{child.pid}", trial.number)
+        self._children[trial.number] = child
+
+    def _note_stop(self, number: int, _frame: object) -> None:
+        self.terminated = True
+
+
+def start_pool(study: StudyDir) -> str:
+    """Start the pool of a study in a session of its own; return its id, ``local-<pid>``.
+
+    Raises
+    ------
+    SiteError
+        Another pool of the study runs on this machine.
+    """
+    if (holder := pool_process(study)) is not None:
+        raise SiteError(f"process {holder} runs the trials of {study.path} already")
+    log = open_append(study.path / "pool.log")
+    try:
+        child = subprocess.Popen(
+            [sys.executable, "-u", "-m", "hpctrain.search.pool", str(study.path)],
+            env=environment_of_ranks(),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    finally:
+        os.close(log)
+    deadline = time.monotonic() + _START_WITHIN_S
+    while time.monotonic() < deadline and pool_process(study) is None and child.poll() is None:
+        time.sleep(0.05)
+    if pool_process(study) is None and child.poll() != 0:
+        raise SiteError(f"the trials did not start within {_START_WITHIN_S:.0f} s; see {study.path / 'pool.log'}")
+    return f"local-{child.pid}"
+
+
+def pool_process(study: StudyDir) -> int | None:
+    """Return the number of the process that runs the trials of a study on this machine; None if there is none."""
+    path = study.path / _LOCK
+    try:
+        with open(path, "r+") as stream:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                text = stream.read().strip()
+                return int(text) if text.isdecimal() else 0
+    except OSError:
+        return None
+    return None
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the trials of the study named on the command line."""
+    tolerate_full_log()
+    study = StudyDir(arguments[0])
+    with open(study.path / _LOCK, "a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"hpctrain: another process runs the trials of {study.path}", file=sys.stderr)
+            return SiteError.exit_code
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        try:
+            return Pool(study).run()
+        except HpctrainError as error:
+            print(printable(f"hpctrain: {error}"), file=sys.stderr)
+            return error.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,45 @@
+"""What rank 0 of a trial asks after each evaluation: record the objectives, and say whether the trial is hopeless."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from hpctrain.rundir import read_json, write_json
+from hpctrain.search.folder import TrialDir
+from hpctrain.search.sampling import is_hopeless
+from hpctrain.search.trials import OF_MODEL, TrialReader, curve_of
+
+
+class StudyReferee:
+    """Judges one trial beside all others of its study.
+
+    Parameters
+    ----------
+    directory : TrialDir
+    """
+
+    def __init__(self, directory: TrialDir) -> None:
+        self._directory = directory
+        self._section = directory.study.section()
+        self._metrics = [each.metric for each in self._section.objectives if each.metric not in OF_MODEL]
+        self._others = TrialReader(directory.study)
+
+    def __call__(self, step: int, found: Mapping[str, Any]) -> bool:
+        """Record the objectives of an evaluation; return whether the pruner of the study ends the trial."""
+        recorded = read_json(self._directory.evaluations, {})
+        recorded[str(step)] = [found.get(str(metric)) for metric in self._metrics]
+        write_json(self._directory.evaluations, recorded)
+        if self._section.pruner.name == "none" or not self._metrics:
+            return False
+        trials = self._others.read()
+        number = self._directory.number
+        trials[number] = replace(trials[number], evaluations=curve_of(self._directory))
+        if not is_hopeless(self._section, trials, number):
+            return False
+        print(
+            f"hpctrain: the study ends trial {number} after the evaluation at step {step}", file=sys.stderr, flush=True
+        )
+        return True

@@ -1,0 +1,159 @@
+"""The study file: which keys of a profile vary, what counts as better, how many trials, and how many at once."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+
+from hpctrain.profile.sections.base import Line, Name, PathText, Section, Switch, TimeLimit
+
+MAX_TRIALS = 1_000_000
+MAX_GRID = 1_000_000
+
+
+class ParameterSection(Section):
+    """One key of the profile that varies: between `low` and `high`, or among `choices`."""
+
+    low: int | float | None = None
+    """Smallest value. If `low` and `high` are whole numbers, all values are."""
+    high: int | float | None = None
+    """Largest value, which is included."""
+    step: int | float | None = None
+    """Distance of neighbouring values, counted from `low`; for whole numbers 1 if unset."""
+    log: Switch = False
+    """Sample the logarithm evenly: for learning rates and other values that span orders of magnitude."""
+    choices: list[Any] | dict[str, Any] | None = None
+    """Values of the key: a list; or names and values, for values that are whole sections."""
+    when: dict[str, Any] = {}
+    """Other parameters and the value, or list of values, that they must have; else this key keeps its base value."""
+
+    @model_validator(mode="after")
+    def _is_range_or_choices(self) -> ParameterSection:
+        if self.choices is not None:
+            if any(value is not None for value in (self.low, self.high, self.step)) or self.log:
+                raise ValueError("has choices, so low, high, step and log mean nothing")
+            if not self.choices:
+                raise ValueError("has no choice")
+            if isinstance(self.choices, list) and len({str(choice) for choice in self.choices}) < len(self.choices):
+                raise ValueError("has the same choice twice")
+        elif self.low is None or self.high is None:
+            raise ValueError("needs low and high, or choices")
+        elif not self.low < self.high:
+            raise ValueError("needs low < high")
+        elif self.log and (self.low <= 0 or self.step is not None):
+            raise ValueError("needs low > 0, and no step, because log is set")
+        elif self.step is not None and not 0 < self.step <= self.high - self.low:
+            raise ValueError("needs a step above 0 and at most high - low")
+        return self
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all values are whole numbers."""
+        return all(isinstance(value, int) for value in (self.low, self.high, 1 if self.step is None else self.step))
+
+
+def _as_parameter(value: Any) -> Any:
+    """Let a list stand for choices."""
+    return {"choices": value} if isinstance(value, list) else value
+
+
+class ObjectiveSection(Section):
+    """What a trial is judged by."""
+
+    metric: Annotated[str, Field(min_length=1)] | None = None
+    """A number among the metrics of an evaluation; if unset, the one that decides which evaluation of the family is
+    best. Or a number of the finished model: ``num_parameters``, ``model_mib``, ``energy_kwh`` or ``gpu_hours`` of its
+    training, or ``latency_ms`` of one sample on the CPU, after an export."""
+    direction: Literal["minimize", "maximize"] | None = None
+    """If unset, that of the family for its own objective; ``minimize`` for all others."""
+
+
+class SamplerSection(Section):
+    """Which values the next trial gets."""
+
+    name: Literal["tpe", "random", "grid", "sobol", "gp", "cmaes", "nsga2", "nsga3"] = "tpe"
+    """``tpe`` models good and bad trials together (multivariate, aware of running ones); ``gp`` is a Gaussian process;
+    ``cmaes``, ``nsga2`` and ``nsga3`` evolve; ``sobol`` fills the space evenly; ``grid`` tries all combinations."""
+    startup_trials: Annotated[int, Field(ge=1)] = 10
+    """Random trials before ``tpe``, ``gp`` or ``cmaes`` begins to learn."""
+    population: Annotated[int, Field(ge=2)] = 50
+    """Trials of a generation of ``nsga2`` and ``nsga3``."""
+
+
+class PrunerSection(Section):
+    """Which trials end before their last step."""
+
+    name: Literal["none", "median", "halving", "hyperband"] = "none"
+    """``median``: worse than the median of earlier trials; ``halving``: not among the best 1/`reduction_factor` at each
+    rung (ASHA); ``hyperband``: the same with several lengths of the first rung."""
+    min_evaluations: Annotated[int, Field(ge=1)] = 1
+    """No trial is judged before so many evaluations."""
+    startup_trials: Annotated[int, Field(ge=0)] = 5
+    """Finished trials before ``median`` begins."""
+    reduction_factor: Annotated[int, Field(ge=2)] = 3
+    """Of ``halving`` and ``hyperband``."""
+    max_evaluations: Annotated[int, Field(ge=2)] | None = None
+    """Evaluations of a whole trial, for ``hyperband``; if unset, those of the first trial that finished."""
+
+
+def _moment(value: str) -> str:
+    try:
+        datetime.datetime.fromisoformat(value)
+    except ValueError:
+        raise ValueError("is not a date; write 2026-12-01 or 2026-12-01T08:00") from None
+    return value
+
+
+def _moment_text(value: Any) -> Any:
+    """YAML reads an unquoted date as one."""
+    return value.isoformat() if isinstance(value, datetime.date) else value
+
+
+class BudgetSection(Section):
+    """After what no further trial starts; those that run go on to their end."""
+
+    gpu_hours: Annotated[float, Field(gt=0)] | None = None
+    """GPU hours of all trials; hours of ranks on machines without GPUs."""
+    wall_time: TimeLimit | None = None
+    """Time since the study was submitted: HH:MM:SS or D-HH:MM:SS."""
+    until: Annotated[str, BeforeValidator(_moment_text), AfterValidator(_moment)] | None = None
+    """A date, or date and time, of this machine's clock."""
+
+
+class StudySection(Section):
+    """A search over the keys of one profile."""
+
+    name: Name
+    """Name of the study's folder and of the job array."""
+    description: Line = ""
+    """One line that the report shows."""
+    base: PathText
+    """The profile that all trials share, relative to this file."""
+    set: list[str] = []
+    """Changes of the base for all trials, such as ``train.epochs=20``."""
+    space: Annotated[dict[str, Annotated[ParameterSection, BeforeValidator(_as_parameter)]], Field(min_length=1)]
+    """The keys that vary, such as ``train.learning_rate: {low: 1e-5, high: 1e-2, log: true}``; a list means choices."""
+    objectives: Annotated[list[ObjectiveSection], Field(min_length=1, max_length=4)] = [ObjectiveSection()]
+    """One, or several that are traded off against each other."""
+    sampler: SamplerSection = SamplerSection()
+    pruner: PrunerSection = PrunerSection()
+    trials: Annotated[int, Field(ge=1, le=MAX_TRIALS)]
+    """Number of trials."""
+    parallel: Annotated[int, Field(ge=1)] = 4
+    """Trials at once."""
+    budget: BudgetSection = BudgetSection()
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    """Seed of the sampler. With one trial at once, the same seed gives the same trials."""
+    storage: str | None = None
+    """SQLAlchemy URL of a database, such as ``sqlite:///study.db``, that gets a copy of each trial in Optuna's own
+    tables, for ``optuna-dashboard``; a database that does not answer stops no trial."""
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> StudySection:
+        if len(self.objectives) > 1 and self.pruner.name != "none":
+            raise ValueError("several objectives cannot be pruned; remove pruner")
+        if len(self.objectives) > 1 and self.sampler.name == "cmaes":
+            raise ValueError("cmaes knows one objective; use nsga2, nsga3 or tpe")
+        return self

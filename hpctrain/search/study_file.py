@@ -1,0 +1,177 @@
+"""Read a study file, and check every corner of its space before anything is queued."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from hpctrain.errors import Problem, ProfileError
+from hpctrain.profile.check import Findings, add_memory, check_profile
+from hpctrain.profile.document import Document, Place, sort_problems
+from hpctrain.profile.explain import explain
+from hpctrain.profile.reading import read_plain
+from hpctrain.profile.yaml_text import parse_value
+from hpctrain.search.section import StudySection
+from hpctrain.search.space import Parameter, Space, Values
+
+MOST_POINTS = 200
+"""Largest number of points of a space that are checked; further corners are drawn at random."""
+SHARED_KEYS = ("name", "launch")
+"""Keys that belong to the array as a whole."""
+
+
+@dataclass(frozen=True)
+class StudyFile:
+    """A study file that was read and is typed.
+
+    Parameters
+    ----------
+    section : StudySection
+        Its `base` is an absolute path.
+    document : Document
+        Its plain values and their lines.
+    """
+
+    section: StudySection
+    document: Document
+
+    @property
+    def space(self) -> Space:
+        return Space.of(self.section.space)
+
+
+def read_study(path: str | Path, overrides: Sequence[str] = ()) -> StudyFile:
+    """Read a study file.
+
+    Parameters
+    ----------
+    path : str or Path
+    overrides : sequence of str
+        ``key=value`` each, such as ``trials=50``.
+
+    Raises
+    ------
+    ProfileError
+        The file is wrong; the message lists all problems with their lines.
+    """
+    document = read_plain(path)
+    for override in overrides:
+        _override(document, override)
+    try:
+        section = StudySection.model_validate(document.data)
+    except ValidationError as error:
+        problems, _ = explain(error, document, StudySection)
+        raise ProfileError(document.source, sort_problems([*document.problems, *problems])) from None
+    problems = document.problems + [
+        document.problem(("space", key), problem.message) for key, problem in Space.of(section.space).problems()
+    ]
+    problems += [
+        document.problem(("space", key), "belongs to the array as a whole and cannot vary")
+        for key in section.space
+        if key.split(".")[0] in SHARED_KEYS
+    ]
+    if section.sampler.name == "grid" and not problems:
+        try:
+            Space.of(section.space).grid()
+        except ValueError as error:
+            problems.append(document.problem(("sampler",), f"grid: the space {error}"))
+    if problems:
+        raise ProfileError(document.source, sort_problems(problems))
+    base = os.path.normpath(Path(path).parent / os.path.expandvars(section.base))
+    return StudyFile(section.model_copy(update={"base": base}), document)
+
+
+def _override(document: Document, text: str) -> None:
+    keys, equals, value = text.partition("=")
+    *around, last = keys.split(".") if not keys.startswith("space.") else ["space", keys.removeprefix("space.")]
+    target: Any = document.data
+    for key in around:
+        target = target.setdefault(key, {}) if isinstance(target, dict) else None
+    if not equals or not last or not isinstance(target, dict):
+        document.problems.append(Problem("--set", f"'{text}' is not of the form key=value, such as trials=50"))
+        return
+    try:
+        target[last] = parse_value(value)
+    except ValueError as error:
+        document.problems.append(Problem("--set", f"{keys}: the value {error}"))
+        return
+    document.forget((*around, last))
+    document.places[(*around, last)] = Place("--set")
+
+
+def check_study(study: StudyFile, memory: bool = True) -> Findings:
+    """Check the base profile and the corners of the space; return the findings of the base.
+
+    Parameters
+    ----------
+    study : StudyFile
+    memory : bool
+        Also estimate whether the largest corners fit into the memory of the device.
+
+    Raises
+    ------
+    ProfileError
+        The base or a corner has problems: each message says which values lead there.
+    """
+    section = study.section
+    base = check_profile(section.base, section.set, memory=False)
+    base.raise_problems()
+    problems: dict[str, Problem] = {}
+    warnings: dict[str, Problem] = {}
+    largest: dict[tuple[str, ...], tuple[Values, Findings]] = {}
+    for values in _points(study.space, section.seed):
+        found = check_profile(section.base, [*section.set, *study.space.overrides(values)], memory=False)
+        for problem in found.problems:
+            problems.setdefault(f"{problem.where}: {problem.message}", _placed(study, problem, values))
+        for warning in found.warnings:
+            warnings.setdefault(f"{warning.where}: {warning.message}", _placed(study, warning, values))
+        if not found.problems:
+            branch = tuple(str(values[key]) for key in values if study.section.space[key].choices is not None)
+            largest[branch] = (values, found)  # later corners have the later, larger ends
+    if memory and not problems:
+        measured: dict[Any, Any] = {}
+        for values, found in largest.values():
+            if found.profile is not None and found.profile.platform:
+                add_memory(found, measured)
+                for problem in found.problems:
+                    problems.setdefault(f"{problem.where}: {problem.message}", _placed(study, problem, values))
+    if problems:
+        raise ProfileError(study.document.source, sort_problems(list(problems.values())))
+    known = {f"{warning.where}: {warning.message}" for warning in base.warnings}
+    base.warnings += [warning for key, warning in warnings.items() if key not in known]
+    return base
+
+
+def _points(space: Space, seed: int) -> Iterator[Values]:
+    """Yield the corners, or where there are very many the first half of them, and random points."""
+    for number, values in enumerate(space.corners()):
+        if number >= MOST_POINTS:
+            break
+        yield values
+    draw = random.Random(seed)
+    for _ in range(5):
+        yield space.pick(_Random(draw))
+
+
+class _Random:
+    def __init__(self, draw: random.Random) -> None:
+        self._draw = draw
+
+    def choose(self, parameter: Parameter) -> Any:
+        return parameter.at(self._draw.random())
+
+
+def _placed(study: StudyFile, problem: Problem, values: Values) -> Problem:
+    """Return the problem of a corner, at the line of the parameter that leads to it, with the values it has there."""
+    near = [key for key in values if problem.where == key or problem.where.startswith(f"{key}.")]
+    chosen = ", ".join(
+        f"{key}={value}" for key, value in (values.items() if not near else [(near[0], values[near[0]])])
+    )
+    where = ("space", near[0]) if near else ("space",)
+    return study.document.problem(where, f"{problem.where}: {problem.message} (with {chosen})")

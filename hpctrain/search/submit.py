@@ -1,0 +1,163 @@
+"""Make the folder of a study and submit its array; submit again what is missing or what is new."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from hpctrain.errors import ProfileError
+from hpctrain.launch.plan import ARRAY_TASK, JobPlan, module_command, plan_job
+from hpctrain.launch.submit import with_absolute_paths
+from hpctrain.launch.targets import choose_target, find_target
+from hpctrain.launch.undo import undone_on_failure
+from hpctrain.profile.load import dump_profile, load_profile
+from hpctrain.profile.schema import Profile
+from hpctrain.rundir import new_run_id, write_atomic
+from hpctrain.search.ask import ASK_MODULE, RANK_MODULE, site_of
+from hpctrain.search.folder import StudyDir, StudyRecord, write_study
+from hpctrain.search.section import ObjectiveSection, StudySection
+from hpctrain.search.study_file import StudyFile
+
+
+@dataclass(frozen=True)
+class NewStudy:
+    """Everything that will be written and submitted.
+
+    Parameters
+    ----------
+    directory : StudyDir
+    section : StudySection
+        With the objectives of the family where the file names none.
+    base : Profile
+        With absolute paths.
+    cluster : str
+        Name of the target.
+    """
+
+    directory: StudyDir
+    section: StudySection
+    base: Profile
+    cluster: str
+
+    @property
+    def plan(self) -> JobPlan:
+        return plan_tasks(self.directory, self.base, self.cluster, range(self.section.trials), self.section.parallel)
+
+    def files(self) -> dict[str, str]:
+        """Return the text of each file that describes the array to the target."""
+        return _files(self.plan, self.cluster)
+
+
+def new_study(study: StudyFile, cluster: str | None = None) -> NewStudy:
+    """Work out a study without writing anything.
+
+    Parameters
+    ----------
+    study : StudyFile
+        Checked.
+    cluster : str, optional
+        Where to run, instead of ``launch.cluster`` of the base.
+
+    Raises
+    ------
+    ProfileError
+        The target cannot run the trials.
+    """
+    section = study.section
+    changes = [*section.set, f"name={json.dumps(section.name)}", *([f"launch.cluster={cluster}"] if cluster else [])]
+    base = with_absolute_paths(load_profile(section.base, changes), Path.cwd())
+    directory = StudyDir(Path(base.launch.runs_dir) / section.name / new_run_id())
+    target = choose_target(base.launch.cluster)
+    new = NewStudy(directory, section.model_copy(update={"objectives": _objectives(section, base)}), base, target)
+    if find_target(target).has_queue and (problems := find_target(target).check(new.plan, site_of(base))):
+        raise ProfileError(section.name, problems)
+    return new
+
+
+def _objectives(section: StudySection, base: Profile) -> list[ObjectiveSection]:
+    from hpctrain.profile.families import family_of
+
+    own = family_of(base).objective
+    directions = {own.metric: "minimize" if own.lower_is_better else "maximize"}
+    return [
+        ObjectiveSection(
+            metric=(metric := objective.metric or own.metric),
+            direction=objective.direction or directions.get(metric, "minimize"),
+        )
+        for objective in section.objectives
+    ]
+
+
+def plan_tasks(directory: StudyDir, base: Profile, cluster: str, tasks: Sequence[int], at_once: int) -> JobPlan:
+    """Return the plan of an array of trials."""
+    site = site_of(base)
+    return plan_job(
+        base,
+        directory.path / ARRAY_TASK,
+        find_target(cluster),
+        site,
+        tasks=tuple(tasks),
+        at_once=at_once,
+        command=module_command(RANK_MODULE, site),
+        prepare=module_command(ASK_MODULE, site),
+    )
+
+
+def _files(plan: JobPlan, cluster: str) -> dict[str, str]:
+    target = find_target(cluster)
+    return target.files(plan) if target.has_queue else {}
+
+
+def start(new: NewStudy) -> str:
+    """Write the folder of a study and submit its array; return the job id.
+
+    Raises
+    ------
+    SiteError
+        The cluster refuses; nothing stays behind.
+    """
+    directory = new.directory
+    with undone_on_failure() as undo:
+        undo.will_make(directory.path)
+        directory.path.mkdir(parents=True)
+        write_study(directory, new.section)
+        write_atomic(directory.base, dump_profile(new.base))
+        record = StudyRecord(new.cluster, time.time(), new.section.trials)
+        directory.write_record(record)
+        job_id = submit_tasks(directory, new.section, range(new.section.trials))
+        undo.keep()
+    return job_id
+
+
+def submit_tasks(directory: StudyDir, section: StudySection, tasks: Sequence[int]) -> str:
+    """Submit an array of some trials of a study that exists; return its job id.
+
+    Raises
+    ------
+    SiteError
+        The cluster refuses.
+    """
+    record = directory.read_record()
+    base = directory.base_profile()
+    target = find_target(record.cluster)
+    for task in tasks:
+        (directory.trial(task).path / "logs").mkdir(parents=True, exist_ok=True)
+    if not target.has_queue:
+        from hpctrain.search.pool import start_pool
+
+        job_id = start_pool(directory)
+    else:
+        plan = plan_tasks(directory, base, record.cluster, tasks, section.parallel)
+        files = target.files(plan)
+        target.ask(plan, files)
+        for name, text in files.items():
+            write_atomic(directory.path / name, text)
+        ids = target.submit(plan, {name: directory.path / name for name in files})
+        job_id = ids[0].partition("_")[0]
+    array = {"job_id": job_id, "tasks": list(tasks), "submitted_at": time.time()}
+    record = directory.read_record()
+    directory.write_record(replace(record, arrays=[*record.arrays, array]))
+    return job_id

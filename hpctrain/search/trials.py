@@ -1,0 +1,253 @@
+"""The state of each trial, derived from its own files, and sealed once it has ended."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hpctrain.errors import DivergedError
+from hpctrain.launch.history import read_history
+from hpctrain.launch.queue import Queue
+from hpctrain.launch.status import RunStatus, describe
+from hpctrain.monitor.ledger import read_ledgers, sum_up
+from hpctrain.rundir import read_json, read_json_lines, write_atomic
+from hpctrain.search.folder import StudyDir, TrialDir, write_once
+from hpctrain.search.section import StudySection
+from hpctrain.states import ACTIVE, CANCELLED, FAILED, FINISHED, LOST, NOT_SUBMITTED, PENDING, STOPPED, UNKNOWN
+
+WAITING = "waiting"
+"""No task has asked for this trial yet."""
+PRUNED = "pruned"
+DIVERGED = "diverged"
+SEALED = (FINISHED, PRUNED, DIVERGED, FAILED)
+"""States that never change again."""
+GIVEN_BACK = (LOST, STOPPED, CANCELLED, UNKNOWN)
+"""States of a trial whose job is gone: the sampler does not wait for it, and ``hpctrain search resume`` goes on."""
+PRUNED_CAUSE = "pruned"
+"""Cause in the event ``stopped`` of a pruned trial."""
+_STARTS_WITHIN_S = 120.0
+"""A trial that was chosen less than this ago may have no rank yet [s]."""
+_REWRITE_SHARE = 0.05
+_REWRITE_LEAST = 16
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One trial.
+
+    Parameters
+    ----------
+    number : int
+    state : str
+        :data:`WAITING`, one of :data:`SEALED`, or a state of a run that has not ended.
+    values : dict
+        The value, or the name of the choice, of each parameter.
+    scores : list of float, or None
+        The objectives of a finished trial; of a pruned one the last evaluation.
+    evaluations : list of list of float
+        The first objective at each evaluation: number of the evaluation and value.
+    step, total_steps : int
+        Steps done, and of the whole run.
+    asked_at, ended_at : float
+        Seconds since 1970; 0 if unknown.
+    gpu_hours : float
+        Hours of GPUs, or of ranks where there are no GPUs.
+    kwh : float or None
+        Energy, where sensors measured it.
+    reason : str
+        Why it failed, waits, or was given back.
+    system : dict
+        What the sampler needs to remember.
+    """
+
+    number: int
+    state: str = WAITING
+    values: dict[str, Any] = field(default_factory=dict)
+    scores: list[float] | None = None
+    evaluations: list[list[float]] = field(default_factory=list)
+    step: int = 0
+    total_steps: int = 0
+    asked_at: float = 0.0
+    ended_at: float = 0.0
+    gpu_hours: float = 0.0
+    kwh: float | None = None
+    reason: str = ""
+    system: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_sealed(self) -> bool:
+        return self.state in SEALED
+
+
+class TrialReader:
+    """Reads the trials of a study again and again; those that have ended are read once.
+
+    Parameters
+    ----------
+    study : StudyDir
+    ask_queue : bool
+        Whether to ask the platform about jobs that look neither alive nor ended.
+    """
+
+    def __init__(self, study: StudyDir, ask_queue: bool = False) -> None:
+        self._study, self._ask_queue = study, ask_queue
+        self._ended: dict[int, Trial] = {}
+
+    def read(self) -> list[Trial]:
+        """Return all trials by number, those that nobody has asked for included."""
+        count = self._study.read_record().trials
+        if not self._ended:
+            self._ended = _read_sealed(self._study.sealed)
+        num_known = len(self._ended)
+        section = self._study.section()
+        queue = Queue()
+        trials = []
+        for number in range(count):
+            trial = self._ended.get(number) or _read(self._study.trial(number), section, queue, self._ask_queue)
+            if trial.is_sealed:
+                self._ended[number] = trial
+            trials.append(trial)
+        num_new = len(self._ended) - num_known
+        if num_new >= max(_REWRITE_LEAST, _REWRITE_SHARE * len(self._ended)):
+            _write_sealed(self._study.sealed, self._ended.values())
+        return trials
+
+
+def read_trials(study: StudyDir, ask_queue: bool = False) -> list[Trial]:
+    """Return all trials of a study by number."""
+    return TrialReader(study, ask_queue).read()
+
+
+def _read(directory: TrialDir, section: StudySection, queue: Queue, ask_queue: bool) -> Trial:
+    asked = read_json(directory.asked)
+    if not isinstance(asked, dict):
+        return Trial(directory.number)
+    if isinstance(found := read_json(directory.outcome), dict):
+        return _of_record(directory.number, found)
+    status = describe(directory, queue=queue, ask_queue=ask_queue)
+    return seal(directory, section, status) or _unsealed(directory, asked, status)
+
+
+def _unsealed(directory: TrialDir, asked: Mapping[str, Any], status: RunStatus) -> Trial:
+    is_new = time.time() - asked.get("asked_at", 0.0) < _STARTS_WITHIN_S
+    state = PENDING if status.state == NOT_SUBMITTED or (status.state == UNKNOWN and is_new) else status.state
+    return Trial(**{**_facts(directory, asked, status), "state": state, "reason": status.detail})
+
+
+def seal(directory: TrialDir, section: StudySection, status: RunStatus) -> Trial | None:
+    """Write how a trial has ended, if it has, and return the trial; None if it has not ended."""
+    asked = read_json(directory.asked, {})
+    facts = _facts(directory, asked, status)
+    if status.state == FINISHED:
+        scores = scores_of(directory, section, facts)
+        if scores is None:
+            facts |= {"state": FAILED, "reason": "the run has finished without a value of the objectives"}
+        else:
+            facts |= {"state": FINISHED, "scores": scores}
+    elif status.state == STOPPED and status.exit_code == 0:
+        facts["state"] = PRUNED
+        facts["scores"] = [facts["evaluations"][-1][1]] if facts["evaluations"] else None
+        facts["reason"] = f"pruned at step {status.step} of {status.total_steps}"
+    elif status.state == FAILED:
+        facts |= {"state": DIVERGED if status.exit_code == DivergedError.exit_code else FAILED}
+        facts["reason"] = status.detail
+    else:
+        return None
+    facts["ended_at"] = _ended_at(directory)
+    return _of_record(directory.number, write_once(directory.outcome, facts))
+
+
+def _facts(directory: TrialDir, asked: Mapping[str, Any], status: RunStatus) -> dict[str, Any]:
+    return {
+        "number": directory.number,
+        "values": asked.get("values", {}),
+        "system": asked.get("system", {}),
+        "asked_at": asked.get("asked_at", 0.0),
+        "evaluations": curve_of(directory),
+        "step": status.step,
+        "total_steps": status.total_steps,
+        "gpu_hours": gpu_hours_of(directory),
+        "kwh": sum_up(read_ledgers(directory)).kwh,
+    }
+
+
+def _of_record(number: int, record: Mapping[str, Any]) -> Trial:
+    known = {name: record[name] for name in Trial.__dataclass_fields__ if name in record}
+    return Trial(**{**known, "number": number})
+
+
+def curve_of(directory: TrialDir) -> list[list[float]]:
+    """Return the first objective at each evaluation: number of the evaluation, 0 before the first step, and value."""
+    recorded = read_json(directory.evaluations, {})
+    steps = sorted((int(step), values) for step, values in recorded.items())
+    first = 0 if steps and steps[0][0] == 0 else 1
+    return [[first + index, values[0]] for index, (_, values) in enumerate(steps)]
+
+
+def scores_of(directory: TrialDir, section: StudySection, facts: Mapping[str, Any]) -> list[float] | None:
+    """Return the objectives of a finished trial: at the evaluation of its weights; None if it lacks one."""
+    recorded = read_json(directory.evaluations, {})
+    card = read_json(directory.model / "model.json", {})
+    step = card.get("weights_step")
+    at_end = recorded.get(str(step)) or (recorded[max(recorded, key=int)] if recorded else [])
+    measured = read_json(directory.path / "measured.json", {}) | {
+        "gpu_hours": facts["gpu_hours"],
+        "energy_kwh": facts["kwh"],
+    }
+    scores = []
+    evaluated = iter(at_end)
+    for objective in section.objectives:
+        value = measured.get(objective.metric) if objective.metric in OF_MODEL else next(evaluated, None)
+        if value is None or not math.isfinite(value):
+            return None
+        scores.append(float(value))
+    return scores
+
+
+OF_MODEL = ("num_parameters", "model_mib", "latency_ms", "energy_kwh", "gpu_hours")
+"""Objectives that the finished model or its training has, and no evaluation."""
+
+
+def gpu_hours_of(directory: TrialDir) -> float:
+    """Return the hours of GPUs, or of ranks where there are none, of all attempts so far."""
+    history = read_history(directory)
+    attempts = directory.read_attempts()
+    beats = directory.read_heartbeats()
+    last_sign = max((beat.get("time", 0.0) for beat in beats), default=0.0)
+    starts = [attempt.get("started_at", 0.0) for attempt in attempts]
+    ends = sorted({ended.time for ended in history} | {last_sign})
+    hours = 0.0
+    for index, (attempt, start) in enumerate(zip(attempts, starts, strict=True)):
+        limit = starts[index + 1] if index + 1 < len(starts) else math.inf
+        end = max((time_s for time_s in ends if start <= time_s <= limit), default=start)
+        hours += max(0.0, end - start) / 3600 * attempt.get("world_size", 1)
+    return hours
+
+
+def _ended_at(directory: TrialDir) -> float:
+    history = read_history(directory)
+    beats = [beat.get("time", 0.0) for beat in directory.read_heartbeats()]
+    return max([*beats, history[-1].time if history else 0.0], default=0.0) or time.time()
+
+
+def _read_sealed(path: Path) -> dict[int, Trial]:
+    found = {}
+    for record in read_json_lines(path):
+        if isinstance(record.get("number"), int) and record.get("state") in SEALED:
+            found[record["number"]] = _of_record(record["number"], record)
+    return found
+
+
+def _write_sealed(path: Path, trials: Iterable[Trial]) -> None:
+    text = "".join(json.dumps(asdict(trial)) + "\n" for trial in sorted(trials, key=lambda trial: trial.number))
+    write_atomic(path, text, durable=False)
+
+
+def is_running(trial: Trial) -> bool:
+    """Return whether the trial has a job that runs or will."""
+    return trial.state in ACTIVE
