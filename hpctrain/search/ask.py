@@ -69,6 +69,7 @@ def ask(trial: TrialDir, job_id: str | None) -> bool:
         except IndexError:
             print(f"hpctrain: trial {trial.number} does not start: the grid has fewer combinations")
             return False
+        trial.make_folders()
         chosen = {"number": trial.number, "values": values, "system": system, "asked_at": time.time()}
         asked = write_once(trial.asked, chosen)
     _complete(trial, section, asked["values"])

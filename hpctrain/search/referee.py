@@ -9,7 +9,7 @@ from typing import Any
 
 from hpctrain.rundir import read_json, write_json
 from hpctrain.search.folder import TrialDir
-from hpctrain.search.sampling import is_hopeless
+from hpctrain.search.pruning import is_hopeless
 from hpctrain.search.trials import OF_MODEL, TrialReader, curve_of
 
 

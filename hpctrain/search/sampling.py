@@ -1,4 +1,4 @@
-"""What the next trial tries, and which trial ends early: by Optuna, on a study in memory made from the trials' files.
+"""What the next trial tries: by Optuna, on a study in memory that is made from the files of the trials.
 
 Optuna's own storages are not used to keep a study: its journal tears when a writer is killed, and its databases lose
 trials when they do not answer. Each choice depends on the seed of the study, the number of the trial and the trials
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from hpctrain.errors import SiteError
-from hpctrain.search.section import PrunerSection, SamplerSection, StudySection
+from hpctrain.search.section import SamplerSection, StudySection
 from hpctrain.search.space import Parameter, Space, Values
 from hpctrain.search.trials import DIVERGED, PRUNED, Trial, is_running
 from hpctrain.states import FINISHED
@@ -61,27 +61,6 @@ def sample(section: StudySection, trials: Sequence[Trial], number: int) -> tuple
         values = space.pick(_Asking(asked))
     system = study._storage.get_trial(asked._trial_id).system_attrs
     return values, {key: value for key, value in system.items() if not key.startswith("fixed_params")}
-
-
-def is_hopeless(section: StudySection, trials: Sequence[Trial], number: int) -> bool:
-    """Return whether the pruner ends a trial after its newest evaluation.
-
-    Parameters
-    ----------
-    section : StudySection
-    trials : sequence of Trial
-        All trials by number; that of `number` with all evaluations so far.
-    number : int
-    """
-    if section.pruner.name == "none" or not trials[number].evaluations:
-        return False
-    study = study_of(section, trials, before=len(trials))
-    study.pruner = _pruner(section.pruner)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return bool(
-            study.pruner.prune(study, study._storage.get_trial(study.get_trials(deepcopy=False)[number]._trial_id))
-        )
 
 
 def study_of(section: StudySection, trials: Sequence[Trial], before: int) -> optuna.Study:
@@ -179,23 +158,6 @@ def _sampler(section: SamplerSection, num_objectives: int, seed: int) -> Any:
         return samplers.NSGAIIISampler(seed=seed, population_size=section.population)
     return samplers.TPESampler(
         seed=seed, n_startup_trials=section.startup_trials, multivariate=True, group=True, constant_liar=True
-    )
-
-
-def _pruner(section: PrunerSection) -> Any:
-    pruners = need_optuna().pruners
-    if section.name == "median":
-        return pruners.MedianPruner(
-            n_startup_trials=section.startup_trials, n_warmup_steps=max(0, section.min_evaluations - 1)
-        )
-    if section.name == "halving":
-        return pruners.SuccessiveHalvingPruner(
-            min_resource=section.min_evaluations, reduction_factor=section.reduction_factor
-        )
-    return pruners.HyperbandPruner(
-        min_resource=section.min_evaluations,
-        max_resource=section.max_evaluations or "auto",
-        reduction_factor=section.reduction_factor,
     )
 
 

@@ -93,7 +93,7 @@ class PrunerSection(Section):
     startup_trials: Annotated[int, Field(ge=0)] = 5
     """Finished trials before ``median`` begins."""
     reduction_factor: Annotated[int, Field(ge=2)] = 3
-    """Of ``halving`` and ``hyperband``."""
+    """Of ``halving`` and ``hyperband``: one trial of so many goes on after each rung."""
     max_evaluations: Annotated[int, Field(ge=2)] | None = None
     """Evaluations of a whole trial, for ``hyperband``; if unset, those of the first trial that finished."""
 
