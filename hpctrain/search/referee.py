@@ -9,8 +9,9 @@ from typing import Any
 
 from hpctrain.rundir import read_json, write_json
 from hpctrain.search.folder import TrialDir
+from hpctrain.search.measured import OF_MODEL
 from hpctrain.search.pruning import is_hopeless
-from hpctrain.search.trials import OF_MODEL, TrialReader, curve_of
+from hpctrain.search.trials import TrialReader, curve_of
 
 
 class StudyReferee:

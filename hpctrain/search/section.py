@@ -64,8 +64,9 @@ class ObjectiveSection(Section):
 
     metric: Annotated[str, Field(min_length=1)] | None = None
     """A number among the metrics of an evaluation; if unset, the one that decides which evaluation of the family is
-    best. Or a number of the finished model: ``num_parameters``, ``model_mib``, ``energy_kwh`` or ``gpu_hours`` of its
-    training, or ``latency_ms`` of one sample on the CPU, after an export."""
+    best. Or a number of the finished model: ``num_parameters``, ``model_mib``; of its training: ``gpu_hours``,
+    ``energy_kwh``; of its bundle, if the base has ``edge.export_at_end``: ``bundle_mib``, ``latency_ms`` and
+    ``joules_per_sample`` of one sample."""
     direction: Literal["minimize", "maximize"] | None = None
     """If unset, that of the family for its own objective; ``minimize`` for all others."""
 

@@ -16,7 +16,9 @@ from hpctrain.profile.check import Findings, add_memory, check_profile
 from hpctrain.profile.document import Document, Place, sort_problems
 from hpctrain.profile.explain import explain
 from hpctrain.profile.reading import read_plain
+from hpctrain.profile.schema import Profile
 from hpctrain.profile.yaml_text import parse_value
+from hpctrain.search.measured import OF_BUNDLE, OF_MODEL
 from hpctrain.search.section import StudySection
 from hpctrain.search.space import Parameter, Space, Values
 
@@ -121,8 +123,8 @@ def check_study(study: StudyFile, memory: bool = True) -> Findings:
     """
     section = study.section
     base = check_profile(section.base, section.set, memory=False)
-    base.raise_problems()
-    problems: dict[str, Problem] = {}
+    profile = base.raise_problems()
+    problems = {problem.message: problem for problem in _objective_problems(study, profile)}
     warnings: dict[str, Problem] = {}
     largest: dict[tuple[str, ...], tuple[Values, Findings]] = {}
     for values in _points(study.space, section.seed):
@@ -146,6 +148,19 @@ def check_study(study: StudyFile, memory: bool = True) -> Findings:
     known = {f"{warning.where}: {warning.message}" for warning in base.warnings}
     base.warnings += [warning for key, warning in warnings.items() if key not in known]
     return base
+
+
+def _objective_problems(study: StudyFile, profile: Profile) -> Iterator[Problem]:
+    """Yield what the objectives need and the base does not give them."""
+    for index, objective in enumerate(study.section.objectives):
+        if objective.metric in OF_BUNDLE and profile.edge.export_at_end is None:
+            message = (
+                f"'{objective.metric}' is of the bundle, which each trial must write: set: [edge.export_at_end=fp32]"
+            )
+            yield study.document.problem(("objectives", index), message)
+    if study.section.pruner.name != "none" and study.section.objectives[0].metric in OF_MODEL:
+        message = f"'{study.section.objectives[0].metric}' is known at the end alone, so nothing can be pruned by it"
+        yield study.document.problem(("pruner",), message)
 
 
 def _points(space: Space, seed: int) -> Iterator[Values]:

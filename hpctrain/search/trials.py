@@ -14,11 +14,11 @@ from hpctrain.errors import DivergedError
 from hpctrain.launch.history import read_history
 from hpctrain.launch.queue import Queue
 from hpctrain.launch.status import RunStatus, describe
-from hpctrain.monitor.ledger import read_ledgers, sum_up
 from hpctrain.rundir import read_json, read_json_lines, write_atomic
 from hpctrain.search.folder import StudyDir, TrialDir, write_once
+from hpctrain.search.measured import OF_BUNDLE, OF_MODEL, energy_kwh_of, gpu_hours_of
 from hpctrain.search.section import StudySection
-from hpctrain.states import ACTIVE, CANCELLED, FAILED, FINISHED, LOST, NOT_SUBMITTED, PENDING, STOPPED, UNKNOWN
+from hpctrain.states import ACTIVE, CANCELLED, FAILED, FINISHED, LOST, NOT_SUBMITTED, PENDING, RUNNING, STOPPED, UNKNOWN
 
 WAITING = "waiting"
 """No task has asked for this trial yet."""
@@ -135,6 +135,8 @@ def _read(directory: TrialDir, section: StudySection, queue: Queue, ask_queue: b
 
 def _unsealed(directory: TrialDir, asked: Mapping[str, Any], status: RunStatus) -> Trial:
     is_new = time.time() - asked.get("asked_at", 0.0) < _STARTS_WITHIN_S
+    if status.state == FINISHED:  # it writes its bundle
+        return Trial(**{**_facts(directory, asked, status), "state": RUNNING, "reason": "writes its bundle"})
     state = PENDING if status.state == NOT_SUBMITTED or (status.state == UNKNOWN and is_new) else status.state
     return Trial(**{**_facts(directory, asked, status), "state": state, "reason": status.detail})
 
@@ -144,7 +146,10 @@ def seal(directory: TrialDir, section: StudySection, status: RunStatus) -> Trial
     asked = read_json(directory.asked, {})
     facts = _facts(directory, asked, status)
     if status.state == FINISHED:
-        scores = scores_of(directory, section, facts)
+        needs_bundle = any(objective.metric in OF_BUNDLE for objective in section.objectives)
+        if needs_bundle and not _is_over(directory):
+            return None
+        scores = scores_of(directory, section)
         if scores is None:
             facts |= {"state": FAILED, "reason": "the run has finished without a value of the objectives"}
         else:
@@ -172,7 +177,7 @@ def _facts(directory: TrialDir, asked: Mapping[str, Any], status: RunStatus) -> 
         "step": status.step,
         "total_steps": status.total_steps,
         "gpu_hours": gpu_hours_of(directory),
-        "kwh": sum_up(read_ledgers(directory)).kwh,
+        "kwh": energy_kwh_of(directory),
     }
 
 
@@ -189,44 +194,25 @@ def curve_of(directory: TrialDir) -> list[list[float]]:
     return [[first + index, values[0]] for index, (_, values) in enumerate(steps)]
 
 
-def scores_of(directory: TrialDir, section: StudySection, facts: Mapping[str, Any]) -> list[float] | None:
-    """Return the objectives of a finished trial: at the evaluation of its weights; None if it lacks one."""
+def scores_of(directory: TrialDir, section: StudySection) -> list[float] | None:
+    """Return the objectives of a finished trial, at the evaluation of its weights; None if it lacks one."""
     recorded = read_json(directory.evaluations, {})
-    card = read_json(directory.model / "model.json", {})
-    step = card.get("weights_step")
-    at_end = recorded.get(str(step)) or (recorded[max(recorded, key=int)] if recorded else [])
-    measured = read_json(directory.path / "measured.json", {}) | {
-        "gpu_hours": facts["gpu_hours"],
-        "energy_kwh": facts["kwh"],
-    }
-    scores = []
+    step = str(read_json(directory.model / "model.json", {}).get("weights_step"))
+    at_end = recorded.get(step) or (recorded[max(recorded, key=int)] if recorded else [])
     evaluated = iter(at_end)
-    for objective in section.objectives:
-        value = measured.get(objective.metric) if objective.metric in OF_MODEL else next(evaluated, None)
-        if value is None or not math.isfinite(value):
-            return None
-        scores.append(float(value))
-    return scores
+    scores = [
+        OF_MODEL[str(objective.metric)](directory) if objective.metric in OF_MODEL else next(evaluated, None)
+        for objective in section.objectives
+    ]
+    if any(score is None or not math.isfinite(score) for score in scores):
+        return None
+    return [float(score) for score in scores if score is not None]
 
 
-OF_MODEL = ("num_parameters", "model_mib", "latency_ms", "energy_kwh", "gpu_hours")
-"""Objectives that the finished model or its training has, and no evaluation."""
-
-
-def gpu_hours_of(directory: TrialDir) -> float:
-    """Return the hours of GPUs, or of ranks where there are none, of all attempts so far."""
-    history = read_history(directory)
-    attempts = directory.read_attempts()
-    beats = directory.read_heartbeats()
-    last_sign = max((beat.get("time", 0.0) for beat in beats), default=0.0)
-    starts = [attempt.get("started_at", 0.0) for attempt in attempts]
-    ends = sorted({ended.time for ended in history} | {last_sign})
-    hours = 0.0
-    for index, (attempt, start) in enumerate(zip(attempts, starts, strict=True)):
-        limit = starts[index + 1] if index + 1 < len(starts) else math.inf
-        end = max((time_s for time_s in ends if start <= time_s <= limit), default=start)
-        hours += max(0.0, end - start) / 3600 * attempt.get("world_size", 1)
-    return hours
+def _is_over(directory: TrialDir) -> bool:
+    """Return whether the newest attempt is on record as ended: it may still write a bundle after its last step."""
+    history, attempts = read_history(directory), directory.read_attempts()
+    return bool(history) and history[-1].time >= int(attempts[-1].get("started_at", 0.0) if attempts else 0.0)
 
 
 def _ended_at(directory: TrialDir) -> float:
