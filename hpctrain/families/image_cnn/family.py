@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +13,9 @@ from hpctrain.families.shown import Panel
 if TYPE_CHECKING:
     import numpy as np
 
+    from hpctrain.families.family import TrainingSamples
     from hpctrain.families.held_out import HeldOut
-    from hpctrain.families.image_cnn.network import ImageCNN as Network
+    from hpctrain.families.image_cnn.network import ImageNetwork as Network
     from hpctrain.families.image_cnn.section import ImageCNNSection
     from hpctrain.kinds.images.facts import ImageFacts
     from hpctrain.kinds.images.images import ImageSet
@@ -35,9 +36,23 @@ class ImageCNN(LabelFamily):
         return ImageCNNSection
 
     def network(self, section: ImageCNNSection, facts: ImageFacts) -> Network:
-        from hpctrain.families.image_cnn.network import ImageCNN as Network
+        from hpctrain.families.image_cnn.encoders.plans import RESIDUAL
 
-        return Network(section, facts)
+        if section.encoder == RESIDUAL:
+            from hpctrain.families.image_cnn.network import ImageCNN as Residual
+
+            return Residual(section, facts)
+        from hpctrain.families.image_cnn.pretrained import PretrainedCNN
+
+        return PretrainedCNN(section, facts)
+
+    def has_start(self, section: ImageCNNSection) -> bool:
+        return section.weights is not None
+
+    def start(self, model: Network, section: ImageCNNSection, samples: TrainingSamples) -> Iterator[None]:
+        from hpctrain.families.image_cnn.start import load_start
+
+        yield from load_start(model, section, samples)
 
     def judge(self, judge: Judge) -> None:
         super().judge(judge)

@@ -20,6 +20,8 @@ from torch.utils.checkpoint import checkpoint
 from hpctrain.families.labels.network import LabelNetwork
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from hpctrain.families.image_cnn.section import ImageCNNSection
     from hpctrain.kinds.images.batch import ImageBatch
     from hpctrain.kinds.images.facts import ImageFacts
@@ -28,45 +30,30 @@ CHANNELS_PER_GROUP = 8
 """Channels that a group normalisation takes together; fewer where the number of channels asks for it."""
 
 
-class ImageCNN(LabelNetwork):
-    """The network of ``model.family: image_cnn``.
+class ImageNetwork(LabelNetwork):
+    """What the networks of ``model.family: image_cnn`` share. A subclass defines :meth:`features_of`.
 
     Parameters
     ----------
     section : ImageCNNSection
         With settled labels.
     facts : ImageFacts
+    num_features : int
+        Features of an image before the layers of ``model.hidden``.
 
     References
     ----------
-    .. [1] He et al. 2016, Identity mappings in deep residual networks, arXiv:1603.05027: normalisation and activation
-       come before each convolution.
-    .. [2] Wu & He 2018, Group normalization, arXiv:1803.08494: without running statistics, so that a resume is exact.
-    .. [3] Dieleman, Willett & Dambre 2015, MNRAS 450, 1441, arXiv:1503.07077: views of a galaxy that are averaged.
+    .. [1] Dieleman, Willett & Dambre 2015, MNRAS 450, 1441, arXiv:1503.07077: views of a galaxy that are averaged.
     """
 
-    def __init__(self, section: ImageCNNSection, facts: ImageFacts) -> None:
-        width = 2 * section.channels[-1]
-        super().__init__(section.labels, section.hidden[-1] if section.hidden else width)
+    def __init__(self, section: ImageCNNSection, facts: ImageFacts, num_features: int) -> None:
+        super().__init__(section.labels, section.hidden[-1] if section.hidden else num_features)
         self.facts, self.views = facts, section.views
         self.gradient_checkpointing = False
-        first, kernel = section.channels[0], section.kernel
-        self.stem = nn.Conv2d(
-            len(facts.bands) + 1, first, kernel, stride=section.first_stride, padding=kernel // 2, bias=False
-        )
-        blocks, before = [], first
-        for stage, channels in enumerate(section.channels):
-            for number in range(section.blocks):
-                blocks.append(ResidualBlock(before, channels, stride=2 if stage and not number else 1))
-                before = channels
-        self.blocks = nn.ModuleList(blocks)
-        self.norm = _norm(before)
-        layers: list[nn.Module] = []
-        for next_width in section.hidden:
-            # Not a ReLU: after a group normalisation the means of all images are alike, and units die together.
-            layers += [nn.Linear(width, next_width), nn.LeakyReLU(0.1), nn.Dropout(section.dropout)]
-            width = next_width
-        self.perceptron = nn.Sequential(*(layers or [nn.Dropout(section.dropout)]))
+
+    def features_of(self, x: Tensor) -> Tensor:
+        """Return the features (N, F) of images with a channel that says where pixels exist, (N, B + 1, H, W)."""
+        raise NotImplementedError
 
     def enable_gradient_checkpointing(self) -> None:
         """Recompute the blocks in the backward pass instead of keeping their outputs."""
@@ -81,15 +68,63 @@ class ImageCNN(LabelNetwork):
         there = batch.weight.mean(dim=1, keepdim=True)
         x = torch.cat([torch.where(batch.weight > 0, batch.image, 0.0), there], dim=1)
         if self.training or self.views == 1:
-            return self._features_of(x)
-        return torch.stack([self._features_of(view) for view in _views(x, self.views)]).mean(dim=0)
+            return self.features_of(x)
+        return torch.stack([self.features_of(view) for view in _views(x, self.views)]).mean(dim=0)
 
-    def _features_of(self, x: Tensor) -> Tensor:
-        x = self.stem(x.contiguous(memory_format=torch.channels_last))  # convolutions are faster in this order
+    def through(self, blocks: Iterable[nn.Module], x: Tensor) -> Tensor:
+        """Return the output of blocks, one after the other."""
         again = self.gradient_checkpointing and self.training
-        for block in self.blocks:
+        for block in blocks:
             x = checkpoint(block, x, use_reentrant=False) if again else block(x)
-        x = functional.relu(self.norm(x))
+        return x
+
+
+def perceptron(section: ImageCNNSection, width: int) -> nn.Sequential:
+    """Return the layers between `width` features and the labels."""
+    layers: list[nn.Module] = []
+    for next_width in section.hidden:
+        # Not a ReLU: after a group normalisation the means of all images are alike, and units die together.
+        layers += [nn.Linear(width, next_width), nn.LeakyReLU(0.1), nn.Dropout(section.dropout)]
+        width = next_width
+    return nn.Sequential(*(layers or [nn.Dropout(section.dropout)]))
+
+
+class ImageCNN(ImageNetwork):
+    """A residual network that begins with random weights.
+
+    Parameters
+    ----------
+    section : ImageCNNSection
+        With settled labels.
+    facts : ImageFacts
+
+    References
+    ----------
+    .. [1] He et al. 2016, Identity mappings in deep residual networks, arXiv:1603.05027: normalisation and activation
+       come before each convolution.
+    .. [2] Wu & He 2018, Group normalization, arXiv:1803.08494: without running statistics, so that a resume is exact.
+    """
+
+    def __init__(self, section: ImageCNNSection, facts: ImageFacts) -> None:
+        width = 2 * section.channels[-1]
+        super().__init__(section, facts, width)
+        first, kernel = section.channels[0], section.kernel
+        self.stem = nn.Conv2d(
+            len(facts.bands) + 1, first, kernel, stride=section.first_stride, padding=kernel // 2, bias=False
+        )
+        blocks, before = [], first
+        for stage, channels in enumerate(section.channels):
+            for number in range(section.blocks):
+                blocks.append(ResidualBlock(before, channels, stride=2 if stage and not number else 1))
+                before = channels
+        self.blocks = nn.ModuleList(blocks)
+        self.norm = _norm(before)
+        self.perceptron = perceptron(section, width)
+
+    def features_of(self, x: Tensor) -> Tensor:
+        """Return the features (N, F) of images with a channel that says where pixels exist, (N, B + 1, H, W)."""
+        x = self.stem(x.contiguous(memory_format=torch.channels_last))  # convolutions are faster in this order
+        x = functional.relu(self.norm(self.through(self.blocks, x)))
         return self.perceptron(torch.cat([x.mean(dim=(2, 3)), x.amax(dim=(2, 3))], dim=1)).float()
 
 

@@ -8,8 +8,9 @@ References
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,7 +50,8 @@ def write_saliency(model: Any, held_out: HeldOut, folder: Path) -> None:
     if not len(chosen):
         return
     batch = held_out.prepare(held_out.samples.read(held_out.rows[chosen]).to(held_out.device))
-    maps = np.stack([hidden_patches(model, batch, number) for number in range(len(chosen))])
+    with one_view(model):
+        maps = np.stack([hidden_patches(model, batch, number) for number in range(len(chosen))])
     held_out.tick(len(held_out.rows))
     unknown = np.full(len(chosen), b"")
     with NewFile(folder / FILE, durable=False, replace_folders=True) as new:
@@ -78,6 +80,16 @@ def choose(columns: Arrays, title: str) -> np.ndarray:
             spread = np.linspace(0, len(rest) - 1, NUM_IMAGES - len(worst)).astype(np.int64)
             return np.concatenate([worst, rest[spread]])
     return known[:NUM_IMAGES]
+
+
+@contextlib.contextmanager
+def one_view(model: Any) -> Iterator[None]:
+    """Let a network look at the unturned image only: the maps of eight views would take longer than many trainings."""
+    views, model.views = model.views, 1
+    try:
+        yield
+    finally:
+        model.views = views
 
 
 def hidden_patches(model: Any, batch: Any, number: int) -> np.ndarray:

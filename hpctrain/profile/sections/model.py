@@ -22,5 +22,8 @@ class ModelSection(Section):
     pinned: ClassVar[tuple[str, ...]] = ()
     """Keys that the first attempt computes from the data where they are not set; they stay the same afterwards."""
 
+    paths: ClassVar[tuple[str, ...]] = ()
+    """Keys that hold a path, which a submission makes absolute."""
+
     family: Annotated[str, Field(min_length=1)] = DEFAULT_FAMILY
     """Name of the model family, or the dotted name of a module of yours that defines one."""
