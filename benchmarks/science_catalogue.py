@@ -41,6 +41,7 @@ NUM_NEIGHBOURS, NUM_BINS = 20, 512
 REDSHIFT_BINS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.6)
 FOREST = {"method": "forest", "trees": 400, "trees_per_round": 20, "min_leaf": 6, "features_per_split": 1.0}
 BOOSTING = {"method": "boosting", "trees": 300, "trees_per_round": 20, "learning_rate": 0.05, "sample": 0.5}
+HISTOGRAM = {"splits": "histogram"}
 
 Density = tuple[np.ndarray, np.ndarray]
 """Probability of each bin (n, B), and the edges of the bins (B + 1,)."""
@@ -55,16 +56,17 @@ def photoz(shared: Path, folder: Path, seeds: int, train: Train) -> dict[str, An
     known, judged = (_read(path, [*BANDS, *ERRORS.values(), "zs", "target_id"]) for path in paths)
     learn = assign_split(known["target_id"], SplitSection(**SPLIT)) == TRAIN
     truth = judged["zs"]
-    densities: dict[str, list[Density]] = {"trees, forest": [], "trees, boosting": []}
+    densities: dict[str, list[Density]] = {"trees, forest": [], "trees, boosting": [], "trees, histogram": []}
     inputs = {"features": BANDS, "differences": PAIRS, "errors": ERRORS}
     data = {"files": [str(paths[0].absolute())], "split": SPLIT, **inputs}
     label = {"column": "zs", "kind": "density", "bins": NUM_BINS}
     for seed in range(seeds):
         run = train(folder, "photoz-forest", data, {"family": "trees", "labels": [label], **FOREST}, seed)
         densities["trees, forest"].append(_forest_density(run, paths[1]))
-        label_of_value = {"column": "zs", "kind": "value"}
-        run = train(folder, "photoz-boosting", data, {"family": "trees", "labels": [label_of_value], **BOOSTING}, seed)
-        densities["trees, boosting"].append(_normal_density(_predict(run, paths[1]), known["zs"]))
+        model = {"family": "trees", "labels": [{"column": "zs", "kind": "value"}], **BOOSTING}
+        for name, more in {"trees, boosting": {}, "trees, histogram": HISTOGRAM}.items():
+            run = train(folder, "photoz-boosting", data, {**model, **more}, seed)
+            densities[name].append(_normal_density(_predict(run, paths[1]), known["zs"]))
     densities |= {name: [each] for name, each in plain_densities(known, judged, learn).items()}
     found = {
         name: _redshift_scores([density_columns(*one, truth) for one in each], truth)
@@ -207,7 +209,7 @@ def classes(shared: Path, folder: Path, seeds: int, train: Train) -> dict[str, A
     columns = {band: table.column(band).astype(float) for band in BANDS}
     truth, inputs = table.column("class").astype(str), _inputs(columns)
     fold = np.random.default_rng(0).integers(5, size=len(truth))
-    names = ["trees, forest", "trees, boosting"]
+    names = ["trees, forest", "trees, boosting", "trees, histogram"]
     found = {name: np.empty((seeds, len(truth)), dtype=truth.dtype) for name in names}
     found |= {name: np.empty((1, len(truth)), dtype=truth.dtype) for name in ("random forest", "nearest neighbours")}
     for number in range(5):
@@ -221,7 +223,7 @@ def classes(shared: Path, folder: Path, seeds: int, train: Train) -> dict[str, A
         data = {"files": [str(paths[0].absolute())], "features": BANDS, "differences": PAIRS, "split": SPLIT}
         model = {"family": "trees", "labels": [{"column": "class", "kind": "class"}]}
         for seed in range(seeds):
-            for name, keys in zip(names, (CLASS_FOREST, CLASS_BOOSTING), strict=True):
+            for name, keys in zip(names, (CLASS_FOREST, CLASS_BOOSTING, CLASS_BOOSTING | HISTOGRAM), strict=True):
                 run = train(folder, f"classes-{keys['method']}", data, {**model, **keys}, seed)
                 card, batch = _batch(run, paths[1])
                 codes = card.predict(batch)["class_CODE"].numpy()

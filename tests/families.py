@@ -115,6 +115,7 @@ TINY: dict[str, Tiny] = {
         {
             "family": "trees",
             "method": "boosting",
+            "splits": "histogram",
             "trees": 18,
             "trees_per_round": 2,
             "min_leaf": 3,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +14,8 @@ from torch import Tensor
 from hpctrain.families.labels.class_head import ClassHead
 from hpctrain.families.labels.head import Head
 from hpctrain.families.trees.forest import gather, seeds_of
-from hpctrain.families.trees.grove import Grove, Packed, Tree, plain
+from hpctrain.families.trees.grove import Grove, Tree, Walker, plain
+from hpctrain.families.trees.section import EXACT
 from hpctrain.families.trees.targets import outputs_of, value_outputs
 from hpctrain.families.trees.task import Arrays, Task, merged, named, part_of
 
@@ -53,7 +54,7 @@ class Boosted:
         """Return the sum for training objects, added tree by tree: the bits are those of a run that went on."""
         total = np.tile(self.first, (len(inputs), 1))
         for tree, values in zip(self.grove.trees, self.values, strict=True):
-            total += values[Packed([tree]).leaves(inputs)[:, 0]]
+            total += values[Walker(tree, self.num_inputs).leaves(inputs)]
         return total
 
     def add(self, tree: Tree, values: np.ndarray) -> None:
@@ -76,8 +77,8 @@ class Boosted:
 
 
 class Boosting:
-    """The trees of one label: of a class one sum with an output per class; of a value one sum for the mean and one for
-    the log of the variance.
+    """The trees of one label: of a class a sum for each class; of a value one sum for the mean and one for the log of
+    the variance.
 
     Parameters
     ----------
@@ -88,13 +89,17 @@ class Boosting:
     References
     ----------
     .. [1] Friedman 2001, Greedy function approximation, Annals of Statistics 29, 1189; with the Newton steps of
-       Friedman, Hastie & Tibshirani 2000, Annals of Statistics 28, 337.
+       Friedman, Hastie & Tibshirani 2000, Annals of Statistics 28, 337; splits of histograms: Ke et al. 2017,
+       LightGBM, NeurIPS 30.
     .. [2] Duan et al. 2020, NGBoost, arXiv:1910.03225: boosting of mean and variance.
     """
 
     def __init__(self, section: TreesSection, head: Head, num_inputs: int) -> None:
         self.section, self.head = section, head
-        sizes = [head.num_classes] if isinstance(head, ClassHead) else [1, 1]
+        self.is_class = isinstance(head, ClassHead)
+        sizes = [1, 1]
+        if self.is_class:  # a tree of exact splits has all classes in its leaves, one of histograms has one
+            sizes = [head.num_classes] if section.splits == EXACT else [1] * head.num_classes
         self.parts = [Boosted(size, num_inputs) for size in sizes]
         self._sums: list[np.ndarray] | None = None  # of the training objects
 
@@ -115,9 +120,8 @@ class Boosting:
         for source in seeds_of(task.seed, self.section.trees_per_round):
             rng = np.random.default_rng(source)
             rows = known if size == len(known) else np.sort(rng.choice(known, size, replace=False))
-            for number, part in enumerate(new):
-                slope, curvature = self._steps(number, task.targets)
-                self._sums[number] += self._grow_one(part, task.inputs, slope, curvature, task.weight, rows, rng)
+            for number, (slope, curvature) in enumerate(self._steps(task.targets)):
+                self._sums[number] += self._grow_one(new[number], task, slope, curvature, rows, rng)
         judged = np.concatenate([total[task.judged] for total in self._sums], axis=1)
         return {"judged": judged, **merged(named(str(n), part.state()) for n, part in enumerate(new))}
 
@@ -134,55 +138,72 @@ class Boosting:
 
     def _begin(self, targets: np.ndarray, weight: np.ndarray) -> None:
         mean = weight @ targets / weight.sum()
-        if len(self.parts) == 1:
-            self.parts[0].first = np.log(np.maximum(mean, 1e-6))
+        if self.is_class:
+            for part, first in zip(self.parts, np.split(mean, len(self.parts)), strict=True):
+                part.first = np.log(np.maximum(first, 1e-6))
             return
         self.parts[0].first = mean
         self.parts[1].first = np.log(np.maximum(weight @ np.square(targets - mean) / weight.sum(), 1e-6))
 
-    def _steps(self, number: int, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return minus the slope of the loss and its curvature at the sums of the training objects, (N, K) each."""
+    def _steps(self, targets: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield for each part minus the slope of the loss and its curvature at the sums of the training objects, (N, K)
+        each. The trees of all classes start from the same sums; that of a variance from the new mean."""
         assert self._sums is not None
-        if len(self.parts) == 1:
-            p = softmax(self._sums[0], axis=1)
-            return targets - p, np.maximum(p * (1 - p), 1e-9) * p.shape[1] / max(1, p.shape[1] - 1)
-        apart = targets - self._sums[0]
-        precision = np.exp(-np.clip(self._sums[1], -12, 12))
-        if number == 0:
-            return apart * precision, precision
-        return np.square(apart) * precision - 1, np.ones_like(apart)
+        if self.is_class:
+            p = softmax(np.concatenate(self._sums, axis=1), axis=1)
+            curvature = np.maximum(p * (1 - p), 1e-9) * p.shape[1] / max(1, p.shape[1] - 1)
+            yield from zip(*(np.split(each, len(self.parts), axis=1) for each in (targets - p, curvature)), strict=True)
+            return
+        for number in range(2):
+            apart = targets - self._sums[0]
+            precision = np.exp(-np.clip(self._sums[1], -12, 12))
+            if number == 0:
+                yield apart * precision, precision
+            else:
+                yield np.square(apart) * precision - 1, np.ones_like(apart)
 
     def _grow_one(
         self,
         part: Boosted,
-        inputs: np.ndarray,
+        task: Task,
         slope: np.ndarray,
         curvature: np.ndarray,
-        weight: np.ndarray,
         rows: np.ndarray,
         rng: np.random.Generator,
     ) -> np.ndarray:
         """Grow one tree and return what it adds to the sums of the training objects, (N, K)."""
-        if part.num_outputs == 1:  # a weighted mean of these targets is the Newton step
-            targets, own = slope / curvature, weight * curvature[:, 0]
+        if task.binned is not None:
+            own = task.weight
+            nodes, leaf = task.binned.grow(
+                rows, own * slope[:, 0], own * curvature[:, 0], self.section, rng, task.threads
+            )
         else:
-            targets, own = slope, weight
+            nodes, leaf = self._exact(task, slope, curvature, rows, rng)
+        here, own = leaf[rows], task.weight[rows]
+        values = np.empty((nodes.num_leaves, part.num_outputs))
+        for number in range(part.num_outputs):
+            total = np.bincount(here, own * slope[rows, number], nodes.num_leaves)
+            values[:, number] = total / np.bincount(here, own * curvature[rows, number], nodes.num_leaves)
+        values = self.section.learning_rate * np.clip(values, -_LARGEST_STEP, _LARGEST_STEP)
+        part.add(nodes, values)
+        return values[leaf]
+
+    def _exact(
+        self, task: Task, slope: np.ndarray, curvature: np.ndarray, rows: np.ndarray, rng: np.random.Generator
+    ) -> tuple[Tree, np.ndarray]:
+        """Return a tree that tries all thresholds, and the leaf of each training object, (N,)."""
+        if slope.shape[1] == 1:  # a weighted mean of these targets is the Newton step
+            targets, own = slope / curvature, task.weight * curvature[:, 0]
+        else:
+            targets, own = slope, task.weight
         tree = DecisionTreeRegressor(
             min_samples_leaf=self.section.min_leaf,
             max_depth=self.section.depth,
             max_features=self.section.features_per_split,
             random_state=int(rng.integers(2**31)),
-        ).fit(inputs[rows], targets[rows], sample_weight=own[rows])
+        ).fit(task.inputs[rows], targets[rows], sample_weight=own[rows])
         nodes = plain(tree)
-        leaf, num_leaves = nodes.left[tree.apply(inputs)], nodes.num_leaves
-        here, own = leaf[rows], weight[rows]
-        values = np.empty((num_leaves, part.num_outputs))
-        for number in range(part.num_outputs):
-            total = np.bincount(here, own * slope[rows, number], num_leaves)
-            values[:, number] = total / np.bincount(here, own * curvature[rows, number], num_leaves)
-        values = self.section.learning_rate * np.clip(values, -_LARGEST_STEP, _LARGEST_STEP)
-        part.add(nodes, values)
-        return values[leaf]
+        return nodes, nodes.left[tree.apply(task.inputs)]
 
     def mean(self, inputs: np.ndarray) -> np.ndarray:
         """Return the sums for new objects, (N, K) or (N, 2)."""
@@ -190,7 +211,7 @@ class Boosting:
 
     def outputs(self, sums: np.ndarray) -> Tensor:
         """Return the outputs of the head for the sums."""
-        if len(self.parts) == 1:
+        if self.is_class:
             return outputs_of(self.head, softmax(sums, axis=1))
         return value_outputs(sums[:, 0], sums[:, 1])
 

@@ -8,12 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from sklearn.tree import DecisionTreeRegressor
+from sklearn.tree._tree import NODE_DTYPE
+from sklearn.tree._tree import Tree as CompiledTree
 
 LEAF = -1
 """Feature of a node that is a leaf."""
-
-_BLOCK = 1 << 21
-"""Largest number of pairs of object and tree that are followed at the same time."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +57,31 @@ def plain(tree: DecisionTreeRegressor) -> Tree:
     )
 
 
+class Walker:
+    """Finds leaves with the compiled code of scikit-learn, which gets the nodes in its own layout.
+
+    Parameters
+    ----------
+    tree : Tree
+    num_inputs : int
+    """
+
+    def __init__(self, tree: Tree, num_inputs: int) -> None:
+        self._left = tree.left
+        is_leaf, num = tree.feature == LEAF, len(tree.feature)
+        nodes = np.zeros(num, dtype=NODE_DTYPE)
+        nodes["left_child"] = np.where(is_leaf, -1, tree.left)
+        nodes["right_child"] = np.where(is_leaf, -1, tree.right)
+        nodes["feature"], nodes["threshold"] = tree.feature, tree.threshold
+        nodes["missing_go_to_left"] = tree.missing_left
+        self._tree = CompiledTree(num_inputs, np.ones(1, dtype=np.intp), 1)
+        self._tree.__setstate__({"max_depth": 1, "node_count": num, "nodes": nodes, "values": np.zeros((num, 1, 1))})
+
+    def leaves(self, inputs: np.ndarray) -> np.ndarray:
+        """Return the leaf of each object (N, F), shape (N,)."""
+        return self._left[self._tree.apply(inputs)]
+
+
 class Grove:
     """Some trees, one after the other.
 
@@ -70,7 +94,7 @@ class Grove:
 
     def __init__(self, trees: Sequence[Tree] = ()) -> None:
         self.trees = list(trees)
-        self._packed: Packed | None = None
+        self._walkers: list[Walker] | None = None
 
     def __len__(self) -> int:
         return len(self.trees)
@@ -78,14 +102,7 @@ class Grove:
     def add(self, tree: Tree) -> None:
         """Add a tree at the end."""
         self.trees.append(tree)
-        self._packed = None
-
-    @property
-    def packed(self) -> Packed:
-        """All trees in one array of nodes."""
-        if self._packed is None:
-            self._packed = Packed(self.trees)
-        return self._packed
+        self._walkers = None
 
     def leaves(self, inputs: np.ndarray) -> np.ndarray:
         """Return the leaf of each object in each of T trees, counted over all trees, shape (N, T), int64.
@@ -95,10 +112,12 @@ class Grove:
         inputs : ndarray, shape (N, F), float32
             NaN where a value is missing.
         """
-        found = np.empty((len(inputs), len(self)), dtype=np.int64)
-        step = max(1, _BLOCK // max(1, len(self)))
-        for start in range(0, len(inputs), step):
-            found[start : start + step] = self.packed.leaves(inputs[start : start + step])
+        if self._walkers is None:
+            self._walkers = [Walker(tree, inputs.shape[1]) for tree in self.trees]
+        found, first = np.empty((len(inputs), len(self)), dtype=np.int64), 0
+        for number, walker in enumerate(self._walkers):
+            found[:, number] = first + walker.leaves(inputs)
+            first += self.trees[number].num_leaves
         return found
 
     def state(self) -> dict[str, np.ndarray]:
@@ -132,35 +151,3 @@ class Grove:
             raise ValueError("a tree asks for an input that there is not")
         pairs = itertools.pairwise(starts)
         return cls([Tree(*(arrays[name][begin:end] for name in cls.names)) for begin, end in pairs])
-
-
-class Packed:
-    """The nodes of T trees in one array, and the leaves counted over all of them."""
-
-    def __init__(self, trees: Sequence[Tree]) -> None:
-        sizes = np.array([len(tree.feature) for tree in trees], dtype=np.int64)
-        leaves = np.array([tree.num_leaves for tree in trees], dtype=np.int64)
-        self.roots = np.cumsum(sizes) - sizes
-        self.num_leaves = int(leaves.sum())
-        self.feature = np.concatenate([np.zeros(0, np.int32), *(tree.feature for tree in trees)])
-        self.threshold = np.concatenate([np.zeros(0), *(tree.threshold for tree in trees)])
-        self.missing_left = np.concatenate([np.zeros(0, np.uint8), *(tree.missing_left for tree in trees)]).astype(bool)
-        is_leaf = self.feature == LEAF
-        first = np.where(is_leaf, np.repeat(np.cumsum(leaves) - leaves, sizes), np.repeat(self.roots, sizes))
-        self.left = first + np.concatenate([np.zeros(0, np.int64), *(tree.left for tree in trees)])
-        self.right = first + np.concatenate([np.zeros(0, np.int64), *(tree.right for tree in trees)])
-
-    def leaves(self, inputs: np.ndarray) -> np.ndarray:
-        """Return the leaf of each object in each tree, shape (N, T)."""
-        num, num_trees = len(inputs), len(self.roots)
-        node = np.tile(self.roots, num)
-        active = np.flatnonzero(self.feature[node] != LEAF)
-        at = node[active]
-        while len(active):
-            value = inputs[active // num_trees, self.feature[at]]
-            goes_left = np.where(np.isnan(value), self.missing_left[at], value <= self.threshold[at])
-            at = np.where(goes_left, self.left[at], self.right[at])
-            node[active] = at
-            inner = self.feature[at] != LEAF
-            active, at = active[inner], at[inner]
-        return self.left[node].reshape(num, num_trees)

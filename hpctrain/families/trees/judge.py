@@ -37,5 +37,6 @@ def check_trees(judge: Judge) -> None:
         if model.method == BOOSTING and label.kind in (CIRCULAR, DENSITY):
             message = f"{label.kind} labels are learned by method: forest only"
             judge.problem(message, f"{where}.kind", "model.method")
-    if model.method != BOOSTING and judge.is_written("model.learning_rate"):
-        judge.warn("has no effect: it is for method: boosting", "model.learning_rate", "model.method")
+    for key in ("learning_rate", "splits"):
+        if model.method != BOOSTING and judge.is_written(f"model.{key}"):
+            judge.warn("has no effect: it is for method: boosting", f"model.{key}", "model.method")

@@ -14,6 +14,7 @@ from torch import Tensor
 from hpctrain.distributed.ranks import Ranks
 from hpctrain.families.trees.boosting import Boosting
 from hpctrain.families.trees.forest import Forest
+from hpctrain.families.trees.histogram import Binned
 from hpctrain.families.trees.section import FOREST
 from hpctrain.families.trees.targets import LeafLabels, SmoothedDensityHead, targets_of
 from hpctrain.families.trees.task import Arrays, Task, merged, named, part_of
@@ -60,6 +61,7 @@ class Trees:
         learner = Forest if section.method == FOREST else Boosting
         self.learners = [learner(section, head, len(facts.names)) for head in self.heads]
         self._read: tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]] | None = None
+        self._binned: Binned | None = None
 
     @property
     def heads(self) -> Any:
@@ -80,7 +82,7 @@ class Trees:
         inputs, labels = self._training(rows, read)
         rng = np.random.default_rng(np.random.SeedSequence([seed, self.section.trees_per_round]))
         judged = np.sort(rng.choice(len(rows), min(MOST_JUDGED, len(rows)), replace=False))
-        tasks = [self._task(index, inputs, labels, seed, judged) for index in range(len(self.learners))]
+        tasks = [self._task(index, inputs, labels, seed, judged, ranks) for index in range(len(self.learners))]
         grown = self._grow(tasks, ranks)
         taken = {name: torch.from_numpy(values[judged]) for name, values in labels.items()}
         outputs = []
@@ -94,16 +96,29 @@ class Trees:
         return {name: float(value) for name, value in sums.items()}
 
     def _task(
-        self, index: int, inputs: np.ndarray, labels: Mapping[str, np.ndarray], seed: int, judged: np.ndarray
+        self,
+        index: int,
+        inputs: np.ndarray,
+        labels: Mapping[str, np.ndarray],
+        seed: int,
+        judged: np.ndarray,
+        ranks: Ranks,
     ) -> Task:
         targets, weight = targets_of(self.learners[index].head, labels)
         weight = np.where(np.isfinite(inputs).any(axis=1), weight, 0.0)
         source = int(np.random.SeedSequence([seed, index]).generate_state(1, np.uint64)[0])
-        return Task(inputs, targets, weight, source, judged)
+        side_by_side = max(1, min(torch.get_num_threads(), len(ranks.mine(len(self._pieces)))))
+        threads = max(1, torch.get_num_threads() // side_by_side)
+        return Task(inputs, targets, weight, source, judged, self._binned, threads)
+
+    @property
+    def _pieces(self) -> list[tuple[int, int]]:
+        """The pieces of work of a round: label and number."""
+        return [(index, piece) for index, one in enumerate(self.learners) for piece in range(one.num_pieces)]
 
     def _grow(self, tasks: list[Task], ranks: Ranks) -> Arrays:
         """Return the new trees of all labels, of which each rank grows a part on its cores."""
-        pieces = [(index, piece) for index, one in enumerate(self.learners) for piece in range(one.num_pieces)]
+        pieces = self._pieces
         mine = [pieces[number] for number in ranks.mine(len(pieces))]
 
         def grow(where: tuple[int, int]) -> Arrays:
@@ -121,6 +136,7 @@ class Trees:
             names = list(parts[0][0].labels)
             labels = {n: np.concatenate([batch.labels[n].cpu().numpy()[kept] for batch, kept in parts]) for n in names}
             self._read = rows.copy(), inputs, labels
+            self._binned = Binned(inputs) if self.section.uses_histograms else None
         return self._read[1], self._read[2]
 
     def answer(self, batch: ArrayBatch) -> Answered:

@@ -14,6 +14,19 @@ GROWN = "the trees of the checkpoint were grown with it"
 """Reason why a resumed run cannot change a key that decides how trees grow."""
 
 FOREST, BOOSTING = "forest", "boosting"
+EXACT, HISTOGRAM = "exact", "histogram"
+
+
+_HOW_TREES_GROW = (
+    "method",
+    "trees_per_round",
+    "min_leaf",
+    "max_depth",
+    "features_per_split",
+    "sample",
+    "splits",
+    "learning_rate",
+)
 
 
 class TreesSection(ModelSection):
@@ -21,10 +34,7 @@ class TreesSection(ModelSection):
 
     fixed: ClassVar[Mapping[str, str]] = {
         **ModelSection.fixed,
-        **dict.fromkeys(
-            ("method", "trees_per_round", "min_leaf", "max_depth", "features_per_split", "sample", "learning_rate"),
-            GROWN,
-        ),
+        **dict.fromkeys(_HOW_TREES_GROW, GROWN),
         "labels": LABELS_ARE_FIXED,
     }
     pinned: ClassVar[tuple[str, ...]] = ("labels",)
@@ -44,6 +54,9 @@ class TreesSection(ModelSection):
     """Share of the columns that each split chooses from, at random."""
     sample: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Training objects of a tree as a share of all: drawn with replacement for ``forest``, without for ``boosting``."""
+    splits: Literal["exact", "histogram"] = "exact"
+    """Thresholds that a tree of ``boosting`` chooses from: ``exact`` tries one between any two values of an input,
+    ``histogram`` one between any two of 255 intervals with about as many objects each, which is much faster."""
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 0.1
     """Share of the correction of a tree that ``boosting`` adds."""
     labels: Labels = []
@@ -58,6 +71,11 @@ class TreesSection(ModelSection):
     def rounds(self) -> int:
         """Number of rounds, of which the last one may grow more trees than are needed."""
         return -(-self.trees // self.trees_per_round)
+
+    @property
+    def uses_histograms(self) -> bool:
+        """Whether trees split between intervals."""
+        return self.method == BOOSTING and self.splits == HISTOGRAM
 
     @property
     def pieces(self) -> int:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from hpctrain.families.trees.histogram import Binned
 
 Arrays = dict[str, np.ndarray]
 
@@ -22,6 +26,10 @@ class Task:
         Seed of the label in this round.
     judged : ndarray, shape (n,), int64
         Training objects from which the loss of the round is computed.
+    binned : Binned, optional
+        The inputs as bytes, where splits lie between intervals.
+    threads : int
+        Cores for a piece of work; they change no bit.
     """
 
     inputs: np.ndarray
@@ -29,6 +37,8 @@ class Task:
     weight: np.ndarray
     seed: int
     judged: np.ndarray
+    binned: Binned | None = None
+    threads: int = 1
 
 
 def named(start: str, arrays: Mapping[str, np.ndarray]) -> Arrays:

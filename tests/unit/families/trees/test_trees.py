@@ -15,7 +15,9 @@ from sklearn.tree import DecisionTreeRegressor
 from hpctrain.families.held_out import HeldOut
 from hpctrain.families.trees.family import FAMILY
 from hpctrain.families.trees.grove import Grove, plain
+from hpctrain.families.trees.histogram import MOST_BINS, Binned
 from hpctrain.families.trees.importance import FILE, importance_table, write_importance
+from hpctrain.families.trees.section import TreesSection
 from hpctrain.kinds.catalogue.kind import KIND
 from hpctrain.profile.check import check_profile
 from hpctrain.profile.families import profile_of
@@ -83,9 +85,45 @@ def test_trees_do_not_depend_on_the_number_of_threads(tmp_path):
     assert all(np.array_equal(states[0][name], states[1][name]) for name in states[0])
 
 
-@pytest.mark.parametrize("name", ["trees", "trees-boosting"])
-def test_new_objects_are_predicted(tmp_path, name):
-    grown = Grown(tmp_path, name, learning_rate=0.3).grow(6)
+def test_few_values_are_split_where_exact_splits_are():
+    """Each value has an interval of its own, so the least squares are those of all thresholds; some values miss."""
+    rng = np.random.default_rng(5)
+    inputs = rng.integers(0, 30, (600, 3)).astype(np.float32)
+    inputs[rng.random(inputs.shape) < 0.1] = np.nan
+    target = np.nan_to_num(inputs[:, 0]) + 0.2 * np.nan_to_num(inputs[:, 1]) ** 2 + rng.normal(size=600)
+    section = TreesSection(family="trees", method="boosting", max_depth=4, min_leaf=7, features_per_split=1)
+    tree, leaf = Binned(inputs).grow(np.arange(600), target, np.ones(600), section, rng, threads=1)
+    other = DecisionTreeRegressor(min_samples_leaf=7, max_depth=4, random_state=0).fit(inputs, target)
+    mean = np.bincount(leaf, target) / np.bincount(leaf)
+    np.testing.assert_allclose(mean[leaf], other.predict(inputs), rtol=1e-4)
+    np.testing.assert_array_equal(Grove([tree]).leaves(inputs)[:, 0], leaf)
+
+
+def test_many_values_fall_into_intervals_of_about_as_many_objects():
+    column = np.random.default_rng(6).exponential(size=50_000).astype(np.float32)
+    counts = np.bincount(Binned(column[:, None]).codes[:, 0], minlength=MOST_BINS)
+    assert counts.min() > 0.9 * 50_000 / MOST_BINS
+    assert counts.max() < 1.1 * 50_000 / MOST_BINS
+
+
+def test_histograms_do_not_depend_on_the_number_of_threads():
+    inputs = np.random.default_rng(7).normal(size=(20_000, 5)).astype(np.float32)
+    target = inputs[:, 0] * inputs[:, 1]
+    section = TreesSection(family="trees", method="boosting", max_depth=6)
+    rows = np.arange(20_000)
+    one, three = (
+        Binned(inputs).grow(rows, target, np.ones(20_000), section, np.random.default_rng(1), threads)[0]
+        for threads in (1, 3)
+    )
+    for name in Grove.names:
+        np.testing.assert_array_equal(getattr(one, name), getattr(three, name))
+
+
+@pytest.mark.parametrize(
+    ("name", "splits"), [("trees", "exact"), ("trees-boosting", "exact"), ("trees-boosting", "histogram")]
+)
+def test_new_objects_are_predicted(tmp_path, name, splits):
+    grown = Grown(tmp_path, name, learning_rate=0.3, splits=splits).grow(6)
     batch = fresh(tmp_path, grown)
     metrics = grown.model.metrics(grown.model.score(batch))
     assert metrics["colour_accuracy"] > 0.8
@@ -95,8 +133,9 @@ def test_new_objects_are_predicted(tmp_path, name):
         assert metrics["angle_rmse"] < 60
 
 
-def test_boosting_lowers_the_loss_of_the_training_objects(tmp_path):
-    grown = Grown(tmp_path, "trees-boosting").grow(6)
+@pytest.mark.parametrize("splits", ["exact", "histogram"])
+def test_boosting_lowers_the_loss_of_the_training_objects(tmp_path, splits):
+    grown = Grown(tmp_path, "trees-boosting", splits=splits).grow(6)
     losses = [sums["loss_sum"] / sums["weight_sum"] for sums in grown.sums]
     assert all(later < earlier for earlier, later in pairwise(losses))
 
