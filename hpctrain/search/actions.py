@@ -11,15 +11,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 
 from hpctrain.errors import Problem, ProfileError, SiteError
+from hpctrain.launch.plan import Job
 from hpctrain.launch.present import as_typed
 from hpctrain.launch.stop import cancel
+from hpctrain.launch.targets import find_target
+from hpctrain.launch.targets.target import ENDING
 from hpctrain.rundir import write_atomic
 from hpctrain.search.describe import shown
 from hpctrain.search.folder import StudyDir, find_study, write_study
+from hpctrain.search.pool import pool_process
 from hpctrain.search.ranking import pareto_front, ranked
 from hpctrain.search.submit import submit_tasks
 from hpctrain.search.trials import GIVEN_BACK, WAITING, Trial, TrialReader, is_running, read_trials
-from hpctrain.states import FAILED
+from hpctrain.states import ACTIVE, FAILED
 
 _LOOK_EVERY_S = 1.0
 _NUM_BEST = 10
@@ -57,26 +61,29 @@ def wait_until_over(study: StudyDir) -> int:
         if line != last:
             print(line, file=sys.stderr, flush=True)
             last = line
-        if not _has_task(study, trials):
+        if _is_over(study, trials):
             break
         time.sleep(_LOOK_EVERY_S)
     return 0 if ranked(study.section(), trials) else SiteError.exit_code
 
 
-def _has_task(study: StudyDir, trials: Sequence[Trial]) -> bool:
-    from hpctrain.launch.plan import Job
-    from hpctrain.launch.targets import find_target
+def _is_over(study: StudyDir, trials: Sequence[Trial]) -> bool:
+    """Return whether no trial runs, and none waits for a task that will start."""
+    return not any(is_running(trial) for trial in trials) and not _will_start(study, trials)
 
-    if any(is_running(trial) for trial in trials):
-        return True
+
+def _will_start(study: StudyDir, trials: Sequence[Trial]) -> bool:
+    """Return whether a task will start for the trials that nobody has asked for yet."""
     record = study.read_record()
     target = find_target(record.cluster)
     if not target.has_queue:
-        from hpctrain.search.pool import pool_process
-
         return pool_process(study) is not None
-    jobs = [Job(array["job_id"], record.cluster) for array in record.arrays[-1:]]
-    return any(target.state(job).state in ("pending", "running", "requeued", "ending") for job in jobs)
+    waiting = [trial.number for trial in trials if trial.state == WAITING]
+    arrays = [array["job_id"] for array in record.arrays if waiting and waiting[-1] in array["tasks"]]
+    if not arrays:
+        return False
+    state = target.state(Job(f"{arrays[-1]}_{waiting[-1]}", record.cluster)).state
+    return state in (*ACTIVE, ENDING)
 
 
 def counted(trials: Sequence[Trial]) -> str:
@@ -167,7 +174,7 @@ def _stop(study: StudyDir, arguments: argparse.Namespace) -> int:
 def _resume(study: StudyDir, arguments: argparse.Namespace) -> int:
     trials = read_trials(study, ask_queue=True)
     tasks = [trial.number for trial in trials if trial.state in (WAITING, *GIVEN_BACK)]
-    if _has_task(study, trials) and not study.stop.exists():
+    if _will_start(study, trials) and not study.stop.exists():
         tasks = [number for number in tasks if trials[number].state != WAITING]
     study.stop.unlink(missing_ok=True)
     if not tasks:

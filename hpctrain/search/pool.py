@@ -27,7 +27,6 @@ from hpctrain.states import PENDING
 from hpctrain.terminal import printable
 
 _LOOK_EVERY_S = 0.5
-_START_WITHIN_S = 30.0
 _LOCK = "pool.lock"
 
 
@@ -109,22 +108,21 @@ def start_pool(study: StudyDir) -> str:
         raise SiteError(f"process {holder} runs the trials of {study.path} already")
     log = open_append(study.path / "pool.log")
     try:
-        child = subprocess.Popen(
+        subprocess.run(
             [sys.executable, "-u", "-m", "hpctrain.search.pool", str(study.path)],
             env=environment_of_ranks(),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             start_new_session=True,
+            check=False,
         )
     finally:
         os.close(log)
-    deadline = time.monotonic() + _START_WITHIN_S
-    while time.monotonic() < deadline and pool_process(study) is None and child.poll() is None:
-        time.sleep(0.05)
-    if pool_process(study) is None and child.poll() != 0:
-        raise SiteError(f"the trials did not start within {_START_WITHIN_S:.0f} s; see {study.path / 'pool.log'}")
-    return f"local-{child.pid}"
+    try:
+        return f"local-{(study.path / _LOCK).read_text()}"
+    except OSError as error:
+        raise SiteError(f"the trials did not start; see {study.path / 'pool.log'}") from error
 
 
 def pool_process(study: StudyDir) -> int | None:
@@ -143,7 +141,7 @@ def pool_process(study: StudyDir) -> int | None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the trials of the study named on the command line."""
+    """Run the trials of the study named on the command line in a process of its own; return once it has the lock."""
     tolerate_full_log()
     study = StudyDir(arguments[0])
     with open(study.path / _LOCK, "a+") as lock:
@@ -152,10 +150,11 @@ def main(arguments: Sequence[str]) -> int:
         except BlockingIOError:
             print(f"hpctrain: another process runs the trials of {study.path}", file=sys.stderr)
             return SiteError.exit_code
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
-        try:
+        if (child := os.fork()) != 0:
+            lock.truncate(0)
+            lock.write(str(child))
+            return 0
+        try:  # the lock is that of the open file, which the child keeps
             return Pool(study).run()
         except HpctrainError as error:
             print(printable(f"hpctrain: {error}"), file=sys.stderr)

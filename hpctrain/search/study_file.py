@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 from collections.abc import Iterator, Sequence
@@ -23,7 +24,7 @@ from hpctrain.search.section import StudySection
 from hpctrain.search.space import Parameter, Space, Values
 
 MOST_POINTS = 200
-"""Largest number of points of a space that are checked; further corners are drawn at random."""
+"""Largest number of corners of a space that are checked."""
 SHARED_KEYS = ("name", "launch")
 """Keys that belong to the array as a whole."""
 
@@ -127,11 +128,11 @@ def check_study(study: StudyFile, memory: bool = True) -> Findings:
     problems = {problem.message: problem for problem in _objective_problems(study, profile)}
     warnings: dict[str, Problem] = {}
     largest: dict[tuple[str, ...], tuple[Values, Findings]] = {}
-    for values in _points(study.space, section.seed):
+    for values, is_corner in _points(study.space, section.seed):
         found = check_profile(section.base, [*section.set, *study.space.overrides(values)], memory=False)
         for problem in found.problems:
             problems.setdefault(f"{problem.where}: {problem.message}", _placed(study, problem, values))
-        for warning in found.warnings:
+        for warning in found.warnings if is_corner else ():
             warnings.setdefault(f"{warning.where}: {warning.message}", _placed(study, warning, values))
         if not found.problems:
             branch = tuple(str(values[key]) for key in values if study.section.space[key].choices is not None)
@@ -163,15 +164,13 @@ def _objective_problems(study: StudyFile, profile: Profile) -> Iterator[Problem]
         yield study.document.problem(("pruner",), message)
 
 
-def _points(space: Space, seed: int) -> Iterator[Values]:
-    """Yield the corners, or where there are very many the first half of them, and random points."""
-    for number, values in enumerate(space.corners()):
-        if number >= MOST_POINTS:
-            break
-        yield values
+def _points(space: Space, seed: int) -> Iterator[tuple[Values, bool]]:
+    """Yield the corners, at most :data:`MOST_POINTS` of them, and random points; each with whether it is a corner."""
+    for values in itertools.islice(space.corners(), MOST_POINTS):
+        yield values, True
     draw = random.Random(seed)
     for _ in range(5):
-        yield space.pick(_Random(draw))
+        yield space.pick(_Random(draw)), False
 
 
 class _Random:

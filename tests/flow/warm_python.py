@@ -13,7 +13,15 @@ import signal
 import socket
 import sys
 
-WARM = ("hpctrain", "hpctrain.local", "hpctrain.train", "hpctrain.train.memory", "benchmarks.gpu")
+WARM = (
+    "hpctrain",
+    "hpctrain.local",
+    "hpctrain.train",
+    "hpctrain.train.memory",
+    "hpctrain.search.pool",
+    "hpctrain.search.rank",
+    "benchmarks.gpu",
+)
 """Modules that become forks; the imports of others are their own."""
 
 PASSED_ON = (signal.SIGTERM, signal.SIGUSR2, signal.SIGINT, signal.SIGHUP)
