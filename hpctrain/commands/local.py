@@ -82,14 +82,20 @@ def _of_options(arguments: argparse.Namespace) -> list[str]:
 
 
 def _network_of(source: Path) -> list[str]:
-    """Return overrides that give the profile the network of a run or bundle, which may have been pruned."""
+    """Return overrides that give the profile the network of a run or bundle, which may have been pruned.
+
+    Files that this run began with are not read again.
+    """
     import json
 
+    from hpctrain.profile.lookup import find_family
     from hpctrain.rundir import read_json
 
     folders = (source, source / "model", source.parent, source.parent.parent / "model")  # run, bundle, file, checkpoint
     card = next((card for folder in folders if (card := read_json(folder / "model.json"))), {})
-    return [f"model.{name}={json.dumps(value)}" for name, value in card.get("section", {}).items()]
+    keys = dict(card.get("section", {}))
+    paths = find_family(keys["family"]).section.paths if "family" in keys else ()
+    return [f"model.{name}={json.dumps(None if name in paths else value)}" for name, value in keys.items()]
 
 
 def _here(profile: Profile) -> list[str]:

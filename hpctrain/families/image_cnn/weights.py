@@ -34,7 +34,7 @@ def check_encoder(judge: Judge) -> None:
     plan = PLANS.get(model.encoder)
     if plan is not None:
         for key in _RESIDUAL_ONLY:
-            if judge.is_written(f"model.{key}"):
+            if getattr(model, key) != type(model).model_fields[key].default:  # a run's own profile has all keys
                 message = f"is for encoder {RESIDUAL}; {model.encoder} has its own sizes"
                 judge.problem(message, f"model.{key}", ENCODER)
         if plan.has_statistics and model.weights is None and train.init_from is None:
@@ -44,7 +44,7 @@ def check_encoder(judge: Judge) -> None:
                 f"model.weights to a file of them, or use an encoder that can begin without: {RESIDUAL}, {gn}"
             )
             judge.problem(message, ENCODER, WEIGHTS, "train.init_from")
-    if model.weights is None:
+    if model.weights is None or _has_begun(judge):
         return
     if train.init_from is not None:
         judge.problem("is not read where train.init_from is set; remove one of them", WEIGHTS, "train.init_from")
@@ -61,6 +61,11 @@ def check_encoder(judge: Judge) -> None:
         _check_named(judge, path)
     else:
         _check_file(judge, path)
+
+
+def _has_begun(judge: Judge) -> bool:
+    """Return whether the profile is that of a run with a checkpoint, which does not read the weights again."""
+    return any(Path(judge.document.source).parent.glob("checkpoints/step-*"))
 
 
 def check_size(judge: Judge, side: int, where: str) -> None:

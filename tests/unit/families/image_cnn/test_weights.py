@@ -18,6 +18,7 @@ from families import TINY, profile_values
 from kinds.images import tiny_file
 from safetensors.torch import save_file
 
+from hpctrain.commands.local import _network_of
 from hpctrain.errors import CheckpointError
 from hpctrain.families.family import TrainingSamples
 from hpctrain.families.image_cnn.encoders.names import misfits, renamed
@@ -28,6 +29,7 @@ from hpctrain.families.store import save_model
 from hpctrain.launch.submit import with_absolute_paths
 from hpctrain.profile.check import check_profile
 from hpctrain.profile.families import family_of, kind_of, profile_of
+from hpctrain.profile.load import dump_profile
 
 CNN = TINY["image_cnn"]
 LITE = "tf_efficientnet_lite0"
@@ -263,6 +265,27 @@ def test_the_check_reads_a_pth_file_without_running_it(lite, tmp_path, warm_pyth
     values["model"] |= {"weights": str(bad)}
     [problem] = check_profile(values, memory=False).problems
     assert "runs no code of a file" in problem.message
+
+
+def test_a_run_that_has_begun_needs_the_file_no_longer(images, tmp_path):
+    values = profile_values(CNN, images)
+    labels = values["model"]["labels"]
+    profile = profile_of({**values, "model": {"family": "image_cnn", "labels": labels, "encoder": LITE}})
+    model = profile.model.model_copy(update={"weights": str(tmp_path / "gone.pth")})
+    path = tmp_path / "profile.yaml"
+    path.write_text(dump_profile(profile.model_copy(update={"model": model})))  # with all keys, as a run has it
+    assert [problem.where for problem in check_profile(path, memory=False).problems] == ["model.weights"]
+    (tmp_path / "checkpoints" / "step-00000004").mkdir(parents=True)
+    assert not check_profile(path, memory=False).problems
+
+
+def test_a_run_from_the_network_of_another_one_does_not_read_the_file_of_that(images, tmp_path):
+    it = made(images)
+    section = it.section.model_copy(update={"weights": "w.pth"})
+    save_model(tmp_path / "model", it.network, section, it.facts, {})
+    overrides = _network_of(tmp_path)
+    assert "model.weights=null" in overrides
+    assert "model.channels=[4, 8]" in overrides
 
 
 def test_a_submission_makes_the_path_of_the_weights_absolute(images, tmp_path):
