@@ -6,6 +6,7 @@ and what is missing is written. Exit codes: 0 train, 79 nothing is left to do, a
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
@@ -22,8 +23,11 @@ from hpctrain.profile.load import load_profile
 from hpctrain.profile.schema import Profile
 from hpctrain.profile.sections.base import parse_time_limit_s
 from hpctrain.profile.site import Site, load_site
-from hpctrain.rundir import read_json, write_atomic
+from hpctrain.records import Record
+from hpctrain.rundir import file_digest, read_json, write_atomic
+from hpctrain.search.evolution import PARENT
 from hpctrain.search.folder import StudyDir, TrialDir, write_once
+from hpctrain.search.measured import weights_of
 from hpctrain.search.sampling import sample
 from hpctrain.search.section import StudySection
 from hpctrain.search.trials import Trial, read_trials
@@ -69,10 +73,12 @@ def ask(trial: TrialDir, job_id: str | None) -> bool:
         except IndexError:
             print(f"hpctrain: trial {trial.number} does not start: the grid has fewer combinations")
             return False
+        if PARENT in system:
+            system["parent_sha256"] = file_digest(weights_of(study.trial(system[PARENT])))
         trial.make_folders()
         chosen = {"number": trial.number, "values": values, "system": system, "asked_at": time.time()}
         asked = write_once(trial.asked, chosen)
-    _complete(trial, section, asked["values"])
+    _complete(trial, asked)
     if job_id is not None and job_id not in {each["job_id"] for each in trial.read_job().get("submissions", [])}:
         record_job(trial, job_id, trial.number)
     return True
@@ -94,9 +100,11 @@ def why_not(study: StudyDir, section: StudySection, trials: Sequence[Trial]) -> 
     return ""
 
 
-def trial_profile(study: StudyDir, section: StudySection, values: dict[str, object]) -> Profile:
-    """Return the profile of a trial: the base with the values that the sampler chose."""
-    return load_profile(study.base, study.space().overrides(values))
+def overrides_of(study: StudyDir, asked: Record) -> list[str]:
+    """Return the changes of the base that make the profile of a trial, from its ``trial.json``."""
+    parent = asked.get("system", {}).get(PARENT)
+    weights = [] if parent is None else [f"train.init_from={json.dumps(str(study.trial(parent).path))}"]
+    return [*study.space().overrides(asked["values"]), *weights]
 
 
 def plan_trial(trial: TrialDir, profile: Profile, cluster: str) -> JobPlan:
@@ -111,15 +119,15 @@ def site_of(profile: Profile) -> Site | None:
     return load_site(profile.launch.site) if profile.launch.site else None
 
 
-def _complete(trial: TrialDir, section: StudySection, values: dict[str, object]) -> None:
+def _complete(trial: TrialDir, asked: Record) -> None:
     """Write what the run directory lacks; ``profile.yaml`` comes last, because ``train`` starts from it."""
     if trial.profile.exists() and trial.job.exists():
         return
     study = trial.study
     cluster = study.read_record().cluster
-    profile = trial_profile(study, section, values)
+    overrides = tuple(overrides_of(study, asked))
+    profile = load_profile(study.base, overrides)
     trial.make_folders()
-    overrides = tuple(study.space().overrides(values))
     submission = Submission(
         cluster, (trial,), (profile,), plan_trial(trial, profile, cluster), {}, array_values=(overrides,)
     )

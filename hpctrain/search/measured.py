@@ -36,8 +36,13 @@ def _num_parameters(run: RunDir) -> float | None:
     return next((float(number) for number in starts if number is not None), None)
 
 
+def weights_of(run: RunDir) -> Path:
+    """Return the path of the weights of a finished run."""
+    return run.model / "model.safetensors"
+
+
 def _model_mib(run: RunDir) -> float | None:
-    path = run.model / "model.safetensors"
+    path = weights_of(run)
     return path.stat().st_size / _MIB if path.exists() else None
 
 

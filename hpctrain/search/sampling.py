@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from hpctrain.errors import SiteError
+from hpctrain.search.evolution import evolve
 from hpctrain.search.section import SamplerSection, StudySection
 from hpctrain.search.space import Parameter, Space, Values
 from hpctrain.search.trials import DIVERGED, PRUNED, Trial, is_running
@@ -53,6 +54,8 @@ def sample(section: StudySection, trials: Sequence[Trial], number: int) -> tuple
         return space.grid()[number], {}
     if section.sampler.name == "sobol":
         return space.pick(_Sobol(space, section.seed, number)), {}
+    if section.sampler.name == "pbt":
+        return evolve(section, trials, number, seed_of(section.seed, number))
     study = study_of(section, trials, before=number)
     study.sampler = _sampler(section.sampler, len(section.objectives), seed_of(section.seed, number))
     with warnings.catch_warnings():

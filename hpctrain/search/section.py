@@ -74,13 +74,14 @@ class ObjectiveSection(Section):
 class SamplerSection(Section):
     """Which values the next trial gets."""
 
-    name: Literal["tpe", "random", "grid", "sobol", "gp", "cmaes", "nsga2", "nsga3"] = "tpe"
+    name: Literal["tpe", "random", "grid", "sobol", "gp", "cmaes", "nsga2", "nsga3", "pbt"] = "tpe"
     """``tpe`` models good and bad trials together (multivariate, aware of running ones); ``gp`` is a Gaussian process;
-    ``cmaes``, ``nsga2`` and ``nsga3`` evolve; ``sobol`` fills the space evenly; ``grid`` tries all combinations."""
+    ``cmaes``, ``nsga2`` and ``nsga3`` evolve; ``sobol`` fills the space evenly; ``grid`` tries all combinations;
+    ``pbt`` trains a population: each trial goes on from the weights of an earlier one."""
     startup_trials: Annotated[int, Field(ge=1)] = 10
     """Random trials before ``tpe``, ``gp`` or ``cmaes`` begins to learn."""
     population: Annotated[int, Field(ge=2)] = 50
-    """Trials of a generation of ``nsga2`` and ``nsga3``."""
+    """Trials of a generation of ``nsga2`` and ``nsga3``, and lineages of ``pbt``."""
 
 
 class PrunerSection(Section):
@@ -155,6 +156,6 @@ class StudySection(Section):
     def _fits_together(self) -> StudySection:
         if len(self.objectives) > 1 and self.pruner.name != "none":
             raise ValueError("several objectives cannot be pruned; remove pruner")
-        if len(self.objectives) > 1 and self.sampler.name == "cmaes":
-            raise ValueError("cmaes knows one objective; use nsga2, nsga3 or tpe")
+        if len(self.objectives) > 1 and self.sampler.name in ("cmaes", "pbt"):
+            raise ValueError(f"{self.sampler.name} knows one objective; use nsga2, nsga3 or tpe")
         return self

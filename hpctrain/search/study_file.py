@@ -19,6 +19,7 @@ from hpctrain.profile.explain import explain
 from hpctrain.profile.reading import read_plain
 from hpctrain.profile.schema import Profile
 from hpctrain.profile.yaml_text import parse_value
+from hpctrain.search.evolution import KEEPS_SHAPES
 from hpctrain.search.measured import OF_BUNDLE, OF_MODEL
 from hpctrain.search.section import StudySection
 from hpctrain.search.space import Parameter, Space, Values
@@ -79,6 +80,12 @@ def read_study(path: str | Path, overrides: Sequence[str] = ()) -> StudyFile:
         for key in section.space
         if key.split(".")[0] in SHARED_KEYS
     ]
+    if section.sampler.name == "pbt":
+        problems += [
+            document.problem(("space", key), "cannot vary: pbt goes on with the weights of another trial")
+            for key in section.space
+            if not key.startswith(KEEPS_SHAPES)
+        ]
     if section.sampler.name == "grid" and not problems:
         try:
             Space.of(section.space).grid()

@@ -184,7 +184,8 @@ def _work(run: Run, startup: Startup) -> int:
     run.watchdog.end()
     run.heartbeat.end("finished")
     if run.metrics is not None:
-        _write_report(run.directory)
+        if not run.is_trial:  # of thousands; hpctrain report writes that of one which is looked at
+            _write_report(run.directory)
         run.metrics.close()  # a tracker now sends the last records, the model and the report
         if run.profile.edge.export_at_end is not None:
             _export(run.directory, run.profile.edge.export_at_end)

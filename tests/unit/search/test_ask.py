@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import threading
@@ -133,3 +134,22 @@ def test_a_damaged_study_is_said(make_study, capsys):
     study.study.write_text("name: [")
     assert main([str(study.trial(0).path)]) == 3
     assert "study.yaml: is missing or damaged" in capsys.readouterr().err
+
+
+def test_a_trial_of_a_population_starts_from_the_weights_of_a_better_one(make_study):
+    """Lineage 1 is the worst of four, so it goes on from the best with other values; lineage 0 with its own."""
+    space = {"train.learning_rate": {"low": 1e-4, "high": 1e-2, "log": True}}
+    study = make_study(sampler={"name": "pbt", "population": 4}, space=space)
+    rates = [1e-3, 9e-3, 2e-3, 3e-3]
+    for number, (score, rate) in enumerate(zip([1.0, 9.0, 2.0, 3.0], rates, strict=True)):
+        end_trial(study, number, scores=[score], values={"train.learning_rate": rate})
+        study.trial(number).model.mkdir()
+        (study.trial(number).model / "model.safetensors").write_bytes(bytes([number]))
+    assert ask(study.trial(5), None)
+    assert ask(study.trial(4), None)
+    changed, same = read_json(study.trial(5).asked), read_json(study.trial(4).asked)
+    assert changed["system"] == {"parent": 0, "parent_sha256": hashlib.sha256(b"\0").hexdigest()}
+    assert changed["values"]["train.learning_rate"] in (pytest.approx(0.8e-3), pytest.approx(1.25e-3))
+    assert same["system"]["parent"] == 0
+    assert same["values"] == {"train.learning_rate": 1e-3}
+    assert load_profile(study.trial(5).profile).train.init_from == str(study.trial(0).path)

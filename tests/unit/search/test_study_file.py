@@ -75,6 +75,11 @@ def test_a_grid_needs_values_to_count(folder):
     assert "train.learning_rate has a continuous range" in said
 
 
+def test_a_population_keeps_the_shape_of_its_model(folder):
+    said = problems(folder, GOOD + "sampler: {name: pbt, population: 3}\n")
+    assert "line 5: space.model.latent_size: cannot vary" in said
+
+
 def test_several_objectives_cannot_be_pruned(folder):
     said = problems(folder, GOOD + "objectives: [{metric: loss}, {metric: gpu_hours}]\npruner: {name: median}\n")
     assert "several objectives cannot be pruned" in said
