@@ -50,6 +50,8 @@ class Submission:
         Whether the run directory exists already and the run is resumed.
     array_values : tuple of tuple of str
         Values of each task of an array, as ``key=value``; empty for a single run.
+    first_task : int
+        Index of the first run in the array.
     """
 
     cluster: str
@@ -59,6 +61,7 @@ class Submission:
     texts: Mapping[str, str]
     is_resumed: bool = False
     array_values: tuple[tuple[str, ...], ...] = ()
+    first_task: int = 0
 
     def files(self) -> dict[Path, str]:
         """Return the text of every file that :func:`submit` writes before it submits the job, except provenance."""
@@ -74,7 +77,7 @@ class Submission:
         earlier = run.read_job() if self.is_resumed else {}
         of_array = {key: earlier[key] for key in ("array_index", "array_values") if key in earlier}
         if self.array_values:
-            of_array = {"array_index": index, "array_values": list(self.array_values[index])}
+            of_array = {"array_index": self.first_task + index, "array_values": list(self.array_values[index])}
         return {
             "run_id": run.run_id,
             "name": plan.name,

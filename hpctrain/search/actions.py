@@ -142,7 +142,10 @@ def _print_best(study: StudyDir, trials: Sequence[Trial], count: int) -> None:
     if not order:
         return
     several = len(section.objectives) > 1
-    names = ", ".join(f"{objective.metric} ({objective.direction}d)" for objective in section.objectives)
+    first = {"minimize": "lowest", "maximize": "highest"}
+    names = ", ".join(
+        f"{objective.metric} ({first[objective.direction or 'minimize']} first)" for objective in section.objectives
+    )
     front = pareto_front(section, order) if several else order
     what = "trials that no other beats in all of" if several else "best trials by"
     print(f"  {what} {names}:")

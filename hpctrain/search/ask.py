@@ -128,9 +128,8 @@ def _complete(trial: TrialDir, asked: Record) -> None:
     overrides = tuple(overrides_of(study, asked))
     profile = load_profile(study.base, overrides)
     trial.make_folders()
-    submission = Submission(
-        cluster, (trial,), (profile,), plan_trial(trial, profile, cluster), {}, array_values=(overrides,)
-    )
+    plan = plan_trial(trial, profile, cluster)
+    submission = Submission(cluster, (trial,), (profile,), plan, {}, array_values=(overrides,), first_task=trial.number)
     if not trial.provenance.exists():
         provenance.write(trial.provenance, profile, study.path)
     files = submission.files()

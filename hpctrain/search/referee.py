@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from hpctrain.errors import Problem, ProfileError
 from hpctrain.rundir import read_json, write_json
 from hpctrain.search.folder import TrialDir
 from hpctrain.search.measured import OF_MODEL
@@ -25,13 +26,22 @@ class StudyReferee:
     def __init__(self, directory: TrialDir) -> None:
         self._directory = directory
         self._section = directory.study.section()
-        self._metrics = [each.metric for each in self._section.objectives if each.metric not in OF_MODEL]
+        self._metrics = [str(each.metric) for each in self._section.objectives if each.metric not in OF_MODEL]
         self._others = TrialReader(directory.study)
 
     def __call__(self, step: int, found: Mapping[str, Any]) -> bool:
-        """Record the objectives of an evaluation; return whether the pruner of the study ends the trial."""
+        """Record the objectives of an evaluation; return whether the pruner of the study ends the trial.
+
+        Raises
+        ------
+        ProfileError
+            An objective is not among the metrics.
+        """
+        if missing := [metric for metric in self._metrics if metric not in found]:
+            message = f"no evaluation has {', '.join(map(repr, missing))}; it has {', '.join(sorted(found))}"
+            raise ProfileError(str(self._directory.study.study), [Problem("objectives", message)])
         recorded = read_json(self._directory.evaluations, {})
-        recorded[str(step)] = [found.get(str(metric)) for metric in self._metrics]
+        recorded[str(step)] = [found[metric] for metric in self._metrics]
         write_json(self._directory.evaluations, recorded)
         if self._section.pruner.name == "none" or not self._metrics:
             return False

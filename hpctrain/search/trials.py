@@ -30,6 +30,9 @@ GIVEN_BACK = (LOST, STOPPED, CANCELLED, UNKNOWN)
 """States of a trial whose job is gone: the sampler does not wait for it, and ``hpctrain search resume`` goes on."""
 PRUNED_CAUSE = "pruned"
 """Cause in the event ``stopped`` of a pruned trial."""
+_ITS_OWN_FAULT = (1, 2, 4, 6)
+"""Exit codes of errors that the values of a trial, or the code, would only repeat. A full disk (5) or a cluster that
+refuses (3) is not the fault of a trial."""
 _STARTS_WITHIN_S = 120.0
 """A trial that was chosen less than this ago may have no rank yet [s]."""
 _REWRITE_SHARE = 0.05
@@ -137,6 +140,8 @@ def _unsealed(directory: TrialDir, asked: Mapping[str, Any], status: RunStatus) 
     is_new = time.time() - asked.get("asked_at", 0.0) < _STARTS_WITHIN_S
     if status.state == FINISHED:  # it writes its bundle
         return Trial(**{**_facts(directory, asked, status), "state": RUNNING, "reason": "writes its bundle"})
+    if status.state == FAILED:
+        return Trial(**{**_facts(directory, asked, status), "state": STOPPED, "reason": status.detail})
     state = PENDING if status.state == NOT_SUBMITTED or (status.state == UNKNOWN and is_new) else status.state
     return Trial(**{**_facts(directory, asked, status), "state": state, "reason": status.detail})
 
@@ -158,7 +163,7 @@ def seal(directory: TrialDir, section: StudySection, status: RunStatus) -> Trial
         facts["state"] = PRUNED
         facts["scores"] = [facts["evaluations"][-1][1]] if facts["evaluations"] else None
         facts["reason"] = f"pruned at step {status.step} of {status.total_steps}"
-    elif status.state == FAILED:
+    elif status.state == FAILED and status.exit_code in _ITS_OWN_FAULT:
         facts |= {"state": DIVERGED if status.exit_code == DivergedError.exit_code else FAILED}
         facts["reason"] = status.detail
     else:

@@ -9,7 +9,7 @@ import threading
 import time
 
 import pytest
-from conftest import end_trial
+from search_parts import end_trial
 
 from hpctrain.profile.load import load_profile
 from hpctrain.rundir import read_json

@@ -6,7 +6,7 @@ import random
 
 import optuna
 import pytest
-from conftest import section_of
+from search_parts import section_of
 
 from hpctrain.search.pruning import bracket_of, is_hopeless
 from hpctrain.search.trials import PRUNED, Trial

@@ -6,7 +6,7 @@ import json
 import math
 
 import pytest
-from conftest import SPACE, section_of
+from search_parts import SPACE, section_of
 
 from hpctrain.search.sampling import sample, study_of
 from hpctrain.search.trials import DIVERGED, PRUNED, Trial

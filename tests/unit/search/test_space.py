@@ -6,9 +6,9 @@ import math
 import random
 
 import pytest
-from conftest import section_of
 from hypothesis import given
 from hypothesis import strategies as st
+from search_parts import section_of
 
 from hpctrain.search.section import StudySection
 from hpctrain.search.space import Space

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
-from conftest import end_trial, section_of
+from search_parts import end_trial, section_of
 
+from hpctrain.errors import ProfileError
 from hpctrain.rundir import read_json, write_json
 from hpctrain.search import actions
 from hpctrain.search.ask import ask
@@ -60,6 +61,13 @@ def test_the_pruner_hears_of_each_evaluation_once_however_often_it_is_done(make_
         assert StudyReferee(trial)(20, {"loss": 8.0})
     assert read_json(trial.evaluations) == {"10": [9.0], "20": [8.0]}
     assert read_trials(study)[4].evaluations == [[1, 9.0], [2, 8.0]]
+
+
+def test_an_objective_that_no_evaluation_has_is_an_error_that_names_those_there_are(make_study):
+    study = make_study(objectives=[{"metric": "los", "direction": "minimize"}])
+    ask(study.trial(0), None)
+    with pytest.raises(ProfileError, match="no evaluation has 'los'; it has accuracy, loss"):
+        StudyReferee(study.trial(0))(10, {"loss": 1.0, "accuracy": 0.5})
 
 
 def test_the_best_comes_first_by_its_direction():
