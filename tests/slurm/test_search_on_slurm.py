@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -64,14 +66,20 @@ class Study:
     def job(self, trial: TrialDir) -> str:
         return trial.read_job()["submissions"][-1]["job_id"]
 
-    def wait_for_step(self, number: int, step: int) -> TrialDir:
+    @contextlib.contextmanager
+    def held(self, number: int) -> Iterator[TrialDir]:
+        """Hold the rank of a trial after its fifth step, so that what befalls it does so before its end."""
         trial = self.directory.trial(number)
         wait_until(
-            lambda: any(record["step"] >= step for record in trial.read_metrics("train")),
-            f"step {step} of trial {number}",
-            pause_s=0.2,
+            lambda: any(record["step"] >= 5 for record in trial.read_metrics("train")),
+            f"step 5 of trial {number}",
+            pause_s=0.05,
         )
-        return trial
+        rank = trial.read_heartbeats()[0]["pid"]
+        os.kill(rank, signal.SIGSTOP)
+        yield trial
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(rank, signal.SIGCONT)
 
     def wait_until_ended(self, numbers: list[int]) -> None:
         def ended() -> bool:
@@ -85,16 +93,17 @@ class Study:
 def study(slurm: SlurmCluster) -> Study:
     """A study whose trials were requeued, killed and cancelled, and that was resumed."""
     study = Study(slurm)
-    requeued = study.wait_for_step(0, 20)
-    slurm.run(["scontrol", "requeue", study.job(requeued)])
-    killed = study.wait_for_step(1, 20)
-    os.kill(killed.read_heartbeats()[0]["pid"], signal.SIGKILL)
-    cancelled = study.wait_for_step(2, 20)
-    slurm.run(["scancel", study.job(cancelled)])
+    assert "nothing to resume" in study.types("hpctrain search resume searched"), "all wait for their tasks"
+    with study.held(0) as requeued:
+        slurm.run(["scontrol", "requeue", study.job(requeued)])
+    with study.held(1) as killed:
+        os.kill(killed.read_heartbeats()[0]["pid"], signal.SIGKILL)
+    with study.held(2) as cancelled:
+        slurm.run(["scancel", study.job(cancelled)])
     if os.environ.get("ALL_FAULTS"):
-        lost = study.wait_for_step(7, 20)
-        (node,) = [slurm.job(study.job(lost))["NodeList"]]
-        slurm.run(["scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=test"])
+        with study.held(7) as lost:
+            node = slurm.job(study.job(lost))["NodeList"]
+            slurm.run(["scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=test"])
         slurm.run(["scontrol", "update", f"NodeName={node}", "State=RESUME"])
     study.wait_until_ended([number for number in range(NUM_TRIALS) if number != 2])
     assert "resume" in study.types(f"hpctrain search status {study.directory.path}")
