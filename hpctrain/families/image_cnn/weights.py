@@ -20,12 +20,21 @@ ENCODER, WEIGHTS = "model.encoder", "model.weights"
 
 _RESIDUAL_ONLY = ("channels", "blocks", "kernel", "first_stride")
 
-_CARDS = ("model.json", "model/model.json")
+_CARD = "model.json"
 
 
 def is_own(path: Path) -> bool:
     """Return whether weights are those of a run, a checkpoint or a model of hpctrain, rather than a file of timm."""
-    return path.is_dir() or (path.parent / "model.json").is_file() or path.parent.parent.name == "checkpoints"
+    return path.is_dir() or _card_of(path) is not None
+
+
+def _card_of(path: Path) -> Path | None:
+    """Return the card of a run, a model, a checkpoint or their weights; None where there is none."""
+    folder = path if path.is_dir() else path.parent
+    places = [folder, folder / "model"]
+    if folder.parent.name == "checkpoints":
+        places.append(folder.parent.parent / "model")
+    return next((place / _CARD for place in places if (place / _CARD).is_file()), None)
 
 
 def check_encoder(judge: Judge) -> None:
@@ -78,11 +87,9 @@ def check_size(judge: Judge, side: int, where: str) -> None:
 def _check_own(judge: Judge, path: Path) -> None:
     """Judge the weights of a run: its network must be that of the profile, its labels need not."""
     model = judge.profile.model
-    folder = path if path.is_dir() else path.parent
-    cards = [folder / name for name in _CARDS] + [folder.parent.parent / "model" / "model.json"]
-    card = next((card for card in cards if card.is_file()), None)
+    card = _card_of(path)
     if card is None:
-        judge.problem(f"'{path}' has no model.json, so it is neither a run directory nor a model of hpctrain", WEIGHTS)
+        judge.problem(f"'{path}' has no {_CARD}, so it is neither a run directory nor a model of hpctrain", WEIGHTS)
         return
     there: dict = {}
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):

@@ -40,10 +40,14 @@ def _header(path: Path) -> dict[str, Shape]:
             if size > min(_MOST_HEADER_BYTES, path.stat().st_size):
                 raise ValueError("its header would be longer than the file")
             header = json.loads(stream.read(size))
-            return {name: tuple(each["shape"]) for name, each in header.items() if name != "__metadata__"}
+            tensors = {name: each for name, each in header.items() if name != "__metadata__"}
+            end = 8 + size + max((each["data_offsets"][1] for each in tensors.values()), default=0)
+            if end > path.stat().st_size:
+                raise ValueError(f"it ends at {path.stat().st_size:,} of {end:,} bytes")
+            return {name: tuple(each["shape"]) for name, each in tensors.items()}
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from error
-    except (struct.error, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (struct.error, ValueError, TypeError, LookupError, AttributeError) as error:
         raise CheckpointError(f"{path}: is not a whole .safetensors file ({error})") from error
 
 

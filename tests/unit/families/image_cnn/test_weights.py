@@ -216,7 +216,9 @@ def test_weights_of_another_encoder_are_refused_with_all_differences():
 def files(tmp_path_factory):
     folder = tmp_path_factory.mktemp("weights")
     header_only(folder / "resnet18.safetensors", dict(PLANS["resnet18"].tensors()))
-    (folder / "cut.safetensors").write_bytes((folder / "resnet18.safetensors").read_bytes()[:500])
+    header = (folder / "resnet18.safetensors").read_bytes()[:20_000]
+    (folder / "cut.safetensors").write_bytes(header[:500])
+    (folder / "half.safetensors").write_bytes(header)
     (folder / "run" / "model").mkdir(parents=True)
     card = {"section": {"family": "image_cnn", "channels": [4, 8], "hidden": [8], "blocks": 2}}
     (folder / "run" / "model" / "model.json").write_text(json.dumps(card))
@@ -229,6 +231,7 @@ def files(tmp_path_factory):
         ({"encoder": "resnet18"}, "model.encoder", "set model.weights to a file of them"),
         ({"encoder": "resnet18", "weights": "resnet81.safetensors"}, "model.weights", "did you mean"),
         ({"encoder": "resnet18", "weights": "cut.safetensors"}, "model.weights", "is not a whole .safetensors file"),
+        ({"encoder": "resnet18", "weights": "half.safetensors"}, "model.weights", "it ends at 20,000 of 44,"),
         ({"encoder": "resnet34", "weights": "resnet18.safetensors"}, "model.weights", "they are those of resnet18:"),
         ({"weights": "resnet18.safetensors"}, "model.weights", "set model.encoder to resnet18"),
         ({"weights": "run"}, "model.weights", "has model.blocks: 2, but this profile has 1; use the same"),
