@@ -33,6 +33,8 @@ IMPORTS = {
     "images": "PIL.Image",
     "parquet": "pyarrow.parquet",
     "specutils": "specutils",
+    "shap": "shap",
+    "umap": "umap",
     "filters": "hdf5plugin deflate",
     "remote": "fsspec aiohttp s3fs",
     "prometheus": "prometheus_client",

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import gzip
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 from sklearn.cluster import HDBSCAN, KMeans
-from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 from sklearn.mixture import GaussianMixture
 from sklearn.preprocessing import StandardScaler
 
 from benchmarks.science_catalogue import BANDS, PAIRS, SKYSERVER
 from benchmarks.science_tables import Task, Train
+from hpctrain.families.clusters.agreement import SCORES, agreement_intervals
 from hpctrain.families.clusters.trials import NAMES
 from hpctrain.kinds.catalogue.section import SimulateCatalogueSection
 from hpctrain.kinds.catalogue.simulate import simulate
@@ -30,8 +31,6 @@ HELD_OUT = 0.3
 LINEAR = "light_curves/linear_7194_features.csv.gz"
 NUM_SIMULATED = 10_000
 COLOURS = [" - ".join(pair) for pair in PAIRS]
-
-Scores = dict[str, tuple[float, float, float]]
 
 
 def clusters(shared: Path, folder: Path, seeds: int, train: Train) -> dict[str, Any]:
@@ -89,45 +88,73 @@ def _is_number(text: str) -> bool:
         return False
 
 
-def judge(path: Path, data: dict[str, Any], inputs: list[str], num_classes: int, seeds: int) -> dict[str, Scores]:
-    """Print and return the scores of our methods and of plain ones on one set, each on the same splits."""
-    models = {
-        "mixture, as many as classes": {"method": "mixture", "clusters": num_classes},
-        "mixture, by BIC": {"method": "mixture", "clusters": list(range(2, 9))},
-        "hdbscan, by stability": {"method": "hdbscan", "min_cluster_size": [25, 50, 100, 200]},
-        "kmeans, as many as classes": {"method": "kmeans", "clusters": num_classes},
-        "kmeans, by silhouette": {"method": "kmeans", "clusters": list(range(2, 9))},
+ROBUST = {"scale": "robust"}
+
+
+def models_of(num_classes: int) -> dict[str, dict[str, Any]]:
+    """Return the methods to judge; UMAP where umap-learn is installed."""
+    same, lists = {"clusters": num_classes}, {"clusters": list(range(2, 9))}
+    dense = {"method": "hdbscan", "min_cluster_size": [25, 50, 100, 200]}
+    found = {
+        "mixture, as many as classes": {"method": "mixture", **same},
+        "mixture, as many, scale: robust": {"method": "mixture", **same, **ROBUST},
+        "mixture, by BIC": {"method": "mixture", **lists},
+        "hdbscan, by stability": dense,
+        "hdbscan, by stability, scale: robust": {**dense, **ROBUST},
+        "kmeans, as many as classes": {"method": "kmeans", **same},
+        "kmeans, as many, scale: robust": {"method": "kmeans", **same, **ROBUST},
+        "kmeans, by silhouette": {"method": "kmeans", **lists},
     }
-    found: dict[str, list[dict[str, float]]] = {}
-    for seed in range(seeds):
-        split = {"validation": HELD_OUT, "salt": f"split {seed}"}
-        for name, keys in models.items():
+    if find_spec("umap") is None:
+        print("UMAP: skipped, umap-learn is not installed")
+        return found
+    after = {"reduce": "umap", "resamples": 0}
+    found["hdbscan, 50, after UMAP"] = {"method": "hdbscan", "min_cluster_size": 50, **after}
+    found["mixture, as many, after UMAP"] = {"method": "mixture", **same, **after}
+    return found
+
+
+def judge(path: Path, data: dict[str, Any], inputs: list[str], num_classes: int, seeds: int) -> dict[str, Any]:
+    """Print and return the scores of our methods and of plain ones on one set, each on the same splits."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for name, keys in models_of(num_classes).items():
+        for seed in range(seeds):
+            split = {"validation": HELD_OUT, "salt": f"split {seed}"}
             model = {"family": "clusters", "inputs": inputs, "label": "class", "resamples": 5, **keys}
             found.setdefault(name, []).append(fitted(path, {**data, "split": split}, model, seed))
-        for name, score in plain_scores(path, data, inputs, num_classes, SplitSection(**split), seed).items():
+    for seed in range(seeds):
+        split = SplitSection(validation=HELD_OUT, salt=f"split {seed}")
+        for name, score in plain_scores(path, data, inputs, num_classes, split, seed).items():
             found.setdefault(name, []).append(score)
     print(
-        f"Clusters of {path.stem.removeprefix('clusters-')}: {num_classes} classes, {seeds} splits; lowest to highest"
+        f"Clusters of {path.stem.removeprefix('clusters-')}: {num_classes} classes, means of {seeds} splits; ends of "
+        "the 95 % interval over the held-out objects of a split; lowest and highest split"
     )
-    print("| method | clusters | stability | ARI | NMI | purity |\n|---|---|---|---|---|---|")
+    print("| method | clusters | stability | ARI | ARI of splits | NMI | purity |\n|---|---|---|---|---|---|---|")
     table = {name: _summary(each) for name, each in found.items()}
     for name, each in table.items():
         counts = sorted({int(one["clusters"]) for one in found[name]})
         number = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-        cells = ["" if np.isnan(mean) else f"{mean:.2f} ({low:.2f} to {high:.2f})" for mean, low, high in each.values()]
-        print(f"| {name} | {number} | " + " | ".join(cells) + " |")
+        cells = [f"{mean:.2f} ({low:.2f} to {high:.2f})" for mean, low, high in (each[score] for score in SCORES)]
+        splits = "{:.2f} to {:.2f}".format(*each["splits"])
+        stability = "" if np.isnan(each["stability"]) else f"{each['stability']:.2f}"
+        print(f"| {name} | {number} | {stability} | {cells[0]} | {splits} | {cells[1]} | {cells[2]} |")
     print(flush=True)
     return table
 
 
-def _summary(scores_of_splits: list[dict[str, float]]) -> Scores:
-    """Return mean, lowest and highest value of each score."""
-    values = {name: [one[name] for one in scores_of_splits] for name in ("stability", "ari", "nmi", "purity")}
-    return {name: (float(np.mean(each)), min(each), max(each)) for name, each in values.items()}
+def _summary(scores_of_splits: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return means over splits: of the stability, and of each score with the ends of its interval; and the lowest and
+    highest ARI."""
+    intervals = [agreement_intervals(one["table"]) for one in scores_of_splits]
+    found: dict[str, Any] = {name: np.mean([one[name] for one in intervals], axis=0).tolist() for name in SCORES}
+    ari = [one["ari"][0] for one in intervals]
+    stability = float(np.mean([one["stability"] for one in scores_of_splits]))
+    return {**found, "splits": [min(ari), max(ari)], "stability": stability}
 
 
-def fitted(path: Path, data: dict[str, Any], model: dict[str, Any], seed: int) -> dict[str, float]:
-    """Do all rounds of a run in this process, and return its scores on the held-out objects."""
+def fitted(path: Path, data: dict[str, Any], model: dict[str, Any], seed: int) -> dict[str, Any]:
+    """Do all rounds of a run in this process, and return how it groups the held-out objects."""
     profile = profile_of({"name": "clusters", "data": {"files": [str(path)], **data}, "model": model})
     family, kind = family_of(profile), kind_of(profile)
     samples = kind.open(profile.data)
@@ -141,13 +168,13 @@ def fitted(path: Path, data: dict[str, Any], model: dict[str, Any], seed: int) -
     cluster = found.predict(samples.read(held_out))["CLUSTER"].numpy()
     numbers = {"clusters": found.best.partition.num_clusters}
     numbers["stability"] = float(found.trials.table[found.trials.chosen, NAMES.index("agreement")])
-    return {**numbers, **scores(samples.labels["class"][held_out], cluster)}
+    return {**numbers, "table": table_of(samples.labels["class"][held_out], cluster)}
 
 
 def plain_scores(
     path: Path, data: dict[str, Any], inputs: list[str], num_classes: int, split: SplitSection, seed: int
-) -> dict[str, dict[str, float]]:
-    """Return the scores of scikit-learn on standardised inputs.
+) -> dict[str, dict[str, Any]]:
+    """Return how scikit-learn groups the held-out objects by standardised inputs.
 
     HDBSCAN of scikit-learn assigns no new objects, so it gets all objects at once.
     """
@@ -173,19 +200,16 @@ def plain_scores(
     for name, cluster in labels.items():
         cluster = np.where(whole[new], cluster, -1)
         number = num_classes if "HDBSCAN" not in name else int(cluster.max()) + 1
-        found[name] = {"clusters": number, "stability": np.nan, **scores(truth[new], cluster)}
+        found[name] = {"clusters": number, "stability": np.nan, "table": table_of(truth[new], cluster)}
     return found
 
 
-def scores(truth: np.ndarray, cluster: np.ndarray) -> dict[str, float]:
-    """Return ARI, NMI and purity; an object without a cluster is in cluster -1."""
-    methods = {"ari": adjusted_rand_score, "nmi": normalized_mutual_info_score, "purity": purity}
-    return {name: float(score(truth, cluster)) for name, score in methods.items()}
-
-
-def purity(truth: np.ndarray, cluster: np.ndarray) -> float:
-    """Return the share of objects in the most frequent class of their cluster."""
-    return sum(int(np.bincount(truth[cluster == one]).max()) for one in np.unique(cluster)) / len(truth)
+def table_of(truth: np.ndarray, cluster: np.ndarray) -> np.ndarray:
+    """Return the number of objects of each cluster and class; objects without a cluster are a row of their own."""
+    rows, columns = (np.unique(each, return_inverse=True)[1] for each in (cluster, truth))
+    table = np.zeros((rows.max() + 1, columns.max() + 1), dtype=np.int64)
+    np.add.at(table, (rows, columns), 1)
+    return table
 
 
 TASKS = {"clusters": Task((SKYSERVER, LINEAR), clusters)}

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from scipy.stats import kstest, norm
 
-from benchmarks.science_clusters import scores
+from benchmarks.science_clusters import table_of
 from benchmarks.science_morphology import FEATURES, features
 from benchmarks.science_scores import bootstrap, density_columns, ks_distance, nmad, smoothed
+from hpctrain.families.clusters.agreement import agreement
 from hpctrain.kinds.images.simulate import sersic
 
 
@@ -65,6 +66,6 @@ def test_features_of_pictures_know_size_shape_concentration_and_symmetry():
 
 def test_scores_of_clusters_are_one_for_the_classes_and_purity_is_a_share():
     truth = np.repeat([0, 1, 2], 40)
-    assert scores(truth, 2 - truth) == pytest.approx({"ari": 1, "nmi": 1, "purity": 1})
-    assert scores(truth, np.minimum(truth, 1))["purity"] == pytest.approx(80 / 120)
-    assert scores(truth, np.arange(120) % 3)["ari"] == pytest.approx(0, abs=0.02)
+    assert agreement(table_of(truth, 2 - truth)) == pytest.approx({"ari": 1, "nmi": 1, "purity": 1})
+    assert agreement(table_of(truth, np.minimum(truth, 1)))["purity"] == pytest.approx(80 / 120)
+    assert agreement(table_of(truth, np.arange(120) % 3))["ari"] == pytest.approx(0, abs=0.02)

@@ -78,6 +78,11 @@ class Clusters(Family):
         from hpctrain.errors import DataError
 
         network = model.network
+        if not network.space.is_network:
+            raise DataError(
+                "UMAP finds the place of a new object by a search among the training objects, which is no network; "
+                "models with reduce: none or pca can be exported"
+            )
         if not network.partition.is_network:
             raise DataError(
                 "HDBSCAN finds the cluster of a new object by a search among the training objects, which is no "

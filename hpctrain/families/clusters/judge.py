@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from hpctrain.families.clusters.section import BIC, HDBSCAN, KMEANS, MIXTURE, PCA, STABILITY
+from hpctrain.families.clusters.section import BIC, HDBSCAN, KMEANS, MIXTURE, STABILITY, UMAP
 from hpctrain.profile.near import did_you_mean
 
 if TYPE_CHECKING:
@@ -38,8 +39,15 @@ def check_clusters(judge: Judge) -> None:
     elif model.chooses_by == STABILITY and len(model.candidates) > 1 and model.resamples == 0:
         message = "is 0, but stability chooses from the list; use at least 2, or another criterion"
         judge.problem(message, "model.resamples", "model.criterion", f"model.{key}", "model.method")
-    if model.reduce != PCA and model.components != type(model).model_fields["components"].default:
-        judge.warn("has no effect: it is for reduce: pca", "model.components", "model.reduce")
+    if model.reduce == "none" and model.components != type(model).model_fields["components"].default:
+        judge.warn("has no effect: it is for reduce: pca or umap", "model.components", "model.reduce")
+    if model.reduce != UMAP and model.neighbours != type(model).model_fields["neighbours"].default:
+        judge.warn("has no effect: it is for reduce: umap", "model.neighbours", "model.reduce")
+    if model.reduce == UMAP and judge.is_written("model.components") and not isinstance(model.components, int):
+        message = f"is {model.components}, but the axes of an embedding have no share of the variance; use a number"
+        judge.problem(message, "model.components", "model.reduce")
+    if model.reduce == UMAP and find_spec("umap") is None:
+        judge.warn("needs umap-learn, which is not installed here; pip install 'hpctrain[umap]'", "model.reduce")
     for number, name in enumerate(model.inputs or []):
         column = name.partition("[")[0]
         if name not in data.input_names and column not in data.features:

@@ -14,9 +14,10 @@ from torch import Tensor
 
 from hpctrain.families.clusters.agreement import agreement
 from hpctrain.families.clusters.assigned import NOISE, Assigned
+from hpctrain.families.clusters.embedding import Embedding, embed
 from hpctrain.families.clusters.found import Found, assign, describe, fit
 from hpctrain.families.clusters.network import Assigner
-from hpctrain.families.clusters.section import HDBSCAN
+from hpctrain.families.clusters.section import HDBSCAN, UMAP
 from hpctrain.families.clusters.space import Space, fit_space, used_inputs
 from hpctrain.families.clusters.stability import (
     cluster_stability,
@@ -82,7 +83,7 @@ class Clusters:
         threads = torch.get_num_threads()
         with one_thread(), warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # the report says which fits have not converged
-            training = self._read(rows, read)
+            training = self._read(rows, read, seed)
             if resample == 0:
                 self._fit_all(candidate, training, seed, threads)
             else:
@@ -100,7 +101,7 @@ class Clusters:
             self._judged = self.best, self._sums(assigned, weight, training.classes)
         return self._judged[1]
 
-    def _read(self, rows: np.ndarray, read: Any) -> _Training:
+    def _read(self, rows: np.ndarray, read: Any, seed: int) -> _Training:
         """Return the training objects, which are read once, and fit the space if there is none."""
         if self._training is None or not np.array_equal(self._training.rows, rows):
             parts = [(batch, batch.row.numpy() >= 0) for batch in read(rows)]
@@ -109,6 +110,8 @@ class Clusters:
             classes = np.concatenate([_classes(batch)[kept] for batch, kept in parts])
             if self.space is None:
                 self.space = fit_space(inputs, self.section, used_inputs(self.section, self.names))
+                if self.section.reduce == UMAP:
+                    self.space = embed(self.space, inputs, self.section, seed)
             usable = self.space.usable(torch.from_numpy(inputs)).numpy()
             inputs = inputs[usable]
             points = self.space(torch.from_numpy(inputs)).numpy()
@@ -219,7 +222,8 @@ class Clusters:
         """Continue from a state."""
         self.trials.load(_part(state, "trials"))
         if space := _part(state, "space"):
-            self.space = Space(space, self.section.clip, self.section.missing_values == "median")
+            made = Embedding if self.section.reduce == UMAP else Space
+            self.space = made(space, self.section.clip, self.section.missing_values == "median")
             if not np.array_equal(space["used"], used_inputs(self.section, self.names)):
                 raise ValueError("the state uses other inputs than the model")
         best, candidate = _part(state, "best"), _part(state, "candidate")

@@ -16,7 +16,7 @@ FITTED = "the clusters of the checkpoint were found with it"
 KMEANS, MIXTURE, HDBSCAN = "kmeans", "mixture", "hdbscan"
 BIC, SILHOUETTE, STABILITY = "bic", "silhouette", "stability"
 DROP, MEDIAN = "drop", "median"
-PCA = "pca"
+PCA, UMAP = "pca", "umap"
 
 Number = Annotated[int, Field(ge=1, le=1000)]
 ClusterSize = Annotated[int, Field(ge=2)]
@@ -42,6 +42,7 @@ class ClustersSection(ModelSection):
                 "clip",
                 "missing_values",
                 "reduce",
+                "neighbours",
                 "components",
                 "label",
                 "classes",
@@ -75,18 +76,23 @@ class ClustersSection(ModelSection):
     none, otherwise 2 or more."""
     inputs: Annotated[list[PathText], Field(min_length=1, max_length=10000)] | None = None
     """Inputs in which the clusters are found, by the names that the report shows, such as ``u - g``; if unset, all."""
-    scale: Literal["robust", "none"] = "robust"
-    """``robust`` subtracts the median of each input and divides by its interquartile range / 1.349."""
+    scale: Literal["robust", "standard", "none"] = "standard"
+    """``robust`` subtracts the median of each input and divides by its interquartile range / 1.349, ``standard`` by its
+    standard deviation, for which values beyond `clip` such units count as being there."""
     clip: Annotated[float, Field(gt=0)] | None = 10.0
     """Largest absolute value of a scaled input; larger ones are set to it, so that a few wild values make no clusters
     of their own."""
     missing_values: Literal["drop", "median"] = "drop"
     """``drop``: an object that lacks an input belongs to no cluster. ``median``: a missing input counts as the median
     of the training objects."""
-    reduce: Literal["none", "pca"] = "none"
-    """``pca``: find the clusters in the first principal components of the scaled inputs."""
+    reduce: Literal["none", "pca", "umap"] = "none"
+    """``pca``: find the clusters in the first principal components of the scaled inputs. ``umap``: find them in an
+    embedding of few axes in which neighbours stay neighbours; it needs umap-learn."""
+    neighbours: Annotated[int, Field(ge=2, le=1000)] = 15
+    """Neighbours of an object that ``umap`` keeps together."""
     components: Annotated[int, Field(ge=1)] | Annotated[float, Field(gt=0, lt=1)] = 0.95
-    """Number of principal components, or the share of the variance that they must contain."""
+    """Number of principal components, or the share of the variance that they must contain; for ``umap`` the number of
+    axes, by default 2."""
     label: PathText | None = None
     """Column with known classes, to compare the clusters with; it does not influence them."""
     classes: Annotated[list[str], Field(min_length=1)] | None = None

@@ -37,7 +37,8 @@ class Space(nn.Module):
         Whether a missing input counts as the median; otherwise the object has no point.
     """
 
-    names = ("centre", "spread", "mean", "axes", "view")
+    names: tuple[str, ...] = ("centre", "spread", "mean", "axes", "view")
+    is_network = True
 
     def __init__(self, arrays: Mapping[str, np.ndarray], clip: float | None, fills: bool) -> None:
         super().__init__()
@@ -89,9 +90,11 @@ def fit_space(inputs: np.ndarray, section: ClustersSection, used: np.ndarray) ->
     centre, spread = np.zeros(num), np.ones(num)
     for number, column in enumerate(inputs[:, used].T.astype(np.float64)):
         known = column[np.isfinite(column)]
-        if section.scale == "robust" and len(known):
+        if section.scale != "none" and len(known):
             low, centre[number], high = np.quantile(known, (0.25, 0.5, 0.75))
             spread[number] = (high - low) / _IQR_OF_NORMAL or known.std() or 1.0
+            if section.scale == "standard":
+                spread[number] = _standard(known, centre[number], spread[number], section.clip) or 1.0
         elif len(known):
             centre[number] = np.median(known) if section.missing_values == MEDIAN else 0.0
     fills = section.missing_values == MEDIAN
@@ -106,6 +109,15 @@ def fit_space(inputs: np.ndarray, section: ClustersSection, used: np.ndarray) ->
     if section.reduce == PCA:
         arrays["axes"] = axes[:, : num_axes(variance, section.components)]
     return Space(arrays, section.clip, fills)
+
+
+def _standard(values: np.ndarray, centre: float, spread: float, clip: float | None) -> float:
+    """Return the standard deviation of values; those beyond `clip` times the robust spread count as being there.
+
+    So one wild value does not make all others equal.
+    """
+    limit = np.inf if clip is None else clip * spread
+    return float(np.clip(values, centre - limit, centre + limit).std())
 
 
 def principal_axes(scaled: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -16,7 +16,7 @@ from hpctrain.families.labels.head import Head
 from hpctrain.families.trees.forest import gather, seeds_of
 from hpctrain.families.trees.grove import Grove, Tree, Walker, plain
 from hpctrain.families.trees.section import EXACT
-from hpctrain.families.trees.targets import outputs_of, value_outputs
+from hpctrain.families.trees.targets import outputs_of, unit_of_value, value_outputs
 from hpctrain.families.trees.task import Arrays, Task, merged, named, part_of
 
 if TYPE_CHECKING:
@@ -214,6 +214,21 @@ class Boosting:
         if self.is_class:
             return outputs_of(self.head, softmax(sums, axis=1))
         return value_outputs(sums[:, 0], sums[:, 1])
+
+    def explained(self) -> tuple[list[tuple[Tree, np.ndarray]], str]:
+        """Return trees whose sum is the mean or the log-odds, with the values (P, K) of their leaves, and the unit."""
+        if not self.is_class:
+            scale = self.head.label.scale or 1.0
+            [mean, _] = self.parts
+            found = [(tree, values * scale) for tree, values in zip(mean.grove.trees, mean.values, strict=True)]
+            return found, unit_of_value(self.head)
+        num = self.head.num_classes
+        places = np.split(np.eye(num), len(self.parts))
+        return [
+            (tree, values @ place)
+            for part, place in zip(self.parts, places, strict=True)
+            for tree, values in zip(part.grove.trees, part.values, strict=True)
+        ], "log-odds"
 
     def state(self) -> dict[str, np.ndarray]:
         """Return the trees as plain arrays."""

@@ -76,9 +76,12 @@ class Trees(LabelFamily):
 
     def write_results(self, model: Model, card: Mapping[str, Any], held_out: HeldOut, folder: Path) -> None:
         from hpctrain.families.trees.importance import write_importance
+        from hpctrain.families.trees.shapley import write_shapley
 
         super().write_results(model, card, held_out, folder)
-        write_importance(model, tuple(card["facts"]["names"]), held_out, folder)
+        names = tuple(card["facts"]["names"])
+        write_importance(model, names, held_out, folder)
+        write_shapley(model, names, held_out, folder)
 
 
 FAMILY = Trees()

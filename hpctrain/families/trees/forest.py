@@ -13,7 +13,13 @@ from torch import Tensor
 
 from hpctrain.families.labels.head import Head
 from hpctrain.families.trees.grove import Grove, Tree, plain
-from hpctrain.families.trees.targets import SmoothedDensityHead, leaf_values, num_leaf_values, outputs_of
+from hpctrain.families.trees.targets import (
+    SmoothedDensityHead,
+    explained_leaves,
+    leaf_values,
+    num_leaf_values,
+    outputs_of,
+)
 from hpctrain.families.trees.task import Arrays, Task
 
 if TYPE_CHECKING:
@@ -127,6 +133,12 @@ class Forest:
         if self._all is None:
             self._all = _stacked(self._leaves) if self.is_density else np.concatenate(self._leaves)
         return gather(self.grove.leaves(inputs), self._all) / len(self.grove)
+
+    def explained(self) -> tuple[list[tuple[Tree, np.ndarray]], str]:
+        """Return trees whose sum is what the forest says, with the values (P, K) of their leaves, and the unit."""
+        leaves, unit = explained_leaves(self.head, self._leaves)
+        share = 1.0 / max(1, len(self.grove))
+        return [(tree, values * share) for tree, values in zip(self.grove.trees, leaves, strict=True)], unit
 
     def state(self) -> Arrays:
         """Return the trees and their leaves as plain arrays."""

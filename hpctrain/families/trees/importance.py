@@ -10,6 +10,8 @@ import numpy as np
 
 from hpctrain.drawing.scale import significant
 from hpctrain.families.shown import Panel
+from hpctrain.families.trees.shapley import FILE as SHAP_FILE
+from hpctrain.families.trees.shapley import shapley_table
 from hpctrain.kinds.catalogue.facts import INPUTS
 
 if TYPE_CHECKING:
@@ -96,4 +98,10 @@ def importance_table(results: Mapping[str, Arrays]) -> str:
     return f"<figure><figcaption>{caption}</figcaption><table>{head}{rows}</table></figure>"
 
 
-IMPORTANCE = Panel("importance", "What the model looks at", (FILE,), importance_table)
+IMPORTANCE = Panel(
+    "importance",
+    "What the model looks at",
+    (FILE,),
+    lambda results: importance_table(results) + shapley_table(results),
+    wants=(SHAP_FILE,),
+)

@@ -106,6 +106,31 @@ def test_posteriors_and_densities_are_those_of_scikit_learn(covariance):
     assert float(ours.bic[0]) == pytest.approx(theirs.bic(points))
 
 
+def test_standard_scaling_gives_each_input_a_standard_deviation_of_one():
+    inputs = np.random.default_rng(2).exponential(3.0, size=(400, 2)).astype(np.float32)
+    inputs[5, 0] = np.nan
+    space = fit_space(inputs, section(scale="standard", clip=None), np.array([0, 1]))
+    scaled = space.scaled(torch.from_numpy(inputs)).numpy()
+    np.testing.assert_allclose(np.nanstd(scaled, axis=0), 1.0)
+    np.testing.assert_allclose(np.nanmedian(scaled, axis=0), 0.0, atol=1e-6)
+
+
+def test_new_objects_get_the_place_of_their_neighbours_in_an_embedding(three):
+    pytest.importorskip("umap")
+    grouped = Grouped(three, method="kmeans", clusters=3, resamples=0, reduce="umap", label="kind").all_rounds()
+    assert grouped.model.metrics(grouped.sums)["ari"] > 0.9
+    batch = next(grouped.read(np.arange(50)))
+    points = grouped.model.space(batch["inputs"])
+    np.testing.assert_array_equal(points, grouped.model.space.places[:50])
+    other = FAMILY.network(grouped.section, grouped.model)
+    other.load(grouped.model.state())
+    near = batch.with_tensors({"inputs": batch["inputs"] + 1e-3})
+    for name, values in grouped.model.predict(near).items():
+        np.testing.assert_array_equal(values, other.predict(near)[name])
+    with pytest.raises(DataError, match="is no network"):
+        FAMILY.to_network(grouped.model)
+
+
 def test_training_objects_keep_the_cluster_that_hdbscan_gave_them():
     points, _ = blobs(far=4.0)
     theirs = HDBSCAN(min_cluster_size=10, min_samples=8, copy=True).fit(points)

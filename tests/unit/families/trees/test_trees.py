@@ -18,6 +18,8 @@ from hpctrain.families.trees.grove import Grove, plain
 from hpctrain.families.trees.histogram import MOST_BINS, Binned
 from hpctrain.families.trees.importance import FILE, importance_table, write_importance
 from hpctrain.families.trees.section import TreesSection
+from hpctrain.families.trees.shapley import FILE as SHAP_FILE
+from hpctrain.families.trees.shapley import shapley_table, shapley_values, write_shapley
 from hpctrain.kinds.catalogue.kind import KIND
 from hpctrain.profile.check import check_profile
 from hpctrain.profile.families import profile_of
@@ -197,6 +199,47 @@ def test_importance_names_the_inputs_that_the_labels_follow_from(tmp_path):
     assert order[0] == "g - r"
     assert results["increase"][results["names"] == "i"] < 0.1 * results["increase"].max()
     assert importance_table({FILE: results}).index("g - r") < importance_table({FILE: results}).index("<td>i</td>")
+
+
+@pytest.mark.parametrize(
+    ("name", "splits"), [("trees", "exact"), ("trees-boosting", "exact"), ("trees-boosting", "histogram")]
+)
+def test_what_is_explained_adds_up_to_what_the_trees_say(tmp_path, name, splits):
+    grown = Grown(tmp_path, name, splits=splits).grow(2)
+    inputs = grown.samples.inputs[:40]
+    for learner in grown.model.learners:
+        trees, _ = learner.explained()
+        said = sum(values[Grove([tree]).leaves(inputs)[:, 0]] for tree, values in trees)
+        mean = learner.mean(inputs)
+        if learner.head.label.kind == "density":
+            mean = mean @ np.expm1(learner.head.low + learner.head.step * (np.arange(16) + 0.5))[:, None]
+        else:
+            mean = mean[:, : said.shape[1]] * (learner.head.label.scale or 1.0)
+        offset = mean - said  # of boosting, the constant it starts from
+        np.testing.assert_allclose(offset, np.broadcast_to(offset[0], offset.shape), atol=1e-9)
+
+
+def test_shapley_values_add_up_and_name_the_inputs_that_count(tmp_path):
+    pytest.importorskip("shap")
+    grown = Grown(tmp_path, labels=[{"column": "redshift", "kind": "density", "bins": 32}]).grow(3)
+    [learner] = grown.model.learners
+    trees, _ = learner.explained()
+    inputs, background = grown.samples.inputs[:30].copy(), grown.samples.inputs[100:120]
+    inputs[3, 0] = np.nan
+    values, expected = shapley_values(trees, inputs, background)
+    said = sum(values[Grove([tree]).leaves(inputs)[:, 0]] for tree, values in trees)
+    np.testing.assert_allclose(values.sum(axis=1) + expected, said, atol=1e-6)
+    held_out = HeldOut(grown.samples, grown.rows, lambda batch: batch, 100, torch.device("cpu"), lambda done: None)
+    write_shapley(grown.model, grown.facts.names, held_out, tmp_path)
+    with np.load(tmp_path / SHAP_FILE) as file:
+        results = {SHAP_FILE: {name: file[name] for name in file}}
+    names, mean = results[SHAP_FILE]["names"], results[SHAP_FILE]["mean"]
+    assert names[mean[0].argmax()] == "g - r"
+    assert "g - r" in shapley_table(results)
+
+
+def test_the_report_says_where_shapley_values_come_from_if_there_are_none():
+    assert "hpctrain[shap]" in shapley_table({})
 
 
 def test_keys_that_do_not_fit_together_are_named(tmp_path):

@@ -18,6 +18,10 @@ from hpctrain.kinds.catalogue.leaks import has_name_of_id, looks_like_id
 from hpctrain.kinds.catalogue.section import CatalogueSection, SimulateCatalogueSection
 from hpctrain.kinds.catalogue.simulate import simulate
 from hpctrain.profile.check import check_profile
+from hpctrain.samples.activity import Activity
+from hpctrain.samples.sources import find_sources
+from hpctrain.samples.stage import stage
+from hpctrain.train.staging import name_originals
 
 COLUMNS = {
     "objid": np.array([7, 8, 9]),
@@ -64,6 +68,20 @@ def test_every_format_gives_the_same_objects(tmp_path, form):
     assert samples.target_id.tolist() == [7, 8, 9]
     assert samples.column("kind").tolist() == ["STAR", "QSO", "STAR"]
     assert "g 1, r 1, g - r 2, g_err 1" in "".join(samples.notes)
+
+
+@pytest.mark.parametrize("form", ["fits", "parquet", "csv.gz", "txt"])
+def test_a_copy_on_the_disk_of_the_node_gives_the_same_objects(tmp_path, form):
+    path = write(tmp_path, form)
+    staged = stage(find_sources([str(path)]), tmp_path / "node", Activity())
+    [copy] = staged.paths
+    assert copy.is_relative_to(tmp_path / "node")
+    original, samples = (KIND.open(section(each, target_id="objid")) for each in (path, copy))
+    np.testing.assert_array_equal(samples.inputs, original.inputs)
+    np.testing.assert_array_equal(samples.column("kind"), original.column("kind"))
+    name_originals(samples, {str(copy): str(path)})
+    [file] = samples.fingerprint()["files"]
+    assert file["copy_of"] == str(path)
 
 
 def test_a_header_that_names_fewer_columns_than_there_are_is_an_error_and_no_shift(tmp_path):
