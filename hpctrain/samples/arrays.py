@@ -145,6 +145,10 @@ class ArraySamples:
         """Return that each of these rows can carry weight."""
         return np.ones(len(rows), dtype=bool)
 
+    def lengths(self, rows: np.ndarray) -> np.ndarray:
+        """Return that all samples are equally long."""
+        return np.ones(len(rows), dtype=np.int64)
+
     def blocks(self, rows: np.ndarray) -> np.ndarray:
         """Return that nothing is decoded block by block."""
         return np.arange(len(rows))

@@ -150,3 +150,69 @@ class WindowedOrder:
     def _permuted(self, what: str, count: int, values: np.ndarray) -> np.ndarray:
         key = mix64(np.full(len(values), key_of(f"{what} {self._seed}")))
         return _permute(values, key, count)
+
+
+class BucketedOrder:
+    """An order in which the samples of a batch have similar lengths, so that little of a batch is padding.
+
+    An epoch is shuffled as :func:`sample_order` does. Consecutive batches of it form a window, whose samples are sorted
+    by length and cut into batches again, and these batches are shuffled within their window.
+
+    Parameters
+    ----------
+    seed : int
+        Seed of the run, ``train.seed``.
+    lengths : ndarray, shape (N,)
+        Length of each sample.
+    batch_size : int
+        Number of samples of a micro-batch; position 0 of the run begins one.
+    window : int
+        Approximate number of micro-batches of a window.
+
+    Notes
+    -----
+    Like :func:`sample_order`, this is a pure function of the position, and each epoch has each sample once. One
+    micro-batch may hold the end of an epoch and the beginning of the next, whose lengths differ.
+    """
+
+    def __init__(self, seed: int, lengths: np.ndarray, batch_size: int, window: int) -> None:
+        self._seed, self._lengths, self._batch_size, self._window = int(seed), lengths, batch_size, window
+        self._known: dict[tuple[int, int], np.ndarray] = {}
+
+    def __call__(self, positions: np.ndarray) -> np.ndarray:
+        """Return the sample at each position of the run, as :func:`sample_order` does."""
+        epoch, within = np.divmod(np.asarray(positions, dtype=np.int64), len(self._lengths))
+        samples = np.empty_like(within)
+        for number in np.unique(epoch).tolist():
+            edges = self._edges(number)
+            window_of = np.searchsorted(edges, within, side="right") - 1
+            for window in np.unique(window_of[epoch == number]).tolist():
+                here = (epoch == number) & (window_of == window)
+                samples[here] = self._samples_of(number, window, edges)[within[here] - edges[window]]
+        return samples
+
+    def _edges(self, epoch: int) -> np.ndarray:
+        """Return where the windows of an epoch begin, and the end of the epoch; all but the ends begin a batch."""
+        num, size = len(self._lengths), self._batch_size
+        first = min(-epoch * num % size, num)
+        num_batches = (num - first) // size
+        num_windows = max(1, round(num_batches / self._window))
+        edges = first + np.arange(num_windows) * num_batches // num_windows * size
+        return np.unique(np.concatenate([[0], edges, [num]]))
+
+    def _samples_of(self, epoch: int, window: int, edges: np.ndarray) -> np.ndarray:
+        """Return the samples of a window in their order."""
+        found = self._known.get((epoch, window))
+        if found is None:
+            begin = epoch * len(self._lengths)
+            found = sample_order(self._seed, len(self._lengths), begin + np.arange(edges[window], edges[window + 1]))
+            found = found[np.argsort(self._lengths[found], kind="stable")]
+            # A part of a batch can only be at the end of the window, which is then the end of the epoch.
+            rest = len(found) % self._batch_size
+            batches = found[rest:].reshape(-1, self._batch_size)
+            key = mix64(np.full(len(batches), key_of(f"buckets {epoch} {window} {self._seed}")))
+            batches = batches[_permute(np.arange(len(batches)), key, max(1, len(batches)))]
+            found = np.concatenate([batches.reshape(-1), found[:rest]])
+            # A batch has samples of two windows at most.
+            self._known = {**dict(list(self._known.items())[-1:]), (epoch, window): found}
+        return found

@@ -91,6 +91,10 @@ class Samples(Protocol):
     def usable(self, rows: np.ndarray) -> np.ndarray:
         """Return, for each of these rows (n,), whether it can carry weight, as far as metadata tell; bool."""
 
+    def lengths(self, rows: np.ndarray) -> np.ndarray:
+        """Return the length of each of these rows (n,), int64; needed where ``DataSection.sorted_batches`` is above
+        0."""
+
     def blocks(self, rows: np.ndarray) -> np.ndarray:
         """Return the indices in the sorted `rows` at which the blocks begin that are decoded as a whole; int64."""
 

@@ -93,7 +93,8 @@ def open_data(profile: Profile, run: RunDir, world: World, data: DataSection | N
         train_rows = _labelled(samples, train_rows, "training", profile)
         validation_rows = _labelled(samples, validation_rows, "validation", profile)
         blocks = None if blocks is None else samples.blocks(train_rows)
-    return Data(samples, train_rows, validation_rows, blocks, model, facts, inspection)
+    lengths = samples.lengths(train_rows) if section.sorted_batches else None
+    return Data(samples, train_rows, validation_rows, blocks, model, facts, inspection, lengths)
 
 
 def _labelled(samples: Samples, rows: np.ndarray, name: str, profile: Profile) -> np.ndarray:
@@ -203,7 +204,7 @@ def build_run(rank: Rank, profile: Profile, data: Data | None = None) -> Run:
     """Build every part of the run on this rank, at step 0; without `data` it opens the profile's own files."""
     kind = kind_of(profile)
     data = data or open_data(profile, rank.directory, rank.world)
-    schedule = schedule_of(profile, len(data.train_rows), data.blocks)
+    schedule = schedule_of(profile, len(data.train_rows), data.blocks, data.lengths)
     sampler = build_sampler(rank, profile.monitor)
     rank.heartbeat.total_steps = schedule.total_steps
     checkpoints = None

@@ -48,6 +48,8 @@ class Data:
         Facts from which the shapes of the model are computed; also fixed at the first attempt.
     inspection : Inspection
         Findings in a sample of the training rows.
+    lengths : ndarray of int64, or None
+        Length of each training sample, where those of similar length share a batch.
     """
 
     samples: Samples
@@ -57,6 +59,7 @@ class Data:
     section: ModelSection
     facts: Facts
     inspection: Inspection
+    lengths: np.ndarray | None = None
 
 
 @dataclass(frozen=True)

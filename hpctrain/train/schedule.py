@@ -18,7 +18,7 @@ from hpctrain.errors import Problem, ProfileError
 from hpctrain.profile.families import family_of
 from hpctrain.profile.length import num_steps
 from hpctrain.profile.schema import Profile
-from hpctrain.samples.order import WindowedOrder, sample_order
+from hpctrain.samples.order import BucketedOrder, WindowedOrder, sample_order
 
 _MASK = (1 << 64) - 1
 
@@ -35,16 +35,21 @@ class Schedule:
     blocks : ndarray of int64, optional
         Index of the first training spectrum of each block that has to be read as a whole. None where every spectrum can
         be read on its own; the order is then an exact shuffle.
+    lengths : ndarray of int64, shape (num_train,), optional
+        Length of each training sample, where those of similar length share a micro-batch.
     """
 
     profile: Profile
     num_train: int
     blocks: np.ndarray | None = None
+    lengths: np.ndarray | None = None
 
     @functools.cached_property
     def order(self) -> Callable[[np.ndarray], np.ndarray]:
         """The training spectrum at each position of the run."""
         seed = self.profile.train.seed
+        if self.lengths is not None:
+            return BucketedOrder(seed, self.lengths, self.micro_batch, self.profile.data.sorted_batches)
         if self.blocks is None:
             return functools.partial(sample_order, seed, self.num_train)
         return WindowedOrder(seed, self.num_train, self.blocks, self.profile.data.shuffle_window)
@@ -52,6 +57,10 @@ class Schedule:
     @functools.cached_property
     def order_name(self) -> str:
         """Name of the order; two attempts with the same name see the same spectra in the same order."""
+        if self.lengths is not None:
+            lengths = hashlib.sha256(self.lengths.astype("<i8").tobytes()).hexdigest()[:16]
+            batches = f"{self.profile.data.sorted_batches} batches of {self.micro_batch}"
+            return f"sorted by length within {batches} ({lengths})"
         if self.blocks is None:
             return "exact"
         blocks = hashlib.sha256(self.blocks.astype("<i8").tobytes()).hexdigest()[:16]
@@ -198,10 +207,12 @@ class RoundsSchedule(Schedule):
         return 0.0
 
 
-def schedule_of(profile: Profile, num_train: int, blocks: np.ndarray | None = None) -> Schedule:
+def schedule_of(
+    profile: Profile, num_train: int, blocks: np.ndarray | None = None, lengths: np.ndarray | None = None
+) -> Schedule:
     """Return the schedule for the way in which the profile's family learns; see :class:`Schedule`."""
     schedule = Schedule if family_of(profile).how == "gradient" else RoundsSchedule
-    return schedule(profile, num_train, blocks)
+    return schedule(profile, num_train, blocks, lengths)
 
 
 def mix(*numbers: int) -> int:

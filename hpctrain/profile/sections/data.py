@@ -69,6 +69,11 @@ class DataSection(Section):
         return None
 
     @property
+    def sorted_batches(self) -> int:
+        """Number of micro-batches within which the samples are sorted by length; 0 sorts none."""
+        return 0
+
+    @property
     def refuses_bad_values(self) -> bool:
         """Whether a bad value in the data ends the run, instead of being masked and counted."""
         return False
