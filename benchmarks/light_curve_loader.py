@@ -5,8 +5,10 @@
 Four readers take turns on the same rows: ours (from a map of the file); a gather of the ragged arrays in memory, curve
 by curve, into padded arrays, with times from the first point; a gather of rows that were padded to the longest curve of
 the set beforehand; and the same, cut to the longest curve of the batch. Curves per second of CPU time, medians over the
-rounds, and the ratio to the ragged gather of the same round. The file is in the page cache. The last line says how many
-points of the batches are padding.
+rounds, and the ratio to the ragged gather of the same round. The file is in the page cache.
+
+Then a small network learns from batches in random order and from those of ``data.buckets``, in turns: the share of the
+points of a batch that are padding, and the CPU time of a step (reading, forward and backward pass, update).
 """
 
 from __future__ import annotations
@@ -22,14 +24,22 @@ import h5py
 import numpy as np
 import torch
 
+from hpctrain.families.light_curve_transformer.family import FAMILY
+from hpctrain.families.light_curve_transformer.section import LightCurveTransformerSection
 from hpctrain.kinds.light_curves.kind import KIND
 from hpctrain.kinds.light_curves.section import LightCurveSection, SimulateCurvesSection
-from hpctrain.samples.order import sample_order
+from hpctrain.samples.order import BucketedOrder, sample_order
 
 BATCH_SIZE = 128
+STEP_BATCH = 32
+"""Curves of a step of the network."""
+NUM_STEPS = 40
+BUCKETS = 16
+"""Batches that are sorted together."""
 NAMES = ("time", "value", "error", "band")
 DTYPES = {"time": np.float32, "value": np.float32, "error": np.float32, "band": np.int16}
 Reader = Callable[[np.ndarray], object]
+Order = Callable[[np.ndarray], np.ndarray]
 
 
 def ours(path: Path) -> Reader:
@@ -102,13 +112,50 @@ def main() -> None:
         for name, found in speeds.items():
             ratio = statistics.median(a / b for a, b in zip(found, reference, strict=True))
             print(f"| {name} | {statistics.median(found):,.0f} | {ratio:.2f} |")
-        print(f"padding: {_share_of_padding(path, batches):.0%} of the points of a batch")
+        print()
+        compare_orders(path, args.num_curves, args.rounds)
 
 
-def _share_of_padding(path: Path, batches: np.ndarray) -> float:
-    read = ours(path)
-    exists = [read(rows).exists for rows in batches]  # type: ignore[attr-defined]
-    return 1 - sum(int(each.sum()) for each in exists) / sum(each.numel() for each in exists)
+def compare_orders(path: Path, num_curves: int, rounds: int) -> None:
+    """Print the padding and the CPU time of a step for batches in random order and in buckets."""
+    samples = KIND.open(LightCurveSection(files=[str(path)], bands=["g", "r", "i"]))
+    rows = np.arange(num_curves)
+    lengths = samples.lengths(rows)
+    label = {"column": "class", "kind": "class"}
+    section = LightCurveTransformerSection(family="light_curve_transformer", width=32, labels=[label])
+    section = FAMILY.settle(section, samples, rows)
+    samples.labels = FAMILY.labels(section, samples)
+    orders: dict[str, Order] = {
+        "random order": lambda positions: sample_order(1, num_curves, positions),
+        f"data.buckets: {BUCKETS}": BucketedOrder(1, lengths, STEP_BATCH, BUCKETS),
+    }
+    padding: dict[str, list[float]] = {name: [] for name in orders}
+    step_ms: dict[str, list[float]] = {name: [] for name in orders}
+    network = FAMILY.network(section, KIND.facts(samples, rows))
+    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3)
+    prepare = KIND.preparation(LightCurveSection(files=[str(path)], bands=["g", "r", "i"]).card_entries)
+    for number in range(-1, rounds):  # the first round warms up
+        positions = (number + 1) * NUM_STEPS * STEP_BATCH + np.arange(NUM_STEPS * STEP_BATCH)
+        for name, order in orders.items():
+            filled = total = 0
+            began_s = time.process_time()
+            for chosen in order(positions).reshape(NUM_STEPS, STEP_BATCH):
+                batch = prepare(samples.read(chosen))
+                sums = network(batch)
+                (sums["loss_sum"] / sums["weight_sum"]).backward()
+                optimizer.step()
+                optimizer.zero_grad()
+                filled, total = filled + int(batch.exists.sum()), total + batch.exists.numel()
+            if number >= 0:
+                step_ms[name].append(1000 * (time.process_time() - began_s) / NUM_STEPS)
+                padding[name].append(1 - filled / total)
+    reference = step_ms["random order"]
+    print(f"| batches of {STEP_BATCH} | padding | CPU time of a step [ms] | ratio |")
+    print("|---|---|---|---|")
+    for name in orders:
+        ratio = statistics.median(a / b for a, b in zip(step_ms[name], reference, strict=True))
+        middle = statistics.median(step_ms[name])
+        print(f"| {name} | {statistics.mean(padding[name]):.0%} | {middle:.1f} | {ratio:.2f} |")
 
 
 if __name__ == "__main__":

@@ -169,7 +169,7 @@ TINY: dict[str, Tiny] = {
             "labels": [{"column": "activity", "kind": "class"}],
         },
         light_curves.tiny_file,
-        data={"bands": ["g", "r"], "max_points": 8, "normalise": "band"},
+        data={"bands": ["g", "r"], "max_points": 8, "normalise": "band", "buckets": 2},
     ),
     "linear_autoencoder": Tiny(
         {"family": "examples.linear_autoencoder", "num_components": 3},

@@ -143,3 +143,13 @@ def harmonics(
         "phase": np.where(number == 1, relative, (relative + np.pi) % (2 * np.pi) - np.pi),
         "residual": float(np.sqrt(after / before)) if before > 0 else 0.0,
     }
+
+
+def harmonics_at(time_day: Any, fitted: dict[str, np.ndarray | float], period_day: float) -> np.ndarray:
+    """Return the values (n,) of the sum of sines that :func:`harmonics` has fitted to the same times (n,)."""
+    time = plain(time_day, "day", "time")
+    amplitude, phase = np.asarray(fitted["amplitude"]), np.asarray(fitted["phase"])
+    number = np.arange(1, len(phase) + 1)
+    absolute = np.where(number == 1, phase, phase + number * phase[0])
+    angle = 2 * np.pi * np.multiply.outer(time - time.min(), number) / period_day
+    return fitted["offset"] + (amplitude * np.sin(angle + absolute)).sum(axis=1)

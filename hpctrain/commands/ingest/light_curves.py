@@ -66,6 +66,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="DAYS",
         help="find the period of each curve (Lomb-Scargle) that is not shorter: columns ls_period and ls_power",
     )
+    parser.add_argument(
+        "--statistics",
+        action="store_true",
+        help="compute the columns that data.statistics reads: plain ones, and with --periods those of the period too",
+    )
     parser.add_argument("--summary", metavar="FILE.json", help="also write the summary as JSON")
 
 
@@ -94,6 +99,7 @@ def run(args: argparse.Namespace) -> int:
         labels_id=args.labels_id,
         missing=tuple(args.missing),
         shortest_period=args.periods,
+        statistics=args.statistics,
     )
     result = ingest_light_curves(plan)
     _print(plan, result)
@@ -105,6 +111,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _print(plan: CurvesPlan, result: CurvesResult) -> None:
     from hpctrain.ingest.tally import lines_by_reason
+    from hpctrain.kinds.light_curves.statistics import PREFIX
 
     bands = ", ".join(f"{name} {count:,}" for name, count in result.points_of_band.items())
     few, median, many = result.lengths
@@ -119,8 +126,9 @@ def _print(plan: CurvesPlan, result: CurvesResult) -> None:
         print(f"  note     {result.num_empty:,} objects without a usable observation are left out")
     for note in result.notes:
         print(f"  note     {note}")
-    labels = ", ".join(f"{name} {count:,}" for name, count in result.columns.items())
-    print(f"  columns  {labels}")
+    ours = [name for name in result.columns if name.startswith(PREFIX)]
+    labels = [f"{name} {count:,}" for name, count in result.columns.items() if name not in ours]
+    print(f"  columns  {', '.join(labels + ([f'{len(ours)} statistics'] if ours else []))}")
     if result.failed_files:
         print(f"could not be read: {_files(len(result.failed_files))}", file=sys.stderr)
         for line in lines_by_reason(result.failed_files)[:MOST_NAMED]:

@@ -82,9 +82,12 @@ def accuracy_against_days(model: Any, held_out: HeldOut, days: Sequence[float]) 
 
 
 def write_early(model: Any, held_out: HeldOut, folder: Path) -> None:
-    """Write ``early.npz`` if the model learns classes."""
+    """Write ``early.npz`` if the model learns classes from points: statistics of a whole curve know its end."""
     from hpctrain.files import NewFile
+    from hpctrain.kinds.light_curves.statistics import has_statistics
 
+    if has_statistics(model.facts.features):
+        return
     found = accuracy_against_days(model, held_out, times_of(model.early_days, model.facts.span_days))
     if found:
         with NewFile(folder / FILE, durable=False, replace_folders=True) as new:

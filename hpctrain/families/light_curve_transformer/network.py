@@ -19,7 +19,7 @@ from torch.utils.checkpoint import checkpoint
 from hpctrain.families.labels.network import LabelNetwork
 from hpctrain.families.light_curve_transformer.encoders import Pooling, Recurrent, Transformer
 from hpctrain.families.light_curve_transformer.points import CurveEncoder, PointEncoder
-from hpctrain.families.light_curve_transformer.section import GRU
+from hpctrain.families.light_curve_transformer.section import GRU, NONE
 
 if TYPE_CHECKING:
     from hpctrain.families.light_curve_transformer.section import LightCurveTransformerSection
@@ -38,19 +38,17 @@ class LightCurveTransformer(LabelNetwork):
     """
 
     def __init__(self, section: LightCurveTransformerSection, facts: LightCurveFacts) -> None:
-        curve = CurveEncoder(facts)
-        width = 2 * section.width + curve.num_outputs
+        curve = CurveEncoder(facts, section.bins, section.feature_dropout)
+        reads_points = section.encoder != NONE
+        width = 2 * section.width * reads_points + curve.num_outputs
         super().__init__(section.labels, section.hidden[-1] if section.hidden else width)
-        self.facts, self.early_days = facts, section.early_days
+        self.facts, self.early_days, self.reads_points = facts, section.early_days, reads_points
         self.gradient_checkpointing = False
-        self.curve, self.points = curve, PointEncoder(facts, section.harmonics, section.width)
-        shape = (section.width, section.layers)
-        self.encoder: nn.Module = (
-            Recurrent(*shape, section.dropout)
-            if section.encoder == GRU
-            else Transformer(*shape, section.heads, section.feedforward, section.dropout)
-        )
-        self.pooling = Pooling(section.width)
+        self.curve = curve
+        if reads_points:
+            self.points = PointEncoder(facts, section.harmonics, section.width)
+            self.encoder = _encoder(section)
+            self.pooling = Pooling(section.width)
         layers: list[nn.Module] = []
         for next_width in section.hidden:
             layers += [nn.Linear(width, next_width), nn.GELU(), nn.Dropout(section.dropout)]
@@ -67,10 +65,20 @@ class LightCurveTransformer(LabelNetwork):
 
     def features(self, batch: LightCurveBatch) -> Tensor:
         """Return the features of prepared curves, (N, F), float32."""
+        found = [self._from_points(batch)] if self.reads_points else []
+        return self.perceptron(torch.cat([*found, self.curve(batch)], dim=1)).float()
+
+    def _from_points(self, batch: LightCurveBatch) -> Tensor:
         exists, points = batch.exists, self.points(batch)
         if self.gradient_checkpointing and self.training:
             points = checkpoint(self.encoder, points, exists, use_reentrant=False)
         else:
             points = self.encoder(points, exists)
-        found = torch.cat([self.pooling(points, exists), self.curve(batch)], dim=1)
-        return self.perceptron(found).float()
+        return self.pooling(points, exists)
+
+
+def _encoder(section: LightCurveTransformerSection) -> nn.Module:
+    shape = (section.width, section.layers)
+    if section.encoder == GRU:
+        return Recurrent(*shape, section.dropout)
+    return Transformer(*shape, section.heads, section.feedforward, section.dropout)

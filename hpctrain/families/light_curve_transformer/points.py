@@ -86,19 +86,36 @@ class CurveEncoder(nn.Module):
     Parameters
     ----------
     facts : LightCurveFacts
+    num_bins : int
+        T, numbers into which each column is spread; 0 scales it instead.
+    dropout : float
+        Share of these numbers that are hidden in training.
 
     Attributes
     ----------
     num_outputs : int
+
+    References
+    ----------
+    .. [1] Gorishniy, Rubachev & Babenko 2022, NeurIPS, arXiv:2203.05556, section 3.1: piecewise linear encoding with
+       quantiles as edges.
     """
 
-    def __init__(self, facts: LightCurveFacts) -> None:
+    def __init__(self, facts: LightCurveFacts, num_bins: int, dropout: float) -> None:
         super().__init__()
         self.num_features = len(facts.features)
         self.step_days, self.log_span = facts.step_days, math.log1p(facts.span_days / facts.step_days)
         self.register_buffer("centre", torch.tensor(facts.centre, dtype=torch.float32), persistent=False)
         self.register_buffer("scale", torch.tensor(facts.scale, dtype=torch.float32), persistent=False)
-        self.num_outputs = _NUM_SUMMARY + 2 * self.num_features
+        self.num_bins = num_bins if facts.quantiles else 0
+        if self.num_bins and self.num_features:
+            quantiles = torch.tensor(facts.quantiles, dtype=torch.float64)
+            place = torch.linspace(0, quantiles.shape[1] - 1, num_bins + 1).round().long()
+            edges = quantiles[:, place]  # (F, T + 1)
+            self.register_buffer("edges", edges[:, :-1].float(), persistent=False)
+            self.register_buffer("widths", edges.diff(dim=1).clamp(min=1e-30).float(), persistent=False)
+        self.dropout = nn.Dropout(dropout)
+        self.num_outputs = _NUM_SUMMARY + (1 + max(1, self.num_bins)) * self.num_features
 
     def forward(self, batch: LightCurveBatch) -> Tensor:
         """Return the numbers (N, num_outputs) of a prepared batch, float32; all 0 for a curve without points."""
@@ -116,9 +133,16 @@ class CurveEncoder(nn.Module):
         if self.num_features:
             features = batch["features"]
             known = torch.isfinite(features)
-            scaled = torch.asinh((torch.where(known, features, self.centre) - self.centre) / self.scale)
-            found += [scaled, 1.0 - known.float()]
+            found += [self.dropout(self._spread(features, known)), 1.0 - known.float()]
         return torch.where(exists.any(dim=1, keepdim=True), torch.cat(found, dim=1), 0.0)
+
+    def _spread(self, features: Tensor, known: Tensor) -> Tensor:
+        """Return the numbers (N, F T) that stand for the columns (N, F); 0 where one is not known."""
+        if not self.num_bins:
+            return torch.asinh((torch.where(known, features, self.centre) - self.centre) / self.scale)
+        value = torch.where(known, features, self.edges[:, 0])
+        share = (value[..., None] - self.edges) / self.widths
+        return share.clamp(0.0, 1.0).flatten(1)
 
 
 def _phases(phase: Tensor) -> Tensor:

@@ -8,9 +8,7 @@ import numpy as np
 
 from hpctrain.errors import DataError
 from hpctrain.kinds.light_curves.layout import Curves
-
-PERIOD, POWER = "ls_period", "ls_power"
-"""Columns: the best period [day], and its power, 0 to 1; NaN where a curve has too few points."""
+from hpctrain.kinds.light_curves.statistics import PERIOD, POWER
 
 SAMPLES_PER_PEAK = 5
 FEWEST_POINTS = 6
@@ -38,23 +36,24 @@ def find_periods(curves: Curves, shortest_days: float) -> dict[str, np.ndarray]:
     ----------
     .. [1] VanderPlas 2018, ApJS 236, 16, arXiv:1703.09824: aliases, and how fine the frequencies must be.
     """
-    found = [_period(*points, shortest_days) for points in _each(curves)]
+    found = [period_of(*points, shortest_days) for points in each_curve(curves)]
     period, power = (np.array(values) for values in zip(*found, strict=True))
     return {PERIOD: period, POWER: power}
 
 
-def _each(curves: Curves) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Yield times, values without the mean of their band, and errors of each curve."""
+def each_curve(curves: Curves, without_means: bool = True) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Yield times, values, without the mean of their band if so asked, and errors of each curve."""
     for begin, end in zip(curves.offsets[:-1].tolist(), curves.offsets[1:].tolist(), strict=True):
         time, error, band = (array[begin:end] for array in (curves.time, curves.error, curves.band))
         value = curves.value[begin:end].astype(np.float64)
-        for number in np.unique(band).tolist():
+        for number in np.unique(band).tolist() if without_means else ():
             here = band == number
             value[here] -= np.average(value[here], weights=error[here].astype(np.float64) ** -2.0)
         yield time, value, error
 
 
-def _period(time: np.ndarray, value: np.ndarray, error: np.ndarray, shortest_days: float) -> tuple[float, float]:
+def period_of(time: np.ndarray, value: np.ndarray, error: np.ndarray, shortest_days: float) -> tuple[float, float]:
+    """Return the best period of one curve (n,) and its power, as :func:`find_periods` does."""
     span = float(time[-1] - time[0]) if len(time) else 0.0
     if len(time) < FEWEST_POINTS or span <= shortest_days or not value.std() > 0:
         return np.nan, np.nan

@@ -19,6 +19,7 @@ from hpctrain.ingest.light_curves.labels import ObjectTable
 from hpctrain.ingest.light_curves.observations import Observations, Reading
 from hpctrain.ingest.light_curves.periods import find_periods
 from hpctrain.ingest.light_curves.readers import read_observations
+from hpctrain.ingest.light_curves.statistics import find_statistics
 from hpctrain.ingest.tally import lines_by_reason
 from hpctrain.kinds.light_curves.layout import write_curves
 
@@ -40,6 +41,8 @@ class CurvesPlan:
         Numbers that mean "no value".
     shortest_period : float or None
         Find periods that are not shorter [day]; None finds none.
+    statistics : bool
+        Whether to add the columns that ``data.statistics`` reads.
     """
 
     paths: Sequence[Path]
@@ -49,6 +52,7 @@ class CurvesPlan:
     labels_id: str = ""
     missing: Sequence[float] = ()
     shortest_period: float | None = None
+    statistics: bool = False
 
 
 @dataclass
@@ -110,6 +114,8 @@ def ingest_light_curves(plan: CurvesPlan) -> CurvesResult:
     curves = found.curves
     if plan.shortest_period is not None:
         curves = replace(curves, columns={**curves.columns, **find_periods(curves, plan.shortest_period)})
+    if plan.statistics:
+        curves = replace(curves, columns={**curves.columns, **find_statistics(curves, plan.shortest_period)})
     command = " ".join(["hpctrain", *sys.argv[1:]])
     write_curves(plan.out, curves, {"hpctrain_version": __version__, "command": command})
     per_curve = np.diff(curves.offsets)

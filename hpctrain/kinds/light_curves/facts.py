@@ -15,6 +15,10 @@ MOST_CURVES = 20_000
 """Largest number of curves from which the facts are taken."""
 
 
+NUM_QUANTILES = 65
+"""Quantiles of a column of numbers per curve, from the smallest number to the largest."""
+
+
 @dataclass(frozen=True)
 class LightCurveFacts:
     """Facts that size a network for light curves.
@@ -35,6 +39,9 @@ class LightCurveFacts:
         Names of the F numbers per curve that the model reads beside the points.
     centre, scale : tuple of float
         Median and robust scatter of these numbers.
+    quantiles : tuple of tuple of float
+        `NUM_QUANTILES` evenly spaced quantiles of each of these numbers; empty for a model that was made before they
+        were kept.
     """
 
     bands: tuple[str, ...]
@@ -45,15 +52,18 @@ class LightCurveFacts:
     features: tuple[str, ...] = ()
     centre: tuple[float, ...] = ()
     scale: tuple[float, ...] = ()
+    quantiles: tuple[tuple[float, ...], ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values for a JSON file."""
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in vars(self).items()}
+        found = {name: list(value) if isinstance(value, tuple) else value for name, value in vars(self).items()}
+        return found | {"quantiles": [list(values) for values in self.quantiles]}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> LightCurveFacts:
         """Read back what :meth:`to_json` returned."""
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+        found = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+        return cls(**found | {"quantiles": tuple(map(tuple, values.get("quantiles", ())))})
 
     def difference(self, samples: LightCurveSamples) -> str | None:
         """Return why a model made for these facts cannot read `samples`; None if it can."""
@@ -73,13 +83,7 @@ def facts_of(samples: LightCurveSamples, rows: np.ndarray) -> LightCurveFacts:
     span = float(np.quantile(spans, 0.95)) if len(spans) else 1.0
     step = float(np.quantile(steps, 0.1)) if len(steps) else 1.0
     features = samples.features[rows] if samples.feature_names else np.zeros((len(rows), 0), np.float32)
-    centre, scale = [], []
-    for values in features.T.astype(np.float64):
-        known = values[np.isfinite(values)]
-        middle = float(np.median(known)) if len(known) else 0.0
-        scatter = 1.4826 * float(np.median(np.abs(known - middle))) if len(known) else 0.0
-        centre.append(middle)
-        scale.append(scatter or (float(known.std()) if len(known) else 0.0) or 1.0)
+    numbers = [_distribution(values[np.isfinite(values)]) for values in features.T.astype(np.float64)]
     return LightCurveFacts(
         bands=samples.bands,
         max_points=samples.max_points,
@@ -87,6 +91,17 @@ def facts_of(samples: LightCurveSamples, rows: np.ndarray) -> LightCurveFacts:
         step_days=min(max(step, 1e-4), max(span, 1e-3)),
         is_folded=samples.is_folded,
         features=samples.feature_names,
-        centre=tuple(centre),
-        scale=tuple(scale),
+        centre=tuple(centre for centre, _, _ in numbers),
+        scale=tuple(scale for _, scale, _ in numbers),
+        quantiles=tuple(quantiles for _, _, quantiles in numbers),
     )
+
+
+def _distribution(known: np.ndarray) -> tuple[float, float, tuple[float, ...]]:
+    """Return median, robust scatter and quantiles of some numbers (n,), of which there may be none."""
+    if not len(known):
+        return 0.0, 1.0, (0.0,) * NUM_QUANTILES
+    middle = float(np.median(known))
+    scatter = 1.4826 * float(np.median(np.abs(known - middle)))
+    quantiles = np.quantile(known, np.linspace(0, 1, NUM_QUANTILES))
+    return middle, scatter or float(known.std()) or 1.0, tuple(quantiles.tolist())

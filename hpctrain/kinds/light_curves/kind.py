@@ -85,10 +85,10 @@ class LightCurves(Kind):
         return LightCurveFacts.from_json(values)
 
     def assumed(self, data: LightCurveSection) -> Assumed:
-        from hpctrain.kinds.light_curves.facts import LightCurveFacts
+        from hpctrain.kinds.light_curves.facts import NUM_QUANTILES, LightCurveFacts
 
-        num = len(data.features)
-        features = (tuple(data.features), (0.0,) * num, (1.0,) * num)
+        num = len(data.all_features)
+        features = (data.all_features, (0.0,) * num, (1.0,) * num, (tuple(range(NUM_QUANTILES)),) * num)
         facts = LightCurveFacts(tuple(data.bands), data.max_points, 1000.0, 0.1, data.fold is not None, *features)
         return Assumed(facts, "data.max_points", None if data.simulate is None else data.simulate.num_curves)
 

@@ -12,6 +12,7 @@ import torch
 from hpctrain.errors import DataError
 from hpctrain.kinds.light_curves.batch import NO_BAND, LightCurveBatch
 from hpctrain.kinds.light_curves.files import CurveFile, first_finite
+from hpctrain.kinds.light_curves.statistics import statistics_columns
 from hpctrain.samples.arrays import ArraySamples
 from hpctrain.samples.find import find_files
 from hpctrain.samples.hashing import hash_ids, unit_interval
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 PAD_TO = 8
 """The number of points of a batch is that of its longest curve, rounded up to a multiple of this."""
+
+_MOST_NAMED = 5
+"""Largest number of files that a message names."""
 
 LONG_CURVE = 150
 """Mean number of points of a batch from which curves are copied one by one."""
@@ -55,13 +59,14 @@ class LightCurveSamples(ArraySamples):
         notes = list(dict.fromkeys(note for file in files for note in file.notes)) + _band_notes(files, data.bands)
         super().__init__([(file.path, len(file)) for file in files], target_id, {}, notes)
         self._curve_files = list(files)
-        self.bands, self.feature_names = tuple(data.bands), tuple(data.features)
+        self.bands, self.feature_names = tuple(data.bands), data.all_features
         self.max_points, self.min_points, self._long = data.max_points, data.min_points, data.long
         self.num_points = np.concatenate([np.diff(file.offsets) for file in files])
         self._shifts = unit_interval(hash_ids(self.target_id, "thin")) if self._long == "thin" else np.zeros(0)
         self._begins = np.concatenate([file.offsets[:-1] for file in files])
         self._file_of = np.repeat(np.arange(len(files)), [len(file) for file in files])
-        columns = [self._numbers(name, "data.features") for name in data.features]
+        _check_statistics(files, data)
+        columns = [self._numbers(name, "data.features") for name in self.feature_names]
         empty = np.zeros((len(self), 0))
         self.features = (np.stack(columns, axis=1) if columns else empty).astype(np.float32)
         self.is_folded = data.fold is not None
@@ -69,6 +74,10 @@ class LightCurveSamples(ArraySamples):
 
     def usable(self, rows: np.ndarray) -> np.ndarray:
         return self.num_points[rows] >= self.min_points
+
+    def lengths(self, rows: np.ndarray) -> np.ndarray:
+        """Return how many points of each of these rows (n,) are read, int64."""
+        return np.minimum(self.num_points[rows], self.max_points)
 
     def read(self, rows: np.ndarray, pin: bool = False) -> LightCurveBatch:
         """Return these rows (n,) in their order; -1 gives a padding row.
@@ -116,44 +125,53 @@ class LightCurveSamples(ArraySamples):
         out["band"] = np.full((len(at), width), NO_BAND, np.int16)
         if self.is_folded:
             out["phase"] = np.zeros((len(at), width), np.float32)
-        # Long curves that lose no point are copied one by one, the points of all others together: each way is faster
-        # for its curves.
-        is_long = kept.sum() > LONG_CURVE * len(kept) and not self.is_folded
-        is_copied = (counts == kept) & (kept > 0) & is_long
-        for number in np.unique(self._file_of[at[is_copied]]).tolist():
-            here = np.flatnonzero(is_copied & (self._file_of[at] == number))
-            for name, values in out.items():
-                self._curve_files[number].copy(name, values, here, self._begins[at[here]], kept[here])
-        rest = np.flatnonzero(~is_copied)
-        if len(rest):
-            place = np.arange(width) < kept[rest, None]  # in the order of the points
-            for name, values in self._gathered(at[rest], counts[rest], kept[rest]).items():
-                if len(rest) == len(at):
-                    out[name][place] = values
-                else:
-                    own = out[name][rest]
-                    own[place] = values
-                    out[name][rest] = own
+        thinned = np.flatnonzero(counts > kept)
+        if len(thinned):
+            for name, values in self._thinned(at[thinned], counts[thinned]).items():
+                out[name][thinned] = values
+        whole = np.where(counts > kept, 0, kept)
+        # Long curves are copied one by one, the points of short ones all together: each way is faster for its curves.
+        if kept.sum() > LONG_CURVE * len(kept) and not self.is_folded:
+            for number in np.unique(self._file_of[at[whole > 0]]).tolist():
+                here = np.flatnonzero((whole > 0) & (self._file_of[at] == number))
+                self._curve_files[number].copy(out, here, self._begins[at[here]], whole[here])
+        elif len(thinned) < len(at):
+            place = np.arange(width) < whole[:, None]  # in the order of the points
+            for name, values in self._gathered(at, whole).items():
+                out[name][place] = values
         return out
 
-    def _gathered(self, at: np.ndarray, counts: np.ndarray, kept: np.ndarray) -> dict[str, np.ndarray]:
-        """Return the points of curves, one after the other; of the `counts` points of a curve `kept` are read."""
-        before = np.cumsum(kept) - kept
-        source = np.repeat(self._begins[at] - before, kept) + np.arange(int(kept.sum()))
-        for index in np.flatnonzero((counts > kept) & (kept > 0)).tolist():
-            chosen = self._chosen(int(at[index]), int(counts[index]))
-            source[before[index] : before[index] + kept[index]] = self._begins[at[index]] + chosen
+    def _thinned(self, at: np.ndarray, counts: np.ndarray) -> dict[str, np.ndarray]:
+        """Return the points (n, max_points) that are kept of curves with `counts` (n,) points, which is more."""
+        source = self._begins[at][:, None] + self._chosen(at, counts)
         numbers = self._file_of[at]
-        file_of = None if (numbers == numbers[:1]).all() else np.repeat(numbers, kept)
-        time = self._take("time", numbers, file_of, source)
-        first = np.zeros(len(kept))
-        first[kept > 0] = time[before[kept > 0]]
+        file_of = None if (numbers == numbers[0]).all() else np.repeat(numbers, self.max_points)
+        found = {
+            name: self._take(name, numbers, file_of, source.reshape(-1)).reshape(source.shape)
+            for name in ("time", "value", "error", "band")
+        }
+        first = found["time"][:, 0].copy()
         for index in np.flatnonzero(~np.isfinite(first)).tolist():
-            first[index] = first_finite(time[before[index] : before[index] + kept[index]])
-        found = {"time": time - np.repeat(first, kept)}
+            first[index] = first_finite(found["time"][index])
+        found["time"] = found["time"] - first[:, None]
         if self.is_folded:
-            cycles = found["time"] / np.repeat(self.periods[at], kept)
-            found["phase"] = cycles - np.floor(cycles)
+            found["phase"] = _phase(found["time"], self.periods[at][:, None])
+        return found
+
+    def _gathered(self, at: np.ndarray, counts: np.ndarray) -> dict[str, np.ndarray]:
+        """Return all points of curves of `counts` (n,) points, one curve after the other."""
+        before = np.cumsum(counts) - counts
+        source = np.repeat(self._begins[at] - before, counts) + np.arange(int(counts.sum()))
+        numbers = self._file_of[at]
+        file_of = None if (numbers == numbers[:1]).all() else np.repeat(numbers, counts)
+        time = self._take("time", numbers, file_of, source)
+        first = np.zeros(len(counts))
+        first[counts > 0] = time[before[counts > 0]]
+        for index in np.flatnonzero(~np.isfinite(first)).tolist():
+            first[index] = first_finite(time[before[index] : before[index] + counts[index]])
+        found = {"time": time - np.repeat(first, counts)}
+        if self.is_folded:
+            found["phase"] = _phase(found["time"], np.repeat(self.periods[at], counts))
         return found | {name: self._take(name, numbers, file_of, source) for name in ("value", "error", "band")}
 
     def _take(self, name: str, numbers: np.ndarray, file_of: np.ndarray | None, source: np.ndarray) -> np.ndarray:
@@ -177,16 +195,16 @@ class LightCurveSamples(ArraySamples):
             taken[here] = self._curve_files[number].points(name, source[here])
         return taken
 
-    def _chosen(self, row: int, count: int) -> np.ndarray:
-        """Return which of the `count` points of a long curve are kept, shape (max_points,), rising."""
-        most = self.max_points
+    def _chosen(self, at: np.ndarray, counts: np.ndarray) -> np.ndarray:
+        """Return which of the `counts` (n,) points of long curves are kept, shape (n, max_points), rising."""
+        number = np.arange(self.max_points)
         if self._long == "first":
-            return np.arange(most)
+            return np.tile(number, (len(at), 1))
         if self._long == "last":
-            return np.arange(count - most, count)
+            return (counts - self.max_points)[:, None] + number
         # One point from each of as many equal parts; where in its part depends on the object alone.
-        shift = self._shifts[row]
-        return np.minimum(((np.arange(most) + shift) * (count / most)).astype(np.int64), count - 1)
+        size = (counts / self.max_points)[:, None]
+        return np.minimum(((number + self._shifts[at][:, None]) * size).astype(np.int64), counts[:, None] - 1)
 
     def _numbers(self, name: str, key: str) -> np.ndarray:
         values = self.column(name)
@@ -196,6 +214,11 @@ class LightCurveSamples(ArraySamples):
         if key == "data.fold":
             return np.where(np.isfinite(values) & (values > 0), values, np.nan)
         return np.where(np.isfinite(values), values, np.nan)
+
+
+def _phase(time: np.ndarray, period: np.ndarray) -> np.ndarray:
+    cycles = time / period
+    return cycles - np.floor(cycles)
 
 
 def open_light_curves(data: LightCurveSection, base: Path | None = None) -> LightCurveSamples:
@@ -225,6 +248,20 @@ def _collect(make: Callable[[], Any], problems: list[str]) -> Any:
     except DataError as error:
         problems.append(str(error))
         return None
+
+
+def _check_statistics(files: Sequence[CurveFile], data: LightCurveSection) -> None:
+    names = statistics_columns(data.statistics, data.bands)
+    lacking = [(file.path, name) for file in files for name in names if name not in file.columns]
+    if lacking:
+        paths = list(dict.fromkeys(str(path) for path, _ in lacking))
+        absent = list(dict.fromkeys(name for _, name in lacking))
+        more = f" and {len(absent) - 1} more columns" if len(absent) > 1 else ""
+        option = " --periods DAYS" if data.statistics == "periodic" else ""
+        raise DataError(
+            f"{', '.join(paths[:_MOST_NAMED])}: no {absent[0]}{more}, which data.statistics: {data.statistics} reads; "
+            f"write the files with `hpctrain ingest light-curves --statistics{option}`"
+        )
 
 
 def _band_notes(files: Sequence[CurveFile], bands: Sequence[str]) -> list[str]:

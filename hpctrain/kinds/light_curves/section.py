@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
+from hpctrain.kinds.light_curves.statistics import statistics_columns
 from hpctrain.profile.sections.base import PathText, Section
 from hpctrain.profile.sections.data import SAMPLE_ORDER, DataSection
 
@@ -44,8 +45,8 @@ class LightCurveSection(DataSection):
 
     fixed: ClassVar[Mapping[str, str]] = {
         **DataSection.fixed,
-        **dict.fromkeys(("bands", "max_points", "long", "normalise", "fold", "features"), MODEL_INPUTS),
-        "max_curves": SAMPLE_ORDER,
+        **dict.fromkeys(("bands", "max_points", "long", "normalise", "fold", "features", "statistics"), MODEL_INPUTS),
+        **dict.fromkeys(("max_curves", "buckets"), SAMPLE_ORDER),
     }
 
     bands: Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1, max_length=1000)]
@@ -63,12 +64,19 @@ class LightCurveSection(DataSection):
     """Column with the period of each curve [day]; the model then sees the phase of each point too."""
     features: Annotated[list[PathText], Field(max_length=1000)] = []
     """Columns of one number per curve that the model reads beside the points."""
+    statistics: Literal["none", "plain", "periodic"] = "none"
+    """Statistics of each curve that the model reads beside the points, from the columns that ``hpctrain ingest
+    light-curves --statistics`` writes: ``plain`` ones, such as skewness and scatter, or with ``periodic``, for which it
+    needs ``--periods``, also periods and harmonics."""
     augment: AugmentCurvesSection = AugmentCurvesSection()
     bad_points: Literal["mask", "error"] = "mask"
     """For a point whose time or value is not finite, or whose error is not above 0: ``mask`` leaves it out and counts
     it; ``error`` ends the run and names file, row and object."""
     max_curves: Annotated[int, Field(ge=1)] | None = None
     """Largest number of training curves, chosen by the hash of the object id; if unset, all are used."""
+    buckets: Annotated[int, Field(ge=0, le=4096)] = 0
+    """Batches within which the curves are sorted by their number of points and cut into batches again, in random order,
+    so that a batch has little padding. 0 sorts none."""
     simulate: SimulateCurvesSection | None = None  # type: ignore[assignment]
     """Simulate these light curves if no file of `files` exists."""
 
@@ -77,10 +85,19 @@ class LightCurveSection(DataSection):
         return self.max_curves
 
     @property
+    def all_features(self) -> tuple[str, ...]:
+        """Columns of `features` and of `statistics`, without repetition."""
+        return tuple(dict.fromkeys([*self.features, *statistics_columns(self.statistics, self.bands)]))
+
+    @property
+    def sorted_batches(self) -> int:
+        return self.buckets
+
+    @property
     def refuses_bad_values(self) -> bool:
         return self.bad_points == "error"
 
     @property
     def card_entries(self) -> dict[str, Any]:
-        keys = ("bands", "max_points", "long", "min_points", "normalise", "fold", "features")
+        keys = ("bands", "max_points", "long", "min_points", "normalise", "fold", "features", "statistics")
         return {"light_curves": self.model_dump(mode="json", include=set(keys))}

@@ -11,6 +11,7 @@ import pytest
 from astropy.table import Table
 
 from hpctrain.cli import run_command
+from hpctrain.errors import DataError
 from hpctrain.ingest.light_curves.periods import periodogram
 from hpctrain.kinds.light_curves.kind import KIND
 from hpctrain.kinds.light_curves.section import LightCurveSection
@@ -286,6 +287,41 @@ def test_periods_of_several_bands_are_found_together(tmp_path):
         assert file["ls_period"][0] == pytest.approx(0.731, rel=1e-3)
         assert file["ls_power"][0] > 0.95
         assert np.isnan(file["ls_period"][1])
+
+
+def test_statistics_become_columns_that_a_profile_reads(tmp_path, capsys):
+    rng, path, out = np.random.default_rng(1), tmp_path / "points.csv", tmp_path / "a.h5"
+    time, band = np.sort(rng.uniform(0, 40, 90)), rng.integers(2, size=90)
+    angle = 2 * np.pi * time
+    value = 15 + band + 0.5 * np.sin(angle / 0.731) + 0.2 * np.sin(angle / 0.517) + 0.01 * rng.normal(size=90)
+    rows = [f"1,{t},{v},0.02,{'gr'[b]}" for t, v, b in zip(time, value, band, strict=True)]
+    path.write_text("\n".join(["id,mjd,mag,magerr,band", *rows, "2,1,15,0.1,g"]))
+    assert ingest(path, "--periods", 0.1, "--statistics", "--out", out) == 0
+    data = LightCurveSection(
+        files=[str(out)], bands=["g", "r"], statistics="periodic", features=["ls_power", "stat_mean"]
+    )
+    samples = KIND.open(data)
+    assert len(set(samples.feature_names)) == len(samples.feature_names) == samples.features.shape[1]
+    found = dict(zip(samples.feature_names, samples.features[0], strict=True))
+    assert np.isfinite(samples.features[0]).all()
+    assert f"ls_power 1, {len(found) - 2 + 4} statistics" in capsys.readouterr().out
+    assert found["ls_period"] == pytest.approx(0.731, rel=1e-3)
+    assert found["stat_period_2"] == pytest.approx(0.517, rel=1e-3)
+    assert found["stat_amplitude_1"] == pytest.approx(0.5, abs=0.1)
+    assert found["stat_offset_r"] - found["stat_offset_g"] == pytest.approx(1, abs=0.2)
+    assert found["stat_mean"] == pytest.approx(value.mean(), rel=1e-6)
+    flat = value - np.where(band, value[band == 1].mean(), value[band == 0].mean())
+    assert found["stat_standard_deviation"] == pytest.approx(flat.std(ddof=1), rel=1e-4)
+    assert found["stat_scatter_g"] == pytest.approx(value[band == 0].std(), rel=1e-4)
+    of_short = dict(zip(samples.feature_names, samples.features[1], strict=True))
+    assert [name for name, number in of_short.items() if np.isfinite(number)] == ["stat_offset_g", "stat_scatter_g"]
+
+
+def test_a_file_without_statistics_says_how_to_write_them(tmp_path):
+    out = tmp_path / "a.h5"
+    assert ingest(write(tmp_path, "csv"), "--out", out) == 0
+    with pytest.raises(DataError, match=r"no stat_count and \d+ more columns.* --statistics --periods DAYS"):
+        KIND.open(LightCurveSection(files=[str(out)], bands=["g"], statistics="periodic"))
 
 
 def test_the_periodogram_is_that_of_astropy():

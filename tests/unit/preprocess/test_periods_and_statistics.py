@@ -11,7 +11,7 @@ from astropy.timeseries import LombScargle
 from scipy import stats
 
 from hpctrain.errors import DataError
-from hpctrain.preprocess.periods import best_period, frequencies_of, harmonics, periodogram
+from hpctrain.preprocess.periods import best_period, frequencies_of, harmonics, harmonics_at, periodogram
 from hpctrain.preprocess.statistics import STATISTICS, light_curve_statistics
 
 
@@ -160,5 +160,6 @@ def test_harmonics_do_not_depend_on_the_first_observation():
     offset = model.offset() + model.model_parameters(1 / 0.73)[0]
     assert found["offset"] == pytest.approx(offset, abs=1e-3)
     assert found["residual"] < 0.5
+    np.testing.assert_allclose(harmonics_at(time, found, 0.73), model.model(time, 1 / 0.73), atol=1e-3)
     with pytest.raises(DataError, match="6 observations are fewer than the 7 coefficients"):
         harmonics(time[:6], value[:6], error[:6], 0.73, terms=3)

@@ -21,7 +21,9 @@ from hpctrain.families.light_curve_transformer.early import (
     times_of,
     write_early,
 )
+from hpctrain.families.light_curve_transformer.points import CurveEncoder
 from hpctrain.kinds.light_curves.batch import NO_BAND
+from hpctrain.kinds.light_curves.facts import LightCurveFacts
 from hpctrain.kinds.light_curves.transform import cut_after
 from hpctrain.profile.check import check_profile
 from hpctrain.profile.families import family_of, kind_of, profile_of
@@ -133,7 +135,45 @@ def test_the_interval_of_an_accuracy_is_that_of_its_standard_error():
     np.testing.assert_allclose(high - low, 2 * 1.96 * np.sqrt([0.16, 0.21]) / np.sqrt(4000), rtol=0.2)
 
 
+def test_without_an_encoder_only_the_columns_decide(tmp_path):
+    made = Made("light_curve_transformer", tiny_file(tmp_path / "a.h5", num=24), encoder="none", feature_dropout=0.5)
+    before = made.network.features(made.batch)
+    changes = {"value": made.batch["value"].flip(0), "phase": 1 - made.batch["phase"]}
+    torch.testing.assert_close(made.network.features(made.batch.with_tensors(changes)), before, rtol=0, atol=0)
+    assert (made.network.features(made.batch.with_tensors({"features": 1 + made.batch["features"]})) != before).any()
+    made.network.train()(made.batch)["loss_sum"].backward()
+    assert all(torch.isfinite(parameter.grad).all() for parameter in made.network.parameters())
+
+
+def test_a_column_is_spread_as_its_distribution_function(made):
+    values = np.random.default_rng(3).normal(size=500)
+    quantiles = tuple(np.quantile(values, np.linspace(0, 1, 65)).tolist())
+    facts = LightCurveFacts(("g",), 8, 100.0, 1.0, False, ("a", "b"), (0.0,) * 2, (1.0,) * 2, (quantiles, (0.0,) * 65))
+    encoder = CurveEncoder(facts, num_bins=8, dropout=0.0)
+    asked = torch.tensor([[quantiles[0] - 1, 0.0], [0.3, 1.0], [quantiles[-1] + 1, -1.0], [torch.nan, torch.nan]])
+    batch = made.batch.with_tensors({"features": asked.repeat(6, 1).float()})
+    found = encoder(batch)[:4, 4:]
+    share = np.interp([-9, 0.3, 9], quantiles[::8], np.linspace(0, 1, 9))
+    np.testing.assert_allclose(found[:3, :8].mean(dim=1), share, atol=1e-6)
+    assert found[:, 8:16].mean(dim=1).tolist() == [0, 1, 0, 0], "a column with one value is a step"
+    assert found[:, 16:].tolist() == [[0, 0]] * 3 + [[1, 1]]
+
+
+def test_a_model_from_before_quantiles_were_kept_still_loads():
+    facts = LightCurveFacts(("g",), 8, 100.0, 1.0, False, ("a",), (2.0,), (1.0,))
+    values = facts.to_json()
+    values.pop("quantiles")
+    assert LightCurveFacts.from_json(values) == facts
+    assert CurveEncoder(facts, num_bins=8, dropout=0.0).num_outputs == 6
+
+
 WRONG = {
+    "nothing to read": (
+        {"encoder": "none", "labels": [{"column": "strength", "kind": "value"}]},
+        {"features": []},
+        "model.encoder",
+        "reads only data.statistics and data.features",
+    ),
     "heads": ({"width": 10, "heads": 3}, {}, "model.width", "10 is no multiple of 3 heads; use for example heads: 2"),
     "a feature": ({"labels": [{"column": "colour", "kind": "value"}]}, {}, "model.labels.0.column", "in data.features"),
     "the period": ({"labels": [{"column": "period", "kind": "value"}]}, {}, "model.labels.0.column", "in data.fold"),
