@@ -11,7 +11,7 @@ clusters: how stable clusters are, and how well they agree with the classes of s
 variable stars (`light_curves/linear_7194_features.csv.gz`).
 variables: 26 classes of variable stars from light curves (`variable_stars/debosscher_1392.csv.gz`).
 rrlyrae, supernovae: types of RR Lyrae stars, and peculiar supernovae Ia, from light curves (`light_curves/*`). In
-five folds; the forest learns from all training objects of a fold.
+five folds; the forests learn from all training objects of a fold, of which the network holds 3 % out.
 
 `hpctrain.train` trains our models on the CPU. The errors of the magnitudes are inputs for redshifts because
 cross-validation on the training objects is better with them; other settings were not searched. A tenth of the training

@@ -1,7 +1,7 @@
 """Classes of real light curves: data, a random forest on plain features, and tables. n objects.
 
-Every method learns from the same objects in each fold. The network holds a tenth of them out for its calibration; the
-forest learns from all of them.
+Every method learns from the same objects in each fold. The network holds 3 % of them out for its calibration; the
+forests learn from all of them.
 """
 
 from __future__ import annotations

@@ -178,6 +178,7 @@ class BucketedOrder:
     def __init__(self, seed: int, lengths: np.ndarray, batch_size: int, window: int) -> None:
         self._seed, self._lengths, self._batch_size, self._window = int(seed), lengths, batch_size, window
         self._known: dict[tuple[int, int], np.ndarray] = {}
+        self._edges_of: dict[int, np.ndarray] = {}
 
     def __call__(self, positions: np.ndarray) -> np.ndarray:
         """Return the sample at each position of the run, as :func:`sample_order` does."""
@@ -193,12 +194,17 @@ class BucketedOrder:
 
     def _edges(self, epoch: int) -> np.ndarray:
         """Return where the windows of an epoch begin, and the end of the epoch; all but the ends begin a batch."""
+        found = self._edges_of.get(epoch)
+        if found is not None:
+            return found
         num, size = len(self._lengths), self._batch_size
         first = min(-epoch * num % size, num)
         num_batches = (num - first) // size
         num_windows = max(1, round(num_batches / self._window))
         edges = first + np.arange(num_windows) * num_batches // num_windows * size
-        return np.unique(np.concatenate([[0], edges, [num]]))
+        found = np.unique(np.concatenate([[0], edges, [num]]))
+        self._edges_of = {**dict(list(self._edges_of.items())[-1:]), epoch: found}
+        return found
 
     def _samples_of(self, epoch: int, window: int, edges: np.ndarray) -> np.ndarray:
         """Return the samples of a window in their order."""
