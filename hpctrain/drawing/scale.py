@@ -29,7 +29,9 @@ class Scale:
     start, end : float
         Positions of the ends on the page; `start` may be larger, because y points downwards.
     kind : str
-        ``linear``, ``log``, or ``time`` (seconds, labelled as minutes, hours, days).
+        ``linear``, ``log``, ``time`` (seconds, labelled as minutes, hours, days), or ``names``.
+    names : tuple of str
+        Labels of the values 0, 1, 2, ... of the kind ``names``.
     """
 
     low: float
@@ -37,6 +39,7 @@ class Scale:
     start: float
     end: float
     kind: str = "linear"
+    names: tuple[str, ...] = ()
 
     def place(self, values: np.ndarray | float) -> np.ndarray:
         """Return the positions of `values`; NaN for values without a logarithm."""
@@ -49,7 +52,9 @@ class Scale:
         return self.start + (values - low) / (high - low) * (self.end - self.start)
 
     def ticks(self, about: int) -> list[tuple[float, str]]:
-        """Return about this number of (value, label) pairs within the ends."""
+        """Return about this number of (value, label) pairs within the ends; every name of the kind ``names``."""
+        if self.kind == "names":
+            return [(float(place), name) for place, name in enumerate(self.names)]
         if self.kind == "log":
             return _log_ticks(self.low, self.high, about)
         if self.kind == "time":

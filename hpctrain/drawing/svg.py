@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from html import escape
 from importlib.resources import files
 
@@ -57,7 +57,9 @@ class Axes:
     x_limits, y_limits : (float, float)
         Values at the edges of the frame.
     x_kind, y_kind : str
-        ``linear``, ``log`` or ``time``.
+        ``linear``, ``log``, ``time`` or ``names``.
+    x_names : sequence of str
+        Labels of the values 0, 1, 2, ... of an x axis of the kind ``names``.
     """
 
     def __init__(
@@ -70,9 +72,10 @@ class Axes:
         y_limits: tuple[float, float],
         x_kind: str = "linear",
         y_kind: str = "linear",
+        x_names: Sequence[str] = (),
     ) -> None:
         self.left, self.top, self.width, self.height = left, top, width, height
-        self.x = Scale(*x_limits, left, left + width, x_kind)
+        self.x = Scale(*x_limits, left, left + width, x_kind, tuple(x_names))
         self.y = Scale(*y_limits, top + height, top, y_kind)
         self._below: list[str] = []
         self._inside: list[str] = []
@@ -94,7 +97,7 @@ class Axes:
             self._below.append(f'<path class="axis" d="M{x} {number(bottom)}v4"/>')
             if x_label:
                 self._above.append(
-                    f'<text class="tick" x="{x}" y="{number(bottom + 17)}" text-anchor="middle">{label}</text>'
+                    f'<text class="tick" x="{x}" y="{number(bottom + 17)}" text-anchor="middle">{escape(label)}</text>'
                 )
         self._below.append(f'<path class="axis" d="M{number(self.left)} {number(bottom)}H{number(right)}"/>')
         if x_label:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from hpctrain.search.section import StudySection
 from hpctrain.search.trials import Trial
 from hpctrain.states import FINISHED
@@ -21,19 +23,21 @@ def ranked(section: StudySection, trials: Sequence[Trial]) -> list[Trial]:
         sign = signs(section)[0]
         return sorted(finished, key=lambda trial: (sign * trial.scores[0], trial.number))  # type: ignore[index]
     front = pareto_front(section, finished)
-    return front + [trial for trial in finished if trial not in front]
+    numbers = {trial.number for trial in front}
+    return front + [trial for trial in finished if trial.number not in numbers]
 
 
 def pareto_front(section: StudySection, finished: Sequence[Trial]) -> list[Trial]:
     """Return the trials that no other one equals or beats in all objectives, and beats in at least one."""
-    costs = {
-        trial.number: [sign * score for sign, score in zip(signs(section), trial.scores or [], strict=True)]
-        for trial in finished
-    }
-
-    def is_beaten(mine: list[float]) -> bool:
-        return any(
-            all(a <= b for a, b in zip(theirs, mine, strict=True)) and theirs != mine for theirs in costs.values()
-        )
-
-    return [trial for trial in finished if not is_beaten(costs[trial.number])]
+    if not finished:
+        return []
+    costs = np.array([trial.scores for trial in finished], dtype=np.float64) * signs(section)
+    order = np.lexsort(costs.T[::-1])  # so that a trial is beaten only by ones before it
+    front: list[int] = []
+    beaters = np.empty((0, costs.shape[1]))
+    for place in order:
+        mine = costs[place]
+        if not ((beaters <= mine).all(axis=1) & (beaters != mine).any(axis=1)).any():
+            front.append(int(place))
+            beaters = np.vstack([beaters, mine])
+    return [finished[place] for place in sorted(front)]
