@@ -13,7 +13,9 @@ from processes import wait_until
 
 from hpctrain.cli import main
 from hpctrain.profile.load import load_profile
+from hpctrain.rundir import file_digest
 from hpctrain.search.folder import StudyDir, find_study
+from hpctrain.search.measured import weights_of
 from hpctrain.search.pool import pool_process
 from hpctrain.search.trials import read_trials
 
@@ -57,6 +59,9 @@ def test_trials_outlive_their_pool_and_another_one_goes_on(study, capsys):
     best = json.loads(capsys.readouterr().out)[0]
     assert main(["search", "best", "searched", "--out", "best.yaml"]) == 0
     assert load_profile("best.yaml").train.learning_rate == best["values"]["train.learning_rate"]
+    assert main(["local", "best.yaml", "--set", "name=alone"]) == 0
+    (alone,) = study.path.parents[1].glob("alone/*/model/model.safetensors")
+    assert file_digest(alone) == file_digest(weights_of(study.trial(best["number"])))
     assert main(["search", "extend", "searched", "1"]) == 0
     wait_until(lambda: pool_process(study) is None, "the end of the fifth trial")
     assert [trial.state for trial in read_trials(study)] == ["finished"] * 5

@@ -20,8 +20,8 @@ from hpctrain.search.trials import SEALED, read_trials
 
 pytestmark = pytest.mark.slurm
 
-NUM_TRIALS = 24 if os.environ.get("ALL_FAULTS") else 6
-AT_ONCE = 4 if os.environ.get("ALL_FAULTS") else 3
+ALL_FAULTS = bool(os.environ.get("ALL_FAULTS"))
+NUM_TRIALS, AT_ONCE = (24, 4) if ALL_FAULTS else (4, 3)
 NUM_STEPS = 150
 BASE = """\
 name: tiny
@@ -100,7 +100,7 @@ def study(slurm: SlurmCluster) -> Study:
         os.kill(killed.read_heartbeats()[0]["pid"], signal.SIGKILL)
     with study.held(2) as cancelled:
         slurm.run(["scancel", study.job(cancelled)])
-    if os.environ.get("ALL_FAULTS"):
+    if ALL_FAULTS:
         with study.held(7) as lost:
             node = slurm.job(study.job(lost))["NodeList"]
             slurm.run(["scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=test"])
@@ -143,6 +143,7 @@ def test_the_array_has_a_throttle_and_the_resumed_one_its_task_alone(study: Stud
     assert "train.learning_rate=" in first
 
 
+@pytest.mark.skipif(not ALL_FAULTS, reason="tests/flow shows it on this machine; ALL_FAULTS=1 shows it here too")
 def test_the_best_trial_run_alone_has_the_same_bits(study: Study, tmp_path: Path) -> None:
     best = json.loads(study.types("hpctrain search best searched --json"))[0]
     study.types("hpctrain search best searched --out best.yaml")
