@@ -199,7 +199,6 @@ def _draw(path: Path, curves: dict[str, list[np.ndarray]], cost: np.ndarray) -> 
             axes.fill_between(cost, *ends.T, color=colour, alpha=0.2, linewidth=0)
         axes.set_xlabel("cost [whole trials]")
         axes.set_ylabel("best held-out loss so far")
-        axes.set_yscale("log")
         axes.legend(frameon=False)
         axes.spines[["top", "right"]].set_visible(False)
         figure.savefig(path, metadata={"Date": None})
