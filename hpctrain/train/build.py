@@ -48,7 +48,11 @@ def make_data(profile: Profile, world: World) -> None:
     data = profile.data
     is_there = any(is_remote(pattern) or matching_files(pattern) for pattern in data.files)
     if data.simulate is not None and world.is_main and not is_there:
-        kind_of(profile).make(Path(data.files[0]), data.simulate)
+        try:
+            kind_of(profile).make(Path(data.files[0]), data.simulate)
+        except DataError:
+            if not Path(data.files[0]).is_file():  # else another trial of the same study has just made it
+                raise
     barrier(world)
 
 
