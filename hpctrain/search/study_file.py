@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import os
 import random
 from collections.abc import Iterator, Sequence
@@ -26,6 +27,10 @@ from hpctrain.search.space import Parameter, Space, Values
 
 MOST_POINTS = 200
 """Largest number of corners of a space that are checked."""
+MOST_ESTIMATES = 2
+"""Number of points of each family whose memory is estimated."""
+_SIZES = ("model", "data", "train.batch_size", "train.precision")
+"""Keys on which memory depends."""
 SHARED_KEYS = ("name", "launch")
 """Keys that belong to the array as a whole."""
 
@@ -134,7 +139,7 @@ def check_study(study: StudyFile, memory: bool = True) -> Findings:
     profile = base.raise_problems()
     problems = {problem.message: problem for problem in _objective_problems(study, profile)}
     warnings: dict[str, Problem] = {}
-    largest: dict[tuple[str, ...], tuple[Values, Findings]] = {}
+    good: list[tuple[Values, Findings]] = []
     for values, is_corner in _points(study.space, section.seed):
         found = check_profile(section.base, [*section.set, *study.space.overrides(values)], memory=False)
         for problem in found.problems:
@@ -142,20 +147,42 @@ def check_study(study: StudyFile, memory: bool = True) -> Findings:
         for warning in found.warnings if is_corner else ():
             warnings.setdefault(f"{warning.where}: {warning.message}", _placed(study, warning, values))
         if not found.problems:
-            branch = tuple(str(values[key]) for key in values if study.section.space[key].choices is not None)
-            largest[branch] = (values, found)  # later corners have the later, larger ends
-    if memory and not problems:
-        measured: dict[Any, Any] = {}
-        for values, found in largest.values():
-            if found.profile is not None and found.profile.platform:
-                add_memory(found, measured)
-                for problem in found.problems:
-                    problems.setdefault(f"{problem.where}: {problem.message}", _placed(study, problem, values))
+            good.append((values, found))
+    for values, found in _largest(study.space, good) if memory and not problems else ():
+        add_memory(found, {})
+        for problem in found.problems:
+            problems.setdefault(f"{problem.where}: {problem.message}", _placed(study, problem, values))
     if problems:
         raise ProfileError(study.document.source, sort_problems(list(problems.values())))
     known = {f"{warning.where}: {warning.message}" for warning in base.warnings}
     base.warnings += [warning for key, warning in warnings.items() if key not in known]
     return base
+
+
+def _largest(space: Space, good: list[tuple[Values, Findings]]) -> list[tuple[Values, Findings]]:
+    """Return the points of each family that need most memory, by the numbers that their values hold.
+
+    An estimate takes seconds, so only these are made: wider, deeper and more at once all mean larger numbers.
+    """
+    chosen: dict[str, list[tuple[Values, Findings]]] = {}
+    for values, found in sorted(good, key=lambda point: -_size(space, point[0])):
+        if found.profile is not None and found.profile.platform:
+            chosen.setdefault(found.profile.model.family, []).append((values, found))
+    return [point for points in chosen.values() for point in points[:MOST_ESTIMATES]]
+
+
+def _size(space: Space, values: Values) -> float:
+    named = {parameter.key: parameter for parameter in space.parameters}
+    sizes = [named[key].value_of(value) for key, value in values.items() if key.startswith(_SIZES)]
+    return sum(math.log1p(abs(number)) for number in _numbers(sizes))
+
+
+def _numbers(value: Any) -> Iterator[float]:
+    if isinstance(value, dict | list):
+        for inside in value.values() if isinstance(value, dict) else value:
+            yield from _numbers(inside)
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        yield float(value)
 
 
 def _objective_problems(study: StudyFile, profile: Profile) -> Iterator[Problem]:
