@@ -70,11 +70,11 @@ def _source(name: str) -> tuple[Path, str]:
 
 
 def _files(name: str) -> dict[str, Path]:
-    """Map the names of the copies to the shipped files: a profile, the profile that it extends, and the schema."""
+    """Map the names of the copies to the shipped files: a profile, the one that it extends or searches, the schema."""
     source, copy = _source(name)
     files = {copy: source}
     if name not in OTHERS:
-        extended = re.search(r"^extends: *(\S+)", source.read_text(encoding="utf-8"), flags=re.MULTILINE)
+        extended = re.search(r"^(?:extends|base): *(\S+)", source.read_text(encoding="utf-8"), flags=re.MULTILINE)
         if extended:
             files |= _files(Path(extended[1]).stem)
         files["schema.json"] = shipped("profiles/schema.json")

@@ -8,15 +8,9 @@ streams the samples, so files may be larger than memory.
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from hpctrain.commands.using_model import add_model_arguments, check_out, choose_device, progress_bar
-from hpctrain.errors import DataError
 from hpctrain.launch.runs import path_or_run
-
-if TYPE_CHECKING:
-    from hpctrain.profile.sections.data import DataSection
 
 SOURCE = "hpctrain predict"
 
@@ -34,18 +28,15 @@ def run(args: argparse.Namespace) -> int:
     import torch
 
     from hpctrain.families.held_out import HeldOut
-    from hpctrain.families.predictions import write_predictions
+    from hpctrain.families.predictions import open_for, write_predictions
     from hpctrain.families.store import load_model
-    from hpctrain.profile.lookup import data_section_of, find_family, find_kind
+    from hpctrain.profile.lookup import find_family, find_kind
 
     check_out(SOURCE, args)
     device = choose_device(SOURCE, args.device)
     model, card = load_model(args.run_dir, device, args.checkpoint)
-    family = find_family(card["family"])
-    kind = find_kind(family.kind)
-    samples = kind.open(_section(args.run_dir, data_section_of(family), args.files))
-    if difference := kind.read_facts(card["facts"]).difference(samples):
-        raise DataError(f"{', '.join(args.files)}: not like the data of the model: {difference}")
+    kind = find_kind(find_family(card["family"]).kind)
+    samples = open_for(args.run_dir, card, args.files)
     for note in samples.notes:
         print(f"note: {note}")
     with progress_bar("predicting", len(samples)) as tick:
@@ -60,13 +51,3 @@ def run(args: argparse.Namespace) -> int:
         done = write_predictions(model, card, asked, args.out, max(0, args.reader_threads))
     print(f"{args.out}: predictions of {done:,} {kind.words.many if done != 1 else kind.words.one}")
     return 0
-
-
-def _section(run: Path, section: type[DataSection], files: list[str]) -> Any:
-    """Return a data section with these files: the run's own if there is one, else the defaults of the kind."""
-    from hpctrain.profile.load import load_profile
-
-    profile = run / "profile.yaml"
-    if profile.is_file():
-        return load_profile(profile).data.model_copy(update={"files": files})
-    return section(files=files)

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
 import torch
 
 from hpctrain import __version__
+from hpctrain.errors import DataError
 from hpctrain.families.held_out import HeldOut, NoResultsError
 from hpctrain.files import NewFile
-from hpctrain.profile.lookup import find_family
+from hpctrain.profile.load import load_profile
+from hpctrain.profile.lookup import data_section_of, find_family, find_kind
 from hpctrain.samples.loader import padded_requests, read_ahead
 from hpctrain.samples.protocols import PADDING_ROW
+
+if TYPE_CHECKING:
+    from hpctrain.samples.protocols import Samples
 
 FORMAT = "hpctrain-predictions"
 FORMAT_VERSION = 1
@@ -58,7 +63,23 @@ def write_predictions(model: Any, card: Mapping[str, Any], held_out: HeldOut, pa
         held_out.tick(done)
     if not done:
         raise NoResultsError("there is nothing to predict")
-    columns = {name: np.concatenate(values) for name, values in parts.items()}
+    write_columns(path, card, {name: np.concatenate(values) for name, values in parts.items()}, held_out)
+    return done
+
+
+def write_columns(path: Path, card: Mapping[str, Any], columns: Mapping[str, np.ndarray], asked: HeldOut) -> None:
+    """Write predicted columns with their units and meanings, the object identifiers and the rows.
+
+    Parameters
+    ----------
+    path : Path
+        ``*.h5``.
+    card : mapping
+        Card of the model.
+    columns : mapping of str to ndarray, shape (n, ...)
+    asked : HeldOut
+        The n samples.
+    """
     with NewFile(path, durable=False, replace_folders=True) as new, h5py.File(new.stream, "w") as file:
         file.attrs.update(
             format=FORMAT,
@@ -67,15 +88,35 @@ def write_predictions(model: Any, card: Mapping[str, Any], held_out: HeldOut, pa
             family=str(card["family"]),
             model_name=str(card.get("name", "")),
         )
-        file["target_id"] = held_out.samples.target_id[held_out.rows]
-        file["row"] = held_out.rows
-        meanings = family.columns_of(card)
+        file["target_id"] = asked.samples.target_id[asked.rows]
+        file["row"] = asked.rows
+        meanings = find_family(card["family"]).columns_of(card)
         for name, values in columns.items():
             file[name] = values
             if (column := meanings.get(name)) is not None:
                 known = {"unit": column.unit, "description": column.description}
                 file[name].attrs.update({key: text for key, text in known.items() if text})
-    return done
+
+
+def open_for(run: Path, card: Mapping[str, Any], files: list[str]) -> Samples:
+    """Open files that a trained model shall predict: with the run's own ``data`` section if there is one, else with the
+    defaults of the kind.
+
+    Raises
+    ------
+    DataError
+        They are not like the data of the model.
+    """
+    family = find_family(card["family"])
+    kind, profile = find_kind(family.kind), run / "profile.yaml"
+    if profile.is_file():
+        section = load_profile(profile).data.model_copy(update={"files": files})
+    else:
+        section = data_section_of(family)(files=files)
+    samples = kind.open(section)
+    if difference := kind.read_facts(card["facts"]).difference(samples):
+        raise DataError(f"{', '.join(files)}: not like the data of the model: {difference}")
+    return samples
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""Every profile in profiles/ loads, renders and survives a round trip."""
+"""Every profile in profiles/ loads, renders and survives a round trip; every study there is checked."""
 
 from __future__ import annotations
 
@@ -11,13 +11,17 @@ import pytest
 
 from hpctrain.cli import main
 from hpctrain.profile.load import dump_profile, load_profile
+from hpctrain.search.study_file import check_study, read_study
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-PROFILES = sorted((REPOSITORY / "profiles").glob("*.yaml"))
+FILES = sorted((REPOSITORY / "profiles").glob("*.yaml"))
+STUDIES = [path for path in FILES if "\nspace:" in path.read_text()]
+PROFILES = [path for path in FILES if path not in STUDIES]
 
 
 def test_the_promised_profiles_are_there():
     assert {"hpc", "jetson", "workstation", "quickstart"} <= {path.stem for path in PROFILES}
+    assert [path.stem for path in STUDIES] == ["search"]
 
 
 @pytest.mark.parametrize("path", PROFILES, ids=lambda path: path.name)
@@ -52,6 +56,12 @@ def test_a_shipped_profile_names_its_schema_for_editors(path):
     assert "# yaml-language-server: $schema=" in text
     name = text.partition("$schema=")[2].split()[0]
     assert json.loads((path.parent / name).read_text())["properties"].keys() >= {"name", "data", "train"}
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.name)
+def test_a_shipped_study_has_no_problem(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert check_study(read_study(path), memory=False).profile is not None
 
 
 def test_the_schema_file_is_what_the_code_says(tmp_path):

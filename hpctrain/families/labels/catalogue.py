@@ -24,6 +24,7 @@ SUFFIXES: Mapping[str, str] = {
     "PIT": "predicted probability of a lower value than the true one",
     "CRPS": "continuous ranked probability score, in the unit that is learned",
     "LOG_LOSS": "minus the log of the probability of the true class",
+    "NLL": "minus the log of the predicted probability density of the true value, in the unit that is learned",
 }
 """Meaning of each column by the end of its name."""
 

@@ -40,6 +40,11 @@ class CircularHead(Head):
         limit = LOG_CONCENTRATION_LIMIT
         return torch.atan2(outputs[:, 1], outputs[:, 0]), limit * torch.tanh(outputs[:, 2] / limit)
 
+    def distribution(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Return predicted angle [rad] and its calibrated variance [rad^2], (N,) each."""
+        angle, log_concentration = self._split(outputs)
+        return angle, self.calibration.square() * torch.exp(-log_concentration)
+
     def _angles(self, labels: Mapping[str, Tensor], outputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         value, error = self.truth(labels, outputs)
         has = torch.isfinite(value)
@@ -47,12 +52,13 @@ class CircularHead(Head):
 
     def loss(self, outputs: Tensor, labels: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         angle, error, has = self._angles(labels, outputs)
-        _, log_concentration = self._split(outputs)
-        # The cosine by a product of vectors: unlike that of the angle, its gradient is finite everywhere.
-        length = torch.sqrt(outputs[:, :2].square().sum(dim=1) + 1e-12)
-        cosine = (outputs[:, 0] * torch.cos(angle) + outputs[:, 1] * torch.sin(angle)) / length
-        each = _nll(cosine, log_concentration, error)
+        each = _nll(self._cosine(outputs, angle), self._split(outputs)[1], error)
         return torch.where(has, each, 0.0), has.float()
+
+    def _cosine(self, outputs: Tensor, angle: Tensor) -> Tensor:
+        """Return the cosine of the residuals by a product of vectors, whose gradient is finite everywhere; (N,)."""
+        length = torch.sqrt(outputs[:, :2].square().sum(dim=1) + 1e-12)
+        return (outputs[:, 0] * torch.cos(angle) + outputs[:, 1] * torch.sin(angle)) / length
 
     def sums(self, outputs: Tensor, labels: Mapping[str, Tensor], counted: Tensor) -> dict[str, Tensor]:
         each, _ = self.loss(outputs, labels)
@@ -85,7 +91,10 @@ class CircularHead(Head):
         value, error = self.truth(labels, outputs)
         residual = self._residual(outputs, labels)
         total = torch.sqrt(self.columns(outputs)["ERR"].square() + error.square())
-        return {"TRUE": value, "RESIDUAL": residual, "PULL": residual / total}
+        angle, error, has = self._angles(labels, outputs)
+        log_concentration = self._split(outputs)[1] - 2 * self.calibration.log()
+        nll = _nll(self._cosine(outputs, angle), log_concentration, error).masked_fill(~has, torch.nan)
+        return {"TRUE": value, "RESIDUAL": residual, "PULL": residual / total, "NLL": nll}
 
     def calibrate(self, outputs: Tensor, labels: Mapping[str, Tensor]) -> None:
         _, error, has = self._angles(labels, outputs)

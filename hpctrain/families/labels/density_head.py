@@ -137,7 +137,7 @@ class DensityHead(Head):
         return (self.low + self.step * (at + part.clamp(0, 1)))[:, 0]
 
     def judged(self, outputs: Tensor, labels: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return the true value, the residual, the probability integral transform, and the CRPS in t."""
+        """Return the true value, the residual, the probability integral transform, and CRPS and likelihood in t."""
         place, _, has = self._positions(labels, outputs)
         p = self._probability(outputs)
         above = torch.cat([torch.zeros_like(p[:, :1]), p.cumsum(dim=1)], dim=1)
@@ -145,7 +145,8 @@ class DensityHead(Head):
         part = (place[:, None] - at).clamp(0, 1)
         pit = above.gather(1, at)[:, 0] + part[:, 0] * p.gather(1, at)[:, 0]
         crps = _crps(above, at, part) * self.step
-        found = {"PIT": pit.masked_fill(~has, torch.nan), "CRPS": crps.masked_fill(~has, torch.nan)}
+        found = {"PIT": pit, "CRPS": crps, "NLL": self._nll(outputs, place, self.calibration)}
+        found = {name: column.masked_fill(~has, torch.nan) for name, column in found.items()}
         return {"TRUE": self.truth(labels, outputs)[0], "RESIDUAL": self._residual(outputs, labels), **found}
 
     def calibrate(self, outputs: Tensor, labels: Mapping[str, Tensor]) -> None:

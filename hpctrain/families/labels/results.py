@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,8 +38,12 @@ def predicted_columns(model: LabelNetwork, batch: Any) -> dict[str, np.ndarray]:
     found = dict(model.predict(batch))
     if batch.labels:
         found |= model.judged(batch)
-    columns = {name: value.cpu().numpy() for name, value in found.items()}
-    for head in model.heads:
+    return named_classes({name: value.cpu().numpy() for name, value in found.items()}, model.heads)
+
+
+def named_classes(columns: dict[str, np.ndarray], heads: Iterable[Any]) -> dict[str, np.ndarray]:
+    """Return columns in which the numbers of classes are replaced by their names."""
+    for head in heads:
         if isinstance(head, ClassHead):
             columns = _named(columns, head)
     return columns

@@ -40,6 +40,11 @@ class ValueHead(Head):
         limit = LOG_VARIANCE_LIMIT
         return outputs[:, 0], limit * torch.tanh(outputs[:, 1] / limit)
 
+    def distribution(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mean and calibrated variance of the prediction in the units of the network, (N,) each."""
+        mean, log_variance = self._split(outputs)
+        return mean, self.calibration.square() * log_variance.exp()
+
     def _learned(self, labels: Mapping[str, Tensor], outputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return value and error in the units of the network, and where there is a value; (N,) each."""
         value, error = self.truth(labels, outputs)
@@ -101,7 +106,8 @@ class ValueHead(Head):
         pit = 0.5 * (1 + torch.erf(pull / math.sqrt(2)))
         density = torch.exp(-0.5 * pull.square()) / math.sqrt(2 * math.pi)
         crps = sigma * (pull * (2 * pit - 1) + 2 * density - 1 / math.sqrt(math.pi))
-        found = {"PIT": pit, "CRPS": crps * self.scale, "PULL": -pull}
+        nll = self._nll(outputs, value, error) + math.log(self.scale)
+        found = {"PIT": pit, "CRPS": crps * self.scale, "PULL": -pull, "NLL": nll}
         found = {name: column.masked_fill(~has, torch.nan) for name, column in found.items()}
         return {"TRUE": self.truth(labels, outputs)[0], "RESIDUAL": self._residual(outputs, labels), **found}
 
