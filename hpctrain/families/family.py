@@ -199,6 +199,19 @@ class Family:
         """Return the largest number of ranks that can do a round together, for a family that learns in rounds."""
         return 1
 
+    def bytes_per_sample(self, section: ModelSection, sample: int, cores: int) -> int | None:
+        """Return about how many bytes of memory a round needs for each training sample; None if it is not known.
+
+        Parameters
+        ----------
+        section : ModelSection
+        sample : int
+            Bytes of one sample.
+        cores : int
+            Cores of the rank.
+        """
+        return None
+
     def judge(self, judge: Judge) -> None:
         """Report problems of the ``model`` section that one key alone does not show."""
 

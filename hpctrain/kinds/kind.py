@@ -68,6 +68,8 @@ class Kind:
         Columns of a file whose hashes the report shows.
     array_names : tuple of str
         Names of the arrays that :meth:`from_arrays` understands; empty if this kind is read from files only.
+    bounded_by : str or None
+        Key of the profile that bounds how many samples are in memory, such as ``data.max_rows``.
     only_hdf5 : bool
         Whether files must be HDF5; otherwise :meth:`open` finds out what they are.
     """
@@ -82,6 +84,7 @@ class Kind:
     main_columns: ClassVar[tuple[str, ...]] = ()
     array_names: ClassVar[tuple[str, ...]] = ()
     only_hdf5: ClassVar[bool] = True
+    bounded_by: ClassVar[str | None] = None
 
     def judge(self, judge: Judge) -> None:
         """Report problems of the ``data`` section that one key alone does not show."""

@@ -27,6 +27,7 @@ from hpctrain.profile.rules_data import check_data, check_spectra
 from hpctrain.profile.rules_edge import check_edge
 from hpctrain.profile.rules_launch import check_launch
 from hpctrain.profile.rules_monitor import check_monitor
+from hpctrain.profile.rules_rounds import check_rounds_memory
 from hpctrain.profile.rules_stage import check_cache
 from hpctrain.profile.rules_track import check_track
 from hpctrain.profile.rules_train import check_length, check_train
@@ -185,7 +186,9 @@ def _check_memory(judge: Judge, findings: Findings, measured: dict[str, Measurem
         check_spectra(judge, measurement.inspection)
     if measurement.num_train is not None:
         check_length(judge, measurement.num_train)
-    check_cache(judge, measurement, _host_memory_gib(judge.profile, findings.site))
+    host_gib = _host_memory_gib(judge.profile, findings.site)
+    check_cache(judge, measurement, host_gib)
+    check_rounds_memory(judge, measurement, host_gib)
     need = memory_need(findings)
     if need is None:
         return

@@ -53,6 +53,9 @@ class Clusters(Family):
     def num_rounds(self, section: ClustersSection) -> int:
         return section.rounds
 
+    def bytes_per_sample(self, section: ClustersSection, sample: int, cores: int) -> int:
+        return 12 * sample
+
     def judge(self, judge: Judge) -> None:
         from hpctrain.families.clusters.judge import check_clusters
 

@@ -50,6 +50,11 @@ class Trees(LabelFamily):
     def most_ranks(self, section: TreesSection) -> int:
         return max(1, section.pieces)
 
+    def bytes_per_sample(self, section: TreesSection, sample: int, cores: int) -> int:
+        at_once = min(cores, section.pieces)
+        densities = sum(label.kind == "density" for label in section.labels)
+        return 3 * sample + at_once * (3 * sample + 100) + 20 * densities * section.trees
+
     def judge(self, judge: Judge) -> None:
         from hpctrain.families.trees.judge import check_trees
 

@@ -30,6 +30,7 @@ class Catalogue(Kind):
     words = Words("object", "objects")
     remedies = {NO_INPUT: "check data.missing and data.features"}  # noqa: RUF012
     only_hdf5 = False
+    bounded_by = "data.max_rows"
 
     @property
     def section(self) -> type[CatalogueSection]:  # pydantic is imported only for a profile

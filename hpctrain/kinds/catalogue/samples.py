@@ -10,17 +10,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hpctrain.errors import DataError
+from hpctrain.kinds.catalogue.choose import DEFAULT_ID, has_ids, sampled
 from hpctrain.kinds.catalogue.facts import INPUTS
 from hpctrain.kinds.catalogue.magnitudes import to_magnitudes
-from hpctrain.kinds.catalogue.tables import Table, open_table
+from hpctrain.kinds.catalogue.tables import ROWS_AT_ONCE, Table, open_table
 from hpctrain.samples.arrays import ArraySamples
 from hpctrain.samples.find import find_files
 from hpctrain.samples.target_id import ids_of
 
 if TYPE_CHECKING:
     from hpctrain.kinds.catalogue.section import CatalogueSection
-
-DEFAULT_ID = "target_id"
 
 
 class CatalogueSamples(ArraySamples):
@@ -35,7 +34,7 @@ class CatalogueSamples(ArraySamples):
     def __init__(self, tables: Sequence[Table], data: CatalogueSection) -> None:
         self._tables = list(tables)
         problems: list[str] = []
-        parts = [_collect(lambda table=table: read_inputs(table, data), problems) for table in tables]
+        parts = [_collect(lambda table=table: read_in_blocks(table, data), problems) for table in tables]
         target_id, notes = _ids(tables, data, problems)
         if problems:
             raise DataError("\n".join(problems))
@@ -62,6 +61,11 @@ class CatalogueSamples(ArraySamples):
             raise DataError(f"{self._tables[0].path}: {name}: holds texts in some files and numbers in others")
         return np.concatenate(parts)
 
+    def locate(self, row: int) -> tuple[Path, int]:
+        path, number = super().locate(row)
+        [rows] = [table.rows for table in self._tables if table.path == path]
+        return path, number if rows is None else int(rows[number])
+
     def usable(self, rows: np.ndarray) -> np.ndarray:
         return np.isfinite(self.inputs[rows]).any(axis=1)
 
@@ -78,7 +82,10 @@ def open_catalogue(data: CatalogueSection, base: Path | None = None) -> Catalogu
     tables = [_collect(lambda path=path: open_table(path), problems) for path in find_files(data.files, base or Path())]
     if problems:
         raise DataError("\n".join(problems))
-    return CatalogueSamples(tables, data)
+    tables, notes = sampled(tables, data)
+    samples = CatalogueSamples(tables, data)
+    samples.notes += notes
+    return samples
 
 
 def _collect(make: Any, problems: list[str]) -> Any:
@@ -87,6 +94,19 @@ def _collect(make: Any, problems: list[str]) -> Any:
     except DataError as error:
         problems.append(str(error))
         return None
+
+
+def read_in_blocks(table: Table, data: CatalogueSection) -> tuple[tuple[str, ...], np.ndarray]:
+    """Return what :func:`read_inputs` does; of a large table only a block of rows is in memory as it is in the file."""
+    if table.part is None or table.num_rows <= ROWS_AT_ONCE:
+        return read_inputs(table, data)
+    found = np.empty((0, 0), dtype=np.float32)
+    for start in range(0, table.num_rows, ROWS_AT_ONCE):
+        names, block = read_inputs(table.between(start, start + ROWS_AT_ONCE), data)
+        if start == 0:
+            found = np.empty((table.num_rows, len(names)), dtype=np.float32)
+        found[start : start + len(block)] = block
+    return names, found
 
 
 def read_inputs(table: Table, data: CatalogueSection) -> tuple[tuple[str, ...], np.ndarray]:
@@ -131,18 +151,27 @@ def _numbers(table: Table, name: str, missing: Sequence[float]) -> np.ndarray:
 
 def _ids(tables: Sequence[Table], data: CatalogueSection, problems: list[str]) -> tuple[np.ndarray, list[str]]:
     name = data.target_id or DEFAULT_ID
-    if data.target_id is None and not all(name in table.names for table in tables):
+    if not has_ids(tables, data):
         note = (
             f"the files have no column {name}, so the number of the row stands for the object; an object that is "
             "listed twice may then be trained on and held out (data.target_id names another column)"
         )
-        return np.arange(sum(table.num_rows for table in tables)), [note]
+        return _numbered(tables), [note]
     found = [
         _collect(lambda table=table: ids_of(table.column(name), f"{table.path}: {name}"), problems) for table in tables
     ]
     if problems:
         return np.zeros(0, dtype=np.int64), []
     return np.concatenate([ids for ids, _ in found]), list(dict.fromkeys(note for _, notes in found for note in notes))
+
+
+def _numbered(tables: Sequence[Table]) -> np.ndarray:
+    """Return the number of each row, counted over the rows of all files."""
+    found, start = [], 0
+    for table in tables:
+        found.append(start + (np.arange(table.num_rows) if table.rows is None else table.rows))
+        start += table.num_rows if table.of_rows is None else table.of_rows
+    return np.concatenate(found)
 
 
 def _missing_notes(inputs: np.ndarray, names: Sequence[str]) -> list[str]:

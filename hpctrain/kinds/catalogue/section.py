@@ -60,7 +60,7 @@ class CatalogueSection(DataSection):
     fixed: ClassVar[Mapping[str, str]] = {
         **DataSection.fixed,
         **dict.fromkeys(_INPUT_KEYS, MODEL_INPUTS),
-        "max_objects": SAMPLE_ORDER,
+        **dict.fromkeys(("max_objects", "max_rows"), SAMPLE_ORDER),
     }
 
     from_run: PathText | None = None
@@ -86,6 +86,9 @@ class CatalogueSection(DataSection):
     of the files, or where a file has none, the number of the row."""
     max_objects: Annotated[int, Field(ge=1)] | None = None
     """Largest number of training objects, chosen by the hash of the identifier; if unset, all are used."""
+    max_rows: Annotated[int, Field(ge=1)] | None = None
+    """Largest number of rows that are read into memory, of all files together, for training and evaluation. The hash of
+    the identifier chooses them; if unset, all are read."""
     simulate: SimulateCatalogueSection | None = None  # type: ignore[assignment]
     """Simulate these objects if no file of `files` exists."""
 

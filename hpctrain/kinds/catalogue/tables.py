@@ -8,7 +8,7 @@ import io
 import warnings
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import h5py
@@ -18,6 +18,9 @@ from hpctrain.errors import DataError
 from hpctrain.profile.near import did_you_mean
 from hpctrain.samples.library import open_library_file
 from hpctrain.words import is_number
+
+ROWS_AT_ONCE = 1 << 20
+"""Rows of a large table that are read at a time."""
 
 _HDF5_OFFSETS = (0, 512, 1024, 2048, 4096)
 _HDF5, _GZIP, _FITS, _PARQUET = b"\x89HDF\r\n\x1a\n", b"\x1f\x8b", b"SIMPLE  =", b"PAR1"
@@ -38,6 +41,13 @@ class Table:
         Returns the values of one of `names` or `vectors`, shape (N,) or (N, S).
     vectors : tuple of str
         Columns of S values per row.
+    part : callable, optional
+        Returns the values of a column in the rows from a first one up to a last one, without reading the others; None
+        where the format needs the whole file in memory.
+    rows : ndarray, shape (N,), int64, optional
+        Rows of the file that the table has, sorted; None for all.
+    of_rows : int, optional
+        Rows of the file, where the table has only some.
     """
 
     path: Path
@@ -45,6 +55,38 @@ class Table:
     names: tuple[str, ...]
     get: Callable[[str], np.ndarray]
     vectors: tuple[str, ...] = ()
+    part: Callable[[str, int, int], np.ndarray] | None = None
+    rows: np.ndarray | None = None
+    of_rows: int | None = None
+
+    def between(self, first: int, last: int) -> Table:
+        """Return the table of the rows from `first` up to but without `last`."""
+        last = min(last, self.num_rows)
+        if self.part is None:
+            return replace(self, num_rows=last - first, get=lambda name: self.get(name)[first:last])
+        part = self.part
+        return replace(self, num_rows=last - first, get=lambda name: part(name, first, last))
+
+    def only(self, rows: np.ndarray) -> Table:
+        """Return the table of some rows (n,), sorted, of which few are in memory besides those that it has."""
+
+        def part(name: str, first: int, last: int) -> np.ndarray:
+            own = rows[first:last]
+            starts = range(int(own[0]), int(own[-1]) + 1, ROWS_AT_ONCE) if len(own) else range(1)
+            found = []
+            for start in starts:
+                here = own[np.searchsorted(own, start) : np.searchsorted(own, start + ROWS_AT_ONCE)]
+                found.append(np.asarray(self.between(start, start + ROWS_AT_ONCE).get(name))[here - start])
+            return np.concatenate(found)
+
+        return replace(
+            self,
+            num_rows=len(rows),
+            get=lambda name: part(name, 0, len(rows)),
+            part=part,
+            rows=rows,
+            of_rows=self.num_rows,
+        )
 
     def column(self, name: str) -> np.ndarray:
         """Return a column, shape (N,): numbers as they are stored, or texts as an ``object`` array of str.
@@ -122,15 +164,15 @@ def _open_hdf5(path: Path) -> Table:
         raise DataError(f"{path}: has no dataset with one value per object")
     num_rows = max(found.values(), key=lambda length: (list(found.values()).count(length), length))
 
-    def get(name: str) -> np.ndarray:
+    def get(name: str, first: int, last: int) -> np.ndarray:
         try:
             with open_library_file(path) as file:
-                return file[name][...]
+                return file[name][first:last]
         except (ArithmeticError, LookupError, OSError, RuntimeError, TypeError, ValueError) as error:
             raise DataError(f"{path}: {name}: cannot be read ({error}); the file is damaged") from error
 
     names, wide = (tuple(key for key, length in each.items() if length == num_rows) for each in (found, vectors))
-    return Table(path, num_rows, names, get, wide)
+    return Table(path, num_rows, names, lambda name: get(name, 0, num_rows), wide, get)
 
 
 def _open_parquet(path: Path) -> Table:
@@ -143,10 +185,20 @@ def _open_parquet(path: Path) -> Table:
     except ArrowException as error:
         raise DataError(f"{path}: cannot be read as Parquet ({error})") from error
 
+    counts = [file.metadata.row_group(number).num_rows for number in range(file.metadata.num_row_groups)]
+    ends = np.cumsum([0, *counts])
+
     def get(name: str) -> np.ndarray:
         return file.read(columns=[name]).column(0).to_numpy()
 
-    return Table(path, file.metadata.num_rows, tuple(file.schema_arrow.names), get)
+    def part(name: str, first: int, last: int) -> np.ndarray:
+        groups = [number for number in range(len(counts)) if ends[number] < last and ends[number + 1] > first]
+        if not groups:
+            return get(name)[:0]
+        start = first - int(ends[groups[0]])
+        return file.read_row_groups(groups, columns=[name]).column(0).to_numpy()[start : start + last - first]
+
+    return Table(path, file.metadata.num_rows, tuple(file.schema_arrow.names), get, part=part)
 
 
 def _open_fits(path: Path, content: bytes) -> Table:

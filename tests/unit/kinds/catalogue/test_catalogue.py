@@ -13,6 +13,8 @@ from astropy.table import Table
 
 from hpctrain.cli import run_command
 from hpctrain.errors import DataError
+from hpctrain.kinds.catalogue import choose, tables
+from hpctrain.kinds.catalogue import samples as samples_of_tables
 from hpctrain.kinds.catalogue.kind import KIND
 from hpctrain.kinds.catalogue.leaks import has_name_of_id, looks_like_id
 from hpctrain.kinds.catalogue.section import CatalogueSection, SimulateCatalogueSection
@@ -136,6 +138,52 @@ def test_all_absent_columns_of_all_files_are_named_at_once(tmp_path):
         f"{second}: g",
         f"{second}: r",
     ]
+
+
+@pytest.mark.parametrize("form", ["h5", "parquet", "csv"])
+def test_a_sample_of_a_large_table_depends_on_the_identifiers_only(tmp_path, monkeypatch, form):
+    """Blocks of seven rows stand for those of a million; the second file has the same objects in another order."""
+    for module in (tables, choose, samples_of_tables):
+        monkeypatch.setattr(module, "ROWS_AT_ONCE", 7)
+    order, parts = np.random.default_rng(3).permutation(50), []
+    for name, rows in (("a", np.arange(50)), ("b", order)):
+        columns = {"target_id": rows + 100, "g": rows / 2, "r": rows / 3, "kind": np.array([f"k{row}" for row in rows])}
+        path = tmp_path / f"{name}.{form}"
+        if form == "h5":
+            with h5py.File(path, "w") as file:
+                for key, values in columns.items():
+                    file[key] = values.astype("S4") if key == "kind" else values
+        elif form == "parquet":
+            pyarrow = pytest.importorskip("pyarrow")
+            from pyarrow import parquet
+
+            parquet.write_table(pyarrow.table({k: v.tolist() for k, v in columns.items()}), path, row_group_size=11)
+        else:
+            Table(columns).write(path)
+        whole, some = KIND.open(section(path)), KIND.open(section(path, max_rows=20))
+        np.testing.assert_array_equal(whole.inputs[:, 0], (rows / 2).astype(np.float32))
+        chosen = np.flatnonzero(np.isin(whole.target_id, some.target_id))
+        assert len(chosen) == len(some) == 20
+        np.testing.assert_array_equal(some.inputs, whole.inputs[chosen])
+        np.testing.assert_array_equal(some.column("kind"), whole.column("kind")[chosen])
+        assert [some.locate(number) for number in range(20)] == [(path, row) for row in chosen.tolist()]
+        assert "20 of 50 rows are read" in "".join(some.notes)
+        parts.append(set(some.target_id.tolist()))
+        assert set(KIND.open(section(path, max_rows=10)).target_id.tolist()) < parts[-1]
+    assert parts[0] == parts[1]
+
+
+@pytest.mark.usefixtures("warm_python")
+def test_check_says_how_many_objects_fit_into_the_memory_of_a_node(tmp_path, capsys):
+    simulate(tmp_path / "data.h5", SimulateCatalogueSection(num_objects=500))
+    profile = tmp_path / "profile.yaml"
+    model = {"family": "trees", "labels": [{"column": "class", "kind": "class"}]}
+    launch = {"gpus_per_node": 0, "memory_gib_per_node": 1e-4}
+    data = {"files": [str(tmp_path / "data.h5")], "features": ["g", "r"]}
+    profile.write_text(yaml.safe_dump({"name": "small", "launch": launch, "data": data, "model": model}))
+    run_command("check", [str(profile)])
+    said = capsys.readouterr()
+    assert "set data.max_rows: " in said.out + said.err
 
 
 def test_rows_without_any_value_are_not_usable(tmp_path):
