@@ -119,9 +119,8 @@ def shapley_table(results: Mapping[str, Arrays]) -> str:
     mean = found["mean"]
     share = mean / np.maximum(mean.max(axis=1, keepdims=True), 1e-300)
     order = np.argsort(-share.sum(axis=0), kind="stable")[:MOST_SHOWN]
-    titles = (
-        f"<th>{escape(str(t))} [{escape(str(u))}]</th>" for t, u in zip(found["labels"], found["units"], strict=True)
-    )
+    pairs = zip(found["labels"].tolist(), found["units"].tolist(), strict=True)
+    titles = (f"<th>{escape(f'{title} [{unit}]' if unit else title)}</th>" for title, unit in pairs)
     rows = "".join(
         f"<tr><td>{escape(str(found['names'][at]))}</td>"
         + "".join(f"<td>{significant(float(value))}</td>" for value in mean[:, at])

@@ -125,20 +125,21 @@ def leaf_values(head: Head, targets: np.ndarray) -> np.ndarray:
 def explained_leaves(head: Head, leaves: list[Any]) -> tuple[list[np.ndarray], str]:
     """Return the numbers (P, K) of each tree's leaves that explain a prediction, and their unit.
 
-    Shares of the classes; the mean of a value or a density; cosine and sine of an angle.
+    Shares of the classes; the mean of a value or a density, with an empty unit for that of the label; cosine and sine
+    of an angle.
     """
     if isinstance(head, SmoothedDensityHead):
         middle = head.low + head.step * (np.arange(head.label.bins) + 0.5)
         middle = np.expm1(middle) if head.is_log else middle
-        return [np.asarray(each @ middle)[:, None] for each in leaves], f"{head.label.title}"
+        return [np.asarray(each @ middle)[:, None] for each in leaves], ""
     if head.label.kind == VALUE:
         return [each[:, :1] * (head.label.scale or 1.0) for each in leaves], unit_of_value(head)
     return leaves, "probability" if isinstance(head, ClassHead) else "cosine, sine"
 
 
 def unit_of_value(head: Head) -> str:
-    """Return the unit of the scaled value of a head, in words."""
-    return f"log10 {head.label.title}" if head.label.log10 else head.label.title
+    """Return the unit in which a value is learned: empty for that of the label."""
+    return "log10" if head.label.log10 else ""
 
 
 def outputs_of(head: Head, mean: np.ndarray) -> Tensor:
