@@ -78,7 +78,7 @@ class ClustersSection(ModelSection):
     """Inputs in which the clusters are found, by the names that the report shows, such as ``u - g``; if unset, all."""
     scale: Literal["robust", "standard", "none"] = "standard"
     """``robust`` subtracts the median of each input and divides by its interquartile range / 1.349, ``standard`` by its
-    standard deviation, for which values beyond `clip` such units count as being there."""
+    standard deviation, for which values beyond 100 such units count as being there."""
     clip: Annotated[float, Field(gt=0)] | None = 10.0
     """Largest absolute value of a scaled input; larger ones are set to it, so that a few wild values make no clusters
     of their own."""

@@ -23,6 +23,10 @@ _IQR_OF_NORMAL = 1.3489795003921634
 """Interquartile range of a normal distribution of standard deviation 1."""
 
 
+WILD = 100.0
+"""Distance from the median, in robust standard deviations, beyond which a value does not count for the standard one."""
+
+
 class Space(nn.Module):
     """From inputs to points, and to the two axes in which the report draws them.
 
@@ -94,7 +98,7 @@ def fit_space(inputs: np.ndarray, section: ClustersSection, used: np.ndarray) ->
             low, centre[number], high = np.quantile(known, (0.25, 0.5, 0.75))
             spread[number] = (high - low) / _IQR_OF_NORMAL or known.std() or 1.0
             if section.scale == "standard":
-                spread[number] = _standard(known, centre[number], spread[number], section.clip) or 1.0
+                spread[number] = _standard(known, centre[number], spread[number]) or 1.0
         elif len(known):
             centre[number] = np.median(known) if section.missing_values == MEDIAN else 0.0
     fills = section.missing_values == MEDIAN
@@ -111,13 +115,12 @@ def fit_space(inputs: np.ndarray, section: ClustersSection, used: np.ndarray) ->
     return Space(arrays, section.clip, fills)
 
 
-def _standard(values: np.ndarray, centre: float, spread: float, clip: float | None) -> float:
-    """Return the standard deviation of values; those beyond `clip` times the robust spread count as being there.
+def _standard(values: np.ndarray, centre: float, spread: float) -> float:
+    """Return the standard deviation of values; wild ones count as being at the limit.
 
     So one wild value does not make all others equal.
     """
-    limit = np.inf if clip is None else clip * spread
-    return float(np.clip(values, centre - limit, centre + limit).std())
+    return float(np.clip(values, centre - WILD * spread, centre + WILD * spread).std())
 
 
 def principal_axes(scaled: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

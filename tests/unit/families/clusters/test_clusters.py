@@ -113,6 +113,9 @@ def test_standard_scaling_gives_each_input_a_standard_deviation_of_one():
     scaled = space.scaled(torch.from_numpy(inputs)).numpy()
     np.testing.assert_allclose(np.nanstd(scaled, axis=0), 1.0)
     np.testing.assert_allclose(np.nanmedian(scaled, axis=0), 0.0, atol=1e-6)
+    inputs[7, 1] = 1e9  # makes the others no more equal than a value 100 robust standard deviations away would
+    wild = fit_space(inputs, section(scale="standard"), np.array([0, 1]))
+    assert 1.0 < wild.spread[1] / space.spread[1] < 6.0
 
 
 def test_new_objects_get_the_place_of_their_neighbours_in_an_embedding(three):
@@ -269,11 +272,11 @@ def test_the_space_is_scaled_robustly_clipped_and_reduced():
     inputs[:, 2] = inputs[:, 1] + 0.01 * inputs[:, 2]
     inputs[0, 1] = 1e6
     names = ("a", "b", "c")
-    plain = fit_space(inputs, section(), used_inputs(section(), names))
+    plain = fit_space(inputs, section(scale="robust"), used_inputs(section(scale="robust"), names))
     points = plain(torch.from_numpy(inputs)).numpy()
     np.testing.assert_allclose(points[1:].std(axis=0), 1, rtol=0.1)
     assert points[0, 1] == pytest.approx(10, abs=0.02)  # and centred
-    asked = section(reduce="pca", components=0.9, inputs=["c", "b"])
+    asked = section(scale="robust", reduce="pca", components=0.9, inputs=["c", "b"])
     reduced = fit_space(inputs, asked, used_inputs(asked, names))
     assert reduced.axes.shape == (2, 1)
     seen = reduced(torch.from_numpy(inputs)).numpy()[1:, 0]
