@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from hpctrain import __version__
-from hpctrain.errors import CheckpointError, DataError, Problem, ProfileError
+from hpctrain.errors import CheckpointError, DataError, Problem, ProfileError, SiteError
 from hpctrain.rundir import RunDir, file_digest, read_json, write_json
 from hpctrain.search.describe import shown
 from hpctrain.search.ensemble_choice import choose_members, weights_of
@@ -136,6 +136,8 @@ def write_ensemble(study: StudyDir, ensemble: Mapping[str, Any], out: Path | Non
     ------
     ProfileError
         The folder exists and is not empty.
+    SiteError
+        The folder cannot be written.
     """
     if out is None:
         write_json(study.path / FILE, ensemble)
@@ -143,12 +145,15 @@ def write_ensemble(study: StudyDir, ensemble: Mapping[str, Any], out: Path | Non
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ProfileError("hpctrain search ensemble", [Problem("--out", f"{out} exists and is not empty")])
     members = []
-    for member in ensemble["members"]:
-        run, copy = study.trial(member["trial"]), RunDir(out / "members" / str(member["trial"]))
-        shutil.copytree(run.model, copy.model)
-        shutil.copyfile(run.profile, copy.profile)
-        members.append({**member, "run": f"members/{member['trial']}"})
-    write_json(out / FILE, {**ensemble, "members": members})
+    try:
+        for member in ensemble["members"]:
+            run, copy = study.trial(member["trial"]), RunDir(out / "members" / str(member["trial"]))
+            shutil.copytree(run.model, copy.model)
+            shutil.copyfile(run.profile, copy.profile)
+            members.append({**member, "run": f"members/{member['trial']}"})
+        write_json(out / FILE, {**ensemble, "members": members})
+    except OSError as error:
+        raise SiteError(f"{out}: the ensemble cannot be written: {error}") from error
     return out / FILE
 
 

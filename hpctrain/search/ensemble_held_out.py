@@ -24,6 +24,8 @@ MOST_CANDIDATES = 200
 MOST_ROWS = 50_000
 """Largest number of held-out rows; of more, those whose objects have the lowest hashes."""
 SALT = "hpctrain/ensemble"
+_LARGEST_LOSS = 1e6
+"""A prediction that rules the truth out counts with it [nat], instead of infinitely."""
 
 _SAME = ("name", "column", "kind", "classes", "log10", "centre", "scale", "period", "range", "bins", "spacing", "error")
 """Keys of a label in which the members must agree, so that their predictions can be mixed."""
@@ -208,7 +210,8 @@ def _stack(study: StudyDir, numbers: list[int], labels: list[Label], skipped: di
     for place, number in enumerate(numbers):
         columns = read_columns(predictions_of(study.trial(number)), [label.loss_column for label in labels])
         for index, label in enumerate(labels):
-            log_p[place, :, index] = -columns[label.loss_column][rows].astype(np.float64)
+            loss = columns[label.loss_column][rows].astype(np.float64)
+            log_p[place, :, index] = -np.clip(loss, -_LARGEST_LOSS, _LARGEST_LOSS)  # NaN stays NaN
     log_p[:, ~np.isfinite(log_p).all(axis=0)] = np.nan  # no label, or a trial that had nothing to predict from
     target_id = first["target_id"][rows]
     strata = first[truths[0]][rows] if truths else np.zeros(len(rows))

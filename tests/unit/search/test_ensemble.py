@@ -188,6 +188,21 @@ def test_predictions_are_the_weighted_means_of_those_of_the_members(study, capsy
     assert np.all(mixed["z_LOW"] <= mixed["z_HIGH"])
 
 
+def test_a_folder_that_cannot_be_written_is_no_traceback(study, capsys):
+    assert main(["search", "ensemble", "searched", "--out", "data.h5/kept"]) == 3
+    assert "cannot be written" in capsys.readouterr().err
+
+
+def test_a_prediction_that_rules_the_truth_out_counts(study):
+    with h5py.File(study.trial(0).path / "results/predictions.h5", "r+") as file:
+        known = np.flatnonzero(np.isfinite(file["colour_LOG_LOSS"][()]))
+        file["colour_LOG_LOSS"][known] = np.inf
+    assert main(["search", "ensemble", "searched"]) == 0
+    found = json.loads((study.path / "ensemble.json").read_text())
+    assert found["best_trial"] != 0
+    assert found["losses_by_size"][0] < 100
+
+
 def test_a_copy_of_the_ensemble_predicts_without_its_study(study):
     assert main(["search", "ensemble", "searched", "--out", "kept"]) == 0
     shutil.rmtree("runs")
