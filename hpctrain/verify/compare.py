@@ -85,9 +85,21 @@ def _checkpoints(straight: RunDir, cut: RunDir) -> list[Part]:
     parts += [_file(f"{folders[0].name}/{name}", *(folder / name for folder in folders)) for name in names]
     states = [json.loads((folder / "state.json").read_text()) for folder in folders]
     kept = [{name: value for name, value in state.items() if name != "attempt"} for state in states]
+    if len({state["progress"].get("evaluated_step") for state in kept}) > 1:
+        kept = [{**state, "progress": _without_evaluations(state["progress"])} for state in kept]
     flat = [{f"{top}.{name}": value for top in kept_ for name, value in _items(kept_[top])} for kept_ in kept]
     counts = [f"{len(values)} values" for values in flat]
     return [*parts, Part("progress and data facts in its `state.json`", *counts, _different(*flat))]
+
+
+def _without_evaluations(progress: dict[str, Any]) -> dict[str, Any]:
+    """Return the progress without what the evaluation of the last step changes.
+
+    A stop that comes between the last step and its evaluation saves before it, and a whole checkpoint is never
+    replaced. The evaluations themselves are compared as records.
+    """
+    changed = ("evaluated_step", "best_step", "best_value", "evaluations_without_progress", "stopped_early")
+    return {name: value for name, value in progress.items() if name not in changed}
 
 
 def _items(value: Any) -> list[tuple[str, Any]]:

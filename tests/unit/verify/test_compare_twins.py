@@ -127,6 +127,13 @@ def test_another_progress_is_found_and_named(straight, tmp_path):
     assert list(different(compare(straight, cut)).values()) == [["progress.best_value"]]
 
 
+def test_a_stop_between_the_last_step_and_its_evaluation_is_no_difference(tmp_path):
+    """It saves before the evaluation; the evaluation itself is made by the next attempt, and compared as a record."""
+    straight = finished_run(tmp_path, "straight", progress={"evaluated_step": 2, "best_step": 2})
+    cut = finished_run(tmp_path, "cut", progress={"evaluated_step": 1, "best_step": 1, "best_value": 3.0})
+    assert different(compare(straight, cut)) == {}
+
+
 def test_a_last_checkpoint_that_is_damaged_does_not_count_as_one(straight, tmp_path):
     cut = finished_run(tmp_path, "cut")
     (cut.checkpoints / "step-00000002" / "ema.safetensors").unlink()
