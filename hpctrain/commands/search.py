@@ -3,8 +3,11 @@
 hpctrain search profiles/search.yaml             check every corner of the space, submit, return at once
 hpctrain search profiles/search.yaml --dry-run   check, then print the script and five sampled trials
 hpctrain search status STUDY                     how the trials stand
+hpctrain search status STUDY -f                  the same as a table that is redrawn
 hpctrain search best STUDY --out best.yaml       the best trials; the profile of the best one
+hpctrain search refit STUDY                      train with the best values again, validation objects included
 hpctrain search report STUDY                     write one HTML page about the study
+hpctrain search export STUDY --to URL            copy the trials into a database for optuna-dashboard
 hpctrain search stop STUDY                       start no further trial (--now: end running ones, too)
 hpctrain search resume STUDY                     go on with trials whose job is gone
 hpctrain search extend STUDY 20                  add trials
@@ -25,8 +28,8 @@ from hpctrain.commands.argument_types import positive
 from hpctrain.commands.overrides import add_set_argument, overrides_of
 from hpctrain.errors import Problem, ProfileError
 
-ACTIONS = ("status", "best", "report", "stop", "resume", "extend")
-MORE_ACTIONS = ("init", "ensemble", "predict")
+ACTIONS = ("status", "best", "report", "export", "stop", "resume", "extend")
+MORE_ACTIONS = ("init", "refit", "ensemble", "predict")
 _ALL_ACTIONS = ", ".join((*ACTIONS, *MORE_ACTIONS))
 
 
@@ -43,6 +46,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, metavar="FILE", help="file to write: a profile, page, study or predictions")
     parser.add_argument("--now", action="store_true", help="stop: also cancel the trials that run; they save first")
     parser.add_argument("--json", action="store_true", help="status, best: print JSON")
+    parser.add_argument("-f", "--watch", action="store_true", help="status: redraw until the study is over or Ctrl-C")
+    parser.add_argument("--interval", type=float, default=2.0, metavar="S", help="-f: seconds between drawings")
+    parser.add_argument("--trial", type=int, metavar="N", help="refit: take this trial instead of the best one")
+    parser.add_argument("--to", metavar="URL", help="export: the database, instead of storage of the study file")
     parser.add_argument("--runs-dir", type=Path, default=Path("runs"), metavar="DIR", help="where to look for studies")
     of_init = parser.add_argument_group("init")
     of_init.add_argument("--families", metavar="A,B", help="families to search over, instead of the profile's")
@@ -59,7 +66,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Submit a study, or do something with one that was submitted."""
     overrides = overrides_of(arguments, "what")
     if arguments.what in MORE_ACTIONS:
-        return {"init": _init, "ensemble": _ensemble, "predict": _predict}[arguments.what](arguments, overrides)
+        more = {"init": _init, "refit": _refit, "ensemble": _ensemble, "predict": _predict}
+        return more[arguments.what](arguments, overrides)
     if arguments.what in ACTIONS:
         arguments.number = _number(arguments)
         from hpctrain.search.actions import act
@@ -127,6 +135,12 @@ def _init(arguments: argparse.Namespace, overrides: list[str]) -> int:
     write_study_file(arguments.out, text)
     print(f"wrote {arguments.out}; look at it, then: hpctrain search {arguments.out} --dry-run")
     return 0
+
+
+def _refit(arguments: argparse.Namespace, overrides: list[str]) -> int:
+    from hpctrain.commands.search_refit import refit
+
+    return refit(arguments, overrides)
 
 
 def _ensemble(arguments: argparse.Namespace, overrides: list[str]) -> int:

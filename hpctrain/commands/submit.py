@@ -87,6 +87,22 @@ def run(arguments: argparse.Namespace) -> int:
 
         print(f"{judged[0].source}: good", *(f"  {line}" for line in [*summary(judged[0]), *said]), sep="\n")
         return 0
+    start_and_tell(submission)
+    if not arguments.wait:
+        return 0
+    from hpctrain.launch.wait import wait_for
+
+    return wait_for(submission.runs)
+
+
+def start_and_tell(submission: Submission) -> None:
+    """Submit, then print each run directory and job id, and what can be done with them.
+
+    Raises
+    ------
+    SiteError
+        The platform refuses; nothing stays behind.
+    """
     job_ids = submit(submission, Path.cwd())
     for line in index_lines(submission.array_values):
         print(line)
@@ -94,11 +110,6 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"run directory  {as_typed(run_dir.path)}")
         print(f"job id         {job_id}")
     print(_what_next(submission))
-    if not arguments.wait:
-        return 0
-    from hpctrain.launch.wait import wait_for
-
-    return wait_for(submission.runs)
 
 
 def dry_run(arguments: argparse.Namespace) -> int:

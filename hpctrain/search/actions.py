@@ -19,6 +19,7 @@ from hpctrain.launch.targets.target import ENDING
 from hpctrain.rundir import write_atomic
 from hpctrain.search.describe import shown
 from hpctrain.search.folder import StudyDir, find_study, write_study
+from hpctrain.search.mirror import export, mirror, name_of, without_credentials
 from hpctrain.search.pool import pool_process
 from hpctrain.search.ranking import pareto_front, ranked
 from hpctrain.search.submit import submit_tasks
@@ -44,6 +45,7 @@ def act(action: str, arguments: argparse.Namespace) -> int:
         "status": _status,
         "best": _best,
         "report": _report,
+        "export": _export,
         "stop": _stop,
         "resume": _resume,
         "extend": _extend,
@@ -93,7 +95,13 @@ def counted(trials: Sequence[Trial]) -> str:
 
 
 def _status(study: StudyDir, arguments: argparse.Namespace) -> int:
+    if arguments.watch:
+        from hpctrain.search.live import watch
+
+        watch(study, max(0.2, arguments.interval), _is_over)
+        return 0
     section, trials = study.section(), read_trials(study, ask_queue=True)
+    mirror(study, section, trials)
     if arguments.json:
         print(json.dumps({"study": str(study.path), "trials": [asdict(trial) for trial in trials]}))
         return 0
@@ -161,6 +169,18 @@ def _report(study: StudyDir, arguments: argparse.Namespace) -> int:
 
     path = write_page(study, read_trials(study, ask_queue=True), arguments.out or study.report)
     print(as_typed(path))
+    return 0
+
+
+def _export(study: StudyDir, arguments: argparse.Namespace) -> int:
+    url = arguments.to or study.section().storage
+    if url is None:
+        message = (
+            "names a database; the study file has no storage: hpctrain search export STUDY --to sqlite:///study.db"
+        )
+        raise ProfileError("command line", [Problem("--to", message)])
+    changed = export(study, read_trials(study, ask_queue=True), url)
+    print(f"{changed} trials are new or have changed in {without_credentials(url)}, study {name_of(study)}")
     return 0
 
 

@@ -28,6 +28,7 @@ from hpctrain.rundir import file_digest, read_json, write_atomic
 from hpctrain.search.evolution import PARENT
 from hpctrain.search.folder import StudyDir, TrialDir, write_once
 from hpctrain.search.measured import weights_of
+from hpctrain.search.mirror import mirror
 from hpctrain.search.sampling import sample
 from hpctrain.search.section import StudySection
 from hpctrain.search.trials import Trial, read_trials
@@ -79,6 +80,8 @@ def ask(trial: TrialDir, job_id: str | None) -> bool:
         chosen = {"number": trial.number, "values": values, "system": system, "asked_at": time.time()}
         asked = write_once(trial.asked, chosen)
     _complete(trial, asked)
+    if section.storage is not None:
+        mirror(study, section, read_trials(study))
     if job_id is not None and job_id not in {each["job_id"] for each in trial.read_job().get("submissions", [])}:
         record_job(trial, job_id, trial.number)
     return True

@@ -22,6 +22,7 @@ from hpctrain.launch.submit import record_job
 from hpctrain.launch.supervisor import is_supervised
 from hpctrain.search.ask import ask
 from hpctrain.search.folder import StudyDir, TrialDir
+from hpctrain.search.mirror import mirror
 from hpctrain.search.trials import GIVEN_BACK, WAITING, Trial, TrialReader, is_running
 from hpctrain.states import PENDING
 from hpctrain.terminal import printable
@@ -56,6 +57,7 @@ class Pool:
             free = self.study.section().parallel - len(active)
             ready = [trial.number for trial in trials if trial.number not in active and self._may_start(trial)]
             if not ready and not active:
+                mirror(self.study, self.study.section(), trials)
                 return 0
             for number in ready[: max(0, free)]:
                 self._start(self.study.trial(number))

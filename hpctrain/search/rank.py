@@ -22,11 +22,14 @@ def main(arguments: list[str]) -> int:
 
     def attempt() -> int:
         from hpctrain.search.folder import TrialDir
+        from hpctrain.search.mirror import mirror_own
         from hpctrain.search.referee import StudyReferee
         from hpctrain.train.attempt import run_attempt
 
         trial = TrialDir(arguments[0])
-        return run_attempt(trial.path, new_referee=functools.partial(StudyReferee, trial))
+        code = run_attempt(trial.path, new_referee=functools.partial(StudyReferee, trial))
+        mirror_own(trial)
+        return code
 
     return guarded(attempt)
 

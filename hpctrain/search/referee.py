@@ -11,6 +11,7 @@ from hpctrain.errors import Problem, ProfileError
 from hpctrain.rundir import read_json, write_json
 from hpctrain.search.folder import TrialDir
 from hpctrain.search.measured import OF_MODEL
+from hpctrain.search.mirror import mirror_own
 from hpctrain.search.pruning import is_hopeless
 from hpctrain.search.trials import TrialReader, curve_of
 
@@ -43,6 +44,8 @@ class StudyReferee:
         recorded = read_json(self._directory.evaluations, {})
         recorded[str(step)] = [found[metric] for metric in self._metrics]
         write_json(self._directory.evaluations, recorded)
+        if self._section.storage is not None:
+            mirror_own(self._directory)
         if self._section.pruner.name == "none" or not self._metrics:
             return False
         trials = self._others.read()

@@ -99,7 +99,16 @@ def read_study(path: str | Path, overrides: Sequence[str] = ()) -> StudyFile:
     if problems:
         raise ProfileError(document.source, sort_problems(problems))
     base = os.path.normpath(Path(path).parent / os.path.expandvars(section.base))
-    return StudyFile(section.model_copy(update={"base": base}), document)
+    storage = None if section.storage is None else _absolute(section.storage, Path(path).parent)
+    return StudyFile(section.model_copy(update={"base": base, "storage": storage}), document)
+
+
+def _absolute(url: str, folder: Path) -> str:
+    """Return a URL of SQLite with an absolute path, which is relative to the study file; others unchanged."""
+    scheme, mark, path = url.partition(":///")
+    if not mark or scheme.partition("+")[0] != "sqlite" or not path or path.startswith((":", "/")):
+        return url
+    return f"{scheme}:///{(folder / path).absolute()}"
 
 
 def _override(document: Document, text: str) -> None:

@@ -126,6 +126,11 @@ def read_trials(study: StudyDir, ask_queue: bool = False) -> list[Trial]:
     return TrialReader(study, ask_queue).read()
 
 
+def read_trial(directory: TrialDir, section: StudySection) -> Trial:
+    """Return one trial, without asking the platform about its job."""
+    return _read(directory, section, Queue(), ask_queue=False)
+
+
 def _read(directory: TrialDir, section: StudySection, queue: Queue, ask_queue: bool) -> Trial:
     asked = read_json(directory.asked)
     if not isinstance(asked, dict):

@@ -12,6 +12,8 @@ from families import TINY, profile_values
 from processes import wait_until
 
 from hpctrain.cli import main
+from hpctrain.launch.runs import find_run
+from hpctrain.launch.status import describe
 from hpctrain.profile.load import load_profile
 from hpctrain.rundir import file_digest
 from hpctrain.search.folder import StudyDir, find_study
@@ -67,3 +69,7 @@ def test_trials_outlive_their_pool_and_another_one_goes_on(study, capsys):
     assert [trial.state for trial in read_trials(study)] == ["finished"] * 5
     assert main(["search", "status", "searched"]) == 0
     assert "5 trials: 5 finished" in capsys.readouterr().out
+    assert main(["search", "refit", "searched", "--no-memory", "--wait"]) == 0
+    again = find_run("searched-refit", study.path.parents[1])
+    assert load_profile(again.profile).data.split.validation == 0
+    assert describe(again).state == "finished"
