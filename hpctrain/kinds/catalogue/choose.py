@@ -51,8 +51,9 @@ def _blocks_of_ids(tables: Sequence[Table], data: CatalogueSection) -> Iterator[
     """Yield the number of a first row, counted over all tables, and the identifiers from there on."""
     first, by_column = 0, has_ids(tables, data)
     for table in tables:
-        for start in range(0, table.num_rows, ROWS_AT_ONCE):
-            block = table.between(start, start + ROWS_AT_ONCE)
+        step = table.num_rows if table.part is None else ROWS_AT_ONCE
+        for start in range(0, table.num_rows, max(1, step)):
+            block = table.between(start, start + step)
             if by_column:
                 name = data.target_id or DEFAULT_ID
                 yield first + start, ids_of(block.column(name), f"{table.path}: {name}")[0]

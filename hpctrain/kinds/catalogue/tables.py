@@ -69,6 +69,9 @@ class Table:
 
     def only(self, rows: np.ndarray) -> Table:
         """Return the table of some rows (n,), sorted, of which few are in memory besides those that it has."""
+        chosen = replace(self, num_rows=len(rows), rows=rows, of_rows=self.num_rows)
+        if self.part is None:
+            return replace(chosen, get=lambda name: np.asarray(self.get(name))[rows])
 
         def part(name: str, first: int, last: int) -> np.ndarray:
             own = rows[first:last]
@@ -79,14 +82,7 @@ class Table:
                 found.append(np.asarray(self.between(start, start + ROWS_AT_ONCE).get(name))[here - start])
             return np.concatenate(found)
 
-        return replace(
-            self,
-            num_rows=len(rows),
-            get=lambda name: part(name, 0, len(rows)),
-            part=part,
-            rows=rows,
-            of_rows=self.num_rows,
-        )
+        return replace(chosen, get=lambda name: part(name, 0, len(rows)), part=part)
 
     def column(self, name: str) -> np.ndarray:
         """Return a column, shape (N,): numbers as they are stored, or texts as an ``object`` array of str.
