@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import re
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
@@ -114,12 +113,6 @@ def _moment_text(value: Any) -> Any:
     return value.isoformat() if isinstance(value, datetime.date) else value
 
 
-def _database(value: str) -> str:
-    if not re.match(r"\w+(\+\w+)?://", value):
-        raise ValueError("is not the URL of a database; write sqlite:///study.db or postgresql+psycopg://host/name")
-    return value
-
-
 class BudgetSection(Section):
     """After what no further trial starts; those that run go on to their end."""
 
@@ -155,7 +148,7 @@ class StudySection(Section):
     budget: BudgetSection = BudgetSection()
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """Seed of the sampler. With one trial at once, the same seed gives the same trials."""
-    storage: Annotated[str, AfterValidator(_database)] | None = None
+    storage: str | None = None
     """SQLAlchemy URL of a database, such as ``sqlite:///study.db``, that gets a copy of each trial in Optuna's own
     tables, for ``optuna-dashboard``; a database that does not answer stops no trial."""
 

@@ -6,6 +6,7 @@ import itertools
 import math
 import os
 import random
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,6 +92,9 @@ def read_study(path: str | Path, overrides: Sequence[str] = ()) -> StudyFile:
             for key in section.space
             if not key.startswith(KEEPS_SHAPES)
         ]
+    if section.storage is not None and not re.match(r"\w+(\+\w+)?://", section.storage):  # it may hold a password
+        message = "is not the URL of a database; write sqlite:///study.db or postgresql+psycopg://host/name"
+        problems.append(document.problem(("storage",), message))
     if section.sampler.name == "grid" and not problems:
         try:
             Space.of(section.space).grid()

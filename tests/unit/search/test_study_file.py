@@ -114,3 +114,11 @@ def test_values_of_the_file_can_be_set_on_the_command_line(folder):
 def test_a_wrong_command_line_is_no_traceback(folder, capsys, words):
     assert main(words) in (2, 3)
     assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_storage_that_is_no_url_is_refused_without_showing_it_and_a_file_is_relative_to_the_study(folder):
+    message = problems(folder, GOOD + "storage: postgres//me:secret@db/x\n")
+    assert "line 7: storage: is not the URL of a database" in message
+    assert "secret" not in message
+    (folder / "study.yaml").write_text(GOOD + "storage: sqlite:///copy.db\n")
+    assert read_study("study.yaml").section.storage == f"sqlite:///{folder / 'copy.db'}"
