@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cluster", metavar="TARGET", help="where to run, instead of launch.cluster of the base")
     parser.add_argument("--dry-run", action="store_true", help="check, then print the script and five sampled trials")
     parser.add_argument("--no-memory", action="store_true", help="do not estimate the memory of the largest trials")
-    parser.add_argument("--wait", action="store_true", help="wait until all trials have ended")
+    parser.add_argument("--wait", action="store_true", help="wait until all trials have ended (also: resume)")
     parser.add_argument("--out", type=Path, metavar="FILE", help="file to write: a profile, page, study or predictions")
     parser.add_argument("--now", action="store_true", help="stop: also cancel the trials that run; they save first")
     parser.add_argument("--json", action="store_true", help="status, best: print JSON")

@@ -18,7 +18,7 @@ from hpctrain.launch.targets import find_target
 from hpctrain.launch.targets.target import ENDING
 from hpctrain.rundir import write_atomic
 from hpctrain.search.describe import shown
-from hpctrain.search.folder import StudyDir, find_study, write_study
+from hpctrain.search.folder import STOP_NOW, StudyDir, find_study, write_study
 from hpctrain.search.mirror import export, mirror, name_of, without_credentials
 from hpctrain.search.pool import pool_process
 from hpctrain.search.ranking import pareto_front, ranked
@@ -185,9 +185,11 @@ def _export(study: StudyDir, arguments: argparse.Namespace) -> int:
 
 
 def _stop(study: StudyDir, arguments: argparse.Namespace) -> int:
-    study.stop.touch()
+    write_atomic(study.stop, STOP_NOW if arguments.now else "")
     print(f"{study.path}: no further trial starts; hpctrain search resume {as_typed(study.path)} goes on")
-    if arguments.now:
+    if arguments.now and study.section().engine.name == "ray":
+        print("trials that run see it on their nodes; they save first")
+    elif arguments.now:
         for trial in read_trials(study, ask_queue=True):
             if is_running(trial):
                 print(cancel(study.trial(trial.number)))
@@ -205,7 +207,7 @@ def _resume(study: StudyDir, arguments: argparse.Namespace) -> int:
         return 0
     job_id = submit_tasks(study, study.section(), tasks)
     print(f"job id  {job_id}: {len(tasks)} trials")
-    return 0
+    return wait_until_over(study) if arguments.wait else 0
 
 
 def _extend(study: StudyDir, arguments: argparse.Namespace) -> int:

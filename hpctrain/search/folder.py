@@ -9,6 +9,8 @@
     stop             exists once ``hpctrain search stop`` was called: no further trial starts
     sealed.jsonl     the trials that have ended, once more: a copy that spares reading thousands of folders
     report.html
+    pool.log         what the process that starts the trials has said, if no queue does
+    ray/             what Ray Tune writes; nobody reads it
     0/ 1/ 2/ ...     the trials: run directories that also hold
 
         trial.json         what the sampler chose; it is written once and never changed
@@ -37,6 +39,8 @@ from hpctrain.search.section import StudySection
 from hpctrain.search.space import Space
 
 STUDY = "study.yaml"
+STOP_NOW = "now"
+"""What the file ``stop`` holds if running trials shall end, too."""
 
 
 class StudyDir:

@@ -6,13 +6,14 @@ of this process, and another one (``hpctrain search resume``) goes on.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from hpctrain.errors import HpctrainError, SiteError
 from hpctrain.files import open_append
@@ -29,6 +30,7 @@ from hpctrain.terminal import printable
 
 _LOOK_EVERY_S = 0.5
 _LOCK = "pool.lock"
+POOL_MODULE = "hpctrain.search.pool"
 
 
 class Pool:
@@ -98,20 +100,28 @@ class Pool:
         self.terminated = True
 
 
-def start_pool(study: StudyDir) -> str:
-    """Start the pool of a study in a session of its own; return its id, ``local-<pid>``.
+def start_pool(study: StudyDir, module: str = POOL_MODULE) -> str:
+    """Start the process that starts the trials, in a session of its own; return its id, ``local-<pid>``.
+
+    Parameters
+    ----------
+    study : StudyDir
+    module : str
+        What to run: it calls :func:`in_background`.
 
     Raises
     ------
     SiteError
-        Another pool of the study runs on this machine.
+        Another one runs for this study on this machine, or this one cannot start.
     """
     if (holder := pool_process(study)) is not None:
         raise SiteError(f"process {holder} runs the trials of {study.path} already")
-    log = open_append(study.path / "pool.log")
+    path = study.path / "pool.log"
+    before = path.stat().st_size if path.exists() else 0
+    log = open_append(path)
     try:
-        subprocess.run(
-            [sys.executable, "-u", "-m", "hpctrain.search.pool", str(study.path)],
+        done = subprocess.run(
+            [sys.executable, "-u", "-m", module, str(study.path)],
             env=environment_of_ranks(),
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -121,10 +131,12 @@ def start_pool(study: StudyDir) -> str:
         )
     finally:
         os.close(log)
-    try:
-        return f"local-{(study.path / _LOCK).read_text()}"
-    except OSError as error:
-        raise SiteError(f"the trials did not start; see {study.path / 'pool.log'}") from error
+    if done.returncode == 0:
+        with contextlib.suppress(OSError):
+            return f"local-{(study.path / _LOCK).read_text()}"
+    said = path.read_bytes()[before:].decode(errors="replace").strip().splitlines()
+    reason = said[-1].removeprefix("hpctrain: ") if said else f"exit code {done.returncode}"
+    raise SiteError(f"the trials did not start: {reason}")
 
 
 def pool_process(study: StudyDir) -> int | None:
@@ -142,25 +154,47 @@ def pool_process(study: StudyDir) -> int | None:
     return None
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Run the trials of the study named on the command line in a process of its own; return once it has the lock."""
-    tolerate_full_log()
-    study = StudyDir(arguments[0])
+def in_background(study: StudyDir, work: Callable[[Callable[[], None]], int]) -> int:
+    """Do the work in a process of its own that holds the lock of the study; return once it has begun, or failed.
+
+    Parameters
+    ----------
+    study : StudyDir
+    work : callable
+        Returns the exit code. It gets a function to call once nothing is in the way any more.
+    """
     with open(study.path / _LOCK, "a+") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             print(f"hpctrain: another process runs the trials of {study.path}", file=sys.stderr)
             return SiteError.exit_code
+        reader, writer = os.pipe()
         if (child := os.fork()) != 0:
+            os.close(writer)
             lock.truncate(0)
             lock.write(str(child))
-            return 0
+            lock.flush()
+            with open(reader, "rb") as begun:
+                return 0 if begun.read(1) else os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        os.close(reader)
         try:  # the lock is that of the open file, which the child keeps
-            return Pool(study).run()
+            return work(lambda: os.close(writer) if os.write(writer, b"1") else None)
         except HpctrainError as error:
-            print(printable(f"hpctrain: {error}"), file=sys.stderr)
+            print(printable(f"hpctrain: {error}"), file=sys.stderr, flush=True)
             return error.exit_code
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the trials of the study named on the command line in a process of its own; return once it has the lock."""
+    tolerate_full_log()
+    study = StudyDir(arguments[0])
+
+    def work(begun: Callable[[], None]) -> int:
+        begun()
+        return Pool(study).run()
+
+    return in_background(study, work)
 
 
 if __name__ == "__main__":

@@ -124,6 +124,34 @@ class BudgetSection(Section):
     """A date, or date and time, of this machine's clock."""
 
 
+ENGINES = ("target", "ray")
+
+
+class EngineSection(Section):
+    """What runs the trials."""
+
+    name: Literal["target", "ray"] = "target"
+    """``target``: the queue, or the machine, of ``launch.cluster``. ``ray``: a Ray cluster that runs already; each
+    trial gets the CPUs and GPUs of the base, on one node."""
+    address: Annotated[str, Field(min_length=1)] = "auto"
+    """Of ``ray``: ``auto`` for the cluster that this machine belongs to, or ``HOST:PORT`` of its head."""
+
+    @model_validator(mode="after")
+    def _is_of_ray(self) -> EngineSection:
+        if self.name != "ray" and self.address != "auto":
+            raise ValueError("address is of a Ray cluster; add engine.name: ray, or remove it")
+        if "://" in self.address:
+            raise ValueError("needs auto or HOST:PORT: call hpctrain on a node of the cluster, not through a client")
+        return self
+
+
+def _as_engine(value: Any) -> Any:
+    """Let ``engine: ray`` stand for its name."""
+    if isinstance(value, str) and value not in ENGINES:
+        raise ValueError(f"'{value}' is no engine; write {' or '.join(ENGINES)}")
+    return {"name": value} if isinstance(value, str) else value
+
+
 class StudySection(Section):
     """A search over the keys of one profile."""
 
@@ -146,6 +174,8 @@ class StudySection(Section):
     parallel: Annotated[int, Field(ge=1)] = 4
     """Trials at once."""
     budget: BudgetSection = BudgetSection()
+    engine: Annotated[EngineSection, BeforeValidator(_as_engine)] = EngineSection()
+    """``target``, or ``ray``, or a section with the address of the Ray cluster."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """Seed of the sampler. With one trial at once, the same seed gives the same trials."""
     storage: str | None = None

@@ -34,6 +34,8 @@ _SIZES = ("model", "data", "train.batch_size", "train.precision")
 """Keys on which memory depends."""
 SHARED_KEYS = ("name", "launch")
 """Keys that belong to the array as a whole."""
+ON_RAY = "local"
+"""The target of trials that Ray starts."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,10 @@ def read_study(path: str | Path, overrides: Sequence[str] = ()) -> StudyFile:
         raise ProfileError(document.source, sort_problems(problems))
     base = os.path.normpath(Path(path).parent / os.path.expandvars(section.base))
     storage = None if section.storage is None else _absolute(section.storage, Path(path).parent)
-    return StudyFile(section.model_copy(update={"base": base, "storage": storage}), document)
+    changes: dict[str, Any] = {"base": base, "storage": storage}
+    if section.engine.name == "ray":  # for the profile, a node of Ray is one machine without a queue
+        changes["set"] = [*section.set, f"launch.cluster={ON_RAY}"]
+    return StudyFile(section.model_copy(update=changes), document)
 
 
 def _absolute(url: str, folder: Path) -> str:

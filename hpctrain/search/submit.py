@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hpctrain.errors import ProfileError
+from hpctrain.errors import Problem, ProfileError
 from hpctrain.launch.plan import ARRAY_TASK, JobPlan, module_command, plan_job
 from hpctrain.launch.submit import with_absolute_paths
 from hpctrain.launch.targets import choose_target, find_target
@@ -19,7 +20,7 @@ from hpctrain.rundir import new_run_id, write_atomic
 from hpctrain.search.ask import ASK_MODULE, RANK_MODULE, site_of
 from hpctrain.search.folder import StudyDir, StudyRecord, write_study
 from hpctrain.search.section import ObjectiveSection, StudySection
-from hpctrain.search.study_file import StudyFile
+from hpctrain.search.study_file import ON_RAY, StudyFile
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,9 @@ def new_study(study: StudyFile, cluster: str | None = None) -> NewStudy:
         The target cannot run the trials.
     """
     section = study.section
+    if section.engine.name == "ray" and cluster not in (None, ON_RAY):
+        problem = Problem("--cluster", f"'{cluster}' does not go with engine: ray, which starts the trials; remove one")
+        raise ProfileError(section.name, [problem])
     changes = [*section.set, f"name={json.dumps(section.name)}", *([f"launch.cluster={cluster}"] if cluster else [])]
     base = with_absolute_paths(load_profile(section.base, changes), Path.cwd())
     directory = StudyDir(Path(base.launch.runs_dir) / section.name / new_run_id())
@@ -127,7 +131,12 @@ def start(new: NewStudy) -> str:
         write_atomic(directory.base, dump_profile(new.base))
         record = StudyRecord(new.cluster, time.time(), new.section.trials)
         directory.write_record(record)
-        job_id = submit_tasks(directory, new.section, range(new.section.trials))
+        try:
+            job_id = submit_tasks(directory, new.section, range(new.section.trials))
+        except BaseException:
+            if not any(directory.path.glob("*/trial.json")):  # else a task has begun after all
+                shutil.rmtree(directory.path)
+            raise
         undo.keep()
     return job_id
 
@@ -146,9 +155,9 @@ def submit_tasks(directory: StudyDir, section: StudySection, tasks: Sequence[int
     for task in tasks:
         (directory.trial(task).path / "logs").mkdir(parents=True, exist_ok=True)
     if not target.has_queue:
-        from hpctrain.search.pool import start_pool
+        from hpctrain.search import pool, ray_driver
 
-        job_id = start_pool(directory)
+        job_id = (ray_driver.start_driver if section.engine.name == "ray" else pool.start_pool)(directory)
     else:
         plan = plan_tasks(directory, base, record.cluster, tasks, section.parallel)
         files = target.files(plan)

@@ -1,0 +1,120 @@
+"""A real Ray cluster of nodes on this machine, in an environment of its own.
+
+The environment is made by the first test that needs it and kept below ``.cache/`` of the checkout, or below
+``$HPCTRAIN_TEST_CACHE``. It holds Ray alone; hpctrain and what it needs come from the environment of the tests.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from pathlib import Path
+from types import TracebackType
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+RAY = "ray[tune]>=2.53,<2.54"
+"""From 2.54 on a node ends itself if its agent needs more than 15 s to start, as on a busy machine."""
+ATTEMPTS = 3
+
+
+def ray_python() -> Path:
+    """Return the Python of an environment with Ray; skip the test if it cannot be made."""
+    given = os.environ.get("HPCTRAIN_TEST_CACHE")
+    folder = (Path(given) if given else REPOSITORY / ".cache") / "ray-{}.{}".format(*sys.version_info)
+    python = folder / "bin/python"
+    if (folder / "made").exists():
+        return python
+    steps = [
+        [sys.executable, "-m", "venv", "--clear", str(folder)],
+        [str(python), ".ci/install.py", "--constraint", "constraints.txt", RAY],
+    ]
+    for command in steps:
+        done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+        if done.returncode:
+            pytest.skip(f"an environment with Ray cannot be made: {(done.stderr or done.stdout)[-500:]}")
+    (path,) = folder.glob("lib/python*/site-packages")
+    (path / "of-the-tests.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")
+    (folder / "made").touch()
+    return python
+
+
+class RayNodes:
+    """Nodes with one CPU each on this machine; the first one is there from the start.
+
+    Parameters
+    ----------
+    python : Path
+        With Ray.
+    """
+
+    def __init__(self, python: Path) -> None:
+        self._python = python
+        self._folder = tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp")  # short, for the paths of sockets
+        self.environment = {
+            **os.environ,
+            "PYTHONPATH": str(REPOSITORY),
+            "RAY_TMPDIR": self._folder.name,
+            "RAY_USAGE_STATS_ENABLED": "0",
+            "RAY_worker_niceness": "0",  # else its processes wait for all others of a busy machine
+        }
+        self.log = Path(self._folder.name) / "nodes.log"
+
+    def __enter__(self) -> RayNodes:
+        for _ in range(ATTEMPTS):
+            with open(self.log, "ab") as log:
+                self._process = subprocess.Popen(
+                    [self._python, REPOSITORY / "tests/ray_nodes.py"],
+                    env=self.environment,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=log,
+                    text=True,
+                    start_new_session=True,
+                )
+            if self._answer():
+                return self
+            self._end()
+        text = self.log.read_text()[-500:]
+        self._folder.cleanup()
+        pytest.skip(f"Ray does not start on this machine: {text}")
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._end()
+        self._folder.cleanup()
+
+    def add(self) -> int:
+        """Start another node; return the number of the process under which all runs there."""
+        return int(self._ask("add"))
+
+    def kill(self) -> None:
+        """Kill the node that was added last, with all that Ray runs there."""
+        self._ask("kill")
+
+    def types(self, *words: str, cwd: Path) -> str:
+        """Return what a command of hpctrain prints, run in the environment of Ray."""
+        done = subprocess.run(
+            [self._python, "-m", "hpctrain", *words], env=self.environment, cwd=cwd, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def _ask(self, word: str) -> str:
+        assert self._process.stdin is not None
+        print(word, file=self._process.stdin, flush=True)
+        if not (answer := self._answer()):
+            pytest.skip(f"Ray did not do '{word}': {self.log.read_text()[-500:]}")
+        return answer
+
+    def _answer(self) -> str:
+        assert self._process.stdout is not None
+        return self._process.stdout.readline().strip()
+
+    def _end(self) -> None:
+        self._process.communicate()
