@@ -17,6 +17,8 @@ from hpctrain.edge.quantise import LARGEST_PAIR, calibrate, name_operations, wri
 
 NUM_SPECTRA = 8
 
+pytestmark = pytest.mark.slow  # an export takes seconds
+
 
 @pytest.fixture
 def section():
@@ -137,7 +139,6 @@ def test_the_form_for_tensorrt_is_computed_in_float32_by_onnxruntime(graph, laye
     assert not {kind for kind in kinds if kind.startswith("QLinear") or kind == "QGemm" or "Integer" in kind}
 
 
-@pytest.mark.slow
 @settings(deadline=None, max_examples=100)
 @given(values=arrays(np.float32, (5, 4), elements=st.floats(-1e3, 1e3, width=32)))
 def test_any_weights_are_rounded_to_pairs_that_fit(values, tmp_path_factory):

@@ -11,6 +11,8 @@ from hpctrain.monitor.board import record, unfold
 from hpctrain.monitor.survey import survey
 from hpctrain.monitor.sysfs import ROOT_VARIABLE, sysfs_root
 
+pytestmark = pytest.mark.slow  # each look at sensors takes its time
+
 BOARDS = ("agx-orin-64gb", "orin-nx-16gb", "laptop")
 
 

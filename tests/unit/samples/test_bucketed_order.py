@@ -1,6 +1,7 @@
 """The order in which batches hold samples of similar length keeps what every order promises."""
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -11,6 +12,7 @@ def lengths_of(num: int) -> np.ndarray:
     return np.random.default_rng(1).integers(5, 500, num)
 
 
+@pytest.mark.slow
 @given(num=st.integers(1, 300), batch=st.integers(1, 40), window=st.integers(1, 9), cuts=st.lists(st.integers(0, 900)))
 @settings(max_examples=30, deadline=None)
 def test_each_epoch_holds_each_sample_once_wherever_batches_are_cut(num, batch, window, cuts):

@@ -130,6 +130,7 @@ def test_a_server_that_refuses_costs_one_line_without_the_password(tmp_path, cap
     assert "cret" not in said
 
 
+@pytest.mark.slow
 def test_a_server_that_never_answers_is_left_alone(tmp_path, capfd):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         study = make_folder(tmp_path, storage=f"postgresql+psycopg://127.0.0.1:{silent.getsockname()[1]}/studies")

@@ -252,6 +252,7 @@ def test_wrong_weights_are_one_problem_with_its_place(files, tmp_path, model, wh
     assert said in problem.message
 
 
+@pytest.mark.slow
 def test_the_check_reads_a_pth_file_without_running_it(lite, tmp_path, warm_python):
     weights, good = weights_of(lite), tmp_path / "good.pth"
     torch.save(weights, good)

@@ -173,6 +173,7 @@ def test_a_sample_of_a_large_table_depends_on_the_identifiers_only(tmp_path, mon
     assert parts[0] == parts[1]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("warm_python")
 def test_check_says_how_many_objects_fit_into_the_memory_of_a_node(tmp_path, capsys):
     simulate(tmp_path / "data.h5", SimulateCatalogueSection(num_objects=500))
