@@ -40,10 +40,11 @@ if [ "$run_dir" = finished ]; then exit 0; fi # nothing to do; the reason is pri
 if [ -z "$run_dir" ]; then exit 2; fi         # the reason is printed above
 echo "hpctrain: the run directory is $run_dir; the ranks write to its logs/"
 trainer=("$python" -u -m hpctrain.train)
+prepare=() # the environment may hold a variable of this name
 
 # ---- one attempt and the decision after it: the same text in every job script (hpctrain/launch/attempt.sh) -----------
 # Set above:  run_dir   trainer=(command of every rank)   requeue=yes|no   max_attempts   max_attempts_without_progress
-#             prepare=(command before the ranks start), or nothing
+#             prepare=(command before the ranks start), empty if there is none
 
 # scancel, an admin's requeue and the time limit send TERM to this shell. The shell then requeues nothing, because Slurm
 # or a person has already decided. The trap is one assignment: a TERM to all processes of the job would kill a bash that

@@ -105,8 +105,8 @@ class JobPlan:
         Largest number of tasks that run at the same time; None means all.
     prepare : tuple of str
         Command to run on the first node before the ranks of each attempt, without its last argument, the run directory;
-        empty if there is none. With code 0 the ranks start, with :data:`NOTHING_TO_DO` the job
-        ends well without them; any other code ends the attempt as if a rank had exited with it.
+        empty if there is none. With code 0 the ranks start, with :data:`NOTHING_TO_DO` the job ends well without them;
+        any other code ends the attempt as if a rank had exited with it.
     options : dict
         Options that only the target understands, from :meth:`~hpctrain.launch.targets.target.Target.options`.
     """

@@ -88,6 +88,7 @@ def test_what_the_profile_says_wins_over_the_site():
     assert "export NOTE='two words; $HOME'" in lines
     assert "ulimit -l unlimited" in lines
     assert "trainer=(apptainer exec --nv '/images/torch 2.sif' python3 -u -m hpctrain.train)" in lines
+    assert "prepare=()" in lines, "a variable of the environment with this name would run before the ranks"
 
 
 def test_an_array_has_a_run_directory_per_task():
