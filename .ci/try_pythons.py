@@ -124,6 +124,7 @@ class Attempt:
 
 
 def main() -> int:
+    """Try the Python versions and extras of the command line; return 1 if one fails."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pythons", nargs="*", default=PYTHONS, metavar="VERSION", help="default: all supported")
     parser.add_argument(

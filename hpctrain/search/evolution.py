@@ -16,7 +16,7 @@ from typing import Any
 
 from hpctrain.search.ranking import ranked
 from hpctrain.search.section import StudySection
-from hpctrain.search.space import Parameter, Space, Values
+from hpctrain.search.space import AtRandom, Parameter, Space, Values
 from hpctrain.search.trials import Trial
 
 PARENT = "parent"
@@ -51,7 +51,7 @@ def evolve(section: StudySection, trials: Sequence[Trial], number: int, seed: in
     space, draw, population = Space.of(section.space), random.Random(seed), section.sampler.population
     order = ranked(section, _newest_of_each_lineage(trials[:number], population))
     if number < population or not order:
-        return space.pick(_AtRandom(draw)), {}
+        return space.pick(AtRandom(draw)), {}
     best, worst = order[: -(-len(order) // _QUARTER)], order[len(order) - len(order) // _QUARTER :]
     own = next((trial for trial in order if trial.number % population == number % population), None)
     if own is not None and own not in worst:
@@ -63,14 +63,6 @@ def evolve(section: StudySection, trials: Sequence[Trial], number: int, seed: in
 def _newest_of_each_lineage(trials: Sequence[Trial], population: int) -> list[Trial]:
     newest = {trial.number % population: trial for trial in trials if trial.scores is not None and trial.is_sealed}
     return list(newest.values())
-
-
-class _AtRandom:
-    def __init__(self, draw: random.Random) -> None:
-        self._draw = draw
-
-    def choose(self, parameter: Parameter) -> Any:
-        return parameter.at(self._draw.random())
 
 
 class _Nearby:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import random
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -192,6 +193,22 @@ class Space:
                     message = f"'{key}' is a range; only choices can decide whether another key exists"
                     found.append((parameter.key, Problem(where, message)))
         return found
+
+
+class AtRandom:
+    """Chooses values evenly over each range or list.
+
+    Parameters
+    ----------
+    draw : random.Random
+    """
+
+    def __init__(self, draw: random.Random) -> None:
+        self._draw = draw
+
+    def choose(self, parameter: Parameter) -> Any:
+        """Return a value of a parameter."""
+        return parameter.at(self._draw.random())
 
 
 class _Corner:

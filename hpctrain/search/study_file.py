@@ -24,7 +24,7 @@ from hpctrain.profile.yaml_text import parse_value
 from hpctrain.search.evolution import KEEPS_SHAPES
 from hpctrain.search.measured import OF_BUNDLE, OF_MODEL
 from hpctrain.search.section import StudySection
-from hpctrain.search.space import Parameter, Space, Values
+from hpctrain.search.space import AtRandom, Space, Values
 
 MOST_POINTS = 200
 """Largest number of corners of a space that are checked."""
@@ -222,15 +222,7 @@ def _points(space: Space, seed: int) -> Iterator[tuple[Values, bool]]:
         yield values, True
     draw = random.Random(seed)
     for _ in range(5):
-        yield space.pick(_Random(draw)), False
-
-
-class _Random:
-    def __init__(self, draw: random.Random) -> None:
-        self._draw = draw
-
-    def choose(self, parameter: Parameter) -> Any:
-        return parameter.at(self._draw.random())
+        yield space.pick(AtRandom(draw)), False
 
 
 def _placed(study: StudyFile, problem: Problem, values: Values) -> Problem:

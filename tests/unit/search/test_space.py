@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from search_parts import section_of
 
 from hpctrain.search.section import StudySection
-from hpctrain.search.space import Space
+from hpctrain.search.space import AtRandom, Space
 
 FAMILIES = {
     "model": {
@@ -30,17 +30,9 @@ def space_of(space):
     return Space.of(section_of(space=space).space)
 
 
-class Draw:
-    def __init__(self, seed):
-        self._random = random.Random(seed)
-
-    def choose(self, parameter):
-        return parameter.at(self._random.random())
-
-
 @given(st.integers(0, 10**6))
 def test_a_key_exists_only_where_its_condition_holds(seed):
-    values = space_of(FAMILIES).pick(Draw(seed))
+    values = space_of(FAMILIES).pick(AtRandom(random.Random(seed)))
     assert ("model.latent_size" in values) == (values["model"] == "vae")
     assert ("model.dropout" in values) == (values["model"] == "cnn")
     assert values.get("model.latent_size", 2) in range(2, 17, 2)
