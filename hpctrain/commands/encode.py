@@ -142,7 +142,7 @@ def _side(spectra: SpectraSet, card: dict[str, Any], side: str) -> np.ndarray:
         raise CheckpointError(f"{card['weights']}: its model.json does not say how objects were split; use --split all")
     section = SplitSection.model_validate_json(json.dumps(card["split"]))
     wanted = {"train": split.TRAIN, "validation": split.VALIDATION, "test": split.TEST}[side]
-    rows = np.flatnonzero(split.assign_split(spectra.target_id, section) == wanted).astype(np.int64)
+    rows = np.flatnonzero(split.assign_split(spectra.target_id, section, spectra.column) == wanted).astype(np.int64)
     if not len(rows):
         raise DataError(f"none of the {len(spectra)} spectra is on the {side} side of the run's split")
     return rows

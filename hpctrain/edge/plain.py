@@ -158,7 +158,7 @@ def _held_out(profile: Profile, card: dict[str, Any]) -> Any:
     """Return a prepared batch of samples that were not trained on; without any, of the training samples."""
     kind = kind_of(profile)
     samples = kind.open(profile.data)
-    side = assign_split(samples.target_id, profile.data.split)
+    side = assign_split(samples.target_id, profile.data.split, samples.column)
     rows = np.flatnonzero(side != TRAIN)
     rows = rows if len(rows) else np.arange(len(samples))
     if len(rows) < 2:

@@ -115,7 +115,7 @@ def prune(
     _keep_or_clear(work, profile, plan, card, calibration, say)
     original = SpectralVAESection.model_validate(card["section"], strict=False)
     num_before = sum(weight.numel() for weight in model.parameters())
-    trained = np.flatnonzero(assign_split(sample.train.target_id, profile.data.split) == TRAIN)
+    trained = np.flatnonzero(assign_split(sample.train.target_id, profile.data.split, sample.train.column) == TRAIN)
     num_train = min(len(trained), profile.data.max_spectra or len(trained))
     folder, skipped = source, []
     for number in range(1, plan.rounds + 1):

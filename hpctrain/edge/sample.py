@@ -67,7 +67,7 @@ def open_sample(profile: Profile, held_out_files: list[str] | None = None) -> Sa
     """
     data = profile.data
     spectra = open_spectra(data)
-    side = assign_split(spectra.target_id, data.split)
+    side = assign_split(spectra.target_id, data.split, spectra.column)
     trained = choose_rows(spectra.target_id, np.flatnonzero(side == TRAIN), data.max_spectra, data.split.salt)
     if not len(trained):
         raise DataError(f"{', '.join(data.files)}: none of {len(spectra)} spectra is on the training side of the split")

@@ -14,6 +14,7 @@ from hpctrain.profile.inspection import ERROR, WARNING, Inspection
 from hpctrain.profile.judge import Judge
 from hpctrain.profile.near import nearest
 from hpctrain.profile.remote import is_remote
+from hpctrain.profile.rules_split import check_split
 from hpctrain.profile.rules_stage import check_stage
 
 _HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -30,7 +31,7 @@ def check_data(judge: Judge) -> None:
     """Judge ``data``."""
     _check_files(judge)
     check_stage(judge)
-    _check_split(judge)
+    check_split(judge)
 
 
 def check_spectra(judge: Judge, found: Inspection) -> None:
@@ -100,16 +101,3 @@ def _what_is_wrong(path: Path, only_hdf5: bool) -> str | None:
         return f"'{path}' cannot be read: {error.strerror}"
     suffix = Path(path.name.removesuffix(".gz")).suffix.lower()
     return f"'{path}' is not an HDF5 file" + (f"; {_INGEST[suffix]}" if suffix in _INGEST else "")
-
-
-def _check_split(judge: Judge) -> None:
-    split, train = judge.profile.data.split, judge.profile.train
-    held_out = split.validation + split.test
-    if held_out >= 1:
-        message = (
-            f"validation {split.validation:g} + test {split.test:g} leave nothing to train on; keep the sum below 1"
-        )
-        judge.problem(message, "data.split", "data.split.validation", "data.split.test")
-    if split.validation == 0 and train.early_stopping is not None:
-        message = "needs spectra to evaluate on, but data.split.validation is 0; hold some out, such as 0.1"
-        judge.problem(message, "train.early_stopping", "data.split.validation")

@@ -83,7 +83,7 @@ def check_cache(judge: Judge, measurement: Measurement, available_gib: float | N
     data = judge.profile.data
     if data.cache != "ram" or measurement.num_samples is None or available_gib is None:
         return
-    held_out = round(measurement.num_samples * data.split.validation)
+    held_out = round(measurement.num_samples * data.split.validation_share)
     num_samples = held_out + (measurement.num_train or measurement.num_samples - held_out)
     needed_gib = min(num_samples, measurement.num_samples) * measurement.bytes_per_sample / 2**30
     if needed_gib > available_gib:

@@ -30,7 +30,7 @@ from hpctrain.profile.sections.train import TrainSection
 from hpctrain.rundir import RunDir
 from hpctrain.samples.labels import has_any_label
 from hpctrain.samples.protocols import Facts, Samples
-from hpctrain.samples.split import TRAIN, VALIDATION, assign_split, choose_rows
+from hpctrain.samples.split import TEST, TRAIN, VALIDATION, assign_split, choose_rows
 from hpctrain.train.adamw import AdamW
 from hpctrain.train.fit import RoundStep
 from hpctrain.train.freeze import freeze
@@ -75,12 +75,14 @@ def open_data(profile: Profile, run: RunDir, world: World, data: DataSection | N
     """
     kind, section = kind_of(profile), profile.data
     samples = kind.open(data or section)
-    side = assign_split(samples.target_id, section.split)
+    side = assign_split(samples.target_id, section.split, samples.column)
     train_rows = np.flatnonzero(side == TRAIN).astype(np.int64)
     validation_rows = np.flatnonzero(side == VALIDATION).astype(np.int64)
+    test_rows = np.flatnonzero((side == TEST) & (section.split.results == "test")).astype(np.int64)
     train_rows = choose_rows(samples.target_id, train_rows, section.max_samples, section.split.salt)
-    for name, rows in (("training", train_rows), ("validation", validation_rows)):
-        if len(rows) == 0 and (name == "training" or section.split.validation > 0):
+    wanted = {"training": True, "validation": section.split.validates, "test": section.split.results == "test"}
+    for name, rows in (("training", train_rows), ("validation", validation_rows), ("test", test_rows)):
+        if len(rows) == 0 and wanted[name]:
             raise DataError(
                 f"{', '.join(section.files)}: no {name} {kind.words.many} among {len(samples)} rows; "
                 f"use more {kind.words.many} or another data.split"
@@ -96,9 +98,10 @@ def open_data(profile: Profile, run: RunDir, world: World, data: DataSection | N
     if samples.labels:
         train_rows = _labelled(samples, train_rows, "training", profile)
         validation_rows = _labelled(samples, validation_rows, "validation", profile)
+        test_rows = _labelled(samples, test_rows, "test", profile)
         blocks = None if blocks is None else samples.blocks(train_rows)
     lengths = samples.lengths(train_rows) if section.sorted_batches else None
-    return Data(samples, train_rows, validation_rows, blocks, model, facts, inspection, lengths)
+    return Data(samples, train_rows, validation_rows, blocks, model, facts, inspection, lengths, test_rows)
 
 
 def _labelled(samples: Samples, rows: np.ndarray, name: str, profile: Profile) -> np.ndarray:

@@ -50,7 +50,7 @@ def cache_in_memory(data: Data, kind: Kind, crew: Crew, record: Record) -> Data:
         The job was asked to stop.
     """
     started_s = time.monotonic()
-    rows = np.union1d(data.train_rows, data.validation_rows)
+    rows = np.unique(np.concatenate([data.train_rows, data.validation_rows, data.test_rows]))
     mine = crew.work("decoding", lambda activity: _fill(data.samples, kind, rows, activity))
     path = Path(f"/proc/{mine['pid']}/fd/{mine['descriptor']}")
     samples = crew.agree(lambda: kind.memory_copies().open_in_memory(path, data.samples))

@@ -71,10 +71,10 @@ def _finish(run: Run) -> dict[str, Any]:
         "moving_average": run.averaged is not None,
     }
     with evaluated_weights(run) as model:
-        run.family.complete(model, _held_out(run))
+        run.family.complete(model, _held_out(run, run.data.validation_rows))
         save_model(path, model, run.data.section, run.data.facts, extra)
     difference = _check(run)
-    if len(run.data.validation_rows):
+    if len(run.data.described_rows):
         _describe_held_out(run)
     return {
         "sha256": file_digest(path / WEIGHTS),
@@ -83,10 +83,10 @@ def _finish(run: Run) -> dict[str, Any]:
     }
 
 
-def _held_out(run: Run) -> HeldOut:
+def _held_out(run: Run, rows: np.ndarray) -> HeldOut:
     return HeldOut(
         samples=run.data.samples,
-        rows=run.data.validation_rows,
+        rows=rows,
         prepare=run.prepare,
         batch_size=run.schedule.micro_batch,
         device=run.device,
@@ -153,6 +153,6 @@ def _describe_held_out(run: Run) -> None:
     run.directory.results.mkdir(exist_ok=True)
     model, card = load_model(run.directory.model, run.device)
     try:
-        run.family.write_results(model, card, _held_out(run), run.directory.results)
+        run.family.write_results(model, card, _held_out(run, run.data.described_rows), run.directory.results)
     except NoResultsError as error:  # the model is finished all the same, and the evaluations have reported it
         print(f"hpctrain: held-out {run.kind.words.many}: {error}", file=sys.stderr)

@@ -228,7 +228,7 @@ def look_at_data(profile: Profile) -> DataLook:
     try:
         samples = kind.open(data)
         try:
-            rows = np.flatnonzero(assign_split(samples.target_id, data.split) == TRAIN)
+            rows = np.flatnonzero(assign_split(samples.target_id, data.split, samples.column) == TRAIN)
             rows = choose_rows(samples.target_id, rows, data.max_samples, data.split.salt)
             found = kind.inspect(samples, rows, data) if len(rows) else None
             everything = np.arange(len(samples))
@@ -249,7 +249,7 @@ def _assumed(kind: Kind, data: DataSection) -> DataLook:
     assumed, split = kind.assumed(data), data.split
     if assumed.num_samples is None:
         return DataLook(assumed.facts, assumed.source)
-    num_train = round(assumed.num_samples * (1 - split.validation - split.test))
+    num_train = round(assumed.num_samples * (1 - split.held_out))
     num_train = min(num_train, data.max_samples or num_train)
     return DataLook(assumed.facts, assumed.source, assumed.num_samples, num_train)
 

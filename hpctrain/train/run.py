@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -50,6 +50,8 @@ class Data:
         Findings in a sample of the training rows.
     lengths : ndarray of int64, or None
         Length of each training sample, where those of similar length share a batch.
+    test_rows : ndarray of int64
+        Rows of the test side that the finished model shall describe; none unless ``data.split.results`` is ``test``.
     """
 
     samples: Samples
@@ -60,6 +62,12 @@ class Data:
     facts: Facts
     inspection: Inspection
     lengths: np.ndarray | None = None
+    test_rows: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+
+    @property
+    def described_rows(self) -> np.ndarray:
+        """Rows that the finished model describes in ``results/``."""
+        return self.test_rows if len(self.test_rows) else self.validation_rows
 
 
 @dataclass(frozen=True)

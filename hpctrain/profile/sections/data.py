@@ -16,16 +16,64 @@ DEFAULT_READER_THREADS = 2
 """Reader threads of a rank that has enough cores."""
 
 
+BY_OBJECT, BY_SKY, BY_FIELD, BY_TIME = "object", "sky", "field", "time"
+
+
 class SplitSection(Section):
     """The objects to train on and the objects to hold out. A hash of the object id decides, so an object never changes
-    sides."""
+    sides; `by` says which objects stay together."""
 
     validation: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    """Share of objects held out for evaluation during training."""
+    """Share of objects held out for evaluation during training. With `folds` it counts only where `fold` is unset."""
     test: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Share of objects kept for a final test; neither training nor evaluation uses them."""
+    """Share of objects kept for a final test; neither training nor evaluation uses them, and no fold has them."""
     salt: str = "hpctrain"
     """Any text; a different text gives a different split."""
+    by: Literal["object", "sky", "field", "time"] = BY_OBJECT
+    """What stays together on one side: an ``object``; all objects of a cell of the ``sky``; all objects of a ``field``
+    such as a plate; or objects of neighbouring ``time``, of which the latest are the test and those before them are
+    the validation. All rows of an object go where its first row goes."""
+    ra: PathText = "ra"
+    """Dataset (N,) of the right ascension [deg], for ``by: sky``."""
+    dec: PathText = "dec"
+    """Dataset (N,) of the declination [deg], for ``by: sky``."""
+    nside: Annotated[int, Field(ge=1, le=8192)] = 16
+    """Size of the HEALPix cells (nested scheme), for ``by: sky``: a power of two; 16 means cells of 3.7 degrees."""
+    column: PathText | None = None
+    """Dataset (N,) of the field (numbers or texts) or of the time (numbers), for ``by: field`` and ``by: time``."""
+    stratify: PathText | None = None
+    """Dataset (N,), such as the class or the redshift: all sides get the same share of each of its values, or of each
+    tenth of them if it has more than 20 different numbers. Only for ``by: object``. New data can then move objects."""
+    folds: Annotated[int, Field(ge=2, le=100)] | None = None
+    """Cut the objects into so many folds of about the same size for cross-validation."""
+    fold: Annotated[int, Field(ge=0)] | None = None
+    """The fold, from 0, that is held out for evaluation; if unset, a share of `validation` of all but `test_fold`."""
+    test_fold: Annotated[int, Field(ge=0)] | None = None
+    """The fold, from 0, that is kept for a final test."""
+    results: Literal["validation", "test"] = "validation"
+    """The side that the finished model describes in ``results/``."""
+
+    @property
+    def validates(self) -> bool:
+        """Whether some objects shall be held out for evaluation."""
+        return self.validation > 0 or self.fold is not None
+
+    @property
+    def held_out(self) -> float:
+        """Share of objects that are not trained on, about."""
+        return self.validation_share + self.test_share
+
+    @property
+    def test_share(self) -> float:
+        """Share of objects kept for a final test, about."""
+        return self.test + (0.0 if self.test_fold is None or self.folds is None else (1 - self.test) / self.folds)
+
+    @property
+    def validation_share(self) -> float:
+        """Share of objects held out for evaluation during training, about."""
+        if self.fold is not None and self.folds is not None:
+            return (1 - self.test) / self.folds
+        return self.validation if self.folds is None else self.validation * (1 - self.test_share)
 
 
 class DataSection(Section):
