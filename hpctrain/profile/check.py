@@ -31,6 +31,7 @@ from hpctrain.profile.rules_rounds import check_rounds_memory
 from hpctrain.profile.rules_stage import check_cache
 from hpctrain.profile.rules_track import check_track
 from hpctrain.profile.rules_train import check_length, check_train
+from hpctrain.profile.rules_validate import check_validate
 from hpctrain.profile.schema import Profile
 from hpctrain.profile.site import Site, list_sites, load_site
 from hpctrain.profile.targets import choose_target, is_on_this_machine
@@ -84,6 +85,7 @@ def check_profile(path: Source, overrides: Sequence[str] = (), memory: bool = Tr
     check_edge(judge)
     check_monitor(judge)
     check_track(judge)
+    check_validate(judge)
     if memory and profile is not None and not any(problem.where.startswith("model") for problem in judge.problems):
         _check_memory(judge, findings, {})
     judge.problems += document.problems

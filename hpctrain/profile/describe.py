@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import json
+import textwrap
 from typing import Any
 
 from hpctrain.profile.document import KeyPath
@@ -97,7 +98,7 @@ def attribute_docstrings(model: type[Section]) -> dict[str, str]:
         if not (issubclass(parent, Section) and parent is not Section):
             continue
         try:
-            (definition,) = ast.parse(inspect.getsource(parent)).body
+            (definition,) = ast.parse(textwrap.dedent(inspect.getsource(parent))).body
         except OSError:  # made by profile_class, or typed into an interpreter
             continue
         assert isinstance(definition, ast.ClassDef)

@@ -11,6 +11,7 @@ from typing import Any
 
 from hpctrain.profile.document import KeyPath
 from hpctrain.profile.sections.base import NAME_PATTERN, SLURM_WORD_PATTERN, Section
+from hpctrain.profile.sections.validate import METRIC_PATTERN
 from hpctrain.profile.targets import MODULE_PATTERN
 
 Schema = dict[str, Any]
@@ -18,6 +19,7 @@ Schema = dict[str, Any]
 PATTERNS_IN_WORDS = {
     NAME_PATTERN: "a name of letters, digits, dots, dashes and underscores (at most 64, the first a letter or digit)",
     SLURM_WORD_PATTERN: "a word of letters, digits and _.,:+*=@/&|[]()-, the first a letter or digit",
+    METRIC_PATTERN: "a task and a metric, such as Z.nmad",
     MODULE_PATTERN: "the module of a target of your own, such as my_package.my_target",
     r"^[a-z][a-z0-9-]*$": "an sbatch option by its long name in lower case, such as mail-type",
 }
@@ -69,8 +71,9 @@ def sections(model: type[Section]) -> Iterator[tuple[KeyPath, Schema]]:
 def _sections(node: Schema, path: KeyPath) -> Iterator[tuple[KeyPath, Schema]]:
     yield path, node
     for key, child in node["properties"].items():
-        if "properties" in child:
-            yield from _sections(child, (*path, key))
+        entry = child.get("items", child)  # a list of sections has a chapter that describes one entry
+        if "properties" in entry:
+            yield from _sections(entry, (*path, key))
 
 
 def allowed(node: Schema) -> str:
@@ -116,6 +119,12 @@ def _array(node: Schema) -> str:
     if "prefixItems" in node:
         return "a list of 2 numbers, such as [4000, 5000]"
     items = node.get("items", {})
-    of = {"string": "texts", "integer": "whole numbers", "number": "numbers", "array": "pairs of numbers"}
+    of = {
+        "string": "texts",
+        "integer": "whole numbers",
+        "number": "numbers",
+        "array": "pairs of numbers",
+        "object": "sections (below)",
+    }
     lengths = {(1, None): "one or more ", (1, 8): "1 to 8 "}
     return f"a list of {lengths.get((node.get('minItems'), node.get('maxItems')), '')}{of[items['type']]}"

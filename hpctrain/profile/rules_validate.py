@@ -1,0 +1,74 @@
+"""Rules of ``validate``: values that are valid alone but do not fit together."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from hpctrain.profile.judge import Judge
+from hpctrain.profile.near import did_you_mean
+from hpctrain.profile.sections.validate import BinsSection, GateSection
+
+
+def check_validate(judge: Judge) -> None:
+    """Judge ``validate``."""
+    section = judge.profile.validate
+    for position, bins in enumerate(section.bins):
+        _check_bins(judge, bins, f"validate.bins.{position}")
+    _check_columns_once(judge, section.bins)
+    for position, gate in enumerate(section.gates):
+        _check_gate(judge, gate, f"validate.gates.{position}")
+    anomalies = section.anomalies
+    if anomalies.column is not None and not anomalies.positive:
+        message = f"names the column {anomalies.column}, but no value of it: say with positive which values are unusual"
+        judge.problem(message, "validate.anomalies", "validate.anomalies.positive")
+    if section.gates and not section.at_end:
+        message = "are judged only by the command hpctrain validate; validate.at_end: true judges them after training"
+        judge.warn(message, "validate.gates", "validate.at_end")
+
+
+def _check_bins(judge: Judge, bins: BinsSection, where: str) -> None:
+    if bins.edges is not None and bins.quantiles is not None:
+        judge.problem("has edges and quantiles; write one of them", where)
+    if bins.edges is not None and not all(low < high for low, high in pairwise(bins.edges)):
+        judge.problem(f"{bins.edges} does not rise; write the inner edges of the bins in order", f"{where}.edges")
+
+
+def _check_columns_once(judge: Judge, bins: list[BinsSection]) -> None:
+    columns = [entry.column for entry in bins]
+    for position, column in enumerate(columns):
+        if column in columns[:position]:
+            judge.problem(f"{column} has bins already; write each column once", f"validate.bins.{position}.column")
+
+
+def _check_gate(judge: Judge, gate: GateSection, where: str) -> None:
+    if gate.below is None and gate.above is None:
+        judge.problem("has no limit; write below, above, or both", where)
+    elif gate.below is not None and gate.above is not None and gate.above >= gate.below:
+        message = f"no value is above {gate.above:g} and below {gate.below:g}; exchange them"
+        judge.problem(message, f"{where}.above", f"{where}.below")
+    if gate.where is not None and gate.every_bin is not None:
+        judge.problem("has where and every_bin; write two gates", where)
+    if gate.where is not None:
+        low, high = gate.where.low, gate.where.high
+        if low is None and high is None:
+            judge.problem("is no range; write low, high, or both", f"{where}.where")
+        elif low is not None and high is not None and low >= high:
+            judge.problem(f"no value is from {low:g} to below {high:g}", f"{where}.where")
+    known = [entry.column for entry in judge.profile.validate.bins]
+    if gate.every_bin is not None and gate.every_bin not in known:
+        near = did_you_mean(gate.every_bin, known) or "; there are none"
+        message = f"{gate.every_bin} has no bins in validate.bins{near}; add it there"
+        judge.problem(message, f"{where}.every_bin", "validate.bins")
+    _check_task(judge, gate, where)
+
+
+def _check_task(judge: Judge, gate: GateSection, where: str) -> None:
+    """Judge the task, where the labels of the profile say which tasks there are."""
+    labels = getattr(judge.profile.model, "labels", None)
+    if not labels:
+        return
+    titles = [label.title for label in labels]
+    task = gate.metric.split(".", 1)[0]
+    if task not in titles:
+        message = f"there is no label {task} in model.labels{did_you_mean(task, titles)}"
+        judge.problem(message, f"{where}.metric", "model.labels")

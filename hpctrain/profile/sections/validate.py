@@ -1,0 +1,108 @@
+"""The ``validate`` section: how the finished model is judged, and what it must reach."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from hpctrain.profile.sections.base import Line, PathText, Section, Switch
+
+METRIC_PATTERN = r"^[^.\s]+\.[^\s]+$"
+"""A metric of a gate is ``<task>.<metric>``: the name of a label, such as ``Z``, and what ``hpctrain validate`` calls
+the metric."""
+
+RisingEdges = Annotated[list[float], Field(min_length=1, max_length=1000)]
+
+
+class BinsSection(Section):
+    """A column whose bins are judged one by one."""
+
+    column: PathText
+    """Column of the data files; each value of a column of texts is a bin."""
+    edges: RisingEdges | None = None
+    """Inner edges of the bins, in rising order; if unset, `quantiles`."""
+    quantiles: Annotated[int, Field(ge=2, le=100)] | None = None
+    """Number of bins with equally many objects; 5 if `edges` is unset, too."""
+    log: Switch = False
+    """Draw the column on a logarithmic axis."""
+
+
+class SkySection(Section):
+    """A map of each metric on the sky, where the data files have the coordinates."""
+
+    ra: PathText = "ra"
+    """Column with the right ascension [deg]."""
+    dec: PathText = "dec"
+    """Column with the declination [deg]."""
+    nside: Annotated[int, Field(ge=1, le=1024)] = 8
+    """Resolution of the HEALPix map: 12 nside² cells, which for 8 are 7.3 degrees wide."""
+
+
+class WhereSection(Section):
+    """The objects that a gate judges: those whose value is from ``low`` to below ``high``."""
+
+    column: PathText
+    """Column of the data files with numbers."""
+    low: float | None = None
+    """Lowest value; if unset, there is no lower limit."""
+    high: float | None = None
+    """Upper limit, which does not belong to the range; if unset, there is none."""
+
+
+class GateSection(Section):
+    """A limit for one metric; the model passes if the metric keeps it."""
+
+    metric: Annotated[str, Field(pattern=METRIC_PATTERN)]
+    """Task and metric as in results/validation.json, such as `Z.nmad`."""
+    below: float | None = None
+    """The metric must be below this."""
+    above: float | None = None
+    """The metric must be above this."""
+    use: Literal["value", "bound"] = "value"
+    """``value`` compares the metric itself; ``bound`` the far end of its interval, so that chance is no excuse."""
+    where: WhereSection | None = None
+    """Judge only the objects in a range of a column."""
+    every_bin: PathText | None = None
+    """Column of `validate.bins`: the metric must keep the limit in each bin."""
+    min_objects: Annotated[int, Field(ge=1)] = 30
+    """Smallest number of objects to judge. Bins with fewer objects are listed, but not judged; a gate without any bin,
+    or without enough objects, fails."""
+
+
+class AuditSection(Section):
+    """What the search for leaks between the splits looks for."""
+
+
+class UncertaintySection(Section):
+    """How calibration and uncertainty are judged."""
+
+
+class AnomaliesSection(Section):
+    """The objects that are known to be unusual, to judge anomaly scores."""
+
+    column: PathText | None = None
+    """Column of the data files that says what each object is; if unset, anomaly scores are not judged."""
+    positive: list[Line] = []
+    """Values of `column` that mean unusual; integers are written as text."""
+
+
+class ValidateSection(Section):
+    """How the finished model is judged on held-out objects. No key of it changes the training, so a resumed run may
+    change all of them."""
+
+    at_end: Switch = False
+    """Judge the model at the end of the run, before the report is written. The run counts as finished even if gates
+    fail."""
+    confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
+    """Share of intervals that contain the true value."""
+    draws: Annotated[int, Field(ge=100, le=1_000_000)] = 1000
+    """Number of bootstrap draws of objects for each interval."""
+    bins: Annotated[list[BinsSection], Field(max_length=64)] = []
+    """Columns in whose bins each metric is judged, too."""
+    sky: SkySection = SkySection()
+    gates: Annotated[list[GateSection], Field(max_length=256)] = []
+    """Limits of metrics; if one is not kept, the command that judges the run ends with exit code 7."""
+    audit: AuditSection = AuditSection()
+    uncertainty: UncertaintySection = UncertaintySection()
+    anomalies: AnomaliesSection = AnomaliesSection()
