@@ -38,6 +38,7 @@ COMMANDS = {
     "infer": "run an exported bundle over FITS or HDF5 files, on a device without torch",
     "export": "write a smaller, faster network for a device, and test that it is as good",
     "report": "write the HTML report of a run",
+    "validate": "judge the held-out predictions of a run: every metric with its interval",
     "track": "send runs to MLflow or Weights & Biases, each record once; also from a login node",
     "schema": "write the JSON Schema of profiles, for editors",
     "platforms": "list the GPUs and boards that profiles can name",
@@ -68,7 +69,6 @@ OTHER_WORDS = {
     "queue": "hpctrain list, or hpctrain status RUN",
     "log": "hpctrain logs RUN",
     "tail": "hpctrain logs RUN -f",
-    "validate": "hpctrain check PROFILE for a profile; hpctrain data doctor FILES for spectra",
     "doctor": "hpctrain data doctor FILES",
     "install": "pip install . in a clone installs hpctrain; the README has the details",
 }

@@ -1,0 +1,42 @@
+"""Judge the held-out predictions of a finished run: every metric with its interval.
+
+hpctrain validate RUN              print a table, and write results/validation.json
+hpctrain validate RUN --json       print the JSON instead of the table
+
+The intervals come from drawing the held-out objects anew, all rows of an object together.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from hpctrain.launch.runs import DEFAULT_RUNS_DIR, find_run
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of ``hpctrain validate``."""
+    parser.add_argument("run_dir", nargs="?", metavar="RUN", help="path, name, run id or job id (default: the newest)")
+    parser.add_argument(
+        "--runs-dir", type=Path, default=Path(DEFAULT_RUNS_DIR), help="folder of runs (default: ./runs)"
+    )
+    parser.add_argument("--out", type=Path, metavar="FILE", help="file to write (default: results/validation.json)")
+    parser.add_argument("--json", action="store_true", help="print the JSON, for programs")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Judge the run, write the file and print it."""
+    directory = find_run(args.run_dir, args.runs_dir)
+    from hpctrain.validation.judged import read_judged
+    from hpctrain.validation.table import lines_of
+    from hpctrain.validation.validate import validate, write_validation
+
+    judged = read_judged(directory)
+    found = validate(judged)
+    path = write_validation(judged, found, args.out)
+    if args.json:
+        print(json.dumps(found, indent=2))
+        return 0
+    print("\n".join([*lines_of(found), "", str(path)]))
+    return 0

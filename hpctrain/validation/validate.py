@@ -1,0 +1,103 @@
+"""``results/validation.json``: all metrics of a run with their intervals, and what other judges add."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hpctrain import __version__
+from hpctrain.rundir import file_digest, write_json
+from hpctrain.validation.intervals import CONFIDENCE, DRAWS, Score, intervals
+from hpctrain.validation.judged import Judged
+from hpctrain.validation.tasks.task import Task
+
+FILE = "validation.json"
+FORMAT = "hpctrain-validation"
+VERSION = 1
+
+Block = Callable[[Judged, Any], Mapping[str, Any]]
+
+BLOCKS: tuple[Block, ...] = ()
+"""What is added after the metrics: functions of (judged, section ``validate`` of the profile or None) that return
+blocks of the file by name, such as ``{"bins": ...}``; empty where there is nothing to say."""
+
+
+def validate(judged: Judged, section: Any = None) -> dict[str, Any]:
+    """Return the contents of ``validation.json``: plain values, all numbers finite or None.
+
+    Parameters
+    ----------
+    judged : Judged
+    section : optional
+        Section ``validate`` of the profile; its defaults where there is none.
+    """
+    draws, confidence = getattr(section, "draws", DRAWS), getattr(section, "confidence", CONFIDENCE)
+    found = {
+        "format": FORMAT,
+        "version": VERSION,
+        "hpctrain_version": __version__,
+        "made_at": time.time(),
+        "run": f"{judged.run.name}/{judged.run.run_id}",
+        "family": judged.card["family"],
+        "model_sha256": _digest(judged),
+        "split": judged.card.get("split"),
+        "num_rows": len(judged),
+        "num_objects": len(np.unique(judged.target_id)),
+        "confidence": confidence,
+        "draws": draws,
+        "tasks": {task.title: task_json(task, judged.target_id, draws, confidence) for task in judged.tasks},
+    }
+    for add in BLOCKS:
+        found.update(add(judged, section))
+    return finite(found)
+
+
+def _digest(judged: Judged) -> str | None:
+    path = judged.run.model / "model.safetensors"
+    return file_digest(path) if path.is_file() else None
+
+
+def task_json(task: Task, target_id: np.ndarray, draws: int, confidence: float) -> dict[str, Any]:
+    """Return a task with all its metrics and their intervals."""
+    scores = intervals(task, [metric.name for metric in task.metrics], target_id, None, draws, confidence)
+    metrics = {metric.name: {**describe(metric), **score_json(scores[metric.name])} for metric in task.metrics}
+    return {"kind": task.kind, "metrics": metrics, **task.details()}
+
+
+def describe(metric: Any) -> dict[str, Any]:
+    """Return what a metric is, as plain values."""
+    keys = ("label", "unit", "better", "description")
+    return {**{key: getattr(metric, key) for key in keys}, "references": list(metric.references)}
+
+
+def score_json(score: Score) -> dict[str, Any]:
+    """Return a score as plain values: ``value``, ``low``, ``high``, ``n``, ``num_rows`` and ``note``."""
+    found = {"value": score.value, "low": score.low, "high": score.high, "n": score.num_objects}
+    return {**found, "num_rows": score.num_rows, **({"note": score.note} if score.note else {})}
+
+
+def finite(value: Any) -> Any:
+    """Return plain JSON values: numpy's become Python's, and numbers that are not finite become None."""
+    if isinstance(value, Mapping):
+        return {str(key): finite(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(each) for each in value]
+    if isinstance(value, np.ndarray):
+        return finite(value.tolist())
+    if isinstance(value, np.generic):
+        return finite(value.item())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+
+
+def write_validation(judged: Judged, found: Mapping[str, Any], path: Path | None = None) -> Path:
+    """Write ``results/validation.json``, or another file, whole or not at all; return its path."""
+    path = judged.run.results / FILE if path is None else path
+    write_json(path, found)
+    return path
