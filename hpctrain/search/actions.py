@@ -19,6 +19,7 @@ from hpctrain.launch.targets.target import ENDING
 from hpctrain.rundir import write_atomic
 from hpctrain.search.describe import shown
 from hpctrain.search.folder import STOP_NOW, StudyDir, find_study, write_study
+from hpctrain.search.folds import tasks_of
 from hpctrain.search.mirror import export, mirror, name_of, without_credentials
 from hpctrain.search.pool import pool_process
 from hpctrain.search.ranking import pareto_front, ranked
@@ -80,7 +81,7 @@ def _will_start(study: StudyDir, trials: Sequence[Trial]) -> bool:
     target = find_target(record.cluster)
     if not target.has_queue:
         return pool_process(study) is not None
-    waiting = [trial.number for trial in trials if trial.state == WAITING]
+    waiting = tasks_of(study.section(), [trial.number for trial in trials if trial.state == WAITING])
     arrays = [array["job_id"] for array in record.arrays if waiting and waiting[-1] in array["tasks"]]
     if not arrays:
         return False
@@ -190,23 +191,26 @@ def _stop(study: StudyDir, arguments: argparse.Namespace) -> int:
     if arguments.now and study.section().engine.name == "ray":
         print("trials that run see it on their nodes; they save first")
     elif arguments.now:
-        for trial in read_trials(study, ask_queue=True):
-            if is_running(trial):
-                print(cancel(study.trial(trial.number)))
+        section = study.section()
+        for task in TrialReader(study, ask_queue=True).read_tasks():
+            if is_running(task):
+                print(cancel(study.run(task.number, section)))
     return 0
 
 
 def _resume(study: StudyDir, arguments: argparse.Namespace) -> int:
-    trials = read_trials(study, ask_queue=True)
-    tasks = [trial.number for trial in trials if trial.state in (WAITING, *GIVEN_BACK)]
-    if _will_start(study, trials) and not study.stop.exists():
-        tasks = [number for number in tasks if trials[number].state != WAITING]
+    reader = TrialReader(study, ask_queue=True)
+    tasks, trials = reader.read_tasks(), reader.read()
+    ready = [task.number for task in tasks if task.state in GIVEN_BACK]
+    if not _will_start(study, trials) or study.stop.exists():
+        ready += [task.number for task in tasks if task.state == WAITING]
     study.stop.unlink(missing_ok=True)
-    if not tasks:
+    if not ready:
         print(f"{study.path}: {counted(trials)}; there is nothing to resume")
         return 0
-    job_id = submit_tasks(study, study.section(), tasks)
-    print(f"job id  {job_id}: {len(tasks)} trials")
+    section = study.section()
+    job_id = submit_tasks(study, section, sorted(ready))
+    print(f"job id  {job_id}: {len(ready)} {'folds' if section.folds else 'trials'}")
     return wait_until_over(study) if arguments.wait else 0
 
 
@@ -219,7 +223,7 @@ def _extend(study: StudyDir, arguments: argparse.Namespace) -> int:
     study.write_record(replace(record, trials=record.trials + arguments.number))
     study.stop.unlink(missing_ok=True)
     try:
-        job_id = submit_tasks(study, section, new)
+        job_id = submit_tasks(study, section, tasks_of(section, new))
     except BaseException:
         write_study(study, section)
         study.write_record(record)

@@ -16,8 +16,9 @@ def describe_dry_run(new: NewStudy) -> str:
     """Return what would be submitted; nothing is written."""
     lines = [line for text in new.files().values() for line in (text.rstrip(), "")]
     section, plan = new.section, new.plan
+    folds = f", each on {len(section.held_out_folds)} folds" if section.folds else ""
     ranks = f"{plan.resources.nodes} nodes x {plan.resources.ranks_per_node} ranks"
-    lines += [f"# nothing was written or submitted; {section.trials} trials, {section.parallel} at once"]
+    lines += [f"# nothing was written or submitted; {section.trials} trials{folds}, {section.parallel} at once"]
     lines += [f"# on {new.cluster}, {ranks} of each would run: {shlex.join(plan.command)}"]
     aims = ", ".join(f"{objective.direction} {objective.metric}" for objective in section.objectives)
     lines += [f"# {aims}; sampler {section.sampler.name}, pruner {section.pruner.name}"]

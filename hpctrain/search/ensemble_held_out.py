@@ -103,6 +103,11 @@ def read_candidates(study: StudyDir, order: Sequence[Trial]) -> Candidates:
     DataError
         Fewer than two trials predict labels, or they held out different objects.
     """
+    if study.section().folds:
+        raise DataError(
+            f"{study.path}: its trials are cross-validated, so none of them has one finished model; an ensemble is "
+            "made of trials without folds"
+        )
     found = {trial.number: labels_of(study.trial(trial.number)) for trial in order[:MOST_CANDIDATES]}
     skipped = {number: labels for number, labels in found.items() if isinstance(labels, str)}
     cards = {number: labels for number, labels in found.items() if not isinstance(labels, str)}

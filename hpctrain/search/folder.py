@@ -11,7 +11,8 @@
     report.html
     pool.log         what the process that starts the trials has said, if no queue does
     ray/             what Ray Tune writes; nobody reads it
-    0/ 1/ 2/ ...     the trials: run directories that also hold
+    folds/0/ 1/ ...  with ``folds``: the run directory of each fold of each trial, by the index of its task
+    0/ 1/ 2/ ...     the trials: run directories (with ``folds`` only the profile of all folds) that also hold
 
         trial.json         what the sampler chose; it is written once and never changed
         evaluations.json   the objectives at each evaluation so far
@@ -35,10 +36,13 @@ from hpctrain.files import fsync_directory
 from hpctrain.profile.load import load_profile
 from hpctrain.profile.schema import Profile
 from hpctrain.rundir import RunDir, read_json, write_atomic, write_json
+from hpctrain.search.folds import place_of
 from hpctrain.search.section import StudySection
 from hpctrain.search.space import Space
 
 STUDY = "study.yaml"
+FOLDS = "folds"
+"""Name of the folder with the run directories of cross-validated trials."""
 STOP_NOW = "now"
 """What the file ``stop`` holds if running trials shall end, too."""
 
@@ -72,6 +76,10 @@ class StudyDir:
 
     def trial(self, number: int) -> TrialDir:
         return TrialDir(self.path / str(number))
+
+    def run(self, task: int, section: StudySection) -> TrialDir:
+        """Return the run directory of a task of the array: that of a trial, or of one fold of a trial."""
+        return FoldDir(self.path / FOLDS / str(task)) if section.folds else self.trial(task)
 
     def section(self) -> StudySection:
         """Return the study file.
@@ -145,6 +153,27 @@ class TrialDir(RunDir):
     @property
     def study(self) -> StudyDir:
         return StudyDir(self.path.parent)
+
+    def trial(self, section: StudySection) -> TrialDir:
+        """Return the trial that this run is a part of: itself, unless trials are cross-validated."""
+        return self
+
+
+class FoldDir(TrialDir):
+    """The run directory of one fold of a trial; `number` is the index of its task."""
+
+    @property
+    def study(self) -> StudyDir:
+        return StudyDir(self.path.parent.parent)
+
+    def trial(self, section: StudySection) -> TrialDir:
+        """Return the trial that this run is a part of."""
+        return self.study.trial(place_of(section, self.number)[0])
+
+
+def run_at(path: str | Path) -> TrialDir:
+    """Return the run directory of a task of a study."""
+    return FoldDir(path) if Path(path).absolute().parent.name == FOLDS else TrialDir(path)
 
 
 def write_once(path: Path, value: Any) -> Any:

@@ -73,7 +73,7 @@ def mirror_own(directory: TrialDir) -> None:
     try:
         section = directory.study.section()
         if section.storage is not None:
-            mirror(directory.study, section, [read_trial(directory, section)])
+            mirror(directory.study, section, [read_trial(directory.trial(section), section)])
     except (HpctrainError, OSError) as error:
         print(printable(f"hpctrain: the copy of the trial was not brought up to date: {error}"), file=sys.stderr)
 

@@ -54,20 +54,20 @@ class Pool:
             signal.signal(number, self._note_stop)
         while not self.terminated:
             self._children = {number: child for number, child in self._children.items() if child.poll() is None}
-            trials = self._reader.read()
+            trials = self._reader.read_tasks()
             active = {trial.number for trial in trials if self._is_active(trial)} | set(self._children)
             free = self.study.section().parallel - len(active)
             ready = [trial.number for trial in trials if trial.number not in active and self._may_start(trial)]
             if not ready and not active:
-                mirror(self.study, self.study.section(), trials)
+                mirror(self.study, self.study.section(), self._reader.read())
                 return 0
             for number in ready[: max(0, free)]:
-                self._start(self.study.trial(number))
+                self._start(self.study.run(number, self.study.section()))
             time.sleep(_LOOK_EVERY_S)
         return 0
 
     def _is_active(self, trial: Trial) -> bool:
-        return is_running(trial) and is_supervised(self.study.trial(trial.number))
+        return is_running(trial) and is_supervised(self.study.run(trial.number, self.study.section()))
 
     def _may_start(self, trial: Trial) -> bool:
         """Return whether a trial was never started by this pool, and has not ended."""

@@ -4,6 +4,7 @@ References
 ----------
 Jamieson & Talwalkar 2016, "Non-stochastic Best Arm Identification and Hyperparameter Optimization", arXiv:1502.07943
 Li et al. 2018, "Hyperband", JMLR 18, arXiv:1603.06560
+Wilcoxon 1945, "Individual Comparisons by Ranking Methods", Biometrics Bulletin 1, 80
 Li et al. 2020, "A System for Massively Parallel Hyperparameter Tuning" (ASHA), arXiv:1810.05934
 """
 
@@ -14,7 +15,7 @@ import statistics
 import zlib
 from collections.abc import Sequence
 
-from hpctrain.search.section import PrunerSection, StudySection
+from hpctrain.search.section import WILCOXON, PrunerSection, StudySection
 from hpctrain.search.trials import Trial
 from hpctrain.states import FINISHED
 
@@ -38,6 +39,9 @@ def is_hopeless(section: StudySection, trials: Sequence[Trial], number: int) -> 
     if section.pruner.name == "median":
         finished = [curves[trial.number] for trial in trials if trial.state == FINISHED and trial.number != number]
         return _is_above_median(section.pruner, curves[number], finished)
+    if section.pruner.name == WILCOXON:
+        finished = {trial.number: curves[trial.number] for trial in trials if trial.state == FINISHED}
+        return _is_worse_on_folds(section.pruner, curves[number], finished)
     longest = section.pruner.max_evaluations or _evaluations_of_first(trials)
     bracket = bracket_of(section, longest, number)
     others = [
@@ -55,6 +59,20 @@ def _is_above_median(pruner: PrunerSection, mine: dict[int, float], finished: li
         return False
     theirs = [curve[newest] for curve in finished if math.isfinite(curve.get(newest, math.nan))]
     return bool(theirs) and min(mine.values()) > statistics.median(theirs)
+
+
+def _is_worse_on_folds(pruner: PrunerSection, mine: dict[int, float], finished: dict[int, dict[int, float]]) -> bool:
+    """Return whether the signed-rank test finds the trial worse than the best finished one on the folds of both."""
+    if not finished:
+        return False
+    best = min(finished.values(), key=lambda curve: statistics.fmean(curve.values()))
+    folds = sorted(mine.keys() & best.keys())
+    differences = [mine[fold] - best[fold] for fold in folds]
+    if len(folds) < max(2, pruner.min_evaluations) or statistics.fmean(differences) <= 0:
+        return False
+    from scipy.stats import wilcoxon
+
+    return float(wilcoxon(differences, alternative="greater", zero_method="zsplit").pvalue) < pruner.p_value
 
 
 def _falls_at_rung(pruner: PrunerSection, bracket: int, mine: dict[int, float], others: list[dict[int, float]]) -> bool:

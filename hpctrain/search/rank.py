@@ -21,12 +21,12 @@ def main(arguments: list[str]) -> int:
         return 0 if arguments in (["-h"], ["--help"]) else 2
 
     def attempt() -> int:
-        from hpctrain.search.folder import TrialDir
+        from hpctrain.search.folder import run_at
         from hpctrain.search.mirror import mirror_own
         from hpctrain.search.referee import StudyReferee
         from hpctrain.train.attempt import run_attempt
 
-        trial = TrialDir(arguments[0])
+        trial = run_at(arguments[0])
         code = run_attempt(trial.path, new_referee=functools.partial(StudyReferee, trial))
         mirror_own(trial)
         return code

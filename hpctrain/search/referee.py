@@ -13,6 +13,7 @@ from hpctrain.search.folder import TrialDir
 from hpctrain.search.measured import OF_MODEL
 from hpctrain.search.mirror import mirror_own
 from hpctrain.search.pruning import is_hopeless
+from hpctrain.search.section import WILCOXON
 from hpctrain.search.trials import TrialReader, curve_of
 
 
@@ -46,7 +47,7 @@ class StudyReferee:
         write_json(self._directory.evaluations, recorded)
         if self._section.storage is not None:
             mirror_own(self._directory)
-        if self._section.pruner.name == "none" or not self._metrics:
+        if self._section.pruner.name in ("none", WILCOXON) or not self._metrics:
             return False
         trials = self._others.read()
         number = self._directory.number

@@ -15,7 +15,7 @@ from hpctrain.errors import SiteError
 from hpctrain.search.evolution import evolve
 from hpctrain.search.section import SamplerSection, StudySection
 from hpctrain.search.space import Parameter, Space, Values
-from hpctrain.search.trials import DIVERGED, PRUNED, Trial, is_running
+from hpctrain.search.trials import DIVERGED, PRUNED, WAITING, Trial, is_running
 from hpctrain.states import FINISHED
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def _frozen(trial: Trial, distributions: dict[str, Any]) -> Any:
         state = states.COMPLETE
     elif trial.state in (PRUNED, DIVERGED):
         state = states.PRUNED  # without evaluations Optuna takes it for the worst
-    elif is_running(trial):
+    elif is_running(trial) or (trial.state == WAITING and trial.values):  # some of its folds have been trained
         state = states.RUNNING
     values = {key: value for key, value in trial.values.items() if key in distributions}
     frozen = optuna.trial.create_trial(

@@ -11,6 +11,8 @@ from hpctrain.profile.sections.base import Line, Name, PathText, Section, Switch
 
 MAX_TRIALS = 1_000_000
 MAX_GRID = 1_000_000
+WILCOXON = "wilcoxon"
+"""Name of the pruner that compares folds."""
 
 
 class ParameterSection(Section):
@@ -87,9 +89,12 @@ class SamplerSection(Section):
 class PrunerSection(Section):
     """Which trials end before their last step."""
 
-    name: Literal["none", "median", "halving", "hyperband"] = "none"
+    name: Literal["none", "median", "halving", "hyperband", "wilcoxon"] = "none"
     """``median``: worse than the median of earlier trials; ``halving``: not among the best 1/`reduction_factor` at each
-    rung (ASHA); ``hyperband``: the same with several lengths of the first rung."""
+    rung (ASHA); ``hyperband``: the same with several lengths of the first rung; ``wilcoxon``, for a study with `folds`:
+    worse than the best trial on the same folds, by the signed-rank test, so the other folds are not trained."""
+    p_value: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """Of ``wilcoxon``: a trial ends if the test gives a smaller p. The smallest p that n folds can give is 1 / 2^n."""
     min_evaluations: Annotated[int, Field(ge=1)] = 1
     """No trial is judged before so many evaluations."""
     startup_trials: Annotated[int, Field(ge=0)] = 5
@@ -171,8 +176,13 @@ class StudySection(Section):
     pruner: PrunerSection = PrunerSection()
     trials: Annotated[int, Field(ge=1, le=MAX_TRIALS)]
     """Number of trials."""
+    folds: Annotated[int, Field(ge=2, le=100)] | None = None
+    """Cross-validate each trial: cut the objects into so many folds, and train once for each of them that is held out.
+    The value of a trial is the mean over its folds. ``data.split`` of the base says what stays together."""
+    test_fold: Annotated[int, Field(ge=0)] | None = None
+    """With `folds`: the fold, from 0, that no trial sees, for a final test."""
     parallel: Annotated[int, Field(ge=1)] = 4
-    """Trials at once."""
+    """Trials at once; with `folds` runs at once."""
     budget: BudgetSection = BudgetSection()
     engine: Annotated[EngineSection, BeforeValidator(_as_engine)] = EngineSection()
     """``target``, or ``ray``, or a section with the address of the Ray cluster."""
@@ -188,4 +198,36 @@ class StudySection(Section):
             raise ValueError("several objectives cannot be pruned; remove pruner")
         if len(self.objectives) > 1 and self.sampler.name in ("cmaes", "pbt"):
             raise ValueError(f"{self.sampler.name} knows one objective; use nsga2, nsga3 or tpe")
+        if reason := self._why_folds_do_not_fit():
+            raise ValueError(reason)
         return self
+
+    def _why_folds_do_not_fit(self) -> str:
+        if self.folds is None:
+            if self.test_fold is not None:
+                return "test_fold is one of the folds; set folds, or remove it"
+            return (
+                "the pruner wilcoxon compares folds; set folds, or use median" if self.pruner.name == WILCOXON else ""
+            )
+        if self.test_fold is not None and self.test_fold >= self.folds:
+            return f"there is no test_fold {self.test_fold}: {self.folds} folds have the numbers 0 to {self.folds - 1}"
+        if len(self.held_out_folds) < 2:
+            return "one fold beside test_fold leaves nothing to train on; use 3 folds or more"
+        if self.pruner.name not in ("none", WILCOXON):
+            return f"with folds a trial is judged after each fold; use the pruner {WILCOXON}, or none"
+        if self.sampler.name == "pbt":
+            return "pbt goes on from the weights of one run, and a trial with folds has several; remove folds"
+        return "Ray starts one run for each trial; remove folds, or engine: ray" if self.engine.name == "ray" else ""
+
+    @property
+    def held_out_folds(self) -> tuple[int, ...]:
+        """The folds that each trial holds out in turn; none where trials are not cross-validated."""
+        return tuple(fold for fold in range(self.folds or 0) if fold != self.test_fold)
+
+    @property
+    def split_changes(self) -> list[str]:
+        """Changes of the base that cut its objects into folds."""
+        if self.folds is None:
+            return []
+        test = [] if self.test_fold is None else [f"data.split.test_fold={self.test_fold}"]
+        return [f"data.split.folds={self.folds}", *test]

@@ -106,9 +106,9 @@ def read_study(path: str | Path, overrides: Sequence[str] = ()) -> StudyFile:
         raise ProfileError(document.source, sort_problems(problems))
     base = os.path.normpath(Path(path).parent / os.path.expandvars(section.base))
     storage = None if section.storage is None else _absolute(section.storage, Path(path).parent)
-    changes: dict[str, Any] = {"base": base, "storage": storage}
-    if section.engine.name == "ray":  # for the profile, a node of Ray is one machine without a queue
-        changes["set"] = [*section.set, f"launch.cluster={ON_RAY}"]
+    # For the profile, a node of Ray is one machine without a queue.
+    on_ray = [f"launch.cluster={ON_RAY}"] if section.engine.name == "ray" else []
+    changes = {"base": base, "storage": storage, "set": [*section.set, *section.split_changes, *on_ray]}
     return StudyFile(section.model_copy(update=changes), document)
 
 
@@ -204,7 +204,12 @@ def _numbers(value: Any) -> Iterator[float]:
 
 
 def _objective_problems(study: StudyFile, profile: Profile) -> Iterator[Problem]:
-    """Yield what the objectives need and the base does not give them."""
+    """Yield what objectives and folds need and the base does not give them."""
+    if study.section.folds is not None and profile.data.split.fold is not None:
+        message = (
+            "the base holds out one fold, data.split.fold, and each trial shall hold out all in turn; remove it there"
+        )
+        yield study.document.problem(("folds",), message)
     for index, objective in enumerate(study.section.objectives):
         if objective.metric in OF_BUNDLE and profile.edge.export_at_end is None:
             message = (

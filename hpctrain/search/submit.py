@@ -18,7 +18,8 @@ from hpctrain.profile.load import dump_profile, load_profile
 from hpctrain.profile.schema import Profile
 from hpctrain.rundir import new_run_id, write_atomic
 from hpctrain.search.ask import ASK_MODULE, RANK_MODULE, site_of
-from hpctrain.search.folder import StudyDir, StudyRecord, write_study
+from hpctrain.search.folder import FOLDS, StudyDir, StudyRecord, write_study
+from hpctrain.search.folds import tasks_of
 from hpctrain.search.section import ObjectiveSection, StudySection
 from hpctrain.search.study_file import ON_RAY, StudyFile
 
@@ -45,7 +46,7 @@ class NewStudy:
 
     @property
     def plan(self) -> JobPlan:
-        return plan_tasks(self.directory, self.base, self.cluster, range(self.section.trials), self.section.parallel)
+        return plan_tasks(self.directory, self.base, self.cluster, self.section, range(self.section.trials))
 
     def files(self) -> dict[str, str]:
         """Return the text of each file that describes the array to the target."""
@@ -95,16 +96,22 @@ def _objectives(section: StudySection, base: Profile) -> list[ObjectiveSection]:
     ]
 
 
-def plan_tasks(directory: StudyDir, base: Profile, cluster: str, tasks: Sequence[int], at_once: int) -> JobPlan:
-    """Return the plan of an array of trials."""
+def plan_tasks(
+    directory: StudyDir, base: Profile, cluster: str, section: StudySection, trials: Sequence[int]
+) -> JobPlan:
+    """Return the plan of an array of trials, or of their folds."""
+    return _plan(directory, base, cluster, section, tasks_of(section, trials))
+
+
+def _plan(directory: StudyDir, base: Profile, cluster: str, section: StudySection, tasks: Sequence[int]) -> JobPlan:
     site = site_of(base)
     return plan_job(
         base,
-        directory.path / ARRAY_TASK,
+        (directory.path / FOLDS if section.folds else directory.path) / ARRAY_TASK,
         find_target(cluster),
         site,
         tasks=tuple(tasks),
-        at_once=at_once,
+        at_once=section.parallel,
         command=module_command(RANK_MODULE, site),
         prepare=module_command(ASK_MODULE, site),
     )
@@ -132,7 +139,7 @@ def start(new: NewStudy) -> str:
         record = StudyRecord(new.cluster, time.time(), new.section.trials)
         directory.write_record(record)
         try:
-            job_id = submit_tasks(directory, new.section, range(new.section.trials))
+            job_id = submit_tasks(directory, new.section, tasks_of(new.section, range(new.section.trials)))
         except BaseException:
             if not any(directory.path.glob("*/trial.json")):  # else a task has begun after all
                 shutil.rmtree(directory.path)
@@ -142,7 +149,7 @@ def start(new: NewStudy) -> str:
 
 
 def submit_tasks(directory: StudyDir, section: StudySection, tasks: Sequence[int]) -> str:
-    """Submit an array of some trials of a study that exists; return its job id.
+    """Submit an array of some tasks of a study that exists; return its job id.
 
     Raises
     ------
@@ -153,13 +160,13 @@ def submit_tasks(directory: StudyDir, section: StudySection, tasks: Sequence[int
     base = directory.base_profile()
     target = find_target(record.cluster)
     for task in tasks:
-        (directory.trial(task).path / "logs").mkdir(parents=True, exist_ok=True)
+        (directory.run(task, section).path / "logs").mkdir(parents=True, exist_ok=True)
     if not target.has_queue:
         from hpctrain.search import pool, ray_driver
 
         job_id = (ray_driver.start_driver if section.engine.name == "ray" else pool.start_pool)(directory)
     else:
-        plan = plan_tasks(directory, base, record.cluster, tasks, section.parallel)
+        plan = _plan(directory, base, record.cluster, section, tasks)
         files = target.files(plan)
         target.ask(plan, files)
         for name, text in files.items():

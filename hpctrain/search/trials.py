@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from hpctrain.launch.queue import Queue
 from hpctrain.launch.status import RunStatus, describe
 from hpctrain.rundir import read_json, read_json_lines, write_atomic
 from hpctrain.search.folder import StudyDir, TrialDir, write_once
+from hpctrain.search.folds import tasks_of
 from hpctrain.search.measured import OF_BUNDLE, OF_MODEL, energy_kwh_of, gpu_hours_of
 from hpctrain.search.section import StudySection
 from hpctrain.states import ACTIVE, CANCELLED, FAILED, FINISHED, LOST, NOT_SUBMITTED, PENDING, RUNNING, STOPPED, UNKNOWN
@@ -53,7 +54,8 @@ class Trial:
     scores : list of float, or None
         The objectives of a finished trial; of a pruned one the last evaluation.
     evaluations : list of list of float
-        The first objective at each evaluation: number of the evaluation and value.
+        The first objective at each evaluation: number of the evaluation and value. Of a trial with folds, at the end of
+        each fold.
     step, total_steps : int
         Steps done, and of the whole run.
     asked_at, ended_at : float
@@ -100,6 +102,15 @@ class TrialReader:
     def __init__(self, study: StudyDir, ask_queue: bool = False) -> None:
         self._study, self._ask_queue = study, ask_queue
         self._ended: dict[int, Trial] = {}
+        self._parts: dict[int, Trial] = {}
+
+    def read_tasks(self) -> list[Trial]:
+        """Return what each task of the array trains, as if it were a trial: the trials, or their folds.
+
+        Folds of trials that have ended are left out.
+        """
+        trials = self.read()
+        return [self._parts[task] for task in sorted(self._parts)] if self._study.section().folds else trials
 
     def read(self) -> list[Trial]:
         """Return all trials by number, those that nobody has asked for included."""
@@ -110,8 +121,12 @@ class TrialReader:
         section = self._study.section()
         queue = Queue()
         trials = []
+        self._parts = {}
         for number in range(count):
-            trial = self._ended.get(number) or _read(self._study.trial(number), section, queue, self._ask_queue)
+            trial = self._ended.get(number)
+            if trial is None:
+                trial, parts = _read_with_folds(self._study.trial(number), section, queue, self._ask_queue)
+                self._parts |= {part.number: part for part in parts if not trial.is_sealed}
             if trial.is_sealed:
                 self._ended[number] = trial
             trials.append(trial)
@@ -128,7 +143,68 @@ def read_trials(study: StudyDir, ask_queue: bool = False) -> list[Trial]:
 
 def read_trial(directory: TrialDir, section: StudySection) -> Trial:
     """Return one trial, without asking the platform about its job."""
-    return _read(directory, section, Queue(), ask_queue=False)
+    return _read_with_folds(directory, section, Queue(), ask_queue=False)[0]
+
+
+def _read_with_folds(
+    directory: TrialDir, section: StudySection, queue: Queue, ask_queue: bool
+) -> tuple[Trial, list[Trial]]:
+    """Return a trial, and its folds with the indices of their tasks as numbers; none if it has ended."""
+    if not section.folds:
+        return _read(directory, section, queue, ask_queue), []
+    if isinstance(found := read_json(directory.outcome), dict):
+        return _of_record(directory.number, found), []
+    runs = [directory.study.run(task, section) for task in tasks_of(section, [directory.number])]
+    parts = [_read(run, section, queue, ask_queue) for run in runs]
+    asked = read_json(directory.asked)
+    if not isinstance(asked, dict):
+        return Trial(directory.number), parts
+    facts = together(asked, parts) | {"number": directory.number}
+    if facts["state"] in SEALED:
+        facts = write_once(directory.outcome, facts)
+    return _of_record(directory.number, facts), parts
+
+
+def together(asked: Mapping[str, Any], parts: Sequence[Trial]) -> dict[str, Any]:
+    """Return the facts of a cross-validated trial from its folds: their means and sums.
+
+    Its evaluations are the folds that have finished, from 1 on.
+    """
+    done = {place: part for place, part in enumerate(parts, 1) if part.state == FINISHED and part.scores}
+    bad = [(place, part) for place, part in enumerate(parts, 1) if part.state in (DIVERGED, FAILED)]
+    states = [part.state for part in parts]
+    first = next((state for state in (RUNNING, PENDING, *ACTIVE, *GIVEN_BACK) if state in states), WAITING)
+    kwh = [part.kwh for part in parts if part.kwh is not None]
+    facts = {
+        "values": asked.get("values", {}),
+        "system": asked.get("system", {}),
+        "asked_at": asked.get("asked_at", 0.0),
+        "ended_at": max((part.ended_at for part in parts), default=0.0),
+        "evaluations": [[place, part.scores[0]] for place, part in done.items() if part.scores],
+        "step": sum(part.step for part in parts),
+        "total_steps": max((part.total_steps for part in parts), default=0) * len(parts),
+        "gpu_hours": sum(part.gpu_hours for part in parts),
+        "kwh": sum(kwh) if kwh else None,
+        "state": first,
+        "reason": f"{len(done)} of {len(parts)} folds have finished",
+    }
+    if bad:
+        facts |= {"state": bad[0][1].state, "reason": f"fold {bad[0][0]} of {len(parts)}: {bad[0][1].reason}"}
+    elif len(done) == len(parts):
+        scores = zip(*(part.scores for part in done.values() if part.scores), strict=True)
+        facts |= {"state": FINISHED, "scores": [sum(each) / len(parts) for each in scores], "reason": ""}
+    return facts
+
+
+def seal_pruned(directory: TrialDir, trial: Trial) -> Trial:
+    """Write that a cross-validated trial ends before its last fold, and return it."""
+    values = [value for _, value in trial.evaluations]
+    changes = {
+        "state": PRUNED,
+        "scores": [sum(values) / len(values)] if values else None,
+        "reason": f"pruned after {len(values)} folds",
+    }
+    return _of_record(directory.number, write_once(directory.outcome, asdict(trial) | changes))
 
 
 def _read(directory: TrialDir, section: StudySection, queue: Queue, ask_queue: bool) -> Trial:
