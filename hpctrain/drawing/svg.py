@@ -83,10 +83,13 @@ class Axes:
         self._x_label = ""
 
     def add_grid(self, x_label: str = "", y_label: str = "", x_ticks: int = 8, y_ticks: int = 5) -> Axes:
-        """Draw grid lines, tick labels and axis labels. An x axis without a label has no tick labels."""
+        """Draw grid lines, tick labels and axis labels.
+
+        An x axis without a label has no tick labels; a y axis with 0 ticks has no grid.
+        """
         bottom, right = self.top + self.height, self.left + self.width
         self._x_label = x_label
-        for value, label in self.y.ticks(y_ticks):
+        for value, label in self.y.ticks(y_ticks) if y_ticks else ():
             y = number(float(self.y.place(value)))
             self._below.append(f'<path class="grid" d="M{number(self.left)} {y}H{number(right)}"/>')
             self._above.append(
@@ -131,8 +134,11 @@ class Axes:
         y = np.clip(y, self.top - 4 * self.height, self.top + 5 * self.height)
         self._inside.append(f'<path class="line {css}"{data} d="{path_of(x, y)}"/>')
 
-    def band(self, x: np.ndarray, low: np.ndarray, high: np.ndarray, css: str) -> None:
-        """Fill the area between two lines with all their points; NaN in either interrupts it."""
+    def band(self, x: np.ndarray, low: np.ndarray, high: np.ndarray, css: str, kind: str = "band") -> None:
+        """Fill the area between two lines with all their points; NaN in either interrupts it.
+
+        The `kind` is ``band``, or ``interval`` for one through which other lines are seen.
+        """
         finite = np.isfinite(low) & np.isfinite(high)
         edges = np.flatnonzero(np.diff(finite.astype(np.int8), prepend=0, append=0))
         far = (self.top - 4 * self.height, self.top + 5 * self.height)
@@ -144,7 +150,16 @@ class Axes:
                 path_of(np.concatenate([px[part], px[part][::-1]]), np.concatenate([py_low[part], py_high[part][::-1]]))
                 + "Z"
             )
-        self._inside.append(f'<path class="band {css}" d="{"".join(pieces)}"/>')
+        self._inside.append(f'<path class="{kind} {css}" d="{"".join(pieces)}"/>')
+
+    def boxes(self, low: np.ndarray, high: np.ndarray, bottom: np.ndarray, top: np.ndarray, css: str) -> None:
+        """Fill rectangles between values, shape (n,) each, as one path."""
+        x0, x1, y0, y1 = self.x.place(low), self.x.place(high), self.y.place(bottom), self.y.place(top)
+        d = "".join(
+            f"M{number(a)} {number(c)}H{number(b)}V{number(d)}H{number(a)}Z"
+            for a, b, c, d in zip(x0, x1, y0, y1, strict=True)
+        )
+        self._inside.append(f'<path class="boxes {css}" d="{d}"/>')
 
     def dots(self, x: np.ndarray, y: np.ndarray, css: str, radius: float = 2.5) -> None:
         """Draw points as one path of round dots, which takes a dozen bytes per dot."""

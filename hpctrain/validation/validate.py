@@ -12,6 +12,7 @@ import numpy as np
 
 from hpctrain import __version__
 from hpctrain.rundir import file_digest, write_json
+from hpctrain.validation.figures.tasks import task_figures
 from hpctrain.validation.intervals import CONFIDENCE, DRAWS, Score, intervals
 from hpctrain.validation.judged import Judged
 from hpctrain.validation.tasks.task import Task
@@ -24,7 +25,8 @@ Block = Callable[[Judged, Any], Mapping[str, Any]]
 
 BLOCKS: tuple[Block, ...] = ()
 """What is added after the metrics: functions of (judged, section ``validate`` of the profile or None) that return
-blocks of the file by name, such as ``{"bins": ...}``; empty where there is nothing to say."""
+blocks of the file by name, such as ``{"bins": ...}``; empty where there is nothing to say. What they return as
+``"figures"`` (a list of :func:`hpctrain.drawing.described.figure.figure`) is added to the other figures."""
 
 
 def validate(judged: Judged, section: Any = None) -> dict[str, Any]:
@@ -52,9 +54,12 @@ def validate(judged: Judged, section: Any = None) -> dict[str, Any]:
         "draws": draws,
         "tasks": {task.title: task_json(task, judged.target_id, draws, confidence) for task in judged.tasks},
     }
+    figures = task_figures(judged, found)
     for add in BLOCKS:
-        found.update(add(judged, section))
-    return finite(found)
+        block = dict(add(judged, section))
+        figures += block.pop("figures", [])
+        found.update(block)
+    return finite({**found, "figures": figures})
 
 
 def _digest(judged: Judged) -> str | None:

@@ -1,0 +1,1 @@
+"""Figures of the tasks, as plain values (:mod:`hpctrain.drawing.described`)."""
