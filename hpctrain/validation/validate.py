@@ -16,6 +16,7 @@ from hpctrain.validation.figures.tasks import task_figures
 from hpctrain.validation.intervals import CONFIDENCE, DRAWS, Score, intervals
 from hpctrain.validation.judged import Judged
 from hpctrain.validation.tasks.task import Task
+from hpctrain.validation.uncertainty.calibration import add_calibration
 
 FILE = "validation.json"
 FORMAT = "hpctrain-validation"
@@ -23,7 +24,7 @@ VERSION = 1
 
 Block = Callable[[Judged, Any], Mapping[str, Any]]
 
-BLOCKS: tuple[Block, ...] = ()
+BLOCKS: tuple[Block, ...] = (add_calibration,)
 """What is added after the metrics: functions of (judged, section ``validate`` of the profile or None) that return
 blocks of the file by name, such as ``{"bins": ...}``; empty where there is nothing to say. What they return as
 ``"figures"`` (a list of :func:`hpctrain.drawing.described.figure.figure`) is added to the other figures."""

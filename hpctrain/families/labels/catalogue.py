@@ -22,6 +22,7 @@ SUFFIXES: Mapping[str, str] = {
     "OUTLIER": "1 where the residual is larger than the limit of the label, else 0",
     "PULL": "residual divided by the standard deviation of prediction and label",
     "PIT": "predicted probability of a lower value than the true one",
+    "HPD": "predicted probability of all values that are more probable than the true one",
     "CRPS": "continuous ranked probability score, in the unit that is learned",
     "LOG_LOSS": "minus the log of the probability of the true class",
     "NLL": "minus the log of the predicted probability density of the true value, in the unit that is learned",

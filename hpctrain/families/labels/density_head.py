@@ -145,7 +145,9 @@ class DensityHead(Head):
         part = (place[:, None] - at).clamp(0, 1)
         pit = above.gather(1, at)[:, 0] + part[:, 0] * p.gather(1, at)[:, 0]
         crps = _crps(above, at, part) * self.step
-        found = {"PIT": pit, "CRPS": crps, "NLL": self._nll(outputs, place, self.calibration)}
+        own = p.gather(1, at)
+        denser = torch.where(p > own, p, 0.0).sum(dim=1) + part[:, 0] * own[:, 0]  # uniform if the density is right
+        found = {"PIT": pit, "CRPS": crps, "NLL": self._nll(outputs, place, self.calibration), "HPD": denser}
         found = {name: column.masked_fill(~has, torch.nan) for name, column in found.items()}
         return {"TRUE": self.truth(labels, outputs)[0], "RESIDUAL": self._residual(outputs, labels), **found}
 

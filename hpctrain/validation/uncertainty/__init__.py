@@ -1,0 +1,1 @@
+"""Whether stated uncertainties are true: calibration, conformal sets, outliers of the training set, abstention."""
