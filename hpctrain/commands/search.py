@@ -90,7 +90,7 @@ def _submit(arguments: argparse.Namespace, overrides: list[str]) -> int:
     findings = check_study(study, memory=not arguments.no_memory)
     for warning in findings.warnings:
         print(f"warning: {warning}", file=sys.stderr)
-    new = new_study(study, arguments.cluster)
+    new = new_study(study.section, arguments.cluster)
     if arguments.dry_run:
         from hpctrain.search.describe import describe_dry_run
 

@@ -137,7 +137,8 @@ def _message(item: Any, path: KeyPath, model: type[Section]) -> str:
     if kind == "extra_forbidden":
         return unknown_key(path, model)
     if kind == "value_error":
-        return f"{show(value)} {item['ctx']['error']}"
+        said = str(item["ctx"]["error"])
+        return said if isinstance(value, dict) else f"{show(value)} {said}"
     node = schema_at(path, model)
     if node is None or item["loc"][-1] == "[key]":
         return f"'{path[-1]}' is not {allowed({'type': 'string', **item.get('ctx', {})})}"

@@ -18,10 +18,11 @@ from hpctrain.profile.load import dump_profile, load_profile
 from hpctrain.profile.schema import Profile
 from hpctrain.rundir import new_run_id, write_atomic
 from hpctrain.search.ask import ASK_MODULE, RANK_MODULE, site_of
-from hpctrain.search.folder import FOLDS, StudyDir, StudyRecord, write_study
+from hpctrain.search.folder import FOLDS, StudyDir, StudyRecord, write_once, write_study
 from hpctrain.search.folds import tasks_of
 from hpctrain.search.section import ObjectiveSection, StudySection
-from hpctrain.search.study_file import ON_RAY, StudyFile
+from hpctrain.search.space import Values
+from hpctrain.search.study_file import ON_RAY
 
 
 @dataclass(frozen=True)
@@ -53,13 +54,13 @@ class NewStudy:
         return _files(self.plan, self.cluster)
 
 
-def new_study(study: StudyFile, cluster: str | None = None) -> NewStudy:
+def new_study(section: StudySection, cluster: str | None = None) -> NewStudy:
     """Work out a study without writing anything.
 
     Parameters
     ----------
-    study : StudyFile
-        Checked.
+    section : StudySection
+        Checked; `base` is an absolute path.
     cluster : str, optional
         Where to run, instead of ``launch.cluster`` of the base.
 
@@ -68,7 +69,6 @@ def new_study(study: StudyFile, cluster: str | None = None) -> NewStudy:
     ProfileError
         The target cannot run the trials.
     """
-    section = study.section
     if section.engine.name == "ray" and cluster not in (None, ON_RAY):
         problem = Problem("--cluster", f"'{cluster}' does not go with engine: ray, which starts the trials; remove one")
         raise ProfileError(section.name, [problem])
@@ -122,8 +122,14 @@ def _files(plan: JobPlan, cluster: str) -> dict[str, str]:
     return target.files(plan) if target.has_queue else {}
 
 
-def start(new: NewStudy) -> str:
+def start(new: NewStudy, chosen: Sequence[Values] = ()) -> str:
     """Write the folder of a study and submit its array; return the job id.
+
+    Parameters
+    ----------
+    new : NewStudy
+    chosen : sequence of dict
+        Values of the first trials, where no sampler shall choose them.
 
     Raises
     ------
@@ -138,10 +144,14 @@ def start(new: NewStudy) -> str:
         write_atomic(directory.base, dump_profile(new.base))
         record = StudyRecord(new.cluster, time.time(), new.section.trials)
         directory.write_record(record)
+        for number, values in enumerate(chosen):
+            directory.trial(number).make_folders()
+            asked = {"number": number, "values": values, "system": {}, "asked_at": time.time()}
+            write_once(directory.trial(number).asked, asked)
         try:
             job_id = submit_tasks(directory, new.section, tasks_of(new.section, range(new.section.trials)))
         except BaseException:
-            if not any(directory.path.glob("*/trial.json")):  # else a task has begun after all
+            if not any(directory.path.glob("*/profile.yaml")):  # else a task has begun after all
                 shutil.rmtree(directory.path)
             raise
         undo.keep()

@@ -277,7 +277,8 @@ def curve_of(directory: TrialDir) -> list[list[float]]:
     recorded = read_json(directory.evaluations, {})
     steps = sorted((int(step), values) for step, values in recorded.items())
     first = 0 if steps and steps[0][0] == 0 else 1
-    return [[first + index, values[0]] for index, (_, values) in enumerate(steps)]
+    # Without a metric among the objectives an evaluation has no value.
+    return [[first + index, values[0]] for index, (_, values) in enumerate(steps) if values]
 
 
 def scores_of(directory: TrialDir, section: StudySection) -> list[float] | None:
