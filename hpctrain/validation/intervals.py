@@ -135,16 +135,24 @@ class Groups:
         objects, of_row = np.unique(target_id, return_inverse=True)
         self.number, self.of_row, self.rows, self.weights = len(objects), of_row.reshape(-1), rows, weights
 
+    def counts(self, number: int, seed: int, at_once: int) -> Iterator[np.ndarray]:
+        """Yield how often each draw has each group, for some of the draws at a time, (d, G), int64."""
+        rng = np.random.default_rng(seed)
+        for start in range(0, number if self.number else 0, at_once):
+            draws = range(min(at_once, number - start))
+            picked = (rng.integers(self.number, size=self.number) for _ in draws)
+            yield np.stack([np.bincount(each, minlength=self.number) for each in picked])
+
     def draws(self, number: int, seed: int, num_rows: int) -> Iterator[np.ndarray]:
         """Yield weights of all rows for some of the draws at a time, (d, R), float64."""
-        rng = np.random.default_rng(seed)
-        step = max(1, _VALUES_AT_ONCE // max(num_rows, 1))
-        for start in range(0, number if self.number else 0, step):
-            counted = np.zeros((min(step, number - start), num_rows))
-            for line in counted:
-                count = np.bincount(rng.integers(self.number, size=self.number), minlength=self.number)
-                line[self.rows] = count[self.of_row] * self.weights
-            yield counted
+        for counts in self.counts(number, seed, max(1, _VALUES_AT_ONCE // max(num_rows, 1))):
+            yield self.row_weights(counts, num_rows)
+
+    def row_weights(self, counts: np.ndarray, num_rows: int) -> np.ndarray:
+        """Return the weights of all rows for counts of the groups (d, G), as (d, R)."""
+        found = np.zeros((len(counts), num_rows))
+        found[:, self.rows] = counts[:, self.of_row] * self.weights
+        return found
 
 
 def wilson(statistic: Sums, weights: np.ndarray, target_id: np.ndarray, confidence: float) -> tuple[float, float]:
