@@ -99,7 +99,7 @@ def _overview() -> str:
         *(f"  {name:<{width}}  {text}" for name, text in COMMANDS.items()),
         "",
         "hpctrain COMMAND --help shows the options. Exit codes: 0 done, 1 our bug, 2 profile or command line,",
-        "3 cluster or site, 4 data, 5 checkpoint, 6 diverged, 7 an export failed a gate, 75 saved and to be",
+        "3 cluster or site, 4 data, 5 checkpoint, 6 diverged, 7 a gate failed, 75 saved and to be",
         "requeued, 76 ranks lost, 77 unfit nodes, 78 saved because the machine was too hot, 130 Ctrl-C.",
     ]
     return "\n".join(lines)

@@ -8,7 +8,7 @@
     ├── DataError            4   spectra are unreadable or unusable
     ├── CheckpointError      5   there is no whole checkpoint, or another attempt owns the run directory
     ├── DivergedError        6   the loss or a gradient is not finite
-    ├── GateError            7   an export lost more than its gates allow, or a device gets other results
+    ├── GateError            7   a model or an export keeps not all gates, or a device gets other results
     ├── RanksLostError      76   another rank ended before all ranks had connected; the job is requeued
     └── NodeError           77   some nodes of the job are unfit; the batch script requeues the job without them
 
@@ -108,7 +108,7 @@ class DivergedError(HpctrainError):
 
 
 class GateError(HpctrainError):
-    """An exported network is less accurate, or slower, than the gates of the profile allow."""
+    """A model, or an exported network, is worse than the gates of the profile allow."""
 
     exit_code = 7
 

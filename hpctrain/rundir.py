@@ -18,7 +18,7 @@
       track/              mlflow.json, wandb.json: ids of the tracked run, and what W&B has received
       checkpoints/        step-00001200/ ...
       model/              the finished model: model.safetensors, model.json
-      results/            reconstructions.npz, latents.h5, anomalies.npz of held-out spectra
+      results/            what the model says about held-out samples; validation.json: how good that is
       report.html
 
 A user can read, move and resume it without the launcher and without a database.
@@ -152,6 +152,7 @@ class RunDir:
         self.checkpoints = self.path / "checkpoints"
         self.model = self.path / "model"
         self.results = self.path / "results"
+        self.validation = self.results / "validation.json"
         self.report = self.path / "report.html"
 
     def __repr__(self) -> str:

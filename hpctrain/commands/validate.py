@@ -3,7 +3,8 @@
 hpctrain validate RUN              print a table, and write results/validation.json
 hpctrain validate RUN --json       print the JSON instead of the table
 
-The intervals come from drawing the held-out objects anew, all rows of an object together.
+The intervals come from drawing the held-out objects anew, all rows of an object together. Exit code 7 means that a gate
+of the profile (validate.gates) is not kept.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import argparse
 import json
 from pathlib import Path
 
+from hpctrain.errors import GateError
 from hpctrain.launch.runs import DEFAULT_RUNS_DIR, find_run
 
 
@@ -28,15 +30,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Judge the run, write the file and print it."""
     directory = find_run(args.run_dir, args.runs_dir)
+    from hpctrain.profile.load import load_profile
+    from hpctrain.validation.gates import failed_gates
     from hpctrain.validation.judged import read_judged
     from hpctrain.validation.table import lines_of
     from hpctrain.validation.validate import validate, write_validation
 
     judged = read_judged(directory)
-    found = validate(judged)
+    found = validate(judged, load_profile(directory.profile).validate)
     path = write_validation(judged, found, args.out)
     if args.json:
         print(json.dumps(found, indent=2))
-        return 0
-    print("\n".join([*lines_of(found), "", str(path)]))
+    else:
+        print("\n".join([*lines_of(found), "", str(path)]))
+    failed = failed_gates(found["gates"])
+    if failed:
+        listed = "\n".join(f"  {text}" for text in failed)
+        raise GateError(f"{directory.path}: {len(failed)} of {len(found['gates'])} gates failed\n{listed}")
     return 0

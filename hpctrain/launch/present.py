@@ -69,6 +69,7 @@ def block(status: RunStatus) -> str:
         rows.append(("machine", status.machine))
     if status.bad_data:
         rows.append(("bad data", status.bad_data))
+    rows += [("gate failed", text) for text in status.failed_gates]
     rows += [("warning", text) for text in status.warnings]
     rows += [("note", text) for text in status.notes]
     if status.avoided_nodes:
@@ -80,6 +81,7 @@ def block(status: RunStatus) -> str:
 def as_json(status: RunStatus) -> dict[str, Any]:
     """Return the status with the path of the run, ready for JSON."""
     fields = {field.name: getattr(status, field.name) for field in dataclasses.fields(status)}
+    fields["failed_gates"] = status.failed_gates
     return {**fields, "run": str(status.run.path), "name": status.run.name, "run_id": status.run.run_id}
 
 

@@ -23,7 +23,7 @@ from hpctrain.monitor.ledger import read_ledgers, sum_up
 from hpctrain.monitor.sensors import Sensors
 from hpctrain.profile.lookup import words_of_file
 from hpctrain.records import Record
-from hpctrain.rundir import RunDir
+from hpctrain.rundir import RunDir, read_json
 from hpctrain.states import (
     ACTIVE,
     CANCELLED,
@@ -110,6 +110,14 @@ class RunStatus:
     @property
     def is_active(self) -> bool:
         return self.state in ACTIVE
+
+    @functools.cached_property
+    def failed_gates(self) -> list[str]:
+        """Gates that the finished model does not keep, in words; read when first asked for."""
+        found = read_json(self.run.validation, {})
+        gates = found.get("gates") if isinstance(found, dict) else None
+        failed = [gate for gate in gates or [] if isinstance(gate, dict) and gate.get("passed") is False]
+        return [f"{gate.get('asked')}: {gate.get('said')}" for gate in failed]
 
     @functools.cached_property
     def words(self) -> Words:

@@ -13,6 +13,7 @@ from hpctrain.metrics.events import (
     Diverged,
     EvaluationEmpty,
     ExporterFailed,
+    Finished,
     GpuMissing,
     RecordsLost,
     StageFellBack,
@@ -23,6 +24,7 @@ from hpctrain.report.family import own_caveats
 from hpctrain.report.gather import RunFacts
 from hpctrain.report.machine import machine_warnings
 from hpctrain.report.text import cut
+from hpctrain.report.validation import validation_caveats
 
 _OVERFITTED = 1.3
 """Ratio of validation loss to training loss above which the report warns of overfitting."""
@@ -35,6 +37,7 @@ def caveats_of(facts: RunFacts) -> list[str]:
     """Return the things that a reader should know before believing the numbers, most important first."""
     found = [*_data(facts), *_overfitting(facts), *_evaluations(facts)]
     return [
+        *_validation(facts),
         *_device(facts),
         *dict.fromkeys(facts.model.problems),  # after `found`, which asks the family
         *found,
@@ -46,6 +49,11 @@ def caveats_of(facts: RunFacts) -> list[str]:
         *_endings(facts),
         *(f"{text[0].upper()}{text[1:]}" for text in facts.unreadable),
     ]
+
+
+def _validation(facts: RunFacts) -> list[str]:
+    finished = facts.history.newest(Finished)
+    return validation_caveats(facts.validation, finished.sha256 if finished else None)
 
 
 def _device(facts: RunFacts) -> list[str]:

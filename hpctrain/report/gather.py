@@ -16,6 +16,8 @@ from hpctrain.profile.credentials import hide_secrets_in
 from hpctrain.records import JOB, Record, is_number, parse_json, well_typed
 from hpctrain.report.attempts import Attempt, list_attempts, read_endings
 from hpctrain.report.family import ModelFacts, ask_family
+from hpctrain.report.validation import find_validation
+from hpctrain.report.validation_file import ValidationFile
 from hpctrain.rundir import RunDir
 
 _LARGEST_TEXT = 1 << 24
@@ -40,6 +42,8 @@ class RunFacts:
         The family of the run, its kind of data, and its results.
     ranks : list of RankState
         Measurements of the sensors of each rank.
+    validation : ValidationFile or None
+        How good the finished model is, if the run has been judged.
     unreadable : list of str
         Files that could not be read, and the reasons.
     """
@@ -54,6 +58,7 @@ class RunFacts:
     script_text: str
     model: ModelFacts
     ranks: list[RankState] = field(default_factory=list)
+    validation: ValidationFile | None = None
     unreadable: list[str] = field(default_factory=list)
 
     @property
@@ -128,6 +133,7 @@ def gather_facts(run: RunDir, now: float | None = None) -> RunFacts:
         script_text=script_text,
         model=model,
         ranks=read_ledgers(run),
+        validation=find_validation(run.validation, unreadable),
         unreadable=unreadable,
     )
 

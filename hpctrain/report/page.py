@@ -28,6 +28,7 @@ from hpctrain.report.summary import (
 )
 from hpctrain.report.text import cut
 from hpctrain.report.timeline import OUTCOME_CSS, SIGNS, timeline_figure
+from hpctrain.report.validation import validation_section
 from hpctrain.words import format_bytes, format_duration
 
 MOST_ATTEMPTS = 60
@@ -64,6 +65,7 @@ def _sections(facts: RunFacts) -> list[tuple[str, str, str]]:
     """Return key, title and HTML of each section; an empty one is left out."""
     return [
         ("training", "Training", _training(facts)),
+        ("validation", "Validation", validation_section(facts.validation)),
         ("attempts", "Attempts", _attempts(facts)),
         ("machine", "Energy and heat", _machine(facts)),
         *draw_panels(facts.model),

@@ -185,6 +185,8 @@ def _work(run: Run, startup: Startup) -> int:
     run.heartbeat.end("finished")
     if run.metrics is not None:
         if not run.is_trial:  # of thousands; hpctrain report writes that of one which is looked at
+            if run.profile.validate.at_end:
+                _afterwards("validate", str(run.directory.path))
             _write_report(run.directory)
         run.metrics.close()  # a tracker now sends the last records, the model and the report
         if run.profile.edge.export_at_end is not None:

@@ -102,7 +102,7 @@ def intervals(
             low, high = wilson(statistic, base, target_id, confidence)  # type: ignore[arg-type]
         else:
             shares = 0.5 * (1 - confidence), 0.5 * (1 + confidence)
-            samples = np.concatenate(drawn[name])
+            samples = np.concatenate([np.empty(0), *drawn[name]])
             samples = samples[np.isfinite(samples)]
             low, high = np.quantile(samples, shares) if len(samples) else (np.nan, np.nan)
         result[name] = Score(value, float(low), float(high), *number)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from hpctrain.drawing.scale import grouped, significant
@@ -33,6 +33,15 @@ def lines_of(found: Mapping[str, Any]) -> Iterator[str]:
         for name, value, ends, number, arrow in rows:
             line = f"  {name:<{widths[0]}}  {value:>{widths[1]}}  {ends:>{widths[2]}}  {number:>{widths[3]}}  {arrow}"
             yield line.rstrip()
+    yield from _gates(found.get("gates") or [])
+
+
+def _gates(gates: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    if gates:
+        yield ""
+        yield f"gates: {sum(gate['passed'] for gate in gates)} of {len(gates)} kept"
+    for gate in gates:
+        yield f"  {'kept  ' if gate['passed'] else 'FAILED'}  {gate['asked']}: {gate['said']}"
 
 
 def _number(value: float | None) -> str:

@@ -13,12 +13,12 @@ import numpy as np
 from hpctrain import __version__
 from hpctrain.rundir import file_digest, write_json
 from hpctrain.validation.figures.tasks import task_figures
+from hpctrain.validation.gates import judge_gates
 from hpctrain.validation.intervals import CONFIDENCE, DRAWS, Score, intervals
 from hpctrain.validation.judged import Judged
 from hpctrain.validation.tasks.task import Task
 from hpctrain.validation.uncertainty.calibration import add_calibration
 
-FILE = "validation.json"
 FORMAT = "hpctrain-validation"
 VERSION = 1
 
@@ -60,6 +60,8 @@ def validate(judged: Judged, section: Any = None) -> dict[str, Any]:
         block = dict(add(judged, section))
         figures += block.pop("figures", [])
         found.update(block)
+    if section is not None:
+        found["gates"] = judge_gates(judged, section, found["tasks"])
     return finite({**found, "figures": figures})
 
 
@@ -104,6 +106,6 @@ def finite(value: Any) -> Any:
 
 def write_validation(judged: Judged, found: Mapping[str, Any], path: Path | None = None) -> Path:
     """Write ``results/validation.json``, or another file, whole or not at all; return its path."""
-    path = judged.run.results / FILE if path is None else path
+    path = judged.run.validation if path is None else path
     write_json(path, found)
     return path

@@ -21,7 +21,7 @@ _Any = TypeVar("_Any", bound="Described")
 class Described(BaseModel):
     """A part of the description of a figure."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class Axis(Described):
