@@ -7,6 +7,7 @@ The environment is made by the first test that needs it and kept below ``.cache/
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import sysconfig
@@ -17,7 +18,7 @@ from types import TracebackType
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-RAY = "ray[tune]>=2.53,<2.54"
+RAY = "ray[tune,client]>=2.53,<2.54"
 """From 2.54 on a node ends itself if its agent needs more than 15 s to start, as on a busy machine."""
 ATTEMPTS = 3
 
@@ -63,12 +64,15 @@ class RayNodes:
             "RAY_worker_niceness": "0",  # else its processes wait for all others of a busy machine
         }
         self.log = Path(self._folder.name) / "nodes.log"
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.client_port = free.getsockname()[1]
 
     def __enter__(self) -> RayNodes:
         for _ in range(ATTEMPTS):
             with open(self.log, "ab") as log:
                 self._process = subprocess.Popen(
-                    [self._python, REPOSITORY / "tests/ray_nodes.py"],
+                    [self._python, REPOSITORY / "tests/ray_nodes.py", str(self.client_port)],
                     env=self.environment,
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,

@@ -1,7 +1,8 @@
-"""``python ray_nodes.py``: nodes of a Ray cluster on this machine, one CPU each; it runs in the environment of Ray.
+"""``python ray_nodes.py PORT``: nodes of a Ray cluster on this machine, one CPU each, and a port for Ray's client.
 
-First it prints the address of the head. Then it reads a word a line, and answers each with a line: ``add`` starts
-another node and prints its process, ``kill`` kills the node that was added last. The end of the input ends the cluster.
+It runs in the environment of Ray. First it prints the address of the head. Then it reads a word a line, and answers
+each with a line: ``add`` starts another node and prints its process, ``kill`` kills the node that was added last. The
+end of the input ends the cluster.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ SIZES = {"num_cpus": 1, "num_gpus": 0, "object_store_memory": 100 * 2**20, "incl
 
 def main() -> None:
     """Serve the words."""
-    cluster = Cluster(initialize_head=True, head_node_args=SIZES)
+    cluster = Cluster(initialize_head=True, head_node_args={**SIZES, "ray_client_server_port": int(sys.argv[1])})
     print(cluster.address, flush=True)
     nodes = []
     try:

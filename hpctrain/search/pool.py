@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from hpctrain.errors import HpctrainError, SiteError
 from hpctrain.files import open_append
@@ -29,7 +30,6 @@ from hpctrain.states import PENDING
 from hpctrain.terminal import printable
 
 _LOOK_EVERY_S = 0.5
-_LOCK = "pool.lock"
 POOL_MODULE = "hpctrain.search.pool"
 
 
@@ -133,15 +133,20 @@ def start_pool(study: StudyDir, module: str = POOL_MODULE) -> str:
         os.close(log)
     if done.returncode == 0:
         with contextlib.suppress(OSError):
-            return f"local-{(study.path / _LOCK).read_text()}"
+            return f"local-{lock_path(study).read_text()}"
     said = path.read_bytes()[before:].decode(errors="replace").strip().splitlines()
     reason = said[-1].removeprefix("hpctrain: ") if said else f"exit code {done.returncode}"
     raise SiteError(f"the trials did not start: {reason}")
 
 
+def lock_path(study: StudyDir) -> Path:
+    """Return the file that the process which starts the trials locks, with its number."""
+    return study.path / "pool.lock"
+
+
 def pool_process(study: StudyDir) -> int | None:
     """Return the number of the process that runs the trials of a study on this machine; None if there is none."""
-    path = study.path / _LOCK
+    path = lock_path(study)
     try:
         with open(path, "r+") as stream:
             try:
@@ -163,7 +168,7 @@ def in_background(study: StudyDir, work: Callable[[Callable[[], None]], int]) ->
     work : callable
         Returns the exit code. It gets a function to call once nothing is in the way any more.
     """
-    with open(study.path / _LOCK, "a+") as lock:
+    with open(lock_path(study), "a+") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -1,4 +1,4 @@
-"""``python -m hpctrain.search.ray_driver STUDY``: the trials of a study on a Ray cluster, some at once.
+"""``python -m hpctrain.search.ray_driver STUDY [ADDRESS]``: the trials of a study on a Ray cluster, some at once.
 
 Ray Tune takes the place of a queue: it finds a node with room for a trial, and starts a trial again when its node dies.
 It knows the numbers of trials and nothing else. What a trial is, what it has reached and how it ended is in the folder
@@ -23,7 +23,8 @@ from hpctrain.rundir import new_run_id, write_json
 from hpctrain.search.folder import StudyDir
 from hpctrain.search.mirror import mirror
 from hpctrain.search.numbers import OVER, NextNumber
-from hpctrain.search.pool import in_background, start_pool
+from hpctrain.search.pool import in_background, lock_path, start_pool
+from hpctrain.search.section import CLIENT
 from hpctrain.search.trials import read_trials
 
 DRIVER_MODULE = "hpctrain.search.ray_driver"
@@ -47,7 +48,48 @@ def start_driver(study: StudyDir) -> str:
         Ray is not installed or does not answer, or another driver of the study runs on this machine.
     """
     need_ray()
-    return start_pool(study, DRIVER_MODULE)
+    address = study.section().engine.address
+    return _start_there(study, address) if address.startswith(CLIENT) else start_pool(study, DRIVER_MODULE)
+
+
+def _start_there(study: StudyDir, address: str) -> str:
+    """Start the driver on a node of the cluster, through Ray's client; return its id.
+
+    The client may leave at once: the driver is a process of its own there.
+
+    Raises
+    ------
+    SiteError
+        The cluster does not answer, or the driver does not start.
+    """
+    import ray
+
+    _connect(address)
+    folder, python, module = str(study.path), sys.executable, DRIVER_MODULE
+    own_code = environment_of_ranks().get("PYTHONPATH")
+
+    def start() -> tuple[int, str]:
+        import os
+        import subprocess
+        import sys
+
+        environment = {**os.environ, **({"PYTHONPATH": own_code} if own_code else {})}
+        command = [python if os.path.exists(python) else sys.executable, "-u", "-m", module, folder, "auto"]
+        with open(os.path.join(folder, "pool.log"), "ab") as log:
+            done = subprocess.run(
+                command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.PIPE, text=True
+            )
+        return done.returncode, done.stderr
+
+    try:
+        code, said = ray.get(ray.remote(num_cpus=0)(start).remote())
+    except Exception as error:  # the folder is not there, the node died, and what else Ray passes on
+        raise SiteError(f"the trials did not start on the Ray cluster at '{address}': {error}") from error
+    finally:
+        ray.shutdown()
+    if code:
+        raise SiteError(f"the trials did not start on the Ray cluster at '{address}': {said.strip()[-500:]}")
+    return f"local-{lock_path(study).read_text()}"
 
 
 def need_ray() -> None:
@@ -62,12 +104,14 @@ def need_ray() -> None:
         raise SiteError("engine: ray needs Ray Tune, in the version of the cluster: pip install 'hpctrain[ray]'")
 
 
-def drive(study: StudyDir, begun: Callable[[], None]) -> int:
+def drive(study: StudyDir, address: str, begun: Callable[[], None]) -> int:
     """Run until no trial is left; return the exit code.
 
     Parameters
     ----------
     study : StudyDir
+    address : str
+        ``auto`` or ``HOST:PORT``.
     begun : callable
         Called once Ray has answered.
 
@@ -82,7 +126,7 @@ def drive(study: StudyDir, begun: Callable[[], None]) -> int:
     import ray
     from ray import tune
 
-    _connect(section.engine.address)
+    _connect(address)
     begun()
     threading.Thread(target=_end_with_node, daemon=True).start()
     resources = {"cpu": launch.ranks_on_each_node * launch.cpus_per_rank, "gpu": launch.gpus_per_node}
@@ -214,7 +258,8 @@ def main(arguments: Sequence[str]) -> int:
     """Run the trials of the study named on the command line in a process of its own; return once Ray has answered."""
     tolerate_full_log()
     study = StudyDir(arguments[0])
-    return in_background(study, lambda begun: drive(study, begun))
+    address = arguments[1] if len(arguments) > 1 else study.section().engine.address
+    return in_background(study, lambda begun: drive(study, address, begun))
 
 
 if __name__ == "__main__":

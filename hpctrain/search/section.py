@@ -130,6 +130,8 @@ class BudgetSection(Section):
 
 
 ENGINES = ("target", "ray")
+CLIENT = "ray://"
+"""Beginning of the address of Ray's client."""
 
 
 class EngineSection(Section):
@@ -139,14 +141,15 @@ class EngineSection(Section):
     """``target``: the queue, or the machine, of ``launch.cluster``. ``ray``: a Ray cluster that runs already; each
     trial gets the CPUs and GPUs of the base, on one node."""
     address: Annotated[str, Field(min_length=1)] = "auto"
-    """Of ``ray``: ``auto`` for the cluster that this machine belongs to, or ``HOST:PORT`` of its head."""
+    """Of ``ray``: ``auto`` for the cluster that this machine belongs to, ``HOST:PORT`` of its head, or
+    ``ray://HOST:10001``, Ray's client, from a machine that does not belong to it but sees the same files."""
 
     @model_validator(mode="after")
     def _is_of_ray(self) -> EngineSection:
         if self.name != "ray" and self.address != "auto":
             raise ValueError("address is of a Ray cluster; add engine.name: ray, or remove it")
-        if "://" in self.address:
-            raise ValueError("needs auto or HOST:PORT: call hpctrain on a node of the cluster, not through a client")
+        if "://" in self.address and not self.address.startswith(CLIENT):
+            raise ValueError("needs an address such as auto, head:6379 or ray://head:10001")
         return self
 
 

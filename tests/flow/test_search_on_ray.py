@@ -96,3 +96,14 @@ def test_trials_of_a_dead_node_go_on_elsewhere(folder, capsys):
     assert read_history(killed)[-1].before != "none"  # the second attempt began from a checkpoint
     assert main(["search", "best", str(study.path)]) == 0
     assert "best run" in capsys.readouterr().out
+
+
+def test_a_client_of_ray_starts_a_study_and_leaves(folder, capsys):
+    with RayNodes(ray_python()) as nodes:
+        address = f"ray://127.0.0.1:{nodes.client_port}"
+        text = STUDY.replace("engine: ray", f"engine: {{name: ray, address: '{address}'}}")
+        (folder / "study.yaml").write_text(text.replace("pruner:", "# pruner:"))
+        nodes.types("search", "study.yaml", "--no-memory", "--set", "trials=2", cwd=folder)
+        study = find_study("searched", folder / "runs")
+        wait_until(lambda: pool_process(study) is None, lambda: (study.path / "pool.log").read_text()[-2000:])
+    assert [trial.state for trial in read_trials(study)] == ["finished"] * 2, (study.path / "pool.log").read_text()

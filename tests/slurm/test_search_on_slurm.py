@@ -105,8 +105,11 @@ class Study:
 
 
 def is_told_to_end(trial: TrialDir) -> bool:
-    """Return whether TERM has reached the rank of a trial, which is held."""
-    text = Path(f"/proc/{trial.read_heartbeats()[0]['pid']}/status").read_text()
+    """Return whether TERM has reached the rank of a trial, which is held, or KILL has ended it."""
+    try:
+        text = Path(f"/proc/{trial.read_heartbeats()[0]['pid']}/status").read_text()
+    except FileNotFoundError:
+        return True
     masks = [int(line.split()[1], 16) for line in text.splitlines() if "Pnd:" in line]
     return any(mask >> (signal.SIGTERM - 1) & 1 for mask in masks)
 

@@ -48,7 +48,7 @@ def test_an_engine_is_a_name_or_a_section(folder):
     ("engine", "changes", "message"),
     [
         ("engine: {address: 'head:6379'}", [], "add engine.name: ray"),
-        ("engine: {name: ray, address: 'ray://head:10001'}", [], "a node of the cluster"),
+        ("engine: {name: ray, address: 'http://head:10001'}", [], "such as auto, head:6379 or ray://head:10001"),
         ("engine: rya", [], "write target or ray"),
         ("engine: ray\nset: [launch.nodes=2]", [], "launch.nodes"),
         ("engine: ray", ["--cluster", "slurm"], "does not go with engine: ray"),
