@@ -14,6 +14,7 @@ from hpctrain.api.data import Asked, chosen_rows, open_samples, refuse_too_much,
 from hpctrain.api.model import BATCH_SIZE, Model
 from hpctrain.api.tables import table_of
 from hpctrain.errors import DataError, Problem, ProfileError
+from hpctrain.families.predictions import column_reader
 from hpctrain.families.store import load_model
 from hpctrain.profile.load import load_profile
 from hpctrain.samples.loader import read_ahead
@@ -77,6 +78,7 @@ class NetworkModel(Model):
                         found[name] = np.empty((len(chosen), *value.shape[1:]), value.dtype)
                     found[name][done : done + size] = value[:size]
                 done += size
+            found |= self._family.add_columns(self.card, found, column_reader(samples, chosen))
         if with_scores:
             found |= self._family.scores(found, self.card)
         return table_of(found, self._family.columns_of(self.card), self._meta())

@@ -2,6 +2,7 @@
 
 hpctrain validate RUN              print a table, and write results/validation.json
 hpctrain validate RUN --json       print the JSON instead of the table
+hpctrain validate RUN --conformal 0.1   store sets and intervals with the model, which miss 10 % of the truths
 
 The intervals come from drawing the held-out objects anew, all rows of an object together. Exit code 7 means that a gate
 of the profile (validate.gates) is not kept.
@@ -13,6 +14,7 @@ import argparse
 import json
 from pathlib import Path
 
+from hpctrain.commands.argument_types import share
 from hpctrain.errors import GateError
 from hpctrain.launch.runs import DEFAULT_RUNS_DIR, find_run
 
@@ -24,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--runs-dir", type=Path, default=Path(DEFAULT_RUNS_DIR), help="folder of runs (default: ./runs)"
     )
     parser.add_argument("--out", type=Path, metavar="FILE", help="file to write (default: results/validation.json)")
+    parser.add_argument("--conformal", type=share, metavar="SHARE", help="instead of validate.uncertainty.conformal")
     parser.add_argument("--json", action="store_true", help="print the JSON, for programs")
 
 
@@ -37,7 +40,11 @@ def run(args: argparse.Namespace) -> int:
     from hpctrain.validation.validate import validate, write_validation
 
     judged = read_judged(directory)
-    found = validate(judged, load_profile(directory.profile).validate)
+    section = load_profile(directory.profile).validate
+    if args.conformal is not None:
+        uncertainty = section.uncertainty.model_copy(update={"conformal": args.conformal})
+        section = section.model_copy(update={"uncertainty": uncertainty})
+    found = validate(judged, section)
     path = write_validation(judged, found, args.out)
     if args.json:
         print(json.dumps(found, indent=2))

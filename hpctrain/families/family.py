@@ -399,6 +399,25 @@ class Family:
         """
         raise DataError(f"a model of the family {self.name} learns in rounds and is no network, so it has no ONNX")
 
+    def add_columns(
+        self, card: Mapping[str, Any], columns: Mapping[str, np.ndarray], read: Callable[[str], np.ndarray]
+    ) -> dict[str, np.ndarray]:
+        """Return further columns (N, ...) that follow from those of :meth:`predictions`; by default none.
+
+        Parameters
+        ----------
+        card : mapping
+        columns : mapping of str to ndarray, shape (N, ...)
+        read : callable
+            Returns a column (N,) of the files, or ``target_id``, by its name.
+
+        Raises
+        ------
+        DataError
+            The files lack a column.
+        """
+        return {}
+
     def write_results(self, model: Any, card: Mapping[str, Any], held_out: HeldOut, folder: Path) -> None:
         """Write what the finished model says about the held-out samples into ``results/``.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,8 +63,19 @@ def write_predictions(model: Any, card: Mapping[str, Any], held_out: HeldOut, pa
         held_out.tick(done)
     if not done:
         raise NoResultsError("there is nothing to predict")
-    write_columns(path, card, {name: np.concatenate(values) for name, values in parts.items()}, held_out)
+    columns = {name: np.concatenate(values) for name, values in parts.items()}
+    columns |= family.add_columns(card, columns, column_reader(held_out.samples, held_out.rows))
+    write_columns(path, card, columns, held_out)
     return done
+
+
+def column_reader(samples: Samples, rows: np.ndarray) -> Callable[[str], np.ndarray]:
+    """Return a function that returns a column of some samples (n,), or their ``target_id``, by its name."""
+
+    def read(name: str) -> np.ndarray:
+        return samples.target_id[rows] if name == "target_id" else np.asarray(samples.column(name))[rows]
+
+    return read
 
 
 def write_columns(path: Path, card: Mapping[str, Any], columns: Mapping[str, np.ndarray], asked: HeldOut) -> None:

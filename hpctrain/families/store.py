@@ -22,12 +22,14 @@ from safetensors.torch import load_file, save
 from torch import nn
 
 from hpctrain.errors import CheckpointError
+from hpctrain.families.labels.conformal import FILE as CONFORMAL
+from hpctrain.families.labels.conformal import read_conformal
 from hpctrain.files import NewFile, clear_leftovers
 from hpctrain.plugins import PluginError
 from hpctrain.profile.lookup import find_family, find_kind
 from hpctrain.profile.schema import Profile
 from hpctrain.profile.sections.model import ModelSection
-from hpctrain.rundir import RunDir, write_json
+from hpctrain.rundir import RunDir, file_digest, write_json
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -73,6 +75,7 @@ def save_model(folder: str | Path, model: Any, section: ModelSection, facts: Fac
     folder.mkdir(parents=True, exist_ok=True)
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in _tensors(model).items()}
     clear_leftovers(folder / WEIGHTS)
+    (folder / CONFORMAL).unlink(missing_ok=True)  # thresholds of the weights that are replaced
     with NewFile(folder / WEIGHTS, replace_folders=True) as new:
         # Write one entry only: the library writes several in random order, and equal models must be equal files.
         new.stream.write(save(weights, metadata={"format": f"{FORMAT} {FORMAT_VERSION}"}))
@@ -194,21 +197,24 @@ def load_model(
     model : torch.nn.Module
         The network in evaluation mode.
     card : dict
-        The contents of ``model.json``, and the path of the weights as ``weights``.
+        The contents of ``model.json``, the path of the weights as ``weights``, and where there are thresholds of
+        conformal sets, these as ``conformal``.
 
     Raises
     ------
     CheckpointError
-        There is no model, it is damaged or of another format version, or the shapes of the weights contradict the card.
+        There is no model, it is damaged or of another format version, the shapes of the weights contradict the card, or
+        thresholds of conformal sets belong to other weights.
     """
     weights, card_path = find_weights(path, checkpoint)
     card = read_card(card_path)
+    conformal = read_conformal(weights.parent, lambda: file_digest(weights))
     section, facts = read_blueprint(card, card_path)
     model = find_family(card["family"]).network(section, facts)
     _load_into(model, _read_model(weights), weights)
     if isinstance(model, nn.Module):
         model = model.to(device).eval()
-    return model, {**card, "weights": str(weights)}
+    return model, {**card, "weights": str(weights), **({} if conformal is None else {"conformal": conformal})}
 
 
 def read_blueprint(card: Mapping[str, Any], path: Path) -> tuple[ModelSection, Facts]:

@@ -17,6 +17,7 @@ def check_validate(judge: Judge) -> None:
     _check_columns_once(judge, section.bins)
     for position, gate in enumerate(section.gates):
         _check_gate(judge, gate, f"validate.gates.{position}")
+    _check_uncertainty(judge)
     anomalies = section.anomalies
     if anomalies.column is not None and not anomalies.positive:
         message = f"names the column {anomalies.column}, but no value of it: say with positive which values are unusual"
@@ -24,6 +25,19 @@ def check_validate(judge: Judge) -> None:
     if section.gates and not section.at_end:
         message = "are judged only by the command hpctrain validate; validate.at_end: true judges them after training"
         judge.warn(message, "validate.gates", "validate.at_end")
+
+
+def _check_uncertainty(judge: Judge) -> None:
+    section, where = judge.profile.validate, "validate.uncertainty.conformal_bins"
+    column, known = section.uncertainty.conformal_bins, [entry.column for entry in section.bins]
+    if column is None:
+        return
+    if column not in known:
+        near = did_you_mean(column, known) or "; there are none"
+        judge.problem(f"{column} has no bins in validate.bins{near}; add it there", where, "validate.bins")
+    if section.uncertainty.conformal is None:
+        message = "has no effect without validate.uncertainty.conformal, the share of truths that may be outside"
+        judge.warn(message, where, "validate.uncertainty.conformal")
 
 
 def _check_bins(judge: Judge, bins: BinsSection, where: str) -> None:

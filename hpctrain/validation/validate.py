@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from hpctrain import __version__
+from hpctrain.families.labels.conformal import FILE as CONFORMAL
 from hpctrain.rundir import file_digest, write_json
 from hpctrain.validation.figures.tasks import task_figures
 from hpctrain.validation.gates import judge_gates
@@ -18,13 +19,14 @@ from hpctrain.validation.intervals import CONFIDENCE, DRAWS, Score, intervals
 from hpctrain.validation.judged import Judged
 from hpctrain.validation.tasks.task import Task
 from hpctrain.validation.uncertainty.calibration import add_calibration
+from hpctrain.validation.uncertainty.conformal import add_conformal
 
 FORMAT = "hpctrain-validation"
 VERSION = 1
 
 Block = Callable[[Judged, Any], Mapping[str, Any]]
 
-BLOCKS: tuple[Block, ...] = (add_calibration,)
+BLOCKS: tuple[Block, ...] = (add_calibration, add_conformal)
 """What is added after the metrics: functions of (judged, section ``validate`` of the profile or None) that return
 blocks of the file by name, such as ``{"bins": ...}``; empty where there is nothing to say. What they return as
 ``"figures"`` (a list of :func:`hpctrain.drawing.described.figure.figure`) is added to the other figures."""
@@ -105,7 +107,12 @@ def finite(value: Any) -> Any:
 
 
 def write_validation(judged: Judged, found: Mapping[str, Any], path: Path | None = None) -> Path:
-    """Write ``results/validation.json``, or another file, whole or not at all; return its path."""
+    """Write ``results/validation.json``, or another file, whole or not at all; return its path.
+
+    Thresholds of conformal sets that shall be stored go to ``model/conformal.json``, too.
+    """
     path = judged.run.validation if path is None else path
     write_json(path, found)
+    if stored := found.get("conformal", {}).get("stored"):
+        write_json(judged.run.model / CONFORMAL, {**stored, "model_sha256": found["model_sha256"]})
     return path

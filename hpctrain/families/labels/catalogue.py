@@ -16,6 +16,9 @@ SUFFIXES: Mapping[str, str] = {
     "MEDIAN": "value below which half of the probability is",
     "HIGH": "value below which 84.1 % of the probability is",
     "PEAK": "probability of the highest peak",
+    "SET": "1 for each class of the conformal set, which holds the true class as often as asked",
+    "INTERVAL_LOW": "lower end of the conformal interval, which holds the true value as often as asked",
+    "INTERVAL_HIGH": "upper end of the conformal interval",
     "TRUE": "label; NaN or empty where there is none",
     "TRUE_CODE": "number of the class of the label; -1 where there is none",
     "RESIDUAL": "predicted minus true value",
@@ -29,7 +32,7 @@ SUFFIXES: Mapping[str, str] = {
 }
 """Meaning of each column by the end of its name."""
 
-_WITH_UNIT = ("PRED", "ERR", "LOW", "MEDIAN", "HIGH", "TRUE", "RESIDUAL")
+_WITH_UNIT = ("PRED", "ERR", "LOW", "MEDIAN", "HIGH", "INTERVAL_LOW", "INTERVAL_HIGH", "TRUE", "RESIDUAL")
 
 
 def columns_of(labels: Sequence[Mapping[str, Any]]) -> dict[str, Column]:
@@ -45,7 +48,7 @@ def columns_of(labels: Sequence[Mapping[str, Any]]) -> dict[str, Column]:
         title = label.get("name") or str(label["column"]).rsplit("/", 1)[-1]
         for suffix, meaning in SUFFIXES.items():
             unit = (label.get("unit") or "") if suffix in _WITH_UNIT else ""
-            if suffix == "PROB" and label.get("classes"):
+            if suffix in ("PROB", "SET") and label.get("classes"):
                 meaning = f"{meaning}: {', '.join(label['classes'])}"
             if suffix == "RESIDUAL" and label.get("spacing") == "log1p":
                 unit, meaning = "", f"{meaning}, divided by 1 + true value"

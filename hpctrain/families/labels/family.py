@@ -7,7 +7,7 @@ A family of your own needs a section with a key ``labels`` of type :data:`~hpctr
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,6 +71,15 @@ class LabelFamily(Family):
         from hpctrain.profile.lookup import find_kind
 
         return predicted_columns(model, find_kind(self.kind).preparation(card)(batch))
+
+    def add_columns(
+        self, card: Mapping[str, Any], columns: Mapping[str, np.ndarray], read: Callable[[str], np.ndarray]
+    ) -> dict[str, np.ndarray]:
+        if "conformal" not in card:
+            return {}
+        from hpctrain.families.labels.conformal import conformal_columns
+
+        return conformal_columns(card["conformal"], card["section"]["labels"], columns, read)
 
     def columns_of(self, card: Mapping[str, Any]) -> Mapping[str, Column]:
         from hpctrain.families.labels.catalogue import columns_of

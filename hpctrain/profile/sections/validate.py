@@ -77,6 +77,17 @@ class AuditSection(Section):
 class UncertaintySection(Section):
     """How calibration and uncertainty are judged."""
 
+    conformal: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Share of objects whose truth may be outside of their set of classes or interval. The thresholds for it are stored
+    with the model, and `hpctrain predict` writes sets and intervals. If unset, 0.1 is judged and nothing is stored."""
+    sets: Literal["lac", "aps"] = "lac"
+    """Sets of classes: ``lac`` gives the smallest ones, ``aps`` larger ones that adapt more to hard objects."""
+    per_class: Switch = True
+    """Each class has a threshold of its own, so that the sets hold the truth as often for rare classes as for common
+    ones."""
+    conformal_bins: PathText | None = None
+    """Column of `validate.bins` with numbers: each bin has thresholds of its own."""
+
 
 class AnomaliesSection(Section):
     """The objects that are known to be unusual, to judge anomaly scores."""

@@ -101,3 +101,47 @@ def abstention_figure(title: str, found: Mapping[str, Any]) -> dict[str, Any]:
     axes = {"x": {"label": "share of the rows that are answered", **_UNIT}, "y": {"label": found["loss"], "low": 0.0}}
     data = {"lines": [{"x": found["coverage"], "y": found["risk"]}]}
     return figure(f"{title}.abstention", "Abstention", "curve", data, caption, axes=axes)
+
+
+def conformal_figures(title: str, found: Mapping[str, Any], miscoverage: float) -> list[dict[str, Any]]:
+    """Return the coverage of conformal sets for each class, and of sets and intervals for each bin of each column.
+
+    Parameters
+    ----------
+    title : str
+        Name of the task.
+    found : mapping
+        Its entry in the block ``conformal``.
+    miscoverage : float
+    """
+    methods, goal = found["methods"], [{"value": 1 - miscoverage, "name": f"{100 * (1 - miscoverage):g} %"}]
+    axes = {"y": {"label": "share that holds the truth"}}
+    caption = "Thresholds come from the other half of the objects."
+    first = next(iter(methods.values()))
+    figures = []
+    if first.get("classes"):
+        names = list(first["classes"])
+        named = (("lac", "one threshold"), ("lac_per_class", "one per class"))
+        series = [_coverages(list(methods[key]["classes"].values()), name) for key, name in named]
+        data = {"names": names, "series": series, "marks": goal}
+        figures.append(figure(f"{title}.conformal", "Coverage of sets", "bars", data, caption, axes=axes))
+    for column, bins in first["bins"].items():
+        series = [_coverages(bins, "one threshold")]
+        if f"per_bin.{column}" in methods:
+            series.append(_coverages(methods[f"per_bin.{column}"]["bins"][column], "one per bin"))
+        data = {"names": [_range(each) for each in bins], "series": series, "marks": goal}
+        axes = {"x": {"label": column}, **axes}
+        figures.append(figure(f"{title}.conformal.{column}", f"Coverage by {column}", "bars", data, caption, axes=axes))
+    return figures
+
+
+def _coverages(entries: list[Mapping[str, Any]], name: str) -> dict[str, Any]:
+    keys = {"values": "coverage", "low": "coverage_low", "high": "coverage_high", "num": "n"}
+    return {"name": name, **{key: [entry[own] for entry in entries] for key, own in keys.items()}}
+
+
+def _range(entry: Mapping[str, Any]) -> str:
+    low, high = entry["low"], entry["high"]
+    if low is None:
+        return "all" if high is None else f"below {high:.4g}"
+    return f"{low:.4g} and above" if high is None else f"{low:.4g} to {high:.4g}"
