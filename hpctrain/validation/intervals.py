@@ -1,7 +1,8 @@
-"""Confidence intervals of metrics, by drawing objects anew. R rows, G objects, D draws.
+"""Confidence intervals of metrics over objects. R rows, G objects, D draws, K sums.
 
-All rows of an object are drawn together: the rows of one object are no independent measurements. A draw is a count of
-each object, and the counts are the weights of its rows.
+All rows of an object belong together: they are no independent measurements. A bootstrap draw is a count of each object,
+and the counts are the weights of its rows. Which interval a metric gets depends on how it behaves
+(:mod:`hpctrain.validation.rules`); ``benchmarks/validation_intervals.py`` measures how often they cover the truth.
 """
 
 from __future__ import annotations
@@ -10,14 +11,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
-from hpctrain.validation.tasks.sums import Sums
-from hpctrain.validation.tasks.task import SHARE, Task
+from hpctrain.validation.rules import Data, rule_of
+from hpctrain.validation.tasks.task import Task
 
 DRAWS = 1000
 CONFIDENCE = 0.95
-_VALUES_AT_ONCE = 1 << 22
+FEWEST_OBJECTS = 30
+"""With fewer objects, intervals are marked."""
+_VALUES_AT_ONCE = 1 << 21
 """Largest number of weights in memory at a time."""
 
 
@@ -33,6 +35,8 @@ class Score:
         What the metric was computed from.
     note : str
         Why the interval may be too narrow; empty where nothing is known against it.
+    method : str
+        Kind of the interval.
     """
 
     value: float
@@ -41,6 +45,7 @@ class Score:
     num_rows: int
     num_objects: int
     note: str = ""
+    method: str = ""
 
 
 def interval(
@@ -70,6 +75,11 @@ def interval(
     seed : int
     weights : ndarray, shape (R,), optional
         Weights of the rows, such as those of another population; 1 by default.
+
+    References
+    ----------
+    .. [1] Efron & Tibshirani 1993, An Introduction to the Bootstrap, Chapman & Hall.
+    .. [2] Davison & Hinkley 1997, Bootstrap Methods and their Application, Cambridge, sect. 3.8: clusters are drawn.
     """
     return intervals(task, [metric], target_id, rows, draws, confidence, seed, weights)[metric]
 
@@ -86,27 +96,29 @@ def intervals(
 ) -> dict[str, Score]:
     """Return several metrics with their intervals from the same draws; the arguments are those of :func:`interval`."""
     base = row_weights(len(target_id), rows, weights) * task.known
-    groups = Groups(target_id[base > 0], np.flatnonzero(base > 0), base[base > 0])
-    drawn: dict[str, list[np.ndarray]] = {name: [] for name in metrics if task.statistic(name).how != SHARE}
-    if drawn:
-        for counted in groups.draws(draws, seed, len(target_id)):
-            for name, found in drawn.items():
-                found.append(task.scores(name, counted))
-    result = {}
-    for name in metrics:
-        statistic = task.statistic(name)
-        used = statistic.used & (base > 0)
-        number = int(used.sum()), len(np.unique(target_id[used]))
-        value = task.score(name, base)
-        if name not in drawn:
-            low, high = wilson(statistic, base, target_id, confidence)  # type: ignore[arg-type]
-        else:
-            shares = 0.5 * (1 - confidence), 0.5 * (1 + confidence)
-            samples = np.concatenate([np.empty(0), *drawn[name]])
-            samples = samples[np.isfinite(samples)]
-            low, high = np.quantile(samples, shares) if len(samples) else (np.nan, np.nan)
-        result[name] = Score(value, float(low), float(high), *number)
-    return result
+    kept = np.flatnonzero(base > 0)
+    groups = Groups(target_id[kept], kept, base[kept])
+    data = Data(base, groups.of_all(len(base)), groups.number, confidence)
+    rules = {name: rule_of(task.statistic(name), data) for name in metrics}
+    drawn = [rule for rule in rules.values() if rule.needs_draws]
+    if drawn and groups.number:
+        by_row = any(rule.needs_rows for rule in drawn)
+        for counts in groups.counts(draws, seed, len(base)):
+            weights_of_rows = groups.weights_of(counts, len(base)) if by_row else None
+            for rule in drawn:
+                rule.add(counts, weights_of_rows)
+    return {name: _score(task, name, rule, data, target_id) for name, rule in rules.items()}
+
+
+def _score(task: Task, name: str, rule: object, data: Data, target_id: np.ndarray) -> Score:
+    used = task.statistic(name).used & (data.weights > 0)
+    num_objects = len(np.unique(target_id[used]))
+    low, high = rule.ends() if num_objects else (np.nan, np.nan)  # type: ignore[attr-defined]
+    note = rule.note() if num_objects else ""  # type: ignore[attr-defined]
+    if 0 < num_objects < FEWEST_OBJECTS:
+        note = f"only {num_objects} object{'' if num_objects == 1 else 's'}"
+    value = task.score(name, data.weights)
+    return Score(value, float(low), float(high), int(used.sum()), num_objects, note, rule.method)  # type: ignore[attr-defined]
 
 
 def row_weights(num_rows: int, rows: np.ndarray | None, weights: np.ndarray | None) -> np.ndarray:
@@ -135,55 +147,29 @@ class Groups:
         objects, of_row = np.unique(target_id, return_inverse=True)
         self.number, self.of_row, self.rows, self.weights = len(objects), of_row.reshape(-1), rows, weights
 
-    def counts(self, number: int, seed: int, at_once: int) -> Iterator[np.ndarray]:
-        """Yield how often each draw has each group, for some of the draws at a time, (d, G), int64."""
+    def of_all(self, num_rows: int) -> np.ndarray:
+        """Return the object of each of all rows, -1 where it does not count; (R,), int64."""
+        found = np.full(num_rows, -1, dtype=np.int64)
+        found[self.rows] = self.of_row
+        return found
+
+    def counts(self, number: int, seed: int, num_rows: int) -> Iterator[np.ndarray]:
+        """Yield how often each object is drawn, for some of the draws at a time, (d, G), float64."""
         rng = np.random.default_rng(seed)
-        for start in range(0, number if self.number else 0, at_once):
-            draws = range(min(at_once, number - start))
-            picked = (rng.integers(self.number, size=self.number) for _ in draws)
-            yield np.stack([np.bincount(each, minlength=self.number) for each in picked])
+        step = max(1, _VALUES_AT_ONCE // max(num_rows, 1))
+        for start in range(0, number if self.number else 0, step):
+            found = np.empty((min(step, number - start), self.number))
+            for line in found:
+                line[:] = np.bincount(rng.integers(self.number, size=self.number), minlength=self.number)
+            yield found
 
-    def draws(self, number: int, seed: int, num_rows: int) -> Iterator[np.ndarray]:
-        """Yield weights of all rows for some of the draws at a time, (d, R), float64."""
-        for counts in self.counts(number, seed, max(1, _VALUES_AT_ONCE // max(num_rows, 1))):
-            yield self.row_weights(counts, num_rows)
-
-    def row_weights(self, counts: np.ndarray, num_rows: int) -> np.ndarray:
-        """Return the weights of all rows for counts of the groups (d, G), as (d, R)."""
+    def weights_of(self, counts: np.ndarray, num_rows: int) -> np.ndarray:
+        """Return weights of all rows (d, R) for counts of objects (d, G)."""
         found = np.zeros((len(counts), num_rows))
         found[:, self.rows] = counts[:, self.of_row] * self.weights
         return found
 
-
-def wilson(statistic: Sums, weights: np.ndarray, target_id: np.ndarray, confidence: float) -> tuple[float, float]:
-    """Return Wilson's interval of a share, with the number of rows divided by the design effect of the objects.
-
-    Parameters
-    ----------
-    statistic : Sums
-        A share.
-    weights, target_id : ndarray, shape (R,)
-    confidence : float
-
-    References
-    ----------
-    .. [1] Wilson 1927, JASA 22, 209.
-    .. [2] Korn & Graubard 1998, Survey Methodology 24, 193: the effective number of rows.
-    """
-    used = statistic.used & (weights > 0)
-    if not used.any():
-        return np.nan, np.nan
-    _, of_row = np.unique(target_id[used], return_inverse=True)
-    of_row = of_row.reshape(-1)
-    own = np.bincount(of_row, weights[used])
-    share = float(statistic.scores(weights[None])[0])
-    num, total = len(own), own.sum()
-    size = total**2 / (own**2).sum()  # rows of an object that always agree
-    if 0 < share < 1 and num > 1:
-        apart = np.bincount(of_row, weights[used] * (statistic.columns[used, 0] - share))
-        variance = num / (num - 1) * (apart**2).sum() / total**2
-        size = min(share * (1 - share) / variance, float(used.sum())) if variance > 0 else size
-    z = stats.norm.ppf(0.5 * (1 + confidence))
-    middle = (share + z**2 / (2 * size)) / (1 + z**2 / size)
-    half = z / (1 + z**2 / size) * np.sqrt(share * (1 - share) / size + z**2 / (4 * size**2))
-    return max(float(middle - half), 0.0), min(float(middle + half), 1.0)
+    def draws(self, number: int, seed: int, num_rows: int) -> Iterator[np.ndarray]:
+        """Yield weights of all rows for some of the draws at a time, (d, R), float64."""
+        for counts in self.counts(number, seed, num_rows):
+            yield self.weights_of(counts, num_rows)

@@ -27,6 +27,7 @@ SUFFIXES: Mapping[str, str] = {
     "PIT": "predicted probability of a lower value than the true one",
     "HPD": "predicted probability of all values that are more probable than the true one",
     "CRPS": "continuous ranked probability score, in the unit that is learned",
+    "CDE_LOSS": "integral of the squared density minus twice the density at the truth, per unit of the label",
     "LOG_LOSS": "minus the log of the probability of the true class",
     "NLL": "minus the log of the predicted probability density of the true value, in the unit that is learned",
 }

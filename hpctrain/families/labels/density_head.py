@@ -137,7 +137,9 @@ class DensityHead(Head):
         return (self.low + self.step * (at + part.clamp(0, 1)))[:, 0]
 
     def judged(self, outputs: Tensor, labels: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return the true value, the residual, the probability integral transform, and CRPS and likelihood in t."""
+        """Return the true value, the residual, the probability integral transform, CRPS and likelihood in t, and the
+        loss of the density of the value itself, so that grids of different spacing can be compared.
+        """
         place, _, has = self._positions(labels, outputs)
         p = self._probability(outputs)
         above = torch.cat([torch.zeros_like(p[:, :1]), p.cumsum(dim=1)], dim=1)
@@ -148,8 +150,31 @@ class DensityHead(Head):
         own = p.gather(1, at)
         denser = torch.where(p > own, p, 0.0).sum(dim=1) + part[:, 0] * own[:, 0]  # uniform if the density is right
         found = {"PIT": pit, "CRPS": crps, "NLL": self._nll(outputs, place, self.calibration), "HPD": denser}
+        found["CDE_LOSS"] = self._cde_loss(p, at, self.truth(labels, outputs)[0])
         found = {name: column.masked_fill(~has, torch.nan) for name, column in found.items()}
         return {"TRUE": self.truth(labels, outputs)[0], "RESIDUAL": self._residual(outputs, labels), **found}
+
+    def _cde_loss(self, p: Tensor, at: Tensor, value: Tensor) -> Tensor:
+        """Return the integral of the squared density of the value, minus twice the density at the truth, (N,).
+
+        Parameters
+        ----------
+        p : Tensor, shape (N, B)
+            Probability of each bin.
+        at : Tensor, shape (N, 1), int64
+            Bin of the truth.
+        value : Tensor, shape (N,)
+            The truth.
+
+        References
+        ----------
+        .. [1] Izbicki & Lee 2017, Electronic Journal of Statistics 11, 2800, arXiv:1704.08095, eq. 7.
+        """
+        # In ln(1 + value) the density of the value is that of t times exp(-t).
+        slope = torch.exp(-self.edges) if self.is_log else -self.edges
+        square = ((p / self.step).square() * (slope[:-1] - slope[1:])).sum(dim=1)
+        at_truth = p.gather(1, at)[:, 0] / self.step
+        return square - 2 * (at_truth / (1 + value) if self.is_log else at_truth)
 
     def calibrate(self, outputs: Tensor, labels: Mapping[str, Tensor]) -> None:
         place, _, has = self._positions(labels, outputs)

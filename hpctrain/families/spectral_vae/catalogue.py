@@ -50,6 +50,9 @@ COLUMNS = {
 }
 """Name to dtype, unit, meaning; the upper-case names are those of the ARD data dictionary."""
 
+ROW = "row"
+"""Column of the results of a run: the row of the spectrum in its files."""
+
 SCORES = (*SCORED, "FOREST_SCORE")
 """Columns that compare an object with others."""
 
@@ -72,7 +75,7 @@ def survey_columns(file: h5py.File, rows: np.ndarray) -> dict[str, np.ndarray]:
     """
     found = {}
     for name, column in own_datasets(file, list(file)).items():
-        if name in COLUMNS or column.ndim != 1:
+        if name in COLUMNS or name == ROW or column.ndim != 1:
             continue
         values = column[()][rows]
         if values.dtype.kind == "O":

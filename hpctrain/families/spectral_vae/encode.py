@@ -28,6 +28,7 @@ from hpctrain.families.spectral_vae.catalogue import (
     NO_DATA,
     OUTSIDE,
     REJECTED,
+    ROW,
     STATUS,
 )
 from hpctrain.families.spectral_vae.scoring import AUTO, Scored, score_table, write_reference
@@ -101,6 +102,7 @@ def encode_to_file(
     on_batch: Any = None,
     against: str = AUTO,
     keep_reference: Path | None = None,
+    with_rows: bool = False,
 ) -> EncodeSummary:
     """Encode spectra into an HDF5 catalogue; write the file as a whole or not at all.
 
@@ -128,6 +130,8 @@ def encode_to_file(
         What the anomaly scores compare with, as for :func:`hpctrain.families.spectral_vae.scoring.score_table`.
     keep_reference : Path, optional
         File to write what these objects have in common to, for the scores of other objects.
+    with_rows : bool
+        Write the rows as a column, too.
 
     Returns
     -------
@@ -168,7 +172,9 @@ def encode_to_file(
     if keep_reference is not None:
         write_reference(keep_reference, table, card)
     attributes = _attributes(card, spectra) | found.attributes
-    copied = write_catalogue(Path(out), table, COLUMNS, attributes, other_columns(spectra, rows, set(table)))
+    number = {ROW: (rows, "row of the spectrum in the input files, counted over all of them")} if with_rows else {}
+    others = other_columns(spectra, rows, {*table, *number})
+    copied = write_catalogue(Path(out), table, COLUMNS, attributes, others, number)
     return _summary(Path(out), table, found, copied)
 
 

@@ -130,6 +130,7 @@ def write_results(model: SpectralVAE, card: Mapping[str, Any], held_out: HeldOut
         on_batch=held_out.tick,
         against=FILE,
         keep_reference=folder / REFERENCE,
+        with_rows=True,
     )
     with h5py.File(path, "r") as file:
         score = file["ANOMALY_SCORE"][:]

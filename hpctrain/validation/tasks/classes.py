@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from hpctrain.validation.tasks.anomalies import detection
 from hpctrain.validation.tasks.ranked import AreaUnderRoc, AveragePrecision, Ranked
+from hpctrain.validation.tasks.scales import LOG
 from hpctrain.validation.tasks.sums import Sums, mean, share
-from hpctrain.validation.tasks.task import HIGHER, LOWER, SMOOTH, Metric, Statistic, Task, make_task
+from hpctrain.validation.tasks.task import BOUNDED, HIGHER, LOWER, SHARE, SKEWED, Metric, Statistic, Task, make_task
 
 KIND = "class"
 MOST_SINGLE = 50
@@ -60,6 +62,8 @@ def class_task(
                 for metric, statistic in own:
                     ranked.setdefault(metric.of, []).append(statistic)
     parts += _averaged(ranked)
+    if probability is not None and len(classes) == 2:  # one that is searched for among many others
+        parts += detection(Ranked(probability[:, 1], true == 1, known))
     details = partial(_details, list(classes), true, predicted, known)
     return make_task(title, KIND, known, parts, arrays, details)
 
@@ -89,8 +93,8 @@ def _together(true: np.ndarray, predicted: np.ndarray, known: np.ndarray, counts
     sums = np.concatenate([has * guessed, has, guessed], axis=1)
     return [
         (accuracy, share(true == predicted, known)),
-        (f1, Sums(sums, known, macro_f1, None, SMOOTH)),
-        (recall, Sums(sums, known, balanced_accuracy, None, SMOOTH)),
+        (f1, Sums(sums, known, macro_f1, None, BOUNDED)),
+        (recall, Sums(sums, known, balanced_accuracy, None, BOUNDED)),
     ]
 
 
@@ -135,7 +139,7 @@ def _probabilistic(true: np.ndarray, probability: np.ndarray, known: np.ndarray)
     log = -np.log(np.maximum(of_true, tiny))
     return [
         (log_loss, mean(log)),
-        (brier, mean(np.where(known, square, np.nan))),
+        (brier, mean(np.where(known, square, np.nan), SKEWED, LOG)),
     ]
 
 
@@ -169,12 +173,36 @@ def _single(name: str, is_true: np.ndarray, is_predicted: np.ndarray, known: np.
         (_SOKOLOVA,),
         "f1",
     )
-    sums = np.stack([both & known, is_true & known, is_predicted & known], axis=1).astype(np.float64)
+    either = known & (is_true | is_predicted)
     return [
         (completeness, share(both, known & is_true)),
         (purity, share(both, known & is_predicted)),
-        (f1, Sums(sums, known & (is_true | is_predicted), macro_f1, None, SMOOTH)),
+        (f1, F1(share(both, either))),
     ]
+
+
+class F1:
+    """F1 of one class: 2 J / (1 + J), where J is the share of right ones among those that are or are called so.
+
+    Parameters
+    ----------
+    overlap : Sums
+        J, which is a share, so that F1 has its interval.
+    """
+
+    how, values = SHARE, None
+
+    def __init__(self, overlap: Sums) -> None:
+        self.overlap, self.used = overlap, overlap.used
+
+    def scores(self, weights: np.ndarray) -> np.ndarray:
+        """Return F1 for weights (D, R), as (D,)."""
+        return self.of_share(self.overlap.scores(weights))
+
+    @staticmethod
+    def of_share(overlap: np.ndarray) -> np.ndarray:
+        """Return F1 of J."""
+        return 2 * overlap / (1 + overlap)
 
 
 def _ranking(name: str, is_true: np.ndarray, score: np.ndarray, known: np.ndarray) -> list[Part]:
@@ -218,10 +246,10 @@ class MeanOf:
     statistics : list of Statistic
     """
 
-    values = None
+    how, values = BOUNDED, None
 
     def __init__(self, statistics: list[Statistic]) -> None:
-        self.parts, self.how = statistics, statistics[0].how
+        self.parts = statistics
         self.used = np.any([each.used for each in statistics], axis=0)
 
     def scores(self, weights: np.ndarray) -> np.ndarray:

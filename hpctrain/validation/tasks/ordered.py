@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from hpctrain.validation.tasks.task import ORDER
+from hpctrain.validation.tasks.task import DISTANCE, ORDER
 
 _SAME = 1e-12
 """Relative difference below which two sums of weights count as equal."""
@@ -125,6 +125,8 @@ def _median_distance(ordered: np.ndarray, cumulated: np.ndarray, middle: np.ndar
 @dataclass(frozen=True)
 class Unevenness(Median):
     """Kolmogorov-Smirnov distance of the weighted distribution of values (R,) in 0 to 1 from a uniform one."""
+
+    how: str = DISTANCE
 
     def scores(self, weights: np.ndarray) -> np.ndarray:
         """Return the distances for weights (D, R), as (D,)."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from hpctrain.validation.tasks.task import EDGE, ORDER
+from hpctrain.validation.tasks.task import EDGE, RANKED
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class AreaUnderRoc:
     """Weighted probability that a positive has a higher score than a negative; ties count half."""
 
     ranked: Ranked
-    how: str = ORDER
+    how: str = RANKED
     values: None = None
 
     @property

@@ -11,7 +11,9 @@ import numpy as np
 LOWER, HIGHER, ZERO = "lower", "higher", "zero"
 """Which values of a metric are good: low ones, high ones, those near 0."""
 
-MEAN, SMOOTH, SHARE, ORDER, EDGE = "mean", "smooth", "share", "order", "edge"
+SHARE, MEAN, SKEWED, BOUNDED, RANKED, ORDER, DISTANCE, EDGE = (
+    "share", "mean", "skewed", "bounded", "ranked", "order", "distance", "edge"
+)  # fmt: skip
 """How the interval of a metric is found; see :mod:`hpctrain.validation.intervals`."""
 
 
@@ -52,7 +54,7 @@ class Statistic(Protocol):
     Attributes
     ----------
     how : str
-        ``mean``, ``smooth``, ``share``, ``order`` or ``edge``: how its interval is found.
+        How its interval is found: `SHARE` and so on.
     used : ndarray, shape (R,), bool
         Rows that the metric depends on.
     values : ndarray, shape (R,), or None

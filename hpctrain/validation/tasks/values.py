@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from hpctrain.validation.tasks.ordered import Median, Nmad, Sorted, Unevenness
+from hpctrain.validation.tasks.scales import IDENTITY, LOG, LOG_OF_REST
 from hpctrain.validation.tasks.sums import Sums, function_of_means, mean, root_mean_square, share, standard_deviation
-from hpctrain.validation.tasks.task import HIGHER, LOWER, ZERO, Metric, Statistic, Task, make_task
+from hpctrain.validation.tasks.task import HIGHER, LOWER, MEAN, SKEWED, ZERO, Metric, Statistic, Task, make_task
 
 VALUE, REDSHIFT, CIRCULAR = "value", "redshift", "circular"
 
@@ -102,7 +103,7 @@ def _location(residual: np.ndarray, unit: str) -> list[Part]:
     std = Metric("scatter", "standard deviation", unit, LOWER, "Standard deviation of the residuals.")
     return [
         (bias, Median(ordered)),
-        (shift, mean(residual)),
+        (shift, mean(residual, MEAN)),
         (nmad, Nmad(ordered)),
         (std, standard_deviation(residual)),
     ]
@@ -111,7 +112,7 @@ def _location(residual: np.ndarray, unit: str) -> list[Part]:
 def _errors(residual: np.ndarray, unit: str) -> list[Part]:
     rmse = Metric("rmse", "root mean square", unit, LOWER, "Root of the mean square of the residuals.")
     mae = Metric("mae", "mean absolute error", unit, LOWER, "Mean absolute residual.")
-    return [(rmse, root_mean_square(residual)), (mae, mean(np.abs(residual)))]
+    return [(rmse, root_mean_square(residual)), (mae, mean(np.abs(residual), SKEWED, LOG))]
 
 
 _R2 = Metric(
@@ -133,7 +134,11 @@ def r_squared(true: np.ndarray, residual: np.ndarray, known: np.ndarray) -> Sums
     """
     middle = true - (float(true[known].mean()) if known.any() else 0.0)
     columns = [np.where(known, residual, 0.0) ** 2, np.where(known, middle, 0.0), np.where(known, middle, 0.0) ** 2]
-    return function_of_means(columns, known, lambda error, first, second: 1 - error / (second - first**2))
+
+    def explained(error: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+        return 1 - error / (second - first**2)
+
+    return function_of_means(columns, known, explained, SKEWED, LOG_OF_REST)
 
 
 def _redshift_outliers(residual: np.ndarray) -> list[Part]:
@@ -173,8 +178,8 @@ def _circular(residual: np.ndarray, unit: str, period: float) -> list[Part]:
         return scale * np.sqrt(np.maximum(-2 * np.log(np.hypot(x, y)), 0.0))
 
     return [
-        (bias, function_of_means(turns, known, lambda x, y: scale * np.arctan2(y, x))),
-        (std, function_of_means(turns, known, spread)),
+        (bias, function_of_means(turns, known, lambda x, y: scale * np.arctan2(y, x), MEAN)),
+        (std, function_of_means(turns, known, spread, SKEWED, LOG)),
     ]
 
 
@@ -192,7 +197,10 @@ _DENSITY: Sequence[tuple[str, Metric]] = (
 
 def _density(columns: Mapping[str, np.ndarray]) -> list[Part]:
     """Return the metrics of predicted probability densities whose columns there are."""
-    found: list[Part] = [(metric, mean(columns[name])) for name, metric in _DENSITY if name in columns]
+    scales = {"CRPS": LOG}
+    found: list[Part] = [
+        (metric, mean(columns[name], SKEWED, scales.get(name, IDENTITY))) for name, metric in _DENSITY if name in columns
+    ]
     if "PIT" in columns:
         text = "Largest distance of the distribution of PIT values from a uniform one (Kolmogorov-Smirnov); 0 to 1."
         metric = Metric("pit_ks", "unevenness of PIT", "", LOWER, text, (_DAWID,))
