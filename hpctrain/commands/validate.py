@@ -33,14 +33,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Judge the run, write the file and print it."""
     directory = find_run(args.run_dir, args.runs_dir)
-    from hpctrain.profile.load import load_profile
     from hpctrain.validation.gates import failed_gates
     from hpctrain.validation.judged import read_judged
     from hpctrain.validation.table import lines_of
     from hpctrain.validation.validate import validate, write_validation
 
     judged = read_judged(directory)
-    section = load_profile(directory.profile).validate
+    section = judged.section
     if args.conformal is not None:
         uncertainty = section.uncertainty.model_copy(update={"conformal": args.conformal})
         section = section.model_copy(update={"uncertainty": uncertainty})

@@ -59,6 +59,11 @@ class RunColumns:
         DataError
             There is no such column, the files are gone, or they hold other objects at these rows.
         """
+        if len(row) and row.min() < 0:
+            raise DataError(
+                f"{self.run.path}: an older version of hpctrain wrote its results, which do not say the rows of the "
+                f"data files; so {name} is not known. Train again"
+            )
         samples = self._samples
         if len(row) and (row.max() >= len(samples) or not np.array_equal(samples.target_id[row], target_id)):
             raise DataError(

@@ -12,13 +12,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hpctrain.validation.rules import Data, rule_of
+from hpctrain.validation.rules import Data, Rule, rule_of, wilson_interval
+from hpctrain.validation.tasks.sums import Sums
 from hpctrain.validation.tasks.task import Task
 
 DRAWS = 1000
 CONFIDENCE = 0.95
-FEWEST_OBJECTS = 30
-"""With fewer objects, intervals are marked."""
 _VALUES_AT_ONCE = 1 << 21
 """Largest number of weights in memory at a time."""
 
@@ -34,7 +33,7 @@ class Score:
     num_rows, num_objects : int
         What the metric was computed from.
     note : str
-        Why the interval may be too narrow; empty where nothing is known against it.
+        Why to take the interval with care; empty where nothing is known against it.
     method : str
         Kind of the interval.
     """
@@ -103,22 +102,20 @@ def intervals(
     drawn = [rule for rule in rules.values() if rule.needs_draws]
     if drawn and groups.number:
         by_row = any(rule.needs_rows for rule in drawn)
-        for counts in groups.counts(draws, seed, len(base)):
-            weights_of_rows = groups.weights_of(counts, len(base)) if by_row else None
+        for counts in groups.counts(draws, seed, draws_at_once(len(base))):
+            weights_of_rows = groups.row_weights(counts, len(base)) if by_row else None
             for rule in drawn:
                 rule.add(counts, weights_of_rows)
     return {name: _score(task, name, rule, data, target_id) for name, rule in rules.items()}
 
 
-def _score(task: Task, name: str, rule: object, data: Data, target_id: np.ndarray) -> Score:
+def _score(task: Task, name: str, rule: Rule, data: Data, target_id: np.ndarray) -> Score:
     used = task.statistic(name).used & (data.weights > 0)
     num_objects = len(np.unique(target_id[used]))
-    low, high = rule.ends() if num_objects else (np.nan, np.nan)  # type: ignore[attr-defined]
-    note = rule.note() if num_objects else ""  # type: ignore[attr-defined]
-    if 0 < num_objects < FEWEST_OBJECTS:
-        note = f"only {num_objects} object{'' if num_objects == 1 else 's'}"
+    low, high = rule.ends() if num_objects else (np.nan, np.nan)
+    note = rule.note(num_objects, int(used.sum())) if num_objects else ""
     value = task.score(name, data.weights)
-    return Score(value, float(low), float(high), int(used.sum()), num_objects, note, rule.method)  # type: ignore[attr-defined]
+    return Score(value, float(low), float(high), int(used.sum()), num_objects, note, rule.method)
 
 
 def row_weights(num_rows: int, rows: np.ndarray | None, weights: np.ndarray | None) -> np.ndarray:
@@ -153,23 +150,43 @@ class Groups:
         found[self.rows] = self.of_row
         return found
 
-    def counts(self, number: int, seed: int, num_rows: int) -> Iterator[np.ndarray]:
-        """Yield how often each object is drawn, for some of the draws at a time, (d, G), float64."""
+    def counts(self, number: int, seed: int, at_once: int) -> Iterator[np.ndarray]:
+        """Yield how often each draw has each group, for some of the draws at a time, (d, G), float64."""
         rng = np.random.default_rng(seed)
-        step = max(1, _VALUES_AT_ONCE // max(num_rows, 1))
-        for start in range(0, number if self.number else 0, step):
-            found = np.empty((min(step, number - start), self.number))
+        for start in range(0, number if self.number else 0, at_once):
+            found = np.empty((min(at_once, number - start), self.number))
             for line in found:
                 line[:] = np.bincount(rng.integers(self.number, size=self.number), minlength=self.number)
             yield found
 
-    def weights_of(self, counts: np.ndarray, num_rows: int) -> np.ndarray:
-        """Return weights of all rows (d, R) for counts of objects (d, G)."""
+    def draws(self, number: int, seed: int, num_rows: int) -> Iterator[np.ndarray]:
+        """Yield weights of all rows for some of the draws at a time, (d, R), float64."""
+        for counts in self.counts(number, seed, draws_at_once(num_rows)):
+            yield self.row_weights(counts, num_rows)
+
+    def row_weights(self, counts: np.ndarray, num_rows: int) -> np.ndarray:
+        """Return the weights of all rows for counts of the groups (d, G), as (d, R)."""
         found = np.zeros((len(counts), num_rows))
         found[:, self.rows] = counts[:, self.of_row] * self.weights
         return found
 
-    def draws(self, number: int, seed: int, num_rows: int) -> Iterator[np.ndarray]:
-        """Yield weights of all rows for some of the draws at a time, (d, R), float64."""
-        for counts in self.counts(number, seed, num_rows):
-            yield self.weights_of(counts, num_rows)
+
+def draws_at_once(num_rows: int) -> int:
+    """Return how many draws of so many rows are in memory at a time."""
+    return max(1, _VALUES_AT_ONCE // max(num_rows, 1))
+
+
+def wilson(statistic: Sums, weights: np.ndarray, target_id: np.ndarray, confidence: float) -> tuple[float, float]:
+    """Return Wilson's interval of a share, with the number of rows divided by the design effect of the objects.
+
+    Parameters
+    ----------
+    statistic : Sums
+        A share.
+    weights, target_id : ndarray, shape (R,)
+    confidence : float
+    """
+    weights = np.asarray(weights, dtype=np.float64)
+    kept = np.flatnonzero(weights > 0)
+    groups = Groups(np.asarray(target_id)[kept], kept, weights[kept])
+    return wilson_interval(statistic, Data(weights, groups.of_all(len(weights)), groups.number, confidence))

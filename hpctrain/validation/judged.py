@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from hpctrain.errors import DataError
-from hpctrain.families.result_files import read_datasets
-from hpctrain.files import open_regular
-from hpctrain.rundir import RunDir, read_json
+from hpctrain.errors import DataError, ProfileError
+from hpctrain.profile.sections.validate import ValidateSection
+from hpctrain.rundir import RunDir
 from hpctrain.validation.columns import RunColumns
-from hpctrain.validation.tasks.labels import label_tasks
+from hpctrain.validation.results import digest_of, read_card, read_results
+from hpctrain.validation.tasks.anomalies import score_of, truth_of
+from hpctrain.validation.tasks.of_run import UNUSUAL, tasks_of
 from hpctrain.validation.tasks.task import Task
-
-PREDICTIONS = "predictions.h5"
-LATENTS = "latents.h5"
-CARD = "model.json"
 
 
 @dataclass(frozen=True)
@@ -41,6 +36,12 @@ class Judged:
         What the model says, such as the columns of ``results/predictions.h5``.
     tasks : tuple of Task
         What can be judged; at least one.
+    files : RunColumns
+        The data files of the run.
+    section : ValidateSection
+        Section ``validate`` of the run's profile; its defaults where the profile cannot be read.
+    sha256 : str
+        Of the weights of the model.
     """
 
     run: RunDir
@@ -51,6 +52,8 @@ class Judged:
     columns: Mapping[str, np.ndarray]
     tasks: tuple[Task, ...]
     files: RunColumns = field(repr=False)
+    section: ValidateSection = field(default_factory=ValidateSection, repr=False)
+    sha256: str = ""
 
     def __len__(self) -> int:
         return len(self.target_id)
@@ -74,11 +77,13 @@ class Judged:
             since the training.
         """
         found = self.columns.get(name)
-        return found if found is not None and found.ndim == 1 else self.files.read(name, self.row, self.target_id)
+        if found is not None and found.ndim == 1:
+            return found
+        return self.files.read(name, self.row, self.target_id)
 
     def column_names(self) -> list[str]:
         """Return the names that :meth:`column` knows, sorted."""
-        own = [name for name, values in self.columns.items() if values.ndim == 1]
+        own = [name for name, values in self.columns.items() if values.ndim == 1 and not name.startswith(UNUSUAL)]
         return sorted({*own, *self.files.names()})
 
     def take(self, rows: np.ndarray) -> Judged:
@@ -89,7 +94,7 @@ class Judged:
             target_id=self.target_id[rows],
             row=self.row[rows],
             columns=columns,
-            tasks=tasks_of(self.card, columns),
+            tasks=tasks_of(self.card, columns, self.run.results),
         )
 
     def task(self, title: str) -> Task:
@@ -106,83 +111,65 @@ class Judged:
         raise DataError(f"{self.run.path}: predicts no {title}; it predicts {', '.join(t.title for t in self.tasks)}")
 
 
-def tasks_of(card: Mapping[str, Any], columns: Mapping[str, np.ndarray]) -> tuple[Task, ...]:
-    """Return what can be judged of the columns of a model with this card."""
-    return label_tasks(card, columns)
-
-
-def read_judged(run: RunDir) -> Judged:
+def read_judged(run: RunDir, section: ValidateSection | None = None) -> Judged:
     """Read what a finished run says about its held-out samples.
 
     Parameters
     ----------
     run : RunDir
+    section : ValidateSection, optional
+        How to judge; by default the section ``validate`` of the run's profile.
 
     Raises
     ------
     DataError
-        The run is not finished, has no held-out predictions, or nothing says what is true; the message says what to do.
+        The run is not finished, has no held-out predictions, or nothing says what is true; or the model or its data are
+        others than when the predictions were written. The message says what to do.
     """
-    card = _card(run)
-    path = _results(run)
-    columns = read_table(path)
-    for name in ("target_id", "row"):
-        if name not in columns:
-            raise DataError(f"{path}: lacks {name}; an older version of hpctrain wrote it, so train the model again")
-    order = np.lexsort((columns["row"], columns["target_id"]))
-    columns = {name: values[order] for name, values in columns.items()}
+    card = read_card(run)
+    path, columns = read_results(run)
+    section = section_of(run) if section is None else section
     target_id, row = columns.pop("target_id"), columns.pop("row")
-    tasks = tasks_of(card, columns)
-    if not tasks:
+    judged = Judged(run, run.name, card, target_id, row, columns, (), RunColumns(run), section, digest_of(run))
+    if section.anomalies.column is not None:
+        judged = _with_unusual(judged, section.anomalies.column)
+    judged = replace(judged, tasks=tasks_of(card, judged.columns, run.results))
+    if not judged.tasks:
         raise DataError(f"{path}: {_why_no_truth(card)}")
-    return Judged(run, run.name, card, target_id, row, columns, tasks, RunColumns(run))
+    return judged
 
 
-def _card(run: RunDir) -> Mapping[str, Any]:
-    card = read_json(run.model / CARD)
-    if not isinstance(card, dict) or not isinstance(card.get("section"), dict) or "family" not in card:
-        raise DataError(
-            f"{run.path}: has no finished model; look at it with 'hpctrain status {run.path}', and validate it when it "
-            "is finished"
-        )
-    return card
-
-
-def _results(run: RunDir) -> Path:
-    for name in (PREDICTIONS, LATENTS):
-        if (run.results / name).is_file():
-            return run.results / name
-    if not (run.model / "model.safetensors").is_file():
-        raise DataError(
-            f"{run.path}: is not finished: it has no model/model.safetensors; look at it with 'hpctrain status "
-            f"{run.path}', and validate it when it is finished"
-        )
-    raise DataError(
-        f"{run.path}: has no results/{PREDICTIONS}: it held out no samples, or none of them could be used. Hold some "
-        "out (data.split.validation) and train again"
-    )
-
-
-def read_table(path: Path) -> dict[str, np.ndarray]:
-    """Return the columns of a table of results, all of the same length.
-
-    Raises
-    ------
-    DataError
-        The file cannot be read, is damaged, or is empty.
-    """
-    import h5py
+def section_of(run: RunDir) -> ValidateSection:
+    """Return the section ``validate`` of the profile of a run; its defaults where the profile cannot be read."""
+    from hpctrain.profile.load import load_profile
 
     try:
-        with os.fdopen(open_regular(path), "rb") as stream, h5py.File(stream, "r") as file:
-            found = read_datasets(file, list(file))
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
-        raise DataError(f"{path}: cannot be read ({error})") from error
-    found = {name: values for name, values in found.items() if values.ndim}
-    lengths = {len(values) for values in found.values()}
-    if len(lengths) != 1 or not lengths.pop():
-        raise DataError(f"{path}: is damaged: it has no rows, or its columns have different lengths")
-    return found
+        return load_profile(run.profile).validate
+    except (ProfileError, OSError):
+        return ValidateSection()
+
+
+def _with_unusual(judged: Judged, name: str) -> Judged:
+    """Return the samples with what a column says about which are unusual.
+
+    Raises
+    ------
+    DataError
+        There is no such column, no sample is unusual, or the model gives no score.
+    """
+    where = f"{judged.run.path}: validate.anomalies"
+    if score_of(judged.columns) is None:
+        raise DataError(f"{where}: the family {judged.card['family']} gives no anomaly scores; remove the section")
+    is_unusual, known = truth_of(judged.column(name), judged.section.anomalies.positive)
+    if not is_unusual.any() or is_unusual[known].all():
+        values = ", ".join(judged.section.anomalies.positive) or "a number other than 0"
+        which = "none" if not is_unusual.any() else "each"
+        raise DataError(
+            f"{where}: {which} of the {len(judged):,} held-out samples has {values} in {name}, so anomalies cannot be "
+            "judged; change column or positive"
+        )
+    columns = {**judged.columns, UNUSUAL: is_unusual, f"{UNUSUAL}_KNOWN": known}
+    return replace(judged, columns=columns)
 
 
 def _why_no_truth(card: Mapping[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 ==========  ===================================================================================================
 `SHARE`     Wilson's interval, with the number of rows divided by the design effect of the objects
+`OVERLAP`   F1 = 2 J / (1 + J) of the ends of Wilson's interval of the overlap J
 `MEAN`      t interval with the standard error over objects: for what is skewed neither way
 `SKEWED`    bootstrap-t, on the scale of the metric: for means and functions of them
 `BOUNDED`   t interval of the logit, with the standard error of the draws: for what is between 0 and 1
@@ -23,12 +24,26 @@ from scipy import stats
 
 from hpctrain.validation.tasks.scales import LOGIT
 from hpctrain.validation.tasks.sums import Sums
-from hpctrain.validation.tasks.task import BOUNDED, DISTANCE, EDGE, MEAN, ORDER, RANKED, SHARE, SKEWED, Statistic
+from hpctrain.validation.tasks.task import (
+    BOUNDED,
+    DISTANCE,
+    EDGE,
+    MEAN,
+    ORDER,
+    OVERLAP,
+    RANKED,
+    SHARE,
+    SKEWED,
+    Statistic,
+)
 
+FEWEST_OBJECTS = 30
+"""With fewer objects, intervals that rest on their scatter are marked."""
 FEWEST_DECISIVE = 12.0
 """Effective number of objects that decide a mean, below which its interval is marked."""
 FEWEST_RANKED = 20
 """Number of objects of the rarer side below which the interval of a ranking is marked."""
+FEW_DECIDE = "a few objects decide it"
 _STEP = 1e-4
 
 Ends = tuple[float, float]
@@ -93,9 +108,15 @@ class Rule:
         """Return the lower and the upper end; NaN where nothing is known."""
         raise NotImplementedError
 
-    def note(self) -> str:
-        """Return why the interval may be too narrow; empty where nothing is known against it."""
-        return ""
+    def note(self, num_objects: int, num_rows: int) -> str:
+        """Return why to take the interval with care; empty where nothing is known against it.
+
+        Parameters
+        ----------
+        num_objects, num_rows : int
+            What the metric rests on.
+        """
+        return f"fewer than {FEWEST_OBJECTS} objects" if num_objects < FEWEST_OBJECTS else ""
 
     def value(self) -> float:
         """Return the metric of all rows that count."""
@@ -115,16 +136,23 @@ class Wilson(Rule):
 
     method = "wilson"
 
+    def note(self, num_objects: int, num_rows: int) -> str:
+        """Say so where the design effect of few objects is not known; independent rows need no such remark."""
+        return super().note(num_objects, num_rows) if num_rows > num_objects else ""
+
     def ends(self) -> Ends:
-        """Return both ends; those of F1 come from the overlap."""
-        overlap = getattr(self.statistic, "overlap", None)
-        low, high = wilson(overlap or self.statistic, self.data)
-        if overlap is None:
-            return low, high
+        return wilson_interval(self.statistic, self.data)
+
+
+class WilsonOfOverlap(Wilson):
+    """Wilson's interval of the overlap that F1 is a function of."""
+
+    def ends(self) -> Ends:
+        low, high = wilson_interval(self.statistic, self.data)
         return self.statistic.of_share(low), self.statistic.of_share(high)
 
 
-def wilson(statistic: Sums, data: Data) -> Ends:
+def wilson_interval(statistic: Sums, data: Data) -> Ends:
     """Return Wilson's interval of a share with the effective number of rows; see :class:`Wilson`."""
     sums = data.by_object(statistic.columns)
     own = sums[sums[:, 1] > 0]
@@ -177,11 +205,11 @@ class Linear(Rule):
             found[:, place] = (self.statistic.of_sums(above) - self.statistic.of_sums(below)) / (2 * step)
         return found
 
-    def note(self) -> str:
-        """Say so where a few objects decide the metric."""
+    def note(self, num_objects: int, num_rows: int) -> str:
+        """Say so, too, where a few objects decide the metric."""
         fourth = (self.influence**4).sum()
         size = (self.influence**2).sum() ** 2 / fourth if fourth > 0 else np.inf
-        return "a few objects decide it" if size < FEWEST_DECISIVE else ""
+        return super().note(num_objects, num_rows) or (FEW_DECIDE if size < FEWEST_DECISIVE else "")
 
 
 class Student(Linear):
@@ -302,9 +330,9 @@ class LogitOfRanking(Logit):
         sides = (self.statistic.used & is_positive, self.statistic.used & ~is_positive)
         return min(map(self.data.num_objects, sides)) - 1
 
-    def note(self) -> str:
-        number = self.freedom() + 1
-        return f"only {number} objects of the rarer side" if number < FEWEST_RANKED else ""
+    def note(self, num_objects: int, num_rows: int) -> str:
+        few = self.freedom() + 1 < FEWEST_RANKED
+        return f"fewer than {FEWEST_RANKED} positives or negatives" if few else ""
 
 
 class Percentiles(Drawn):
@@ -338,8 +366,8 @@ class Edge(Drawn):
         low, high = np.quantile(self.found, self.data.tails)
         return float(low), float(high)
 
-    def note(self) -> str:
-        return "a few objects decide it"
+    def note(self, num_objects: int, num_rows: int) -> str:
+        return FEW_DECIDE
 
 
 class Band(Drawn):
@@ -376,6 +404,7 @@ def _shares(cumulated: np.ndarray) -> np.ndarray:
 
 _RULES: Mapping[str, type[Rule]] = {
     SHARE: Wilson,
+    OVERLAP: WilsonOfOverlap,
     MEAN: Student,
     SKEWED: BootstrapT,
     BOUNDED: Logit,

@@ -12,10 +12,10 @@ import numpy as np
 
 from hpctrain import __version__
 from hpctrain.families.labels.conformal import FILE as CONFORMAL
-from hpctrain.rundir import file_digest, write_json
+from hpctrain.rundir import write_json
 from hpctrain.validation.figures.tasks import task_figures
 from hpctrain.validation.gates import judge_gates
-from hpctrain.validation.intervals import CONFIDENCE, DRAWS, Score, intervals
+from hpctrain.validation.intervals import Score, intervals
 from hpctrain.validation.judged import Judged
 from hpctrain.validation.tasks.task import Task
 from hpctrain.validation.uncertainty.calibration import add_calibration
@@ -39,9 +39,10 @@ def validate(judged: Judged, section: Any = None) -> dict[str, Any]:
     ----------
     judged : Judged
     section : optional
-        Section ``validate`` of the profile; its defaults where there is none.
+        Section ``validate`` of a profile; that of the run by default.
     """
-    draws, confidence = getattr(section, "draws", DRAWS), getattr(section, "confidence", CONFIDENCE)
+    section = judged.section if section is None else section
+    draws, confidence = section.draws, section.confidence
     found = {
         "format": FORMAT,
         "version": VERSION,
@@ -49,7 +50,7 @@ def validate(judged: Judged, section: Any = None) -> dict[str, Any]:
         "made_at": time.time(),
         "run": f"{judged.run.name}/{judged.run.run_id}",
         "family": judged.card["family"],
-        "model_sha256": _digest(judged),
+        "model_sha256": judged.sha256,
         "split": judged.card.get("split"),
         "num_rows": len(judged),
         "num_objects": len(np.unique(judged.target_id)),
@@ -62,14 +63,8 @@ def validate(judged: Judged, section: Any = None) -> dict[str, Any]:
         block = dict(add(judged, section))
         figures += block.pop("figures", [])
         found.update(block)
-    if section is not None:
-        found["gates"] = judge_gates(judged, section, found["tasks"])
+    found["gates"] = judge_gates(judged, section, found["tasks"])
     return finite({**found, "figures": figures})
-
-
-def _digest(judged: Judged) -> str | None:
-    path = judged.run.model / "model.safetensors"
-    return file_digest(path) if path.is_file() else None
 
 
 def task_json(task: Task, target_id: np.ndarray, draws: int, confidence: float) -> dict[str, Any]:
@@ -86,9 +81,9 @@ def describe(metric: Any) -> dict[str, Any]:
 
 
 def score_json(score: Score) -> dict[str, Any]:
-    """Return a score as plain values: ``value``, ``low``, ``high``, ``n``, ``num_rows`` and ``note``."""
+    """Return a score as plain values: ``value``, ``low``, ``high``, ``n``, ``num_rows``, ``method`` and ``note``."""
     found = {"value": score.value, "low": score.low, "high": score.high, "n": score.num_objects}
-    return {**found, "num_rows": score.num_rows, **({"note": score.note} if score.note else {})}
+    return {**found, "num_rows": score.num_rows, "method": score.method, **({"note": score.note} if score.note else {})}
 
 
 def finite(value: Any) -> Any:

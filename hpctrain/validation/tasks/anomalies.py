@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -22,6 +22,11 @@ _DAVIS = "Davis & Goadrich 2006, ICML, 233"
 _FAWCETT = "Fawcett 2006, Pattern Recognition Letters 27, 861"
 _METCALF = "Metcalf et al. 2019, A&A 625, A119, arXiv:1802.03609"
 _MANNING = "Manning, Raghavan & Schütze 2008, Introduction to Information Retrieval, Cambridge, sect. 8.4"
+
+
+def score_of(columns: Mapping[str, np.ndarray]) -> str | None:
+    """Return the name of the column that scores how unusual a sample is; None if there is none."""
+    return next((name for name in SCORES if name in columns), None)
 
 
 def anomaly_task(score: np.ndarray, is_unusual: np.ndarray, known: np.ndarray) -> Task:

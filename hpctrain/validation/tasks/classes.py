@@ -12,7 +12,7 @@ from hpctrain.validation.tasks.anomalies import detection
 from hpctrain.validation.tasks.ranked import AreaUnderRoc, AveragePrecision, Ranked
 from hpctrain.validation.tasks.scales import LOG
 from hpctrain.validation.tasks.sums import Sums, mean, share
-from hpctrain.validation.tasks.task import BOUNDED, HIGHER, LOWER, SHARE, SKEWED, Metric, Statistic, Task, make_task
+from hpctrain.validation.tasks.task import BOUNDED, HIGHER, LOWER, OVERLAP, SKEWED, Metric, Statistic, Task, make_task
 
 KIND = "class"
 MOST_SINGLE = 50
@@ -177,32 +177,23 @@ def _single(name: str, is_true: np.ndarray, is_predicted: np.ndarray, known: np.
     return [
         (completeness, share(both, known & is_true)),
         (purity, share(both, known & is_predicted)),
-        (f1, F1(share(both, either))),
+        (f1, f1_of(both, either)),
     ]
 
 
-class F1:
-    """F1 of one class: 2 J / (1 + J), where J is the share of right ones among those that are or are called so.
-
-    Parameters
-    ----------
-    overlap : Sums
-        J, which is a share, so that F1 has its interval.
-    """
-
-    how, values = SHARE, None
-
-    def __init__(self, overlap: Sums) -> None:
-        self.overlap, self.used = overlap, overlap.used
-
-    def scores(self, weights: np.ndarray) -> np.ndarray:
-        """Return F1 for weights (D, R), as (D,)."""
-        return self.of_share(self.overlap.scores(weights))
+class F1(Sums):
+    """F1 of one class: 2 J / (1 + J), where J is the share of right ones among those that are or are called so."""
 
     @staticmethod
     def of_share(overlap: np.ndarray) -> np.ndarray:
         """Return F1 of J."""
         return 2 * overlap / (1 + overlap)
+
+
+def f1_of(both: np.ndarray, either: np.ndarray) -> F1:
+    """Return F1 of a class from rows that are right, and that are or are called so; (R,), bool, each."""
+    columns = np.stack([both & either, either], axis=1).astype(np.float64)
+    return F1(columns, either, lambda sums: F1.of_share(sums[:, 0] / sums[:, 1]), None, OVERLAP)
 
 
 def _ranking(name: str, is_true: np.ndarray, score: np.ndarray, known: np.ndarray) -> list[Part]:

@@ -22,7 +22,7 @@ _VINH = "Vinh, Epps & Bailey 2010, JMLR 11, 2837"
 _MANNING = "Manning, Raghavan & Schütze 2008, Introduction to Information Retrieval, Cambridge, sect. 16.3"
 
 
-def cluster_task(cluster: np.ndarray, label: np.ndarray | None, usable: np.ndarray, results: Path) -> Task:
+def cluster_task(cluster: np.ndarray, label: np.ndarray | None, usable: np.ndarray, results: Path | None) -> Task:
     """Return the task of clusters.
 
     Parameters
@@ -33,7 +33,7 @@ def cluster_task(cluster: np.ndarray, label: np.ndarray | None, usable: np.ndarr
         Known class; empty where there is none.
     usable : ndarray, shape (R,), bool
         Rows that were assigned.
-    results : Path
+    results : Path or None
         Folder of the results, with ``clusters.npz``.
     """
     parts: list[tuple[Metric, Statistic]] = []
@@ -47,7 +47,8 @@ def cluster_task(cluster: np.ndarray, label: np.ndarray | None, usable: np.ndarr
         cells[np.flatnonzero(known), numbers.reshape(-1) * len(classes) + codes.reshape(-1)] = 1.0
         parts = _agreement(cells, known, (len(groups), len(classes)))
         arrays["true"] = label
-    return make_task(TITLE, KIND, known, parts, arrays, partial(stability, results / FILE))
+    details = dict if results is None else partial(stability, results / FILE)
+    return make_task(TITLE, KIND, known, parts, arrays, details)
 
 
 def _agreement(cells: np.ndarray, known: np.ndarray, shape: tuple[int, int]) -> list[tuple[Metric, Statistic]]:

@@ -27,7 +27,7 @@ _ANDRAE = "Andrae, Schulze-Hartung & Melchior 2010, arXiv:1012.3754"
 _PEARSON = "Pearson 1900, Philosophical Magazine 50, 157"
 
 
-def spectra_task(columns: Mapping[str, np.ndarray], results: Path) -> Task:
+def spectra_task(columns: Mapping[str, np.ndarray], results: Path | None) -> Task:
     """Return the task of a reconstruction: are its residuals as large as the noise?
 
     The truth is the observed flux itself, which the model has not seen for these objects.
@@ -36,7 +36,7 @@ def spectra_task(columns: Mapping[str, np.ndarray], results: Path) -> Task:
     ----------
     columns : mapping of str to ndarray, shape (R, ...)
         Of ``results/latents.h5``: ``RECON_MSE``, the reduced chi-square; ``NUM_PIXELS``; ``STATUS``.
-    results : Path
+    results : Path or None
         Folder of the results, with ``residuals.npz`` beside.
     """
     pixels = columns["NUM_PIXELS"].astype(np.float64)
@@ -72,7 +72,8 @@ def spectra_task(columns: Mapping[str, np.ndarray], results: Path) -> Task:
     text = "Kolmogorov-Smirnov distance of the χ² probabilities from a uniform distribution, which noise alone has."
     parts.append((Metric("chi2_ks", "unevenness of χ²", "", LOWER, text, (_PEARSON,)), Unevenness(Sorted(chance))))
     arrays = {"reduced_chi2": reduced, "num_pixels": pixels, "probability": chance}
-    return make_task(TITLE, KIND, known, parts, arrays, partial(by_wavelength, results / RESIDUALS))
+    details = dict if results is None else partial(by_wavelength, results / RESIDUALS)
+    return make_task(TITLE, KIND, known, parts, arrays, details)
 
 
 def by_wavelength(path: Path) -> dict[str, Any]:

@@ -11,8 +11,8 @@ import numpy as np
 LOWER, HIGHER, ZERO = "lower", "higher", "zero"
 """Which values of a metric are good: low ones, high ones, those near 0."""
 
-SHARE, MEAN, SKEWED, BOUNDED, RANKED, ORDER, DISTANCE, EDGE = (
-    "share", "mean", "skewed", "bounded", "ranked", "order", "distance", "edge"
+SHARE, OVERLAP, MEAN, SKEWED, BOUNDED, RANKED, ORDER, DISTANCE, EDGE = (
+    "share", "overlap", "mean", "skewed", "bounded", "ranked", "order", "distance", "edge"
 )  # fmt: skip
 """How the interval of a metric is found; see :mod:`hpctrain.validation.intervals`."""
 

@@ -199,7 +199,9 @@ def _density(columns: Mapping[str, np.ndarray]) -> list[Part]:
     """Return the metrics of predicted probability densities whose columns there are."""
     scales = {"CRPS": LOG}
     found: list[Part] = [
-        (metric, mean(columns[name], SKEWED, scales.get(name, IDENTITY))) for name, metric in _DENSITY if name in columns
+        (metric, mean(columns[name], SKEWED, scales.get(name, IDENTITY)))
+        for name, metric in _DENSITY
+        if name in columns
     ]
     if "PIT" in columns:
         text = "Largest distance of the distribution of PIT values from a uniform one (Kolmogorov-Smirnov); 0 to 1."
