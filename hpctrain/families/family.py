@@ -399,6 +399,21 @@ class Family:
         """
         raise DataError(f"a model of the family {self.name} learns in rounds and is no network, so it has no ONNX")
 
+    def embedding(self, model: Any, card: Mapping[str, Any], batch: Batch) -> np.ndarray | None:
+        """Return a vector of each sample as it was read, (n, F), in which similar samples are near; None for none.
+
+        NaN stands for numbers that are missing. By default latent vectors, where the model is an encoder.
+
+        Parameters
+        ----------
+        model : torch.nn.Module or RoundsModel
+            In evaluation mode.
+        card : mapping
+        batch : Batch
+            On the model's device.
+        """
+        return self.predictions(model, card, batch).get("LATENT_VEC") if self.encodes else None
+
     def add_columns(
         self, card: Mapping[str, Any], columns: Mapping[str, np.ndarray], read: Callable[[str], np.ndarray]
     ) -> dict[str, np.ndarray]:

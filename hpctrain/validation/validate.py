@@ -20,13 +20,14 @@ from hpctrain.validation.judged import Judged
 from hpctrain.validation.tasks.task import Task
 from hpctrain.validation.uncertainty.calibration import add_calibration
 from hpctrain.validation.uncertainty.conformal import add_conformal
+from hpctrain.validation.uncertainty.outliers import add_outliers
 
 FORMAT = "hpctrain-validation"
 VERSION = 1
 
 Block = Callable[[Judged, Any], Mapping[str, Any]]
 
-BLOCKS: tuple[Block, ...] = (add_calibration, add_conformal)
+BLOCKS: tuple[Block, ...] = (add_calibration, add_conformal, add_outliers)
 """What is added after the metrics: functions of (judged, section ``validate`` of the profile or None) that return
 blocks of the file by name, such as ``{"bins": ...}``; empty where there is nothing to say. What they return as
 ``"figures"`` (a list of :func:`hpctrain.drawing.described.figure.figure`) is added to the other figures."""

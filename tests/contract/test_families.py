@@ -109,6 +109,15 @@ def test_a_model_and_its_card_go_round(made, tmp_path):
     assert json.loads(json.dumps(card)) == card
     for name, values in made.predictions(made.model).items():
         np.testing.assert_array_equal(values, made.predictions(loaded)[name])
+    _vectors_are_those_of_the_samples(made, loaded, card)
+
+
+def _vectors_are_those_of_the_samples(made, model, card):
+    read = [made.samples.read(np.asarray(rows, dtype=np.int64)) for rows in (made.rows, made.rows[::-1])]
+    there, back = (made.family.embedding(model, card, batch) for batch in read)
+    if there is not None:
+        assert there.shape == back.shape == (24, there.shape[1])
+        np.testing.assert_allclose(there, back[::-1], rtol=1e-4, atol=1e-4)
 
 
 def test_a_state_that_was_loaded_goes_on_with_the_same_bits(made):

@@ -72,6 +72,12 @@ class LabelFamily(Family):
 
         return predicted_columns(model, find_kind(self.kind).preparation(card)(batch))
 
+    def embedding(self, model: LabelNetwork, card: Mapping[str, Any], batch: Batch) -> np.ndarray | None:
+        from hpctrain.families.labels.results import penultimate
+        from hpctrain.profile.lookup import find_kind
+
+        return penultimate(model, find_kind(self.kind).preparation(card)(batch))
+
     def add_columns(
         self, card: Mapping[str, Any], columns: Mapping[str, np.ndarray], read: Callable[[str], np.ndarray]
     ) -> dict[str, np.ndarray]:

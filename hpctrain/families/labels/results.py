@@ -41,6 +41,13 @@ def predicted_columns(model: LabelNetwork, batch: Any) -> dict[str, np.ndarray]:
     return named_classes({name: value.cpu().numpy() for name, value in found.items()}, model.heads)
 
 
+@torch.no_grad()
+def penultimate(model: LabelNetwork, batch: Any) -> np.ndarray:
+    """Return what the last layers read of each sample of a prepared batch, (N, F); NaN where there is no input."""
+    usable = model.usable(batch)
+    return torch.where(usable[:, None], model.features(batch).float(), torch.nan).cpu().numpy()
+
+
 def named_classes(columns: dict[str, np.ndarray], heads: Iterable[Any]) -> dict[str, np.ndarray]:
     """Return columns in which the numbers of classes are replaced by their names."""
     for head in heads:

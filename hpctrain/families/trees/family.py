@@ -10,11 +10,14 @@ from hpctrain.families.labels.family import LabelFamily
 from hpctrain.families.shown import Curve, Panel
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from hpctrain.families.held_out import HeldOut
     from hpctrain.families.trees.model import Trees as Model
     from hpctrain.families.trees.section import TreesSection
     from hpctrain.kinds.catalogue.facts import CatalogueFacts
     from hpctrain.profile.judge import Judge
+    from hpctrain.samples.protocols import Batch
 
 
 class Trees(LabelFamily):
@@ -72,6 +75,12 @@ class Trees(LabelFamily):
             labels = {name: values[keep] for name, values in batch.labels.items()}
             model.choose_widths(batch[INPUTS][keep].numpy(), labels)
         super().complete(model, held_out)
+
+    def embedding(self, model: Model, card: Mapping[str, Any], batch: Batch) -> np.ndarray:
+        from hpctrain.kinds.catalogue.facts import INPUTS
+        from hpctrain.profile.lookup import find_kind
+
+        return find_kind(self.kind).preparation(card)(batch)[INPUTS].cpu().numpy()
 
     def panels(self) -> Sequence[Panel]:
         from hpctrain.families.trees.importance import IMPORTANCE

@@ -87,6 +87,12 @@ class UncertaintySection(Section):
     ones."""
     conformal_bins: PathText | None = None
     """Column of `validate.bins` with numbers: each bin has thresholds of its own."""
+    outliers: Literal["neighbours", "mahalanobis"] | None = None
+    """Judge how far each held-out object is from the training objects, in what the last layer of a network reads or in
+    the inputs of trees: by the tenth nearest neighbour, or by the covariance of all. This needs the model and the data
+    files, so it takes longer."""
+    false_alarms: Annotated[float, Field(gt=0, lt=1)] = 0.01
+    """Share of objects like those of the training that `outliers` may flag."""
 
 
 class AnomaliesSection(Section):
