@@ -15,6 +15,7 @@ _TIME_STEPS_S = (
     1, 2, 5, 10, 15, 30, MINUTE, 2 * MINUTE, 5 * MINUTE, 10 * MINUTE, 15 * MINUTE, 30 * MINUTE, HOUR, 2 * HOUR,
     3 * HOUR, 6 * HOUR, 12 * HOUR, DAY, 2 * DAY, 5 * DAY, 7 * DAY, 14 * DAY, 28 * DAY, 56 * DAY, 112 * DAY,
 )  # fmt: skip
+_MOST_DECIMALS = 7
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -138,6 +139,28 @@ def _clock(seconds: int) -> str:
 def significant(value: float | None) -> str:
     """Return a number with four significant digits, for a card; a dash for None."""
     return DASH if value is None else f"{value:.4g}".replace("-", "−")
+
+
+def with_interval(value: float | None, low: float | None, high: float | None) -> tuple[str, str, str]:
+    """Return a number and the ends of its interval with as many digits as the interval supports.
+
+    The narrower side of the interval gets two significant digits; a number without an interval has four.
+    """
+    decimals = interval_decimals(value, low, high)
+    if decimals is None:
+        return significant(value), significant(low), significant(high)
+    return tuple(grouped(number, decimals) for number in (value, low, high))  # type: ignore[return-value, arg-type]
+
+
+def interval_decimals(value: float | None, low: float | None, high: float | None) -> int | None:
+    """Return the decimals that an interval supports; None without an interval, or if they would be more than 7."""
+    if value is None or low is None or high is None:
+        return None
+    sides = [side for side in (value - low, high - value) if side > 0]
+    if not sides:
+        return None
+    decimals = max(0, 1 - math.floor(math.log10(min(sides)) + 1e-12))
+    return decimals if decimals <= _MOST_DECIMALS else None
 
 
 def padded(low: float, high: float, share: float = 0.05) -> tuple[float, float]:

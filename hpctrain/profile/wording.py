@@ -11,7 +11,7 @@ from typing import Any
 
 from hpctrain.profile.document import KeyPath
 from hpctrain.profile.sections.base import NAME_PATTERN, SLURM_WORD_PATTERN, Section
-from hpctrain.profile.sections.validate import METRIC_PATTERN
+from hpctrain.profile.sections.validate import LICENCE_PATTERN, METRIC_PATTERN
 from hpctrain.profile.targets import MODULE_PATTERN
 
 Schema = dict[str, Any]
@@ -19,6 +19,7 @@ Schema = dict[str, Any]
 PATTERNS_IN_WORDS = {
     NAME_PATTERN: "a name of letters, digits, dots, dashes and underscores (at most 64, the first a letter or digit)",
     SLURM_WORD_PATTERN: "a word of letters, digits and _.,:+*=@/&|[]()-, the first a letter or digit",
+    LICENCE_PATTERN: "the short name of a licence, such as cc-by-4.0",
     METRIC_PATTERN: "a task and a metric, such as Z.nmad",
     MODULE_PATTERN: "the module of a target of your own, such as my_package.my_target",
     r"^[a-z][a-z0-9-]*$": "an sbatch option by its long name in lower case, such as mail-type",

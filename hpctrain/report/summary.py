@@ -151,7 +151,7 @@ def _effort(facts: RunFacts) -> list[Card]:
     rate = format_count(statistics.median(rates)) if rates else DASH
     return [
         Card(f"{facts.model.many.capitalize()} per second", rate, on),
-        Card("Running time", format_duration(running_s) if attempts else DASH, f"{_price(facts)}{kwh}"),
+        Card("Running time", format_duration(running_s) if attempts else DASH, f"{price(facts)}{kwh}"),
         Card(
             "Attempts",
             str(len(attempts)) if attempts else DASH,
@@ -161,7 +161,7 @@ def _effort(facts: RunFacts) -> list[Card]:
     ]
 
 
-def _price(facts: RunFacts) -> str:
+def price(facts: RunFacts) -> str:
     """Return the cost of the run in the units of computing centres: GPU-hours, or core-hours without a GPU."""
     last = facts.attempts[-1] if facts.attempts else None
     seconds = sum(attempt.seconds * attempt.world_size for attempt in facts.attempts)

@@ -9,17 +9,17 @@ from pydantic import ValidationError
 
 from hpctrain.drawing.described.draw import draw_figures
 from hpctrain.drawing.described.figure import Figure
-from hpctrain.drawing.scale import DASH, grouped, significant
+from hpctrain.drawing.scale import DASH, grouped, significant, with_interval
 from hpctrain.drawing.table import table
 from hpctrain.files import read_text
 from hpctrain.records import parse_json
 from hpctrain.report.text import cut
-from hpctrain.report.validation_file import Gate, MetricScore, TaskScores, ValidationFile, read_validation
+from hpctrain.report.validation_file import Gate, MetricScore, TaskScores, ValidationFile, is_part, read_validation
 
 _LARGEST = 1 << 27
 """Largest size of the file to read [byte]."""
 _VERDICTS = {True: ("good", "✓ kept"), False: ("bad", "✕ failed")}
-_BETTER = {"lower": "lower is better", "higher": "higher is better", "zero": "0 is best"}
+_BETTER = {"lower": "low", "higher": "high", "zero": "near 0"}
 
 
 def find_validation(path: Path, unreadable: list[str]) -> ValidationFile | None:
@@ -97,9 +97,9 @@ def _gates(gates: list[Gate]) -> str:
         if worst is None:
             rows.append([pill, escape(gate.asked), escape(gate.said), DASH, DASH])
             continue
-        between = f"<small>{_interval(worst.low, worst.high)}</small>"
+        value, between = _rounded(worst.value, worst.low, worst.high)
         place = f"<small>{escape(worst.place)}</small>" if len(gate.checks) > 1 else ""
-        found = f"{_number(worst.value)}{between}{place}"
+        found = f"{value}<small>{between}</small>{place}"
         by = DASH if worst.by is None else f"{significant(abs(worst.by))} {'inside' if worst.by > 0 else 'beyond'}"
         rows.append([pill, escape(gate.asked), found, by, grouped(worst.num_objects)])
     kept = sum(gate.passed for gate in gates)
@@ -113,10 +113,11 @@ def _bins(gates: list[Gate]) -> str:
     for gate in gates:
         for check in gate.checks if len(gate.checks) > 1 else ():
             css, sign = _VERDICTS[check.passed] if check.judged else ("held", "too few")
+            value, between = _rounded(check.value, check.low, check.high)
             rows.append([
                 escape(gate.asked),
                 escape(check.place),
-                f"{_number(check.value)}<small>{_interval(check.low, check.high)}</small>",
+                f"{value}<small>{between}</small>",
                 grouped(check.num_objects),
                 f'<span class="pill {css}">{sign}</span>',
             ])  # fmt: skip
@@ -128,8 +129,8 @@ def _bins(gates: list[Gate]) -> str:
 
 def _metrics(task: TaskScores, share: str) -> str:
     """Return a table of the metrics; those of single parts, such as classes, are folded."""
-    whole = {name: metric for name, metric in task.metrics.items() if not _is_part(name)}
-    parts = {name: metric for name, metric in task.metrics.items() if _is_part(name)}
+    whole = {name: metric for name, metric in task.metrics.items() if not is_part(name)}
+    parts = {name: metric for name, metric in task.metrics.items() if is_part(name)}
     shown = _metric_table(whole, share)
     if parts:
         title = f"{len(parts)} metrics of single parts"
@@ -137,29 +138,19 @@ def _metrics(task: TaskScores, share: str) -> str:
     return shown
 
 
-def _is_part(name: str) -> bool:
-    """Return whether a metric is about a part, such as ``purity.STAR``; ``outliers_0.15`` is about the whole."""
-    head, _, tail = name.partition(".")
-    return bool(tail) and not (head[-1:].isdigit() and tail[:1].isdigit())
-
-
 def _metric_table(metrics: dict[str, MetricScore], share: str) -> str:
-    rows = [
-        [
-            f'<span title="{escape(metric.description)}">{escape(metric.label)}</span> <code>{escape(name)}</code>'
-            f"<small>{escape(_BETTER[metric.better])}</small>",
-            f"{_number(metric.value)}{f' {escape(metric.unit)}' if metric.unit and metric.value is not None else ''}",
-            f"{_interval(metric.low, metric.high)}{f'<small>{escape(metric.note)}</small>' if metric.note else ''}",
-            grouped(metric.n),
-        ]
-        for name, metric in metrics.items()
-    ]
-    return f"<figure>{table(['Metric', 'Value', f'{share} interval', 'Objects'], rows)}</figure>" if rows else ""
+    rows = []
+    for name, metric in metrics.items():
+        value, between = _rounded(metric.value, metric.low, metric.high)
+        unit = f" {escape(metric.unit)}" if metric.unit and metric.value is not None else ""
+        note = f"<small>{escape(metric.note)}</small>" if metric.note else ""
+        label = f'<span title="{escape(metric.description)}">{escape(metric.label)}</span> <code>{escape(name)}</code>'
+        rows.append([label, f"{value}{unit}", f"{between}{note}", grouped(metric.n), escape(_BETTER[metric.better])])
+    heads = ["Metric", "Value", f"{share} interval", "Objects", "Good"]
+    return f"<figure>{table(heads, rows)}</figure>" if rows else ""
 
 
-def _number(value: float | None) -> str:
-    return significant(value)
-
-
-def _interval(low: float | None, high: float | None) -> str:
-    return DASH if low is None or high is None else f"{significant(low)} to {significant(high)}"
+def _rounded(value: float | None, low: float | None, high: float | None) -> tuple[str, str]:
+    """Return a number and its interval in words."""
+    shown, below, above = with_interval(value, low, high)
+    return shown, DASH if low is None or high is None else f"{below} to {above}"

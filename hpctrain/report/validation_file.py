@@ -108,6 +108,12 @@ class ValidationFile(_Part):
     figures: list[Figure] = []
 
 
+def is_part(name: str) -> bool:
+    """Return whether a metric is about a part, such as ``purity.STAR``; ``outliers_0.15`` is about the whole."""
+    head, _, tail = name.partition(".")
+    return bool(tail) and not (head[-1:].isdigit() and tail[:1].isdigit())
+
+
 def read_validation(values: Any) -> ValidationFile:
     """Return the contents of a file from its plain values.
 

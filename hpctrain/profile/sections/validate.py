@@ -12,6 +12,8 @@ METRIC_PATTERN = r"^[^.\s]+\.[^\s]+$"
 """A metric of a gate is ``<task>.<metric>``: the name of a label, such as ``Z``, and what ``hpctrain validate`` calls
 the metric."""
 
+LICENCE_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9.+-]{0,63}$"
+
 RisingEdges = Annotated[list[float], Field(min_length=1, max_length=1000)]
 
 
@@ -104,6 +106,21 @@ class AnomaliesSection(Section):
     """Values of `column` that mean unusual; integers are written as text."""
 
 
+class CardSection(Section):
+    """What only you can say in the model card; the rest is measured or recorded."""
+
+    licence: Annotated[str, Field(pattern=LICENCE_PATTERN)] | None = None
+    """Licence of the model as Hugging Face writes it, such as ``cc-by-4.0`` or ``mit``."""
+    authors: list[Line] = []
+    """Who made the model."""
+    intended_use: Line | None = None
+    """What the model is for."""
+    not_for: Line | None = None
+    """What it must not be used for."""
+    citation: Line | None = None
+    """What users of the model shall cite."""
+
+
 class ValidateSection(Section):
     """How the finished model is judged on held-out objects. No key of it changes the training, so a resumed run may
     change all of them."""
@@ -123,3 +140,4 @@ class ValidateSection(Section):
     audit: AuditSection = AuditSection()
     uncertainty: UncertaintySection = UncertaintySection()
     anomalies: AnomaliesSection = AnomaliesSection()
+    card: CardSection = CardSection()

@@ -1,0 +1,1 @@
+"""The model card of a run in Markdown: what was measured and recorded, and what the profile says about its use."""
