@@ -112,6 +112,14 @@ class Run:
         warnings.warn(f"{self.path}: there are no predictions: {why}", stacklevel=2)
         return None
 
+    @property
+    def validation(self) -> Record | None:
+        """What ``hpctrain validate`` has written: metrics with intervals and more; None if it has not been run."""
+        from hpctrain.rundir import read_json
+
+        found = read_json(self._run.validation)
+        return found if isinstance(found, dict) else None
+
     def model(self, device: str = "cpu", checkpoint: str | int | None = None) -> Model:
         """Return the model of the run: the finished one, or that of the newest checkpoint.
 

@@ -41,6 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Judge the run, write the file and print it."""
+    if args.out is not None and not args.out.absolute().parent.is_dir():
+        message = f"{args.out.absolute().parent} is no directory; make it first"
+        raise ProfileError("hpctrain validate", [Problem("--out", message)])
     directory = find_run(args.run_dir, args.runs_dir)
     from hpctrain.profile.load import load_profile
     from hpctrain.validation.gates import failed_gates

@@ -166,8 +166,11 @@ class Groups:
 
     def row_weights(self, counts: np.ndarray, num_rows: int) -> np.ndarray:
         """Return the weights of all rows for counts of the groups (d, G), as (d, R)."""
+        own = np.take(counts, self.of_row, axis=1) * self.weights
+        if np.array_equal(self.rows, np.arange(num_rows)):
+            return own
         found = np.zeros((len(counts), num_rows))
-        found[:, self.rows] = counts[:, self.of_row] * self.weights
+        found[:, self.rows] = own
         return found
 
 

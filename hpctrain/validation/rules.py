@@ -160,12 +160,12 @@ def wilson_interval(statistic: Sums, data: Data) -> Ends:
         return np.nan, np.nan
     total = own[:, 1].sum()
     share = own[:, 0].sum() / total
-    rows = data.weights[statistic.used & (data.weights > 0)]
+    weights = data.weights[statistic.used & (data.weights > 0)]
+    rows = weights.sum() ** 2 / (weights**2).sum()
     size = total**2 / (own[:, 1] ** 2).sum()  # rows of an object that always agree
     if 0 < share < 1 and len(own) > 1:
         apart = own[:, 0] - share * own[:, 1]
-        variance = len(own) / (len(own) - 1) * (apart**2).sum() / total**2
-        size = min(share * (1 - share) / variance, rows.sum() ** 2 / (rows**2).sum())
+        size = min(share * (1 - share) * total**2 / (apart**2).sum(), rows)  # exact for independent rows
     return wilson_of(share, size, data.confidence)
 
 
@@ -373,7 +373,7 @@ class Edge(Drawn):
 class Band(Drawn):
     """The distance plus and minus the largest error of a distribution over all its values.
 
-    A distance that is not 0 has a narrower interval, and one of 0 has none that is; so this one covers it too often.
+    Where the distance is largest is not known, so this interval is wider than need be unless the distance is 0.
 
     References
     ----------
@@ -384,22 +384,18 @@ class Band(Drawn):
 
     def __init__(self, statistic: Any, data: Data) -> None:
         super().__init__(statistic, data)
-        self.own = _shares(statistic.sorted.cumulated(data.weights[None]))[0]
+        self.own = statistic.shares(data.weights[None])[0]
 
     def add(self, counts: np.ndarray, weights: np.ndarray | None) -> None:
-        shares = _shares(self.statistic.sorted.cumulated(weights))
-        self.parts.append(np.abs(shares - self.own).max(axis=1, initial=0.0))
+        shares = self.statistic.shares(weights)
+        shares -= self.own
+        self.parts.append(np.maximum(shares.max(axis=1, initial=0.0), -shares.min(axis=1, initial=0.0)))
 
     def ends(self) -> Ends:
         if not len(self.found):
             return np.nan, np.nan
-        half = float(np.quantile(self.found, self.data.confidence))
-        return max(self.value() - half, 0.0), min(self.value() + half, 1.0)
-
-
-def _shares(cumulated: np.ndarray) -> np.ndarray:
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return cumulated / cumulated[:, -1:]
+        middle, half = self.value(), float(np.quantile(self.found, self.data.confidence))
+        return max(middle - half, 0.0), min(middle + half, 1.0)
 
 
 _RULES: Mapping[str, type[Rule]] = {

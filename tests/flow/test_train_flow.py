@@ -12,6 +12,7 @@ import pytest
 from safetensors.torch import load_file
 
 from hpctrain.checkpoint.store import list_checkpoints, verify
+from hpctrain.validation.judged import read_judged
 
 
 def losses(run, kind="train"):
@@ -37,6 +38,7 @@ def test_a_run_learns_and_leaves_a_checked_model_with_results(make_run, start):
     assert set(json.loads((run.model / "model.json").read_text())) >= {"family", "section", "facts", "normalise"}
     with h5py.File(run.results / "latents.h5") as file:
         assert file["LATENT_VEC"].shape == (events(run, "data")[0]["num_validation"], 3)
+        assert read_judged(run).column("NORM").shape == file["row"].shape == file["target_id"].shape
     arrays = np.load(run.results / "reconstructions.npz")
     assert arrays["flux"].shape == arrays["reconstruction"].shape == (4, 200)
     assert np.load(run.results / "anomalies.npz")["anomaly_score"].shape == (20,)

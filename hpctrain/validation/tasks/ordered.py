@@ -42,7 +42,8 @@ class Sorted:
 
     def cumulated(self, weights: np.ndarray) -> np.ndarray:
         """Return the cumulated weights of (D, R), in the order of the values, as (D, n)."""
-        return np.cumsum(weights[:, self.order], axis=1)
+        taken = np.take(weights, self.order, axis=1)
+        return np.cumsum(taken, axis=1, out=taken)
 
 
 def weighted_median(ordered: np.ndarray, cumulated: np.ndarray) -> np.ndarray:
@@ -132,9 +133,18 @@ class Unevenness(Median):
         """Return the distances for weights (D, R), as (D,)."""
         if not len(self.sorted.order):
             return np.full(len(weights), np.nan)
+        return self.of_shares(self.shares(weights))
+
+    def shares(self, weights: np.ndarray) -> np.ndarray:
+        """Return the distribution at each value, in increasing order, for weights (D, R), as (D, n)."""
         cumulated = self.sorted.cumulated(weights)
         with np.errstate(divide="ignore", invalid="ignore"):
-            share = cumulated / cumulated[:, -1:]
+            cumulated /= cumulated[:, -1:].copy()
+        return cumulated
+
+    def of_shares(self, shares: np.ndarray) -> np.ndarray:
+        """Return the distances of distributions (D, n), as (D,)."""
         value = self.sorted.ordered
-        below = np.concatenate([np.zeros((len(share), 1)), share[:, :-1]], axis=1)
-        return np.maximum((share - value).max(axis=1), (value - below).max(axis=1))
+        above = (shares - value).max(axis=1)
+        below = np.maximum((value[1:] - shares[:, :-1]).max(axis=1, initial=0.0), value[0])
+        return np.maximum(above, below)

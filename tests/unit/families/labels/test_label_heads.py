@@ -172,6 +172,21 @@ def test_pit_and_crps_of_a_density_are_the_integrals_that_define_them():
     assert float(judged["CRPS"]) == pytest.approx(np.mean((below - (fine >= truth)) ** 2) * 4, rel=1e-3)
 
 
+@pytest.mark.parametrize("spacing", ["linear", "log1p"])
+def test_the_loss_of_a_density_is_that_of_the_density_of_the_value_itself(spacing):
+    torch.manual_seed(5)
+    head = density_head(spacing=spacing, bins=16).eval()
+    outputs, truth = torch.randn(1, 16), 1.3
+    found = float(head.judged(outputs, {"z": torch.tensor([truth])})["CDE_LOSS"])
+    fine = np.linspace(0, 4, 400_001)
+    below = np.interp(
+        np.log1p(fine) if spacing == "log1p" else fine, head.edges, np.cumsum([0, *outputs.softmax(1)[0]])
+    )
+    density = np.gradient(below, fine)
+    expected = np.sum(density[:-1] ** 2) * fine[1] - 2 * np.interp(truth, fine, density)
+    assert found == pytest.approx(expected, rel=1e-3)
+
+
 def test_calibrated_densities_have_a_flat_pit():
     torch.manual_seed(6)
     head = density_head(spacing="linear", bins=32).eval()
