@@ -39,6 +39,7 @@ COMMANDS = {
     "infer": "run an exported bundle over FITS or HDF5 files, on a device without torch",
     "export": "write a smaller, faster network for a device, and test that it is as good",
     "report": "write the HTML report of a run",
+    "audit": "look for leaks between training, validation and test, before a long training",
     "validate": "judge the held-out predictions of a run: every metric with its interval",
     "track": "send runs to MLflow or Weights & Biases, each record once; also from a login node",
     "schema": "write the JSON Schema of profiles, for editors",

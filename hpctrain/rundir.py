@@ -18,6 +18,7 @@
       track/              mlflow.json, wandb.json: ids of the tracked run, and what W&B has received
       checkpoints/        step-00001200/ ...
       model/              the finished model: model.safetensors, model.json
+      test-looks.jsonl    who computed numbers on the test side of the split, and when
       results/            what the model says about held-out samples; validation.json: how good that is
       report.html
 
@@ -26,11 +27,14 @@ A user can read, move and resume it without the launcher and without a database.
 
 from __future__ import annotations
 
+import contextlib
+import getpass
 import hashlib
 import json
 import os
 import re
 import secrets
+import socket
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -153,6 +157,7 @@ class RunDir:
         self.model = self.path / "model"
         self.results = self.path / "results"
         self.validation = self.results / "validation.json"
+        self.test_looks = self.path / "test-looks.jsonl"
         self.report = self.path / "report.html"
 
     def __repr__(self) -> str:
@@ -271,6 +276,33 @@ def note_bad_nodes(run: RunDir, nodes: list[str], job_id: str | None, reason: st
         os.write(descriptor, lines.encode("utf-8", "replace"))  # one write, so lines of two jobs never mix
     finally:
         os.close(descriptor)
+
+
+def note_test_look(run: RunDir, command: str, num_samples: int) -> None:
+    """Add a line to ``test-looks.jsonl``: the test side of the split says less each time that somebody looks.
+
+    Parameters
+    ----------
+    run : RunDir
+        A folder that is not a run directory, or that may not be written, gets no line.
+    command : str
+        What computed numbers, such as ``hpctrain export``.
+    num_samples : int
+        Number of samples of the test side.
+    """
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = str(os.getuid())
+    look = {"time": time.time(), "user": user, "host": socket.gethostname(), "command": command, "samples": num_samples}
+    if not is_run(run.path):
+        return
+    with contextlib.suppress(OSError):
+        descriptor = open_append(run.test_looks)
+        try:
+            os.write(descriptor, (json.dumps(look) + "\n").encode())  # one write, so lines of two jobs never mix
+        finally:
+            os.close(descriptor)
 
 
 def is_run(path: Path) -> bool:

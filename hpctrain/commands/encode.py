@@ -61,6 +61,7 @@ def run(args: argparse.Namespace) -> int:
     from hpctrain.families.store import load_model
     from hpctrain.kinds.spectra.hdf5 import open_spectra
     from hpctrain.kinds.spectra.section import SpectraSection
+    from hpctrain.rundir import RunDir, note_test_look
 
     check_out(SOURCE, args)
     device = choose_device(SOURCE, args.device)
@@ -72,6 +73,8 @@ def run(args: argparse.Namespace) -> int:
     for note in spectra.notes:
         print(f"note: {note}")
     rows = np.arange(len(spectra), dtype=np.int64) if args.split == "all" else _side(spectra, card, args.split)
+    if args.split == "test":
+        note_test_look(RunDir(args.run_dir), SOURCE, len(rows))
     with progress_bar("encoding", len(rows)) as on_batch:
         summary = encode_to_file(
             model,

@@ -79,7 +79,7 @@ def choose_device(source: str, name: str) -> str:
 
 
 @contextmanager
-def progress_bar(what: str, total: int) -> Iterator[Any]:
+def progress_bar(what: str, total: int | None) -> Iterator[Any]:
     """Show a bar on a terminal and nothing elsewhere; yield a function that takes the number of samples done."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 

@@ -43,6 +43,7 @@ from hpctrain.edge.tensorrt import Engine, EngineError, build_engine
 from hpctrain.errors import CheckpointError, DataError
 from hpctrain.families.store import load_model
 from hpctrain.profile.schema import Profile
+from hpctrain.rundir import RunDir, note_test_look
 
 
 def export(profile: Profile, request: ExportRequest, say: Progress) -> Exported:
@@ -66,6 +67,8 @@ def export(profile: Profile, request: ExportRequest, say: Progress) -> Exported:
         _refuse_to_replace(request, request.folder(precision))
     model, card = load_model(request.source)
     sample = open_sample(profile, request.held_out)
+    if sample.side == "test":
+        note_test_look(RunDir(request.source), "hpctrain export", len(sample.held_out_rows))
     for spectra in (sample.train, sample.held_out):
         if difference := model.facts.difference(spectra):
             raise DataError(f"the spectra are not on the wavelength grid of the model: {difference}")

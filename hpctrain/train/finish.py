@@ -15,7 +15,7 @@ from hpctrain.families.held_out import HeldOut, NoResultsError
 from hpctrain.families.store import WEIGHTS, card_entries, load_model, save_model
 from hpctrain.fulldisk import is_disk_full
 from hpctrain.metrics.events import CheckpointRejected, MadeRoom
-from hpctrain.rundir import file_digest
+from hpctrain.rundir import file_digest, note_test_look
 from hpctrain.train.evaluate import evaluated_weights, predictions
 
 if TYPE_CHECKING:
@@ -151,6 +151,8 @@ def _relative_difference(here: np.ndarray, there: np.ndarray) -> float:
 def _describe_held_out(run: Run) -> None:
     """Write what the finished model says about the held-out samples."""
     run.directory.results.mkdir(exist_ok=True)
+    if run.profile.data.split.results == "test":
+        note_test_look(run.directory, "training", len(run.data.described_rows))
     model, card = load_model(run.directory.model, run.device)
     try:
         run.family.write_results(model, card, _held_out(run, run.data.described_rows), run.directory.results)

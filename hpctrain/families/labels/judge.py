@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from hpctrain.families.labels.section import CIRCULAR, CLASS, DENSITY, NAME_PATTERN
+from hpctrain.kinds.leaks import name_gives_away
 
 if TYPE_CHECKING:
     from hpctrain.families.labels.section import LabelSection
@@ -33,6 +34,28 @@ def check_labels(judge: Judge) -> None:
             judge.problem(message, f"{where}.column")
         owner.setdefault(label.title, number)
         _check_keys(judge, label, where)
+    _check_inputs(judge)
+
+
+def _check_inputs(judge: Judge) -> None:
+    """Warn about inputs whose names say that they hold a label; ``hpctrain audit`` measures it.
+
+    Families refuse the label itself as an input.
+    """
+    data, labels = judge.profile.data, judge.profile.model.labels
+    features = getattr(data, "features", [])
+    inputs = {name: f"data.features.{number}" for number, name in enumerate(features)}
+    inputs |= {name: f"data.errors.{column}" for column, name in getattr(data, "errors", {}).items()}
+    for name, where in inputs.items():
+        reasons = (name_gives_away(name, label.column, label.kind, list(inputs)) for label in labels)
+        reason = next((each for each in reasons if each is not None), None)
+        accepted = {*judge.profile.validate.audit.allow, *(label.column for label in labels)}
+        if reason is not None and name not in accepted:
+            message = (
+                f"'{name}' {reason}; what follows from the label is not known for new objects. Remove it, or accept it "
+                "with validate.audit.allow; hpctrain audit measures how well it predicts the label"
+            )
+            judge.warn(message, where, LABELS)
 
 
 def _check_keys(judge: Judge, label: LabelSection, where: str) -> None:

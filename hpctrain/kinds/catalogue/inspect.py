@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hpctrain.kinds.catalogue.leaks import looks_like_id
+from hpctrain.kinds.leaks import looks_like_id
 from hpctrain.profile.inspection import ERROR, WARNING, Inspection, Remark
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hpctrain.kinds.catalogue.leaks import has_name_of_id
 from hpctrain.kinds.kind import Assumed, Kind
+from hpctrain.kinds.leaks import has_name_of_id
 from hpctrain.words import Words
 
 if TYPE_CHECKING:

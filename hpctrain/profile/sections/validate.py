@@ -73,7 +73,20 @@ class GateSection(Section):
 
 
 class AuditSection(Section):
-    """What the search for leaks between the splits looks for."""
+    """What ``hpctrain audit`` looks for between the sides of the split."""
+
+    radius_arcsec: Annotated[float, Field(gt=0, le=60)] = 1.0
+    """Largest distance on the sky of two rows of one object [arcsec]."""
+    ra: PathText | None = None
+    """Column with the right ascension [deg]; if unset, ``ra`` or another usual name, where the files have one."""
+    dec: PathText | None = None
+    """Column with the declination [deg]; if unset, ``dec`` or another usual name."""
+    near_duplicates: Switch = True
+    """Look for samples that differ by less than their noise, too; this takes most of the time."""
+    power: Annotated[float, Field(gt=0, le=1)] = 0.98
+    """Power from which one column alone predicts a label too well: 0 is chance and 1 is perfect."""
+    allow: list[PathText] = []
+    """Columns that you have looked at and that may predict a label or be called like one."""
 
 
 class UncertaintySection(Section):

@@ -14,11 +14,11 @@ from astropy.table import Table
 from hpctrain.cli import run_command
 from hpctrain.errors import DataError
 from hpctrain.kinds.catalogue import choose, tables
-from hpctrain.kinds.catalogue import samples as samples_of_tables
+from hpctrain.kinds.catalogue import inputs as inputs_of_tables
 from hpctrain.kinds.catalogue.kind import KIND
-from hpctrain.kinds.catalogue.leaks import has_name_of_id, looks_like_id
 from hpctrain.kinds.catalogue.section import CatalogueSection, SimulateCatalogueSection
 from hpctrain.kinds.catalogue.simulate import simulate
+from hpctrain.kinds.leaks import has_name_of_id, looks_like_id
 from hpctrain.profile.check import check_profile
 from hpctrain.samples.activity import Activity
 from hpctrain.samples.sources import find_sources
@@ -143,7 +143,7 @@ def test_all_absent_columns_of_all_files_are_named_at_once(tmp_path):
 @pytest.mark.parametrize("form", ["h5", "parquet", "csv"])
 def test_a_sample_of_a_large_table_depends_on_the_identifiers_only(tmp_path, monkeypatch, form):
     """Blocks of seven rows stand for those of a million; the second file has the same objects in another order."""
-    for module in (tables, choose, samples_of_tables):
+    for module in (tables, choose, inputs_of_tables):
         monkeypatch.setattr(module, "ROWS_AT_ONCE", 7)
     order, parts = np.random.default_rng(3).permutation(50), []
     for name, rows in (("a", np.arange(50)), ("b", order)):

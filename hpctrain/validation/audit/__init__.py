@@ -1,0 +1,1 @@
+"""Leaks between the sides of the split, found before a training: one module per leak."""
