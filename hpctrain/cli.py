@@ -22,6 +22,7 @@ COMMANDS = {
     "render": "print the batch script and the files that a submission would write",
     "submit": "check, render and submit a profile; returns at once (also: hpc-submit)",
     "search": "search for the best values of keys of a profile: many runs as one array",
+    "pipeline": "from new data to a registered model: stages, each of which is done once for the same inputs",
     "crossval": "cross-validate a profile or a whole search: every object predicted by a model that has not seen it",
     "local": "train at once on this machine, in the foreground (also: python -m hpctrain.local)",
     "status": "print the state of a run, and its source",

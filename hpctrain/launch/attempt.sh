@@ -94,15 +94,15 @@ failed_with=
 if [ "$code" = 0 ]; then
     run_ranks
     cat "$srun_log" >&2
-elif [ "$code" -le 6 ]; then
+elif [ "$code" -le 7 ]; then
     failed_with=$code
 fi
 
 # srun returns the highest exit code of all ranks, so a rank that srun ended can hide the code of the rank that failed.
-# Codes 2 to 6 of any rank count: that rank knew the error. Code 1 (a bug) counts only if no rank was killed, because a
+# Codes 2 to 7 of any rank count: that rank knew the error. Code 1 (a bug) counts only if no rank was killed, because a
 # rank that loses its peer exits with 1 too.
 if [ -z "$failed_with" ]; then
-    failed_with=$(sed -n 's/.*task.*: Exited with exit code \([2-6]\)$/\1/p' "$srun_log" | head -n 1)
+    failed_with=$(sed -n 's/.*task.*: Exited with exit code \([2-7]\)$/\1/p' "$srun_log" | head -n 1)
 fi
 if [ -z "$failed_with" ] && ! grep -qE 'task.*: (Killed|Aborted|Segmentation|Bus error|Out Of Memory)' "$srun_log"; then
     failed_with=$(sed -n 's/.*task.*: Exited with exit code 1$/1/p' "$srun_log" | head -n 1)

@@ -23,7 +23,7 @@ MOST_AVOIDED = 4
 """Largest number of nodes that a job avoids at a time; with more, it might never start."""
 NEVER_STARTED = "never-started"
 """What followed a job that had to wait for another one, which did not finish."""
-USER_ERRORS = range(1, 7)
+USER_ERRORS = range(1, 8)
 """Exit codes of errors that another attempt would only repeat."""
 _MOST_ROWS = 10_000
 """Largest number of lines to read from a table; a job has far fewer attempts."""

@@ -10,11 +10,10 @@ import shlex
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from hpctrain.launch.targets.target import Target
-    from hpctrain.profile.schema import Profile
     from hpctrain.profile.sections.launch import LaunchSection
     from hpctrain.profile.site import Site
 
@@ -129,8 +128,20 @@ class JobPlan:
     options: Options = field(default_factory=dict)
 
 
+class HasLaunch(Protocol):
+    """What a plan needs of a profile."""
+
+    @property
+    def name(self) -> str:
+        """Name of the job in the queue."""
+
+    @property
+    def launch(self) -> LaunchSection:
+        """What the job asks of the platform."""
+
+
 def plan_job(
-    profile: Profile,
+    profile: HasLaunch,
     run_dir: Path,
     target: Target,
     site: Site | None = None,
@@ -141,11 +152,11 @@ def plan_job(
     prepare: tuple[str, ...] = (),
     after: tuple[Job, ...] = (),
 ) -> JobPlan:
-    """Return the plan of the job that trains `profile` in `run_dir`.
+    """Return the plan of the job that trains `profile`, or does what `command` says, in `run_dir`.
 
     Parameters
     ----------
-    profile : Profile
+    profile : Profile, or another object with a name and a launch section
         Checked.
     run_dir : Path
         Absolute; its name ends with :data:`ARRAY_TASK` when there are `tasks`.

@@ -73,27 +73,32 @@ class Submission:
         return files
 
     def _job_record(self, index: int) -> dict[str, Any]:
-        run, plan = self.runs[index], self.plan
+        run = self.runs[index]
         earlier = run.read_job() if self.is_resumed else {}
         of_array = {key: earlier[key] for key in ("array_index", "array_values") if key in earlier}
         if self.array_values:
             of_array = {"array_index": self.first_task + index, "array_values": list(self.array_values[index])}
-        return {
-            "run_id": run.run_id,
-            "name": plan.name,
-            "cluster": self.cluster,
-            "submitted_at": time.time(),
-            "command": [*plan.command, str(run.path)],
-            "trainer": list(plan.command),
-            "environment": plan.environment,
-            "world_size": plan.resources.world_size,
-            "requeue": plan.requeue,
-            "max_attempts": plan.max_attempts,
-            "max_attempts_without_progress": plan.max_attempts_without_progress,
-            **({"after": [str(job.run_dir or job.id) for job in plan.after]} if plan.after else {}),
-            **of_array,
-            "submissions": earlier.get("submissions", []),
-        }
+        submissions = earlier.get("submissions", [])
+        return {**job_record(run, self.plan, self.cluster), **of_array, "submissions": submissions}
+
+
+def job_record(run: RunDir, plan: JobPlan, cluster: str) -> dict[str, Any]:
+    """Return what ``job.json`` says of a job before it is submitted."""
+    return {
+        "run_id": run.run_id,
+        "name": plan.name,
+        "cluster": cluster,
+        "submitted_at": time.time(),
+        "command": [*plan.command, str(run.path)],
+        "trainer": list(plan.command),
+        "environment": plan.environment,
+        "world_size": plan.resources.world_size,
+        "requeue": plan.requeue,
+        "max_attempts": plan.max_attempts,
+        "max_attempts_without_progress": plan.max_attempts_without_progress,
+        **({"after": [str(job.run_dir or job.id) for job in plan.after]} if plan.after else {}),
+        "submissions": [],
+    }
 
 
 def with_absolute_paths(profile: Profile, base: Path) -> Profile:

@@ -1,0 +1,75 @@
+"""Read a pipeline file, and check everything that can be known before a stage runs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from hpctrain.errors import Problem, ProfileError
+from hpctrain.pipeline.kinds import OUT, names_in
+from hpctrain.pipeline.section import EVALUATE, GATE, LOG, REGISTER, TRAIN, PipelineSection, StageSection
+from hpctrain.profile.document import Document, sort_problems
+from hpctrain.profile.explain import explain
+from hpctrain.profile.load import load_profile
+from hpctrain.profile.reading import read_plain
+
+
+def read_pipeline(path: str | Path) -> PipelineSection:
+    """Read a pipeline file; paths become absolute, relative to the current folder.
+
+    Raises
+    ------
+    ProfileError
+        The file is wrong; the message lists all problems with their lines.
+    """
+    document = read_plain(path)
+    try:
+        section = PipelineSection.model_validate(document.data)
+    except ValidationError as error:
+        problems, _ = explain(error, document, PipelineSection)
+        raise ProfileError(document.source, sort_problems([*document.problems, *problems])) from None
+    problems = [*document.problems, *_problems(section, document)]
+    if problems:
+        raise ProfileError(document.source, sort_problems(problems))
+    stages = [_with_absolute_paths(stage) for stage in section.stages]
+    return section.model_copy(update={"stages": stages, "folder": os.path.abspath(os.path.expandvars(section.folder))})
+
+
+def _with_absolute_paths(stage: StageSection) -> StageSection:
+    changes: dict[str, Any] = {"inputs": [os.path.abspath(os.path.expandvars(each)) for each in stage.inputs]}
+    for key in ("expectations", "profile"):
+        if (value := getattr(stage, key)) is not None:
+            changes[key] = os.path.abspath(os.path.expandvars(value))
+    return stage.model_copy(update=changes)
+
+
+def _problems(section: PipelineSection, document: Document) -> Iterator[Problem]:
+    known: list[str] = []
+    for index, stage in enumerate(section.stages):
+        where = ("stages", index)
+        for name in names_in([*stage.commands, *stage.set, *stage.options, *([stage.data] if stage.data else [])]):
+            if name not in (*known, OUT):
+                listed = ", ".join([OUT, *known])
+                message = f"{stage.name} names {{{name}}}, and no stage before it has this name; known are {listed}"
+                yield document.problem(where, message)
+        trains = any(section.stage(name).does == TRAIN and not section.stage(name).skip for name in known)
+        if stage.does in (EVALUATE, GATE, REGISTER, LOG) and not stage.run and not trains and not stage.skip:
+            yield document.problem(where, f"{stage.name} needs a stage before it that trains")
+        if stage.profile is not None:
+            yield from _profile_problems(stage, document, where)
+        if stage.expectations is not None and not os.path.isfile(os.path.expandvars(stage.expectations)):
+            yield document.problem((*where, "expectations"), f"there is no file {stage.expectations}")
+        known.append(stage.name)
+
+
+def _profile_problems(stage: StageSection, document: Document, where: Sequence[Any]) -> Iterator[Problem]:
+    assert stage.profile is not None
+    try:
+        load_profile(os.path.expandvars(stage.profile), [each for each in stage.set if "{" not in each])
+    except ProfileError as error:
+        for problem in error.problems:
+            yield document.problem((*where, "profile"), f"{stage.profile}: {problem}")

@@ -1,0 +1,125 @@
+"""The content key of a stage: what it reads, what it does, and the version of the code."""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from hpctrain import __version__
+from hpctrain.errors import DataError
+from hpctrain.pipeline.folder import PipelineDir, StageDir
+from hpctrain.pipeline.kinds import commands_of
+from hpctrain.pipeline.section import StageSection
+from hpctrain.rundir import file_digest, read_json, write_json
+
+KEY_LENGTH = 16
+"""Number of hexadecimal digits of a key."""
+
+
+def parts_of(stage: StageDir, results: Mapping[str, str]) -> dict[str, Any]:
+    """Return everything that the results of a stage depend on.
+
+    Parameters
+    ----------
+    stage : StageDir
+    results : mapping of str to str
+        Digest of the results of each stage that it needs.
+
+    Raises
+    ------
+    DataError
+        An input is missing.
+    """
+    section = stage.pipeline.section()
+    own = section.stage(stage.stage_name)
+    return {
+        "does": own.does,
+        "commands": commands_of(section, own),
+        "profile": _profile(own),
+        "inputs": inputs_of(stage.pipeline, own),
+        "results": dict(results),
+        "hpctrain": __version__,
+    }
+
+
+def key_of(parts: Mapping[str, Any]) -> str:
+    """Return the content key of these parts."""
+    text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:KEY_LENGTH]
+
+
+def inputs_of(pipeline: PipelineDir, stage: StageSection) -> dict[str, str]:
+    """Return the SHA-256 of each file from outside that a stage reads, by its path.
+
+    A file whose size and times are those of last time is not read again.
+
+    Raises
+    ------
+    DataError
+        A pattern matches no file, or a file cannot be read.
+    """
+    wanted = [*stage.inputs, *([stage.expectations] if stage.expectations else [])]
+    paths = [path for pattern in wanted for path in _matching(stage.name, pattern)]
+    known = read_json(pipeline.digests, {})
+    known = known if isinstance(known, dict) else {}
+    found = {}
+    for path in dict.fromkeys(paths):
+        facts = os.stat(path)
+        seen = [facts.st_size, facts.st_mtime_ns, facts.st_ino]
+        entry = known.get(str(path))
+        if not isinstance(entry, dict) or entry.get("seen") != seen:
+            known[str(path)] = entry = {"seen": seen, "sha256": file_digest(path)}
+        found[str(path)] = entry["sha256"]
+    write_json(pipeline.digests, known)
+    return found
+
+
+def _matching(stage: str, pattern: str) -> list[Path]:
+    paths = [Path(path) for path in sorted(glob.glob(pattern, recursive=True)) if os.path.isfile(path)]
+    if not paths:
+        raise DataError(f"stage {stage}: no file matches '{pattern}' (inputs); is it the right folder?")
+    return paths
+
+
+def _profile(stage: StageSection) -> dict[str, Any] | None:
+    """Return the values of a profile that a model depends on: not where it runs, nor what is said about it."""
+    if stage.profile is None:
+        return None
+    from hpctrain.profile.load import load_profile
+
+    values = load_profile(stage.profile, [each for each in stage.set if "{" not in each]).model_dump(mode="json")
+    for key in ("description", "launch", "track", "monitor", "checkpoint"):
+        values.pop(key, None)
+    return {**values, "set": stage.set}
+
+
+def differences(old: Mapping[str, Any] | None, new: Mapping[str, Any]) -> list[str]:
+    """Return what has changed between the parts of two keys, in words."""
+    if old is None:
+        return ["it was never done"]
+    said = []
+    for name, kind in (("inputs", "input"), ("results", "stage")):
+        before, now = old.get(name) or {}, new.get(name) or {}
+        said += [f"{kind} {each} is new" for each in now if each not in before]
+        said += [f"{kind} {each} is gone" for each in before if each not in now]
+        said += [f"{kind} {each} has changed" for each in now if each in before and before[each] != now[each]]
+    if old.get("commands") != new.get("commands") or old.get("does") != new.get("does"):
+        said.append("its commands have changed")
+    said += _changed_keys(old.get("profile") or {}, new.get("profile") or {})
+    if old.get("hpctrain") != new.get("hpctrain"):
+        said.append(f"hpctrain is {new.get('hpctrain')} and was {old.get('hpctrain')}")
+    return said
+
+
+def _changed_keys(old: Any, new: Any, path: str = "") -> list[str]:
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        keys = dict.fromkeys([*old, *new])
+        return [each for key in keys for each in _changed_keys(old.get(key), new.get(key), f"{path}.{key}")]
+    if old == new:
+        return []
+    return [f"profile {path[1:]} is {json.dumps(new)} and was {json.dumps(old)}"]

@@ -1,0 +1,265 @@
+"""Go through a pipeline: on this machine one stage after the other, or as one job per stage in a queue."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from hpctrain.errors import CheckpointError, HpctrainError, SiteError
+from hpctrain.launch.environment import environment_of_ranks
+from hpctrain.launch.plan import Job, JobPlan, module_command, plan_job
+from hpctrain.launch.submit import job_record, record_job
+from hpctrain.launch.targets import choose_target, find_target
+from hpctrain.pipeline import folder
+from hpctrain.pipeline.folder import PipelineDir, StageDir, StageState
+from hpctrain.pipeline.kinds import needs_of
+from hpctrain.pipeline.section import TRAIN, PipelineSection, StageSection
+from hpctrain.pipeline.stage import STAGE_MODULE, do_stage
+from hpctrain.pipeline.training import plan_training, prepare, profile_of_stage, seal_training
+from hpctrain.profile.sections.launch import LaunchSection
+from hpctrain.profile.site import Site, load_site
+from hpctrain.rundir import new_run_id, write_atomic, write_json
+from hpctrain.states import ACTIVE
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class StageJob:
+    """Name and launch section of the job of a stage."""
+
+    name: str
+    launch: LaunchSection
+
+
+def open_pipeline(section: PipelineSection, cluster: str | None = None) -> PipelineDir:
+    """Return the newest time through a pipeline if it is to go on, else a new one.
+
+    It goes on where the pipeline file is the same and a stage has not been done; results that are there are never made
+    again in either case.
+
+    Raises
+    ------
+    SiteError
+        It runs already.
+    """
+    parent = Path(section.folder) / section.name
+    times = sorted((path.parent for path in parent.glob(f"*/{folder.FILE}")), key=lambda path: path.name)
+    target = choose_target(cluster or section.launch.cluster)
+    if times:
+        newest = PipelineDir(times[-1])
+        if newest.section() == section and newest.read_record().get("cluster") == target and not is_over(newest):
+            return newest
+    pipeline = PipelineDir(parent / new_run_id())
+    pipeline.path.mkdir(parents=True)
+    pipeline.write_section(section)
+    pipeline.write_record(cluster=target, cwd=os.getcwd(), started_at=time.time(), jobs={})
+    return pipeline
+
+
+def is_over(pipeline: PipelineDir) -> bool:
+    """Return whether all stages are done, or a gate has ended the pipeline."""
+    states = [pipeline.stage(stage.name).read_state().state for stage in pipeline.section().stages if not stage.skip]
+    return folder.GATE_FAILED in states or all(state in (folder.DONE, folder.DONE_BEFORE) for state in states)
+
+
+@contextlib.contextmanager
+def only_one(pipeline: PipelineDir) -> Iterator[None]:
+    """Refuse to go through a pipeline while another process does.
+
+    Raises
+    ------
+    CheckpointError
+        Another one does.
+    """
+    path = pipeline.path.parent / "lock"
+    with open(path, "a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            raise CheckpointError(
+                f"{pipeline.path.parent}: process {lock.read().strip()} goes through it now"
+            ) from None
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield
+
+
+def run_here(pipeline: PipelineDir, say: Say) -> int:
+    """Do all stages on this machine, one after the other; return the exit code of the first that fails, or 0."""
+    section = pipeline.section()
+    for stage in section.stages:
+        directory = pipeline.stage(stage.name)
+        if stage.skip:
+            directory.write_state(StageState(folder.SKIPPED))
+            continue
+        if directory.read_state().state in (folder.DONE, folder.DONE_BEFORE) and not stage.always:
+            state = directory.read_state()
+            if directory.read_result(state.key) is not None and not _is_stale(directory):
+                say(f"{stage.name}: {state.state}")
+                continue
+        began = time.time()
+        code = _train_here(directory) if stage.does == TRAIN else _do_here(directory)
+        state = directory.read_state()
+        why = f" ({'; '.join(state.why[:3])})" if state.why else ""
+        say(f"{stage.name}: {state.state} in {time.time() - began:.1f} s{why}")
+        if code:
+            return code
+    return 0
+
+
+def _is_stale(stage: StageDir) -> bool:
+    """Return whether the inputs of a stage have changed since it was done this time."""
+    from hpctrain.pipeline.stage import look
+
+    state = stage.read_state()
+    _, key, _ = look(stage)
+    if key == state.key:
+        stage.write_state(state)
+    return key != state.key
+
+
+def _do_here(stage: StageDir) -> int:
+    try:
+        return do_stage(stage)
+    except BaseException as error:
+        code = error.exit_code if isinstance(error, HpctrainError) else 1
+        stage.write_state(replace(stage.read_state(), state=folder.FAILED, ended_at=time.time(), exit_code=code))
+        raise
+
+
+def _train_here(stage: StageDir) -> int:
+    if not prepare(stage):
+        return 0
+    with open(stage.logs / "supervisor.log", "ab") as log:
+        child = subprocess.Popen(
+            [sys.executable, "-u", "-m", "hpctrain.launch.supervisor", str(stage.path)],
+            env=environment_of_ranks(),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+        record_job(stage, f"local-{child.pid}")
+        try:
+            code = child.wait()
+        except KeyboardInterrupt:
+            child.terminate()
+            child.wait()
+            raise
+    if code == 0 and seal_training(stage):
+        return 0
+    stage.write_state(replace(stage.read_state(), state=folder.FAILED, ended_at=time.time(), exit_code=code))
+    return code or SiteError.exit_code
+
+
+def submit(pipeline: PipelineDir) -> dict[str, str]:
+    """Submit one job for each stage, each after those that it needs; return the job ids by the names of the stages.
+
+    Raises
+    ------
+    SiteError
+        The cluster refuses one; those before it are cancelled. Or the pipeline is in the queue already.
+    """
+    section, record = pipeline.section(), pipeline.read_record()
+    target = find_target(record["cluster"])
+    if running := [name for name, state in job_states(pipeline).items() if state in ACTIVE]:
+        raise SiteError(
+            f"{pipeline.path}: stages {', '.join(running)} are in the queue; look: hpctrain pipeline status"
+        )
+    jobs: dict[str, str] = {}
+    try:
+        for stage in section.stages:
+            if stage.skip:
+                pipeline.stage(stage.name).write_state(StageState(folder.SKIPPED))
+            else:
+                jobs[stage.name] = _submit_stage(pipeline, stage, jobs)
+    except BaseException:
+        for job_id in jobs.values():
+            with contextlib.suppress(HpctrainError):
+                target.cancel(Job(job_id, record["cluster"]))
+        raise
+    pipeline.write_record(jobs=jobs)
+    return jobs
+
+
+def job_states(pipeline: PipelineDir) -> dict[str, str]:
+    """Return what the platform says of the job of each stage; empty where there are none."""
+    record = pipeline.read_record()
+    jobs = record.get("jobs") or {}
+    if not jobs or not find_target(record["cluster"]).has_queue:
+        return {}
+    target = find_target(record["cluster"])
+    return {name: target.state(Job(job_id, record["cluster"])).state for name, job_id in jobs.items()}
+
+
+def _submit_stage(pipeline: PipelineDir, stage: StageSection, jobs: dict[str, str]) -> str:
+    cluster = pipeline.read_record()["cluster"]
+    target, directory = find_target(cluster), pipeline.stage(stage.name)
+    plan = plan_stage(pipeline, stage, jobs)
+    directory.make_folders()
+    if directory.read_state().state == folder.FAILED:
+        directory.write_state(StageState())
+    files = target.files(plan)
+    for name, text in files.items():
+        write_atomic(directory.path / name, text)
+    if stage.does != TRAIN:
+        write_json(directory.job, job_record(directory, plan, cluster))
+    (job_id,) = target.submit(plan, {name: directory.path / name for name in files})
+    return job_id
+
+
+def plan_stage(pipeline: PipelineDir, stage: StageSection, jobs: dict[str, str]) -> JobPlan:
+    """Return the plan of the job of a stage; `jobs` are those of the stages before it."""
+    section = pipeline.section()
+    cluster = pipeline.read_record()["cluster"]
+    directory = pipeline.stage(stage.name)
+    after = tuple(
+        Job(jobs[need], cluster, pipeline.stage(need).path) for need in needs_of(section, stage) if need in jobs
+    )
+    if stage.does == TRAIN:
+        # Where results of other stages go, only the names of the stages are known yet.
+        return plan_training(directory, profile_of_stage(directory, {}), cluster, after=after)
+    launch = launch_of(section, stage)
+    site: Site | None = load_site(launch.site) if launch.site else None
+    return plan_job(
+        StageJob(f"{section.name}-{stage.name}", launch),
+        directory.path,
+        find_target(cluster),
+        site,
+        command=module_command(STAGE_MODULE, site),
+        after=after,
+    )
+
+
+def launch_of(section: PipelineSection, stage: StageSection) -> LaunchSection:
+    """Return where a stage that does not train runs: the pipeline's section with the stage's own requests."""
+    own = stage.launch
+    changes = {
+        "time_limit": own.time_limit,
+        "cpus_per_rank": own.cpus,
+        "ranks_per_node": 1,
+        "nodes": 1,
+        "gpus_per_node": own.gpus,
+        "memory_gib_per_node": own.memory_gib or section.launch.memory_gib_per_node,
+        "partition": own.partition or section.launch.partition,
+    }
+    return section.launch.model_copy(update=changes)
+
+
+def remove_unfinished(pipeline: PipelineDir) -> int:
+    """Remove what stages that failed have left in the store; return the number of folders."""
+    left = [path for path in pipeline.store.glob("*/*.work") if path.is_dir()]
+    for path in left:
+        shutil.rmtree(path, ignore_errors=True)
+    return len(left)

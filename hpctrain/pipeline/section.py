@@ -1,0 +1,161 @@
+"""The pipeline file: its stages, what each of them needs, and where it runs."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from hpctrain.profile.sections.base import Line, Name, PathText, Section, SlurmWord, Switch, TimeLimit
+from hpctrain.profile.sections.launch import LaunchSection
+
+INGEST, VALIDATE, PREPROCESS, FEATURES, SPLIT = "ingest", "validate", "preprocess", "features", "split"
+TRAIN, EVALUATE, GATE, REGISTER, LOG = "train", "evaluate", "gate", "register", "log"
+COMMAND = "command"
+STANDARD = (INGEST, VALIDATE, PREPROCESS, FEATURES, SPLIT, TRAIN, EVALUATE, GATE, REGISTER, LOG)
+"""The ten stages of a whole pipeline, in their order. A pipeline may lack some and have others."""
+
+Kind = Literal[
+    "ingest",
+    "validate",
+    "preprocess",
+    "features",
+    "split",
+    "train",
+    "evaluate",
+    "gate",
+    "register",
+    "log",
+    "command",
+]
+StageWord = Annotated[str, Field(min_length=1, max_length=10_000)]
+
+
+class StageLaunchSection(Section):
+    """What the job of one stage asks of the queue; a stage that trains takes ``launch`` of its profile."""
+
+    time_limit: TimeLimit = "01:00:00"
+    """Time limit of one attempt."""
+    cpus: Annotated[int, Field(ge=1, le=512)] = 1
+    """CPU cores."""
+    memory_gib: Annotated[float, Field(gt=0, le=16384)] | None = None
+    """Memory [GiB]; if unset, the partition's default."""
+    partition: SlurmWord | None = None
+    """Slurm partition, instead of that of the pipeline."""
+    gpus: Annotated[int, Field(ge=0, le=16)] = 0
+    """GPUs."""
+
+
+class StageSection(Section):
+    """One stage: a command of hpctrain by its name, or commands of one's own."""
+
+    name: Name
+    """Name of the stage, and of its folder; other stages name its results ``{name}``."""
+    kind: Kind | None = None
+    """What it does; if unset, what its name says, else ``command``."""
+    run: StageWord | list[StageWord] = []
+    """Commands, one after the other, without a shell. ``{out}`` is the folder for the stage's results, ``{ingest}``
+    that of a stage named ingest, ``{train}`` the run directory of a stage that trains."""
+    needs: list[Name] | None = None
+    """Stages whose results it reads; if unset, all those that its commands name, else the stage before it."""
+    inputs: list[PathText] = []
+    """Files or glob patterns from outside; if their contents change, the stage is done again."""
+    outputs: list[StageWord] = []
+    """Names of results that must be there at the end."""
+    skip: Switch = False
+    """Leave the stage out; those that need it get the results of the stages that it needs."""
+    always: Switch = False
+    """Do it again each time, even if nothing has changed."""
+    options: list[StageWord] = []
+    """More words for the command of a standard stage."""
+    source: Name | None = None
+    """Of ``ingest``: what ``hpctrain ingest`` calls the survey, such as ``sdss``."""
+    expectations: PathText | None = None
+    """Of ``validate``: the file of ``hpctrain data expect``."""
+    data: StageWord | None = None
+    """Of ``validate``: the files to look at; if unset, all HDF5 files of the stage before."""
+    profile: PathText | None = None
+    """Of ``train``: the profile."""
+    set: list[StageWord] = []
+    """Of ``train``: changes of the profile, such as ``data.files=["{ingest}/spectra.h5"]``."""
+    model: Name | None = None
+    """Of ``register``: name of the model in the registry."""
+    alias: Name | None = None
+    """Of ``register``: alias that the new version gets, such as ``candidate``."""
+    to: Literal["mlflow", "wandb"] | None = None
+    """Of ``log``: the tracker."""
+    launch: StageLaunchSection = StageLaunchSection()
+
+    only_for: ClassVar[dict[str, tuple[str, ...]]] = {
+        "source": (INGEST,),
+        "expectations": (VALIDATE,),
+        "data": (VALIDATE,),
+        "profile": (TRAIN,),
+        "set": (TRAIN,),
+        "model": (REGISTER,),
+        "alias": (REGISTER,),
+        "to": (LOG,),
+    }
+    """Keys that have a meaning for some kinds only."""
+    needed: ClassVar[dict[str, tuple[str, ...]]] = {
+        INGEST: ("source", "inputs"),
+        VALIDATE: ("expectations",),
+        TRAIN: ("profile",),
+        REGISTER: ("model",),
+        LOG: ("to",),
+    }
+    """Keys that a standard stage without commands of its own needs."""
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> StageSection:
+        if wrong := [key for key, kinds in self.only_for.items() if getattr(self, key) and self.does not in kinds]:
+            raise ValueError(f"{wrong[0]} has no meaning for a stage of the kind {self.does}; remove it")
+        if self.run and self.does == TRAIN:
+            raise ValueError("a stage that trains has a profile instead of commands; remove run")
+        if not self.run and self.does in (COMMAND, PREPROCESS, FEATURES, SPLIT):
+            raise ValueError(f"a stage of the kind {self.does} needs run, its commands")
+        if not self.run and (missing := [key for key in self.needed.get(self.does, ()) if not getattr(self, key)]):
+            raise ValueError(f"a stage of the kind {self.does} needs {' and '.join(missing)}, or run with its commands")
+        return self
+
+    @property
+    def does(self) -> str:
+        """The kind of the stage."""
+        return self.kind or (self.name if self.name in STANDARD else COMMAND)
+
+    @property
+    def commands(self) -> list[str]:
+        """Its own commands."""
+        return [self.run] if isinstance(self.run, str) else self.run
+
+
+class PipelineSection(Section):
+    """A pipeline."""
+
+    name: Name
+    """Name of the pipeline's folder and of its jobs."""
+    description: Line = ""
+    """One line that the report shows."""
+    folder: PathText = "pipelines"
+    """Folder of all pipelines; relative to the directory in which you call the command."""
+    launch: LaunchSection = LaunchSection(gpus_per_node=0, cpus_per_rank=1)
+    """Where stages run, and the options of Slurm that all of them share; stages that train have those of their
+    profile."""
+    stages: Annotated[list[StageSection], Field(min_length=1, max_length=100)]
+    """The stages, in an order in which each comes after those that it needs."""
+
+    @model_validator(mode="after")
+    def _names_earlier_stages(self) -> PipelineSection:
+        known: set[str] = set()
+        for stage in self.stages:
+            if stage.name in known:
+                raise ValueError(f"two stages have the name {stage.name}")
+            for need in stage.needs or ():
+                if need not in known:
+                    raise ValueError(f"{stage.name} needs {need}, and no stage before it has this name")
+            known.add(stage.name)
+        return self
+
+    def stage(self, name: str) -> StageSection:
+        """Return a stage by its name."""
+        return next(stage for stage in self.stages if stage.name == name)

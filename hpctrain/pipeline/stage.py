@@ -1,0 +1,221 @@
+"""``python -m hpctrain.pipeline.stage STAGE_DIR``: do one stage, unless its results are there already.
+
+It may be killed at any point and called again: results are moved to their place as a whole, so they are there or not.
+Exit codes: 0 done, 7 a gate or the data failed, and those of ``errors.py``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import glob
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from hpctrain.errors import CheckpointError, DataError, GateError, HpctrainError, SiteError
+from hpctrain.files import fsync_directory
+from hpctrain.launch.environment import environment_of_ranks
+from hpctrain.pipeline import folder
+from hpctrain.pipeline.folder import RESULT, StageDir, StageState
+from hpctrain.pipeline.keys import differences, key_of, parts_of
+from hpctrain.pipeline.kinds import OUT, allowed_codes, commands_of, filled, needs_of
+from hpctrain.pipeline.section import TRAIN
+from hpctrain.rundir import file_digest, write_json
+from hpctrain.terminal import printable
+
+STAGE_MODULE = "hpctrain.pipeline.stage"
+MODEL_FILES = ("model/model.safetensors", "model/model.json", "results/predictions.h5", "results/latents.h5")
+"""Files of a finished run whose SHA-256 stand for its results."""
+
+
+def do_stage(stage: StageDir) -> int:
+    """Do a stage that does not train; return its exit code.
+
+    Raises
+    ------
+    HpctrainError
+        A stage that it needs is not done, an input is missing, or a command failed.
+    """
+    parts, key, is_done = look(stage)
+    if is_done:
+        return 0
+    own = stage.section()
+    with alone(stage, key):
+        if stage.read_result(key) is not None and not own.always:  # another pipeline has just done it
+            stage.write_state(replace(stage.read_state(), state=folder.DONE_BEFORE, ended_at=time.time()))
+            return 0
+        started = time.time()
+        stage.write_state(replace(stage.read_state(), state=folder.RUNNING, started_at=started))
+        work = stage.work(key)
+        shutil.rmtree(work, ignore_errors=True)
+        (work / OUT).mkdir(parents=True)
+        code = _run_commands(stage, work)
+        if code:
+            gate = code == GateError.exit_code
+            failed = folder.GATE_FAILED if gate else folder.FAILED
+            stage.write_state(replace(stage.read_state(), state=failed, ended_at=time.time(), exit_code=code))
+            return code if 0 < code < 8 else 1
+        _refuse_missing(own.outputs, work / OUT)
+        facts = {"digests": digests_of(work / OUT), "started_at": started}
+        seal(stage, key, parts, facts, replaces=own.always)
+    return 0
+
+
+def look(stage: StageDir) -> tuple[dict[str, Any], str, bool]:
+    """Return what the results of a stage depend on, their key, and whether they are there already.
+
+    It also writes into the state of the stage what has changed since it was done last.
+    """
+    results = {
+        need: _digest_of(stage.pipeline.stage(need)) for need in needs_of(stage.pipeline.section(), stage.section())
+    }
+    parts = parts_of(stage, results)
+    key = key_of(parts)
+    before = stage.newest_result()
+    is_done = stage.read_result(key) is not None and not stage.section().always
+    why = [] if is_done else differences(before and before.get("parts"), parts)
+    now = time.time()
+    if is_done:
+        stage.write_state(StageState(folder.DONE_BEFORE, key, why, now, now, 0))
+    else:
+        stage.write_state(StageState(folder.WAITING, key, why))
+    return parts, key, is_done
+
+
+def seal(stage: StageDir, key: str, parts: Mapping[str, Any], facts: Mapping[str, Any], replaces: bool = False) -> None:
+    """Move the results of a stage to their place, as a whole, with what went in and what came out."""
+    work, sealed = stage.work(key), stage.sealed(key)
+    now = time.time()
+    size = sum(path.stat().st_size for path in work.rglob("*") if path.is_file())
+    record = {"key": key, "stage": stage.stage_name, "parts": dict(parts), "ended_at": now, "bytes": size, **facts}
+    write_json(work / RESULT, record)
+    if replaces and sealed.exists():
+        shutil.rmtree(sealed)
+    with contextlib.suppress(FileExistsError, OSError):
+        os.rename(work, sealed)
+    if stage.read_result(key) is None:
+        raise SiteError(f"{sealed}: the results could not be moved there from {work.name}")
+    fsync_directory(sealed.parent)
+    stage.write_state(replace(stage.read_state(), state=folder.DONE, ended_at=now, exit_code=0))
+
+
+def digests_of(out: Path) -> dict[str, str]:
+    """Return the SHA-256 of each file below a folder, by its path there."""
+    return {str(path.relative_to(out)): file_digest(path) for path in sorted(out.rglob("*")) if path.is_file()}
+
+
+@contextlib.contextmanager
+def alone(stage: StageDir, key: str) -> Iterator[None]:
+    """Wait until no other pipeline makes the same results."""
+    path = stage.pipeline.store / stage.stage_name / f"{key}.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def places_of(stage: StageDir, out: Path) -> dict[str, str]:
+    """Return what stands for each name between braces: folders of results, and run directories."""
+    section = stage.pipeline.section()
+    places = {OUT: str(out)}
+    for each in section.stages:
+        other = stage.pipeline.stage(each.name)
+        if each.name == stage.stage_name:
+            break
+        key = other.read_state().key
+        if key:
+            result = other.read_result(key) or {}
+            places[each.name] = result.get("run") or str(other.sealed(key) / OUT)
+    return places
+
+
+def _digest_of(stage: StageDir) -> str:
+    """Return what stands for the results of a stage that another one needs.
+
+    Raises
+    ------
+    DataError
+        It is not done.
+    """
+    state = stage.read_state()
+    own = stage.section()
+    if own.does == TRAIN and state.state in (folder.WAITING, folder.RUNNING) and state.key:
+        from hpctrain.pipeline.training import seal_training
+
+        seal_training(stage)
+        state = stage.read_state()
+    result = stage.read_result(state.key) if state.key else None
+    if result is None or state.state not in (folder.DONE, folder.DONE_BEFORE):
+        raise DataError(f"{stage.path}: stage {stage.stage_name} is {state.state}, and its results are needed")
+    return key_of({"key": state.key, "digests": result.get("digests", {})})
+
+
+def _run_commands(stage: StageDir, work: Path) -> int:
+    """Run the commands of a stage; return the first exit code that means failure, or 0."""
+    own, pipeline = stage.section(), stage.pipeline
+    places = places_of(stage, work / OUT)
+    cwd = pipeline.read_record().get("cwd") or os.getcwd()
+    stage.logs.mkdir(parents=True, exist_ok=True)
+    with open(work / "log.txt", "ab", buffering=0) as log:
+        for template in commands_of(pipeline.section(), own):
+            words = [word for text in template for word in _expanded(filled(text, places))]
+            log.write(f"$ {' '.join(words)}\n".encode())
+            print(printable(f"hpctrain: {stage.stage_name}: {' '.join(words)}"), flush=True)
+            code = _run(words, cwd, log)
+            if code not in allowed_codes(own):
+                _show_end(work / "log.txt")
+                return code
+    return 0
+
+
+def _run(words: Sequence[str], cwd: str, log: Any) -> int:
+    command = [sys.executable, "-m", "hpctrain", *words[1:]] if words[0] == "hpctrain" else list(words)
+    try:
+        return subprocess.run(
+            command, cwd=cwd, env=environment_of_ranks(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=False
+        ).returncode
+    except OSError as error:
+        log.write(f"hpctrain: {words[0]}: {error.strerror}\n".encode())
+        return SiteError.exit_code
+
+
+def _expanded(word: str) -> list[str]:
+    """Return the files that a pattern matches, as a shell would; the word itself if there is none."""
+    return sorted(glob.glob(word)) or [word] if any(character in word for character in "*?[") else [word]
+
+
+def _show_end(log: Path, num_lines: int = 20) -> None:
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-num_lines:]
+    print(printable("\n".join(f"  {line}" for line in lines)), file=sys.stderr, flush=True)
+
+
+def _refuse_missing(names: Sequence[str], out: Path) -> None:
+    if missing := [name for name in names if not glob.glob(str(out / name))]:
+        raise CheckpointError(f"{out}: the commands have ended well, and did not write {', '.join(missing)} (outputs)")
+
+
+def main(arguments: list[str]) -> int:
+    """Do the stage named on the command line and return the exit code."""
+    if len(arguments) != 1 or arguments[0].startswith("-"):
+        print((__doc__ or "").strip(), file=sys.stderr)
+        return 0 if arguments in (["-h"], ["--help"]) else 2
+    stage = StageDir(arguments[0])
+    try:
+        return do_stage(stage)
+    except HpctrainError as error:
+        print(printable(f"hpctrain: {error}"), file=sys.stderr)
+        stage.write_state(
+            replace(stage.read_state(), state=folder.FAILED, ended_at=time.time(), exit_code=error.exit_code)
+        )
+        return error.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
