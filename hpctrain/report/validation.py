@@ -68,8 +68,8 @@ def validation_section(found: ValidationFile | None) -> str:
     objects = grouped(found.num_objects)
     rows = "" if found.num_rows == found.num_objects else f" ({grouped(found.num_rows)} rows)"
     lead = (
-        f'<p class="lead">On {objects} held-out objects{rows}. Intervals hold the true value with {share} probability; '
-        f"they come from drawing the objects anew {grouped(found.draws)} times, all rows of an object together.</p>"
+        f'<p class="lead">On {objects} held-out objects{rows}. An interval holds the value of the whole population '
+        f"in {share} of all samples; all rows of an object count as one draw.</p>"
     )
     parts = [lead, _gates(found.gates)]
     rest = list(found.figures)

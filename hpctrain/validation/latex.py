@@ -97,7 +97,7 @@ def _whole(found: ValidationFile) -> str:
     share = f"{100 * found.confidence:g}"
     caption = (
         rf"Metrics of {escaped(found.run.partition('/')[0])} on {found.num_objects} held-out objects, with {share}\,\% "
-        f"intervals from {found.draws} bootstrap draws of objects (Wilson's interval for shares). $N$: objects."
+        "intervals. $N$: objects."
     )
     return _table(caption, "tab:metrics", "lrr", r"Metric & Value & $N$ \\", rows)
 

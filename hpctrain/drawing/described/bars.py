@@ -72,28 +72,35 @@ def _in_bins(width: int, figure: Figure, data: BarsData, css: list[str]) -> str:
 def _in_rows(width: int, figure: Figure, data: BarsData, css: list[str]) -> str:
     names = data.names[:MOST_ROWS]
     room = min(0.4 * width, 16 + _LETTER * max(len(name) for name in names))
-    inside = _ROW * len(names) * (1 if len(data.series) == 1 else 1 + 0.3 * (len(data.series) - 1))
-    x_limits = limits_of(
-        figure.axes.x, [part[:MOST_ROWS] if len(part) > MOST_ROWS else part for part in _values(data)], 0.08
-    )
-    frame = Axes(room, TOP, width - room - 64, inside, x_limits, (0.5 - len(names), 0.5), kind_of(figure.axes.x))
-    frame.add_grid(figure.axes.x.label, "", max(2, num_ticks(width) - 3), 0)
+    inside = _ROW * len(names) * (1 + 0.3 * (len(data.series) - 1))
+    # Names have no numbers, so the axis of the numbers is the one across, whichever of the two has a label.
+    axis, of_names = (figure.axes.y, figure.axes.x.label) if figure.axes.y.label else (figure.axes.x, "")
+    x_limits = limits_of(axis, [part[:MOST_ROWS] for part in _values(data)], 0.08)
+    frame = Axes(room, TOP, width - room - 64, inside, x_limits, (0.5 - len(names), 0.5), kind_of(axis))
+    frame.add_grid(axis.label, "", max(2, num_ticks(width) - 3), 0)
     for mark in data.marks:
-        frame.vertical(mark.value, "reference", mark.name)
-    longest = int(room / _LETTER) - 2
+        frame.vertical(mark.value, "reference")
+        frame.text(float(frame.x.place(mark.value)), TOP - 9, mark.name, "tick", "middle")
+    frame.text(room - 10, TOP - 9, of_names, "tick", "end")
     offsets = np.linspace(-0.2, 0.2, len(css)) if len(css) > 1 else np.zeros(1)
-    for at, name in enumerate(names):
-        y = float(frame.y.place(-at))
-        told = name if len(name) <= longest else f"{name[: longest - 1]}…"
-        frame.text(room - 10, y + 4, told, "tick", "end")
+    for at in range(len(names)):
         for series, colour, offset in zip(data.series, css, offsets, strict=True):
             _row(frame, data, series, at, -at - offset, colour)
-        num = next((series.num for series in data.series if series.num), None)
-        if num is not None:
-            frame.text(width - 4, y + 4, grouped(num[at]), "tick", "end")
-    if any(series.num for series in data.series):
-        frame.text(width - 4, TOP - 9, "objects", "tick", "end")
+    _name_rows(frame, data, names, width)
     return drawing(width, int(TOP + inside + BOTTOM), [frame], figure.title)
+
+
+def _name_rows(frame: Axes, data: BarsData, names: list[str], width: int) -> None:
+    """Write the name of each row on its left, and the number of its objects on its right."""
+    longest = int(frame.left / _LETTER) - 2
+    num = next((series.num for series in data.series if series.num), None)
+    for at, name in enumerate(names):
+        y = float(frame.y.place(-at)) + 4
+        frame.text(frame.left - 10, y, name if len(name) <= longest else f"{name[: longest - 1]}…", "tick", "end")
+        if num is not None:
+            frame.text(width - 4, y, grouped(num[at]), "tick", "end")
+    if num is not None:
+        frame.text(width - 4, TOP - 9, "objects", "tick", "end")
 
 
 def _row(frame: Axes, data: BarsData, series: Series, at: int, y: float, colour: str) -> None:

@@ -28,7 +28,7 @@ def limits_of(axis: Axis, values: list[np.ndarray], share: float = 0.05) -> tupl
     if axis.log:
         all_values = np.log10(all_values[all_values > 0])
     low, high = (float(all_values.min()), float(all_values.max())) if len(all_values) else (np.nan, np.nan)
-    low, high = padded(low, high, share)
+    low, high = (low, high) if share == 0 and low < high else padded(low, high, share)
     if axis.log:
         low, high = 10.0**low, 10.0**high
     low = low if axis.low is None or (axis.log and axis.low <= 0) else axis.low

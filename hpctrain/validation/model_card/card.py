@@ -14,6 +14,7 @@ from hpctrain.validation.judged import Judged
 from hpctrain.validation.model_card import records, scores
 from hpctrain.validation.model_card.front import front_matter
 from hpctrain.validation.model_card.markdown import escaped
+from hpctrain.validation.model_card.subgroups import subgroup_lines
 from hpctrain.validation.tasks.values import REDSHIFT, VALUE
 
 
@@ -44,6 +45,7 @@ def model_card(judged: Judged, profile: Profile, found: ValidationFile) -> str:
         ("Data", records.data_lines(profile, facts, judged.card, found)),
         ("What it predicts", records.output_lines(columns, list(judged.columns))),
         ("Metrics", scores.metric_lines(found)),
+        ("Subgroups", subgroup_lines(found)),
         ("Calibration", scores.calibration_lines(found)),
         ("Gates", scores.gate_lines(found)),
         ("Limits", scores.limit_lines(found, true_ranges(judged))),

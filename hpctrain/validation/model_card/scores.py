@@ -8,6 +8,7 @@ from typing import Any
 from hpctrain.drawing.scale import grouped, significant
 from hpctrain.report.validation_file import MetricScore, TaskScores, ValidationFile, is_part
 from hpctrain.validation.model_card.markdown import escaped, interval, table
+from hpctrain.validation.model_card.subgroups import flagged_lines
 
 _BETTER = {"lower": "low", "higher": "high", "zero": "near 0"}
 _LEVELS = (0.683, 0.95)
@@ -18,8 +19,8 @@ def metric_lines(found: ValidationFile) -> list[str]:
     """Return the metrics of each task with their intervals."""
     share = f"{100 * found.confidence:g} %"
     lines = [
-        f"Brackets: {share} intervals, from {grouped(found.draws)} bootstrap draws of the {grouped(found.num_objects)} "
-        "held-out objects; shares have Wilson's interval."
+        f"On {grouped(found.num_objects)} held-out objects. Brackets: {share} intervals, for which all rows of an "
+        "object count as one draw."
     ]
     for title, task in found.tasks.items():
         lines += ["", f"### {escaped(title)}", ""]
@@ -113,6 +114,7 @@ def limit_lines(found: ValidationFile, ranges: Mapping[str, tuple[float, float]]
         limits += [f"{escaped(title)}: {text}" for text in _weakest(task)]
         notes = {metric.note for metric in task.metrics.values() if metric.note}
         limits += [f"{escaped(title)}: {escaped(note)}." for note in sorted(notes)]
+    limits += flagged_lines(found)
     limits += _miscalibrated(found)
     for title, (low, high) in ranges.items():
         limits.append(

@@ -73,7 +73,7 @@ def test_the_gates_that_fail_come_first_of_all(judged):
 def test_the_section_has_what_was_asked_and_found_and_by_how_much(judged):
     shown = section_of(judged(FOUND))
     assert "On 812 held-out objects (900 rows)" in shown
-    assert "with 90 % probability" in shown
+    assert "in 90 % of all samples" in shown
     assert "1 of 3 kept" in shown
     for text in ("✕ failed", "✓ kept", "0.0011 beyond", "0.0069 inside", "r from 17.5", "Z has no metric rms"):
         assert text in shown

@@ -1,0 +1,63 @@
+"""The parts of a model card about subgroups: metrics in bins, and the bins that differ."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from hpctrain.drawing.scale import grouped, significant
+from hpctrain.report.validation_file import ValidationFile
+from hpctrain.validation.model_card.markdown import code, escaped, interval, table
+
+_SHOWN = ("bias", "nmad", "outliers_0.15", "outliers", "rmse", "accuracy", "macro_f1", "completeness", "purity")
+"""Metrics that the tables of the card may have, the most telling ones first."""
+MOST_METRICS = 4
+MOST_FLAGGED = 10
+
+
+def _block(found: ValidationFile) -> Mapping[str, Any]:
+    block = (found.model_extra or {}).get("bins")
+    return block if isinstance(block, Mapping) else {}
+
+
+def subgroup_lines(found: ValidationFile) -> list[str]:
+    """Return the main metrics of each task in the bins of each column; none if no bins were judged."""
+    lines: list[str] = []
+    for entry in _block(found).get("columns", []):
+        for title in found.tasks:
+            lines += _table(entry, title, found)
+    return lines
+
+
+def _table(entry: Mapping[str, Any], title: str, found: ValidationFile) -> list[str]:
+    known = {name for part in entry["bins"] for name in part["tasks"].get(title, {})}
+    chosen = [name for name in _SHOWN if name in known][:MOST_METRICS]
+    chosen = chosen or [name for name in found.tasks[title].metrics if name in known][:MOST_METRICS]
+    rows = []
+    for part in entry["bins"]:
+        scores = part["tasks"].get(title, {})
+        cells = [_score(scores[name]) if name in scores else "–" for name in chosen]
+        most = max((score["n"] for score in scores.values()), default=0)
+        rows.append([escaped(part["label"]), *cells, grouped(most)])
+    labels = [found.tasks[title].metrics[name].label for name in chosen]
+    head = f"{escaped(title)} by {code(entry['column'])}:"
+    return [head, "", *table(["", *map(escaped, labels), "objects"], rows), ""] if chosen else []
+
+
+def _score(score: Mapping[str, Any]) -> str:
+    text = interval(score["value"], score["low"], score["high"])
+    return f"**{text}**" if score.get("flagged") else text
+
+
+def flagged_lines(found: ValidationFile) -> Iterator[str]:
+    """Yield the bins whose metrics differ from those of the other objects by more than chance."""
+    block = _block(found)
+    flagged = block.get("flagged", [])
+    for flag in flagged[:MOST_FLAGGED]:
+        task = found.tasks.get(flag["task"])
+        label = task.metrics[flag["metric"]].label if task and flag["metric"] in task.metrics else flag["metric"]
+        inside, outside = (significant(flag[key]) for key in ("inside", "outside"))
+        where = f"{code(flag['column'])} {escaped(flag['bin'])} ({grouped(flag['num_objects'])} objects)"
+        yield f"{escaped(flag['task'])}: {escaped(label)} is {inside} for {where}, and {outside} for the others."
+    if len(flagged) > MOST_FLAGGED:
+        yield f"{len(flagged) - MOST_FLAGGED} more bins differ by more than chance; results/validation.json has them."
