@@ -36,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--conformal", type=share, metavar="SHARE", help="instead of validate.uncertainty.conformal")
     parser.add_argument("--card", type=Path, metavar="FILE", help="also write a model card in Markdown")
     parser.add_argument("--latex", type=Path, metavar="FILE", help="also write a table for a paper in LaTeX")
+    parser.add_argument("--profile", metavar="FILE", help="take validate of this profile, not of the run's own")
     parser.add_argument("--json", action="store_true", help="print the JSON, for programs")
 
 
@@ -51,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     from hpctrain.validation.table import lines_of
     from hpctrain.validation.validate import validate, write_validation
 
-    judged = read_judged(directory)
+    judged = read_judged(directory, load_profile(args.profile).validate if args.profile else None)
     section = judged.section
     if args.conformal is not None:
         uncertainty = section.uncertainty.model_copy(update={"conformal": args.conformal})

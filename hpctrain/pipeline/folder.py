@@ -17,6 +17,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -159,9 +160,14 @@ class StageDir(RunDir):
         return self.pipeline.store / self.stage_name / f"{key}.work"
 
     def read_result(self, key: str) -> dict[str, Any] | None:
-        """Return ``stage.json`` of the results for a key; None if there is none."""
+        """Return ``stage.json`` of the results for a key; None if there is none, or its run directory is gone."""
         found = read_json(self.sealed(key) / RESULT)
-        return found if isinstance(found, dict) and found.get("key") == key else None
+        if not isinstance(found, dict) or found.get("key") != key:
+            return None
+        is_there = (
+            all((Path(found["run"]) / name).exists() for name in found.get("files", ())) if "run" in found else True
+        )
+        return found if is_there else None
 
     def newest_result(self) -> dict[str, Any] | None:
         """Return ``stage.json`` of the results that were made last; None if there is none."""
@@ -169,6 +175,11 @@ class StageDir(RunDir):
         found = [read_json(path) for path in folder.glob(f"*/{RESULT}") if not path.parent.name.endswith(".work")]
         known = [each for each in found if isinstance(each, dict) and "ended_at" in each]
         return max(known, key=lambda each: each["ended_at"], default=None)
+
+
+def newest_of(pipelines: Sequence[PipelineDir]) -> PipelineDir:
+    """Return the one that was started last; two may have been started in the same second, which ids do not tell."""
+    return max(pipelines, key=lambda each: each.read_record().get("started_at", 0.0))
 
 
 def is_pipeline(path: Path) -> bool:
@@ -186,9 +197,8 @@ def find_pipeline(text: str, folder: Path) -> PipelineDir:
     """
     if is_pipeline(Path(text)):
         return PipelineDir(text)
-    found = sorted((path.parent for path in folder.glob(f"*/*/{FILE}")), key=lambda path: path.name, reverse=True)
-    for path in found:
-        if text in (path.name, path.parent.name):
-            return PipelineDir(path)
-    known = ", ".join(sorted({path.parent.name for path in found})) or "none"
+    found = [PipelineDir(path.parent) for path in folder.glob(f"*/*/{FILE}")]
+    if meant := [each for each in found if text in (each.id, each.name)]:
+        return newest_of(meant)
+    known = ", ".join(sorted({each.name for each in found})) or "none"
     raise SiteError(f"there is no pipeline '{text}'; below {folder} there are: {known}")

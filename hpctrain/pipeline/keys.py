@@ -13,10 +13,11 @@ from typing import Any
 from hpctrain import __version__
 from hpctrain.errors import DataError
 from hpctrain.pipeline.folder import PipelineDir, StageDir
-from hpctrain.pipeline.kinds import commands_of
-from hpctrain.pipeline.section import StageSection
+from hpctrain.pipeline.kinds import commands_of, trainer_before
+from hpctrain.pipeline.section import EVALUATE, GATE, TRAIN, PipelineSection, StageSection
 from hpctrain.rundir import file_digest, read_json, write_json
 
+_LONGEST = 60
 KEY_LENGTH = 16
 """Number of hexadecimal digits of a key."""
 
@@ -40,7 +41,7 @@ def parts_of(stage: StageDir, results: Mapping[str, str]) -> dict[str, Any]:
     return {
         "does": own.does,
         "commands": commands_of(section, own),
-        "profile": _profile(own),
+        "profile": _profile(own) if own.does == TRAIN else _judged_by(section, own),
         "inputs": inputs_of(stage.pipeline, own),
         "results": dict(results),
         "hpctrain": __version__,
@@ -93,9 +94,20 @@ def _profile(stage: StageSection) -> dict[str, Any] | None:
     from hpctrain.profile.load import load_profile
 
     values = load_profile(stage.profile, [each for each in stage.set if "{" not in each]).model_dump(mode="json")
-    for key in ("description", "launch", "track", "monitor", "checkpoint"):
+    for key in ("description", "launch", "track", "monitor", "checkpoint", "validate"):
         values.pop(key, None)
     return {**values, "set": stage.set}
+
+
+def _judged_by(section: PipelineSection, stage: StageSection) -> dict[str, Any] | None:
+    """Return the section ``validate`` by which a stage judges a model; a change of it trains nothing again."""
+    trainer = trainer_before(section, stage)
+    if stage.does not in (EVALUATE, GATE) or stage.run or not trainer:
+        return None
+    from hpctrain.profile.load import load_profile
+
+    profile = section.stage(trainer).profile
+    return {"validate": load_profile(str(profile)).validate.model_dump(mode="json")}
 
 
 def differences(old: Mapping[str, Any] | None, new: Mapping[str, Any]) -> list[str]:
@@ -122,4 +134,9 @@ def _changed_keys(old: Any, new: Any, path: str = "") -> list[str]:
         return [each for key in keys for each in _changed_keys(old.get(key), new.get(key), f"{path}.{key}")]
     if old == new:
         return []
-    return [f"profile {path[1:]} is {json.dumps(new)} and was {json.dumps(old)}"]
+    return [f"profile {path[1:]} is {_short(new)} and was {_short(old)}"]
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."

@@ -55,12 +55,14 @@ def commands_of(section: PipelineSection, stage: StageSection) -> list[list[str]
     """Return the commands of a stage as lists of words; none for a stage that trains."""
     if stage.run:
         return [shlex.split(command) for command in stage.commands]
-    run = "{" + trainer_before(section, stage) + "}"
+    trainer = trainer_before(section, stage)
+    run = "{" + trainer + "}"
+    judge = ["hpctrain", "validate", run, "--profile", str(section.stage(trainer).profile)] if trainer else []
     made = {
         INGEST: lambda: [["hpctrain", "ingest", stage.source or "", *stage.inputs, "--out", "{out}/data.h5"]],
         VALIDATE: lambda: [_validate_data(section, stage)],
-        EVALUATE: lambda: [["hpctrain", "validate", run, "--out", "{out}/validation.json"]],
-        GATE: lambda: [["hpctrain", "validate", run, "--out", "{out}/validation.json"]],
+        EVALUATE: lambda: [judge, ["cp", f"{run}/results/validation.json", "{out}"]],
+        GATE: lambda: [judge],
         REGISTER: lambda: [["hpctrain", "registry", "add", run, "--name", stage.model or "", *_alias(stage)]],
         LOG: lambda: [["hpctrain", "track", run, "--to", stage.to or ""]],
     }

@@ -16,7 +16,9 @@ from pathlib import Path
 from hpctrain.errors import CheckpointError, HpctrainError, SiteError
 from hpctrain.launch.environment import environment_of_ranks
 from hpctrain.launch.plan import Job, JobPlan, module_command, plan_job
+from hpctrain.launch.status import describe
 from hpctrain.launch.submit import job_record, record_job
+from hpctrain.launch.supervisor import is_supervised
 from hpctrain.launch.targets import choose_target, find_target
 from hpctrain.pipeline import folder
 from hpctrain.pipeline.folder import PipelineDir, StageDir, StageState
@@ -27,9 +29,10 @@ from hpctrain.pipeline.training import plan_training, prepare, profile_of_stage,
 from hpctrain.profile.sections.launch import LaunchSection
 from hpctrain.profile.site import Site, load_site
 from hpctrain.rundir import new_run_id, write_atomic, write_json
-from hpctrain.states import ACTIVE
+from hpctrain.states import ACTIVE, FINISHED
 
 Say = Callable[[str], None]
+_LOOK_EVERY_S = 0.2
 
 
 @dataclass(frozen=True)
@@ -52,10 +55,10 @@ def open_pipeline(section: PipelineSection, cluster: str | None = None) -> Pipel
         It runs already.
     """
     parent = Path(section.folder) / section.name
-    times = sorted((path.parent for path in parent.glob(f"*/{folder.FILE}")), key=lambda path: path.name)
+    times = [PipelineDir(path.parent) for path in parent.glob(f"*/{folder.FILE}")]
     target = choose_target(cluster or section.launch.cluster)
     if times:
-        newest = PipelineDir(times[-1])
+        newest = folder.newest_of(times)
         if newest.section() == section and newest.read_record().get("cluster") == target and not is_over(newest):
             return newest
     pipeline = PipelineDir(parent / new_run_id())
@@ -141,6 +144,19 @@ def _do_here(stage: StageDir) -> int:
 def _train_here(stage: StageDir) -> int:
     if not prepare(stage):
         return 0
+    code = _supervise(stage)
+    if seal_training(stage):
+        return 0
+    stage.write_state(replace(stage.read_state(), state=folder.FAILED, ended_at=time.time(), exit_code=code))
+    return code or SiteError.exit_code
+
+
+def _supervise(stage: StageDir) -> int:
+    """Train until the run ends; a supervisor that has outlived an earlier pipeline is waited for."""
+    while is_supervised(stage):
+        time.sleep(_LOOK_EVERY_S)
+    if describe(stage, ask_queue=False).state == FINISHED:
+        return 0
     with open(stage.logs / "supervisor.log", "ab") as log:
         child = subprocess.Popen(
             [sys.executable, "-u", "-m", "hpctrain.launch.supervisor", str(stage.path)],
@@ -150,17 +166,13 @@ def _train_here(stage: StageDir) -> int:
             stderr=log,
             start_new_session=True,
         )
-        record_job(stage, f"local-{child.pid}")
-        try:
-            code = child.wait()
-        except KeyboardInterrupt:
-            child.terminate()
-            child.wait()
-            raise
-    if code == 0 and seal_training(stage):
-        return 0
-    stage.write_state(replace(stage.read_state(), state=folder.FAILED, ended_at=time.time(), exit_code=code))
-    return code or SiteError.exit_code
+    record_job(stage, f"local-{child.pid}")
+    try:
+        return child.wait()
+    except KeyboardInterrupt:
+        child.terminate()
+        child.wait()
+        raise
 
 
 def submit(pipeline: PipelineDir) -> dict[str, str]:

@@ -23,16 +23,18 @@ from hpctrain.search.ranking import ranked
 from hpctrain.search.trials import Trial, read_trials
 from hpctrain.states import FINISHED
 from hpctrain.validation.columns import RunColumns
-from hpctrain.validation.intervals import CONFIDENCE, DRAWS, intervals
+from hpctrain.validation.intervals import CONFIDENCE, DRAWS, Score, intervals
 from hpctrain.validation.judged import Judged, read_judged
 from hpctrain.validation.judged import tasks_of as judged_tasks
 from hpctrain.validation.resampled import corrected_mean
+from hpctrain.validation.tasks.clusters import KIND as CLUSTERS
 from hpctrain.validation.tasks.task import Task
 from hpctrain.validation.validate import describe, finite, score_json
 
 CATALOGUE = "out_of_fold.h5"
 RESULT = "crossval.json"
 FORMAT = "hpctrain-crossval"
+NOTHING = Score(np.nan, np.nan, np.nan, 0, 0)
 VERSION = 1
 
 
@@ -210,7 +212,9 @@ def _task_json(task: Task, parts: Sequence[Part], together: Judged, ratio: float
         values = [_score(part.judged, task.title, metric.name) for part in parts]
         mean = corrected_mean(values, ratio)
         own = {"mean": mean.value, "standard_error": mean.standard_error, "low": mean.low, "high": mean.high}
-        found[metric.name] = {**describe(metric), **own, "values": values, "pooled": score_json(scores[metric.name])}
+        # Clusters of different folds have nothing in common but their numbers.
+        pooled_score = score_json(scores[metric.name] if task.kind != CLUSTERS else NOTHING)
+        found[metric.name] = {**describe(metric), **own, "values": values, "pooled": pooled_score}
     return {"kind": task.kind, "metrics": found}
 
 

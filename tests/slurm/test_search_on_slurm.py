@@ -134,7 +134,8 @@ def study(slurm: SlurmCluster) -> Study:
             node = slurm.job(study.job(pushed_out))["NodeList"]
             slurm.sbatch("-p", "hi", "--exclusive", "-w", node, "-o", "/dev/null", "--wrap", "sleep 2")
             wait_until(lambda: is_told_to_end(pushed_out), "TERM to the rank of trial 8", pause_s=0.1)
-        os.kill(study.asking(study.directory.trial(14)), signal.SIGKILL)
+        following = next(number for number in range(9, NUM_TRIALS) if not study.directory.trial(number).asked.exists())
+        os.kill(study.asking(study.directory.trial(following + 1)), signal.SIGKILL)  # its task has not begun yet
     study.wait_until_ended([number for number in range(NUM_TRIALS) if number != 2])
     assert "resume" in study.types(f"hpctrain search status {study.directory.path}")
     assert "1 trials" in study.types(f"hpctrain search resume {study.directory.path}")

@@ -1,0 +1,148 @@
+"""A pipeline on this machine: killed in every stage it ends with the same results, and nothing is done twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import yaml
+from families import TINY, profile_values
+from processes import wait_until
+
+from hpctrain.cli import main
+from hpctrain.launch.supervisor import is_supervised
+from hpctrain.pipeline.folder import RUNNING, PipelineDir, find_pipeline
+
+PIPELINE = """\
+name: weekly
+launch: {cluster: local, gpus_per_node: 0}
+stages:
+  - {name: ingest, run: ["cp raw.h5 {out}/data.h5", "sleep 0.5"], inputs: [raw.h5], outputs: [data.h5]}
+  - {name: train, profile: base.yaml, set: ['data.files=["{ingest}/data.h5"]']}
+  - {name: evaluate}
+  - {name: gate}
+  - {name: note, run: ["cp {evaluate}/validation.json {out}", "sleep 0.5"], needs: [evaluate, gate]}
+"""
+STAGES = ("ingest", "train", "evaluate", "gate", "note")
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch, warm_python):
+    """A folder with a pipeline of five stages."""
+    make(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def make(folder: Path) -> None:
+    tiny = TINY["trees"]
+    values = profile_values(tiny, tiny.tiny_file(folder / "raw.h5"))
+    gates = {"gates": [{"metric": "size.rmse", "below": 1000.0, "min_objects": 2}], "draws": 200}
+    (folder / "base.yaml").write_text(yaml.safe_dump({**values, "name": "forest", "validate": gates}))
+    (folder / "weekly.yaml").write_text(PIPELINE)
+
+
+def newest() -> PipelineDir:
+    return find_pipeline("weekly", Path("pipelines"))
+
+
+def digests(pipeline: PipelineDir) -> dict[str, dict[str, str]]:
+    """Return the hashes of the results of the stages whose results hold no time."""
+    found = {}
+    for name in ("ingest", "train"):
+        stage = pipeline.stage(name)
+        found[name] = stage.read_result(stage.read_state().key)["digests"]
+    return found
+
+
+def states(pipeline: PipelineDir) -> dict[str, str]:
+    return {name: pipeline.stage(name).read_state().state for name in STAGES}
+
+
+def test_a_pipeline_killed_in_every_stage_ends_as_one_left_in_peace(folder, tmp_path_factory, monkeypatch):
+    for name in STAGES:
+        kill_in(name)
+    assert main(["pipeline", "weekly.yaml"]) == 0
+    killed = newest()
+    assert len(list(killed.path.parent.glob("*/pipeline.yaml"))) == 1, "it went on and did not begin anew"
+    assert set(states(killed).values()) <= {"done", "done before"}
+    assert list(killed.store.glob("*/*.work")) == []
+    peace = tmp_path_factory.mktemp("peace")
+    make(peace)
+    monkeypatch.chdir(peace)
+    assert main(["pipeline", "weekly.yaml"]) == 0
+    assert digests(newest()) == digests(killed)
+
+
+def runs(name: str) -> bool:
+    """Return whether a stage of the newest time through the pipeline runs."""
+    return any(Path("pipelines").glob("*/*/pipeline.json")) and newest().stage(name).read_state().state == RUNNING
+
+
+def kill_in(name: str) -> None:
+    """Go through the pipeline in a fork, and kill it with KILL once a stage runs."""
+    if (child := os.fork()) == 0:
+        os.setsid()
+        os._exit(main(["pipeline", "weekly.yaml"]))
+
+    wait_until(lambda: runs(name), f"stage {name}", pause_s=0.005)
+    os.killpg(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+
+
+def test_what_is_done_is_not_done_again_and_what_changed_is_said(folder, capsys):
+    assert main(["pipeline", "weekly.yaml"]) == 0
+    assert main(["pipeline", "weekly.yaml", "--if-changed"]) == 0
+    assert "nothing has changed" in capsys.readouterr().out
+    assert main(["pipeline", "weekly.yaml"]) == 0
+    assert set(states(newest()).values()) == {"done before"}
+    text = (folder / "base.yaml").read_text()
+    (folder / "base.yaml").write_text(text.replace("below: 1000.0", "below: 0.0"))
+    assert main(["pipeline", "weekly.yaml", "--if-changed"]) == 7
+    assert states(newest()) == {
+        "ingest": "done before",
+        "train": "done before",
+        "evaluate": "done",
+        "gate": "gate failed",
+        "note": "waiting",
+    }
+    capsys.readouterr()
+    assert main(["pipeline", "status", "weekly", "--why"]) == 0
+    said = capsys.readouterr().out
+    assert "profile validate.gates is" in said
+    assert "[!] gate" in said
+    assert main(["pipeline", "status", "weekly", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["stages"][3]["exit_code"] == 7
+    assert main(["pipeline", "graph", "weekly"]) == 0
+    assert "  ingest --> train" in capsys.readouterr().out
+
+
+def test_of_two_at_once_one_runs_and_the_other_says_so(folder, capsys):
+    (folder / "weekly.yaml").write_text(PIPELINE.replace("cp raw.h5 {out}/data.h5", "sleep 60"))
+    if (child := os.fork()) == 0:
+        os.setsid()
+        os._exit(main(["pipeline", "weekly.yaml"]))
+    try:
+        wait_until(lambda: runs("ingest"), "the first one")
+        assert main(["pipeline", "weekly.yaml"]) == 5
+        assert f"process {child} goes through it now" in capsys.readouterr().err
+    finally:
+        os.killpg(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
+def test_a_missing_input_and_a_command_that_fails_end_it_with_what_to_do(folder, capsys):
+    (folder / "raw.h5").rename("gone.h5")
+    assert main(["pipeline", "weekly.yaml"]) == 4
+    assert "stage ingest: no file matches" in capsys.readouterr().err
+    (folder / "gone.h5").rename("raw.h5")
+    (folder / "weekly.yaml").write_text(PIPELINE.replace("cp raw.h5", "cp nothing.h5"))
+    assert main(["pipeline", "weekly.yaml"]) == 1
+    assert "nothing.h5" in capsys.readouterr().err
+    (folder / "weekly.yaml").write_text(PIPELINE.replace("outputs: [data.h5]", "outputs: [other.h5]"))
+    assert main(["pipeline", "weekly.yaml"]) == 5
+    assert "did not write other.h5" in capsys.readouterr().err
+    assert not is_supervised(newest().stage("train"))

@@ -1,0 +1,95 @@
+"""A wrong pipeline file is told all that is wrong, with lines; a right one has the commands of its stages."""
+
+from __future__ import annotations
+
+import pytest
+
+from hpctrain.cli import main
+from hpctrain.errors import ProfileError
+from hpctrain.pipeline.file import read_pipeline
+from hpctrain.pipeline.kinds import commands_of, needs_of
+
+GOOD = """\
+name: weekly
+stages:
+  - {name: ingest, source: sdss, inputs: ["raw/*.fits"]}
+  - {name: clean, run: "cp {ingest}/data.h5 {out}/clean.h5"}
+  - {name: train, profile: forest.yaml, set: ['data.files=["{clean}/clean.h5"]']}
+  - {name: evaluate}
+  - {name: gate}
+  - {name: register, model: photoz, alias: candidate}
+  - {name: log, to: mlflow}
+"""
+PROFILE = """\
+name: forest
+launch: {gpus_per_node: 0}
+data: {files: [galaxies.h5], features: [g, r]}
+model: {family: trees, labels: [{column: z, kind: value}]}
+"""
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    (tmp_path / "forest.yaml").write_text(PROFILE)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def problems(text):
+    with open("wrong.yaml", "w") as file:
+        file.write(text)
+    with pytest.raises(ProfileError) as caught:
+        read_pipeline("wrong.yaml")
+    return str(caught.value)
+
+
+def test_each_stage_has_its_command_and_needs_what_it_names(folder):
+    (folder / "good.yaml").write_text(GOOD)
+    section = read_pipeline("good.yaml")
+    commands = {stage.name: commands_of(section, stage) for stage in section.stages}
+    assert commands["ingest"] == [["hpctrain", "ingest", "sdss", str(folder / "raw/*.fits"), "--out", "{out}/data.h5"]]
+    assert commands["evaluate"][0][:3] == ["hpctrain", "validate", "{train}"]
+    assert commands["register"] == [
+        ["hpctrain", "registry", "add", "{train}", "--name", "photoz", "--alias", "candidate"]
+    ]
+    assert commands["log"] == [["hpctrain", "track", "{train}", "--to", "mlflow"]]
+    needs = {stage.name: needs_of(section, stage) for stage in section.stages}
+    assert needs["train"] == ["clean"]
+    assert needs["gate"] == ["train"]
+
+
+def test_a_skipped_stage_hands_on_what_it_needs(folder):
+    (folder / "good.yaml").write_text(
+        GOOD.replace("{out}/clean.h5", "{out}/clean.h5").replace('clean.h5"}', 'clean.h5", skip: true}')
+    )
+    section = read_pipeline("good.yaml")
+    assert needs_of(section, section.stage("train")) == ["ingest"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (GOOD.replace("inputs: ", "input: "), "line 3: stages.0.input: unknown key; did you mean 'inputs'"),
+        (GOOD.replace("{clean}", "{cleen}"), "line 5: stages.2: train names {cleen}, and no stage before it"),
+        (GOOD.replace("source: sdss, ", ""), "line 3: stages.0: a stage of the kind ingest needs source"),
+        (GOOD.replace("forest.yaml", "tree.yaml"), "line 5: stages.2.profile: tree.yaml"),
+        (GOOD.replace("name: clean", "name: ingest"), "two stages have the name ingest"),
+        (GOOD.replace(", to: mlflow", ""), "line 9: stages.6: a stage of the kind log needs to"),
+        (GOOD.replace("gate}", "gate, model: x}"), "line 7: stages.4: model has no meaning for a stage"),
+        ("name: w\nstages: [{name: gate}]\n", "line 2: stages.0: gate needs a stage before it that trains"),
+        ("name: w\nstages: [{name: a, run: ls, needs: [b]}]\n", "a needs b, and no stage before it has this name"),
+        ("name: w\n", "stages: is missing"),
+    ],
+)  # fmt: skip
+def test_a_wrong_file_is_told_what_is_wrong_and_where(text, message):
+    assert message in problems(text)
+
+
+def test_a_dry_run_prints_the_commands_and_writes_nothing(folder, capsys):
+    (folder / "good.yaml").write_text(GOOD)
+    before = sorted(folder.rglob("*"))
+    assert main(["pipeline", "good.yaml", "--dry-run"]) == 0
+    said = capsys.readouterr().out
+    assert "train (train), after clean" in said
+    assert "hpctrain registry add '{train}' --name photoz --alias candidate" in said
+    assert sorted(folder.rglob("*")) == before
