@@ -41,7 +41,7 @@ def draw_figures(figures: list[Figure]) -> str:
         drawn = draw_figure(figure)
         if not drawn:
             continue
-        if figure.wide or figure.kind in ("table", "matrix", "sky"):
+        if figure.wide or figure.kind in ("table", "matrix"):
             parts += [_pair(narrow), drawn]
             narrow = []
         else:

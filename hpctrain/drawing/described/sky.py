@@ -9,7 +9,7 @@ import numpy as np
 from hpctrain.drawing.described.figure import Figure, SkyCell, SkyData
 from hpctrain.drawing.described.frame import array, colour_scale, level_of
 from hpctrain.drawing.scale import significant
-from hpctrain.drawing.svg import WIDE, number, on_both, path_of
+from hpctrain.drawing.svg import HALF, WIDE, number, on_both, path_of
 
 _NEWTON = 60
 _STEPS = 8
@@ -55,11 +55,15 @@ def draw_sky(figure: Figure) -> str:
     scale = colour_scale(significant(low), significant(high), escape(f"{data.label}{unit}"))
     note = '<p class="note">Outlined: differs from the others by more than chance.</p>'
     flagged = note if any(cell.flagged for cell in data.cells) else ""
-    return on_both(WIDE, lambda width: _draw(width, figure, data, values, (low, high), centre)) + scale + flagged
+    return (
+        on_both(WIDE if figure.wide else HALF, lambda width: _draw(width, figure, data, values, (low, high), centre))
+        + scale
+        + flagged
+    )
 
 
 def _ends(values: np.ndarray, around: float | None) -> tuple[float, float]:
-    low, high = (float(end) for end in np.quantile(values, (0.02, 0.98)))
+    low, high = (float(end) for end in np.quantile(values, (0.02, 0.98), method="nearest"))
     if around is not None:
         reach = max(abs(low - around), abs(high - around)) or 1.0
         return around - reach, around + reach

@@ -31,7 +31,7 @@ class BinsSection(Section):
 
 
 class SkySection(Section):
-    """A map of each metric on the sky, where the data files have the coordinates."""
+    """A map of each metric on the sky."""
 
     ra: PathText = "ra"
     """Column with the right ascension [deg]."""
@@ -147,7 +147,9 @@ class ValidateSection(Section):
     """Number of bootstrap draws of objects for each interval."""
     bins: Annotated[list[BinsSection], Field(max_length=64)] = []
     """Columns in whose bins each metric is judged, too."""
-    sky: SkySection = SkySection()
+    sky: SkySection | None = None
+    """Maps of the metrics on the sky. If unset, there are maps where the data files have columns ``ra`` and ``dec``;
+    ``sky: {}`` makes their absence an error."""
     gates: Annotated[list[GateSection], Field(max_length=256)] = []
     """Limits of metrics; if one is not kept, the command that judges the run ends with exit code 7."""
     audit: AuditSection = AuditSection()

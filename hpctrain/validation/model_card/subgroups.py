@@ -50,14 +50,27 @@ def _score(score: Mapping[str, Any]) -> str:
 
 
 def flagged_lines(found: ValidationFile) -> Iterator[str]:
-    """Yield the bins whose metrics differ from those of the other objects by more than chance."""
-    block = _block(found)
-    flagged = block.get("flagged", [])
-    for flag in flagged[:MOST_FLAGGED]:
+    """Yield the bins that are worse than the other objects by more than chance, with the metrics that say so."""
+    worse: dict[tuple[str, str, str], list[Mapping[str, Any]]] = {}
+    for flag in _block(found).get("flagged", []):
         task = found.tasks.get(flag["task"])
-        label = task.metrics[flag["metric"]].label if task and flag["metric"] in task.metrics else flag["metric"]
-        inside, outside = (significant(flag[key]) for key in ("inside", "outside"))
-        where = f"{code(flag['column'])} {escaped(flag['bin'])} ({grouped(flag['num_objects'])} objects)"
-        yield f"{escaped(flag['task'])}: {escaped(label)} is {inside} for {where}, and {outside} for the others."
-    if len(flagged) > MOST_FLAGGED:
-        yield f"{len(flagged) - MOST_FLAGGED} more bins differ by more than chance; results/validation.json has them."
+        metric = task.metrics.get(flag["metric"]) if task is not None else None
+        if metric is not None and _is_worse(metric.better, flag["inside"], flag["outside"]):
+            worse.setdefault((flag["task"], flag["column"], flag["bin"]), []).append({**flag, "label": metric.label})
+    for (task_name, column, label), flags in list(worse.items())[:MOST_FLAGGED]:
+        numbers = "; ".join(
+            f"{escaped(flag['label'])} {significant(flag['inside'])} (others {significant(flag['outside'])})"
+            for flag in flags[:MOST_METRICS]
+        )
+        objects = f"{grouped(flags[0]['num_objects'])} objects"
+        yield f"{escaped(task_name)} is worse for {code(column)} {escaped(label)} ({objects}): {numbers}."
+    if len(worse) > MOST_FLAGGED:
+        yield f"{len(worse) - MOST_FLAGGED} more bins are worse than the others; results/validation.json has them."
+
+
+def _is_worse(better: str, inside: float | None, outside: float | None) -> bool:
+    if inside is None or outside is None:
+        return True
+    if better == "zero":
+        return abs(inside) > abs(outside)
+    return inside > outside if better == "lower" else inside < outside

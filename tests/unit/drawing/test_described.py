@@ -97,8 +97,8 @@ def test_a_cell_across_the_rim_of_the_map_is_drawn_at_both_sides():
     paths = re.findall(r'<path class="cell z\d" d="([^"]+)"', html.split('class="on-phone"')[0])
     assert sorted(path.count("M") for path in paths) == [1, 1, 2]
     ends = [float(x) for x in re.findall(r"[ML]([\d.]+) ", max(paths, key=lambda path: path.count("M")))]
-    assert min(ends) < 60
-    assert max(ends) > 980
+    assert min(ends) < 40
+    assert max(ends) > 470
 
 
 def test_every_point_is_in_a_cell_or_drawn_alone():
