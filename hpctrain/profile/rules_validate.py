@@ -3,10 +3,28 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 from hpctrain.profile.judge import Judge
 from hpctrain.profile.near import did_you_mean
 from hpctrain.profile.sections.validate import BinsSection, GateSection
+
+_NUMBERS = ("bias", "scatter", "rmse", "mae", "outliers", "crps", "log_loss", "cde_loss", "pit_ks")
+_VALUES = (
+    *_NUMBERS, "mean_bias", "nmad", "r2", "outliers_0.15", "outliers_0.05", "outliers_1000km_s", "outliers_3000km_s",
+)  # fmt: skip
+METRICS = {
+    "class": (
+        "accuracy", "macro_f1", "balanced_accuracy", "log_loss", "brier", "roc_auc", "average_precision",
+        "recall_0fp", "recall_10fp",
+    ),
+    "value": _VALUES,
+    "density": _VALUES,
+    "circular": _NUMBERS,
+}  # fmt: skip
+"""Kind of a label to the metrics that it can have; which of them it has may depend on the data."""
+PARTS = ("completeness", "purity", "f1", "roc_auc", "average_precision")
+"""Metrics that each class has, such as ``purity.STAR``."""
 
 
 def check_validate(judge: Judge) -> None:
@@ -77,12 +95,30 @@ def _check_gate(judge: Judge, gate: GateSection, where: str) -> None:
 
 
 def _check_task(judge: Judge, gate: GateSection, where: str) -> None:
-    """Judge the task, where the labels of the profile say which tasks there are."""
-    labels = getattr(judge.profile.model, "labels", None)
-    if not labels:
+    """Judge task and metric, where the labels of the profile say which there are."""
+    labels = getattr(judge.profile.model, "labels", None) or []
+    kinds = {label.title: label for label in labels if hasattr(label, "title")}
+    if not kinds:
         return
-    titles = [label.title for label in labels]
-    task = gate.metric.split(".", 1)[0]
-    if task not in titles:
-        message = f"there is no label {task} in model.labels{did_you_mean(task, titles)}"
-        judge.problem(message, f"{where}.metric", "model.labels")
+    task, metric = gate.metric.split(".", 1)
+    problem = ""
+    if task not in kinds:
+        problem = f"there is no label {task} in model.labels{did_you_mean(task, kinds)}"
+    else:
+        problem = _unknown_metric(metric, kinds[task])
+    if problem:
+        judge.problem(problem, f"{where}.metric", "model.labels")
+
+
+def _unknown_metric(metric: str, label: Any) -> str:
+    """Return what is wrong with the metric of a label; empty if nothing is, or nothing is known of its kind."""
+    known = METRICS.get(getattr(label, "kind", ""), ())
+    of, _, part = metric.partition(".")
+    if not known or metric in known:
+        return ""
+    if label.kind == "class" and part and of in PARTS:
+        classes = label.classes
+        unknown = classes is not None and part not in classes
+        return f"{label.title} has no class {part}{did_you_mean(part, classes)}" if unknown else ""
+    listed = [*known, *(f"{name}.CLASS" for name in PARTS)] if label.kind == "class" else known
+    return f"{label.title} has no metric {metric}{did_you_mean(metric, listed)}"

@@ -54,6 +54,8 @@ def test_gates_that_nothing_judges_are_worth_a_warning(check):
         ("metric: Z.nmad, below: 1, every_bin: g, where: {column: g, low: 1}", "has where and every_bin; write two"),
         ("metric: Z.nmad, below: 1, where: {column: g}", "gates.0.where: is no range; write low, high, or both"),
         ("metric: Z.nmad, below: 1, where: {column: g, low: 2, high: 1}", "no value is from 2 to below 1"),
+        ("metric: Z.nmda, below: 1", "gates.0.metric: Z has no metric nmda; did you mean 'nmad'?"),
+        ("metric: kind.nmad, below: 1", "kind has no metric nmad; there is accuracy, "),
         ("metric: Z.nmad, belov: 1", "validate.gates.0.belov: unknown key; did you mean 'below'?"),
     ],
 )
@@ -75,6 +77,13 @@ def test_a_gate_that_cannot_be_judged_is_a_problem(check, gate, said):
 def test_bins_and_anomalies_that_say_too_little_are_problems(check, validate, said):
     (problem,), _ = check(validate)
     assert said in problem
+
+
+def test_a_class_that_is_not_there_is_a_problem_where_the_profile_names_the_classes(check):
+    known = TREES.replace("kind: class}", "kind: class, classes: [GALAXY, STAR]}")
+    (problem,), _ = check("{at_end: true, gates: [{metric: kind.purity.STARS, above: 0.9}]}", known)
+    assert "validate.gates.0.metric: kind has no class STARS; did you mean 'STAR'?" in problem
+    assert check("{at_end: true, gates: [{metric: kind.purity.STARS, above: 0.9}]}") == ([], [])
 
 
 def test_a_resumed_run_may_change_every_key_of_it():

@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 from made_judged import make_judged
 
+from hpctrain.profile.rules_validate import METRICS, PARTS
 from hpctrain.profile.sections.validate import ValidateSection
 from hpctrain.validation.gates import failed_gates, judge_gates
+from hpctrain.validation.tasks.classes import class_task
+from hpctrain.validation.tasks.values import CIRCULAR, REDSHIFT, VALUE, number_task
 from hpctrain.validation.validate import validate
 
 NUM = 900
@@ -135,3 +138,18 @@ def test_a_metric_that_is_not_defined_keeps_no_limit(judged):
 def test_a_metric_of_a_class_may_have_a_gate(gate):
     assert gate(metric="kind.completeness.QSO", above=0.7)["passed"]
     assert not gate(metric="kind.completeness.QSO", above=0.9)["passed"]
+
+
+def test_check_knows_the_metrics_that_labels_have():
+    rng = np.random.default_rng(3)
+    true, number = rng.uniform(0.1, 1, 50), rng.integers(0, 2, 50)
+    columns = {name: rng.uniform(size=50) for name in ("PIT", "CRPS", "NLL", "CDE_LOSS")}
+    found = {
+        kind: {m.name for m in number_task("Z", kind, true, true, outlier=0.1, period=1.0, columns=columns).metrics}
+        for kind in (VALUE, REDSHIFT, CIRCULAR)
+    }
+    assert found[VALUE] | found[REDSHIFT] == set(METRICS["value"]) == set(METRICS["density"])
+    assert found[CIRCULAR] == set(METRICS["circular"])
+    task = class_task("kind", ["A", "B"], number, number, rng.dirichlet([1, 1], 50))
+    names = {metric.name for metric in task.metrics}
+    assert names == {*METRICS["class"], *(f"{part}.{name}" for part in PARTS for name in "AB")}
