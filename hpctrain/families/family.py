@@ -277,6 +277,15 @@ class Family:
             The held-out samples; there may be none.
         """
 
+    def learned_entries(self, model: Any) -> dict[str, Any]:
+        """Return what the card of a finished model says beyond its blueprint, after :meth:`complete`; plain JSON.
+
+        Parameters
+        ----------
+        model : torch.nn.Module or RoundsModel
+        """
+        return {}
+
     def curves(self) -> Sequence[Curve]:
         """Return the metrics that the report draws beside the loss.
 

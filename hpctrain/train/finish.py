@@ -72,6 +72,7 @@ def _finish(run: Run) -> dict[str, Any]:
     }
     with evaluated_weights(run) as model:
         run.family.complete(model, _held_out(run, run.data.validation_rows))
+        extra |= run.family.learned_entries(model)
         save_model(path, model, run.data.section, run.data.facts, extra)
     difference = _check(run)
     if len(run.data.described_rows):

@@ -26,6 +26,8 @@ SUFFIXES: Mapping[str, str] = {
     "PULL": "residual divided by the standard deviation of prediction and label",
     "PIT": "predicted probability of a lower value than the true one",
     "HPD": "predicted probability of all values that are more probable than the true one",
+    "PROB_RAW": "probability of each class before the calibration",
+    "PIT_RAW": "predicted probability of a lower value than the true one, before the calibration",
     "CRPS": "continuous ranked probability score, in the unit that is learned",
     "CDE_LOSS": "integral of the squared density minus twice the density at the truth, per unit of the label",
     "LOG_LOSS": "minus the log of the probability of the true class",

@@ -8,10 +8,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from hpctrain.families.labels.head import FEWEST_TO_CALIBRATE, Head, fit_temperature
+from hpctrain.families.labels.monotone import fit_density, identity_of_density
+from hpctrain.families.labels.remapped import remapped_density
 from hpctrain.families.labels.section import LabelSection
 
 SMOOTHING_BINS = 0.75
@@ -74,13 +77,24 @@ class DensityHead(Head):
         chosen = (outputs / temperature).log_softmax(dim=1).gather(1, at[:, None])[:, 0]
         return math.log(self.step) - chosen
 
+    def _calibrated_nll(self, outputs: Tensor, place: Tensor) -> Tensor:
+        """Return the same of the calibrated density, (N,)."""
+        if self.monotone is None:
+            return self._nll(outputs, place, self.calibration)
+        at = place.floor().long().clamp(0, self.label.bins - 1)
+        chosen = self.probability(outputs).gather(1, at[:, None])[:, 0]
+        return math.log(self.step) - chosen.clamp(min=1e-30).log()
+
+    def _no_map(self) -> np.ndarray:
+        return identity_of_density()
+
     def sums(self, outputs: Tensor, labels: Mapping[str, Tensor], counted: Tensor) -> dict[str, Tensor]:
         place, _, has = self._positions(labels, outputs)
         counted = counted & has
         residual = torch.where(counted, self._residual(outputs, labels), 0.0)
         found = {
             "num": counted.sum().float(),
-            "nll": torch.where(counted, self._nll(outputs, place, self.calibration), 0.0).sum(),
+            "nll": torch.where(counted, self._calibrated_nll(outputs, place), 0.0).sum(),
             "residual": residual.sum(),
             "square": residual.square().sum(),
         }
@@ -104,15 +118,17 @@ class DensityHead(Head):
         apart = self.columns(outputs)["PRED"] - value
         return apart / (1 + value) if self.is_log else apart
 
-    def _probability(self, outputs: Tensor) -> Tensor:
-        return (outputs / self.calibration).softmax(dim=1)
+    def probability(self, outputs: Tensor) -> Tensor:
+        """Return the calibrated probability of each bin, (N, B)."""
+        p = (outputs / self.calibration).softmax(dim=1)
+        return p if self.monotone is None else remapped_density(self.monotone, p)
 
     def _value(self, t: Tensor) -> Tensor:
         return torch.expm1(t) if self.is_log else t
 
     def columns(self, outputs: Tensor) -> dict[str, Tensor]:
         """Return the mean of the highest peak, quantiles of the density, and the probability of that peak."""
-        p = self._probability(outputs)
+        p = self.probability(outputs)
         number = torch.arange(self.label.bins, device=p.device)
         peak = torch.where((number - p.argmax(dim=1, keepdim=True)).abs() <= PEAK_BINS, p, 0.0)
         mass = peak.sum(dim=1)
@@ -141,18 +157,27 @@ class DensityHead(Head):
         loss of the density of the value itself, so that grids of different spacing can be compared.
         """
         place, _, has = self._positions(labels, outputs)
-        p = self._probability(outputs)
+        p = self.probability(outputs)
         above = torch.cat([torch.zeros_like(p[:, :1]), p.cumsum(dim=1)], dim=1)
         at = place.floor().long().clamp(0, self.label.bins - 1)[:, None]
         part = (place[:, None] - at).clamp(0, 1)
-        pit = above.gather(1, at)[:, 0] + part[:, 0] * p.gather(1, at)[:, 0]
+        pit = _pit(above, p, at, part)
         crps = _crps(above, at, part) * self.step
         own = p.gather(1, at)
         denser = torch.where(p > own, p, 0.0).sum(dim=1) + part[:, 0] * own[:, 0]  # uniform if the density is right
-        found = {"PIT": pit, "CRPS": crps, "NLL": self._nll(outputs, place, self.calibration), "HPD": denser}
+        found = {"PIT": pit, "CRPS": crps, "NLL": self._calibrated_nll(outputs, place), "HPD": denser}
         found["CDE_LOSS"] = self._cde_loss(p, at, self.truth(labels, outputs)[0])
+        if self.monotone is not None:
+            found["PIT_RAW"] = self._raw_pit(outputs, place)
         found = {name: column.masked_fill(~has, torch.nan) for name, column in found.items()}
         return {"TRUE": self.truth(labels, outputs)[0], "RESIDUAL": self._residual(outputs, labels), **found}
+
+    def _raw_pit(self, outputs: Tensor, place: Tensor) -> Tensor:
+        """Return the probability below the true place (N,) before the map, (N,)."""
+        p = outputs.softmax(dim=1)
+        above = torch.cat([torch.zeros_like(p[:, :1]), p.cumsum(dim=1)], dim=1)
+        at = place.floor().long().clamp(0, self.label.bins - 1)[:, None]
+        return _pit(above, p, at, (place[:, None] - at).clamp(0, 1))
 
     def _cde_loss(self, p: Tensor, at: Tensor, value: Tensor) -> Tensor:
         """Return the integral of the squared density of the value, minus twice the density at the truth, (N,).
@@ -181,6 +206,14 @@ class DensityHead(Head):
         if int(has.sum()) >= FEWEST_TO_CALIBRATE:
             outputs, place = outputs[has].double(), place[has]
             self.calibration.fill_(fit_temperature(lambda value: self._nll(outputs, place, value).mean().item()))
+            if self.monotone is not None:
+                pit = self._raw_pit(outputs / self.calibration, place)
+                self.monotone.copy_(torch.from_numpy(fit_density(pit.cpu().numpy())))
+
+
+def _pit(above: Tensor, p: Tensor, at: Tensor, part: Tensor) -> Tensor:
+    """Return the probability below the truth, (N,); `p` (N, B) are the probabilities, the others those of `_crps`."""
+    return above.gather(1, at)[:, 0] + part[:, 0] * p.gather(1, at)[:, 0]
 
 
 def _crps(above: Tensor, at: Tensor, part: Tensor) -> Tensor:

@@ -66,6 +66,11 @@ class LabelFamily(Family):
 
         calibrate(model, held_out)
 
+    def learned_entries(self, model: LabelNetwork) -> dict[str, Any]:
+        from hpctrain.families.labels.results import calibration_entries
+
+        return {"calibration": calibration_entries(model)}
+
     def predictions(self, model: LabelNetwork, card: Mapping[str, Any], batch: Batch) -> dict[str, np.ndarray]:
         from hpctrain.families.labels.results import predicted_columns
         from hpctrain.profile.lookup import find_kind

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -32,7 +33,12 @@ class Head(nn.Module):
     calibration : Tensor, shape ()
         Factor of the uncertainty, 1 until :meth:`calibrate`: the temperature of probabilities, or the factor of
         standard deviations.
+    monotone : Tensor, shape (C, K + 1) or (K + 1,), or None
+        Map of the probabilities after the temperature, for ``calibration: isotonic``; see
+        :mod:`~hpctrain.families.labels.monotone`.
     """
+
+    monotone: Tensor | None
 
     def __init__(self, label: LabelSection, num_features: int, num_outputs: int) -> None:
         super().__init__()
@@ -41,6 +47,17 @@ class Head(nn.Module):
         nn.init.normal_(self.linear.weight, std=0.01)
         nn.init.zeros_(self.linear.bias)
         self.register_buffer("calibration", torch.ones(()))
+        table = self._no_map() if label.calibration == "isotonic" else None
+        self.register_buffer("monotone", None if table is None else torch.from_numpy(table).float())
+
+    def _no_map(self) -> np.ndarray | None:
+        """Return the map that changes nothing; None for a kind of label without one."""
+        return None
+
+    def forget_calibration(self) -> None:
+        """Make the uncertainty what the outputs say."""
+        self.calibration.fill_(1.0)
+        self.monotone = None
 
     @property
     def title(self) -> str:
@@ -84,7 +101,7 @@ class Head(nn.Module):
         raise NotImplementedError
 
     def calibrate(self, outputs: Tensor, labels: Mapping[str, Tensor]) -> None:
-        """Set `calibration` from held-out samples; too few of them leave it at 1."""
+        """Set `calibration` and `monotone` from held-out samples; too few of them change nothing."""
         raise NotImplementedError
 
 

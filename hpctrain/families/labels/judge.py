@@ -62,6 +62,9 @@ def _check_keys(judge: Judge, label: LabelSection, where: str) -> None:
     for key, kinds in label.only_for.items():
         if label.kind not in kinds and getattr(label, key) != type(label).model_fields[key].default:
             judge.problem(f"is for kind {' or '.join(kinds)}, but this label is of kind {label.kind}", f"{where}.{key}")
+    if label.calibration == "isotonic" and label.kind not in (CLASS, DENSITY):
+        message = f"isotonic is for kind class or density, but this label is of kind {label.kind}; use temperature"
+        judge.problem(message, f"{where}.calibration")
     if label.kind == CIRCULAR and label.period is None:
         judge.problem("needs a `period`, such as 360 for degrees", f"{where}.kind")
     if label.kind == CLASS and isinstance(label.class_weights, list):

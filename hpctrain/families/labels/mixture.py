@@ -84,7 +84,7 @@ def mix(heads: Sequence[tuple[Head, Tensor]], weight: Tensor) -> tuple[Head, Ten
     """
     rule = next(rule for kind, rule in _RULES.items() if isinstance(heads[0][0], kind))
     mixed = copy.deepcopy(heads[0][0]).cpu().eval()
-    mixed.calibration.fill_(1.0)
+    mixed.forget_calibration()
     scaled = [(head, outputs, float(head.calibration)) for head, outputs in heads]
     return mixed, rule(scaled, weight)
 
@@ -94,8 +94,8 @@ _Scaled = Sequence[tuple[Any, Tensor, float]]
 
 def _probabilities(heads: _Scaled, weight: Tensor) -> Tensor:
     p = torch.zeros_like(heads[0][1])
-    for (_, outputs, scale), part in zip(heads, weight, strict=True):
-        p += part[:, None] * (outputs / scale).softmax(dim=1)
+    for (head, outputs, _), part in zip(heads, weight, strict=True):
+        p += part[:, None] * head.probability(outputs)
     return p.clamp(min=_TINY).log()
 
 

@@ -122,7 +122,8 @@ class LabelNetwork(nn.Module):
             As in a batch.
         """
         for head in self.heads:
-            head.calibrate(outputs[head.title], labels)  # type: ignore[operator,index]
+            if head.label.calibration != "none":
+                head.calibrate(outputs[head.title], labels)  # type: ignore[operator,index]
 
 
 def _with_outliers(head: Any, columns: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -41,6 +41,21 @@ def predicted_columns(model: LabelNetwork, batch: Any) -> dict[str, np.ndarray]:
     return named_classes({name: value.cpu().numpy() for name, value in found.items()}, model.heads)
 
 
+def calibration_entries(model: LabelNetwork) -> dict[str, Any]:
+    """Return what the card of a model says of the calibration of each label, by its title.
+
+    ``method`` as in the profile; ``factor``: the temperature of probabilities, or by what errors are multiplied; for
+    ``isotonic`` also the table of the map as ``monotone``.
+    """
+    found = {}
+    for head in model.heads:
+        entry: dict[str, Any] = {"method": head.label.calibration, "factor": float(head.calibration)}
+        if head.monotone is not None:
+            entry["monotone"] = head.monotone.tolist()
+        found[head.title] = entry
+    return found
+
+
 @torch.no_grad()
 def penultimate(model: LabelNetwork, batch: Any) -> np.ndarray:
     """Return what the last layers read of each sample of a prepared batch, (N, F); NaN where there is no input."""

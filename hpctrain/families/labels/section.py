@@ -68,6 +68,10 @@ class LabelSection(Section):
     spacing: Literal["linear", "log1p"] = "linear"
     """Bins of ``kind: density`` are equal in the value, or in ln(1 + value), as redshifts need; then residuals are
     divided by 1 + value too."""
+    calibration: Literal["temperature", "isotonic", "none"] = "temperature"
+    """What is fitted to the held-out labels at the end: one number (``temperature``: of the probabilities of classes
+    and densities, or the factor of the errors of values and angles), also a monotone map of the probability of each
+    class or of the cumulated probability of a density (``isotonic``), or nothing."""
     outlier: Annotated[float, Field(gt=0)] | None = None
     """Residual beyond which a prediction counts as an outlier, for ``spacing: log1p`` after division by 1 + value. If
     unset, five times the robust scatter of the residuals."""

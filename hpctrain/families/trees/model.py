@@ -188,6 +188,8 @@ class Trees:
         for number, learner in enumerate(self.learners):
             found |= named(str(number), learner.state())
             found[f"{number}.calibration"] = learner.head.calibration.numpy().reshape(1)
+            if learner.head.monotone is not None:
+                found[f"{number}.monotone"] = learner.head.monotone.numpy()
             if isinstance(learner.head, SmoothedDensityHead):
                 found[f"{number}.width"] = learner.head.width.numpy().reshape(1)
         return found
@@ -198,6 +200,8 @@ class Trees:
             own = part_of(state, str(number))
             learner.load(own)
             learner.head.calibration.fill_(float(own["calibration"][0]))
+            if learner.head.monotone is not None:
+                learner.head.monotone.copy_(torch.from_numpy(np.asarray(own["monotone"])))
             if isinstance(learner.head, SmoothedDensityHead):
                 learner.head.width.fill_(float(own["width"][0]))
 

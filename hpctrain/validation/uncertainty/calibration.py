@@ -15,6 +15,7 @@ from hpctrain.validation.tasks.values import CIRCULAR, REDSHIFT, VALUE
 from hpctrain.validation.uncertainty.abstention import SHARES, Abstention
 from hpctrain.validation.uncertainty.coverage import central_level, coverage_curve, coverage_error, error_by_chance
 from hpctrain.validation.uncertainty.figures import uncertainty_figures
+from hpctrain.validation.uncertainty.recalibrate import compare_classes, compare_densities, enough, raw_classes
 from hpctrain.validation.uncertainty.reliability import Reliability, reliability
 
 FEWEST = 50
@@ -39,6 +40,7 @@ def add_calibration(judged: Judged, section: Any = None) -> Mapping[str, Any]:
     for task in judged.tasks:
         found = task_calibration(task, judged, confidence, draws)
         if found:
+            found.update(_on_other_objects(task, judged))
             tasks[task.title] = found
             figures += uncertainty_figures(task.title, found, confidence)
     return {"calibration": {"seen_before": seen_before(judged.card), "tasks": tasks}, "figures": figures}
@@ -60,6 +62,24 @@ def task_calibration(task: Task, judged: Judged, confidence: float, draws: int) 
     if task.kind in NUMBERS:
         return number_calibration(task, judged.columns, judged.target_id, confidence)
     return {}
+
+
+def _on_other_objects(task: Task, judged: Judged) -> dict[str, Any]:
+    """Return ``learned``, what the card says of the calibration, and ``on_other_objects``, what each kind is worth."""
+    entry = (judged.card.get("calibration") or {}).get(task.title)
+    found: dict[str, Any] = {} if entry is None else {"learned": {k: entry[k] for k in ("method", "factor")}}
+    columns, rows = judged.columns, task.known
+    if task.kind == CLASS:
+        p, is_raw = raw_classes(entry, task.arrays["probability"], columns.get(f"{task.title}_PROB_RAW"))
+        rows = rows & np.isfinite(p).all(axis=1)
+        if enough(judged.target_id[rows]):
+            compared = compare_classes(p[rows], is_raw, task.arrays["true"][rows], judged.target_id[rows])
+            found["on_other_objects"] = compared
+    elif (pit := columns.get(f"{task.title}_PIT_RAW", columns.get(f"{task.title}_PIT"))) is not None:
+        rows = rows & np.isfinite(pit)
+        if enough(judged.target_id[rows]):
+            found["on_other_objects"] = compare_densities(pit[rows], judged.target_id[rows])
+    return found
 
 
 def class_calibration(
