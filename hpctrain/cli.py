@@ -42,6 +42,7 @@ COMMANDS = {
     "report": "write the HTML report of a run",
     "audit": "look for leaks between training, validation and test, before a long training",
     "validate": "judge the held-out predictions of a run: every metric with its interval",
+    "registry": "keep finished models as numbered versions, with aliases such as champion",
     "track": "send runs to MLflow or Weights & Biases, each record once; also from a login node",
     "schema": "write the JSON Schema of profiles, for editors",
     "platforms": "list the GPUs and boards that profiles can name",

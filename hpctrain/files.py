@@ -243,3 +243,46 @@ def fsync_directory(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def publish_once(path: Path, content: bytes, mode: int = 0o666) -> bool:
+    """Give a new file its name, whole, unless there is a file with this name; needs no lock.
+
+    A hard link is made only if the name is free, on NFS too, so of several writers at once exactly one succeeds.
+
+    Parameters
+    ----------
+    path : Path
+    content : bytes
+    mode : int
+        Permissions of the file, whatever the umask.
+
+    Returns
+    -------
+    bool
+        False if there is a file with this name; it is unchanged.
+
+    Raises
+    ------
+    OSError
+        The disk is full, or the folder cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    with os.fdopen(os.open(temporary, flags, 0o600), "wb") as stream:
+        try:
+            stream.write(content)
+            stream.flush()
+            os.fchmod(stream.fileno(), mode)
+            os.fsync(stream.fileno())
+            try:
+                os.link(temporary, path)
+            except FileExistsError:
+                # A server of NFS may have made the link and lost its answer; then the file has two names.
+                if os.fstat(stream.fileno()).st_nlink != 2:
+                    return False
+        finally:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+    fsync_directory(path.parent)
+    return True

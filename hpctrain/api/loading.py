@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hpctrain.errors import Problem, ProfileError
-from hpctrain.launch.runs import DEFAULT_RUNS_DIR, path_or_run
+from hpctrain.launch.runs import DEFAULT_RUNS_DIR
+from hpctrain.registry.references import model_at
 from hpctrain.rundir import read_json
 
 if TYPE_CHECKING:
@@ -28,7 +29,8 @@ def load(
     Parameters
     ----------
     path : str or Path
-        A run directory; the name, run id or job id of a run; a model or checkpoint folder; a ``model.safetensors``; or
+        A run directory; the name, run id or job id of a run; ``registry:NAME@champion`` or ``registry:NAME:3``, a
+        version of the registry, whose files are verified; a model or checkpoint folder; a ``model.safetensors``; or
         what ``hpctrain export`` wrote: a bundle runs by onnxruntime, without torch.
     device : str
         ``cpu``, ``cuda`` (also ``cuda:1``), or ``auto``: the GPU if there is one.
@@ -62,7 +64,7 @@ def load(
     device = str(device)
     if device.partition(":")[0] not in _DEVICES:
         raise ProfileError("load", [Problem("device", f"found {device!r}; must be one of {', '.join(_DEVICES)}")])
-    found = path_or_run(str(path), Path(runs_dir).expanduser()).expanduser()
+    found = model_at(str(path), Path(runs_dir).expanduser()).expanduser()
     folder = found.parent if found.name == _MANIFEST else found
     if (folder / _MANIFEST).is_file():
         if checkpoint is not None:

@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Any
 
 from hpctrain.commands.overrides import add_set_argument, overrides_of
 from hpctrain.errors import CheckpointError, GateError, Problem, ProfileError
-from hpctrain.launch.runs import DEFAULT_RUNS_DIR, path_or_run
+from hpctrain.launch.runs import DEFAULT_RUNS_DIR
+from hpctrain.registry.references import is_registered, model_at
 
 if TYPE_CHECKING:
     from hpctrain.edge.prune import PrunePlan
@@ -88,7 +89,9 @@ def run(arguments: argparse.Namespace) -> int:
     overrides = overrides_of(arguments, "run_dir")
     if arguments.run_dir is None:
         raise ProfileError(SOURCE, [Problem("RUN", "which run? `hpctrain list` shows what there is")])
-    arguments.run_dir = path_or_run(arguments.run_dir, arguments.runs_dir)
+    if is_registered(arguments.run_dir) and arguments.out is None:
+        raise ProfileError(SOURCE, [Problem("--out", "is needed: nothing is written into a registered version")])
+    arguments.run_dir = model_at(arguments.run_dir, arguments.runs_dir)
     profile = _profile(arguments, overrides)
     plan = _plan(arguments, profile)
     if profile.model.family not in _WITH_GATES:

@@ -72,11 +72,12 @@ def _of_options(arguments: argparse.Namespace) -> list[str]:
     """Return the overrides that ``--runs-dir`` and ``--from`` abbreviate."""
     import json
 
-    from hpctrain.launch.runs import DEFAULT_RUNS_DIR, path_or_run
+    from hpctrain.launch.runs import DEFAULT_RUNS_DIR
+    from hpctrain.registry.references import model_at
 
     texts = [f"launch.runs_dir={json.dumps(arguments.runs_dir)}"] if arguments.runs_dir else []
     if arguments.source:
-        source = path_or_run(arguments.source, Path(arguments.runs_dir or DEFAULT_RUNS_DIR))
+        source = model_at(arguments.source, Path(arguments.runs_dir or DEFAULT_RUNS_DIR))
         texts += [f"train.init_from={json.dumps(str(source))}", *_network_of(source)]
     return texts
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 
 from hpctrain.commands.using_model import add_model_arguments, check_out, choose_device, progress_bar
-from hpctrain.launch.runs import path_or_run
+from hpctrain.registry.references import model_at
 
 SOURCE = "hpctrain predict"
 
@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Predict the samples, and print how many."""
-    args.run_dir = path_or_run(args.run_dir, args.runs_dir)
+    args.run_dir = model_at(args.run_dir, args.runs_dir)
     import numpy as np
     import torch
 

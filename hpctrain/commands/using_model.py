@@ -28,7 +28,9 @@ def add_model_arguments(parser: argparse.ArgumentParser, file: str, files: str, 
     many : str
         What the command calls its samples.
     """
-    parser.add_argument("run_dir", metavar="RUN", help="path, name, run id or job id of a run, or a model folder")
+    parser.add_argument(
+        "run_dir", metavar="RUN", help="path, name, run id or job id of a run, a model folder, or registry:NAME@ALIAS"
+    )
     parser.add_argument(
         "--runs-dir", type=Path, default=Path(DEFAULT_RUNS_DIR), help="folder of runs (default: ./runs)"
     )

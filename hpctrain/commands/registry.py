@@ -1,0 +1,217 @@
+"""Keep finished models as numbered versions that never change, and let an alias say which one is in service.
+
+hpctrain registry add RUN --name photoz                       add a finished run as the next version
+hpctrain registry list                                        list the models, their versions and aliases
+hpctrain registry show photoz[:3|@champion]                   show a model and its history, or a version
+hpctrain registry promote photoz:3 --to champion --why TEXT   move an alias; champion needs gates that have passed
+hpctrain registry rollback photoz --why TEXT                  move champion back to the version before
+hpctrain registry verify [NAME]                               compare every byte with the manifests
+hpctrain registry export photoz@champion --out DIR            copy a version to a new folder
+
+Commands that take a run or a model folder take registry:photoz@champion, too. The registry is the folder registry/
+beside runs/, or the one that --registry or HPCTRAIN_REGISTRY names. docs/registry.md has the details.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hpctrain.errors import CheckpointError, Problem, ProfileError
+from hpctrain.launch.runs import DEFAULT_RUNS_DIR
+from hpctrain.registry.names import CHAMPION
+
+if TYPE_CHECKING:
+    from hpctrain.registry.folder import Registry
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of ``hpctrain registry``."""
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--registry", type=Path, metavar="DIR", help="folder of the registry (default: ./registry)")
+    common.add_argument(
+        "--runs-dir", type=Path, default=Path(DEFAULT_RUNS_DIR), help="folder of runs (default: ./runs)"
+    )
+    common.add_argument("--json", action="store_true", help="print JSON, for programs")
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    for name, (text, declare, _) in ACTIONS.items():
+        declare(actions.add_parser(name, parents=[common], help=text, description=text))
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Do one action."""
+    return ACTIONS[arguments.action][2](arguments)
+
+
+def _registry(arguments: argparse.Namespace) -> Registry:
+    from hpctrain.registry.folder import registry_at
+
+    return registry_at(arguments.registry, arguments.runs_dir)
+
+
+def _declare_add(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run_name", metavar="RUN", help="path, name, run id or job id of a finished run")
+    parser.add_argument("--name", required=True, metavar="NAME", help="name of the model")
+    parser.add_argument("--alias", metavar="ALIAS", help="then let this alias mean the version, as promote does")
+    parser.add_argument("--why", default="added", metavar="TEXT", help="the reason for --alias (default: added)")
+    parser.add_argument("--note", default="", metavar="TEXT", help="what to remember about the version")
+
+
+def _add(arguments: argparse.Namespace) -> int:
+    from hpctrain.launch.runs import find_run
+    from hpctrain.registry.actions import promote
+    from hpctrain.registry.add import add_run
+
+    directory = find_run(arguments.run_name, arguments.runs_dir)
+    registry = _registry(arguments)
+    added = add_run(directory, arguments.name, registry, arguments.note)
+    if arguments.json:
+        from hpctrain.registry.show import version_json
+
+        print(json.dumps({**version_json(added.version), "is_new": added.is_new}, indent=2))
+    elif added.is_new:
+        print(f"{added.version}: added in {added.version.path}")
+    else:
+        print(f"{added.version}: has the same files already; nothing was added")
+    if arguments.alias:
+        move = promote(str(added.version), arguments.alias, arguments.why, registry).move
+        if move is not None and not arguments.json:
+            print(_moved(f"{arguments.name}@{arguments.alias}", move.facts))
+    return 0
+
+
+def _declare_list(parser: argparse.ArgumentParser) -> None:
+    del parser
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    from hpctrain.registry.show import list_json, list_lines
+
+    registry = _registry(arguments)
+    print(json.dumps(list_json(registry), indent=2) if arguments.json else "\n".join(list_lines(registry)))
+    return 0
+
+
+def _declare_show(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("what", metavar="NAME[:N|@ALIAS]", help="a model, or one version of it")
+
+
+def _show(arguments: argparse.Namespace) -> int:
+    from hpctrain.registry.show import show_json, show_lines
+
+    show = show_json if arguments.json else show_lines
+    found = show(arguments.what, _registry(arguments))
+    print(json.dumps(found, indent=2) if arguments.json else "\n".join(found))
+    return 0
+
+
+def _declare_promote(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("what", metavar="NAME:N", help="the version")
+    parser.add_argument("--to", required=True, metavar="ALIAS", help="the alias, such as champion or candidate")
+    parser.add_argument("--why", required=True, metavar="TEXT", help="the reason, which stays in the history")
+    parser.add_argument("--force", action="store_true", help="also if gates have not passed; stays in the history")
+
+
+def _promote(arguments: argparse.Namespace) -> int:
+    from hpctrain.registry.actions import promote
+
+    done = promote(arguments.what, arguments.to, arguments.why, _registry(arguments), arguments.force)
+    alias = f"{done.version.model.name}@{arguments.to}"
+    if arguments.json:
+        print(json.dumps({"version": done.version.number, "move": done.move and dict(done.move.facts)}, indent=2))
+    elif done.move is None:
+        print(f"{alias} means version {done.version.number} already; nothing was changed")
+    else:
+        print(_moved(alias, done.move.facts))
+        print(f"  gates: {done.move.facts['gates']}")
+    return 0
+
+
+def _declare_rollback(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", metavar="NAME", help="the model")
+    parser.add_argument("--alias", default=CHAMPION, metavar="ALIAS", help=f"the alias (default: {CHAMPION})")
+    parser.add_argument("--why", required=True, metavar="TEXT", help="the reason, which stays in the history")
+
+
+def _rollback(arguments: argparse.Namespace) -> int:
+    from hpctrain.registry.actions import rollback
+
+    move = rollback(arguments.name, arguments.alias, arguments.why, _registry(arguments))
+    alias = f"{arguments.name}@{arguments.alias}"
+    print(json.dumps(dict(move.facts), indent=2) if arguments.json else _moved(alias, move.facts))
+    return 0
+
+
+def _moved(alias: str, facts: dict) -> str:
+    before = "" if facts["from"] is None else f", after version {facts['from']}"
+    return f"{alias} means version {facts['to']} now{before}"
+
+
+def _declare_verify(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", nargs="?", metavar="NAME", help="the model (default: all)")
+
+
+def _verify(arguments: argparse.Namespace) -> int:
+    from hpctrain.registry.actions import faults_of
+
+    registry = _registry(arguments)
+    names = [arguments.name] if arguments.name else registry.names()
+    results, damaged = [], 0
+    for what, faults, unread in faults_of(registry, names):
+        results.append({"what": what, "faults": faults, "unread": unread})
+        damaged += bool(faults)
+        if not arguments.json:
+            _tell(what, faults, unread)
+    if arguments.json:
+        print(json.dumps(results, indent=2))
+    elif not results:
+        print(f"no versions in {registry.path}")
+    if damaged:
+        raise CheckpointError(f"{registry.path}: {damaged} of {len(results)} versions and aliases are damaged")
+    return 0
+
+
+def _tell(what: str, faults: list[str], unread: list[str]) -> None:
+    if not faults:
+        print(f"{what}: good" + (f" (not read: {', '.join(unread)}, which only its owner may)" if unread else ""))
+    for fault in faults:
+        print(f"{what}: {fault}")
+
+
+def _declare_export(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("what", metavar="NAME[:N|@ALIAS]", help="the version; NAME alone is its champion")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to make")
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    from hpctrain.registry.actions import export_version
+
+    if not arguments.out.absolute().parent.is_dir():
+        message = f"{arguments.out.absolute().parent} is no directory; make it first"
+        raise ProfileError("command line", [Problem("--out", message)])
+    version, left_out = export_version(arguments.what, arguments.out, _registry(arguments))
+    for name in left_out:
+        print(f"note: {name} was left out; only the one who added {version} may read it", file=sys.stderr)
+    print(
+        json.dumps({"version": version.number, "out": str(arguments.out)})
+        if arguments.json
+        else f"{version}: copied to {arguments.out}"
+    )
+    return 0
+
+
+_Action = tuple[str, Callable[[argparse.ArgumentParser], None], Callable[[argparse.Namespace], int]]
+ACTIONS: dict[str, _Action] = {
+    "add": ("add a finished run as the next version of a model", _declare_add, _add),
+    "list": ("list the models, their versions and aliases", _declare_list, _list),
+    "show": ("show a model and its history, or a version", _declare_show, _show),
+    "promote": ("let an alias mean a version", _declare_promote, _promote),
+    "rollback": ("let an alias mean the version that it meant before", _declare_rollback, _rollback),
+    "verify": ("compare every byte with the manifests", _declare_verify, _verify),
+    "export": ("copy a version to a new folder", _declare_export, _export),
+}
+"""Name of each action, with its help, its arguments and the function that does it."""

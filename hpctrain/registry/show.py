@@ -1,0 +1,126 @@
+"""Models, versions and histories for people, and as plain values."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from hpctrain.drawing.scale import grouped
+from hpctrain.registry.actions import find_version
+from hpctrain.registry.aliases import aliases_of, history_of
+from hpctrain.registry.folder import ModelFolder, Registry
+from hpctrain.registry.gates import gates_of
+from hpctrain.registry.names import read_reference
+from hpctrain.registry.version import Version, read_version
+
+
+def version_json(version: Version) -> dict[str, Any]:
+    """Return a version as plain values."""
+    report = gates_of(version)
+    return {
+        **{key: value for key, value in version.facts.items() if key not in ("format", "version", "token")},
+        "path": str(version.path),
+        "gates": {"passed": report.passed, "number": report.number, "reasons": list(report.reasons)},
+    }
+
+
+def list_json(registry: Registry) -> list[dict[str, Any]]:
+    """Return name, numbers of versions, and aliases of each model."""
+    models = map(registry.model, registry.names())
+    return [{"name": each.name, "versions": each.numbers(), "aliases": aliases_of(each)} for each in models]
+
+
+def list_lines(registry: Registry) -> Iterator[str]:
+    """Yield a table of the models."""
+    found = list_json(registry)
+    if not found:
+        yield f"no models in {registry.path}"
+        return
+    rows = [("model", "versions", "aliases")]
+    for each in found:
+        aliases = ", ".join(f"{alias} = {number}" for alias, number in each["aliases"].items()) or "-"
+        rows.append((each["name"], str(len(each["versions"])), aliases))
+    yield from _table(rows)
+
+
+def show_json(text: str, registry: Registry) -> dict[str, Any]:
+    """Return a version as plain values; for a name alone, the model with its versions and history."""
+    reference = read_reference(text)
+    if reference.alias or reference.number:
+        return version_json(find_version(text, registry))
+    model = registry.existing(reference.name)
+    return {
+        "name": model.name,
+        "aliases": aliases_of(model),
+        "versions": [version_json(read_version(model, number)) for number in model.numbers()],
+        "history": [dict(move.facts) for move in _moves(model)],
+    }
+
+
+def show_lines(text: str, registry: Registry) -> Iterator[str]:
+    """Yield a version, or for a name alone the model with its versions and history, for people."""
+    reference = read_reference(text)
+    if reference.alias or reference.number:
+        yield from _version_lines(find_version(text, registry))
+        return
+    model = registry.existing(reference.name)
+    aliases = aliases_of(model)
+    rows = [("version", "aliases", "added", "by", "run", "gates", "note")]
+    for number in model.numbers():
+        version = read_version(model, number)
+        named = ", ".join(alias for alias, meant in aliases.items() if meant == number) or "-"
+        rows.append((str(number), named, *_origin(version), _short_gates(version), version.facts["note"]))
+    yield from _table(rows)
+    moves = _moves(model)
+    if moves:
+        yield ""
+        yield "history, newest last"
+    for move in moves:
+        yield "  " + _move_line(move.facts)
+        yield f"      why: {move.facts['why']}; gates: {move.facts['gates']}"
+
+
+def _moves(model: ModelFolder) -> list[Any]:
+    moves = [move for alias in model.alias_names() for move in history_of(model, alias)]
+    return sorted(moves, key=lambda move: move.facts["when"])
+
+
+def _move_line(facts: Mapping[str, Any]) -> str:
+    before = "-" if facts["from"] is None else str(facts["from"])
+    who = f"{facts['who']['user']}@{facts['who']['host']}"
+    return f"{_time(facts['when'])}  {who}  {facts['action']} {facts['alias']}: {before} -> {facts['to']}"
+
+
+def _origin(version: Version) -> tuple[str, str, str]:
+    added, run = version.facts["added"], version.facts["run"]
+    return _time(added["when"]), added["user"], f"{run['name']}/{run['run_id']}"
+
+
+def _short_gates(version: Version) -> str:
+    report = gates_of(version)
+    return "passed" if report.passed else "failed" if report.number else "none"
+
+
+def _version_lines(version: Version) -> Iterator[str]:
+    when, user, run = _origin(version)
+    yield f"{version}: {version.facts['family']}, from run {run}"
+    yield f"  added   {when} by {user}@{version.facts['added']['host']}"
+    if version.facts["note"]:
+        yield f"  note    {version.facts['note']}"
+    yield f"  gates   {gates_of(version)}"
+    aliases = [alias for alias, number in aliases_of(version.model).items() if number == version.number]
+    yield f"  aliases {', '.join(aliases) or '-'}"
+    yield f"  folder  {version.path}"
+    for name, facts in version.files.items():
+        yield f"  {facts['sha256']}  {grouped(facts['size']):>12} bytes  {name}"
+
+
+def _time(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
+
+
+def _table(rows: list[tuple[str, ...]]) -> Iterator[str]:
+    widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
+    for row in rows:
+        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
