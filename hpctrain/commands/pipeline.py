@@ -6,6 +6,7 @@ hpctrain pipeline FILE.yaml --if-changed   do nothing unless a file from outside
 hpctrain pipeline status NAME [--why]      how far it is, and why each stage was done again
 hpctrain pipeline graph NAME               its stages and what they need, in the language Mermaid
 hpctrain pipeline clean NAME               remove what stages that failed have left
+hpctrain pipeline schedule FILE.yaml       print what calls it again and again: for cron, scrontab or systemd
 
 Exit codes: 0 done, 7 a gate or the data failed, and those of hpctrain --help.
 """
@@ -19,7 +20,8 @@ from pathlib import Path
 
 from hpctrain.errors import Problem, ProfileError
 
-ACTIONS = ("status", "graph", "clean")
+CRON, WAYS = "cron", ("cron", "scron", "systemd")
+ACTIONS = ("status", "graph", "clean", "schedule")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,6 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cluster", metavar="TARGET", help="where to run, instead of launch.cluster of the file")
     parser.add_argument("--dry-run", action="store_true", help="check, then print the commands of each stage")
     parser.add_argument("--if-changed", action="store_true", help="do nothing unless something has changed")
+    parser.add_argument("--for", dest="way", choices=WAYS, default=CRON, help="schedule: who calls it (cron)")
+    parser.add_argument("--every", default="5m", metavar="TIME", help="schedule: 5m, 2h or 1d (5m)")
     parser.add_argument("--why", action="store_true", help="status: what has changed, and where the results are")
     parser.add_argument("--json", action="store_true", help="status: print JSON")
     parser.add_argument("--folder", type=Path, default=Path("pipelines"), metavar="DIR", help="where to look for NAME")
@@ -82,6 +86,13 @@ def _dry_run(section: object) -> int:
 
 
 def _act(arguments: argparse.Namespace) -> int:
+    if arguments.what == "schedule" and arguments.name is not None:
+        from hpctrain.pipeline.file import read_pipeline
+        from hpctrain.pipeline.schedule import schedule_text
+
+        file = Path(arguments.name)
+        print(schedule_text(file, read_pipeline(file), arguments.way, arguments.every, Path.cwd()), end="")
+        return 0
     from hpctrain.pipeline.describe import lines_of, mermaid, states_of
     from hpctrain.pipeline.folder import find_pipeline
     from hpctrain.pipeline.run import only_one, remove_unfinished
