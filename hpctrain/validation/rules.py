@@ -9,7 +9,7 @@
 `RANKED`    the same, with as many degrees of freedom as the rarer of positives and negatives has objects
 `ORDER`     bias-corrected percentiles of the draws: for medians and robust scatters
 `DISTANCE`  the metric plus and minus the band that holds the whole distribution: conservative
-`EDGE`      percentiles of the draws, marked: the metric depends on a few objects at the edge
+`EDGE`      percentiles of the draws or Wilson's interval, marked: a few objects set the limit of the recall
 ==========  ===================================================================================================
 """
 
@@ -43,6 +43,7 @@ FEWEST_DECISIVE = 12.0
 """Effective number of objects that decide a mean, below which its interval is marked."""
 FEWEST_RANKED = 20
 """Number of objects of the rarer side below which the interval of a ranking is marked."""
+FEW_PER_CELL = "few objects for so many clusters and classes"
 FEW_DECIDE = "a few objects decide it"
 _STEP = 1e-4
 
@@ -271,8 +272,18 @@ class BootstrapT(Linear):
             there, error = self._there(value), self._slope_of_scale(value) * self.error
         if not len(pivots) or not np.isfinite(there) or not np.isfinite(error):
             return (value, value) if self.data.number > 1 and self.error == 0 else (np.nan, np.nan)
-        low, high = np.quantile(pivots, self.data.tails)
+        low, high = quantiles(pivots, self.data.tails)
         return self.statistic.scale.back(there - high * error), self.statistic.scale.back(there - low * error)
+
+
+def quantiles(draws: np.ndarray, shares: Any) -> np.ndarray:
+    """Return quantiles of D draws, of which the k-th one has the share k / (D + 1) below it.
+
+    References
+    ----------
+    .. [1] Davison & Hinkley 1997, Bootstrap Methods and their Application, Cambridge, sect. 2.4.
+    """
+    return np.quantile(draws, shares, method="weibull")
 
 
 class Drawn(Rule):
@@ -306,6 +317,12 @@ class Logit(Drawn):
 
     method = "logit"
 
+    def note(self, num_objects: int, num_rows: int) -> str:
+        """Say so, too, where the metric is biased."""
+        least = getattr(self.statistic, "objects_per_sum", 0)
+        few = least and num_objects < least * self.statistic.columns.shape[1]
+        return FEW_PER_CELL if few else super().note(num_objects, num_rows)
+
     def freedom(self) -> int:
         """Return the number of objects that the metric rests on, less 1."""
         return self.data.num_objects(self.statistic.used) - 1
@@ -314,11 +331,14 @@ class Logit(Drawn):
         value, found, freedom = self.value(), self.found, max(self.freedom(), 1)
         if not np.isfinite(value) or len(found) < 2:
             return np.nan, np.nan
-        error = float(found.std())
-        if not 0 < value < 1 or error == 0:
+        if not 0 < value < 1 or found.std() == 0:
             return wilson_of(min(max(value, 0.0), 1.0), freedom + 1, self.data.confidence)
-        half = stats.t.ppf(self.data.tails[1], freedom) * error / (value * (1 - value))
-        there = LOGIT.there(value)
+        there, inside = LOGIT.there(value), found[(found > 0) & (found < 1)]
+        # The first is too small for few draws at the edge, the second where the distribution is skewed.
+        error = max(
+            float(found.std()) / (value * (1 - value)), float(LOGIT.there(inside).std()) if len(inside) else 0.0
+        )
+        half = stats.t.ppf(self.data.tails[1], freedom) * error
         return float(LOGIT.back(there - half)), float(LOGIT.back(there + half))
 
 
@@ -351,20 +371,26 @@ class Percentiles(Drawn):
             return np.nan, np.nan
         below = 0.5 * (np.mean(found < value) + np.mean(found <= value))
         shift = 2 * stats.norm.ppf(np.clip(below, 1 / (2 * len(found)), 1 - 1 / (2 * len(found))))
-        low, high = np.quantile(found, stats.norm.cdf(shift + stats.norm.ppf(self.data.tails)))
+        low, high = quantiles(found, stats.norm.cdf(shift + stats.norm.ppf(self.data.tails)))
         return float(low), float(high)
 
 
 class Edge(Drawn):
-    """Percentiles of the draws of a metric that depends on a few objects at the edge of a distribution."""
+    """Percentiles of the draws of a recall at a limit that a few objects set, as wide as Wilson's interval at least.
 
-    method = "percentiles"
+    Wilson's interval is that of the recall at this very limit, with as many rows as there are objects of positives.
+    """
+
+    method = "percentiles or wilson"
 
     def ends(self) -> Ends:
-        if not len(self.found):
+        found, value = self.found, self.value()
+        if not len(found) or not np.isfinite(value):
             return np.nan, np.nan
-        low, high = np.quantile(self.found, self.data.tails)
-        return float(low), float(high)
+        drawn = quantiles(found, self.data.tails)
+        number = self.data.num_objects(self.statistic.used & self.statistic.ranked.is_positive)
+        low, high = wilson_of(value, number, self.data.confidence)
+        return min(float(drawn[0]), low), max(float(drawn[1]), high)
 
     def note(self, num_objects: int, num_rows: int) -> str:
         return FEW_DECIDE
@@ -394,7 +420,7 @@ class Band(Drawn):
     def ends(self) -> Ends:
         if not len(self.found):
             return np.nan, np.nan
-        middle, half = self.value(), float(np.quantile(self.found, self.data.confidence))
+        middle, half = self.value(), float(quantiles(self.found, self.data.confidence))
         return max(middle - half, 0.0), min(middle + half, 1.0)
 
 

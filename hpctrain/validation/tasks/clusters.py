@@ -16,6 +16,8 @@ from hpctrain.validation.tasks.task import BOUNDED, HIGHER, Metric, Statistic, T
 KIND = "clusters"
 TITLE = "clusters"
 FILE = "clusters.npz"
+OBJECTS_PER_CELL = 10
+"""Objects for each pair of cluster and class, below which mutual information is too large by chance."""
 
 _HUBERT = "Hubert & Arabie 1985, Journal of Classification 2, 193"
 _VINH = "Vinh, Epps & Bailey 2010, JMLR 11, 2837"
@@ -71,10 +73,11 @@ def _agreement(cells: np.ndarray, known: np.ndarray, shape: tuple[int, int]) -> 
     purity = Metric(
         "purity", "purity", "", HIGHER, "Share of objects in the most frequent class of their cluster.", (_MANNING,)
     )
-    functions = ((ari, adjusted_rand), (nmi, mutual_information), (purity, purities))
-    return [
-        (metric, Sums(cells, known, partial(function, shape=shape), None, BOUNDED)) for metric, function in functions
-    ]
+    found: list[tuple[Metric, Statistic]] = []
+    for metric, function in ((ari, adjusted_rand), (nmi, mutual_information), (purity, purities)):
+        few = OBJECTS_PER_CELL if metric is nmi else 0
+        found.append((metric, Sums(cells, known, partial(function, shape=shape), None, BOUNDED, objects_per_sum=few)))
+    return found
 
 
 def adjusted_rand(sums: np.ndarray, shape: tuple[int, int]) -> np.ndarray:

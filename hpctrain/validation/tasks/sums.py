@@ -28,6 +28,8 @@ class Sums:
     how : str
     scale : Scale
         On which the metric has a more symmetric distribution.
+    objects_per_sum : int
+        With fewer objects per sum, the metric is biased, and its interval is marked.
     """
 
     columns: np.ndarray
@@ -36,6 +38,7 @@ class Sums:
     values: np.ndarray | None = None
     how: str = SKEWED
     scale: Scale = IDENTITY
+    objects_per_sum: int = 0
 
     def scores(self, weights: np.ndarray) -> np.ndarray:
         """Return the metric for weights (D, R), as (D,)."""
