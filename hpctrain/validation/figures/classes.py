@@ -143,5 +143,6 @@ def _curves(ranked: Ranked, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray
         completeness.append(np.interp(GRID, np.append(0.0, wrong), np.append(0.0, found)))
         at = np.minimum(np.searchsorted(found, GRID * (1 - 1e-12)), len(found) - 1)
         called = positive + negative
-        purity.append(positive[at] / called[at])
+        unknown = np.full(len(at), np.nan)  # a draw may lack the rows of the highest scores
+        purity.append(np.divide(positive[at], called[at], out=unknown, where=called[at] > 0))
     return np.array(completeness), np.array(purity)

@@ -7,8 +7,10 @@ from typing import Any
 
 from hpctrain.validation.figures.classes import class_figures
 from hpctrain.validation.figures.numbers import number_figures
+from hpctrain.validation.figures.spectra import spectra_figures
 from hpctrain.validation.judged import Judged
 from hpctrain.validation.tasks.classes import KIND as CLASS
+from hpctrain.validation.tasks.spectra import KIND as SPECTRA
 from hpctrain.validation.tasks.values import CIRCULAR, REDSHIFT, VALUE
 
 
@@ -30,4 +32,6 @@ def task_figures(judged: Judged, found: Mapping[str, Any]) -> list[dict[str, Any
         elif task.kind in (REDSHIFT, VALUE, CIRCULAR):
             unit = str(labels.get(task.title, {}).get("unit") or "")
             figures += number_figures(task, judged.columns, unit, found["confidence"])
+        elif task.kind == SPECTRA:
+            figures += spectra_figures(task, own)
     return figures

@@ -138,7 +138,13 @@ def test_reconstructions_and_anomalies_of_spectra_are_judged(tmp_path, capsys):
     run = finished_run(tmp_path, more=more, **SPECTRA)
     (run.results / "predictions.h5").unlink()
     write_results(run, latents(), "latents.h5")
+    bins = {"edges_aa": np.array([4000.0, 5000, 6000]), "count": [30, 0], "pull": [3.0, 0], "chi2": [33.0, 0]}
+    sums = {f"{frame}_{name}": values for frame in ("rest", "observed") for name, values in bins.items()}
+    np.savez(run.results / "residuals.npz", num_spectra=50, **sums)
     assert main(["validate", str(run.path)]) == 0
+    found = hpctrain.Run(run.path).validation
+    assert found["tasks"]["reconstruction"]["by_wavelength"]["rest"]["mean_pull"] == [0.1, None]
+    assert [figure["key"] for figure in found["figures"]][:1] == ["reconstruction.rest"]
     text = capsys.readouterr().out
     for line in ("reconstruction (spectra)", "median reduced χ²", "anomalies (anomalies)", "recall among first 10"):
         assert line in text
