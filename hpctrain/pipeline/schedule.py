@@ -43,9 +43,8 @@ def schedule_text(file: Path, section: PipelineSection, way: str, every: str, fo
     if way == SYSTEMD:
         return _units(section.name, command, minutes, folder, environment.strip())
     # cron reads a percent sign as the end of the line.
-    call = f"cd {shlex.quote(str(folder))} && {environment}{command} >> {shlex.quote(str(log))} 2>&1".replace(
-        "%", r"\%"
-    )
+    makes, to = f"mkdir -p {shlex.quote(str(log.parent))}", f">> {shlex.quote(str(log))} 2>&1"
+    call = f"cd {shlex.quote(str(folder))} && {makes} && {environment}{command} {to}".replace("%", r"\%")
     line = f"{_cron_time(every, minutes)} {call}"
     if way == CRON:
         return f"# add with: crontab -e\n{line}\n"
