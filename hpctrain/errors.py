@@ -108,7 +108,7 @@ class DivergedError(HpctrainError):
 
 
 class GateError(HpctrainError):
-    """A model, or an exported network, is worse than the gates of the profile allow."""
+    """A model, or an exported network, is worse than the gates of the profile allow, or an audit finds leaks."""
 
     exit_code = 7
 

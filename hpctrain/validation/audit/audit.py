@@ -100,8 +100,8 @@ def audit(profile: Profile, tick: Callable[[int], None] = lambda _: None) -> Rep
         findings += find_earlier_training(profile, rows)
         findings += find_looks(profile)
         findings += find_columns(rows, getattr(profile.model, "labels", ()), section.power, section.allow)
-        positions = read_positions(rows, section.ra, section.dec)
         repeated = list(_same_samples(rows, section, stack, tick))
+        positions = read_positions(rows, section.ra, section.dec)
         if positions is not None:
             repeated += find_same_positions(rows, *positions, section.radius_arcsec)
         else:

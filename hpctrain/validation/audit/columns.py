@@ -55,7 +55,7 @@ def find_columns(rows: Rows, labels: Sequence[LabelSection], power: float, allow
     measured: dict[tuple[str, str], float] = {}
     for label in labels:
         try:
-            truth = _truth(rows, label)[chosen]
+            truth = _truth(rows.column(label.column)[chosen], label)
         except DataError as error:
             yield Finding(NOTE, "no-label", f"the label cannot be read: {error}", key="model.labels")
             continue
@@ -117,11 +117,10 @@ def _judge(
         )
 
 
-def _truth(rows: Rows, label: LabelSection) -> np.ndarray:
-    """Return the label of each row: texts (empty where there is none), or numbers (NaN)."""
+def _truth(column: np.ndarray, label: LabelSection) -> np.ndarray:
+    """Return the label of some rows: texts (empty where there is none), or numbers (NaN)."""
     from hpctrain.families.labels.columns import texts_of, values_of
 
-    column = rows.column(label.column)
     return texts_of(column, label) if label.kind == "class" else values_of(column, label)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from hpctrain.profile.sections.data import BY_OBJECT
 from hpctrain.validation.audit.findings import LEAK, MOST_EXAMPLES, NOTE, SUSPICION, Finding
 from hpctrain.validation.audit.rows import UNUSED, Rows
 
@@ -29,8 +30,9 @@ def id_key(rows: Rows) -> str:
 
 def find_wrong_ids(rows: Rows) -> Iterator[Finding]:
     """Yield what is wrong with the identifiers of the objects."""
+    if rows.data.split.by != BY_OBJECT:  # otherwise the identifier alone decides the side
+        yield from _on_two_sides(rows)
     unique, first, counts = np.unique(rows.target_id, return_index=True, return_counts=True)
-    yield from _on_two_sides(rows)
     yield from _one_for_many(rows, unique, first, counts)
     yield from _rounded(rows, unique)
 

@@ -32,7 +32,7 @@ CELLS = (0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0003)
 WIDE = 0.3
 """Largest distance in each column of a pair that is counted [width of a cell]."""
 
-LEVELS = (0.1, 0.01, 0.001, 0.0001)
+LEVELS = (0.1, 0.03, 0.01, 0.003, 0.001, 0.0003, 0.0001)
 """Distances below which pairs are called close, if there are more than by chance [width of a cell]."""
 
 FEWEST_DIMENSIONS = 1.5
@@ -43,6 +43,9 @@ FEWEST_FOR_ONE_OFF = 6
 
 LOOK_FIRST = 4
 """Columns that pairs are compared in first."""
+
+FEW_PAIRS = 100_000
+"""Number of pairs by chance that need little time and memory in any case."""
 
 FARTHEST = 1e15
 """Number of the last cell, where missing values and absurd ones are."""
@@ -102,7 +105,7 @@ class NearTableRows:
             keys = self._keys(scaled, 0, width)
             _, counts = np.unique(keys, return_counts=True)
             pairs = float((counts * (counts - 1) / 2).sum()) * (num_rows / max(1, len(keys))) ** 2
-            if pairs <= num_rows / 2:
+            if pairs <= max(num_rows / 8, FEW_PAIRS):
                 return width
         return CELLS[-1]
 

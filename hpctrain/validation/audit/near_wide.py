@@ -19,7 +19,7 @@ from hpctrain.validation.audit.findings import LEAK, MOST_EXAMPLES, NOTE, Findin
 from hpctrain.validation.audit.ids import id_key
 from hpctrain.validation.audit.inputs import Inputs
 from hpctrain.validation.audit.rows import Rows
-from hpctrain.validation.audit.same_noise import are_copies, same_noise, typical_difference
+from hpctrain.validation.audit.same_noise import ABSURD, are_copies, same_noise, typical_difference
 from hpctrain.validation.audit.spill import Spill
 from hpctrain.validation.audit.twins import all_twins
 
@@ -89,9 +89,10 @@ class NearWideRows:
     def _fine(self, inputs: Inputs) -> np.ndarray:
         """Return the fine structure of each row, shape (n, L), float32, with a norm of 1 or 0."""
         values, weight = inputs.values, inputs.weight
-        fine = fine_structure(values, weight)
+        fine = fine_structure(without_absurd(values), weight)
         if inputs.has_errors:
-            fine = fine * np.sqrt(weight)
+            with np.errstate(over="ignore"):  # what is infinite is clipped below
+                fine = fine * np.sqrt(weight)
         if self._places is not None:
             fine, weight = fine[:, self._places], weight[:, self._places]
         size = np.abs(np.where(weight > 0, fine, np.nan))
@@ -158,6 +159,13 @@ class NearWideRows:
                 counted.update(map(tuple, pairs.tolist()))
         found = sorted(counted.items(), key=lambda each: (-each[1], each[0]))
         return [pair for pair, _ in found if pair[0] not in equal]
+
+
+def without_absurd(values: np.ndarray) -> np.ndarray:
+    """Return values (n, L) of which none is a thousand times the median of its row: a flipped bit spoils every sum."""
+    limit = ABSURD * np.median(np.abs(values), axis=1, keepdims=True)
+    limit = np.where(limit > 0, limit, np.inf)
+    return np.clip(values, -limit, limit)
 
 
 def fine_structure(values: np.ndarray, weight: np.ndarray) -> np.ndarray:

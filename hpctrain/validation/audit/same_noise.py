@@ -24,6 +24,9 @@ SURE = 1e-6
 FEWEST_RANDOM = 20
 """Random pairs that must have enough in common, so that they say how different objects differ."""
 
+MOST_NUMBERS = 16384
+"""Numbers of a row that are compared; of more, evenly spread ones."""
+
 NUM_RANDOM = 128
 """Random pairs from which follows what different objects differ by, in case that the errors are too large."""
 
@@ -114,6 +117,9 @@ def _common(first: Inputs, second: Inputs, row: int) -> tuple[np.ndarray, ...]:
         slots, slots_too = first.slot[row, known], second.slot[row, known_too]
         _, here, there = np.intersect1d(slots, slots_too, return_indices=True)
         at, other, length = known[here], known_too[there], first.values.shape[1]
+    if len(at) > MOST_NUMBERS:
+        chosen = np.linspace(0, len(at) - 1, MOST_NUMBERS).astype(np.int64)
+        at, other = at[chosen], other[chosen]
     found = [first.values[row, at], first.weight[row, at], second.values[row, other], second.weight[row, other]]
     return *(each.astype(np.float64) for each in found), at / max(1, length - 1) * 2 - 1
 

@@ -5,6 +5,7 @@ The rows are sorted by declination, and pairs are counted in one band after the 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -78,22 +79,38 @@ def read_positions(rows: Rows, ra: str | None, dec: str | None) -> tuple[np.ndar
         values = _column(rows, usual) if name is None else rows.column(name)
         if values is None:
             return None
-        if values.dtype.kind not in "fiu":
-            raise DataError(f"{name or usual[0]}: holds no numbers; validate.audit names columns of positions")
-        found.append(values.astype(np.float64, copy=False))
-    return found[0], found[1]
+        found.append(values)
+    if all(values.dtype.kind in "fiu" for values in found):
+        return found[0].astype(np.float64, copy=False), found[1].astype(np.float64, copy=False)
+    try:
+        return _from_text(found[0], found[1])
+    except ValueError as error:
+        if ra is None or dec is None:
+            return None
+        message = f"{ra}, {dec}: hold neither degrees nor texts such as 08:29:47.6 and +33:54:23 ({error})"
+        raise DataError(message) from error
 
 
 def _column(rows: Rows, names: tuple[str, ...]) -> np.ndarray | None:
     for name in names:
-        for form in (name, name.upper()):
-            try:
-                values = rows.column(form)
-            except DataError:
-                continue
-            if values.dtype.kind in "fiu":
-                return values
+        for form in (name, name.upper(), name.capitalize()):
+            with contextlib.suppress(DataError):
+                return rows.column(form)
     return None
+
+
+def _from_text(ra: np.ndarray, dec: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return positions [deg] of texts: hours, minutes and seconds, or degrees; NaN where a text is empty."""
+    from astropy.coordinates import Angle
+
+    ra, dec = ra.astype(str), dec.astype(str)
+    known = (ra != "") & (dec != "")
+    found = np.full((2, len(ra)), np.nan)
+    if known.any():
+        in_hours = any(mark in ra[known][0] for mark in ":h ")
+        found[0, known] = Angle(ra[known], unit="hourangle" if in_hours else "deg").deg
+        found[1, known] = Angle(dec[known], unit="deg").deg
+    return found[0], found[1]
 
 
 def find_same_positions(rows: Rows, ra: np.ndarray, dec: np.ndarray, radius_arcsec: float) -> Iterator[Finding]:

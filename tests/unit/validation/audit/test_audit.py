@@ -8,6 +8,7 @@ import h5py
 import numpy as np
 import pytest
 import yaml
+from astropy.coordinates import SkyCoord
 
 from benchmarks import validation_audit as planted
 from hpctrain.cli import main
@@ -204,6 +205,15 @@ def test_a_named_column_of_positions_that_is_absent_is_an_error(tmp_path):
     profile = planted.profile_for("catalogue", tmp_path / "data.h5", validate={"audit": {"ra": "alpha"}})
     with pytest.raises(DataError, match="alpha"):
         audit(profile)
+
+
+def test_positions_may_be_texts_of_hours_and_degrees(tmp_path):
+    columns = catalogue(200)
+    planted.close_positions(columns, np.random.default_rng(1))
+    places = SkyCoord(columns["ra"], columns["dec"], unit="deg")
+    columns["ra"] = places.ra.to_string("hour", sep=":", precision=3).astype(bytes)
+    columns["dec"] = places.dec.to_string("deg", sep=":", precision=2, alwayssign=True).astype(bytes)
+    assert codes(tmp_path, "catalogue", columns) == {"same-position"}
 
 
 def test_training_rows_that_the_profile_leaves_out_are_on_no_side(tmp_path):
