@@ -5,6 +5,7 @@ hpctrain pipeline FILE.yaml --dry-run      check it, and print the commands
 hpctrain pipeline FILE.yaml --if-changed   do nothing unless a file from outside, or the pipeline, has changed
 hpctrain pipeline status NAME [--why]      how far it is, and why each stage was done again
 hpctrain pipeline graph NAME               its stages and what they need, in the language Mermaid
+hpctrain pipeline report NAME              its page: the stages as a picture and as a table
 hpctrain pipeline clean NAME               remove what stages that failed have left
 hpctrain pipeline schedule FILE.yaml       print what calls it again and again: for cron, scrontab or systemd
 
@@ -21,7 +22,7 @@ from pathlib import Path
 from hpctrain.errors import Problem, ProfileError
 
 CRON, WAYS = "cron", ("cron", "scron", "systemd")
-ACTIONS = ("status", "graph", "clean", "schedule")
+ACTIONS = ("status", "graph", "report", "clean", "schedule")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--for", dest="way", choices=WAYS, default=CRON, help="schedule: who calls it (cron)")
     parser.add_argument("--every", default="5m", metavar="TIME", help="schedule: 5m, 2h or 1d (5m)")
     parser.add_argument("--why", action="store_true", help="status: what has changed, and where the results are")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="report: file to write (default: report.html there)")
     parser.add_argument("--json", action="store_true", help="status: print JSON")
     parser.add_argument("--folder", type=Path, default=Path("pipelines"), metavar="DIR", help="where to look for NAME")
 
@@ -71,12 +73,12 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _dry_run(section: object) -> int:
-    from hpctrain.pipeline.kinds import commands_of, needs_of
+    from hpctrain.pipeline.kinds import commands_of, waits_for
     from hpctrain.pipeline.section import PipelineSection
 
     assert isinstance(section, PipelineSection)
     for stage in section.stages:
-        needs = ", ".join(needs_of(section, stage))
+        needs = ", ".join(waits_for(section, stage))
         print(f"{stage.name} ({stage.does}{', skipped' if stage.skip else ''}){f', after {needs}' if needs else ''}")
         for command in commands_of(section, stage):
             print(f"    {shlex.join(command)}")
@@ -103,6 +105,11 @@ def _act(arguments: argparse.Namespace) -> int:
     pipeline = find_pipeline(arguments.name, arguments.folder)
     if arguments.what == "graph":
         print(mermaid(pipeline))
+    elif arguments.what == "report":
+        from hpctrain.launch.present import as_typed
+        from hpctrain.pipeline.page import write_page
+
+        print(as_typed(write_page(pipeline, arguments.out)))
     elif arguments.what == "clean":
         with only_one(pipeline):
             print(f"{remove_unfinished(pipeline)} folders removed")

@@ -10,7 +10,7 @@ from typing import Any
 from hpctrain.launch.status import describe
 from hpctrain.pipeline import folder
 from hpctrain.pipeline.folder import PipelineDir
-from hpctrain.pipeline.kinds import needs_of
+from hpctrain.pipeline.kinds import waits_for
 from hpctrain.pipeline.run import job_states
 from hpctrain.pipeline.section import TRAIN
 from hpctrain.states import ACTIVE, CANCELLED, FAILED, RUNNING
@@ -33,7 +33,7 @@ def states_of(pipeline: PipelineDir) -> list[dict[str, Any]]:
     for stage in section.stages:
         directory = pipeline.stage(stage.name)
         state = directory.read_state()
-        facts = {"stage": stage.name, "kind": stage.does, "needs": needs_of(section, stage), **asdict(state)}
+        facts = {"stage": stage.name, "kind": stage.does, "needs": waits_for(section, stage), **asdict(state)}
         result = directory.read_result(state.key) if state.key else None
         facts["bytes"] = (result or {}).get("bytes")
         facts["results"] = (result or {}).get("run") or (str(directory.sealed(state.key)) if result else None)

@@ -45,6 +45,19 @@ def needs_of(section: PipelineSection, stage: StageSection) -> list[str]:
     return list(dict.fromkeys(found))
 
 
+def waits_for(section: PipelineSection, stage: StageSection) -> list[str]:
+    """Return the names of the stages that must be done well before this one starts.
+
+    These are the ones that it reads and, unless it lists its needs itself, the one before it: no model is registered
+    before its gate, although it reads only the trained one.
+    """
+    found = needs_of(section, stage)
+    before = [each.name for each in section.stages[: section.stages.index(stage)] if not each.skip]
+    if stage.needs is None and before:
+        found.append(before[-1])
+    return list(dict.fromkeys(found))
+
+
 def trainer_before(section: PipelineSection, stage: StageSection) -> str:
     """Return the name of the last stage that trains before this one; empty if there is none."""
     before = section.stages[: section.stages.index(stage)]

@@ -22,7 +22,7 @@ from hpctrain.launch.supervisor import is_supervised
 from hpctrain.launch.targets import choose_target, find_target
 from hpctrain.pipeline import folder
 from hpctrain.pipeline.folder import PipelineDir, StageDir, StageState
-from hpctrain.pipeline.kinds import needs_of
+from hpctrain.pipeline.kinds import waits_for
 from hpctrain.pipeline.section import TRAIN, PipelineSection, StageSection
 from hpctrain.pipeline.stage import STAGE_MODULE, do_stage
 from hpctrain.pipeline.training import plan_training, prepare, profile_of_stage, seal_training
@@ -237,7 +237,7 @@ def plan_stage(pipeline: PipelineDir, stage: StageSection, jobs: dict[str, str])
     cluster = pipeline.read_record()["cluster"]
     directory = pipeline.stage(stage.name)
     after = tuple(
-        Job(jobs[need], cluster, pipeline.stage(need).path) for need in needs_of(section, stage) if need in jobs
+        Job(jobs[need], cluster, pipeline.stage(need).path) for need in waits_for(section, stage) if need in jobs
     )
     if stage.does == TRAIN:
         # Where results of other stages go, only the names of the stages are known yet.

@@ -57,7 +57,7 @@ class StageSection(Section):
     """Commands, one after the other, without a shell. ``{out}`` is the folder for the stage's results, ``{ingest}``
     that of a stage named ingest, ``{train}`` the run directory of a stage that trains."""
     needs: list[Name] | None = None
-    """Stages whose results it reads; if unset, all those that its commands name, else the stage before it."""
+    """Stages that must be done before it; if unset, those that its commands name, and the stage before it."""
     inputs: list[PathText] = []
     """Files or glob patterns from outside; if their contents change, the stage is done again."""
     outputs: list[StageWord] = []

@@ -116,6 +116,11 @@ def test_what_is_done_is_not_done_again_and_what_changed_is_said(folder, capsys)
     assert "[!] gate" in said
     assert main(["pipeline", "status", "weekly", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["stages"][3]["exit_code"] == 7
+    assert main(["pipeline", "report", "weekly", "--out", "page.html"]) == 0
+    page = (folder / "page.html").read_text()
+    assert page.count("<rect") == len(STAGES)
+    assert "profile validate.gates is" in page
+    capsys.readouterr()
     assert main(["pipeline", "graph", "weekly"]) == 0
     assert "  ingest --> train" in capsys.readouterr().out
 

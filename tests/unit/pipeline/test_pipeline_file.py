@@ -7,7 +7,7 @@ import pytest
 from hpctrain.cli import main
 from hpctrain.errors import ProfileError
 from hpctrain.pipeline.file import read_pipeline
-from hpctrain.pipeline.kinds import commands_of, needs_of
+from hpctrain.pipeline.kinds import commands_of, needs_of, waits_for
 
 GOOD = """\
 name: weekly
@@ -56,6 +56,7 @@ def test_each_stage_has_its_command_and_needs_what_it_names(folder):
     needs = {stage.name: needs_of(section, stage) for stage in section.stages}
     assert needs["train"] == ["clean"]
     assert needs["gate"] == ["train"]
+    assert waits_for(section, section.stage("register")) == ["train", "gate"]
 
 
 def test_a_skipped_stage_hands_on_what_it_needs(folder):

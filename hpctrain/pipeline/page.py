@@ -1,0 +1,142 @@
+"""The page of one time through a pipeline: its stages as a picture and as a table, in one self-contained HTML file."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from hpctrain.drawing.scale import DASH
+from hpctrain.drawing.svg import number
+from hpctrain.drawing.table import table
+from hpctrain.errors import Problem, ProfileError
+from hpctrain.pipeline import folder as states
+from hpctrain.pipeline.describe import states_of
+from hpctrain.pipeline.folder import PipelineDir
+from hpctrain.report.document import Head, moment, render_document
+from hpctrain.report.highlight import highlight_yaml
+from hpctrain.rundir import write_atomic
+from hpctrain.words import format_bytes, format_duration
+
+_COLOURS = {
+    states.DONE: "good",
+    states.DONE_BEFORE: "raw",
+    states.RUNNING: "busy",
+    states.FAILED: "bad",
+    states.GATE_FAILED: "bad",
+}
+"""Colour of each state in the style sheet; others are grey."""
+_BOX_WIDTH, _BOX_HEIGHT, _GAP_X, _GAP_Y = 150.0, 46.0, 44.0, 18.0
+
+
+def write_page(pipeline: PipelineDir, path: Path | None = None) -> Path:
+    """Write the page, whole or not at all; return its absolute path.
+
+    Raises
+    ------
+    ProfileError
+        The file cannot be written.
+    """
+    path = (path or pipeline.path / "report.html").absolute()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, render_page(pipeline, path.parent))
+    except OSError as error:
+        reason = f"cannot be written: {error.strerror}; name a file in a folder of yours with --out FILE"
+        raise ProfileError(str(path), [Problem("--out", reason)]) from error
+    return path
+
+
+def render_page(pipeline: PipelineDir, folder: Path) -> str:
+    """Return the page as HTML; links are relative to `folder`."""
+    section, stages = pipeline.section(), states_of(pipeline)
+    head = Head(
+        kind="Pipeline",
+        name=escape(section.name),
+        place=escape(f"{pipeline.id} on {pipeline.read_record().get('cluster', 'unknown')}"),
+        sentence=escape(_sentence(stages)),
+        description=f'<p class="description">{escape(section.description)}</p>' * bool(section.description),
+    )
+    sections = [
+        ("stages", "Stages", f"<figure>{graph(stages)}</figure>{_table(stages, folder)}"),
+        ("file", "Pipeline file", f"<pre>{highlight_yaml(pipeline.file.read_text(encoding='utf-8'))}</pre>"),
+    ]
+    return render_document(head, sections, f"{moment(time.time())} · {pipeline.path}")
+
+
+def _sentence(stages: Sequence[Mapping[str, Any]]) -> str:
+    count = {state: sum(each["state"] == state for each in stages) for state in {each["state"] for each in stages}}
+    parts = [f"{count[state]} {state}" for state in _COLOURS if count.get(state)]
+    spent = sum(each["ended_at"] - each["started_at"] for each in stages if each["ended_at"] and each["started_at"])
+    return f"{len(stages)} stages: {', '.join(parts) or 'none has begun'}. They took {format_duration(spent)}."
+
+
+def graph(stages: Sequence[Mapping[str, Any]]) -> str:
+    """Return the stages as boxes with lines from those that they need, as SVG."""
+    column: dict[str, int] = {}
+    for each in stages:
+        column[each["stage"]] = 1 + max((column[need] for need in each["needs"]), default=-1)
+    row: dict[str, int] = {}
+    for name, at in column.items():
+        row[name] = sum(column[other] == at for other in row)
+    place = {name: (column[name] * (_BOX_WIDTH + _GAP_X), row[name] * (_BOX_HEIGHT + _GAP_Y)) for name in column}
+    width = max(x for x, _ in place.values()) + _BOX_WIDTH
+    height = max(y for _, y in place.values()) + _BOX_HEIGHT
+    lines = [_line(place[need], place[each["stage"]]) for each in stages for need in each["needs"]]
+    boxes = [_box(each, *place[each["stage"]]) for each in stages]
+    return (
+        f'<svg viewBox="-2 -2 {number(width + 4)} {number(height + 4)}" role="img" '
+        f'style="max-width:{number(width)}px" aria-label="stages">{"".join([*lines, *boxes])}</svg>'
+    )
+
+
+def _line(start: tuple[float, float], end: tuple[float, float]) -> str:
+    x, y, to = start[0] + _BOX_WIDTH, start[1] + _BOX_HEIGHT / 2, end[1] + _BOX_HEIGHT / 2
+    middle = (x + end[0]) / 2
+    points = [(x, y), (middle, y), (middle, to), (end[0], to)]
+    first, *others = [f"{number(a)} {number(b)}" for a, b in points]
+    path = f"M{first}C{' '.join(others)}"
+    return f'<path class="raw" d="{path}" fill="none" stroke="var(--k)" stroke-width="1.5"/>'
+
+
+def _box(stage: Mapping[str, Any], x: float, y: float) -> str:
+    colour = _COLOURS.get(stage["state"], "waiting")
+    detail = stage["state"] + (f", {_took(stage)}" if stage["state"] == states.DONE else "")
+    return (
+        f'<g class="{colour}"><rect x="{number(x)}" y="{number(y)}" width="{number(_BOX_WIDTH)}" '
+        f'height="{number(_BOX_HEIGHT)}" rx="6" fill="var(--card)" stroke="var(--k)" stroke-width="2"/>'
+        f'<text x="{number(x + 10)}" y="{number(y + 19)}" fill="var(--ink)" font-weight="620">'
+        f"{escape(stage['stage'])}</text>"
+        f'<text x="{number(x + 10)}" y="{number(y + 36)}" fill="var(--soft)" font-size="11">{escape(detail)}</text></g>'
+    )
+
+
+def _took(stage: Mapping[str, Any]) -> str:
+    if not stage["ended_at"] or not stage["started_at"]:
+        return DASH
+    return format_duration(stage["ended_at"] - stage["started_at"])
+
+
+def _table(stages: Sequence[Mapping[str, Any]], folder: Path) -> str:
+    heads = ["Stage", "State", "Took", "Size", "Why it was done", "Results"]
+    rows = []
+    for each in stages:
+        why = "<br>".join(escape(reason) for reason in each["why"][:10]) or DASH
+        size = format_bytes(each["bytes"]) if each["bytes"] else DASH
+        took = DASH if each["state"] == states.DONE_BEFORE else _took(each)
+        rows.append([escape(each["stage"]), escape(each["state"]), took, size, why, _results(each, folder)])
+    return table(heads, rows)
+
+
+def _results(stage: Mapping[str, Any], folder: Path) -> str:
+    """Return a link to what a stage has made: the report of a run, or a folder."""
+    if not stage["results"]:
+        return DASH
+    path = Path(stage["results"])
+    report = path / "report.html"
+    link = quote(os.path.relpath(report if report.exists() else path, folder))
+    return f'<a href="{escape(link)}">{escape("report" if report.exists() else stage["key"])}</a>'
