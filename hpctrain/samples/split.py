@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hpctrain.errors import DataError, SiteError
+from hpctrain.errors import DataError
 from hpctrain.samples.hashing import hash_ids, unit_interval
+from hpctrain.samples.sky import sky_cells
 from hpctrain.samples.target_id import ids_of
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def assign_split(
     DataError
         A column is absent, or a row has no value that decides its side.
     SiteError
-        A package is missing.
+        The package astropy-healpix is missing.
     """
     place = places(target_id, split, column)
     side = np.full(place.shape, TRAIN, dtype=np.uint8)
@@ -104,7 +105,8 @@ def places(target_id: np.ndarray, split: SplitSection, column: Callable[[str], n
     if split.by == "object":
         found = _stratified(objects, _values(column, split.stratify)[first], split.salt)
     elif split.by == "sky":
-        cells = _cells(_numbers(column, split.ra)[first], _numbers(column, split.dec)[first], split)
+        position = _numbers(column, split.ra)[first], _numbers(column, split.dec)[first]
+        cells = sky_cells(*position, split.nside, "data.split.by: sky", split.dec)
         found = unit_interval(hash_ids(cells, f"{split.salt}/sky"))
     elif split.by == "field":
         fields, _ = ids_of(_values(column, split.column)[first], str(split.column))
@@ -135,20 +137,6 @@ def _strata(values: np.ndarray) -> np.ndarray:
     finite = np.isfinite(values)
     edges = np.quantile(values[finite], np.arange(1, _NUM_STRATA) / _NUM_STRATA) if finite.any() else []
     return np.where(finite, np.searchsorted(edges, values, side="right"), NO_FOLD)
-
-
-def _cells(ra_deg: np.ndarray, dec_deg: np.ndarray, split: SplitSection) -> np.ndarray:
-    """Return the nested HEALPix cell of each position, (N,), int64."""
-    try:
-        from astropy import units
-        from astropy_healpix.core import lonlat_to_healpix
-    except ModuleNotFoundError as error:
-        raise SiteError(
-            "data.split.by: sky needs the package astropy-healpix: pip install 'hpctrain[validation]'"
-        ) from error
-    if wrong := int(np.count_nonzero(np.abs(dec_deg) > 90)):
-        raise DataError(f"{split.dec}: {wrong:,} rows are beyond 90 degrees; is it the declination in degrees?")
-    return lonlat_to_healpix(ra_deg * units.deg, dec_deg * units.deg, split.nside, order="nested").astype(np.int64)
 
 
 def _ranks(values: np.ndarray, hashes: np.ndarray) -> np.ndarray:

@@ -27,7 +27,6 @@ def types(*words: str, python: tuple[str, ...] = ()) -> subprocess.CompletedProc
         ("train", "hpc-submit PROFILE"),
         ("resume", "hpc-submit --resume RUN"),
         ("plot", "hpctrain report RUN"),
-        ("compare", "tensorboard --logdir runs"),
         ("statsu", "did you mean 'status'?"),
         ("my.yaml", "hpc-submit my.yaml"),
         ("xyzzy", "there are init, check, render"),

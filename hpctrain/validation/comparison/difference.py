@@ -63,16 +63,6 @@ class Difference:
     superiority: float = math.nan
     note: str = ""
 
-    @property
-    def relative(self) -> float:
-        """The difference as a share of the first value; NaN if that is 0."""
-        return self.value / abs(self.first) if self.first else math.nan
-
-
-def is_better(metric: Metric, difference: float) -> bool:
-    """Return whether a difference means that the second model is the better one."""
-    return difference > 0 if metric.better == HIGHER else difference < 0
-
 
 def compare_tasks(
     first: Task,

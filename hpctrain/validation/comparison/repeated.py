@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
+
+from hpctrain.validation.resampled import corrected_mean
 
 
 @dataclass(frozen=True)
@@ -56,14 +57,11 @@ def corrected_resampled_t(differences: np.ndarray, test_share: float, confidence
     .. [1] Nadeau & Bengio 2003, Machine Learning 52, 239, sect. 3: the variance is multiplied by 1/K + test/train.
     """
     differences = np.asarray(differences, dtype=np.float64)
-    num = len(differences)
-    if num < 2:
+    if len(differences) < 2:
         raise ValueError("the corrected resampled t test needs two differences or more")
     if not 0 < test_share < 1:
         raise ValueError(f"test_share is {test_share:g}; it must be between 0 and 1")
-    mean = float(differences.mean())
-    variance = float(differences.var(ddof=1)) * (1 / num + test_share / (1 - test_share))
-    error = math.sqrt(variance)
-    half = float(stats.t.ppf(0.5 * (1 + confidence), num - 1)) * error
-    p = float(2 * stats.t.sf(abs(mean) / error, num - 1)) if error > 0 else float(mean == 0)
-    return RepeatedDifference(mean, mean - half, mean + half, error, p, num)
+    mean = corrected_mean(differences.tolist(), test_share / (1 - test_share), confidence)
+    error = mean.standard_error
+    p = float(2 * stats.t.sf(abs(mean.value) / error, len(differences) - 1)) if error > 0 else float(mean.value == 0)
+    return RepeatedDifference(mean.value, mean.low, mean.high, error, p, len(differences))
