@@ -273,7 +273,8 @@ class BootstrapT(Linear):
         if not len(pivots) or not np.isfinite(there) or not np.isfinite(error):
             return (value, value) if self.data.number > 1 and self.error == 0 else (np.nan, np.nan)
         low, high = quantiles(pivots, self.data.tails)
-        return self.statistic.scale.back(there - high * error), self.statistic.scale.back(there - low * error)
+        with np.errstate(over="ignore"):  # the end of an interval of very few objects may be infinite
+            return self.statistic.scale.back(there - high * error), self.statistic.scale.back(there - low * error)
 
 
 def quantiles(draws: np.ndarray, shares: Any) -> np.ndarray:
