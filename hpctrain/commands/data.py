@@ -1,4 +1,4 @@
-"""Inspect files of spectra: measure how fast they read, write a faster layout, verify their checksums."""
+"""Inspect files: check new data against what is expected of them, measure how fast they read, write a faster layout."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from hpctrain.commands.data_expect import EXPECT, VALIDATE, add_expect, add_validate, expect, validate
 from hpctrain.terminal import console
 
 _STOPPING = (signal.SIGINT, signal.SIGTERM)
@@ -92,6 +93,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     joined.add_argument("--out", type=Path, required=True, metavar="OUT.h5", help="file to write")
     joined.add_argument("--overwrite", action="store_true", help="replace OUT.h5 if it exists; it may be FILE.h5")
 
+    add_expect(_add(commands, "expect", "propose from good files what data must be like", EXPECT))
+    add_validate(_add(commands, "validate", "check new files against expectations, and for drift", VALIDATE))
+
     verify = _add(commands, "verify", "compare columns with the SHA-256 in the file", _VERIFY)
     verify.add_argument("files", nargs="+", metavar="FILE", help="files or quoted globs")
 
@@ -115,7 +119,8 @@ def _add_column(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the subcommand."""
-    return {"doctor": _doctor, "repack": _repack, "join": _join, "verify": _verify}[args.action](args)
+    actions = {"doctor": _doctor, "repack": _repack, "join": _join, "verify": _verify}
+    return {**actions, "expect": expect, "validate": validate}[args.action](args)
 
 
 def _doctor(args: argparse.Namespace) -> int:

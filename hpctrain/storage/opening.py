@@ -8,8 +8,9 @@ from pathlib import Path
 import h5py
 
 from hpctrain.errors import DataError
-from hpctrain.kinds.spectra.files import OTHER_NAMES, SpectraFile
+from hpctrain.kinds.spectra.files import SpectraFile
 from hpctrain.kinds.spectra.hdf5 import SpectraSet, open_spectra
+from hpctrain.kinds.spectra.layout import OTHER_NAMES
 from hpctrain.kinds.spectra.section import ColumnsSection, SpectraSection
 from hpctrain.samples.columns import RowReader
 from hpctrain.samples.find import find_files

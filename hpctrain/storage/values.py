@@ -13,6 +13,7 @@ import numpy as np
 from hpctrain.errors import DataError
 from hpctrain.kinds.spectra.files import SpectraFile
 from hpctrain.kinds.spectra.hdf5 import SpectraSet
+from hpctrain.kinds.spectra.pixels import count_pixels
 from hpctrain.kinds.spectra.section import ColumnsSection
 from hpctrain.samples.columns import RowReader
 from hpctrain.storage.opening import files_of, own_readers
@@ -121,18 +122,15 @@ def _count(readers: dict[str, RowReader], rows: np.ndarray, counts: BadValues, p
     flux, ivar = (np.empty((len(rows), readers[name].shape[1]), np.float32) for name in ("flux", "ivar"))
     readers["flux"].take(rows, flux, pool)
     readers["ivar"].take(rows, ivar, pool)
-    is_finite = np.isfinite(flux)
-    has_weight = (ivar > 0) & (ivar < np.inf)
-    if "mask" in readers:
-        has_weight &= readers["mask"].take_stored(rows, pool) == 0
+    mask = readers["mask"].take_stored(rows, pool) if "mask" in readers else None
+    found = count_pixels(flux, ivar, mask)
     counts.num_rows += len(rows)
     counts.num_pixels += flux.size
-    counts.flux_nan += int(np.isnan(flux).sum())
-    counts.flux_infinite += int(np.isinf(flux).sum())
-    counts.ivar_nan += int(np.isnan(ivar).sum())
-    counts.ivar_infinite += int(np.isinf(ivar).sum())
-    counts.ivar_negative += int((ivar < 0).sum())
-    counts.flux_bad_with_weight += int((has_weight & ~is_finite).sum())
-    used = has_weight & is_finite
-    counts.num_masked += int((~used).sum())
-    counts.rows_without_weight += int((~used.any(axis=1)).sum())
+    counts.flux_nan += int(found.flux_nan.sum())
+    counts.flux_infinite += int(found.flux_infinite.sum())
+    counts.ivar_nan += int(found.ivar_nan.sum())
+    counts.ivar_infinite += int(found.ivar_infinite.sum())
+    counts.ivar_negative += int(found.ivar_negative.sum())
+    counts.flux_bad_with_weight += int(found.bad_with_weight.sum())
+    counts.num_masked += int((~found.used).sum())
+    counts.rows_without_weight += int((~found.used.any(axis=1)).sum())

@@ -5,10 +5,11 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import itertools
 import warnings
 import zlib
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import h5py
@@ -24,6 +25,7 @@ ROWS_AT_ONCE = 1 << 20
 
 _HDF5_OFFSETS = (0, 512, 1024, 2048, 4096)
 _HDF5, _GZIP, _FITS, _PARQUET = b"\x89HDF\r\n\x1a\n", b"\x1f\x8b", b"SIMPLE  =", b"PAR1"
+_NO_TEXT = "is neither HDF5, FITS, Parquet nor text in UTF-8"
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,8 @@ class Table:
         Rows of the file that the table has, sorted; None for all.
     of_rows : int, optional
         Rows of the file, where the table has only some.
+    units : mapping of str to str
+        Units of columns, where the file states them.
     """
 
     path: Path
@@ -58,6 +62,7 @@ class Table:
     part: Callable[[str, int, int], np.ndarray] | None = None
     rows: np.ndarray | None = None
     of_rows: int | None = None
+    units: Mapping[str, str] = field(default_factory=dict)
 
     def between(self, first: int, last: int) -> Table:
         """Return the table of the rows from `first` up to but without `last`."""
@@ -133,10 +138,12 @@ def open_table(path: Path) -> Table:
             return _open_hdf5(path)
         if first.startswith(_PARQUET):
             return _open_parquet(path)
+        if first.startswith(_FITS):
+            return _open_fits(path, path)
         content = _unzipped(path) if first.startswith(_GZIP) else path.read_bytes()
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path}: cannot be read ({error})") from error
-    return _open_fits(path, content) if content.startswith(_FITS) else _open_text(path, content)
+    return _open_fits(path, io.BytesIO(content)) if content.startswith(_FITS) else _open_text(path, content)
 
 
 def _unzipped(path: Path) -> bytes:
@@ -194,26 +201,38 @@ def _open_parquet(path: Path) -> Table:
         start = first - int(ends[groups[0]])
         return file.read_row_groups(groups, columns=[name]).column(0).to_numpy()[start : start + last - first]
 
-    return Table(path, file.metadata.num_rows, tuple(file.schema_arrow.names), get, part=part)
+    notes = {
+        each.name: (each.metadata or {}).get(b"unit", b"").decode("utf-8", "replace") for each in file.schema_arrow
+    }
+    return Table(path, file.metadata.num_rows, tuple(file.schema_arrow.names), get, part=part, units=notes)
 
 
-def _open_fits(path: Path, content: bytes) -> Table:
+def _open_fits(path: Path, source: Path | io.BytesIO) -> Table:
+    """Open the first table of a FITS file, or of one that is in memory because it was packed."""
     from astropy.io import fits
     from astropy.utils.exceptions import AstropyWarning
 
     try:
-        with warnings.catch_warnings(), fits.open(io.BytesIO(content), memmap=False) as hdus:
+        with warnings.catch_warnings(), fits.open(source, memmap=isinstance(source, Path)) as hdus:
             warnings.filterwarnings("error", "File may have been truncated|Error validating header", AstropyWarning)
             tables = [hdu for hdu in hdus if isinstance(hdu, (fits.BinTableHDU, fits.TableHDU))]
             if not tables:
                 raise DataError(f"{path}: has no table extension")
-            data = tables[0].data
-            columns = {name: np.array(data[name]) for name in data.names if data[name].ndim <= 2}
+            data = tables[0].data  # a memory map stays open for as long as its arrays are used
+            first = {name: np.asarray(data[:1][name]) for name in data.names}
+            units = {column.name: str(column.unit or "").strip() for column in tables[0].columns}
     except (OSError, ValueError, TypeError, IndexError, AstropyWarning) as error:
         raise DataError(f"{path}: cannot be read as FITS ({error})") from error
-    names = tuple(name for name, values in columns.items() if values.ndim == 1)
-    wide = tuple(name for name, values in columns.items() if values.ndim == 2 and values.dtype.kind in "biuf")
-    return Table(path, len(data), names, columns.__getitem__, wide)
+
+    def part(name: str, begin: int, end: int) -> np.ndarray:
+        try:
+            return np.array(data[begin:end][name])
+        except (OSError, ValueError, TypeError, IndexError) as error:
+            raise DataError(f"{path}: {name}: cannot be read as FITS ({error})") from error
+
+    names = tuple(name for name, values in first.items() if values.ndim == 1)
+    wide = tuple(name for name, values in first.items() if values.ndim == 2 and values.dtype.kind in "biuf")
+    return Table(path, len(data), names, lambda name: part(name, 0, len(data)), wide, part, units=units)
 
 
 def _open_text(path: Path, content: bytes) -> Table:
@@ -221,30 +240,76 @@ def _open_text(path: Path, content: bytes) -> Table:
     try:
         lines = content.decode("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
-        raise DataError(f"{path}: is neither HDF5, FITS, Parquet nor text in UTF-8") from error
-    kept = [(number, line) for number, line in enumerate(lines, start=1) if line.strip()]
-    if not kept:
+        raise DataError(f"{path}: {_NO_TEXT}") from error
+    names, cells = _cells_of_lines(path, lines)
+    rows = list(cells)
+    columns = dict(zip(names, zip(*rows, strict=True), strict=True)) if rows else {}
+    return Table(path, len(rows), names, lambda name: _parsed(columns.get(name, ())))
+
+
+def read_text_blocks(path: Path, num_rows: int) -> Iterator[dict[str, np.ndarray]]:
+    """Yield the columns of a table of text, packed by gzip or not, some rows at a time.
+
+    Parameters
+    ----------
+    path : Path
+    num_rows : int
+        Largest number of rows in memory.
+
+    Yields
+    ------
+    dict of ndarray, shape (n,)
+        By name; what is a number in one block may be text in another. A file without rows yields one empty block.
+
+    Raises
+    ------
+    DataError
+        As for :func:`open_table`.
+    """
+    try:
+        with open(path, "rb") as stream:
+            is_packed = stream.read(2) == _GZIP
+        with (gzip.open if is_packed else open)(path, "rt", encoding="utf-8-sig") as lines:
+            names, cells = _cells_of_lines(path, lines)
+            rows = list(itertools.islice(cells, num_rows))
+            if not rows:
+                yield {name: np.empty(0) for name in names}
+            while rows:
+                yield {name: _parsed(column) for name, column in zip(names, zip(*rows, strict=True), strict=True)}
+                rows = list(itertools.islice(cells, num_rows))
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: {_NO_TEXT}") from error
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{path}: cannot be read ({error})") from error
+
+
+def _cells_of_lines(path: Path, lines: Iterable[str]) -> tuple[tuple[str, ...], Iterator[list[str]]]:
+    """Return the names of the columns, and the values of one row after the other."""
+    kept = ((number, line.rstrip("\r\n")) for number, line in enumerate(lines, start=1) if line.strip())
+    number, line = next(kept, (0, ""))
+    if not number:
         raise DataError(f"{path}: is empty")
-    first = kept[0][1].lstrip("#")
-    names = _cells(first)
-    comma = "," in first
+    names = _cells(line.lstrip("#"))
     if repeated := sorted({name for name in names if names.count(name) > 1}):
-        raise DataError(f"{path}: line {kept[0][0]}: the header names {', '.join(repeated)} twice")
+        raise DataError(f"{path}: line {number}: the header names {', '.join(repeated)} twice")
     if all(is_number(name) for name in names):
-        raise DataError(f"{path}: line {kept[0][0]}: holds numbers; the first line must name the columns")
-    rows = []
-    for number, line in kept[1:]:
+        raise DataError(f"{path}: line {number}: holds numbers; the first line must name the columns")
+    return tuple(names), _rows(path, kept, names, number, "," in line)
+
+
+def _rows(
+    path: Path, kept: Iterable[tuple[int, str]], names: list[str], header: int, comma: bool
+) -> Iterator[list[str]]:
+    for number, line in kept:
         if line.startswith("#"):
             continue
         cells = _cells(line) if comma else line.split()
         if len(cells) != len(names):
             raise DataError(
-                f"{path}: line {number}: has {len(cells)} values, but the header (line {kept[0][0]}) names "
+                f"{path}: line {number}: has {len(cells)} values, but the header (line {header}) names "
                 f"{len(names)} columns; correct the header, or every later column would be read under a wrong name"
             )
-        rows.append(cells)
-    columns = dict(zip(names, zip(*rows, strict=True), strict=True)) if rows else {}
-    return Table(path, len(rows), tuple(names), lambda name: _parsed(columns.get(name, ())))
+        yield cells
 
 
 def _cells(line: str) -> list[str]:

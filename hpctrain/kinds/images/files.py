@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 
 from hpctrain.errors import DataError
+from hpctrain.kinds.images.layout import OTHER_NAMES
 from hpctrain.profile.near import nearest
 from hpctrain.samples.chunks import BandCache
 from hpctrain.samples.columns import AS_THEY_ARE, RowReader
@@ -21,16 +22,6 @@ from hpctrain.samples.target_id import read_target_id
 
 if TYPE_CHECKING:
     from hpctrain.kinds.images.section import ImageColumnsSection
-
-OTHER_NAMES = {
-    "image": ("image_array", "image_flux", "images", "flux", "data"),
-    "ivar": ("image_ivar", "invvar", "weights"),
-    "mask": ("image_mask", "masks"),
-    "bands": ("image_band", "band"),
-    "target_id": ("object_id", "TARGETID", "objid", "id"),
-}
-"""Other names for our datasets; the first ones are those of the Multimodal Universe."""
-
 
 _TYPES = (*AS_THEY_ARE, np.dtype("u1"))
 """Types of pixels that are copied to a batch without conversion."""

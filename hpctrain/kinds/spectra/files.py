@@ -14,6 +14,7 @@ import h5py
 import numpy as np
 
 from hpctrain.errors import DataError
+from hpctrain.kinds.spectra.layout import OTHER_NAMES
 from hpctrain.kinds.spectra.wavelength import mend_grids, read_common_grid
 from hpctrain.samples.chunks import BandCache
 from hpctrain.samples.columns import RowReader
@@ -23,16 +24,6 @@ from hpctrain.samples.target_id import read_target_id
 
 if TYPE_CHECKING:
     from hpctrain.kinds.spectra.section import ColumnsSection
-
-OTHER_NAMES = {
-    "flux": ("spectrum_flux", "spectra", "FLUX"),
-    "ivar": ("spectrum_ivar", "IVAR", "inverse_variance", "weights"),
-    "mask": ("spectrum_mask", "MASK", "mask_array"),
-    "wavelength": ("spectrum_lambda", "WAVELENGTH", "lambda", "wave", "wavelength_aa"),
-    "target_id": ("TARGETID", "object_id", "targetid", "id"),
-    "redshift": ("Z", "z", "ZBEST", "Z_HP"),
-}
-"""Other names for our columns; the first ones are those of the Multimodal Universe."""
 
 
 @dataclass

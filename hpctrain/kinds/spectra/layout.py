@@ -11,3 +11,13 @@ SURVEY_PREFIX = "survey_"
 
 SOURCE_FILE, SOURCE_FILES = "source_file", "provenance/source_files"
 """Column holding row numbers of ``provenance/source_files``."""
+
+OTHER_NAMES = {
+    "flux": ("spectrum_flux", "spectra", "FLUX"),
+    "ivar": ("spectrum_ivar", "IVAR", "inverse_variance", "weights"),
+    "mask": ("spectrum_mask", "MASK", "mask_array"),
+    "wavelength": ("spectrum_lambda", "WAVELENGTH", "lambda", "wave", "wavelength_aa"),
+    "target_id": ("TARGETID", "object_id", "targetid", "id"),
+    "redshift": ("Z", "z", "ZBEST", "Z_HP"),
+}
+"""Other names for our columns; the first ones are those of the Multimodal Universe."""

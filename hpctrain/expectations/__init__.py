@@ -1,0 +1,1 @@
+"""What data must be like, proposed from good data, and new data checked against it."""
