@@ -13,7 +13,7 @@ from hpctrain.expectations.drift import rounding_step
 from hpctrain.expectations.look import Looked
 from hpctrain.expectations.section import FORMAT, DriftSection, SkySection
 from hpctrain.expectations.tally import Tally
-from hpctrain.kinds.catalogue.leaks import has_name_of_id
+from hpctrain.kinds.leaks import has_name_of_id
 from hpctrain.kinds.spectra.noise import judge_noise
 
 NUM_QUANTILES = 21

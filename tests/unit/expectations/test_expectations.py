@@ -87,7 +87,8 @@ def test_latents_are_compared_with_those_of_the_run_in_service(files, capsys):
     rng = np.random.default_rng(1)
     run = files / "runs" / "old" / "20261126-120000-abcd"
     (run / "results").mkdir(parents=True)
-    profile = "name: old\ndata: {files: [good.h5], features: [g, r]}\nmodel: {family: trees, labels: [{column: i, kind: value}]}\n"
+    model = "{family: trees, labels: [{column: i, kind: value}]}"
+    profile = f"name: old\ndata: {{files: [good.h5], features: [g, r]}}\nmodel: {model}\n"
     (run / "profile.yaml").write_text(profile)
     for path, shift in ((run / "results" / "latents.h5", 0.0), (files / "same.h5", 0.0), (files / "moved.h5", 0.4)):
         latent = rng.normal(size=(2000, 4))
