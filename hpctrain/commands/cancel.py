@@ -17,6 +17,8 @@ from hpctrain.launch.queue import Queue
 from hpctrain.launch.runs import all_runs, find_run
 from hpctrain.launch.status import RunStatus, describe
 from hpctrain.launch.stop import cancel
+from hpctrain.registry.hooks import note
+from hpctrain.rundir import RunDir
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,7 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
     chosen = find_run(arguments.run_name, arguments.runs_dir)
     text = arguments.run_name
     if text is not None and text != chosen.name:  # a path, a run id or a job id means one run
-        print(cancel(chosen))
+        _cancel(chosen)
         return 0
     queue = Queue()
     runs = [run for run in all_runs(arguments.runs_dir) if text in (None, run.name)]
@@ -38,13 +40,18 @@ def run(arguments: argparse.Namespace) -> int:
     if len(active) > 1:
         raise ProfileError("command line", [Problem("RUN", _which(active))])
     if not active:
-        print(cancel(chosen))
+        _cancel(chosen)
         return 0
     if text is None and not arguments.yes and sys.stdin.isatty() and not _confirmed(active[0]):
         print("nothing was cancelled")
         return 0
-    print(cancel(active[0].run))
+    _cancel(active[0].run)
     return 0
+
+
+def _cancel(run_dir: RunDir) -> None:
+    print(cancel(run_dir))
+    note(run_dir.path.parent.parent, "cancel", str(run_dir.path))
 
 
 def _which(active: list[RunStatus]) -> str:

@@ -6,6 +6,7 @@ hpctrain registry show photoz[:3|@champion]                   show a model and i
 hpctrain registry promote photoz:3 --to champion --why TEXT   move an alias; champion needs gates that have passed
 hpctrain registry rollback photoz --why TEXT                  move champion back to the version before
 hpctrain registry verify [NAME]                               compare every byte with the manifests
+hpctrain registry route photoz --b candidate --share 0.1 ID   which version each object goes to
 hpctrain registry export photoz@champion --out DIR            copy a version to a new folder
 
 Commands that take a run or a model folder take registry:photoz@champion, too. The registry is the folder registry/
@@ -204,6 +205,39 @@ def _export(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _declare_route(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", metavar="NAME", help="the model")
+    parser.add_argument("ids", nargs="+", type=int, metavar="ID", help="target_id of objects")
+    parser.add_argument("--a", default=CHAMPION, metavar="ALIAS", help=f"version of most objects (default: {CHAMPION})")
+    parser.add_argument("--b", default="candidate", metavar="ALIAS", help="version of the share (default: candidate)")
+    parser.add_argument("--share", type=_share, required=True, metavar="SHARE", help="share of objects for --b, 0 to 1")
+
+
+def _share(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"found {text!r}; must be a number from 0 to 1")
+    return value
+
+
+def _route(arguments: argparse.Namespace) -> int:
+    import numpy as np
+
+    from hpctrain.registry.actions import find_version
+    from hpctrain.registry.route import goes_to_b
+
+    registry, ids = _registry(arguments), [number % 2**64 for number in arguments.ids]
+    versions = [str(find_version(f"{arguments.name}@{alias}", registry)) for alias in (arguments.a, arguments.b)]
+    chosen = goes_to_b(np.array(ids, dtype=np.uint64).view(np.int64), arguments.share, arguments.name)
+    found = {str(number): versions[int(is_b)] for number, is_b in zip(arguments.ids, chosen, strict=True)}
+    lines = [f"{number}  {version}" for number, version in found.items()]
+    print(json.dumps(found, indent=2) if arguments.json else "\n".join(lines))
+    return 0
+
+
 _Action = tuple[str, Callable[[argparse.ArgumentParser], None], Callable[[argparse.Namespace], int]]
 ACTIONS: dict[str, _Action] = {
     "add": ("add a finished run as the next version of a model", _declare_add, _add),
@@ -212,6 +246,7 @@ ACTIONS: dict[str, _Action] = {
     "promote": ("let an alias mean a version", _declare_promote, _promote),
     "rollback": ("let an alias mean the version that it meant before", _declare_rollback, _rollback),
     "verify": ("compare every byte with the manifests", _declare_verify, _verify),
+    "route": ("say which of two versions each object goes to", _declare_route, _route),
     "export": ("copy a version to a new folder", _declare_export, _export),
 }
 """Name of each action, with its help, its arguments and the function that does it."""
