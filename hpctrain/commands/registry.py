@@ -7,6 +7,7 @@ hpctrain registry promote photoz:3 --to champion --why TEXT   move an alias; cha
 hpctrain registry rollback photoz --why TEXT                  move champion back to the version before
 hpctrain registry verify [NAME]                               compare every byte with the manifests
 hpctrain registry route photoz --b candidate --share 0.1 ID   which version each object goes to
+hpctrain registry lineage --file RAW.fits                     which versions have seen this file (or --object ID)
 hpctrain registry export photoz@champion --out DIR            copy a version to a new folder
 
 Commands that take a run or a model folder take registry:photoz@champion, too. The registry is the folder registry/
@@ -238,6 +239,30 @@ def _route(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _declare_lineage(parser: argparse.ArgumentParser) -> None:
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--file", metavar="FILE", help="which versions have seen a raw file or a data file")
+    what.add_argument("--object", type=int, metavar="ID", help="which versions have seen an object (target_id)")
+    what.add_argument("--of", metavar="NAME[:N|@ALIAS]", help="where a version comes from")
+
+
+def _lineage(arguments: argparse.Namespace) -> int:
+    from hpctrain.registry.actions import find_version
+    from hpctrain.registry.seen import versions_with_file, versions_with_object
+    from hpctrain.registry.show import lineage_json, lineage_lines, seen_json, seen_lines
+
+    registry = _registry(arguments)
+    if arguments.of:
+        version = find_version(arguments.of, registry)
+        print(json.dumps(lineage_json(version), indent=2) if arguments.json else "\n".join(lineage_lines(version)))
+        return 0
+    by_file = arguments.file is not None
+    seen = versions_with_file(arguments.file, registry) if by_file else versions_with_object(arguments.object, registry)
+    what = arguments.file if by_file else f"object {arguments.object}"
+    print(json.dumps(list(map(seen_json, seen)), indent=2) if arguments.json else "\n".join(seen_lines(what, seen)))
+    return 0
+
+
 _Action = tuple[str, Callable[[argparse.ArgumentParser], None], Callable[[argparse.Namespace], int]]
 ACTIONS: dict[str, _Action] = {
     "add": ("add a finished run as the next version of a model", _declare_add, _add),
@@ -247,6 +272,7 @@ ACTIONS: dict[str, _Action] = {
     "rollback": ("let an alias mean the version that it meant before", _declare_rollback, _rollback),
     "verify": ("compare every byte with the manifests", _declare_verify, _verify),
     "route": ("say which of two versions each object goes to", _declare_route, _route),
+    "lineage": ("say which versions have seen a file or an object", _declare_lineage, _lineage),
     "export": ("copy a version to a new folder", _declare_export, _export),
 }
 """Name of each action, with its help, its arguments and the function that does it."""

@@ -7,6 +7,7 @@ import errno
 import os
 import secrets
 import shutil
+import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,11 +19,12 @@ from hpctrain.errors import CheckpointError, SiteError
 from hpctrain.files import fsync_directory, publish_once
 from hpctrain.registry.contents import contents_of, copy_file
 from hpctrain.registry.folder import ModelFolder, Registry
+from hpctrain.registry.lineage import lineage_of, write_lineage
 from hpctrain.registry.names import check_name
 from hpctrain.registry.policy import read_policy, require_group
 from hpctrain.registry.sealed import digest_of, sealed_text
 from hpctrain.registry.trail import record
-from hpctrain.registry.version import CARD, FORMAT, FORMAT_VERSION, MANIFEST, PROVENANCE, Version, read_version
+from hpctrain.registry.version import CARD, FORMAT, FORMAT_VERSION, LINEAGE, MANIFEST, PROVENANCE, Version, read_version
 from hpctrain.registry.who import who
 from hpctrain.rundir import RunDir, read_json
 
@@ -83,6 +85,8 @@ def add_run(run: RunDir, name: str, registry: Registry, note: str = "") -> Added
         stage.mkdir(mode=0o700)
         shared = {PROVENANCE} if policy.share_provenance else set()
         files = _fill(stage, contents, registry, shared)
+        files |= _add_lineage(stage, run, registry)
+        _settle(stage, registry)
         return _publish(stage, model, _facts(model, run, files, note))
     except OSError as error:
         raise SiteError(f"{model.path}: the version cannot be written: {error.strerror}; nothing was added") from error
@@ -97,11 +101,24 @@ def _fill(stage: Path, contents: Mapping[str, Path], registry: Registry, shared:
         files[name] = copy_file(source, stage / name, registry.file_mode)
         if name in shared and files[name].pop("private", False):
             (stage / name).chmod(registry.file_mode)
+    return files
+
+
+def _add_lineage(stage: Path, run: RunDir, registry: Registry) -> dict[str, Any]:
+    """Write the lineage into the folder as files like those of the run, and return their entries of the manifest."""
+    with tempfile.TemporaryDirectory(dir=stage) as folder:
+        write_lineage(Path(folder), *lineage_of(run))
+        found = [name for name in LINEAGE if (Path(folder) / name).exists()]
+        for name in found:
+            (Path(folder) / name).chmod(0o644)
+        return {name: copy_file(Path(folder) / name, stage / name, registry.file_mode) for name in found}
+
+
+def _settle(stage: Path, registry: Registry) -> None:
     for folder, _, _ in os.walk(stage, topdown=False):
         if Path(folder) != stage:
             os.chmod(folder, registry.version_mode)
         fsync_directory(Path(folder))
-    return files
 
 
 def _facts(model: ModelFolder, run: RunDir, files: Mapping[str, Any], note: str) -> dict[str, Any]:
@@ -118,7 +135,7 @@ def _facts(model: ModelFolder, run: RunDir, files: Mapping[str, Any], note: str)
         "family": card.get("family"),
         "kind": card.get("kind"),
         "note": note,
-        "content": digest_of({name: facts["sha256"] for name, facts in files.items()}),
+        "content": digest_of({name: facts["sha256"] for name, facts in files.items() if name not in LINEAGE}),
         "files": files,
     }
 

@@ -12,6 +12,7 @@ from hpctrain.registry.aliases import aliases_of, history_of
 from hpctrain.registry.folder import ModelFolder, Registry
 from hpctrain.registry.gates import gates_of
 from hpctrain.registry.names import read_reference
+from hpctrain.registry.seen import SIDES, Seen, read_lineage
 from hpctrain.registry.version import Version, read_version
 
 
@@ -114,6 +115,47 @@ def _version_lines(version: Version) -> Iterator[str]:
     yield f"  folder  {version.path}"
     for name, facts in version.files.items():
         yield f"  {facts['sha256']}  {grouped(facts['size']):>12} bytes  {name}"
+
+
+def seen_json(seen: Seen) -> dict[str, Any]:
+    """Return a version that has seen something, as plain values."""
+    aliases = [alias for alias, number in aliases_of(seen.version.model).items() if number == seen.version.number]
+    through = None if seen.through is None else str(seen.through)
+    return {"version": str(seen.version), "aliases": aliases, "rows": seen.counts, "through": through}
+
+
+def seen_lines(what: str, seen: list[Seen]) -> Iterator[str]:
+    """Yield a line per version that has seen something."""
+    if not seen:
+        yield f"no registered version is known to have seen {what}"
+    for each in map(seen_json, seen):
+        named = f" ({', '.join(each['aliases'])})" if each["aliases"] else ""
+        if each["through"]:
+            yield f"{each['version']}{named}: began with the weights of {each['through']}, which has seen it"
+        else:
+            counts = ", ".join(f"{grouped(number)} {side}" for side, number in each["rows"].items() if number)
+            yield f"{each['version']}{named}: {counts}"
+
+
+def lineage_json(version: Version) -> dict[str, Any]:
+    """Return where a version comes from, as plain values."""
+    facts, rows = read_lineage(version)
+    counts = {side: int((rows["side"] == number).sum()) for number, side in enumerate(SIDES)}
+    return {"version": str(version), "run": version.facts["run"], **facts, "rows": counts}
+
+
+def lineage_lines(version: Version) -> Iterator[str]:
+    """Yield where a version comes from, for people."""
+    found = lineage_json(version)
+    yield f"{version}: run {found['run']['path']}"
+    for entry in found["files"]:
+        yield f"  data    {entry.get('path')}: {grouped(entry.get('bytes') or 0)} bytes, {entry.get('hashes')}"
+    yield f"  rows    {', '.join(f'{grouped(number)} {side}' for side, number in found['rows'].items())}"
+    yield f"  sources {grouped(len(found['sources']))} raw files"
+    if found["started_from"]:
+        yield f"  began with the weights of {found['started_from']['path']}"
+    for note in found["notes"]:
+        yield f"  note: {note}"
 
 
 def _time(seconds: float) -> str:

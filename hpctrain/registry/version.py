@@ -21,7 +21,7 @@ WEIGHTS = "model/model.safetensors"
 CARD = "model/model.json"
 VALIDATION = "results/validation.json"
 PROVENANCE = "provenance.json"
-LINEAGE = "lineage.json"
+LINEAGE = ("lineage.json", "lineage.npz")
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from finished_runs import GATE, added, finished_run
+from registered_runs import GATE, added, finished_run
 
 from hpctrain.registry.actions import faults_of, promote
 from hpctrain.registry.add import add_run

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from finished_runs import GATE, added
+from registered_runs import GATE, added
 
 from hpctrain.registry.actions import export_version, promote, rollback
 from hpctrain.registry.trail import FILE, record

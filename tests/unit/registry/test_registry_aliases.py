@@ -6,7 +6,7 @@ import grp
 import os
 
 import pytest
-from finished_runs import FAILED, GATE, added, finished_run, validate
+from registered_runs import FAILED, GATE, added, finished_run, validate
 
 from hpctrain.cli import run_command
 from hpctrain.errors import CheckpointError, GateError, ProfileError, SiteError

@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from finished_runs import GATE, finished_run
+from registered_runs import GATE, finished_run
 
 from hpctrain.cli import run_command
 from hpctrain.registry.add import add_run

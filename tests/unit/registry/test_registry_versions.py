@@ -9,7 +9,7 @@ import stat
 import time
 
 import pytest
-from finished_runs import GATE, added, finished_run
+from registered_runs import GATE, added, finished_run
 
 from hpctrain.cli import run_command
 from hpctrain.errors import CheckpointError, ProfileError, SiteError
@@ -25,17 +25,15 @@ def faults(registry):
 
 def test_a_version_holds_the_files_of_the_run_with_their_sizes_and_hashes(registry, runs):
     run = finished_run(runs, 2.0, [GATE])
+    (run.model / "conformal.json").write_text("{}")
+    (run.model / ".model.json.0123456789abcdef.tmp").write_text("left by a killed writer")
     version = add_run(run, "photoz", registry, "first light").version
     assert str(version) == "photoz:1"
-    names = [
-        "model/model.json",
-        "model/model.safetensors",
-        "profile.yaml",
-        "provenance.json",
-        "results/validation.json",
-    ]
-    assert sorted(version.files) == names
-    for name, facts in version.files.items():
+    of_run = {f"model/{name}" for name in ("conformal.json", "model.json", "model.safetensors")}
+    of_run |= {"profile.yaml", "provenance.json", "results/validation.json"}
+    assert set(version.files) == of_run | {"lineage.json"}
+    for name in of_run:
+        facts = version.files[name]
         assert facts["sha256"] == file_digest(run.path / name) == file_digest(version.path / name)
         assert facts["size"] == (run.path / name).stat().st_size
     assert version.facts["note"] == "first light"
