@@ -12,11 +12,13 @@ from hpctrain.rundir import RunDir
 from hpctrain.search.ensemble_choice import mixed_log_p
 from hpctrain.search.ensemble_held_out import Candidates, Label, predictions_of, read_columns
 from hpctrain.search.folder import StudyDir
+from hpctrain.validation.comparison.paired import ends, paired_draws
+from hpctrain.validation.intervals import Groups, row_weights
+from hpctrain.validation.tasks.sums import Sums
 
 NUM_DRAWS = 2000
 """Bootstrap samples of the objects."""
-_SHARES = (0.025, 0.975)
-_CHUNK = 100
+CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
@@ -122,31 +124,23 @@ def score(metric: Metric, target_id: np.ndarray, rows: np.ndarray, seed: int = 0
     rows : ndarray, shape (R,), bool
     seed : int
         Of the bootstrap.
-
-    References
-    ----------
-    .. [1] Efron & Tibshirani 1993, An Introduction to the Bootstrap, Chapman & Hall: the percentile interval.
     """
-    _, of_row = np.unique(target_id[rows], return_inverse=True)
-    of_row = of_row.reshape(-1)
-    columns = (metric.ensemble[rows], metric.single[rows], metric.weight[rows])
-    sums = np.stack([np.bincount(of_row, weights=column) for column in columns], axis=1)
-    sums = sums[sums[:, 2] > 0]
-    if not len(sums):
+    used = np.flatnonzero(rows & (metric.weight > 0))
+    if not len(used):
         return None
-    ensemble, single = _ratio(sums.sum(axis=0), metric.root)
-    rng = np.random.default_rng(seed)
-    draws = []
-    for _ in range(0, NUM_DRAWS, _CHUNK):
-        picked = rng.integers(0, len(sums), (_CHUNK, len(sums)))
-        drawn = np.stack([np.bincount(each, minlength=len(sums)) for each in picked]) @ sums
-        mine, theirs = _ratio(drawn.T, metric.root)
-        draws.append(mine - theirs)
-    low, high = np.quantile(np.concatenate(draws), _SHARES)
-    return Score(metric.name, float(ensemble), float(single), float(ensemble - single), float(low), float(high))
+    pair = tuple(_statistic(values, metric) for values in (metric.ensemble, metric.single))
+    groups = Groups(target_id[used], used, np.ones(len(used)))
+    counted = row_weights(len(target_id), used, None)[None]
+    ensemble, single = (float(each.scores(counted)[0]) for each in pair)
+    drawn = paired_draws({metric.name: pair}, groups, NUM_DRAWS, seed)[metric.name]  # type: ignore[dict-item]
+    low, high = ends(drawn[0] - drawn[1], groups.number, CONFIDENCE)
+    return Score(metric.name, ensemble, single, ensemble - single, low, high)
 
 
-def _ratio(sums: np.ndarray, root: bool) -> tuple[np.ndarray, np.ndarray]:
-    mean = sums[:2] / sums[2]
-    mine, theirs = np.sqrt(mean) if root else mean
-    return mine, theirs
+def _statistic(values: np.ndarray, metric: Metric) -> Sums:
+    """Return the score of one predictor as a function of sums over rows."""
+    columns = np.stack([values, metric.weight], axis=1)
+    is_used = metric.weight > 0
+    if metric.root:
+        return Sums(columns, is_used, lambda sums: np.sqrt(sums[:, 0] / sums[:, 1]))
+    return Sums(columns, is_used, lambda sums: sums[:, 0] / sums[:, 1])
