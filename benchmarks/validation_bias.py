@@ -1,6 +1,6 @@
 """Are bins flagged by chance as rarely as promised, and where there is a difference? Simulated predictions, no model.
 
-    python -m benchmarks.validation_bias [--only clean unequal objects sky power intervals] [--repeats 1000]
+    python -m benchmarks.validation_bias [--only clean unequal objects sky power intervals reweighted] [--repeats 1000]
 
 clean: residuals of Student's t with 4 degrees of freedom, the same in all bins; any flag in a set is a false alarm.
 unequal: bins differ in scatter, not in bias; any flag of a bias is a false alarm.
@@ -8,6 +8,7 @@ objects: clean, with three rows per object that share most of their residual.
 sky: clean, on the sky; and a sky with a bias in one cell.
 power: one bin of twelve with a bias, in units of the scatter; how often it is flagged.
 intervals: how often the intervals of bias and scatter in a bin cover the true values.
+reweighted: how often intervals for a fainter population cover its true mean residual and root mean square.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hpctrain.validation.bias.density_ratio import density_ratio
 from hpctrain.validation.bias.difference import difference
 from hpctrain.validation.bias.influence import influence
 from hpctrain.validation.bias.judge import LEVEL, is_tested
@@ -107,6 +109,17 @@ def covered(rng: np.random.Generator) -> np.ndarray:
     return np.array([found[name].low <= true <= found[name].high for name, true in names.items()])
 
 
+def reweighted(rng: np.random.Generator) -> np.ndarray:
+    """Return whether the intervals for another population hold its mean residual and root mean square."""
+    mag, target = rng.normal(size=NUM), rng.normal(0.5, 0.8, 4 * NUM)
+    residual = SCATTER * (0.3 * mag + np.exp(0.3 * mag) * rng.normal(size=NUM))
+    far = rng.normal(0.5, 0.8, 1_000_000)
+    truth = {"mean_bias": SCATTER * 0.3 * 0.5, "rmse": SCATTER * np.sqrt(np.mean(0.09 * far**2 + np.exp(0.6 * far)))}
+    weights = density_ratio(mag[:, None], target[:, None])
+    found = intervals(make_task(rng, residual), list(truth), np.arange(NUM), None, 500, weights=weights)
+    return np.array([found[name].low <= true <= found[name].high for name, true in truth.items()])
+
+
 def rate(hits: int, total: int) -> str:
     """Return a share with its standard error, in per cent."""
     share = hits / total
@@ -145,6 +158,11 @@ def parts(repeats: int, tenth: int) -> dict[str, Callable[[], Iterator[str]]]:
         for name, hits in zip(("bias", "nmad", "rmse"), found.tolist(), strict=True):
             yield f"intervals   {name} of a bin of 100 objects: {rate(hits, repeats)}"
 
+    def populations() -> Iterator[str]:
+        found = sum(reweighted(np.random.default_rng([9, number])).astype(int) for number in range(repeats))
+        for name, hits in zip(("mean residual", "rmse"), found.tolist(), strict=True):
+            yield f"reweighted  {name} of a fainter population: {rate(hits, repeats)}"
+
     return {
         "clean": lambda: false_alarms(clean, "clean"),
         "unequal": lambda: false_alarms(unequal, "unequal"),
@@ -152,6 +170,7 @@ def parts(repeats: int, tenth: int) -> dict[str, Callable[[], Iterator[str]]]:
         "sky": skies,
         "power": powers,
         "intervals": coverage,
+        "reweighted": populations,
     }
 
 

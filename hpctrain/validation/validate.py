@@ -15,6 +15,7 @@ from hpctrain.families.labels.conformal import FILE as CONFORMAL
 from hpctrain.rundir import write_json
 from hpctrain.validation.bias.block import add_bins
 from hpctrain.validation.bias.sky_block import add_sky
+from hpctrain.validation.bias.target_block import add_target
 from hpctrain.validation.figures.tasks import task_figures
 from hpctrain.validation.gates import judge_gates
 from hpctrain.validation.intervals import Score, intervals
@@ -29,7 +30,7 @@ VERSION = 1
 
 Block = Callable[[Judged, Any], Mapping[str, Any]]
 
-BLOCKS: tuple[Block, ...] = (add_bins, add_sky, add_calibration, add_conformal, add_outliers)
+BLOCKS: tuple[Block, ...] = (add_bins, add_sky, add_target, add_calibration, add_conformal, add_outliers)
 """What is added after the metrics: functions of (judged, section ``validate`` of the profile or None) that return
 blocks of the file by name, such as ``{"bins": ...}``; empty where there is nothing to say. What they return as
 ``"figures"`` (a list of :func:`hpctrain.drawing.described.figure.figure`) is added to the other figures."""

@@ -41,6 +41,18 @@ class SkySection(Section):
     """Resolution of the HEALPix map: 12 nside² cells, which for 8 are 7.3 degrees wide."""
 
 
+class TargetSection(Section):
+    """The population that the model is made for, if it differs from the held-out objects."""
+
+    files: Annotated[list[PathText], Field(min_length=1)]
+    """Files of the target population, in the format of `data.files`. They need no labels."""
+    columns: Annotated[list[PathText], Field(min_length=1, max_length=32)]
+    """Columns of numbers in which both populations are compared, such as a magnitude and colours."""
+    method: Literal["neighbours", "classifier"] = "neighbours"
+    """How the weights of the held-out objects are found: by counting neighbours, or by a classifier that tells both
+    populations apart."""
+
+
 class WhereSection(Section):
     """The objects that a gate judges: those whose value is from ``low`` to below ``high``."""
 
@@ -150,6 +162,9 @@ class ValidateSection(Section):
     sky: SkySection | None = None
     """Maps of the metrics on the sky. If unset, there are maps where the data files have columns ``ra`` and ``dec``;
     ``sky: {}`` makes their absence an error."""
+    target: TargetSection | None = None
+    """Weight the held-out objects to the distribution of another population, and say where the training objects do not
+    reach."""
     gates: Annotated[list[GateSection], Field(max_length=256)] = []
     """Limits of metrics; if one is not kept, the command that judges the run ends with exit code 7."""
     audit: AuditSection = AuditSection()
