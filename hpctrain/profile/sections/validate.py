@@ -8,7 +8,7 @@ from pydantic import Field
 
 from hpctrain.profile.sections.base import Line, PathText, Section, Switch
 
-METRIC_PATTERN = r"^[^.\s]+\.[^\s]+$"
+METRIC_PATTERN = r"^[^.\s]+\.\S(.*\S)?$"
 """A metric of a gate is ``<task>.<metric>``: the name of a label, such as ``Z``, and what ``hpctrain validate`` calls
 the metric."""
 

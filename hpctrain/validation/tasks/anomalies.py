@@ -99,7 +99,8 @@ def truth_of(column: np.ndarray, positive: Sequence[str]) -> tuple[np.ndarray, n
         if not positive:
             return known & (column != 0), known
         texts = np.array([f"{value:g}" for value in np.where(known, column, 0).astype(np.float64)])
-        named = [f"{float(text):g}" if _is_number(text) else text for text in positive]
+        words = {"true": "1", "false": "0"}
+        named = [f"{float(text):g}" if _is_number(text) else words.get(text.lower(), text) for text in positive]
         return known & np.isin(texts, named), known
     texts = np.array([each.decode("utf-8", "replace") if isinstance(each, bytes) else str(each) for each in column])
     texts = np.char.strip(texts)
