@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hpctrain.validation.rules import Data, Rule, rule_of, wilson_interval
+from hpctrain.validation.rule import Data, Rule, wilson_interval
+from hpctrain.validation.rules import rule_of
 from hpctrain.validation.tasks.sums import Sums
 from hpctrain.validation.tasks.task import Task
 

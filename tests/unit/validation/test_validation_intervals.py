@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from hpctrain.validation.intervals import Groups, interval, intervals, wilson
-from hpctrain.validation.rules import wilson_of
+from hpctrain.validation.rule import wilson_of
 from hpctrain.validation.tasks.classes import class_task
 from hpctrain.validation.tasks.sums import share
 from hpctrain.validation.tasks.values import REDSHIFT, VALUE, number_task
