@@ -7,7 +7,7 @@ import json
 import h5py
 import numpy as np
 import pytest
-from finished_runs import NUM, finished_run, predictions, write_results
+from judged_runs import NUM, finished_run, predictions, write_results
 
 import hpctrain
 from hpctrain.cli import main
