@@ -26,7 +26,7 @@ def subgroup_lines(found: ValidationFile) -> list[str]:
     for entry in _block(found).get("columns", []):
         for title in found.tasks:
             lines += _table(entry, title, found)
-    return lines
+    return ["Bold: differs from the other objects by more than chance.", "", *lines] if lines else []
 
 
 def _table(entry: Mapping[str, Any], title: str, found: ValidationFile) -> list[str]:
@@ -41,7 +41,8 @@ def _table(entry: Mapping[str, Any], title: str, found: ValidationFile) -> list[
         rows.append([escaped(part["label"]), *cells, grouped(most)])
     labels = [found.tasks[title].metrics[name].label for name in chosen]
     head = f"{escaped(title)} by {code(entry['column'])}:"
-    return [head, "", *table(["", *map(escaped, labels), "objects"], rows), ""] if chosen else []
+    note = [escaped(entry["note"]), ""] if entry.get("note") else []
+    return [head, "", *table(["", *map(escaped, labels), "objects"], rows), "", *note] if chosen else []
 
 
 def _score(score: Mapping[str, Any]) -> str:
