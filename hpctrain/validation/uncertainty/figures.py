@@ -130,7 +130,7 @@ def conformal_figures(title: str, found: Mapping[str, Any], miscoverage: float) 
         if f"per_bin.{column}" in methods:
             series.append(_coverages(methods[f"per_bin.{column}"]["bins"][column], "one per bin"))
         data = {"names": [_range(each) for each in bins], "series": series, "marks": goal}
-        axes = {"x": {"label": column}, **axes}
+        axes = {**axes, "x": {"label": column}}
         figures.append(figure(f"{title}.conformal.{column}", f"Coverage by {column}", "bars", data, caption, axes=axes))
     return figures
 

@@ -14,6 +14,7 @@ from hpctrain.families.labels.conformal import (
     taken,
     threshold,
 )
+from hpctrain.validation.uncertainty.figures import conformal_figures
 
 CLASSES = [{"column": "kind", "kind": "class", "classes": ["a", "b", "c"]}]
 SHARES = np.array([0.7, 0.25, 0.05])
@@ -126,3 +127,10 @@ def test_sets_and_intervals_are_those_of_mapie():
     base = Base(np.full(300, 0.3 - 1.0), np.full(300, 0.3 + 1.0))
     low, high = base.widened(np.full(300, threshold(base.scores(y), 0.1)))
     assert np.stack([low, high], axis=1) == pytest.approx(numbers.predict_interval(y[:, None])[1][:, :, 0])
+
+
+def test_the_figure_of_each_column_names_that_column():
+    part = {"low": None, "high": 1.0, "coverage": 0.9, "coverage_low": 0.8, "coverage_high": 1.0, "n": 50}
+    found = {"methods": {"lac": {"bins": {"r": [part], "z": [part]}}}}
+    figures = conformal_figures("Z", found, 0.1)
+    assert [each["axes"]["x"]["label"] for each in figures] == ["r", "z"]
