@@ -137,9 +137,12 @@ def _rows(entrants: Sequence[Entrant], common: np.ndarray) -> tuple[list[np.ndar
     if are_named and len(np.unique(shared["target_id"])) == len(common):
         return [places[np.searchsorted(own, shared)] for own, places in keys], ""
     if any(len(own) != len(common) for own, _ in keys):
+        why = "the data files of the runs number their rows in different ways"
+        if not are_named:
+            why = "an older version of hpctrain wrote results that do not name their rows"
         raise DataError(
-            "the data files of the runs number their rows in different ways, and some objects have several rows, so "
-            "nothing says which row is which; train the runs on the same data.files"
+            f"{why}, and some objects have several rows, so nothing says which row is which; train the runs again "
+            "on the same data.files"
         )
     rows = [places[np.argsort(own["target_id"], kind="stable")] for own, places in keys]
     return rows, "the data files of the runs differ: rows are matched by the identifier of the object alone"

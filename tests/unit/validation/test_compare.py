@@ -13,6 +13,9 @@ from compared_runs import make_run
 
 from hpctrain.cli import main
 from hpctrain.rundir import RunDir
+from hpctrain.validation.comparison.compare import Asked, compare
+from hpctrain.validation.comparison.entrants import Entrant
+from hpctrain.validation.comparison.repeated import corrected_resampled_t
 from hpctrain.validation.judged import read_judged
 
 
@@ -176,6 +179,25 @@ def test_p_values_are_corrected_for_the_number_of_pairs(tmp_path, capsys):
     found = compared(capsys, *(run.path for run in runs), "--metric", "Z.rmse")
     tests = sorted((pair["tasks"]["Z"]["metrics"]["rmse"] for pair in found["pairs"]), key=lambda each: each["p"])
     assert tests[0]["p_holm"] == pytest.approx(min(1.0, 2 * tests[0]["p"]))
+
+
+def test_two_cross_validations_are_also_compared_over_their_folds(two):
+    judged = [read_judged(run) for run in two]
+    folds = judged[0].target_id % 4
+    entrants = [Entrant(each.name, each, folds) for each in judged]
+    found = compare(entrants, Asked(metrics=("Z.mae",), draws=50))
+    over = found["pairs"][0]["tasks"]["Z"]["metrics"]["mae"]["over_folds"]
+    scores = [[each.task("Z").score("mae", (folds == fold) * 1.0) for fold in range(4)] for each in judged]
+    expected = corrected_resampled_t(np.subtract(scores[1], scores[0]), 1 / 4)
+    assert (over["value"], over["low"], over["p"]) == pytest.approx((expected.value, expected.low, expected.p))
+    other = [entrants[0], Entrant("other", judged[1], folds[::-1])]
+    assert "over_folds" not in compare(other, Asked(draws=50))["pairs"][0]["tasks"]["Z"]["metrics"]["nmad"]
+
+
+def test_results_of_an_older_version_without_rows_are_refused_for_repeated_objects(tmp_path, capsys):
+    runs = [make_run(tmp_path, name, num=300, rows=2) for name in "ab"]
+    rewrite(runs[1], lambda columns: {name: values for name, values in columns.items() if name != "row"})
+    assert "older version of hpctrain wrote results" in refused(capsys, 4, runs[0].path, runs[1].path)
 
 
 def test_only_what_differs_between_the_profiles_is_listed(two, capsys):
