@@ -10,10 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from hpctrain.errors import DataError, Problem, ProfileError
+from hpctrain.errors import EXIT_FINISHED, DataError, GateError, Problem, ProfileError
 from hpctrain.terminal import console
-
-EXIT_NOT_AS_EXPECTED = 7
 
 EXPECT = """Propose what data must be like, from files that were good, as a YAML file to read and change.
 
@@ -89,7 +87,7 @@ def validate(args: argparse.Namespace) -> int:
         _write(write_atomic, args.out, page_of(found))
         _write(write_json, args.out.parent / checking.FILE, found.as_dict())
     print(json.dumps(found.as_dict(), indent=2) if args.json else "\n".join(lines_of(found)))
-    return EXIT_NOT_AS_EXPECTED if found.failed else 0
+    return GateError.exit_code if found.failed else EXIT_FINISHED
 
 
 def _write(write: Callable[[Path, Any], None], path: Path, content: Any) -> None:

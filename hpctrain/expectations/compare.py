@@ -76,12 +76,8 @@ def _schema(looked: Looked, expected: Expectations) -> Iterator[Check]:
 
 def _declarations(name: str, column: ColumnSection, looked: Looked) -> Iterator[Check]:
     """Yield whether all files say of a column what the good ones did: type, shape, unit."""
-    given = {
-        "dtype": (column.dtype, "in the file"),
-        "unit": (column.unit, ""),
-        "shape": (tuple(column.shape), "values of a row") if column.dtype is not None else (None, ""),
-    }
-    for what, (wanted, _) in given.items():
+    shape = tuple(column.shape) if column.dtype is not None else None
+    for what, wanted in (("dtype", column.dtype), ("unit", column.unit), ("shape", shape)):
         if wanted is None:
             continue
         others, places = Counter(), Places()

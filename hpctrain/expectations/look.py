@@ -11,7 +11,7 @@ import numpy as np
 from hpctrain.errors import DataError, SiteError
 from hpctrain.expectations.codes import add_column, codes_of
 from hpctrain.expectations.sample import Repeats, RowSample
-from hpctrain.expectations.section import ColumnSection, Expectations
+from hpctrain.expectations.section import Expectations
 from hpctrain.expectations.sources import Declared, Source
 from hpctrain.expectations.summaries import Columns
 from hpctrain.expectations.tally import Tally
@@ -55,6 +55,8 @@ class Looked:
         Right ascension and declination.
     sky : ndarray, shape (12 * 64 ** 2,), int64
         Objects in each cell, nested.
+    columns_of_files : list of set of str
+        Names of the columns of each file.
     """
 
     sources: list[Source]
@@ -183,8 +185,3 @@ def _add_sky(counts: np.ndarray, ra_deg: np.ndarray, dec_deg: np.ndarray) -> Non
         good = (np.abs(dec_deg) <= 90) & (np.abs(ra_deg) <= 360)
     cells = lonlat_to_healpix(ra_deg[good] * units.deg, dec_deg[good] * units.deg, FINEST_NSIDE, order="nested")
     counts += np.bincount(np.asarray(cells, dtype=np.int64), minlength=len(counts))
-
-
-def column_of(expected: Expectations, name: str) -> ColumnSection:
-    """Return what is expected of a column; nothing where it is not named."""
-    return expected.columns.get(name, ColumnSection())

@@ -14,6 +14,7 @@ from hpctrain.profile.explain import explain
 from hpctrain.profile.near import did_you_mean
 from hpctrain.profile.reading import read_plain
 from hpctrain.profile.sections.base import Line, Section, Switch
+from hpctrain.words import is_number
 
 FORMAT = "hpctrain-expectations"
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -155,6 +156,9 @@ class ColumnSection(Section):
             raise ValueError(f"needs a range that rises; {self.range[0]:g} is above {self.range[1]:g}")
         if any(low > high for low, high in zip(self.quantiles, self.quantiles[1:], strict=False)):
             raise ValueError("needs quantiles that rise")
+        names = self.classes if self.classes is not None and self.type in ("number", "whole", "flag") else {}
+        if wrong := [name for name in names if not is_number(name)]:
+            raise ValueError(f"holds numbers, so '{wrong[0]}' cannot be a class")
         if len(self.quantiles) == 1:
             raise ValueError("needs at least two quantiles")
         return self

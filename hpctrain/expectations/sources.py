@@ -53,8 +53,8 @@ class Source:
         By the names of the columns in the file.
     grid : ndarray, shape (L,), or None
         Wavelengths [AA] that all spectra of the file share.
-    pixels : iterator of (flux, ivar)
-        See :attr:`noise_sample`.
+    noise_sample : list of (ndarray, ndarray)
+        Flux and ivar, shape (m, L), of some hundred of the spectra that were read.
     """
 
     def __init__(self, path: Path, kind: str = "catalogue") -> None:
@@ -63,7 +63,6 @@ class Source:
         self.declared: dict[str, Declared] = {}
         self.grid: np.ndarray | None = None
         self.noise_sample: list[tuple[np.ndarray, np.ndarray]] = []
-        """Flux and ivar, shape (m, L), of some hundred spectra that were read."""
 
     def blocks(self) -> Iterator[Columns]:
         """Yield columns (n,) by name: numbers, bool, or texts as bytes.

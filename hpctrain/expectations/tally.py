@@ -100,9 +100,11 @@ class Tally:
         self._codes: dict[int, bytes] = {}
         self._allowed = [each.value for each in expected.sentinels] if expected is not None else []
         self._usual = _Usual([*SENTINELS, *(value for value in self._allowed if value not in SENTINELS)])
-        self._known = None
+        self._known: list[bytes] | None = None
         if expected is not None and expected.classes is not None:
-            self._known = {name.encode() for name in expected.classes}
+            self._known = [name.encode() for name in expected.classes]
+            texts = np.array(self._known, dtype="S")
+            self._codes = dict(zip(codes_of(texts).tolist(), self._known, strict=True))
 
     def add(self, file: int, first_row: int, values: np.ndarray) -> np.ndarray:
         """Count the values of a block, shape (n,); return them as numbers (n,), NaN where they are missing or texts."""
@@ -182,7 +184,8 @@ class Tally:
         with np.errstate(invalid="ignore"):
             outside = (numbers < low) | (numbers > high)
         if found is not None:
-            allowed = np.isin(numbers, np.array(self._allowed, dtype=values.dtype).astype(np.float64))
+            precision = np.float32 if values.dtype == np.float32 else np.float64
+            allowed = np.isin(numbers, np.array(self._allowed, dtype=precision).astype(np.float64))
             strange = found & outside & ~allowed
             self.strange.add(file, first_row, strange, values)
             ordinary = ~(strange | allowed)
@@ -192,43 +195,38 @@ class Tally:
 
     def _add_numbered_classes(self, file: int, first_row: int, numbers: np.ndarray) -> None:
         """Count classes that are whole numbers."""
-        found, counts = np.unique(numbers[np.isfinite(numbers)], return_counts=True)
-        for value, number in zip(found.tolist(), counts.tolist(), strict=True):
-            text = shown(int(value) if value == int(value) else value).encode()
-            if text not in self._known:
-                self.other.add(file, first_row, numbers == value, numbers)
-                text = b""
-            self.classes[text] += number
+        left = np.isfinite(numbers)
+        for text in self._known or ():
+            here = numbers == float(text)
+            self.classes[text] += int(np.count_nonzero(here))
+            left &= ~here
+        self._add_others(file, first_row, left, numbers)
+
+    def _add_others(self, file: int, first_row: int, here: np.ndarray, values: np.ndarray) -> None:
+        """Count rows of classes that are not expected, by a mask (n,)."""
+        self.other.add(file, first_row, here, values)
+        if number := int(np.count_nonzero(here)):
+            self.classes[b""] += number
 
     def _add_texts(self, file: int, first_row: int, values: np.ndarray) -> None:
-        empty = values == b""
-        self.missing.add(file, first_row, empty)
-        self._add_classes(file, first_row, values, ~empty)
-
-    def _add_classes(self, file: int, first_row: int, values: np.ndarray, some: np.ndarray | None = None) -> None:
+        left = values != b""
+        self.missing.add(file, first_row, ~left)
         if self.classes is None:
             return
         codes = codes_of(values)
-        left = np.ones(len(values), dtype=bool) if some is None else some.copy()
         for code, text in self._codes.items():
             here = (codes == np.uint64(code)) & left
             if number := int(np.count_nonzero(here)):
-                self._note(file, first_row, text, number, here, values)
+                self.classes[text] += number
                 left &= ~here
+        if self._known is not None:
+            self._add_others(file, first_row, left, values)
+            return
         rest, at, counts = np.unique(codes[left], return_index=True, return_counts=True)
+        if len(self.classes) + len(rest) > MOST_CLASSES:
+            self.classes = None
+            return
         places = np.flatnonzero(left)[at]
         for code, place, number in zip(rest.tolist(), places.tolist(), counts.tolist(), strict=True):
-            if self._known is None and len(self.classes) >= MOST_CLASSES:
-                self.classes = None
-                return
-            text = values[place]
-            if len(self._codes) < 4 * MOST_CLASSES:
-                self._codes[code] = bytes(text)
-            self._note(file, first_row, bytes(text), number, codes == np.uint64(code), values)
-
-    def _note(self, file: int, first_row: int, text: bytes, number: int, here: np.ndarray, values: np.ndarray) -> None:
-        if self._known is not None and text not in self._known:
-            self.other.add(file, first_row, here, values)
-            text = b""
-        if self.classes is not None:
-            self.classes[text] += number
+            self._codes[code] = bytes(values[place])
+            self.classes[bytes(values[place])] += number

@@ -121,3 +121,14 @@ def test_files_that_cannot_be_read_are_all_named(tmp_path):
 def _small_csv(folder: Path) -> str:
     (folder / "good.csv").write_text("a,b\n1,2\n3,4\n")
     return str(folder / "good.csv")
+
+
+def test_a_column_of_classes_that_holds_something_else_is_one_finding(tmp_path):
+    for name, classes in (("good", ["GALAXY", "STAR"]), ("new", [f"SDSS J{place:05d}" for place in range(1000)])):
+        rows = [f"{classes[place % len(classes)]},{place % 3}" for place in range(1000)]
+        (tmp_path / f"{name}.csv").write_text("\n".join(["class,flag", *rows]))
+    found = validate([str(tmp_path / "new.csv")], expectations(tmp_path, [str(tmp_path / "good.csv")]), "good.yaml")
+    check = next(check for check in found.failed if check.what == "other-classes")
+    assert check.places.number == 1000
+    assert check.places.first[0] == (0, 0, "SDSS J00000")
+    assert not any(check.column == "flag" for check in found.failed)
