@@ -89,8 +89,8 @@ def _sky(found: Validated) -> list[dict[str, Any]]:
     figures = []
     for key, title, counts in (("old", "Old data", old), ("new", "New data", new)):
         cells = [
-            {"corners": corner, "value": float(counts[cell]), "num": int(counts[cell]), "flagged": bool(flag)}
-            for cell, corner, flag in zip(shown, corners, (new[shown] == 0) | (old[shown] == 0), strict=True)
+            {"corners": corner, "value": float(counts[cell]), "num": int(counts[cell])}
+            for cell, corner in zip(shown, corners, strict=True)
         ]
         data = {"cells": cells, "label": "objects in a cell"}
         caption = f"{grouped(int(counts.sum()))} objects in {np.count_nonzero(counts):,} cells."
@@ -114,7 +114,7 @@ def _columns(found: Validated) -> list[dict[str, Any]]:
     figures: list[dict[str, Any]] = []
     for name in names:
         column, tally = found.expected.columns[name], found.looked.tallies.get(name)
-        if tally is None or len(figures) >= MOST_FIGURES:
+        if tally is None or not column.drift or len(figures) >= MOST_FIGURES:
             continue
         drawn = _bars(found, name, column) if column.classes is not None else _histogram(found, name, column)
         if drawn is not None:
