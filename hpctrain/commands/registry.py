@@ -8,6 +8,7 @@ hpctrain registry rollback photoz --why TEXT                  move champion back
 hpctrain registry verify [NAME]                               compare every byte with the manifests
 hpctrain registry route photoz --b candidate --share 0.1 ID   which version each object goes to
 hpctrain registry lineage --file RAW.fits                     which versions have seen this file (or --object ID)
+hpctrain registry sync                                        bring MLflow's registry up to date
 hpctrain registry export photoz@champion --out DIR            copy a version to a new folder
 
 Commands that take a run or a model folder take registry:photoz@champion, too. The registry is the folder registry/
@@ -45,8 +46,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Do one action."""
-    return ACTIONS[arguments.action][2](arguments)
+    """Do one action, and keep MLflow in step where ``registry.yaml`` names a server."""
+    code = ACTIONS[arguments.action][2](arguments)
+    if arguments.action in ("add", "promote", "rollback"):
+        from hpctrain.registry.mlflow import keep_in_step
+
+        if (note := keep_in_step(_registry(arguments))) is not None:
+            print(f"note: {note}", file=sys.stderr)
+    return code
 
 
 def _registry(arguments: argparse.Namespace) -> Registry:
@@ -263,6 +270,20 @@ def _lineage(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _sync(arguments: argparse.Namespace) -> int:
+    from hpctrain.registry.mlflow import sync
+
+    done = sync(_registry(arguments))
+    if arguments.json:
+        print(json.dumps(vars(done), indent=2))
+    else:
+        print(
+            "\n".join([*(f"registered {name}" for name in done.made), *(f"moved {name}" for name in done.moved)])
+            or "up to date"
+        )
+    return 0
+
+
 _Action = tuple[str, Callable[[argparse.ArgumentParser], None], Callable[[argparse.Namespace], int]]
 ACTIONS: dict[str, _Action] = {
     "add": ("add a finished run as the next version of a model", _declare_add, _add),
@@ -273,6 +294,7 @@ ACTIONS: dict[str, _Action] = {
     "verify": ("compare every byte with the manifests", _declare_verify, _verify),
     "route": ("say which of two versions each object goes to", _declare_route, _route),
     "lineage": ("say which versions have seen a file or an object", _declare_lineage, _lineage),
+    "sync": ("bring the registry of models of an MLflow server up to date", _declare_list, _sync),
     "export": ("copy a version to a new folder", _declare_export, _export),
 }
 """Name of each action, with its help, its arguments and the function that does it."""

@@ -9,6 +9,7 @@ import socket
 import struct
 import subprocess
 import sys
+import urllib.error
 import uuid
 from pathlib import Path
 
@@ -16,9 +17,14 @@ import pytest
 from attempts import Attempts, log_of
 from mlflow_lab import MlflowServer, cache_folder, postgres_programs
 from processes import wait_until
+from registered_runs import GATE, added
 
+from hpctrain.cli import run_command
 from hpctrain.metrics.events import Started
 from hpctrain.metrics.record import MetricsWriter
+from hpctrain.registry.actions import promote
+from hpctrain.registry.folder import Registry
+from hpctrain.registry.mlflow import sync
 from hpctrain.rundir import RunDir, read_json
 
 EXIT_SITE = 3
@@ -239,3 +245,34 @@ time.sleep(600)
         session.kill()
     wait_until(lambda: not Path(folder).exists(), "the end of the folder of the data base")
     assert not Path("/proc", pid, "exe").exists()  # a zombie has no program any more
+
+
+@pytest.mark.slow
+def test_registered_versions_and_aliases_are_in_mlflow_once_and_a_silent_server_stops_nothing(mlflow, tmp_path, capsys):
+    registry, runs = Registry(tmp_path / "registry"), tmp_path / "runs"
+    registry.path.mkdir()
+    prefix = f"{uuid.uuid4().hex}-"
+
+    def use(url):
+        registry.policy.write_text(f"mlflow: {{tracking_uri: '{url}', prefix: '{prefix}'}}\n")
+
+    use("http://127.0.0.1:9")  # nothing listens there
+    where = ["--registry", str(registry.path)]
+    for weight in (1.0, 2.0):
+        added(registry, runs, weight, [GATE])
+    words = ["promote", "photoz:2", "--to", "champion", "--why", "better", *where]
+    assert run_command("registry", words) == 0
+    assert "MLflow was not updated" in capsys.readouterr().err
+    use(mlflow.url)
+    done = sync(registry)
+    assert done.made == [f"{prefix}photoz:1", f"{prefix}photoz:2"]
+    assert done.moved == [f"{prefix}photoz@champion"]
+    version = promote("photoz:1", "champion", "worse", registry).version
+    assert sync(registry).moved == [f"{prefix}photoz@champion"]
+    assert vars(sync(registry)) == {"made": [], "moved": []}
+    meant = mlflow.ask("registered-models/alias", name=f"{prefix}photoz", alias="champion")["model_version"]
+    tags = {tag["key"]: tag["value"] for tag in meant["tags"]}
+    assert tags["hpctrain.token"] == version.facts["token"]
+    assert tags["hpctrain.version"] == "1"
+    with pytest.raises(urllib.error.HTTPError, match="404"):
+        mlflow.ask("model-versions/get", name=f"{prefix}photoz", version="3")

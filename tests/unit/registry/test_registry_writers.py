@@ -12,7 +12,7 @@ import pytest
 import hpctrain
 
 HERE = Path(__file__).parent
-PATH = os.pathsep.join([str(HERE), str(Path(hpctrain.__file__).parents[1])])
+PATH = os.pathsep.join([str(HERE.parents[1]), str(Path(hpctrain.__file__).parents[1])])
 
 
 @pytest.mark.slow
