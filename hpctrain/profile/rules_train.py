@@ -11,6 +11,7 @@ from hpctrain.profile.length import num_steps
 from hpctrain.profile.near import nearest
 from hpctrain.profile.platforms import find_platform
 from hpctrain.profile.rules_rounds import check_rounds
+from hpctrain.profile.rules_start import check_same_split
 from hpctrain.rundir import all_runs, runs_called
 
 HIGH_LEARNING_RATE = 0.03
@@ -124,7 +125,8 @@ def _check_init_from(judge: Judge) -> None:
     path = Path(name)
     runs_dir = Path(judge.profile.launch.runs_dir)
     if not path.exists():
-        if runs_called(name, runs_dir):
+        if runs := runs_called(name, runs_dir):
+            check_same_split(judge, runs[0].path, "train.init_from")
             return
         names = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
         near = nearest(path.name, names)
@@ -135,6 +137,8 @@ def _check_init_from(judge: Judge) -> None:
         judge.problem(f"'{name}' does not exist{hint}", "train.init_from")
     elif path.is_dir() and not any((path / part).exists() for part in ("model", "checkpoints", "model.safetensors")):
         judge.problem(f"'{name}' is not a run directory: it has no model and no checkpoints", "train.init_from")
+    else:
+        check_same_split(judge, path, "train.init_from")
 
 
 def _check_checkpoints(judge: Judge) -> None:

@@ -102,7 +102,7 @@ class EqualRows:
         yield Finding(
             LEAK,
             "duplicate",
-            f"{len(twins):,} held-out rows ({share:.2g} of all) have the same numbers as a row on another side",
+            f"held-out rows with the same numbers as a row on another side: {len(twins):,} ({share:.2g} of all)",
             WHY,
             f"remove the copies, or give them one identifier ({id_key(rows)})",
             len(twins),

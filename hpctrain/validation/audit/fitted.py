@@ -87,7 +87,7 @@ class ScaledColumns:
         yield Finding(
             SUSPICION,
             "scaled-with-held-out",
-            f"{len(found)} columns have {how} over all rows, but not over the training rows",
+            f"columns with {how} over all rows, but not over the training rows: {len(found)}",
             "whoever scaled them used the held-out rows, so these are no longer unseen",
             "scale with the training rows alone, or feed the columns as they were measured: models here scale them",
             len(found),
@@ -140,7 +140,7 @@ def _judge_run(key: str, path: Path, profile: Profile, rows: Rows) -> Iterator[F
         yield Finding(
             LEAK,
             "trained-before",
-            f"{len(seen):,} of {len(held_out):,} held-out rows are of objects that the run {run.name} was trained on",
+            f"held-out rows of objects that the run {run.name} was trained on: {len(seen):,} of {len(held_out):,}",
             "the weights or features that this profile starts from have seen the objects that judge it",
             f"give both the same data.split, or start from another run ({key})",
             len(seen),

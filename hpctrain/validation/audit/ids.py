@@ -47,7 +47,7 @@ def _on_two_sides(rows: Rows) -> Iterator[Finding]:
         yield Finding(
             LEAK,
             "same-id",
-            f"{len(objects):,} objects have rows on two sides of the split",
+            f"objects with rows on two sides of the split: {len(objects):,}",
             "the model is judged on objects that it has been trained on",
             "remove data.split.column or choose one that keeps the rows of an object together",
             len(objects),

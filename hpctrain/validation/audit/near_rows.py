@@ -145,7 +145,7 @@ class NearTableRows:
             yield Finding(
                 LEAK,
                 "near-duplicate",
-                f"{len(held_out):,} held-out rows have nearly the same numbers as a row on another side ({how} within "
+                f"held-out rows with nearly the same numbers as a row on another side: {len(held_out):,} ({how} within "
                 f"{level * self.width:.1g} of the scatter)",
                 WHY,
                 f"remove the copies, or give them one identifier ({id_key(self._rows)})",

@@ -64,7 +64,8 @@ class NearWideRows:
         self._bits = int(np.clip(np.ceil(np.log2(max(2, len(rows)))), FEWEST_BITS, MOST_BITS))
         length = sample.values.shape[1]
         rng = np.random.default_rng(3)
-        self._places = np.sort(rng.permutation(length)[:MOST_NUMBERS]) if length > MOST_NUMBERS else None
+        is_long = length > MOST_NUMBERS and sample.slot is None  # light curves differ in length
+        self._places = np.sort(rng.permutation(length)[:MOST_NUMBERS]) if is_long else None
         self._common: np.ndarray | None = None
         self._signs = np.zeros((0, 0), np.float32)
         if sample.slot is None:
@@ -112,8 +113,7 @@ class NearWideRows:
         if inputs.slot is None:
             projections = fine @ self._signs
         else:
-            slot = inputs.slot if self._places is None else inputs.slot[:, self._places]
-            projections = _project_slots(fine, slot, len(self._spills) * self._bits)
+            projections = _project_slots(fine, inputs.slot, len(self._spills) * self._bits)
         bits = (projections > 0).reshape(len(inputs), len(self._spills), self._bits)
         return bits @ (np.uint64(1) << np.arange(self._bits, dtype=np.uint64))
 
@@ -140,7 +140,7 @@ class NearWideRows:
         yield Finding(
             LEAK,
             "near-duplicate",
-            f"{len(held_out):,} held-out rows differ from a row on another side by much less than the noise",
+            f"held-out rows that differ from a row on another side by much less than the noise: {len(held_out):,}",
             WHY,
             f"remove the copies, or give them one identifier ({id_key(rows)})",
             len(held_out),

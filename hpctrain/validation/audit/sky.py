@@ -149,8 +149,8 @@ def find_same_positions(rows: Rows, ra: np.ndarray, dec: np.ndarray, radius_arcs
     yield Finding(
         LEAK,
         "same-position",
-        f"{int(pairs.close[number]):,} pairs of rows on different sides are within {limit:.3g} arcsec of each other; "
-        f"at this density {expected:.2g} are expected by chance",
+        f"pairs of rows on different sides within {limit:.3g} arcsec of each other: {int(pairs.close[number]):,}; at "
+        f"this density {expected:.2g} are expected by chance",
         "the same object has two identifiers, so it is trained on and held out",
         "give all rows of an object one identifier, or keep neighbours together with data.split.by: sky",
         int(pairs.close[number]),

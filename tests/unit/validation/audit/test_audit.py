@@ -11,8 +11,10 @@ import yaml
 from astropy.coordinates import SkyCoord
 
 from benchmarks import validation_audit as planted
+from benchmarks import validation_audit_plants as plants
 from hpctrain.cli import main
 from hpctrain.errors import DataError
+from hpctrain.profile.check import check_profile
 from hpctrain.profile.load import dump_profile
 from hpctrain.rundir import RunDir, note_test_look
 from hpctrain.samples.split import TRAIN
@@ -20,12 +22,12 @@ from hpctrain.validation.audit.audit import audit
 from hpctrain.validation.audit.rows import open_rows
 
 
-def catalogue(num: int = 400, seed: int = 1) -> planted.Columns:
+def catalogue(num: int = 400, seed: int = 1) -> plants.Columns:
     """Return a clean catalogue: magnitudes that follow from brightness and colour, with errors."""
     rng = np.random.default_rng(seed)
     bright, colour = rng.uniform(16, 22, num), rng.normal(0, 0.5, num)
-    columns: planted.Columns = {"target_id": rng.permutation(num) * 977 + 2**40}
-    for number, band in enumerate(planted.BANDS):
+    columns: plants.Columns = {"target_id": rng.permutation(num) * 977 + 2**40}
+    for number, band in enumerate(plants.BANDS):
         error = 0.02 + 0.1 * rng.random(num)
         columns[band] = (bright + number * colour / 4 + error * rng.normal(size=num)).astype(np.float32)
         columns[f"{band}_err"] = error.astype(np.float32)
@@ -35,7 +37,7 @@ def catalogue(num: int = 400, seed: int = 1) -> planted.Columns:
     return columns
 
 
-def spectra(num: int = 60, length: int = 200) -> planted.Columns:
+def spectra(num: int = 60, length: int = 200) -> plants.Columns:
     """Return clean spectra: one shape with lines at several places, and noise."""
     rng = np.random.default_rng(2)
     place = np.linspace(0, 1, length)
@@ -52,7 +54,7 @@ def spectra(num: int = 60, length: int = 200) -> planted.Columns:
     }
 
 
-def curves(num: int = 60) -> planted.Columns:
+def curves(num: int = 60) -> plants.Columns:
     """Return clean light curves at times that differ."""
     rng = np.random.default_rng(3)
     points = np.empty(num, dtype=object)
@@ -68,7 +70,7 @@ def curves(num: int = 60) -> planted.Columns:
     }
 
 
-def images(num: int = 60, side: int = 12) -> planted.Columns:
+def images(num: int = 60, side: int = 12) -> plants.Columns:
     """Return clean images: a blob and noise."""
     rng = np.random.default_rng(4)
     y, x = np.mgrid[:side, :side] - side / 2
@@ -94,9 +96,9 @@ def test_clean_data_of_each_kind_raise_no_finding(tmp_path, kind):
     assert codes(tmp_path, kind, CLEAN[kind]()) == set()
 
 
-@pytest.mark.parametrize("leak", planted.plants_of("catalogue"))
+@pytest.mark.parametrize("leak", plants.plants_of("catalogue"))
 def test_a_leak_planted_in_a_catalogue_is_found(tmp_path, leak):
-    plant, wanted = planted.plants_of("catalogue")[leak]
+    plant, wanted = plants.plants_of("catalogue")[leak]
     columns = catalogue()
     plant(columns, np.random.default_rng(1))
     assert codes(tmp_path, "catalogue", columns) & wanted
@@ -105,8 +107,8 @@ def test_a_leak_planted_in_a_catalogue_is_found(tmp_path, leak):
 @pytest.mark.parametrize("kind", ["spectra", "light_curves", "images"])
 @pytest.mark.parametrize("leak", ["copies", "copies, a little noise"])
 def test_copies_of_long_samples_are_found(tmp_path, kind, leak, monkeypatch):
-    monkeypatch.setattr(planted, "NUM_COPIES", 20)
-    plant, wanted = planted.plants_of(kind)[leak]
+    monkeypatch.setattr(plants, "NUM_COPIES", 20)
+    plant, wanted = plants.plants_of(kind)[leak]
     columns = CLEAN[kind]()
     plant(columns, np.random.default_rng(1))
     assert codes(tmp_path, kind, columns) == wanted
@@ -148,7 +150,7 @@ def test_a_folder_that_is_no_run_gets_no_record_of_a_look(tmp_path):
 @pytest.fixture
 def leaking(tmp_path):
     columns = catalogue(300)
-    planted.copies(lambda _: [*planted.BANDS, *planted.ERRORS.values()])(columns, np.random.default_rng(1))
+    plants.copies(lambda _: [*plants.BANDS, *plants.ERRORS.values()])(columns, np.random.default_rng(1))
     planted.write("catalogue", columns, tmp_path / "data.h5")
     (tmp_path / "profile.yaml").write_text(dump_profile(planted.profile_for("catalogue", tmp_path / "data.h5")))
     return tmp_path / "profile.yaml"
@@ -189,7 +191,7 @@ def test_a_radius_that_is_not_positive_is_refused_with_its_key(leaking, capsys):
 
 def test_an_accepted_column_is_not_named_again(tmp_path):
     columns = catalogue()
-    planted.label_with_noise(columns, np.random.default_rng(1))
+    plants.label_with_noise(columns, np.random.default_rng(1))
     planted.write("catalogue", columns, tmp_path / "data.h5")
     allow = {"validate": {"audit": {"allow": ["u_err"]}}}
     assert planted.codes(planted.profile_for("catalogue", tmp_path / "data.h5", **allow)) == set()
@@ -209,7 +211,7 @@ def test_a_named_column_of_positions_that_is_absent_is_an_error(tmp_path):
 
 def test_positions_may_be_texts_of_hours_and_degrees(tmp_path):
     columns = catalogue(200)
-    planted.close_positions(columns, np.random.default_rng(1))
+    plants.close_positions(columns, np.random.default_rng(1))
     places = SkyCoord(columns["ra"], columns["dec"], unit="deg")
     columns["ra"] = places.ra.to_string("hour", sep=":", precision=3).astype(bytes)
     columns["dec"] = places.dec.to_string("deg", sep=":", precision=2, alwayssign=True).astype(bytes)
@@ -234,6 +236,18 @@ def test_a_name_that_holds_the_label_is_named_by_check(tmp_path, capsys):
     said = capsys.readouterr().err
     assert "'redshift_err' is named after the label 'redshift'" in said
     assert "'z_err'" not in said
+
+
+@pytest.mark.parametrize(("salt", "is_named"), [("another", True), ("hpctrain", False)])
+def test_weights_of_a_run_that_has_split_the_files_in_another_way_are_named_by_check(tmp_path, salt, is_named):
+    planted.write("catalogue", catalogue(100), tmp_path / "data.h5")
+    run = tmp_path / "earlier"
+    (run / "model").mkdir(parents=True)
+    earlier = planted.profile_for("catalogue", tmp_path / "data.h5", data={"split": {**planted.SPLIT, "salt": salt}})
+    (run / "profile.yaml").write_text(dump_profile(earlier))
+    profile = planted.profile_for("catalogue", tmp_path / "data.h5", train={"init_from": str(run)})
+    said = [warning.message for warning in check_profile(profile, memory=False).warnings]
+    assert any("trained on objects that are held out here" in message for message in said) == is_named
 
 
 def test_real_copies_of_stars_with_two_classes_are_found(shared_data, tmp_path):
