@@ -3,13 +3,20 @@
 The columns are those that the model's family defines, beside target_id and row; the rows are in the order of the input.
 For the spectral autoencoder ``hpctrain encode`` writes more: anomaly scores and the columns of the survey. The command
 streams the samples, so files may be larger than memory.
+
+With --ensemble several runs of the same labels, such as those of other seeds, are mixed with equal weights; with --mc N
+one network with dropout computes N times. Both also write which part of each uncertainty the models share (ALEATORIC)
+and in which part they differ (EPISTEMIC).
 """
 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
+from hpctrain.commands.argument_types import positive
 from hpctrain.commands.using_model import add_model_arguments, check_out, choose_device, progress_bar
+from hpctrain.errors import Problem, ProfileError
 from hpctrain.registry.references import model_at
 
 SOURCE = "hpctrain predict"
@@ -19,11 +26,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``hpctrain predict``."""
     files = "files like those that the model was trained on"
     add_model_arguments(parser, "FILE", files, "PREDICTIONS.h5", "samples")
+    several = parser.add_mutually_exclusive_group()
+    several.add_argument("--ensemble", nargs="+", metavar="RUN", default=[], help="further runs, to mix with RUN")
+    several.add_argument("--mc", type=positive, metavar="N", help="mix N passes with the network's dropout on")
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="seed of the dropout of --mc (0)")
 
 
 def run(args: argparse.Namespace) -> int:
     """Predict the samples, and print how many."""
     args.run_dir = model_at(args.run_dir, args.runs_dir)
+    if args.ensemble or args.mc:
+        return _run_together(args)
     import numpy as np
     import torch
 
@@ -50,4 +63,33 @@ def run(args: argparse.Namespace) -> int:
         )
         done = write_predictions(model, card, asked, args.out, max(0, args.reader_threads))
     print(f"{args.out}: predictions of {done:,} {kind.words.many if done != 1 else kind.words.one}")
+    return 0
+
+
+def _run_together(args: argparse.Namespace) -> int:
+    """Predict with the mixture of several runs, or of several passes of one; print how many samples."""
+    from hpctrain.search.ensemble_predict import predict_ensemble
+
+    if args.checkpoint is not None:
+        raise ProfileError(
+            SOURCE, [Problem("--checkpoint", "is for one model; --ensemble and --mc take finished runs")]
+        )
+    check_out(SOURCE, args)
+    device = choose_device(SOURCE, args.device)
+    runs = [args.run_dir, *(model_at(name, args.runs_dir) for name in args.ensemble)]
+    members = [{"run": str(Path(run).absolute()), "weight": 1 / len(runs)} for run in runs]
+    said = predict_ensemble(
+        Path("/"),
+        {"members": members},
+        args.files,
+        args.out,
+        progress_bar,
+        device,
+        args.batch_size,
+        max(0, args.reader_threads),
+        args.mc or 0,
+        args.seed,
+        parts=True,
+    )
+    print(said)
     return 0

@@ -113,7 +113,7 @@ def read_candidates(study: StudyDir, order: Sequence[Trial]) -> Candidates:
     cards = {number: labels for number, labels in found.items() if not isinstance(labels, str)}
     _refuse_other_objects(study, {number: np.sort(_ids(study.trial(number))) for number in cards})
     for number, labels in cards.items():
-        if reason := _difference(labels, next(iter(cards.values()))):
+        if reason := difference_of_labels(labels, next(iter(cards.values()))):
             skipped[number] = reason
     cards = {number: labels for number, labels in cards.items() if number not in skipped}
     if len(cards) < 2:
@@ -173,7 +173,7 @@ def _ids(run: RunDir) -> np.ndarray:
     return read_columns(predictions_of(run), ())["target_id"]
 
 
-def _difference(labels: Sequence[Mapping[str, Any]], first: Sequence[Mapping[str, Any]]) -> str:
+def difference_of_labels(labels: Sequence[Mapping[str, Any]], first: Sequence[Mapping[str, Any]]) -> str:
     """Return why the predictions of two trials cannot be mixed; empty if they can."""
     titles = [[_label(each).title for each in some] for some in (labels, first)]
     if titles[0] != titles[1]:

@@ -16,6 +16,8 @@ SUFFIXES: Mapping[str, str] = {
     "MEDIAN": "value below which half of the probability is",
     "HIGH": "value below which 84.1 % of the probability is",
     "PEAK": "probability of the highest peak",
+    "ALEATORIC": "part of the uncertainty that all models of an ensemble share: standard deviation, or entropy [nat]",
+    "EPISTEMIC": "part of the uncertainty by which the models of an ensemble differ, in the same unit",
     "SET": "1 for each class of the conformal set, which holds the true class as often as asked",
     "INTERVAL_LOW": "lower end of the conformal interval, which holds the true value as often as asked",
     "INTERVAL_HIGH": "upper end of the conformal interval",
@@ -35,7 +37,19 @@ SUFFIXES: Mapping[str, str] = {
 }
 """Meaning of each column by the end of its name."""
 
-_WITH_UNIT = ("PRED", "ERR", "LOW", "MEDIAN", "HIGH", "INTERVAL_LOW", "INTERVAL_HIGH", "TRUE", "RESIDUAL")
+_WITH_UNIT = (
+    "PRED",
+    "ERR",
+    "LOW",
+    "MEDIAN",
+    "HIGH",
+    "INTERVAL_LOW",
+    "INTERVAL_HIGH",
+    "ALEATORIC",
+    "EPISTEMIC",
+    "TRUE",
+    "RESIDUAL",
+)
 
 
 def columns_of(labels: Sequence[Mapping[str, Any]]) -> dict[str, Column]:

@@ -14,6 +14,7 @@ from hpctrain.families.labels.circular_head import LOG_CONCENTRATION_LIMIT, Circ
 from hpctrain.families.labels.class_head import ClassHead
 from hpctrain.families.labels.density_head import DensityHead
 from hpctrain.families.labels.head import Head
+from hpctrain.families.labels.parts import uncertainty_parts
 from hpctrain.families.labels.results import named_classes
 from hpctrain.families.labels.value_head import LOG_VARIANCE_LIMIT, ValueHead
 
@@ -29,10 +30,12 @@ class Mixture:
         M models with the same settled labels, in evaluation mode, on any device.
     weights : sequence of float
         Weight of each model; they sum to 1.
+    parts : bool
+        Also return the aleatoric and the epistemic part of the uncertainty of each label.
     """
 
-    def __init__(self, models: Sequence[Any], weights: Sequence[float]) -> None:
-        self._models = models
+    def __init__(self, models: Sequence[Any], weights: Sequence[float], parts: bool = False) -> None:
+        self._models, self._parts = models, parts
         self._weights = torch.tensor(weights, dtype=torch.float32)
         self._heads = [[copy.deepcopy(head).cpu() for head in model.heads] for model in models]
 
@@ -56,8 +59,10 @@ class Mixture:
         weight = weight / weight.sum(dim=0).clamp(min=_TINY)
         found: dict[str, np.ndarray] = {}
         for heads, each in zip(zip(*self._heads, strict=True), zip(*outputs, strict=True), strict=True):
-            head, mixed = mix(list(zip(heads, each, strict=True)), weight)
-            for name, value in head.columns(mixed).items():
+            pairs = list(zip(heads, each, strict=True))
+            head, mixed = mix(pairs, weight)
+            more = uncertainty_parts(pairs, weight) if self._parts else {}
+            for name, value in {**head.columns(mixed), **more}.items():
                 keep = usable.any(dim=0).reshape(-1, *[1] * (value.dim() - 1))
                 missing = torch.nan if value.is_floating_point() else -1
                 found[f"{head.title}_{name}"] = torch.where(keep, value, missing).numpy()

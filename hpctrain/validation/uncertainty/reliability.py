@@ -102,11 +102,14 @@ class Reliability:
         """Return an interval of the expected calibration error, by drawing objects anew.
 
         A draw has the noise twice, so the interval is the draws reflected at the observed value (the basic bootstrap),
-        whose middle has the noise of the observed value removed.
+        whose middle has the noise of the observed value removed. That fails where the error is 0, the end of its
+        range: so the interval begins at 0 unless the observed value is above what true probabilities give by chance
+        in this share of cases.
 
         References
         ----------
         .. [1] Davison & Hinkley 1997, Bootstrap Methods and their Application, sect. 5.2.
+        .. [2] Bröcker & Smith 2007, Weather and Forecasting 22, 651: what true probabilities give by chance.
         """
         size, num_bins = len(self.probability), len(self.num)
         gap = np.zeros((size, num_bins))
@@ -114,7 +117,19 @@ class Reliability:
         groups = Groups(self.target_id, np.arange(size), np.ones(size))
         found = [np.abs(weights @ gap).sum(axis=1) / weights.sum(axis=1) for weights in groups.draws(draws, seed, size)]
         low, high = np.quantile(np.concatenate(found), (0.5 - 0.5 * confidence, 0.5 + 0.5 * confidence))
+        if self.error <= self._largest_by_chance(confidence, seed):
+            return 0.0, max(0.0, float(2 * self.error - low))
         return max(0.0, float(2 * self.error - high)), max(0.0, float(2 * self.error - low))
+
+    def _largest_by_chance(self, confidence: float, seed: int, draws: int = 4000) -> float:
+        """Return the error that true probabilities exceed with a probability of 1 - confidence.
+
+        The mean of a bin is normal; rows of one object count as one.
+        """
+        repeated = len(self.probability) / len(np.unique(self.target_id))
+        variance = np.bincount(self.bin_of, self.probability * (1 - self.probability)) * repeated
+        noise = np.abs(np.random.default_rng(seed).normal(size=(draws, len(self.num)))) @ np.sqrt(variance)
+        return float(np.quantile(noise, confidence)) / len(self.probability)
 
     def brier_parts(self) -> dict[str, float]:
         """Return the Brier score of the event and its parts.

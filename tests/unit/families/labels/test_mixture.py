@@ -11,7 +11,8 @@ import torch
 from scipy import stats
 
 from hpctrain.families.labels.mixture import Mixture
-from hpctrain.families.labels.network import HEADS
+from hpctrain.families.labels.network import HEADS, LabelNetwork
+from hpctrain.families.labels.parts import Dropped, has_dropout
 from hpctrain.families.labels.results import predicted_columns
 from hpctrain.families.labels.section import LabelSection
 from hpctrain.families.trees.targets import LeafLabels
@@ -101,3 +102,55 @@ def test_the_likelihood_of_a_label_is_that_of_the_predicted_distribution():
     outputs = torch.tensor([[1.0, 0.0, 10 * math.atanh(math.log(4.0) / 10)]])
     found = head.judged(outputs, {"angle": torch.tensor([30.0, torch.nan])[:1]})["NLL"]
     assert float(found) == pytest.approx(-stats.vonmises(4.0).logpdf(math.radians(30)), rel=1e-4)
+
+
+def test_the_parts_of_a_class_are_mean_entropy_and_mutual_information():
+    (one, first), (two, second) = model_and_batch(1), model_and_batch(2)
+    found = Mixture([one, two], [0.25, 0.75], parts=True).columns([first, second])
+    p = [predicted_columns(model, batch)["type_PROB"][:5] for model, batch in ((one, first), (two, second))]
+    within = 0.25 * stats.entropy(p[0], axis=1) + 0.75 * stats.entropy(p[1], axis=1)
+    total = stats.entropy(0.25 * p[0] + 0.75 * p[1], axis=1)
+    np.testing.assert_allclose(found["type_ALEATORIC"][:5], within, rtol=1e-5)
+    np.testing.assert_allclose(found["type_EPISTEMIC"][:5], total - within, rtol=1e-3, atol=1e-6)
+    assert np.isnan(found["type_EPISTEMIC"][5])
+
+
+def test_the_parts_of_a_number_add_up_to_the_variance_of_the_mixture_and_equal_models_differ_in_nothing():
+    (one, first), (two, second) = model_and_batch(1), model_and_batch(2)
+    found = Mixture([one, two], [0.5, 0.5], parts=True).columns([first, second])
+    a, b = predicted_columns(one, first), predicted_columns(two, second)
+    within = 0.5 * (a["mass_ERR"] ** 2 + b["mass_ERR"] ** 2)
+    np.testing.assert_allclose(found["mass_ALEATORIC"][:5] ** 2, within[:5], rtol=1e-4)
+    np.testing.assert_allclose(
+        found["mass_EPISTEMIC"][:5], 0.5 * np.abs(a["mass_PRED"] - b["mass_PRED"])[:5], rtol=1e-3
+    )
+    apart = np.abs((a["angle_PRED"] - b["angle_PRED"] + 180) % 360 - 180)
+    np.testing.assert_allclose(found["angle_EPISTEMIC"][:5], 0.5 * apart[:5], rtol=1e-3)
+    alone = Mixture([one, one], [0.5, 0.5], parts=True).columns([first, first])
+    for label in ("type", "mass", "angle", "z"):
+        assert alone[f"{label}_EPISTEMIC"][:5] == pytest.approx(0, abs=1e-5), label
+
+
+def test_passes_with_dropout_depend_on_seed_and_pass_alone_and_leave_the_network_as_it_was():
+    class Small(LabelNetwork):
+        def __init__(self):
+            super().__init__(LABELS[:1], 8)
+            self.body = torch.nn.Sequential(torch.nn.Linear(3, 8), torch.nn.ReLU(), torch.nn.Dropout(0.5))
+
+        def features(self, batch):
+            return self.body(batch.outputs[0])
+
+    torch.manual_seed(0)
+    model = Small().eval()
+    torch.nn.init.normal_(model.heads[0].linear.weight)
+    batch = Asked([torch.randn(6, 3)], torch.ones(6, dtype=torch.bool))
+    before = model.outputs(batch)[0][1]
+    state = torch.get_rng_state()
+    drawn = [Dropped(model, seed, number).outputs(batch)[0][1] for seed, number in ((0, 0), (0, 0), (0, 1), (1, 0))]
+    assert torch.equal(drawn[0], drawn[1])
+    assert not torch.equal(drawn[0], drawn[2])
+    assert not torch.equal(drawn[0], drawn[3])
+    assert torch.equal(model.outputs(batch)[0][1], before)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert has_dropout(model)
+    assert not has_dropout(LeafLabels(LABELS))

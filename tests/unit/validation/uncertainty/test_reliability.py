@@ -29,6 +29,11 @@ def test_true_probabilities_have_the_calibration_error_of_chance():
     assert np.mean([each.debiased_error for each in found]) < 0.65 * errors.mean()
 
 
+def test_the_interval_of_the_calibration_error_of_true_probabilities_begins_at_0():
+    found = [reliability(*overconfident(1000, slope=1.0, seed=seed)).error_interval(0.95, 50) for seed in range(60)]
+    assert np.mean([low == 0 for low, _ in found]) > 0.85  # 0.95, less 3.5 standard errors
+
+
 def test_the_parts_of_the_brier_score_add_up_to_it():
     p, happened, target_id = overconfident(3000)
     parts = reliability(p, happened, target_id).brier_parts()
