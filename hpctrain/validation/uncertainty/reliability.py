@@ -101,25 +101,23 @@ class Reliability:
     def error_interval(self, confidence: float, draws: int, seed: int = 0) -> tuple[float, float]:
         """Return an interval of the expected calibration error, by drawing objects anew.
 
-        A draw has the noise twice, so the interval is the draws reflected at the observed value (the basic bootstrap),
-        whose middle has the noise of the observed value removed. That fails where the error is 0, the end of its
-        range: so the interval begins at 0 unless the observed value is above what true probabilities give by chance
-        in this share of cases.
+        It is around the debiased error. The side on which each bin is too sure is kept in all draws: else bins near
+        the diagonal would hide a part of the scatter. The interval begins at 0 unless the observed error is above
+        what true probabilities give by chance in this share of cases.
 
         References
         ----------
-        .. [1] Davison & Hinkley 1997, Bootstrap Methods and their Application, sect. 5.2.
-        .. [2] Bröcker & Smith 2007, Weather and Forecasting 22, 651: what true probabilities give by chance.
+        .. [1] Bröcker & Smith 2007, Weather and Forecasting 22, 651: what true probabilities give by chance.
         """
-        size, num_bins = len(self.probability), len(self.num)
-        gap = np.zeros((size, num_bins))
-        gap[np.arange(size), self.bin_of] = self.probability - self.happened
+        size = len(self.probability)
+        side = np.sign(self.predicted - self.observed)[self.bin_of] * (self.probability - self.happened)
         groups = Groups(self.target_id, np.arange(size), np.ones(size))
-        found = [np.abs(weights @ gap).sum(axis=1) / weights.sum(axis=1) for weights in groups.draws(draws, seed, size)]
-        low, high = np.quantile(np.concatenate(found), (0.5 - 0.5 * confidence, 0.5 + 0.5 * confidence))
+        drawn = [weights @ side / weights.sum(axis=1) for weights in groups.draws(draws, seed, size)]
+        shares = 0.5 - 0.5 * confidence, 0.5 + 0.5 * confidence
+        low, high = self.debiased_error - self.error + np.quantile(np.concatenate(drawn), shares)
         if self.error <= self._largest_by_chance(confidence, seed):
-            return 0.0, max(0.0, float(2 * self.error - low))
-        return max(0.0, float(2 * self.error - high)), max(0.0, float(2 * self.error - low))
+            low = 0.0
+        return max(0.0, float(low)), max(0.0, float(high))
 
     def _largest_by_chance(self, confidence: float, seed: int, draws: int = 4000) -> float:
         """Return the error that true probabilities exceed with a probability of 1 - confidence.
