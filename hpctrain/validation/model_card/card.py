@@ -36,10 +36,26 @@ def model_card(judged: Judged, profile: Profile, found: ValidationFile) -> str:
     ----------
     .. [1] Mitchell et al. 2019, Model cards for model reporting, FAT*, arXiv:1810.03993.
     """
-    facts = gather_facts(judged.run)
     kind = str(judged.card.get("kind") or "")
+    lines = [
+        *front_matter(profile, kind, found),
+        "",
+        f"# {escaped(profile.name)}",
+        "",
+        escaped(profile.description),
+        "",
+    ]
+    for title, body in _sections(judged, profile, found):
+        if body:
+            lines += [f"## {title}", "", *body, ""]
+    return _tidy(lines)
+
+
+def _sections(judged: Judged, profile: Profile, found: ValidationFile) -> list[tuple[str, list[str]]]:
+    """Return title and lines of each section; one without lines is left out."""
+    facts = gather_facts(judged.run)
     columns = find_family(found.family).columns_of(judged.card)
-    sections: list[tuple[str, list[str]]] = [
+    return [
         ("Model", records.model_lines(profile, facts, judged.card, found)),
         ("Intended use", records.use_lines(profile)),
         ("Data", records.data_lines(profile, facts, judged.card, found)),
@@ -54,18 +70,6 @@ def model_card(judged: Judged, profile: Profile, found: ValidationFile) -> str:
         ("How to load it", scores.load_lines()),
         ("References", scores.reference_lines(found)),
     ]
-    lines = [
-        *front_matter(profile, kind, found),
-        "",
-        f"# {escaped(profile.name)}",
-        "",
-        escaped(profile.description),
-        "",
-    ]
-    for title, body in sections:
-        if body:
-            lines += [f"## {title}", "", *body, ""]
-    return _tidy(lines)
 
 
 def true_ranges(judged: Judged) -> Mapping[str, tuple[float, float]]:
