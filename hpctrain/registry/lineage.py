@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from hpctrain.errors import HpctrainError
+from hpctrain.launch.provenance import data_files, fingerprint
 from hpctrain.profile.load import load_profile
 from hpctrain.profile.schema import Profile
 from hpctrain.rundir import RunDir, file_digest, read_json
@@ -29,19 +30,22 @@ def lineage_of(run: RunDir) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     Returns
     -------
     facts : dict
-        ``files`` (path, size, time and hashes of the data files when the run was submitted), ``sources`` (names of the
-        raw files), ``started_from`` (path and SHA-256 of the weights that the training began with, or None), and
-        ``notes``: what is not known, and why.
+        ``files`` (path, size, time and hashes of the data files, when the run was submitted if they were there),
+        ``sources`` (names of the raw files), ``started_from`` (path and SHA-256 of the weights that the training began
+        with, or None), and ``notes``: what is not known, and why.
     rows : dict of ndarray, shape (N,)
         ``target_id`` int64; ``side`` uint8: 0 training, 1 validation, 2 test; ``source`` int32: row of ``sources``, or
         -1. Empty if the data files are gone.
     """
     recorded = read_json(run.provenance, {})
     files = recorded.get("data") if isinstance(recorded, dict) else None
-    facts: dict[str, Any] = {"files": files or [], "sources": [], "started_from": None, "notes": []}
+    facts: dict[str, Any] = {"files": list(files or []), "sources": [], "started_from": None, "notes": []}
     try:
         profile = load_profile(run.profile)
         facts["started_from"] = _start(profile)
+        # Files that the job made itself, such as simulated ones, were not there when it was submitted.
+        known = {entry.get("path") for entry in facts["files"] if isinstance(entry, dict)}
+        facts["files"] += [fingerprint(path) for path in data_files(profile) if str(path) not in known]
         rows = _rows(profile, facts)
     except (HpctrainError, OSError) as error:
         facts["notes"].append(f"the objects are not known: {str(error).splitlines()[0]}")

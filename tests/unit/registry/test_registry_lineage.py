@@ -62,6 +62,14 @@ def test_a_bad_exposure_is_followed_to_the_versions_that_trained_on_it(registry,
     assert versions_with_file("/raw/a/spec-99.fits", registry) == []
 
 
+def test_a_file_that_the_job_made_itself_is_part_of_the_lineage(registry, run_of, tmp_path):
+    run = run_of("a", 1.0, 0)
+    run.provenance.write_text(json.dumps({"data": []}))
+    add_run(run, "photoz", registry)
+    [seen] = versions_with_file("a.h5", registry)
+    assert sum(seen.counts.values()) == NUM_OBJECTS
+
+
 def test_an_object_is_found_in_the_versions_that_have_seen_it(registry, run_of):
     add_run(run_of("a", 1.0, 0), "photoz", registry)
     add_run(run_of("b", 2.0, 1000), "photoz", registry)
