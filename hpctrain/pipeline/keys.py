@@ -64,7 +64,7 @@ def inputs_of(pipeline: PipelineDir, stage: StageSection) -> dict[str, str]:
     DataError
         A pattern matches no file, or a file cannot be read.
     """
-    wanted = [*stage.inputs, *([stage.expectations] if stage.expectations else [])]
+    wanted = [*stage.inputs, *([stage.expectations] if stage.expectations else []), *_data_of(pipeline, stage)]
     paths = [path for pattern in wanted for path in _matching(stage.name, pattern)]
     known = read_json(pipeline.digests, {})
     known = known if isinstance(known, dict) else {}
@@ -78,6 +78,16 @@ def inputs_of(pipeline: PipelineDir, stage: StageSection) -> dict[str, str]:
         found[str(path)] = entry["sha256"]
     write_json(pipeline.digests, known)
     return found
+
+
+def _data_of(pipeline: PipelineDir, stage: StageSection) -> list[str]:
+    """Return the files that a profile trains on, where they are not results of other stages."""
+    if stage.profile is None or any(each.startswith("data.files=") for each in stage.set):
+        return []
+    from hpctrain.profile.load import load_profile
+
+    cwd = pipeline.read_record().get("cwd") or os.getcwd()
+    return [os.path.join(cwd, pattern) for pattern in load_profile(stage.profile).data.files]
 
 
 def _matching(stage: str, pattern: str) -> list[Path]:

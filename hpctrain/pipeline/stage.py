@@ -49,7 +49,7 @@ def do_stage(stage: StageDir) -> int:
     own = stage.section()
     with alone(stage, key):
         if stage.read_result(key) is not None and not own.always:  # another pipeline has just done it
-            stage.write_state(replace(stage.read_state(), state=folder.DONE_BEFORE, ended_at=time.time()))
+            stage.write_state(replace(stage.read_state(), state=folder.DONE_BEFORE, ended_at=time.time(), exit_code=0))
             return 0
         started = time.time()
         stage.write_state(replace(stage.read_state(), state=folder.RUNNING, started_at=started))
@@ -98,10 +98,9 @@ def seal(stage: StageDir, key: str, parts: Mapping[str, Any], facts: Mapping[str
     write_json(work / RESULT, record)
     if replaces and sealed.exists():
         shutil.rmtree(sealed)
-    with contextlib.suppress(FileExistsError, OSError):
-        os.rename(work, sealed)
-    if stage.read_result(key) is None:
-        raise SiteError(f"{sealed}: the results could not be moved there from {work.name}")
+    if sealed.exists() and stage.read_result(key) is None:  # a training whose run directory is gone
+        shutil.rmtree(sealed)
+    os.rename(work, sealed)
     fsync_directory(sealed.parent)
     stage.write_state(replace(stage.read_state(), state=folder.DONE, ended_at=now, exit_code=0))
 
@@ -133,6 +132,8 @@ def places_of(stage: StageDir, out: Path) -> dict[str, str]:
         if key:
             result = other.read_result(key) or {}
             places[each.name] = result.get("run") or str(other.sealed(key) / OUT)
+        elif each.skip and (instead := [need for need in needs_of(section, each) if need in places]):
+            places[each.name] = places[instead[-1]]
     return places
 
 

@@ -151,3 +151,14 @@ def test_a_missing_input_and_a_command_that_fails_end_it_with_what_to_do(folder,
     assert main(["pipeline", "weekly.yaml"]) == 5
     assert "did not write other.h5" in capsys.readouterr().err
     assert not is_supervised(newest().stage("train"))
+
+
+def test_a_stage_that_is_left_out_hands_on_what_it_would_have_read(folder):
+    text = PIPELINE.replace("{ingest}/data.h5", "{clean}/data.h5").replace(
+        "  - {name: train", "  - {name: clean, run: 'cp {ingest}/data.h5 {out}', skip: true}\n  - {name: train"
+    )
+    (folder / "weekly.yaml").write_text(text)
+    assert main(["pipeline", "weekly.yaml"]) == 0
+    assert newest().stage("clean").read_state().state == "skipped"
+    profile = newest().stage("train").profile.read_text()
+    assert str(newest().store / "ingest") in profile
