@@ -47,7 +47,7 @@ class Data:
         has = self.of_row >= 0
         own, weights = self.of_row[has], self.weights[has]
         parts = [np.bincount(own, weights * column[has], minlength=self.number) for column in columns.T]
-        return np.stack(parts, axis=1)
+        return np.stack(parts, axis=1).astype(np.float64)  # numpy counts no rows with integers
 
     def num_objects(self, rows: np.ndarray) -> int:
         """Return the number of objects of rows (R,), bool, that count."""

@@ -75,6 +75,13 @@ def test_rows_that_are_left_out_or_have_no_weight_do_not_count():
     assert nothing.num_objects == 0
 
 
+def test_no_rows_have_no_interval():
+    task = sample()
+    for found in intervals(task, [metric.name for metric in task.metrics], np.arange(120), np.empty(0, int)).values():
+        assert np.isnan([found.value, found.low, found.high]).all()
+        assert found.num_rows == 0
+
+
 def test_every_interval_contains_its_value_and_stays_within_its_range():
     task = sample()
     for name, score in intervals(task, [metric.name for metric in task.metrics], np.arange(120), draws=200).items():
