@@ -94,7 +94,7 @@ def _validate_data(section: PipelineSection, stage: StageSection) -> list[str]:
     before = section.stages[: section.stages.index(stage)]
     last = next((each.name for each in reversed(before) if not each.skip), OUT)
     data = stage.data or "{" + last + "}/*.h5"
-    return ["hpctrain", "data", "validate", data, "--against", stage.expectations or "", "--json"]
+    return ["hpctrain", "data", "validate", data, "--against", stage.expectations or "", "--out", "{out}/page.html"]
 
 
 def _alias(stage: StageSection) -> list[str]:
