@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from hpctrain.errors import ProfileError
 from hpctrain.profile.document import sort_problems
-from hpctrain.profile.explain import explain
+from hpctrain.profile.explain import typed
 from hpctrain.profile.near import did_you_mean
 from hpctrain.profile.reading import read_plain
 from hpctrain.profile.sections.base import Line, Section, Switch
@@ -203,11 +203,7 @@ def read_expectations(path: str | Path) -> Expectations:
         The file is wrong; the message lists all problems with their lines.
     """
     document = read_plain(path)
-    try:
-        expected = Expectations.model_validate(document.data)
-    except ValidationError as error:
-        problems, _ = explain(error, document, Expectations)
-        raise ProfileError(document.source, sort_problems([*document.problems, *problems])) from None
+    expected = typed(document, Expectations)
     problems = list(document.problems)
     if expected.sky is not None:
         problems += [

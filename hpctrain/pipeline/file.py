@@ -7,13 +7,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from hpctrain.errors import Problem, ProfileError
 from hpctrain.pipeline.kinds import OUT, names_in
 from hpctrain.pipeline.section import EVALUATE, GATE, LOG, REGISTER, TRAIN, PipelineSection, StageSection
 from hpctrain.profile.document import Document, sort_problems
-from hpctrain.profile.explain import explain
+from hpctrain.profile.explain import typed
 from hpctrain.profile.load import load_profile
 from hpctrain.profile.reading import read_plain
 
@@ -27,11 +25,7 @@ def read_pipeline(path: str | Path) -> PipelineSection:
         The file is wrong; the message lists all problems with their lines.
     """
     document = read_plain(path)
-    try:
-        section = PipelineSection.model_validate(document.data)
-    except ValidationError as error:
-        problems, _ = explain(error, document, PipelineSection)
-        raise ProfileError(document.source, sort_problems([*document.problems, *problems])) from None
+    section = typed(document, PipelineSection)
     problems = [*document.problems, *_problems(section, document)]
     if problems:
         raise ProfileError(document.source, sort_problems(problems))

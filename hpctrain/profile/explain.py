@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from hpctrain.errors import Problem
+from hpctrain.errors import Problem, ProfileError
 from hpctrain.profile.credentials import HIDDEN, is_secret_key, is_secret_value
-from hpctrain.profile.document import Document, KeyPath
+from hpctrain.profile.document import Document, KeyPath, sort_problems
 from hpctrain.profile.near import nearest
 from hpctrain.profile.schema import Profile
 from hpctrain.profile.sections.base import Section
 from hpctrain.profile.wording import Schema, allowed, schema_at, sections
 from hpctrain.words import is_number
+
+SectionType = TypeVar("SectionType", bound=Section)
 
 MEANT = {
     "lr": "train.learning_rate",
@@ -113,6 +115,21 @@ def explain(error: ValidationError, document: Document, model: type[Section]) ->
             problems[path] = document.problem(path, _message(item, path, model))
         faulty.add(path)
     return list(problems.values()), faulty
+
+
+def typed(document: Document, model: type[SectionType]) -> SectionType:
+    """Return the plain values of a file as a section.
+
+    Raises
+    ------
+    ProfileError
+        The values are wrong; the message lists all problems of the document with their lines.
+    """
+    try:
+        return model.model_validate(document.data)
+    except ValidationError as error:
+        problems, _ = explain(error, document, model)
+        raise ProfileError(document.source, sort_problems([*document.problems, *problems])) from None
 
 
 def _path_in_data(item: Any, data: Any) -> KeyPath:

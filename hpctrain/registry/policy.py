@@ -6,11 +6,11 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from hpctrain.errors import ProfileError, SiteError
 from hpctrain.profile.document import sort_problems
-from hpctrain.profile.explain import explain
+from hpctrain.profile.explain import typed
 from hpctrain.profile.reading import read_plain
 from hpctrain.profile.sections.base import Line, Section, Switch
 from hpctrain.registry.folder import Registry
@@ -73,11 +73,9 @@ def read_policy(registry: Registry) -> RegistryPolicy:
         return RegistryPolicy()
     try:
         document = read_plain(registry.policy)
-        policy = RegistryPolicy.model_validate(document.data)
+        policy = typed(document, RegistryPolicy)
     except ProfileError as error:
         raise SiteError(str(error)) from None
-    except ValidationError as error:
-        document.problems += explain(error, document, RegistryPolicy)[0]
     if document.problems:
         raise SiteError(str(ProfileError(document.source, sort_problems(document.problems))))
     return policy

@@ -12,12 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from hpctrain.errors import Problem, ProfileError
 from hpctrain.profile.check import Findings, add_memory, check_profile
 from hpctrain.profile.document import Document, Place, sort_problems
-from hpctrain.profile.explain import explain
+from hpctrain.profile.explain import typed
 from hpctrain.profile.reading import read_plain
 from hpctrain.profile.schema import Profile
 from hpctrain.profile.yaml_text import parse_value
@@ -75,11 +73,7 @@ def read_study(path: str | Path, overrides: Sequence[str] = ()) -> StudyFile:
     document = read_plain(path)
     for override in overrides:
         _override(document, override)
-    try:
-        section = StudySection.model_validate(document.data)
-    except ValidationError as error:
-        problems, _ = explain(error, document, StudySection)
-        raise ProfileError(document.source, sort_problems([*document.problems, *problems])) from None
+    section = typed(document, StudySection)
     problems = document.problems + [
         document.problem(("space", key), problem.message) for key, problem in Space.of(section.space).problems()
     ]
