@@ -79,6 +79,9 @@ def check_rounds(judge: Judge) -> None:
         judge.problem(reason, "launch.ranks_per_node", "launch.nodes", "launch.gpus_per_node")
     if not judge.profile.update_shape.is_settled:
         judge.problem("auto is for networks; give a number of samples that are read at a time", "train.batch_size")
+    if judge.profile.data.oversample is not None:
+        message = f"repeats samples, and {family.name} learns in rounds; give classes or objects weights instead"
+        judge.problem(message, "data.oversample")
     for key in FOR_NETWORKS:
         if judge.is_written(f"train.{key}"):
             judge.warn(f"has no effect: {family.name} learns in rounds", f"train.{key}")

@@ -29,6 +29,7 @@ from hpctrain.profile.sections.model import ModelSection
 from hpctrain.profile.sections.train import TrainSection
 from hpctrain.rundir import RunDir
 from hpctrain.samples.labels import has_any_label
+from hpctrain.samples.oversample import oversampled
 from hpctrain.samples.protocols import Facts, Samples
 from hpctrain.samples.split import TEST, TRAIN, VALIDATION, assign_split, choose_rows
 from hpctrain.train.adamw import AdamW
@@ -99,7 +100,8 @@ def open_data(profile: Profile, run: RunDir, world: World, data: DataSection | N
         train_rows = _labelled(samples, train_rows, "training", profile)
         validation_rows = _labelled(samples, validation_rows, "validation", profile)
         test_rows = _labelled(samples, test_rows, "test", profile)
-        blocks = None if blocks is None else samples.blocks(train_rows)
+    train_rows = oversampled(samples, train_rows, section)
+    blocks = None if blocks is None else samples.blocks(train_rows)
     lengths = samples.lengths(train_rows) if section.sorted_batches else None
     return Data(samples, train_rows, validation_rows, blocks, model, facts, inspection, lengths, test_rows)
 

@@ -37,6 +37,7 @@ from hpctrain.profile.schema import Profile
 from hpctrain.profile.sections.data import DataSection
 from hpctrain.profile.sections.model import ModelSection
 from hpctrain.samples.labels import has_any_label
+from hpctrain.samples.oversample import oversampled
 from hpctrain.samples.protocols import Facts
 from hpctrain.samples.split import TRAIN, assign_split, choose_rows
 from hpctrain.train.freeze import freeze
@@ -237,7 +238,7 @@ def look_at_data(profile: Profile) -> DataLook:
             facts, family = kind.facts(samples, everything), family_of(profile)
             section = family.settle(profile.model, samples, rows) if len(rows) else profile.model
             labels = family.labels(section, samples)
-            rows = rows[has_any_label(labels, rows)] if labels else rows
+            rows = oversampled(samples, rows[has_any_label(labels, rows)] if labels else rows, data)
             return DataLook(facts, "the data", len(samples), len(rows), inspection=found, section=section)
         finally:
             samples.close()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hpctrain.errors import DataError
+from hpctrain.families.labels.balance import WEIGHT_SUFFIX, settle_balance, weights_of
 from hpctrain.families.labels.section import CLASS, DENSITY, MOST_CLASSES, VALUE, LabelSection
 from hpctrain.samples.labels import MISSING_CODE
 
@@ -31,7 +32,8 @@ def read_labels(labels: Sequence[LabelSection], samples: Samples) -> dict[str, n
     -------
     dict of str to ndarray, shape (N,)
         Under the title of each label int64 numbers of classes, -1 where there is no label; or float32 values in the
-        unit of the column, NaN where there is none. Errors, in the same unit, are under ``<title>.error``.
+        unit of the column, NaN where there is none. Errors, in the same unit, are under ``<title>.error``,
+        weights of ``balance`` under ``<title>.weight``.
 
     Raises
     ------
@@ -43,7 +45,9 @@ def read_labels(labels: Sequence[LabelSection], samples: Samples) -> dict[str, n
     for label in labels:
         try:
             if label.kind == CLASS:
-                found[label.title] = codes_of(texts_of(samples.column(label.column), label), label.classes or [])
+                codes = codes_of(texts_of(samples.column(label.column), label), label.classes or [])
+                found[label.title] = codes
+                found |= _weights(label, samples, codes != MISSING_CODE)
                 continue
             values = values_of(samples.column(label.column), label)
             if label.error is not None:
@@ -52,11 +56,20 @@ def read_labels(labels: Sequence[LabelSection], samples: Samples) -> dict[str, n
                 values = np.where(good, values, np.nan)
                 found[f"{label.title}{ERROR_SUFFIX}"] = np.where(good, error, np.nan).astype(np.float32)
             found[label.title] = values.astype(np.float32)
+            found |= _weights(label, samples, np.isfinite(values))
         except DataError as error:
             problems.append(str(error))
     if problems:
         raise DataError("\n".join(problems))
     return found
+
+
+def _weights(label: LabelSection, samples: Samples, has: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the weights of the objects that have a label, NaN for others; none without ``balance``."""
+    if label.balance is None:
+        return {}
+    weights = weights_of(label.balance, samples)
+    return {f"{label.title}{WEIGHT_SUFFIX}": np.where(has, weights, np.nan).astype(np.float32)}
 
 
 def texts_of(column: np.ndarray, label: LabelSection) -> np.ndarray:
@@ -128,6 +141,8 @@ def settle_label(label: LabelSection, samples: Samples, rows: np.ndarray, start:
     if start is not None and start.kind == label.kind:
         unset = [key for key in ("classes", "centre", "scale", "range") if getattr(label, key) is None]
         label = label.model_copy(update={key: getattr(start, key) for key in unset})
+    if label.balance is not None and label.balance.weights is None:
+        label = label.model_copy(update={"balance": settle_balance(label.balance, samples, rows)})
     column = samples.column(label.column)[rows]
     if label.kind == CLASS:
         return _settle_classes(label, texts_of(column, label))

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from hpctrain.families.labels.balance import WEIGHT_SUFFIX
 from hpctrain.families.labels.circular_head import CircularHead
 from hpctrain.families.labels.class_head import ClassHead
 from hpctrain.families.labels.density_head import DensityHead
@@ -75,6 +76,9 @@ class LabelNetwork(nn.Module):
         with torch.autocast(usable.device.type, enabled=False):
             for (head, outputs), factor in zip(self.outputs(batch), self.weights, strict=True):
                 loss, weight = head.loss(outputs, batch.labels)
+                if (own := batch.labels.get(f"{head.title}{WEIGHT_SUFFIX}")) is not None:
+                    own = torch.nan_to_num(own)
+                    loss, weight = own * loss, own * weight
                 loss_sum = loss_sum + factor * torch.where(usable, loss, 0.0).sum()
                 weight = torch.where(usable, weight, 0.0)
                 weight_sum = weight_sum + factor * weight.sum()

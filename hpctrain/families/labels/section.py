@@ -19,6 +19,21 @@ MOST_CLASSES = 1000
 Number = Annotated[float, Field(allow_inf_nan=False)]
 
 
+class BalanceSection(Section):
+    """Weights of objects in the loss, by cells of columns such as a magnitude and a colour."""
+
+    columns: Annotated[list[PathText], Field(min_length=1, max_length=4)]
+    """Datasets (N,) of numbers that span the cells."""
+    bins: Annotated[int, Field(ge=2, le=100)] = 10
+    """Cells along each column, of equal width between its 1st and its 99th percentile."""
+    largest: Annotated[float, Field(ge=1, le=1000)] = 10.0
+    """Largest weight of an object, in units of the smallest one; so a single odd object decides nothing."""
+    edges: list[list[Number]] | None = None
+    """Inner edges of the cells of each column; unset, those of the training samples."""
+    weights: list[Annotated[float, Field(ge=0)]] | None = None
+    """Weight of each cell, those of the last column first; unset, from the numbers of training samples."""
+
+
 class LabelSection(Section):
     """A column that the model learns."""
 
@@ -50,6 +65,9 @@ class LabelSection(Section):
     )
     """Weights of the classes in the loss, for ``kind: class``: ``balanced`` gives all classes together the same weight;
     a list has one weight for each of `classes`."""
+    balance: BalanceSection | None = None
+    """Give all cells of some columns about the same weight in the loss, so that bright or red objects do not decide
+    everything; metrics count every object once."""
     log10: Switch = False
     """Learn the logarithm of the column, for ``kind: value``; predictions and metrics are in the unit of the column."""
     centre: Number | None = None

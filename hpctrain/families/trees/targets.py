@@ -11,6 +11,7 @@ import torch
 from scipy.ndimage import gaussian_filter1d
 from torch import Tensor
 
+from hpctrain.families.labels.balance import WEIGHT_SUFFIX
 from hpctrain.families.labels.class_head import ClassHead
 from hpctrain.families.labels.density_head import DensityHead
 from hpctrain.families.labels.head import FEWEST_TO_CALIBRATE, Head
@@ -89,10 +90,11 @@ def targets_of(head: Head, labels: Mapping[str, np.ndarray]) -> tuple[np.ndarray
     weight : ndarray, shape (N,), float64
     """
     label, values = head.label, labels[head.title]
+    own = np.nan_to_num(labels.get(f"{label.title}{WEIGHT_SUFFIX}", np.ones(len(values))).astype(np.float64))
     if isinstance(head, ClassHead):
         has = values >= 0
         targets = np.eye(head.num_classes)[np.where(has, values, 0)]
-        return targets, np.where(has, head.class_weights.numpy()[np.where(has, values, 0)], 0.0)
+        return targets, own * np.where(has, head.class_weights.numpy()[np.where(has, values, 0)], 0.0)
     error = np.nan_to_num(labels.get(f"{label.title}.error", np.zeros(len(values))).astype(np.float64))
     has = np.isfinite(values)
     values = np.where(has, values, 1.0).astype(np.float64)
@@ -109,7 +111,7 @@ def targets_of(head: Head, labels: Mapping[str, np.ndarray]) -> tuple[np.ndarray
             error, values = error / (values * _LN10), np.log10(values)
         scale = label.scale or 1.0
         targets, error = ((values - (label.centre or 0.0)) / scale)[:, None], error / scale
-    return targets, np.where(has, 1 / (1 + np.square(error)), 0.0)
+    return targets, own * np.where(has, 1 / (1 + np.square(error)), 0.0)
 
 
 def num_leaf_values(head: Head) -> int:

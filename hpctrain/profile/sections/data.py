@@ -76,6 +76,15 @@ class SplitSection(Section):
         return self.validation if self.folds is None else self.validation * (1 - self.test_share)
 
 
+class OversampleSection(Section):
+    """Repeat training samples whose value of a column is rare, so that all values are about equally common."""
+
+    column: PathText
+    """Dataset (N,) of texts or whole numbers, such as the class."""
+    most: Annotated[float, Field(gt=1, le=1000)] = 10.0
+    """How often a sample is used in an epoch at most."""
+
+
 class DataSection(Section):
     """The data to use, and how to read them: what all kinds of data have in common."""
 
@@ -83,6 +92,7 @@ class DataSection(Section):
         "simulate": "these data were made before the first step",
         "split": "samples that were held out so far would be trained on",
         "shuffle_window": SAMPLE_ORDER,
+        "oversample": SAMPLE_ORDER,
     }
     """Key, or section, to the reason why a resumed run cannot change it; a kind adds its own."""
 
@@ -102,6 +112,8 @@ class DataSection(Section):
     simulate: None = None
     """Not for this kind of data."""
     split: SplitSection = SplitSection()
+    oversample: OversampleSection | None = None
+    """Repeat rare training samples; an epoch then has more samples. Held-out samples are never repeated."""
     reader_threads: Annotated[int, Field(ge=0, le=64)] | None = None
     """Threads that prefetch batches; 0 reads in the training loop. If unset: 2, or 1 where `launch.cpus_per_rank` is 1.
     The batches are the same for any number."""
