@@ -114,7 +114,10 @@ def _length(findings: Findings) -> list[str]:
     steps = num_steps(profile, found.num_train)
     length = f"{steps:,} steps in {profile.train.epochs} epochs" if _is_network(profile) else f"{steps:,} rounds"
     future = "" if found.facts_from == "the data" else " (to be simulated)"
-    samples = f"{found.num_train:,} of {found.num_samples:,} {kind_of(profile).words.many} to train on{future}"
+    many = kind_of(profile).words.many
+    samples = f"{found.num_train:,} of {found.num_samples:,} {many} to train on{future}"
+    if profile.data.oversample is not None:
+        samples = f"{found.num_train:,} in an epoch, rare ones repeated, of {found.num_samples:,} {many}{future}"
     notes = [] if found.inspection is None else [f"note: {text}" for text in found.inspection.texts(NOTE)]
     return [f"{samples}: {length}", *notes]
 
