@@ -64,7 +64,8 @@ def read_table(path: Path) -> Table:
 
     try:
         with h5py.File(path, "r") as file:
-            names = sorted(file, key=lambda name: (name not in _FIRST, name))
+            first = [name for name in _FIRST if name in file]
+            names = [*first, *sorted(set(file) - set(first))]
             datasets = {name: file[name] for name in names if isinstance(file[name], h5py.Dataset) and file[name].ndim}
             table = Table({name: _texts(item[()]) for name, item in datasets.items()})
             table.meta.update({name: _plain(value) for name, value in file.attrs.items()})
