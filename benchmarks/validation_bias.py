@@ -58,17 +58,20 @@ def p_values(task, target_id: np.ndarray, bins: list[np.ndarray], only: str | No
 
 
 def clean(rng: np.random.Generator) -> np.ndarray:
+    """Return the p values of a set in which all bins are alike."""
     task = make_task(rng, SCATTER * rng.standard_t(4, NUM))
     return p_values(task, np.arange(NUM), bins_of(rng, NUM))
 
 
 def unequal(rng: np.random.Generator) -> np.ndarray:
+    """Return the p values of the bias of a set whose bins differ in scatter alone."""
     bins = bins_of(rng, NUM)
     scale = SCATTER * np.where(bins[4], 3.0, np.where(bins[9], 0.4, 1.0))
     return p_values(make_task(rng, scale * rng.standard_t(4, NUM)), np.arange(NUM), bins, "bias")
 
 
 def objects(rng: np.random.Generator) -> np.ndarray:
+    """Return the p values of a set in which all bins are alike and each object has three rows."""
     target_id = np.repeat(np.arange(NUM // 3), 3)
     residual = SCATTER * (rng.standard_t(4, NUM // 3)[target_id] + 0.5 * rng.normal(size=len(target_id)))
     of_object = bins_of(rng, NUM // 3)
@@ -76,6 +79,8 @@ def objects(rng: np.random.Generator) -> np.ndarray:
 
 
 def power(shift: float) -> Callable[[np.random.Generator], np.ndarray]:
+    """Return what makes the p values of a set with one bin whose bias is so many scatters."""
+
     def one(rng: np.random.Generator) -> np.ndarray:
         bins = bins_of(rng, NUM)
         residual = SCATTER * (rng.standard_t(4, NUM) + shift * bins[4])
@@ -175,6 +180,7 @@ def parts(repeats: int, tenth: int) -> dict[str, Callable[[], Iterator[str]]]:
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Print the lines of the parts that are asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     names = list(parts(1, 1))
     parser.add_argument("--only", nargs="+", choices=names, default=names)

@@ -13,13 +13,11 @@ from urllib.parse import quote
 from hpctrain.drawing.scale import DASH
 from hpctrain.drawing.svg import number
 from hpctrain.drawing.table import table
-from hpctrain.errors import Problem, ProfileError
 from hpctrain.pipeline import folder as states
 from hpctrain.pipeline.describe import states_of
 from hpctrain.pipeline.folder import PipelineDir
-from hpctrain.report.document import Head, moment, render_document
+from hpctrain.report.document import Head, moment, render_document, write_document
 from hpctrain.report.highlight import highlight_yaml
-from hpctrain.rundir import write_atomic
 from hpctrain.words import format_bytes, format_duration
 
 _COLOURS = {
@@ -42,13 +40,7 @@ def write_page(pipeline: PipelineDir, path: Path | None = None) -> Path:
         The file cannot be written.
     """
     path = (path or pipeline.path / "report.html").absolute()
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(path, render_page(pipeline, path.parent))
-    except OSError as error:
-        reason = f"cannot be written: {error.strerror}; name a file in a folder of yours with --out FILE"
-        raise ProfileError(str(path), [Problem("--out", reason)]) from error
-    return path
+    return write_document(path, render_page(pipeline, path.parent))
 
 
 def render_page(pipeline: PipelineDir, folder: Path) -> str:

@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -204,17 +204,21 @@ def _refuse_missing(names: Sequence[str], out: Path) -> None:
 
 def main(arguments: list[str]) -> int:
     """Do the stage named on the command line and return the exit code."""
+    return called(arguments, __doc__ or "", do_stage)
+
+
+def called(arguments: list[str], usage: str, work: Callable[[StageDir], int]) -> int:
+    """Do some work for the stage named on the command line; note an error in its state, and return the exit code."""
     if len(arguments) != 1 or arguments[0].startswith("-"):
-        print((__doc__ or "").strip(), file=sys.stderr)
+        print(usage.strip(), file=sys.stderr)
         return 0 if arguments in (["-h"], ["--help"]) else 2
     stage = StageDir(arguments[0])
     try:
-        return do_stage(stage)
+        return work(stage)
     except HpctrainError as error:
         print(printable(f"hpctrain: {error}"), file=sys.stderr)
-        stage.write_state(
-            replace(stage.read_state(), state=folder.FAILED, ended_at=time.time(), exit_code=error.exit_code)
-        )
+        failed = {"state": folder.FAILED, "ended_at": time.time(), "exit_code": error.exit_code}
+        stage.write_state(replace(stage.read_state(), **failed))
         return error.exit_code
 
 

@@ -13,7 +13,6 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from hpctrain.errors import HpctrainError
 from hpctrain.launch import provenance
 from hpctrain.launch.plan import NOTHING_TO_DO, JobPlan, module_command, plan_job
 from hpctrain.launch.status import describe
@@ -22,13 +21,12 @@ from hpctrain.launch.targets import find_target
 from hpctrain.pipeline import folder
 from hpctrain.pipeline.folder import StageDir
 from hpctrain.pipeline.kinds import OUT, filled
-from hpctrain.pipeline.stage import MODEL_FILES, alone, look, places_of, seal
+from hpctrain.pipeline.stage import MODEL_FILES, alone, called, look, places_of, seal
 from hpctrain.profile.load import load_profile
 from hpctrain.profile.schema import Profile
 from hpctrain.profile.site import load_site
 from hpctrain.rundir import file_digest, read_json, write_atomic, write_json
 from hpctrain.states import FINISHED
-from hpctrain.terminal import printable
 
 PREPARE_MODULE = "hpctrain.pipeline.training"
 _KEY = "trains.json"
@@ -120,18 +118,11 @@ def seal_training(stage: StageDir) -> bool:
 
 def main(arguments: list[str]) -> int:
     """Prepare the run of the stage named on the command line and return the exit code."""
-    if len(arguments) != 1 or arguments[0].startswith("-"):
-        print((__doc__ or "").strip(), file=sys.stderr)
-        return 0 if arguments in (["-h"], ["--help"]) else 2
-    stage = StageDir(arguments[0])
-    try:
+
+    def work(stage: StageDir) -> int:
         return 0 if prepare(stage, os.environ.get("SLURM_JOB_ID")) else NOTHING_TO_DO
-    except HpctrainError as error:
-        print(printable(f"hpctrain: {error}"), file=sys.stderr)
-        stage.write_state(
-            replace(stage.read_state(), state=folder.FAILED, ended_at=time.time(), exit_code=error.exit_code)
-        )
-        return error.exit_code
+
+    return called(arguments, __doc__ or "", work)
 
 
 if __name__ == "__main__":

@@ -11,8 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from importlib.resources import files
+from pathlib import Path
 
 from hpctrain import __version__
+from hpctrain.errors import Problem, ProfileError
+from hpctrain.rundir import write_atomic
 
 
 @dataclass(frozen=True)
@@ -83,3 +86,28 @@ def render_document(
 def moment(seconds: float) -> str:
     """Return a time [s since 1970] in the time zone of this machine."""
     return time.strftime("%Y-%m-%d %H:%M:%S %Z", time.localtime(seconds)).strip()
+
+
+def write_document(path: Path, text: str, option: str = "--out") -> Path:
+    """Write a page or a drawing, whole or not at all; return its absolute path.
+
+    Parameters
+    ----------
+    path : Path
+    text : str
+    option : str
+        The option with which a user names the file, for messages.
+
+    Raises
+    ------
+    ProfileError
+        The file cannot be written, for example in another user's folder.
+    """
+    path = path.absolute()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, text)
+    except OSError as error:
+        reason = f"cannot be written: {error.strerror}; name a file in a folder of yours with {option} FILE"
+        raise ProfileError(str(path), [Problem(option, reason)]) from error
+    return path

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from hpctrain.errors import Problem, ProfileError
+from hpctrain.report.document import write_document
 from hpctrain.report.gather import gather_facts
 from hpctrain.report.page import render_page
 from hpctrain.report.timeline import timeline_document
-from hpctrain.rundir import RunDir, write_atomic
+from hpctrain.rundir import RunDir
 
 
 def write_report(run: RunDir, path: Path | None = None, now: float | None = None) -> Path:
@@ -33,7 +34,7 @@ def write_report(run: RunDir, path: Path | None = None, now: float | None = None
     ProfileError
         The file cannot be written, for example in another user's run directory.
     """
-    return _write((path or run.report).absolute(), render_page(gather_facts(run, now)), "--out")
+    return write_document(path or run.report, render_page(gather_facts(run, now)))
 
 
 def write_timeline(run: RunDir, path: Path, now: float | None = None) -> Path:
@@ -47,7 +48,7 @@ def write_timeline(run: RunDir, path: Path, now: float | None = None) -> Path:
     text = timeline_document(gather_facts(run, now))
     if not text:
         raise ProfileError(str(run.path), [Problem("--timeline", "no attempt has begun yet, so there is none")])
-    return _write(path.absolute(), text, "--timeline")
+    return write_document(path, text, "--timeline")
 
 
 def write_example(run: RunDir, path: Path) -> Path:
@@ -63,14 +64,4 @@ def write_example(run: RunDir, path: Path) -> Path:
     if not text:
         reason = f"there is no drawing of a held-out {model.one}; track.figure_every_steps says when one can be made"
         raise ProfileError(str(run.path), [Problem("--example", " ".join([reason, *model.problems]))])
-    return _write(path.absolute(), text, "--example")
-
-
-def _write(path: Path, text: str, option: str) -> Path:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(path, text)
-    except OSError as error:
-        reason = f"cannot be written: {error.strerror}; name a file in a folder of yours with {option} FILE"
-        raise ProfileError(str(path), [Problem(option, reason)]) from error
-    return path
+    return write_document(path, text, "--example")

@@ -10,11 +10,9 @@ from pathlib import Path
 
 from hpctrain.drawing.scale import grouped, significant
 from hpctrain.drawing.svg import legend
-from hpctrain.errors import Problem, ProfileError
 from hpctrain.launch.present import as_typed
-from hpctrain.report.document import Head, moment, render_document
+from hpctrain.report.document import Head, moment, render_document, write_document
 from hpctrain.report.highlight import highlight_yaml
-from hpctrain.rundir import write_atomic
 from hpctrain.search.describe import shown
 from hpctrain.search.facts import StudyFacts, at_the_edge, facts_of, saved_by_pruning
 from hpctrain.search.folder import StudyDir
@@ -48,15 +46,8 @@ def write_page(study: StudyDir, trials: Sequence[Trial], path: Path, now: float 
     ProfileError
         The file cannot be written.
     """
-    path = path.absolute()
-    text = render_page(facts_of(study, trials, time.time() if now is None else now), path.parent)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(path, text)
-    except OSError as error:
-        reason = f"cannot be written: {error.strerror}; name a file in a folder of yours with --out FILE"
-        raise ProfileError(str(path), [Problem("--out", reason)]) from error
-    return path
+    now = time.time() if now is None else now
+    return write_document(path, render_page(facts_of(study, trials, now), path.absolute().parent))
 
 
 def render_page(facts: StudyFacts, folder: Path) -> str:

@@ -11,9 +11,8 @@ from hpctrain.drawing.described.draw import draw_figures
 from hpctrain.drawing.described.figure import figure, read_figure
 from hpctrain.drawing.scale import grouped
 from hpctrain.drawing.table import table
-from hpctrain.errors import Problem, ProfileError
-from hpctrain.report.document import Head, moment, render_document
-from hpctrain.rundir import RunDir, write_atomic
+from hpctrain.report.document import Head, moment, render_document, write_document
+from hpctrain.rundir import RunDir
 from hpctrain.validation.comparison.background import Row
 from hpctrain.validation.comparison.curves import MOST_LINES, curve_figures
 from hpctrain.validation.comparison.entrants import Entrant
@@ -54,15 +53,7 @@ def write_page(found: Mapping[str, Any], entrants: Sequence[Entrant], path: Path
     ProfileError
         The file cannot be written.
     """
-    path = path.absolute()
-    text = render_page(found, {each.name: each.judged.run for each in entrants})
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(path, text)
-    except OSError as error:
-        reason = f"cannot be written: {error.strerror}; name a file in a folder of yours with --out FILE.html"
-        raise ProfileError(str(path), [Problem("--out", reason)]) from error
-    return path
+    return write_document(path, render_page(found, {each.name: each.judged.run for each in entrants}))
 
 
 def render_page(found: Mapping[str, Any], runs: Mapping[str, RunDir]) -> str:

@@ -1,4 +1,4 @@
-"""A wrong pipeline file is told all that is wrong, with lines; a right one has the commands of its stages."""
+"""A message lists all errors of a wrong pipeline file with their lines; a right file has the commands of its stages."""
 
 from __future__ import annotations
 
