@@ -161,6 +161,7 @@ JOB: Types = {
     "requeue": is_flag,
     "max_attempts": is_count,
     "max_attempts_without_progress": is_count,
+    "time_limit_s": is_count,
     "after": is_texts,
     "submissions": is_list,
 }

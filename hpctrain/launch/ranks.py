@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import os
 import signal
 import socket
@@ -29,10 +30,14 @@ class LocalRanks:
     command : sequence of str
         The trainer and its run directory, the same for all ranks.
     world_size : int
+        Number of ranks to start here.
     log_path : callable
         Returns the path of the log of a rank; the output of the rank is appended to it.
     environment : mapping
         Variables that the ranks inherit; torchrun's variables are added.
+    place : callable, optional
+        Returns torchrun's variables of a rank by its number on this machine; None means that all ranks of the job are
+        on this machine.
     """
 
     def __init__(
@@ -41,18 +46,18 @@ class LocalRanks:
         world_size: int,
         log_path: Callable[[int], Path],
         environment: Mapping[str, str],
+        place: Callable[[int], Mapping[str, str]] | None = None,
     ) -> None:
         self.processes: list[subprocess.Popen[bytes]] = []
         self.first_failure: int | None = None
-        port = free_port()
+        place = place or functools.partial(torchrun_variables, world_size=world_size, port=free_port())
         try:
             for rank in range(world_size):
-                place = torchrun_variables(rank, world_size, port)
                 with open(log_path(rank), "ab") as log:
                     self.processes.append(
                         subprocess.Popen(
                             command,
-                            env={**environment, **place},
+                            env={**environment, **place(rank)},
                             stdin=subprocess.DEVNULL,
                             stdout=log,
                             stderr=subprocess.STDOUT,

@@ -96,6 +96,7 @@ def job_record(run: RunDir, plan: JobPlan, cluster: str) -> dict[str, Any]:
         "requeue": plan.requeue,
         "max_attempts": plan.max_attempts,
         "max_attempts_without_progress": plan.max_attempts_without_progress,
+        "time_limit_s": plan.time_limit_s,
         **({"after": [str(job.run_dir or job.id) for job in plan.after]} if plan.after else {}),
         "submissions": [],
     }
