@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from hpctrain.checkpoint.store import REJECTED, checkpoint_path, list_checkpoints, newest_whole, remove_directory
+from hpctrain.checkpoint.whole import REJECTED, checkpoint_path, list_checkpoints, newest_whole, remove_directory
 from hpctrain.rundir import RunDir
 
 

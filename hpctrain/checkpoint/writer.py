@@ -14,7 +14,8 @@ from typing import Any
 import torch
 
 from hpctrain.checkpoint.retention import make_room, prune
-from hpctrain.checkpoint.store import refuse_if_replaced, write_checkpoint
+from hpctrain.checkpoint.store import write_checkpoint
+from hpctrain.checkpoint.whole import refuse_if_replaced
 from hpctrain.errors import CheckpointError
 from hpctrain.fulldisk import is_disk_full
 from hpctrain.metrics.events import CheckpointFailed, CheckpointSaved

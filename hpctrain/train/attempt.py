@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hpctrain.checkpoint.store import list_checkpoints
+from hpctrain.checkpoint.whole import list_checkpoints
 from hpctrain.distributed.group import barrier, close_group
 from hpctrain.distributed.stop import StopRequest
 from hpctrain.errors import (

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hpctrain.checkpoint.retention import make_room
-from hpctrain.checkpoint.store import checkpoint_path, refuse_if_replaced, verify
 from hpctrain.checkpoint.tensorfile import read_tensors
+from hpctrain.checkpoint.whole import checkpoint_path, refuse_if_replaced, verify
 from hpctrain.errors import CheckpointError
 from hpctrain.families.held_out import HeldOut, NoResultsError
 from hpctrain.families.store import WEIGHTS, card_entries, load_model, save_model

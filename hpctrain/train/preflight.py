@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, field
 import torch
 import torch.distributed as dist
 
-from hpctrain.checkpoint.store import list_checkpoints
+from hpctrain.checkpoint.whole import list_checkpoints
 from hpctrain.distributed.group import gather_json
 from hpctrain.distributed.world import World, node_name
 from hpctrain.errors import NodeError, SiteError

@@ -10,14 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from hpctrain.checkpoint.store import (
-    checkpoint_path,
-    clear_leftovers,
-    newest_whole,
-    read_checkpoint,
-    set_aside,
-    verify,
-)
+from hpctrain.checkpoint.store import read_checkpoint
+from hpctrain.checkpoint.whole import checkpoint_path, clear_leftovers, newest_whole, set_aside, verify
 from hpctrain.distributed.group import broadcast_number
 from hpctrain.distributed.reduce import sum_over_ranks
 from hpctrain.errors import CheckpointError

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hpctrain.checkpoint.store import newest_whole
+from hpctrain.checkpoint.whole import newest_whole
 from hpctrain.rundir import RunDir, file_digest
 
 CLOCK_FIELDS = frozenset({"time", "attempt", "seconds", "samples_per_s", "memory_gib"})

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from hpctrain.checkpoint.store import list_checkpoints
+from hpctrain.checkpoint.whole import list_checkpoints
 from hpctrain.errors import EXIT_FINISHED, EXIT_RANKS_LOST, EXIT_REQUEUE, HpctrainError, SiteError
 from hpctrain.launch.environment import clean_environment
 from hpctrain.launch.ranks import LocalRanks

@@ -11,7 +11,7 @@ from pathlib import Path
 import yaml
 from small_network import SMALL_NETWORK
 
-from hpctrain.checkpoint.store import list_checkpoints
+from hpctrain.checkpoint.whole import list_checkpoints
 from hpctrain.rundir import RunDir
 
 TOTAL_STEPS = 22

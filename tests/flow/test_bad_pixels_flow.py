@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 import pytest
 
-from hpctrain.checkpoint.store import list_checkpoints
+from hpctrain.checkpoint.whole import list_checkpoints
 from hpctrain.launch.status import describe
 from hpctrain.profile.sections.data import SplitSection
 from hpctrain.samples.split import VALIDATION, assign_split

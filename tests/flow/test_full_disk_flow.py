@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from hpctrain.checkpoint.store import list_checkpoints
+from hpctrain.checkpoint.whole import list_checkpoints
 from hpctrain.rundir import RunDir
 
 KIB = 1024

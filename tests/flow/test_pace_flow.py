@@ -9,7 +9,7 @@ import time
 import pytest
 from machines import Machine
 
-from hpctrain.checkpoint.store import list_checkpoints
+from hpctrain.checkpoint.whole import list_checkpoints
 from hpctrain.errors import EXIT_TOO_HOT
 from hpctrain.monitor.ledger import read_ledgers, sum_up
 from hpctrain.monitor.sysfs import ROOT_VARIABLE

@@ -11,7 +11,8 @@ from attempts import TOTAL_STEPS, VARIANTS, log_of, newest_step
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from hpctrain.checkpoint.store import list_checkpoints, newest_whole, read_checkpoint, write_checkpoint
+from hpctrain.checkpoint.store import read_checkpoint, write_checkpoint
+from hpctrain.checkpoint.whole import list_checkpoints, newest_whole
 from hpctrain.errors import EXIT_RANKS_LOST
 
 POLITE = {signal.SIGUSR2: 75, signal.SIGTERM: 75, signal.SIGINT: 130}

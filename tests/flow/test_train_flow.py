@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file
 
-from hpctrain.checkpoint.store import list_checkpoints, verify
+from hpctrain.checkpoint.whole import list_checkpoints, verify
 from hpctrain.validation.judged import read_judged
 
 

@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 import pytest
 
-from hpctrain.checkpoint.store import list_checkpoints
+from hpctrain.checkpoint.whole import list_checkpoints
 from hpctrain.distributed.world import World
 from hpctrain.errors import DataError
 from hpctrain.launch.status import describe

@@ -14,7 +14,8 @@ import sys
 
 import torch
 
-from hpctrain.checkpoint.store import checkpoint_path, write_checkpoint
+from hpctrain.checkpoint.store import write_checkpoint
+from hpctrain.checkpoint.whole import checkpoint_path
 from hpctrain.checkpoint.writer import CheckpointWriter
 from hpctrain.profile.sections.train import CheckpointSection
 from hpctrain.rundir import RunDir, write_json

@@ -12,18 +12,17 @@ import torch
 from safetensors.torch import load_file
 
 from hpctrain.checkpoint.retention import prune
-from hpctrain.checkpoint.store import (
+from hpctrain.checkpoint.store import read_checkpoint, write_checkpoint
+from hpctrain.checkpoint.tensorfile import write_tensors
+from hpctrain.checkpoint.whole import (
     MANIFEST,
     checkpoint_path,
     clear_leftovers,
     list_checkpoints,
     newest_whole,
-    read_checkpoint,
     set_aside,
     verify,
-    write_checkpoint,
 )
-from hpctrain.checkpoint.tensorfile import write_tensors
 from hpctrain.checkpoint.writer import CheckpointWriter
 from hpctrain.errors import CheckpointError
 from hpctrain.profile.sections.train import CheckpointSection
@@ -228,7 +227,8 @@ def test_a_writer_killed_at_any_moment_leaves_the_old_checkpoint_whole(run):
         """
         import os, random, signal, sys, time, torch
         from hpctrain.checkpoint.retention import prune
-        from hpctrain.checkpoint.store import newest_whole, write_checkpoint
+        from hpctrain.checkpoint.store import write_checkpoint
+from hpctrain.checkpoint.whole import newest_whole
         from hpctrain.rundir import RunDir
         run = RunDir(sys.argv[1])
         draw = random.Random(1)

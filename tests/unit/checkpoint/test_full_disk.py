@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from hpctrain.checkpoint.lease import take_lease
-from hpctrain.checkpoint.store import list_checkpoints, newest_whole, set_aside
+from hpctrain.checkpoint.whole import list_checkpoints, newest_whole, set_aside
 from hpctrain.checkpoint.writer import CheckpointWriter
 from hpctrain.errors import CheckpointError
 from hpctrain.profile.sections.train import CheckpointSection

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from hpctrain.checkpoint.store import clear_leftovers, list_checkpoints, newest_whole
+from hpctrain.checkpoint.whole import clear_leftovers, list_checkpoints, newest_whole
 from hpctrain.checkpoint.writer import CheckpointWriter
 from hpctrain.profile.sections.train import CheckpointSection
 from hpctrain.rundir import RunDir

@@ -6,7 +6,8 @@ import threading
 import pytest
 import torch
 
-from hpctrain.checkpoint.store import checkpoint_path, newest_whole, read_checkpoint
+from hpctrain.checkpoint.store import read_checkpoint
+from hpctrain.checkpoint.whole import checkpoint_path, newest_whole
 from hpctrain.checkpoint.writer import CheckpointWriter
 from hpctrain.errors import CheckpointError
 from hpctrain.profile.sections.train import CheckpointSection
