@@ -228,7 +228,7 @@ def test_a_writer_killed_at_any_moment_leaves_the_old_checkpoint_whole(run):
         import os, random, signal, sys, time, torch
         from hpctrain.checkpoint.retention import prune
         from hpctrain.checkpoint.store import write_checkpoint
-from hpctrain.checkpoint.whole import newest_whole
+        from hpctrain.checkpoint.whole import newest_whole
         from hpctrain.rundir import RunDir
         run = RunDir(sys.argv[1])
         draw = random.Random(1)
