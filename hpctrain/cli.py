@@ -44,7 +44,7 @@ COMMANDS = {
     "validate": "judge the held-out predictions of a run: every metric with its interval",
     "compare": "compare runs on the same held-out objects: differences, intervals, tests, a page",
     "delete": "delete a run, unless it is active or a registered version was made from it",
-    "audit-trail": "show or verify who submitted, cancelled, promoted or deleted what",
+    "audit-trail": "show or verify who submitted, cancelled, promoted, signed or deleted what",
     "registry": "keep finished models as numbered versions, with aliases such as champion",
     "track": "send runs to MLflow or Weights & Biases, each record once; also from a login node",
     "schema": "write the JSON Schema of profiles, for editors",

@@ -17,7 +17,6 @@ from hpctrain.launch.queue import Queue
 from hpctrain.launch.runs import all_runs, find_run
 from hpctrain.launch.status import RunStatus, describe
 from hpctrain.launch.stop import cancel
-from hpctrain.registry.hooks import note
 from hpctrain.rundir import RunDir
 
 
@@ -51,7 +50,6 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _cancel(run_dir: RunDir) -> None:
     print(cancel(run_dir))
-    note(run_dir.path.parent.parent, "cancel", str(run_dir.path))
 
 
 def _which(active: list[RunStatus]) -> str:

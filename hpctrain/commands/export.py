@@ -24,6 +24,7 @@ from hpctrain.commands.overrides import add_set_argument, overrides_of
 from hpctrain.errors import CheckpointError, GateError, Problem, ProfileError
 from hpctrain.launch.runs import DEFAULT_RUNS_DIR
 from hpctrain.registry.references import is_registered, model_at
+from hpctrain.trail.note import note
 
 if TYPE_CHECKING:
     from hpctrain.edge.prune import PrunePlan
@@ -111,6 +112,7 @@ def run(arguments: argparse.Namespace) -> int:
         replace=arguments.replace,
     )
     exported = export(profile, request, Progress(sys.stderr))
+    note("export", arguments.run_dir, out=str(exported.path), is_good=exported.is_good)
     print(json.dumps(_as_json(exported), indent=2) if arguments.json else "\n".join(_lines(exported, arguments)))
     if not exported.is_good:
         raise GateError(f"{exported.path}: not good: {exported.chosen.fault}")
@@ -129,6 +131,7 @@ def _export_plain(arguments: argparse.Namespace, profile: Profile) -> int:
 
     out = arguments.out or arguments.run_dir / "export" / "onnx-fp32"
     exported = export_plain(profile, arguments.run_dir, out, arguments.replace)
+    note("export", arguments.run_dir, out=str(out), is_good=True)
     if arguments.json:
         print(json.dumps(exported, indent=2))
     else:

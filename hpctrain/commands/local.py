@@ -162,6 +162,7 @@ def _supervise(run: RunDir, submission: Submission | None = None) -> int:
     from hpctrain.launch.present import as_typed
     from hpctrain.launch.submit import record_job, write_runs
     from hpctrain.launch.supervisor import Supervisor, hold_lock
+    from hpctrain.trail.note import note
 
     resume = f"python -m hpctrain.local --resume {as_typed(run.path)}"
     with hold_lock(run) as is_mine:
@@ -173,6 +174,7 @@ def _supervise(run: RunDir, submission: Submission | None = None) -> int:
         os.environ["PYTHONUNBUFFERED"] = "1"  # so that the output of the trainer appears at once
         supervisor = Supervisor(run)
         record_job(run, supervisor.job_id)
+        note("start", run.path, job_id=supervisor.job_id)
         print(f"run directory  {as_typed(run.path)}\nCtrl-C saves and ends; resume with: {resume}", flush=True)
         ended = threading.Event()
         shown = threading.Thread(target=_show_logs, args=(run, supervisor.job_id, ended), daemon=True)

@@ -26,7 +26,6 @@ from hpctrain.errors import Problem, ProfileError, SiteError
 from hpctrain.launch.present import as_typed
 from hpctrain.launch.submit import Submission, prepare, submit, with_absolute_paths, with_global_batch
 from hpctrain.launch.targets import TARGETS, choose_target, find_target
-from hpctrain.registry.hooks import note
 from hpctrain.rundir import RunDir
 
 if TYPE_CHECKING:
@@ -105,8 +104,6 @@ def start_and_tell(submission: Submission) -> None:
         The platform refuses; nothing stays behind.
     """
     job_ids = submit(submission, Path.cwd())
-    for run_dir, job_id in zip(submission.runs, job_ids, strict=True):
-        note(run_dir.path.parent.parent, "submit", str(run_dir.path), job_id=job_id, cluster=submission.cluster)
     for line in index_lines(submission.array_values):
         print(line)
     for run_dir, job_id in zip(submission.runs, job_ids, strict=True):

@@ -7,6 +7,7 @@ from hpctrain.launch.runs import newest_job
 from hpctrain.launch.status import describe
 from hpctrain.launch.targets import target_of
 from hpctrain.rundir import RunDir
+from hpctrain.trail.note import note
 
 
 def cancel(run: RunDir) -> str:
@@ -26,4 +27,6 @@ def cancel(run: RunDir) -> str:
             f"{run.job}: does not say where this run was submitted, or names a target that is not installed here; "
             "nothing was cancelled. Cancel its job with the commands of its platform"
         )
-    return f"{run.path}: {target.cancel(job)}"
+    said = target.cancel(job)
+    note("cancel", run.path, job_id=job.id)
+    return f"{run.path}: {said}"

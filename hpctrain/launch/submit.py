@@ -26,6 +26,7 @@ from hpctrain.profile.load import dump_profile
 from hpctrain.profile.remote import is_remote
 from hpctrain.profile.schema import Profile
 from hpctrain.rundir import RunDir, new_run_id, runs_called, write_atomic, write_json
+from hpctrain.trail.note import note
 
 if TYPE_CHECKING:
     from hpctrain.profile.site import Site
@@ -232,6 +233,9 @@ def submit(submission: Submission, project: Path) -> list[str]:
             if arrived:
                 run = submission.runs[0].path
                 print(f"job {job_ids[0]} was submitted already; to stop it: hpctrain cancel {run}", file=sys.stderr)
+    action = "resume" if submission.is_resumed else "submit"
+    for run, job_id in zip(submission.runs, job_ids, strict=True):
+        note(action, run.path, job_id=job_id, cluster=submission.cluster)
     return job_ids
 
 

@@ -30,6 +30,7 @@ from hpctrain.profile.sections.launch import LaunchSection
 from hpctrain.profile.site import Site, load_site
 from hpctrain.rundir import new_run_id, write_atomic, write_json
 from hpctrain.states import ACTIVE, FINISHED
+from hpctrain.trail.note import note
 
 Say = Callable[[str], None]
 _LOOK_EVERY_S = 0.2
@@ -101,6 +102,7 @@ def only_one(pipeline: PipelineDir) -> Iterator[None]:
 def run_here(pipeline: PipelineDir, say: Say) -> int:
     """Do all stages on this machine, one after the other; return the exit code of the first that fails, or 0."""
     section = pipeline.section()
+    note("pipeline", pipeline.path, cluster=pipeline.read_record()["cluster"])
     for stage in section.stages:
         directory = pipeline.stage(stage.name)
         if stage.skip:
@@ -202,6 +204,7 @@ def submit(pipeline: PipelineDir) -> dict[str, str]:
                 target.cancel(Job(job_id, record["cluster"]))
         raise
     pipeline.write_record(jobs=jobs)
+    note("pipeline", pipeline.path, cluster=record["cluster"], jobs=jobs)
     return jobs
 
 

@@ -19,8 +19,8 @@ from hpctrain.registry.folder import ModelFolder, Registry
 from hpctrain.registry.gates import gates_of
 from hpctrain.registry.names import CHAMPION, Reference, check_alias, read_reference
 from hpctrain.registry.policy import read_policy, require_group
-from hpctrain.registry.trail import record
 from hpctrain.registry.version import MANIFEST, Version, read_version, require_whole, verify_version
+from hpctrain.trail.chain import record
 
 
 @dataclass(frozen=True)
@@ -162,7 +162,7 @@ def _require_reason(why: str) -> None:
 
 def _record(model: ModelFolder, facts: Mapping[str, Any]) -> None:
     details = {name: facts[name] for name in ("alias", "from", "why", "gates", "token")}
-    record(model.registry, facts["action"], f"{model.name}:{facts['to']}", **details)
+    record(model.registry.path, facts["action"], f"{model.name}:{facts['to']}", **details)
 
 
 def faults_of(registry: Registry, names: list[str]) -> Iterator[tuple[str, list[str], list[str]]]:
@@ -227,7 +227,7 @@ def export_version(text: str, out: Path, registry: Registry) -> tuple[Version, l
     out = out.absolute()
     if os.path.lexists(out):
         raise DataError(f"{out}: exists; choose another folder for --out")
-    record(registry, "export", str(version), out=str(out), content=version.facts["content"])
+    record(registry.path, "export", str(version), out=str(out), content=version.facts["content"])
     stage = out.with_name(f".{out.name}.{secrets.token_hex(8)}.tmp")
     try:
         left_out = _copy(version, stage)

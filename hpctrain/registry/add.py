@@ -23,10 +23,10 @@ from hpctrain.registry.lineage import lineage_of, write_lineage
 from hpctrain.registry.names import check_name
 from hpctrain.registry.policy import read_policy, require_group
 from hpctrain.registry.sealed import digest_of, sealed_text
-from hpctrain.registry.trail import record
 from hpctrain.registry.version import CARD, FORMAT, FORMAT_VERSION, LINEAGE, MANIFEST, PROVENANCE, Version, read_version
-from hpctrain.registry.who import who
 from hpctrain.rundir import RunDir, read_json
+from hpctrain.trail.chain import record
+from hpctrain.trail.who import who
 
 _STAGE = ".new-"
 _ABANDONED_S = 86_400.0
@@ -154,7 +154,7 @@ def _publish(stage: Path, model: ModelFolder, facts: Mapping[str, Any]) -> Added
         publish_once(stage / MANIFEST, text.encode(), model.registry.file_mode)
         stage.chmod(mode)
         record(
-            model.registry, "add", f"{model.name}:{number}", run=facts["run"]["path"], content=facts["content"],
+            model.registry.path, "add", f"{model.name}:{number}", run=facts["run"]["path"], content=facts["content"],
             token=facts["token"],
         )  # fmt: skip
         if _rename(stage, model.version(number), facts["token"], model, number):

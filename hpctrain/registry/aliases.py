@@ -14,7 +14,7 @@ from hpctrain.errors import CheckpointError, Problem, ProfileError, SiteError
 from hpctrain.files import publish_once
 from hpctrain.registry.folder import ModelFolder, entries
 from hpctrain.registry.sealed import digest_of, read_sealed, sealed_text
-from hpctrain.registry.who import who
+from hpctrain.trail.who import who
 
 PROMOTE, ROLLBACK = "promote", "rollback"
 _FILE = re.compile(r"^(\d{8})\.json$")

@@ -10,9 +10,9 @@ from pathlib import Path
 from hpctrain.errors import Problem, ProfileError, SiteError
 from hpctrain.files import fsync_directory
 from hpctrain.registry.folder import Registry
-from hpctrain.registry.trail import record
 from hpctrain.registry.version import Version, read_version
 from hpctrain.rundir import RunDir
+from hpctrain.trail.chain import record
 
 
 def versions_of(run: RunDir, registry: Registry) -> list[Version]:
@@ -63,7 +63,7 @@ def delete_run(run: RunDir, registry: Registry) -> None:
     """
     require_unused(run, registry)
     if registry.path.is_dir():
-        record(registry, "delete", str(run.path))
+        record(registry.path, "delete", str(run.path))
     aside = run.path.with_name(f".deleted-{run.run_id}-{secrets.token_hex(4)}")
     try:
         os.rename(run.path, aside)

@@ -15,10 +15,8 @@ from pathlib import Path
 from hpctrain.errors import Problem, ProfileError, SiteError
 from hpctrain.files import fsync_directory
 from hpctrain.profile.near import did_you_mean
+from hpctrain.trail.folder import registry_folder
 
-VARIABLE = "HPCTRAIN_REGISTRY"
-"""Variable of the environment that names the folder of the registry."""
-DEFAULT = "registry"
 _NUMBER = re.compile(r"^[1-9]\d{0,8}$")
 _PERMISSIONS = 0o777
 _READ = 0o444
@@ -75,11 +73,6 @@ class Registry:
         """Permissions of a folder that never changes."""
         mode = self._mode()
         return mode & (_READ | 0o111 | stat.S_ISGID)
-
-    @property
-    def trail_mode(self) -> int:
-        """Permissions of the audit trail, to which everybody appends who can write to the registry."""
-        return self._mode() & 0o666
 
     def make(self, folder: Path) -> Path:
         """Make a folder in the registry, and the registry itself, and return it.
@@ -150,8 +143,7 @@ def registry_at(given: str | Path | None, runs_dir: str | Path = "runs") -> Regi
         The folder; if None, that of the variable HPCTRAIN_REGISTRY, else ``registry`` beside the folder of runs.
     runs_dir : str or Path
     """
-    chosen = given or os.environ.get(VARIABLE) or Path(runs_dir).expanduser().absolute().parent / DEFAULT
-    return Registry(chosen)
+    return Registry(registry_folder(given, runs_dir))
 
 
 def entries(folder: Path) -> list[str]:

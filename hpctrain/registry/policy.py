@@ -15,7 +15,7 @@ from hpctrain.profile.reading import read_plain
 from hpctrain.profile.sections.base import Line, Section, Switch
 from hpctrain.registry.folder import Registry
 from hpctrain.registry.names import CHAMPION
-from hpctrain.registry.who import groups, who
+from hpctrain.trail.who import groups, who
 
 GroupName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$")]
 AliasName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,63}$")]

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from hpctrain.errors import CheckpointError
 from hpctrain.registry.aliases import history_of
 from hpctrain.registry.folder import Registry
-from hpctrain.registry.trail import FILE, Damaged, Entry, read_trail
 from hpctrain.registry.version import read_version
+from hpctrain.trail.chain import FILE, Damaged, Entry, read_trail
 
 
 @dataclass

@@ -26,6 +26,7 @@ from hpctrain.search.ranking import pareto_front, ranked
 from hpctrain.search.submit import submit_tasks
 from hpctrain.search.trials import GIVEN_BACK, WAITING, Trial, TrialReader, is_running, read_trials
 from hpctrain.states import ACTIVE, FAILED
+from hpctrain.trail.note import note
 
 _LOOK_EVERY_S = 1.0
 _NUM_BEST = 10
@@ -187,6 +188,7 @@ def _export(study: StudyDir, arguments: argparse.Namespace) -> int:
 
 def _stop(study: StudyDir, arguments: argparse.Namespace) -> int:
     write_atomic(study.stop, STOP_NOW if arguments.now else "")
+    note("stop", study.path, now=bool(arguments.now))
     print(f"{study.path}: no further trial starts; hpctrain search resume {as_typed(study.path)} goes on")
     if arguments.now and study.section().engine.name == "ray":
         print("trials that run see it on their nodes; they save first")
@@ -209,7 +211,7 @@ def _resume(study: StudyDir, arguments: argparse.Namespace) -> int:
         print(f"{study.path}: {counted(trials)}; there is nothing to resume")
         return 0
     section = study.section()
-    job_id = submit_tasks(study, section, sorted(ready))
+    job_id = submit_tasks(study, section, sorted(ready), "resume")
     print(f"job id  {job_id}: {len(ready)} {'folds' if section.folds else 'trials'}")
     return wait_until_over(study) if arguments.wait else 0
 
@@ -223,7 +225,7 @@ def _extend(study: StudyDir, arguments: argparse.Namespace) -> int:
     study.write_record(replace(record, trials=record.trials + arguments.number))
     study.stop.unlink(missing_ok=True)
     try:
-        job_id = submit_tasks(study, section, tasks_of(section, new))
+        job_id = submit_tasks(study, section, tasks_of(section, new), "extend")
     except BaseException:
         write_study(study, section)
         study.write_record(record)

@@ -23,6 +23,7 @@ from hpctrain.search.folds import tasks_of
 from hpctrain.search.section import ObjectiveSection, StudySection
 from hpctrain.search.space import Values
 from hpctrain.search.study_file import ON_RAY
+from hpctrain.trail.note import note
 
 
 @dataclass(frozen=True)
@@ -158,8 +159,16 @@ def start(new: NewStudy, chosen: Sequence[Values] = ()) -> str:
     return job_id
 
 
-def submit_tasks(directory: StudyDir, section: StudySection, tasks: Sequence[int]) -> str:
+def submit_tasks(directory: StudyDir, section: StudySection, tasks: Sequence[int], action: str = "submit") -> str:
     """Submit an array of some tasks of a study that exists; return its job id.
+
+    Parameters
+    ----------
+    directory : StudyDir
+    section : StudySection
+    tasks : sequence of int
+    action : str
+        What the audit trail calls it: ``submit``, ``resume`` or ``extend``.
 
     Raises
     ------
@@ -186,4 +195,5 @@ def submit_tasks(directory: StudyDir, section: StudySection, tasks: Sequence[int
     array = {"job_id": job_id, "tasks": list(tasks), "submitted_at": time.time()}
     record = directory.read_record()
     directory.write_record(replace(record, arrays=[*record.arrays, array]))
+    note(action, directory.path, job_id=job_id, cluster=record.cluster, tasks=len(tasks), trials=record.trials)
     return job_id

@@ -94,9 +94,12 @@ def kill_in(name: str) -> None:
 
 
 def test_what_is_done_is_not_done_again_and_what_changed_is_said(folder, capsys):
+    (folder / "registry").mkdir()
     assert main(["pipeline", "weekly.yaml"]) == 0
     assert main(["pipeline", "weekly.yaml", "--if-changed"]) == 0
     assert "nothing has changed" in capsys.readouterr().out
+    (entry,) = map(json.loads, (folder / "registry/audit.jsonl").read_text().splitlines())
+    assert (entry["action"], entry["subject"]) == ("pipeline", str(newest().path))
     assert main(["pipeline", "weekly.yaml"]) == 0
     assert set(states(newest()).values()) == {"done before"}
     text = (folder / "base.yaml").read_text()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -151,6 +152,7 @@ def test_the_profile_of_a_run_starts_another_one_which_can_be_cancelled(run, tmp
         {"rank": 0, "attempt": 1, "interval_s": 3000.0, "host": "n1", "state": "running", "time": 1.7e9 * 1.06},
     )
     assert hpctrain.Run(waits_for.path).state == "running"
+    (tmp_path / "registry").mkdir()
     again = hpctrain.submit(run.profile, {"train": {"seed": 9}}, after=waits_for.path, runs_dir=tmp_path / "runs")
     assert again.profile.train.seed == 9
     assert again.profile.data == run.profile.data
@@ -161,6 +163,11 @@ def test_the_profile_of_a_run_starts_another_one_which_can_be_cancelled(run, tmp
         again.model()
     assert "asked supervisor" in again.cancel()
     assert again.wait().state in ("cancelled", "stopped", "unknown")
+    entries = map(json.loads, (tmp_path / "registry/audit.jsonl").read_text().splitlines())
+    assert [(entry["action"], entry["subject"]) for entry in entries] == [
+        ("submit", str(again.path)),
+        ("cancel", str(again.path)),
+    ]
 
 
 @pytest.mark.slow

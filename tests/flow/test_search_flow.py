@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from pathlib import Path
 
 import pytest
 import yaml
@@ -42,6 +43,7 @@ def study(tmp_path, monkeypatch, warm_python) -> StudyDir:
     (tmp_path / "base.yaml").write_text(yaml.safe_dump(values))
     (tmp_path / "study.yaml").write_text(STUDY)
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "registry").mkdir()
     assert main(["search", "study.yaml", "--cluster", "local", "--no-memory"]) == 0
     return find_study("searched", tmp_path / "runs")
 
@@ -73,3 +75,14 @@ def test_trials_outlive_their_pool_and_another_one_goes_on(study, capsys):
     again = find_run("searched-refit", study.path.parents[1])
     assert load_profile(again.profile).data.split.validation == 0
     assert describe(again).state == "finished"
+    assert main(["search", "stop", "searched", "--now"]) == 0
+    lines = Path("registry/audit.jsonl").read_text().splitlines()
+    recorded = [(entry["action"], Path(entry["subject"])) for entry in map(json.loads, lines)]
+    assert recorded == [
+        ("submit", study.path),
+        ("resume", study.path),
+        ("start", alone.parents[1]),
+        ("extend", study.path),
+        ("submit", again.path),
+        ("stop", study.path),
+    ]

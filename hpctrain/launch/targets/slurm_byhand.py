@@ -15,6 +15,7 @@ from hpctrain.launch.targets.slurm import SlurmTarget
 from hpctrain.profile.load import load_profile
 from hpctrain.profile.sections.launch import LaunchSection
 from hpctrain.rundir import RunDir, new_run_id
+from hpctrain.trail.note import note
 
 
 def run_of_this_job(
@@ -76,6 +77,7 @@ def run_of_this_job(
     submission = Submission(target.name, (run,), (profile,), plan, {}, resume is not None)
     write_runs(submission, Path.cwd())
     record_job(run, job_id, cluster_name=cluster_name, job_name=environment.get("SLURM_JOB_NAME", ""))
+    note("start", run.path, job_id=job_id, cluster=target.name)
     return run, profile.launch
 
 

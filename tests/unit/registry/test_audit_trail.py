@@ -8,15 +8,15 @@ import pytest
 from registered_runs import GATE, added
 
 from hpctrain.registry.actions import export_version, promote, rollback
-from hpctrain.registry.trail import FILE, record
 from hpctrain.registry.trail_verify import verify_trail
+from hpctrain.trail.chain import FILE, record
 
 
 @pytest.fixture
 def trail(registry):
     registry.path.mkdir()
     for number in range(3):
-        record(registry, "submit", f"runs/a/{number}", why="ü")
+        record(registry.path, "submit", f"runs/a/{number}", why="ü")
     return registry.path / FILE
 
 
@@ -51,7 +51,7 @@ def test_a_line_cut_at_any_byte_is_kept_and_skipped_and_the_chain_goes_on(regist
         found = verify_trail(registry)
         assert found.faults == []
         assert len(found.notes) == (0 if is_entry or end == start else 1)
-        record(registry, "cancel", "runs/a/0")
+        record(registry.path, "cancel", "runs/a/0")
         report = verify_trail(registry)
         assert report.faults == []
         assert report.num_entries == (4 if is_entry else 3)
@@ -61,7 +61,7 @@ def test_a_line_cut_at_any_byte_is_kept_and_skipped_and_the_chain_goes_on(regist
 def test_two_kills_in_a_row_are_skipped_together(registry, trail):
     whole = trail.read_bytes()
     trail.write_bytes(whole + b'{"action": "ca' + b"\n" + b'{"act')
-    record(registry, "cancel", "runs/a/0")
+    record(registry.path, "cancel", "runs/a/0")
     report = verify_trail(registry)
     assert (report.faults, report.num_entries) == ([], 4)
     assert report.notes == ["entry 4 skips 21 bytes of a writer that was killed"]
@@ -85,7 +85,7 @@ def test_any_changed_removed_or_added_line_is_found(registry, trail):
 def test_entries_cut_off_at_the_end_are_found_by_the_registry_or_by_a_noted_head(registry, runs):
     added(registry, runs, 1.0, [GATE])
     promote("photoz:1", "champion", "good", registry)
-    record(registry, "delete", "runs/a/0")
+    record(registry.path, "delete", "runs/a/0")
     head = verify_trail(registry).head
     path = registry.path / FILE
     lines = path.read_bytes().splitlines(keepends=True)

@@ -13,7 +13,7 @@ from hpctrain.errors import CheckpointError, GateError, ProfileError, SiteError
 from hpctrain.registry.actions import faults_of, find_version, promote, rollback
 from hpctrain.registry.add import add_run
 from hpctrain.registry.aliases import aliases_of, history_of
-from hpctrain.registry.trail import FILE, read_trail
+from hpctrain.trail.chain import FILE, read_trail
 
 
 def own_group():

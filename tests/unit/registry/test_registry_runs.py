@@ -11,10 +11,10 @@ from registered_runs import GATE, finished_run
 from hpctrain.cli import run_command
 from hpctrain.registry.add import add_run
 from hpctrain.registry.folder import registry_at
-from hpctrain.registry.hooks import note
 from hpctrain.registry.route import goes_to_b
-from hpctrain.registry.trail import FILE
 from hpctrain.samples.hashing import hash_ids, unit_interval
+from hpctrain.trail.chain import FILE
+from hpctrain.trail.note import note
 
 
 def test_a_run_of_a_registered_version_is_kept_and_another_one_is_deleted(registry, runs, capsys):
@@ -34,19 +34,52 @@ def test_a_run_of_a_registered_version_is_kept_and_another_one_is_deleted(regist
     assert (last["action"], last["subject"]) == ("delete", str(gone.path))
 
 
-def test_what_is_done_to_runs_is_recorded_only_beside_a_registry(runs, registry, capsys):
-    finished_run(runs)
-    note(runs, "cancel", "runs/a")
+def test_what_is_done_to_runs_is_recorded_only_beside_a_registry(registry, runs, tmp_path, capsys):
+    run = finished_run(runs)
+    note("cancel", run.path)
+    foreign = run.path.parent / "registry"
+    foreign.mkdir()
+    (foreign / "setup.py").touch()
+    note("cancel", run.path)
     assert not registry.path.exists()
     registry.path.mkdir()
     assert registry_at(None, runs).path == registry.path
-    note(runs, "cancel", "runs/a", job_id="7")
+    fold = runs / "study" / "20261126-120000-abcd" / "folds" / "3"
+    note("cancel", fold, job_id="7")
     assert json.loads((registry.path / FILE).read_text())["details"] == {"job_id": "7"}
+    assert [path.name for path in foreign.iterdir()] == ["setup.py"]
     where = ["--registry", str(registry.path)]
     assert run_command("audit-trail", ["show", *where]) == 0
-    assert "cancel runs/a" in capsys.readouterr().out
+    assert f"cancel {fold}" in capsys.readouterr().out
     assert run_command("audit-trail", ["verify", *where]) == 0
     assert run_command("audit-trail", ["verify", "--head", "0" * 64, *where]) == 5
+
+
+def test_entries_that_were_taken_away_from_the_end_are_missed_by_a_head_in_a_file(registry, runs, tmp_path, capsys):
+    registry.path.mkdir()
+    kept, where = tmp_path / "head.json", ["--registry", str(registry.path)]
+    assert run_command("audit-trail", ["head", *where]) == 5
+    note("submit", runs / "a/1")
+    note("cancel", runs / "a/1")
+    assert run_command("audit-trail", ["head", "--out", str(kept), *where]) == 0
+    assert run_command("audit-trail", ["head", "--out", str(kept), *where]) == 2
+    note("submit", runs / "a/2")
+    assert run_command("audit-trail", ["verify", "--head", str(kept), *where]) == 0
+    trail = registry.path / FILE
+    trail.write_bytes(trail.read_bytes().splitlines(keepends=True)[0])
+    assert run_command("audit-trail", ["verify", *where]) == 0
+    capsys.readouterr()
+    assert run_command("audit-trail", ["verify", "--head", str(kept), *where]) == 5
+    assert "entries were taken away or changed" in capsys.readouterr().err
+    kept.write_text("[]")
+    assert run_command("audit-trail", ["verify", "--head", str(kept), *where]) == 2
+
+
+def test_a_registry_of_the_environment_records_runs_that_lie_elsewhere(registry, runs, monkeypatch):
+    registry.path.mkdir()
+    monkeypatch.setenv("HPCTRAIN_REGISTRY", str(registry.path))
+    note("submit", "/elsewhere/runs/photoz/1")
+    assert json.loads((registry.path / FILE).read_text())["subject"] == "/elsewhere/runs/photoz/1"
 
 
 def test_a_share_is_deterministic_grows_only_and_is_independent_of_splits_and_models():

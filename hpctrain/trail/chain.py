@@ -1,4 +1,4 @@
-"""The audit trail of a registry: who did what, one JSON object per line, each with the SHA-256 of the line before.
+"""The trail as a chain: one JSON object per line, each with the SHA-256 of the line before.
 
 ``registry/audit.jsonl`` only grows. A writer that is killed while it writes leaves an unfinished line. The next writer
 keeps these bytes, ends the line, and says in its own entry how many bytes to skip and what their SHA-256 is. So the
@@ -21,10 +21,9 @@ from typing import Any
 from hpctrain.errors import SiteError
 from hpctrain.files import open_append, open_regular
 from hpctrain.records import parse_json
-from hpctrain.registry.folder import Registry
-from hpctrain.registry.who import who
+from hpctrain.trail.folder import FILE
+from hpctrain.trail.who import who
 
-FILE = "audit.jsonl"
 _TAIL = 1 << 20
 """Number of bytes at the end to look at; several times the longest entry."""
 _LONGEST_TEXT = 10_000
@@ -62,13 +61,13 @@ class Damaged:
     content: bytes
 
 
-def record(registry: Registry, action: str, subject: str, **details: Any) -> Entry:
+def record(registry: Path, action: str, subject: str, **details: Any) -> Entry:
     """Append an entry to the trail; it is on the disk when the function returns.
 
     Parameters
     ----------
-    registry : Registry
-        Its folder must exist.
+    registry : Path
+        Folder of the registry, which must exist.
     action : str
         Such as ``promote``.
     subject : str
@@ -81,7 +80,7 @@ def record(registry: Registry, action: str, subject: str, **details: Any) -> Ent
     SiteError
         The entry cannot be written.
     """
-    path = registry.path / FILE
+    path = registry / FILE
     try:
         descriptor = open_append(path)
         try:
@@ -100,9 +99,10 @@ def record(registry: Registry, action: str, subject: str, **details: Any) -> Ent
     return entry
 
 
-def _give_permissions(descriptor: int, registry: Registry) -> None:
+def _give_permissions(descriptor: int, registry: Path) -> None:
+    """Let everybody append who can write to the folder of the registry."""
     facts = os.fstat(descriptor)
-    mode = registry.trail_mode
+    mode = registry.stat().st_mode & 0o666
     if facts.st_uid == os.geteuid() and facts.st_mode & 0o777 != mode:
         os.fchmod(descriptor, mode)
 
