@@ -15,11 +15,17 @@ Exit codes: 0 done, 7 a gate or the data failed, and those of hpctrain --help.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import json
 import shlex
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hpctrain.errors import Problem, ProfileError
+
+if TYPE_CHECKING:
+    from hpctrain.pipeline.section import PipelineSection
 
 CRON, WAYS = "cron", ("cron", "scron", "systemd")
 ACTIONS = ("status", "graph", "report", "clean", "schedule")
@@ -51,9 +57,11 @@ def run(arguments: argparse.Namespace) -> int:
     from hpctrain.launch.targets import find_target
     from hpctrain.pipeline.changes import has_changed, note_inputs
     from hpctrain.pipeline.file import read_pipeline
+    from hpctrain.pipeline.progress import progress
     from hpctrain.pipeline.run import only_one, open_pipeline, run_here, submit
 
     section = read_pipeline(arguments.what)
+    check_options(section, arguments.what)
     if arguments.dry_run:
         return _dry_run(section)
     if arguments.if_changed and not has_changed(section):
@@ -64,12 +72,43 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"pipeline  {as_typed(pipeline.path)}", flush=True)
     with only_one(pipeline):
         if not find_target(pipeline.read_record()["cluster"]).has_queue:
-            return run_here(pipeline, lambda line: print(line, flush=True))
+            with progress(pipeline) as say:
+                return run_here(pipeline, say)
         jobs = submit(pipeline)
     for name, job_id in jobs.items():
         print(f"job id    {job_id}  {name}")
     print(f"  hpctrain pipeline status {as_typed(pipeline.path)} --why")
     return 0
+
+
+def check_options(section: PipelineSection, file: str) -> None:
+    """Parse the options of all commands of hpctrain, so that a wrong one does not end the pipeline after hours.
+
+    Raises
+    ------
+    ProfileError
+        There are wrong ones; the message lists all.
+    """
+    from hpctrain.cli import COMMANDS, command_parser
+    from hpctrain.pipeline.kinds import commands_of
+
+    problems = []
+    for number, stage in enumerate(section.stages):
+        for _, *words in (command for command in commands_of(section, stage) if command[0] == "hpctrain"):
+            said = io.StringIO()
+            try:
+                with contextlib.redirect_stderr(said), contextlib.redirect_stdout(io.StringIO()):
+                    if not words or words[0] not in COMMANDS:
+                        raise SystemExit(2)
+                    command_parser(words[0]).parse_args(words[1:])
+            except SystemExit as ended:
+                if ended.code:
+                    why = said.getvalue().strip().rpartition("error: ")[2] or "there is no such command of hpctrain"
+                    problems.append(
+                        Problem(f"stages.{number}", f"{stage.name}: {shlex.join(['hpctrain', *words])}: {why}")
+                    )
+    if problems:
+        raise ProfileError(file, problems)
 
 
 def _dry_run(section: object) -> int:

@@ -10,14 +10,18 @@ from typing import Any
 from hpctrain.errors import Problem, ProfileError
 from hpctrain.pipeline.kinds import OUT, names_in
 from hpctrain.pipeline.section import EVALUATE, GATE, LOG, REGISTER, TRAIN, PipelineSection, StageSection
+from hpctrain.profile.check import check_profile
 from hpctrain.profile.document import Document, sort_problems
 from hpctrain.profile.explain import typed
-from hpctrain.profile.load import load_profile
 from hpctrain.profile.reading import read_plain
+from hpctrain.profile.targets import AUTO
 
 
 def read_pipeline(path: str | Path) -> PipelineSection:
-    """Read a pipeline file; paths become absolute, relative to the current folder.
+    """Read a pipeline file; paths become absolute.
+
+    Profiles and expectations are relative to the file, as they belong to it; inputs and the folder of pipelines are
+    relative to the current folder.
 
     Raises
     ------
@@ -26,18 +30,19 @@ def read_pipeline(path: str | Path) -> PipelineSection:
     """
     document = read_plain(path)
     section = typed(document, PipelineSection)
-    problems = [*document.problems, *_problems(section, document)]
-    if problems:
+    stages = [_with_absolute_paths(stage, Path(path).parent) for stage in section.stages]
+    folder = os.path.abspath(os.path.expandvars(section.folder))
+    section = section.model_copy(update={"stages": stages, "folder": folder})
+    if problems := [*document.problems, *_problems(section, document)]:
         raise ProfileError(document.source, sort_problems(problems))
-    stages = [_with_absolute_paths(stage) for stage in section.stages]
-    return section.model_copy(update={"stages": stages, "folder": os.path.abspath(os.path.expandvars(section.folder))})
+    return section
 
 
-def _with_absolute_paths(stage: StageSection) -> StageSection:
+def _with_absolute_paths(stage: StageSection, beside: Path) -> StageSection:
     changes: dict[str, Any] = {"inputs": [os.path.abspath(os.path.expandvars(each)) for each in stage.inputs]}
     for key in ("expectations", "profile"):
         if (value := getattr(stage, key)) is not None:
-            changes[key] = os.path.abspath(os.path.expandvars(value))
+            changes[key] = os.path.abspath(beside / os.path.expandvars(value))
     return stage.model_copy(update=changes)
 
 
@@ -54,16 +59,26 @@ def _problems(section: PipelineSection, document: Document) -> Iterator[Problem]
         if stage.does in (EVALUATE, GATE, REGISTER, LOG) and not stage.run and not trains and not stage.skip:
             yield document.problem(where, f"{stage.name} needs a stage before it that trains")
         if stage.profile is not None:
-            yield from _profile_problems(stage, document, where)
-        if stage.expectations is not None and not os.path.isfile(os.path.expandvars(stage.expectations)):
-            yield document.problem((*where, "expectations"), f"there is no file {stage.expectations}")
+            yield from _profile_problems(section, stage, document, where)
+        if stage.expectations is not None and not os.path.isfile(stage.expectations):
+            message = f"there is no file {stage.expectations}; write it: hpctrain data expect GOOD.h5 --out FILE"
+            yield document.problem((*where, "expectations"), message)
         known.append(stage.name)
 
 
-def _profile_problems(stage: StageSection, document: Document, where: Sequence[Any]) -> Iterator[Problem]:
+def _profile_problems(
+    section: PipelineSection, stage: StageSection, document: Document, where: Sequence[Any]
+) -> Iterator[Problem]:
+    """Yield what ``hpctrain check`` finds, but for what depends on results of other stages."""
     assert stage.profile is not None
+    changes = [each for each in stage.set if "{" not in each]
+    if section.launch.cluster != AUTO:
+        changes.append(f"launch.cluster={section.launch.cluster}")
+    later = {each.partition("=")[0].strip() for each in stage.set if "{" in each}
     try:
-        load_profile(os.path.expandvars(stage.profile), [each for each in stage.set if "{" not in each])
+        found = check_profile(stage.profile, changes, memory=False).problems
     except ProfileError as error:
-        for problem in error.problems:
-            yield document.problem((*where, "profile"), f"{stage.profile}: {problem}")
+        found = error.problems
+    for problem in found:
+        if not any(problem.where == key or problem.where.startswith(f"{key}.") for key in later):
+            yield document.problem((*where, "profile"), f"{os.path.relpath(stage.profile)}: {problem}")

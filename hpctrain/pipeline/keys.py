@@ -18,6 +18,7 @@ from hpctrain.pipeline.section import EVALUATE, GATE, TRAIN, PipelineSection, St
 from hpctrain.rundir import file_digest, read_json, write_json
 
 _LONGEST = 60
+NEVER_DONE = "it was never done"
 KEY_LENGTH = 16
 """Number of hexadecimal digits of a key."""
 
@@ -123,7 +124,7 @@ def _judged_by(section: PipelineSection, stage: StageSection) -> dict[str, Any] 
 def differences(old: Mapping[str, Any] | None, new: Mapping[str, Any]) -> list[str]:
     """Return what has changed between the parts of two keys, in words."""
     if old is None:
-        return ["it was never done"]
+        return [NEVER_DONE]
     said = []
     for name, kind in (("inputs", "input"), ("results", "stage")):
         before, now = old.get(name) or {}, new.get(name) or {}

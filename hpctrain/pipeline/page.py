@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,12 @@ from hpctrain.drawing.scale import DASH
 from hpctrain.drawing.svg import number
 from hpctrain.drawing.table import table
 from hpctrain.pipeline import folder as states
-from hpctrain.pipeline.describe import states_of
+from hpctrain.pipeline.cost import Cost
+from hpctrain.pipeline.describe import NONE, cells_of, states_of, sum_of
 from hpctrain.pipeline.folder import PipelineDir
 from hpctrain.report.document import Head, moment, render_document, write_document
 from hpctrain.report.highlight import highlight_yaml
-from hpctrain.words import format_bytes, format_duration
+from hpctrain.words import format_bytes
 
 _COLOURS = {
     states.DONE: "good",
@@ -63,8 +65,16 @@ def render_page(pipeline: PipelineDir, folder: Path) -> str:
 def _sentence(stages: Sequence[Mapping[str, Any]]) -> str:
     count = {state: sum(each["state"] == state for each in stages) for state in {each["state"] for each in stages}}
     parts = [f"{count[state]} {state}" for state in _COLOURS if count.get(state)]
-    spent = sum(each["ended_at"] - each["started_at"] for each in stages if each["ended_at"] and each["started_at"])
-    return f"{len(stages)} stages: {', '.join(parts) or 'none has begun'}. They took {format_duration(spent)}."
+    said = f"{len(stages)} stages: {', '.join(parts) or 'none has begun'}. They cost {_words(sum_of(stages, 'cost'))}."
+    if any(each["saved"] for each in stages):
+        said += f" Results that were there already saved {_words(sum_of(stages, 'saved'))}."
+    return said
+
+
+def _words(cost: Cost) -> str:
+    took, cpu_h, gpu_h, kwh = cells_of(asdict(cost))
+    parts = [took, f"{cpu_h} CPU hours", *([f"{gpu_h} GPU hours"] if cost.gpu_h else [])]
+    return ", ".join([*parts, *([f"{kwh} kWh where it was measured"] if cost.kwh is not None else [])])
 
 
 def graph(stages: Sequence[Mapping[str, Any]]) -> str:
@@ -108,19 +118,32 @@ def _box(stage: Mapping[str, Any], x: float, y: float) -> str:
 
 
 def _took(stage: Mapping[str, Any]) -> str:
-    if not stage["ended_at"] or not stage["started_at"]:
-        return DASH
-    return format_duration(stage["ended_at"] - stage["started_at"])
+    return cells_of(stage["cost"])[0]
 
 
 def _table(stages: Sequence[Mapping[str, Any]], folder: Path) -> str:
-    heads = ["Stage", "State", "Took", "Size", "Why it was done", "Results"]
+    heads = [
+        "Stage",
+        "State",
+        "Size",
+        "Took",
+        "CPU h",
+        "GPU h",
+        "kWh",
+        "Attempts",
+        "Saved",
+        "Why it was done",
+        "Results",
+    ]
     rows = []
     for each in stages:
         why = "<br>".join(escape(reason) for reason in each["why"][:10]) or DASH
         size = format_bytes(each["bytes"]) if each["bytes"] else DASH
-        took = DASH if each["state"] == states.DONE_BEFORE else _took(each)
-        rows.append([escape(each["stage"]), escape(each["state"]), took, size, why, _results(each, folder)])
+        costs = [DASH if cell == NONE else cell for cell in cells_of(each["cost"])]
+        attempts = str(each["cost"]["attempts"]) if each["cost"] else DASH
+        saved = _words(Cost(**each["saved"])) if each["saved"] else DASH
+        state = escape(each["state"]) + (f"<br>{escape(each['detail'])}" if each["detail"] else "")
+        rows.append([escape(each["stage"]), state, size, *costs, attempts, saved, why, _results(each, folder)])
     return table(heads, rows)
 
 

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import IO
 
 from hpctrain.errors import CheckpointError, HpctrainError, SiteError
 from hpctrain.launch.environment import environment_of_ranks
@@ -22,15 +23,17 @@ from hpctrain.launch.supervisor import is_supervised
 from hpctrain.launch.targets import choose_target, find_target
 from hpctrain.pipeline import folder
 from hpctrain.pipeline.folder import PipelineDir, StageDir, StageState
+from hpctrain.pipeline.keys import NEVER_DONE
 from hpctrain.pipeline.kinds import waits_for
 from hpctrain.pipeline.section import TRAIN, PipelineSection, StageSection
-from hpctrain.pipeline.stage import STAGE_MODULE, do_stage
+from hpctrain.pipeline.stage import STAGE_MODULE, do_stage, lock_of
 from hpctrain.pipeline.training import plan_training, prepare, profile_of_stage, seal_training
 from hpctrain.profile.sections.launch import LaunchSection
 from hpctrain.profile.site import Site, load_site
 from hpctrain.rundir import new_run_id, write_atomic, write_json
 from hpctrain.states import ACTIVE, FINISHED
 from hpctrain.trail.note import note
+from hpctrain.words import format_duration
 
 Say = Callable[[str], None]
 _LOOK_EVERY_S = 0.2
@@ -86,17 +89,43 @@ def only_one(pipeline: PipelineDir) -> Iterator[None]:
     """
     path = pipeline.path.parent / "lock"
     with open(path, "a+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _is_taken(lock):
             lock.seek(0)
-            raise CheckpointError(
-                f"{pipeline.path.parent}: process {lock.read().strip()} goes through it now"
-            ) from None
+            raise CheckpointError(f"{pipeline.path.parent}: process {lock.read().strip()} goes through it now")
         lock.truncate(0)
         lock.write(str(os.getpid()))
         lock.flush()
         yield
+
+
+def _is_taken(lock: IO[str]) -> bool:
+    """Take a lock; another process that only asks whether it is held has it for a moment."""
+    for pause_s in (0.05, 0.1, 0.0):
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(pause_s)
+        else:
+            return True
+    return False
+
+
+def runs_here(stage: StageDir) -> bool:
+    """Return whether a process of this machine does the stage now; what is killed leaves the state as it was."""
+    if stage.section().does == TRAIN:
+        return is_supervised(stage) or _is_held(stage.pipeline.path.parent / "lock")
+    return _is_held(lock_of(stage, stage.read_state().key))
+
+
+def _is_held(path: Path) -> bool:
+    try:
+        with open(path) as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def run_here(pipeline: PipelineDir, say: Say) -> int:
@@ -107,20 +136,27 @@ def run_here(pipeline: PipelineDir, say: Say) -> int:
         directory = pipeline.stage(stage.name)
         if stage.skip:
             directory.write_state(StageState(folder.SKIPPED))
-            continue
-        if directory.read_state().state in (folder.DONE, folder.DONE_BEFORE) and not stage.always:
-            state = directory.read_state()
-            if directory.read_result(state.key) is not None and not _is_stale(directory):
-                say(f"{stage.name}: {state.state}")
-                continue
-        began = time.time()
-        code = _train_here(directory) if stage.does == TRAIN else _do_here(directory)
-        state = directory.read_state()
-        why = f" ({'; '.join(state.why[:3])})" if state.why else ""
-        say(f"{stage.name}: {state.state} in {time.time() - began:.1f} s{why}")
-        if code:
+        elif code := do_here(directory, say):
             return code
     return 0
+
+
+def do_here(stage: StageDir, say: Say) -> int:
+    """Do a stage on this machine unless it is done; return its exit code."""
+    own, state = stage.section(), stage.read_state()
+    was_done = state.state in (folder.DONE, folder.DONE_BEFORE) and stage.read_result(state.key) is not None
+    if was_done and not own.always and not _is_stale(stage):
+        say(f"{own.name}: {state.state}")
+        return 0
+    began = time.time()
+    code = _train_here(stage) if own.does == TRAIN else _do_here(stage)
+    state = stage.read_state()
+    if state.state == folder.DONE_BEFORE:
+        say(f"{own.name}: {state.state}")
+        return code
+    why = f" ({'; '.join(state.why[:3])})" if state.why and state.why != [NEVER_DONE] else ""
+    say(f"{own.name}: {state.state} in {format_duration(time.time() - began)}{why}")
+    return code
 
 
 def _is_stale(stage: StageDir) -> bool:

@@ -10,12 +10,13 @@ import contextlib
 import fcntl
 import glob
 import os
+import shlex
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,9 @@ from hpctrain.errors import CheckpointError, DataError, GateError, HpctrainError
 from hpctrain.files import fsync_directory
 from hpctrain.launch.environment import environment_of_ranks
 from hpctrain.pipeline import folder
+from hpctrain.pipeline.cost import begin_attempt, cost_of, end_attempt
 from hpctrain.pipeline.folder import RESULT, StageDir, StageState
-from hpctrain.pipeline.keys import differences, key_of, parts_of
+from hpctrain.pipeline.keys import differences, inputs_of, key_of, parts_of
 from hpctrain.pipeline.kinds import OUT, allowed_codes, commands_of, filled, needs_of
 from hpctrain.pipeline.section import TRAIN
 from hpctrain.rundir import file_digest, write_json
@@ -51,18 +53,20 @@ def do_stage(stage: StageDir) -> int:
         if stage.read_result(key) is not None and not own.always:  # another pipeline has just done it
             stage.write_state(replace(stage.read_state(), state=folder.DONE_BEFORE, ended_at=time.time(), exit_code=0))
             return 0
-        started = time.time()
+        started, work = time.time(), stage.work(key)
+        begin_attempt(stage, work)
         stage.write_state(replace(stage.read_state(), state=folder.RUNNING, started_at=started))
-        work = stage.work(key)
         shutil.rmtree(work, ignore_errors=True)
         (work / OUT).mkdir(parents=True)
         code = _run_commands(stage, work)
+        end_attempt(stage)
         if code:
             gate = code == GateError.exit_code
             failed = folder.GATE_FAILED if gate else folder.FAILED
             stage.write_state(replace(stage.read_state(), state=failed, ended_at=time.time(), exit_code=code))
             return code if 0 < code < 8 else 1
         _refuse_missing(own.outputs, work / OUT)
+        _refuse_changed(stage, parts["inputs"])
         facts = {"digests": digests_of(work / OUT), "started_at": started}
         seal(stage, key, parts, facts, replaces=own.always)
     return 0
@@ -94,7 +98,10 @@ def seal(stage: StageDir, key: str, parts: Mapping[str, Any], facts: Mapping[str
     work, sealed = stage.work(key), stage.sealed(key)
     now = time.time()
     size = sum(path.stat().st_size for path in work.rglob("*") if path.is_file())
-    record = {"key": key, "stage": stage.stage_name, "parts": dict(parts), "ended_at": now, "bytes": size, **facts}
+    made = {"pipeline": stage.pipeline.id, "cost": asdict(cost_of(stage))}
+    record = {
+        "key": key, "stage": stage.stage_name, "parts": dict(parts), "ended_at": now, "bytes": size, **made, **facts,
+    }  # fmt: skip
     write_json(work / RESULT, record)
     if replaces and sealed.exists():
         shutil.rmtree(sealed)
@@ -110,10 +117,15 @@ def digests_of(out: Path) -> dict[str, str]:
     return {str(path.relative_to(out)): file_digest(path) for path in sorted(out.rglob("*")) if path.is_file()}
 
 
+def lock_of(stage: StageDir, key: str) -> Path:
+    """Return the file that is locked while results are made."""
+    return stage.pipeline.store / stage.stage_name / f"{key}.lock"
+
+
 @contextlib.contextmanager
 def alone(stage: StageDir, key: str) -> Iterator[None]:
     """Wait until no other pipeline makes the same results."""
-    path = stage.pipeline.store / stage.stage_name / f"{key}.lock"
+    path = lock_of(stage, key)
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -166,9 +178,9 @@ def _run_commands(stage: StageDir, work: Path) -> int:
     stage.logs.mkdir(parents=True, exist_ok=True)
     with open(work / "log.txt", "ab", buffering=0) as log:
         for template in commands_of(pipeline.section(), own):
-            words = [word for text in template for word in _expanded(filled(text, places))]
-            log.write(f"$ {' '.join(words)}\n".encode())
-            print(printable(f"hpctrain: {stage.stage_name}: {' '.join(words)}"), flush=True)
+            words = [word for text in template for word in _expanded(filled(text, places), template)]
+            log.write(f"$ {shlex.join(words)}\n".encode())
+            print(printable(f"{stage.stage_name}: {' '.join(template)}"), flush=True)
             code = _run(words, cwd, log)
             if code not in allowed_codes(own):
                 _show_end(work / "log.txt")
@@ -187,9 +199,15 @@ def _run(words: Sequence[str], cwd: str, log: Any) -> int:
         return SiteError.exit_code
 
 
-def _expanded(word: str) -> list[str]:
-    """Return the files that a pattern matches, as a shell would; the word itself if there is none."""
-    return sorted(glob.glob(word)) or [word] if any(character in word for character in "*?[") else [word]
+def _expanded(word: str, command: Sequence[str]) -> list[str]:
+    """Return the files that a pattern matches, as a shell would; the word itself if there is none.
+
+    ``hpctrain ingest`` finds the files itself: there may be more of them than a command line holds, and it knows which
+    ones a survey puts beside its spectra.
+    """
+    if command[:2] == ["hpctrain", "ingest"] or not any(character in word for character in "*?["):
+        return [word]
+    return sorted(glob.glob(word, recursive=True)) or [word]
 
 
 def _show_end(log: Path, num_lines: int = 20) -> None:
@@ -200,6 +218,15 @@ def _show_end(log: Path, num_lines: int = 20) -> None:
 def _refuse_missing(names: Sequence[str], out: Path) -> None:
     if missing := [name for name in names if not glob.glob(str(out / name))]:
         raise CheckpointError(f"{out}: the commands have ended well, and did not write {', '.join(missing)} (outputs)")
+
+
+def _refuse_changed(stage: StageDir, inputs: Mapping[str, str]) -> None:
+    """Refuse results of inputs that have changed since their hashes were taken."""
+    now = inputs_of(stage.pipeline, stage.section())
+    if changed := sorted(path for path in {*inputs, *now} if inputs.get(path) != now.get(path)):
+        more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
+        message = f"{changed[0]}{more}: changed, came or went while the commands ran; call the same command again"
+        raise DataError(f"stage {stage.stage_name}: {message}")
 
 
 def main(arguments: list[str]) -> int:

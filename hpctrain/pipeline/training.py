@@ -111,7 +111,10 @@ def seal_training(stage: StageDir) -> bool:
             there = [name for name in MODEL_FILES if (stage.path / name).is_file()]
             digests = {name: file_digest(stage.path / name) for name in there if name.endswith(".safetensors")}
             started = stage.read_state().started_at
-            facts = {"run": str(stage.path), "digests": digests, "started_at": started, "files": there}
+            size = sum(path.stat().st_size for path in stage.path.rglob("*") if path.is_file())
+            facts = {
+                "run": str(stage.path), "digests": digests, "started_at": started, "files": there, "bytes": size,
+            }  # fmt: skip
             seal(stage, key, found["parts"], facts)
     return True
 

@@ -23,6 +23,8 @@ METRICS = {
     "circular": _NUMBERS,
 }  # fmt: skip
 """Kind of a label to the metrics that it can have; which of them it has may depend on the data."""
+RECONSTRUCTION = ("reduced_chi2", "mean_reduced_chi2", "tail_0.01", "tail_0.001", "chi2_ks")
+"""Metrics of the task ``reconstruction``, which no label names."""
 PARTS = ("completeness", "purity", "f1", "roc_auc", "average_precision")
 """Metrics that each class has, such as ``purity.STAR``."""
 
@@ -98,11 +100,12 @@ def _check_task(judge: Judge, gate: GateSection, where: str) -> None:
     """Judge task and metric, where the labels of the profile say which there are."""
     labels = getattr(judge.profile.model, "labels", None) or []
     kinds = {label.title: label for label in labels if hasattr(label, "title")}
-    if not kinds:
-        return
     task, metric = gate.metric.split(".", 1)
-    problem = ""
-    if task not in kinds:
+    if not kinds and (task != "reconstruction" or metric in RECONSTRUCTION):
+        return
+    if not kinds:
+        problem = f"{task} has no metric {metric}{did_you_mean(metric, RECONSTRUCTION)}"
+    elif task not in kinds:
         problem = f"there is no label {task} in model.labels{did_you_mean(task, kinds)}"
     else:
         problem = _unknown_metric(metric, kinds[task])

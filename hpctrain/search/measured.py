@@ -14,16 +14,21 @@ from hpctrain.rundir import RunDir, read_json
 _MIB = 2**20
 
 
-def gpu_hours_of(run: RunDir) -> float:
-    """Return the hours of GPUs, or of ranks where there are none, of all attempts of a run so far."""
+def attempts_of(run: RunDir) -> list[tuple[float, int]]:
+    """Return seconds and ranks of all attempts of a run so far; one that was killed lasted until its last sign."""
     attempts = run.read_attempts()
     signs = {ended.time for ended in read_history(run)} | {beat.get("time", 0.0) for beat in run.read_heartbeats()}
     starts = [attempt.get("started_at", 0.0) for attempt in attempts]
-    hours = 0.0
+    found = []
     for attempt, start, until in zip(attempts, starts, [*starts, float("inf")][1:], strict=True):
         end = max((sign for sign in signs if start <= sign <= until), default=start)
-        hours += (end - start) / 3600 * attempt.get("world_size", 1)
-    return hours
+        found.append((end - start, attempt.get("world_size", 1)))
+    return found
+
+
+def gpu_hours_of(run: RunDir) -> float:
+    """Return the hours of GPUs, or of ranks where there are none, of all attempts of a run so far."""
+    return sum(seconds / 3600 * num_ranks for seconds, num_ranks in attempts_of(run))
 
 
 def energy_kwh_of(run: RunDir) -> float | None:

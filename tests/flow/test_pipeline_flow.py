@@ -14,6 +14,7 @@ from processes import wait_until
 
 from hpctrain.cli import main
 from hpctrain.launch.supervisor import is_supervised
+from hpctrain.pipeline.describe import states_of
 from hpctrain.pipeline.folder import RUNNING, PipelineDir, find_pipeline
 
 PIPELINE = """\
@@ -70,6 +71,10 @@ def test_a_pipeline_killed_in_every_stage_ends_as_one_left_in_peace(folder, tmp_
     assert len(list(killed.path.parent.glob("*/pipeline.yaml"))) == 1, "it went on and did not begin anew"
     assert set(states(killed).values()) <= {"done", "done before"}
     assert list(killed.store.glob("*/*.work")) == []
+    for each in states_of(killed):
+        if each["kind"] != "train":  # its ranks may not have begun
+            assert each["cost"]["attempts"] == 2, "the one that was killed counts, too"
+        assert 0 < each["cost"]["cpu_h"] < 1
     peace = tmp_path_factory.mktemp("peace")
     make(peace)
     monkeypatch.chdir(peace)
@@ -118,10 +123,15 @@ def test_what_is_done_is_not_done_again_and_what_changed_is_said(folder, capsys)
     assert "profile validate.gates is" in said
     assert "[!] gate" in said
     assert main(["pipeline", "status", "weekly", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["stages"][3]["exit_code"] == 7
+    stages = json.loads(capsys.readouterr().out)["stages"]
+    assert stages[3]["exit_code"] == 7
+    assert [each["stage"] for each in stages if each["saved"]] == ["ingest", "train"]
+    assert stages[1]["saved"]["attempts"] == 1
+    assert stages[2]["cost"]["seconds"] > 0
     assert main(["pipeline", "report", "weekly", "--out", "page.html"]) == 0
     page = (folder / "page.html").read_text()
     assert page.count("<rect") == len(STAGES)
+    assert "Results that were there already saved" in page
     assert "profile validate.gates is" in page
     capsys.readouterr()
     assert main(["pipeline", "graph", "weekly"]) == 0

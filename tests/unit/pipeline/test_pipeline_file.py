@@ -86,6 +86,33 @@ def test_a_wrong_file_is_told_what_is_wrong_and_where(text, message):
     assert message in problems(text)
 
 
+def test_a_profile_is_checked_before_a_stage_runs(folder):
+    (folder / "forest.yaml").write_text(PROFILE + "validate: {gates: [{metric: z.nmat, below: 0.1}]}\n")
+    said = problems(GOOD)
+    assert "line 5: stages.2.profile: forest.yaml: line 5: validate.gates.0.metric: z has no metric nmat" in said
+    assert "galaxies.h5" not in said, "the data come from another stage"
+    assert "data.files" in problems(GOOD.replace(""", set: ['data.files=["{clean}/clean.h5"]']""", ""))
+
+
+def test_profiles_are_found_beside_the_pipeline_file(folder, monkeypatch):
+    (folder / "good.yaml").write_text(GOOD)
+    (folder / "elsewhere").mkdir()
+    monkeypatch.chdir(folder / "elsewhere")
+    section = read_pipeline("../good.yaml")
+    assert section.stage("train").profile == str(folder / "forest.yaml")
+    assert section.stage("ingest").inputs == [str(folder / "elsewhere/raw/*.fits")]
+
+
+def test_options_of_commands_are_checked_before_a_stage_runs(folder, capsys):
+    text = GOOD.replace("{name: evaluate}", "{name: evaluate, options: [--drows, '5']}")
+    (folder / "good.yaml").write_text(text.replace("cp {ingest}/data.h5", "hpctrain repack {ingest}/data.h5"))
+    assert main(["pipeline", "good.yaml"]) == 2
+    said = capsys.readouterr().err
+    assert "stages.1: clean: hpctrain repack '{ingest}/data.h5' '{out}/clean.h5': there is no such command" in said
+    assert "unrecognized arguments: --drows 5" in said
+    assert not (folder / "pipelines").exists()
+
+
 def test_a_dry_run_prints_the_commands_and_writes_nothing(folder, capsys):
     (folder / "good.yaml").write_text(GOOD)
     before = sorted(folder.rglob("*"))

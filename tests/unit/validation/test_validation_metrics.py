@@ -9,6 +9,7 @@ from sklearn import metrics as reference
 
 from hpctrain.families.image_cnn.detection import recall_at
 from hpctrain.families.labels.scores import nmad
+from hpctrain.profile.rules_validate import RECONSTRUCTION
 from hpctrain.validation.tasks.anomalies import anomaly_task, truth_of
 from hpctrain.validation.tasks.classes import class_task
 from hpctrain.validation.tasks.clusters import cluster_task
@@ -191,6 +192,7 @@ def test_a_reconstruction_that_leaves_only_noise_has_ideal_tails():
     columns["STATUS"][:100] = 2  # not encoded
     task = spectra_task(columns, None)
     assert task.known.sum() == 3900
+    assert [metric.name for metric in task.metrics] == list(RECONSTRUCTION), "hpctrain check knows them"
     assert task.score("tail_0.01") == pytest.approx(0.01, abs=0.006)
     assert task.score("chi2_ks") < 0.03
     assert task.score("reduced_chi2") == pytest.approx(np.median(columns["RECON_MSE"][100:]))
