@@ -11,10 +11,11 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from hpctrain import __version__
 from hpctrain.errors import EXIT_BUG, EXIT_INTERRUPTED, HpctrainError, SiteError
-from hpctrain.terminal import guarded_terminal, printable
+from hpctrain.terminal import guarded_terminal
 
 COMMANDS = {
     "init": "copy a shipped profile, site file or job script into the current folder, to start from",
@@ -46,6 +47,7 @@ COMMANDS = {
     "delete": "delete a run, unless it is active or a registered version was made from it",
     "audit-trail": "show or verify who submitted, cancelled, promoted, signed or deleted what",
     "registry": "keep finished models as numbered versions, with aliases such as champion",
+    "scan-secrets": "look for passwords, tokens and keys in runs, pipelines, the registry or any folder",
     "track": "send runs to MLflow or Weights & Biases, each record once; also from a login node",
     "schema": "write the JSON Schema of profiles, for editors",
     "platforms": "list the GPUs and boards that profiles can name",
@@ -119,7 +121,9 @@ def run_command(name: str, arguments: Sequence[str], prog: str | None = None) ->
         sys.stdout.flush()
         return code
     except HpctrainError as error:
-        print(printable(str(error)), file=sys.stderr)
+        from hpctrain.credentials.hide import error_line
+
+        print(error_line(error), file=sys.stderr)
         if error.exit_code == EXIT_BUG:
             raise
         return error.exit_code
@@ -134,6 +138,13 @@ def run_command(name: str, arguments: Sequence[str], prog: str | None = None) ->
     except BrokenPipeError:  # the reader (head, less) has ended and needs no message
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def _print_bug(*error: Any) -> None:
+    """Print an exception that nobody expected, with its traceback: it may end up in the log of a job."""
+    from hpctrain.credentials.hide import print_error
+
+    print_error(*error)
 
 
 def missing_package(name: str) -> str:
@@ -152,7 +163,9 @@ def _install_from() -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run ``hpctrain`` and return its exit code."""
-    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    if arguments is None:
+        arguments = sys.argv[1:]
+        sys.excepthook = _print_bug
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(_overview())
         return 0 if arguments else 2

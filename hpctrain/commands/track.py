@@ -85,7 +85,8 @@ def _tracker(run_dir: RunDir, profile: Profile, arguments: argparse.Namespace) -
 
     timeout_s = _LIVE_TIMEOUT_S if arguments.live else _TIMEOUT_S
     if arguments.to == "mlflow":
-        from hpctrain.metrics.exporters.mlflow import MlflowTracker, without_login
+        from hpctrain.credentials.urls import without_login
+        from hpctrain.metrics.exporters.mlflow import MlflowTracker
 
         given = {"tracking_uri": arguments.tracking_uri, "experiment": arguments.experiment}
         if arguments.tracking_uri and without_login(arguments.tracking_uri) != arguments.tracking_uri:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hpctrain.commands.overrides import add_set_argument, overrides_of
+from hpctrain.credentials.hide import own_command
 from hpctrain.errors import CheckpointError, HpctrainError, Problem, ProfileError
 
 if TYPE_CHECKING:
@@ -197,7 +198,7 @@ def _check(path: Path, profile: str | None) -> int:
 
 
 def _command() -> str:
-    return shlex.join(["hpctrain", *sys.argv[1:]])
+    return shlex.join(["hpctrain", *own_command()[1:]])
 
 
 def _where(twins: list[RunDir]) -> str:

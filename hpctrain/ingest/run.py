@@ -6,7 +6,6 @@ A broken file is reported with its reason, and reading continues with the others
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 
 import hpctrain
+from hpctrain.credentials.hide import own_command
 from hpctrain.errors import DataError
 from hpctrain.ingest.carried import CarriedColumns
 from hpctrain.ingest.identifiers import position_ids, sdss_ids
@@ -219,7 +219,7 @@ def _provenance(plan: IngestPlan, result: IngestResult) -> dict[str, Any]:
         "format_version": FORMAT_VERSION,
         "hpctrain_version": hpctrain.__version__,
         "created_at": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "command": " ".join(sys.argv),
+        "command": " ".join(own_command()),
         "working_directory": os.getcwd(),
         "survey": plan.survey,
         "grid": result.grid_name,

@@ -12,13 +12,12 @@ import os
 import platform
 import socket
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 from hpctrain import __version__
-from hpctrain.profile.credentials import hide_secrets
+from hpctrain.credentials.hide import hide_secrets, own_command
 from hpctrain.profile.files import matching_files
 from hpctrain.profile.schema import Profile
 from hpctrain.profile.site import load_site
@@ -47,7 +46,7 @@ def collect(profile: Profile, project: Path) -> dict[str, Any]:
     """
     return {
         "time": time.time(),
-        "command": [hide_secrets(argument) for argument in sys.argv],
+        "command": own_command(),
         "user": getpass.getuser(),
         "host": socket.gethostname(),
         "system": platform.platform(),

@@ -20,6 +20,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from hpctrain.credentials.hide import error_line
 from hpctrain.distributed.process import identity
 from hpctrain.errors import (
     EXIT_FINISHED,
@@ -35,7 +36,6 @@ from hpctrain.launch.history import NEVER_STARTED, EndedAttempt, append_history,
 from hpctrain.launch.ranks import LocalRanks
 from hpctrain.records import SUPERVISOR, Record, well_typed
 from hpctrain.rundir import RunDir, read_json, write_json
-from hpctrain.terminal import printable
 
 _GRACE_S = 90.0
 """Time from TERM to KILL for ranks that are saving [s]. Ranks that wait for each other exit a second after TERM."""
@@ -280,14 +280,12 @@ def main(arguments: list[str]) -> int:
                 raise CheckpointError(f"{run.path}: another supervisor is running here")
             return Supervisor(run).supervise()
     except HpctrainError as error:
-        _say(printable(str(error)))
+        _say(error_line(error))
         return error.exit_code
     except OSError as error:
         if not is_disk_full(error):
             raise
-        _say(
-            f"{printable(str(error))}; free some room, then start the run again: it resumes from the newest checkpoint"
-        )
+        _say(f"{error_line(error)}; free some room, then start the run again: it resumes from the newest checkpoint")
         return CheckpointError.exit_code
 
 

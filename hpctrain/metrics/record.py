@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from hpctrain.credentials.hide import hide_known
 from hpctrain.errors import CheckpointError
 from hpctrain.files import NewFile, clear_leftovers, fsync_directory, is_in_the_way, open_append, put_aside, read_lines
 from hpctrain.metrics.events import Event, ExporterFailed, RecordsLost
@@ -117,7 +118,8 @@ class MetricsWriter:
 
     def event(self, event: E, step: int) -> E:
         """Record something that happened, and return it with its step, time and attempt."""
-        record = self._write("event", step, event.to_record())
+        fields = {name: hide_known(value) if name == "error" else value for name, value in event.to_record().items()}
+        record = self._write("event", step, fields)
         return event.at(record["step"], record["time"], record["attempt"])
 
     def figures(self, step: int, draw: Callable[[], Iterable[tuple[str, Figure]]]) -> None:

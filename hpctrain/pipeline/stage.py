@@ -20,6 +20,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from hpctrain.credentials.hide import error_line, hide_secrets
 from hpctrain.errors import CheckpointError, DataError, GateError, HpctrainError, SiteError
 from hpctrain.files import fsync_directory
 from hpctrain.launch.environment import environment_of_ranks
@@ -179,8 +180,8 @@ def _run_commands(stage: StageDir, work: Path) -> int:
     with open(work / "log.txt", "ab", buffering=0) as log:
         for template in commands_of(pipeline.section(), own):
             words = [word for text in template for word in _expanded(filled(text, places), template)]
-            log.write(f"$ {shlex.join(words)}\n".encode())
-            print(printable(f"{stage.stage_name}: {' '.join(template)}"), flush=True)
+            log.write(f"$ {hide_secrets(shlex.join(words))}\n".encode())
+            print(printable(f"{stage.stage_name}: {hide_secrets(' '.join(template))}"), flush=True)
             code = _run(words, cwd, log)
             if code not in allowed_codes(own):
                 _show_end(work / "log.txt")
@@ -243,7 +244,7 @@ def called(arguments: list[str], usage: str, work: Callable[[StageDir], int]) ->
     try:
         return work(stage)
     except HpctrainError as error:
-        print(printable(f"hpctrain: {error}"), file=sys.stderr)
+        print(f"hpctrain: {error_line(error)}", file=sys.stderr)
         failed = {"state": folder.FAILED, "ended_at": time.time(), "exit_code": error.exit_code}
         stage.write_state(replace(stage.read_state(), **failed))
         return error.exit_code

@@ -7,8 +7,9 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
+from hpctrain.credentials.patterns import is_secret_key, is_secret_value
 from hpctrain.errors import Problem, ProfileError
-from hpctrain.profile.credentials import HIDDEN, is_secret_key, is_secret_value
+from hpctrain.profile.credentials import HIDDEN
 from hpctrain.profile.document import Document, KeyPath, sort_problems
 from hpctrain.profile.near import nearest
 from hpctrain.profile.schema import Profile

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import re
-from urllib.parse import urlsplit
 
 _SCHEME = re.compile(r"^(?P<scheme>[a-z][a-z0-9+.-]*)://", re.IGNORECASE)
 
@@ -45,13 +44,6 @@ def is_remote(name: str) -> bool:
 def is_http(name: str) -> bool:
     """Return whether a plain web server has the file; that needs no credentials."""
     return scheme_of(name) in _HTTP
-
-
-def without_secrets(url: str) -> str:
-    """Return a URL without its secrets: without the query, which may hold a signature, and without the user."""
-    parts = urlsplit(url)
-    host = parts.netloc.rpartition("@")[2]
-    return f"{parts.scheme}://{host}{parts.path}" + ("?..." if parts.query else "")
 
 
 def missing_package(url: str) -> str | None:

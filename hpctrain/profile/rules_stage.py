@@ -6,9 +6,10 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hpctrain.credentials.urls import without_secrets
 from hpctrain.profile.families import kind_of
 from hpctrain.profile.judge import Judge, plural
-from hpctrain.profile.remote import how_to_install, is_http, is_remote, missing_package, without_secrets
+from hpctrain.profile.remote import how_to_install, is_http, is_remote, missing_package
 from hpctrain.profile.targets import is_on_this_machine
 from hpctrain.profile.variables import VARIABLE, has_variable
 

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from hpctrain.credentials.hide import hide_secrets
 from hpctrain.errors import CheckpointError, DataError, GateError, HpctrainError, Problem, ProfileError
 from hpctrain.files import fsync_directory
 from hpctrain.registry.aliases import Move, aliases_of, current, history_of, move_to, roll_back
@@ -158,6 +159,9 @@ def rollback(name: str, alias: str, why: str, registry: Registry) -> Move:
 def _require_reason(why: str) -> None:
     if not why.strip():
         raise ProfileError("command line", [Problem("--why", "give the reason; it stays in the history of the alias")])
+    if hide_secrets(why) != why:
+        message = "holds what looks like a password or token; leave it out: the reason stays in the history for ever"
+        raise ProfileError("command line", [Problem("--why", message)])
 
 
 def _record(model: ModelFolder, facts: Mapping[str, Any]) -> None:

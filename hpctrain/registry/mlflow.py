@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hpctrain.credentials.urls import without_login
 from hpctrain.errors import SiteError
-from hpctrain.metrics.exporters.mlflow import without_login
 from hpctrain.metrics.exporters.tracker import read_track
 from hpctrain.registry.aliases import aliases_of
 from hpctrain.registry.folder import ModelFolder, Registry

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hpctrain.credentials.hide import hide_secrets, hide_secrets_in
 from hpctrain.drawing.scale import grouped
 from hpctrain.files import read_text
 from hpctrain.metrics.events import EvaluationEmpty, Started
 from hpctrain.metrics.read import History, read_history
 from hpctrain.monitor.ledger import RankState, read_ledgers
-from hpctrain.profile.credentials import hide_secrets_in
 from hpctrain.records import JOB, Record, is_number, parse_json, well_typed
 from hpctrain.report.attempts import Attempt, list_attempts, read_endings
 from hpctrain.report.family import ModelFacts, ask_family
@@ -119,7 +119,7 @@ def gather_facts(run: RunDir, now: float | None = None) -> RunFacts:
     endings = list(read_endings(run.attempts / "ended.tsv"))
     job = well_typed(_record(run.job, unreadable), JOB)
     provenance = hide_secrets_in(_record(run.provenance, unreadable))
-    profile_text, script_text = _text(run.profile, unreadable), _text(run.script, unreadable)
+    profile_text, script_text = (hide_secrets(_text(path, unreadable)) for path in (run.profile, run.script))
     model = ask_family(profile_text, history, run.results, unreadable)
     _set_aside_empty_evaluations(history, model.kind.words.count_field)
     return RunFacts(

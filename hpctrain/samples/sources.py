@@ -11,8 +11,9 @@ import os
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
+from hpctrain.credentials.urls import without_secrets
 from hpctrain.errors import DataError
-from hpctrain.profile.remote import how_to_install, is_http, is_remote, missing_package, scheme_of, without_secrets
+from hpctrain.profile.remote import how_to_install, is_http, is_remote, missing_package, scheme_of
 from hpctrain.samples.find import find_files
 from hpctrain.samples.web import HttpSource
 from hpctrain.terminal import printable

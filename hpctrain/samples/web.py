@@ -14,8 +14,9 @@ from collections.abc import Mapping
 from typing import Any, BinaryIO, cast
 from urllib.parse import quote, unquote, urljoin, urlsplit
 
+from hpctrain.credentials.urls import without_secrets
 from hpctrain.errors import DataError
-from hpctrain.profile.remote import is_http, scheme_of, without_secrets
+from hpctrain.profile.remote import is_http, scheme_of
 from hpctrain.terminal import printable
 
 _TIMEOUT_S = 60.0

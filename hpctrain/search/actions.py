@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 
+from hpctrain.credentials.urls import without_login
 from hpctrain.errors import Problem, ProfileError, SiteError
 from hpctrain.launch.plan import Job
 from hpctrain.launch.present import as_typed
@@ -20,7 +21,7 @@ from hpctrain.rundir import write_atomic
 from hpctrain.search.describe import shown
 from hpctrain.search.folder import STOP_NOW, StudyDir, find_study, write_study
 from hpctrain.search.folds import tasks_of
-from hpctrain.search.mirror import export, mirror, name_of, without_credentials
+from hpctrain.search.mirror import export, mirror, name_of
 from hpctrain.search.pool import pool_process
 from hpctrain.search.ranking import pareto_front, ranked
 from hpctrain.search.submit import submit_tasks
@@ -182,7 +183,7 @@ def _export(study: StudyDir, arguments: argparse.Namespace) -> int:
         )
         raise ProfileError("command line", [Problem("--to", message)])
     changed = export(study, read_trials(study, ask_queue=True), url)
-    print(f"{changed} trials are new or have changed in {without_credentials(url)}, study {name_of(study)}")
+    print(f"{changed} trials are new or have changed in {without_login(url)}, study {name_of(study)}")
     return 0
 
 

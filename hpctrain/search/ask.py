@@ -13,6 +13,7 @@ import time
 from collections.abc import Sequence
 from datetime import datetime
 
+from hpctrain.credentials.hide import error_line
 from hpctrain.errors import EXIT_FINISHED, HpctrainError
 from hpctrain.launch import provenance
 from hpctrain.launch.plan import NOTHING_TO_DO, JobPlan, module_command, plan_job
@@ -34,7 +35,6 @@ from hpctrain.search.sampling import sample
 from hpctrain.search.section import StudySection
 from hpctrain.search.space import Space
 from hpctrain.search.trials import Trial, read_trials, seal_pruned
-from hpctrain.terminal import printable
 
 RANK_MODULE = "hpctrain.search.rank"
 ASK_MODULE = "hpctrain.search.ask"
@@ -193,7 +193,7 @@ def main(arguments: list[str]) -> int:
     try:
         return EXIT_FINISHED if ask(run_at(arguments[0]), _own_job()) else NOTHING_TO_DO
     except HpctrainError as error:
-        print(printable(f"hpctrain: {error}"), file=sys.stderr)
+        print(f"hpctrain: {error_line(error)}", file=sys.stderr)
         return error.exit_code
 
 

@@ -17,6 +17,8 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
+from hpctrain.credentials.hide import error_line
+from hpctrain.credentials.urls import without_login
 from hpctrain.errors import HpctrainError, SiteError
 from hpctrain.report.text import cut
 from hpctrain.search.folder import StudyDir, TrialDir
@@ -75,7 +77,7 @@ def mirror_own(directory: TrialDir) -> None:
         if section.storage is not None:
             mirror(directory.study, section, [read_trial(directory.trial(section), section)])
     except (HpctrainError, OSError) as error:
-        print(printable(f"hpctrain: the copy of the trial was not brought up to date: {error}"), file=sys.stderr)
+        print(f"hpctrain: the copy of the trial was not brought up to date: {error_line(error)}", file=sys.stderr)
 
 
 def copy_trials(study: StudyDir, section: StudySection, trials: Iterable[Trial], url: str) -> int:
@@ -112,12 +114,6 @@ def failure_text(error: BaseException, url: str) -> str:
     for secret in _secrets(url):
         text = text.replace(secret, "…")
     return text
-
-
-def without_credentials(url: str) -> str:
-    """Return a URL without user and password."""
-    scheme, mark, rest = url.partition("://")
-    return f"{scheme}{mark}{rest.rpartition('@')[2]}"
 
 
 def _secrets(url: str) -> list[str]:
@@ -308,4 +304,4 @@ def export(study: StudyDir, trials: Sequence[Trial], url: str) -> int:
     except SiteError:
         raise
     except Exception as error:
-        raise SiteError(f"{without_credentials(url)}: {failure_text(error, url)}") from None
+        raise SiteError(f"{without_login(url)}: {failure_text(error, url)}") from None

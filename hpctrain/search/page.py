@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
+from hpctrain.credentials.urls import without_logins
 from hpctrain.drawing.scale import grouped, significant
 from hpctrain.drawing.svg import legend
 from hpctrain.launch.present import as_typed
@@ -20,8 +20,6 @@ from hpctrain.search.page_tables import gone_table, trials_table
 from hpctrain.search.trials import DIVERGED, GIVEN_BACK, PRUNED, WAITING, Trial, is_running
 from hpctrain.search.value_drawings import SLICE_LEGEND, curves_figure, history_figure, slices
 from hpctrain.states import FAILED, FINISHED
-
-_CREDENTIALS = re.compile(r"(://)[^/@\s]+@")
 
 
 def write_page(study: StudyDir, trials: Sequence[Trial], path: Path, now: float | None = None) -> Path:
@@ -267,7 +265,7 @@ def _files(facts: StudyFacts) -> str:
     parts = []
     for path, text in ((facts.study.study, "The study file"), (facts.study.base, "The base profile of all trials")):
         try:
-            content = _CREDENTIALS.sub(r"\1…@", path.read_text(encoding="utf-8"))
+            content = without_logins(path.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError):
             continue
         is_open = " open" if path == facts.study.study else ""

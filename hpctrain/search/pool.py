@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from hpctrain.credentials.hide import error_line
 from hpctrain.errors import HpctrainError, SiteError
 from hpctrain.files import open_append
 from hpctrain.fulldisk import tolerate_full_log
@@ -27,7 +28,6 @@ from hpctrain.search.folder import StudyDir, TrialDir
 from hpctrain.search.mirror import mirror
 from hpctrain.search.trials import GIVEN_BACK, WAITING, Trial, TrialReader, is_running
 from hpctrain.states import PENDING
-from hpctrain.terminal import printable
 
 _LOOK_EVERY_S = 0.5
 POOL_MODULE = "hpctrain.search.pool"
@@ -80,7 +80,7 @@ class Pool:
             if not ask(trial, None):
                 return
         except HpctrainError as error:
-            print(printable(f"hpctrain: trial {trial.number}: {error}"), file=sys.stderr, flush=True)
+            print(f"hpctrain: trial {trial.number}: {error_line(error)}", file=sys.stderr, flush=True)
             return
         log = open_append(trial.logs / "supervisor.log")
         try:
@@ -186,7 +186,7 @@ def in_background(study: StudyDir, work: Callable[[Callable[[], None]], int]) ->
         try:  # the lock is that of the open file, which the child keeps
             return work(lambda: os.close(writer) if os.write(writer, b"1") else None)
         except HpctrainError as error:
-            print(printable(f"hpctrain: {error}"), file=sys.stderr, flush=True)
+            print(f"hpctrain: {error_line(error)}", file=sys.stderr, flush=True)
             return error.exit_code
 
 

@@ -15,13 +15,13 @@ import threading
 import time
 from collections.abc import Sequence
 
+from hpctrain.credentials.hide import error_line
 from hpctrain.errors import EXIT_FINISHED, HpctrainError, SiteError
 from hpctrain.launch import supervisor
 from hpctrain.launch.environment import enter_clean_environment
 from hpctrain.launch.submit import record_job
 from hpctrain.search.ask import ask
 from hpctrain.search.folder import STOP_NOW, TrialDir
-from hpctrain.terminal import printable
 
 _PR_SET_PDEATHSIG = 1
 _LOOK_EVERY_S = 1.0
@@ -80,7 +80,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         return train(TrialDir(arguments[0]))
     except HpctrainError as error:
-        print(printable(f"hpctrain: {error}"), file=sys.stderr, flush=True)
+        print(f"hpctrain: {error_line(error)}", file=sys.stderr, flush=True)
         return error.exit_code
 
 

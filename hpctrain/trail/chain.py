@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hpctrain.credentials.hide import hide_known
 from hpctrain.errors import SiteError
 from hpctrain.files import open_append, open_regular
 from hpctrain.records import parse_json
@@ -154,7 +155,7 @@ def _entry_of(line: bytes) -> Entry | None:
 def _short(value: Any) -> Any:
     if not isinstance(value, str):
         return value
-    return value[:_LONGEST_TEXT].encode("utf-8", "replace").decode()
+    return hide_known(value)[:_LONGEST_TEXT].encode("utf-8", "replace").decode()
 
 
 def read_trail(path: Path) -> Iterator[Entry | Damaged]:

@@ -46,16 +46,16 @@ def guarded(attempt: Callable[[], int]) -> int:
 
     tolerate_full_log()
     import hpctrain.train.attempt  # noqa: F401  (before what it leaves behind is frozen)
+    from hpctrain.credentials.hide import error_line, print_error
     from hpctrain.distributed.group import is_lost_peer
     from hpctrain.errors import EXIT_BUG, EXIT_INTERRUPTED, EXIT_RANKS_LOST, CheckpointError, HpctrainError
-    from hpctrain.terminal import printable
 
     gc.freeze()
     gc.enable()
     try:
         return attempt()
     except HpctrainError as error:
-        print(printable(f"hpctrain: {error}"), file=sys.stderr)
+        print(f"hpctrain: {error_line(error)}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
@@ -70,9 +70,7 @@ def guarded(attempt: Callable[[], int]) -> int:
         if is_lost_peer(error):
             print(f"hpctrain: another rank is gone: {str(error).splitlines()[0]}", file=sys.stderr)
             return EXIT_RANKS_LOST
-        import traceback  # our bug: print the whole traceback
-
-        traceback.print_exc()
+        print_error(type(error), error, error.__traceback__)  # our bug: print the whole traceback
         return EXIT_BUG
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -98,8 +99,29 @@ def kill_in(name: str) -> None:
     os.waitpid(child, 0)
 
 
-def test_what_is_done_is_not_done_again_and_what_changed_is_said(folder, capsys):
+SECRETS = {
+    "WANDB_API_KEY": "0123456789abcdef0123456789abcdef01234567",
+    "AWS_SECRET_ACCESS_KEY": "planted/Secret+of0AWS",
+    "MLFLOW_TRACKING_URI": "http://lab:planted-Password-9@127.0.0.1:9",
+}
+
+
+def plant_secrets(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put secrets where a run could pick them up: variables, an uncommitted change, the address of a remote."""
+    for name, value in SECRETS.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(folder.parent))
+    me = ["-c", "user.name=a", "-c", "user.email=a@b.org"]
+    remote = ["remote", "add", "origin", "https://lab:planted-Remote-8@example.org/code.git"]
+    for words in (["init", "-q"], remote, ["add", "base.yaml"], [*me, "commit", "-qm", "first"]):
+        subprocess.run(["git", *words], cwd=folder, check=True)
+    with open(folder / "base.yaml", "a") as profile:
+        profile.write("".join(f"# {name} is {value}\n" for name, value in SECRETS.items()))
+
+
+def test_what_is_done_is_not_done_again_and_what_changed_is_said(folder, capsys, monkeypatch):
     (folder / "registry").mkdir()
+    plant_secrets(folder, monkeypatch)
     assert main(["pipeline", "weekly.yaml"]) == 0
     assert main(["pipeline", "weekly.yaml", "--if-changed"]) == 0
     assert "nothing has changed" in capsys.readouterr().out
@@ -136,6 +158,9 @@ def test_what_is_done_is_not_done_again_and_what_changed_is_said(folder, capsys)
     capsys.readouterr()
     assert main(["pipeline", "graph", "weekly"]) == 0
     assert "  ingest --> train" in capsys.readouterr().out
+    assert main(["scan-secrets", "pipelines", "registry", "page.html"]) == 0, capsys.readouterr().out
+    assert "[hidden: $AWS_SECRET_ACCESS_KEY]" in next(Path("pipelines").glob("*/*/train/provenance.json")).read_text()
+    assert main(["scan-secrets", "base.yaml", ".git/config"]) == 7
 
 
 def test_of_two_at_once_one_runs_and_the_other_says_so(folder, capsys):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from hpctrain import __version__
+from hpctrain.credentials.hide import own_command
 from hpctrain.errors import DataError
 from hpctrain.ingest.light_curves.assemble import assemble
 from hpctrain.ingest.light_curves.labels import ObjectTable
@@ -116,7 +116,7 @@ def ingest_light_curves(plan: CurvesPlan) -> CurvesResult:
         curves = replace(curves, columns={**curves.columns, **find_periods(curves, plan.shortest_period)})
     if plan.statistics:
         curves = replace(curves, columns={**curves.columns, **find_statistics(curves, plan.shortest_period)})
-    command = " ".join(["hpctrain", *sys.argv[1:]])
+    command = " ".join(["hpctrain", *own_command()[1:]])
     write_curves(plan.out, curves, {"hpctrain_version": __version__, "command": command})
     per_curve = np.diff(curves.offsets)
     counts = np.bincount(curves.band, minlength=len(curves.bands))

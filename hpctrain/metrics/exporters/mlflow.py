@@ -7,8 +7,8 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
+from hpctrain.credentials.urls import without_login
 from hpctrain.errors import EXIT_INTERRUPTED
 from hpctrain.metrics.events import Event, Failed, Finished, Started, Stopped, read_event
 from hpctrain.metrics.exporters.facts import parameters_of, tags_of
@@ -33,12 +33,6 @@ _STATUS = {Started: "RUNNING", Stopped: "SCHEDULED", Failed: "FAILED", Finished:
 def server_of(section: MlflowSection) -> str | None:
     """Return the address of the tracking server: the profile's, else that of the environment; None without one."""
     return section.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or None
-
-
-def without_login(uri: str) -> str:
-    """Return an address without the user and password that it may have."""
-    parts = urlsplit(uri)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl() if parts.netloc else uri
 
 
 class MlflowTracker(Tracker):

@@ -12,6 +12,7 @@ import sys
 import pytest
 
 from hpctrain.cli import main
+from hpctrain.credentials.hide import hide_secrets
 from hpctrain.distributed.process import identity, send_signal
 from hpctrain.errors import SiteError
 from hpctrain.files import NewFile, open_append, read_lines, read_text
@@ -19,7 +20,6 @@ from hpctrain.launch.provenance import git_state
 from hpctrain.launch.stop import cancel
 from hpctrain.launch.supervisor import supervisor_path
 from hpctrain.metrics.record import MetricsWriter
-from hpctrain.profile.credentials import hide_secrets
 from hpctrain.rundir import RunDir, note_bad_nodes, read_json, write_atomic, write_json
 from hpctrain.terminal import PrintableStream, console, printable
 

@@ -12,8 +12,8 @@ import yaml
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from hpctrain.credentials.patterns import is_secret_value
 from hpctrain.errors import ProfileError
-from hpctrain.profile.credentials import is_secret_value
 from hpctrain.profile.families import profile_of
 from hpctrain.profile.load import dump_profile, load_profile
 from hpctrain.profile.sections.base import parse_time_limit_s

@@ -178,6 +178,7 @@ def test_the_command_promotes_and_rolls_back_with_exit_code_7_for_gates(registry
     assert run_command("registry", [*words, "--why", "try"]) == 7
     assert "0.011 beyond the limit" in capsys.readouterr().err
     assert run_command("registry", [*words, "--why", " "]) == 2
+    assert run_command("registry", [*words, "--why", "the password is in lab:secret@host, token=abc12345"]) == 2
     assert run_command("registry", [*words, "--why", "try", "--force"]) == 0
     assert run_command("registry", ["promote", "photoz:2", "--to", "champion", "--why", "better", *where]) == 0
     assert run_command("registry", ["rollback", "photoz", "--why", "a bad night", *where]) == 0
