@@ -1,7 +1,6 @@
 """A real Ray cluster of nodes on this machine, in an environment of its own.
 
-The environment is made by the first test that needs it and kept below ``.cache/`` of the checkout, or below
-``$HPCTRAIN_TEST_CACHE``. It holds Ray alone; hpctrain and what it needs come from the environment of the tests.
+The environment holds Ray alone; hpctrain and what it needs come from the environment of the tests.
 """
 
 from __future__ import annotations
@@ -9,15 +8,13 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
-import sys
-import sysconfig
 import tempfile
 from pathlib import Path
 from types import TracebackType
 
 import pytest
+from own_environment import REPOSITORY, own_environment
 
-REPOSITORY = Path(__file__).resolve().parents[1]
 RAY = "ray[tune,client]>=2.53,<2.54"
 """From 2.54 on a node ends itself if its agent needs more than 15 s to start, as on a busy machine."""
 ATTEMPTS = 3
@@ -25,23 +22,7 @@ ATTEMPTS = 3
 
 def ray_python() -> Path:
     """Return the Python of an environment with Ray; skip the test if it cannot be made."""
-    given = os.environ.get("HPCTRAIN_TEST_CACHE")
-    folder = (Path(given) if given else REPOSITORY / ".cache") / "ray-{}.{}".format(*sys.version_info)
-    python = folder / "bin/python"
-    if (folder / "made").exists():
-        return python
-    steps = [
-        [sys.executable, "-m", "venv", "--clear", str(folder)],
-        [str(python), ".ci/install.py", "--constraint", "constraints.txt", RAY],
-    ]
-    for command in steps:
-        done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
-        if done.returncode:
-            pytest.skip(f"an environment with Ray cannot be made: {(done.stderr or done.stdout)[-500:]}")
-    (path,) = folder.glob("lib/python*/site-packages")
-    (path / "of-the-tests.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")
-    (folder / "made").touch()
-    return python
+    return own_environment("ray", RAY)
 
 
 class RayNodes:
