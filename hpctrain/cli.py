@@ -44,6 +44,7 @@ COMMANDS = {
     "audit": "look for leaks between training, validation and test, before a long training",
     "validate": "judge the held-out predictions of a run: every metric with its interval",
     "compare": "compare runs on the same held-out objects: differences, intervals, tests, a page",
+    "pull": "bring a run back from its mirror, with its newest whole checkpoint",
     "delete": "delete a run, unless it is active or a registered version was made from it",
     "audit-trail": "show or verify who submitted, cancelled, promoted, signed or deleted what",
     "registry": "keep finished models as numbered versions, with aliases such as champion",

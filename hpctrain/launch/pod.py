@@ -220,6 +220,39 @@ def fill(run: RunDir, files: Path) -> None:
         os.replace(temporary, here)
 
 
+def _bring_back(run: RunDir) -> None:
+    """Bring the run back from its mirror if this container's disk has less; without a network, go on with what is here.
+
+    The disk of a container ends with it, so after a loss the mirror may be all that there is.
+    """
+    place = _mirror_of(run)
+    if place is None:
+        return
+    from hpctrain.checkpoint.mirror import Mirror, pull
+
+    mirror = Mirror.of(run, place)
+    try:
+        pulled = pull(mirror, run)
+    except CheckpointError as error:
+        _say(printable(f"{error}; this attempt goes on with what is here"))
+        return
+    for item in pulled.rejected:
+        _say(printable(f"skipped {item.path}: {item.reason}"))
+    if pulled.step is not None:
+        _say(printable(f"step {pulled.step} came from {mirror.shown}"))
+
+
+def _mirror_of(run: RunDir) -> str | None:
+    """Return ``checkpoint.mirror`` of the profile, which was checked before it was submitted; the ranks load all."""
+    import yaml
+
+    try:
+        checkpoint = yaml.safe_load(run.profile.read_text(encoding="utf-8"))["checkpoint"]
+        return checkpoint["mirror"] if is_text(checkpoint["mirror"]) else None
+    except (OSError, yaml.YAMLError, KeyError, TypeError):
+        return None
+
+
 def _sentence(ended: EndedAttempt) -> str:
     return (
         f"attempt {ended.restart + 1} ended with code {ended.exit_code}, newest checkpoint: {ended.after}; "
@@ -272,6 +305,7 @@ def main(arguments: list[str]) -> int:
         if given.files is not None:
             fill(run, given.files)
         run.make_folders()
+        _bring_back(run)
         job_id = os.environ.get("HPCTRAIN_JOB_ID") or f"pod-{run.run_id}"
         return Pod(run, node_place(), job_id).run_attempt()
     except HpctrainError as error:

@@ -125,9 +125,14 @@ def with_absolute_paths(profile: Profile, base: Path) -> Profile:
         if not os.path.exists(source) and (found := runs_called(train.init_from, Path(launch.runs_dir))):
             source = str(found[0].path)  # a name, a run id or a job id
         train = train.model_copy(update={"init_from": source})
+    checkpoint = profile.checkpoint
+    if checkpoint.mirror is not None and not is_remote(checkpoint.mirror):
+        checkpoint = checkpoint.model_copy(update={"mirror": absolute(checkpoint.mirror)})
     paths = {key: absolute(path) for key in profile.model.paths if (path := getattr(profile.model, key)) is not None}
     model = profile.model.model_copy(update=paths)
-    return profile.model_copy(update={"data": data, "launch": launch, "model": model, "train": train})
+    return profile.model_copy(
+        update={"data": data, "launch": launch, "model": model, "train": train, "checkpoint": checkpoint}
+    )
 
 
 def with_global_batch(profile: Profile, global_batch: int, source: str) -> Profile:

@@ -10,6 +10,7 @@ from hpctrain.profile.judge import Judge, plural
 from hpctrain.profile.length import num_steps
 from hpctrain.profile.near import nearest
 from hpctrain.profile.platforms import find_platform
+from hpctrain.profile.remote import how_to_install, is_http, is_remote, missing_package
 from hpctrain.profile.rules_rounds import check_rounds
 from hpctrain.profile.rules_start import check_same_split
 from hpctrain.rundir import all_runs, runs_called
@@ -143,6 +144,11 @@ def _check_init_from(judge: Judge) -> None:
 
 def _check_checkpoints(judge: Judge) -> None:
     checkpoint, train = judge.profile.checkpoint, judge.profile.train
+    if checkpoint.mirror is not None and is_remote(checkpoint.mirror):
+        if (package := missing_package(checkpoint.mirror)) is not None:
+            judge.problem(how_to_install(package), "checkpoint.mirror")
+        elif is_http(checkpoint.mirror):
+            judge.problem("a web server takes no files; use s3://, gs://, abfs:// or a folder", "checkpoint.mirror")
     kept, every = checkpoint.keep_every_steps, checkpoint.every_steps
     if kept is not None and kept % every:
         message = f"{kept} is not a multiple of every_steps ({every}); use {-(-kept // every) * every}"

@@ -35,6 +35,7 @@ from hpctrain.train.caching import cache_in_memory
 from hpctrain.train.finish import finish
 from hpctrain.train.join import join
 from hpctrain.train.loop import Outcome, train
+from hpctrain.train.mirroring import finish_mirror
 from hpctrain.train.outofmemory import advice_if_out_of_memory
 from hpctrain.train.preflight import preflight
 from hpctrain.train.resume import resume
@@ -191,24 +192,26 @@ def _work(run: Run, startup: Startup) -> int:
         run.metrics.close()  # a tracker now sends the last records, the model and the report
         if run.profile.edge.export_at_end is not None:
             _export(run.directory, run.profile.edge.export_at_end)
+    finish_mirror(run)
     return EXIT_FINISHED
 
 
 def _leave_stopped(run: Run, outcome: Outcome) -> int:
     step, code = run.progress.step, _EXIT_CODES[outcome]
-    _leave_together(run, step, code)
+    _leave_together(run, step, code, lambda: finish_mirror(run))
     if run.metrics is not None:
         cause = run.stop.cause or "another rank"
         print(f"hpctrain: stopped by {cause}, saved step {step} of {run.schedule.total_steps}", flush=True)
     return code
 
 
-def _leave_together(rank: Rank | Run, step: int, code: int) -> int:
-    """End an attempt whose run will resume later; return the exit code."""
+def _leave_together(rank: Rank | Run, step: int, code: int, before: Callable[[], None] = lambda: None) -> int:
+    """End an attempt whose run will resume later, once `before` has returned on all ranks; return the exit code."""
     rank.watchdog.end()
     if rank.metrics is not None:
         rank.metrics.event(Stopped(cause=rank.stop.cause or "another rank", exit_code=code), step)
         rank.metrics.close()
+    before()  # no rank may leave earlier: a launcher ends the others once one has exited with another code than 0
     barrier(rank.world)
     rank.heartbeat.end("stopped")
     close_group(rank.world)

@@ -35,6 +35,7 @@ from hpctrain.samples.split import TEST, TRAIN, VALIDATION, assign_split, choose
 from hpctrain.train.adamw import AdamW
 from hpctrain.train.fit import RoundStep
 from hpctrain.train.freeze import freeze
+from hpctrain.train.mirroring import offering, open_uploader
 from hpctrain.train.pacing import Pacer
 from hpctrain.train.run import Data, Progress, Rank, Run
 from hpctrain.train.scaling import LossScale
@@ -216,9 +217,10 @@ def build_run(rank: Rank, profile: Profile, data: Data | None = None) -> Run:
     schedule = schedule_of(profile, len(data.train_rows), data.blocks, data.lengths)
     sampler = build_sampler(rank, profile.monitor)
     rank.heartbeat.total_steps = schedule.total_steps
-    checkpoints = None
+    checkpoints, uploader = None, open_uploader(rank, profile)
     if rank.metrics is not None:
-        checkpoints = CheckpointWriter(rank.directory, profile.checkpoint, rank.attempt, rank.metrics.event)
+        report = offering(rank.metrics.event, uploader)
+        checkpoints = CheckpointWriter(rank.directory, profile.checkpoint, rank.attempt, report)
     run = Run(
         **vars(rank),
         profile=profile,
@@ -231,6 +233,7 @@ def build_run(rank: Rank, profile: Profile, data: Data | None = None) -> Run:
         loss_scale=LossScale(profile.train.precision, rank.device),
         progress=Progress(),
         checkpoints=checkpoints,
+        uploader=uploader,
         sampler=sampler,
         pacer=Pacer(rank.world, rank.device, rank.stop, rank.heartbeat, rank.watchdog, sampler),
     )

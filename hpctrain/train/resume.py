@@ -17,6 +17,7 @@ from hpctrain.distributed.reduce import sum_over_ranks
 from hpctrain.errors import CheckpointError
 from hpctrain.metrics.events import CheckpointRejected, Resumed
 from hpctrain.metrics.record import supersede_after
+from hpctrain.train.mirroring import fetch_lost_checkpoints
 from hpctrain.train.start import begin_anew
 from hpctrain.train.state import restore
 
@@ -29,6 +30,7 @@ def resume(run: Run) -> None:
     step, rejected, cleared, stuck = None, [], [], []
     if run.world.is_main:
         cleared, stuck = clear_leftovers(run.directory, run.attempt)
+        fetch_lost_checkpoints(run)
         step, rejected = newest_whole(run.directory)
     chosen = broadcast_number(run.world, -1 if step is None else step)
     if chosen >= 0:

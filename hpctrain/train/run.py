@@ -18,6 +18,7 @@ from hpctrain.rundir import RunDir
 from hpctrain.samples.protocols import Batch, Facts, Samples
 
 if TYPE_CHECKING:
+    from hpctrain.checkpoint.uploader import Uploader
     from hpctrain.checkpoint.writer import CheckpointWriter
     from hpctrain.distributed.heartbeat import Heartbeat
     from hpctrain.distributed.stop import StopRequest
@@ -171,6 +172,8 @@ class Run:
         Whether a referee may end the run after an evaluation.
     referee : Referee or None
         Only on rank 0 of a trial.
+    uploader : Uploader or None
+        Only on rank 0 of a run with a mirror.
     """
 
     directory: RunDir
@@ -199,6 +202,7 @@ class Run:
     averaged: dict[str, torch.Tensor] | None = None
     is_trial: bool = False
     referee: Referee | None = None
+    uploader: Uploader | None = None
 
     @property
     def learns_by_gradient(self) -> bool:

@@ -28,12 +28,14 @@ from hpctrain.metrics.events.machine import MemoryShort, OverCurrent, PaceChange
 from hpctrain.metrics.events.training import (
     Best,
     CheckpointFailed,
+    CheckpointMirrored,
     CheckpointRejected,
     CheckpointSaved,
     Diverged,
     EarlyStopped,
     EvaluationEmpty,
     MadeRoom,
+    MirrorFailed,
 )
 
 __all__ = (
@@ -43,6 +45,7 @@ __all__ = (
     "Best",
     "Cached",
     "CheckpointFailed",
+    "CheckpointMirrored",
     "CheckpointRejected",
     "CheckpointSaved",
     "DataFound",
@@ -57,6 +60,7 @@ __all__ = (
     "GpuMissing",
     "MadeRoom",
     "MemoryShort",
+    "MirrorFailed",
     "OtherEvent",
     "OverCurrent",
     "PaceChanged",
@@ -78,8 +82,8 @@ EVENTS: Mapping[str, type[Event]] = {
     for event in (
         Started, DataFound, GpuMissing, Resumed, ProfileChanged, Staged, StageFellBack, Cached, BatchSizeFound,
         FirstStep, BadValues, EvaluationEmpty, Best, EarlyStopped, CheckpointSaved, CheckpointFailed, MadeRoom,
-        CheckpointRejected, StopRequested, Stopped, Diverged, Failed, Finished, SensorsFound, PaceChanged, OverCurrent,
-        MemoryShort, PowerMode, ExporterFailed, RecordsLost,
+        CheckpointRejected, CheckpointMirrored, MirrorFailed, StopRequested, Stopped, Diverged, Failed, Finished,
+        SensorsFound, PaceChanged, OverCurrent, MemoryShort, PowerMode, ExporterFailed, RecordsLost,
     )
 }  # fmt: skip
 """The class of each event, by its name in ``metrics.jsonl``."""

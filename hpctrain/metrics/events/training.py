@@ -112,6 +112,30 @@ class CheckpointFailed(Event):
         return f"checkpoint at step {self.step} FAILED: {shown(self.error)}{_made_room(self.made_room)}"
 
 
+@dataclass(frozen=True, kw_only=True)
+class CheckpointMirrored(Event):
+    """Written when a checkpoint has reached the mirror; the step is that of the checkpoint."""
+
+    name = "checkpoint_mirrored"
+    path: Text
+    seconds: Number
+    bytes: Count
+
+    def describe(self, words: Words = NO_WORDS) -> str:
+        return f"checkpoint of step {self.step} copied to {shown(self.path)}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class MirrorFailed(Event):
+    """Written when a checkpoint has not reached the mirror; the run itself has it."""
+
+    name = "mirror_failed"
+    error: Text
+
+    def describe(self, words: Words = NO_WORDS) -> str:
+        return f"the mirror did not get the checkpoint of step {self.step}: {shown(self.error)}"
+
+
 def _made_room(removed: Texts) -> str:
     return f"; the disk was full: removed {', '.join(removed)}" if removed else ""
 

@@ -106,3 +106,9 @@ class CheckpointSection(Section):
     """Also keep every checkpoint whose step is a multiple of this; hpctrain never deletes these."""
     asynchronous: Switch = True
     """Write in a thread while training continues. Training always waits for the last checkpoint of an attempt."""
+    mirror: PathText | None = None
+    """Also copy each checkpoint and the records of the run below this address, such as ``s3://bucket/runs``, or a
+    folder of another file system. Credentials come from the environment. A run without its own checkpoints resumes from
+    there; ``hpctrain pull`` brings it to another machine."""
+    mirror_wait_s: Annotated[int, Field(ge=0, le=3600)] = 60
+    """Longest time that the end of an attempt waits for the mirror [s]."""
