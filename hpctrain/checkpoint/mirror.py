@@ -22,8 +22,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from hpctrain.checkpoint.whole import MANIFEST, Rejected, checkpoint_name, checkpoint_path, list_checkpoints, verify
+from hpctrain.credentials.urls import without_secrets
 from hpctrain.errors import CheckpointError
-from hpctrain.profile.remote import how_to_install, missing_package, scheme_of, without_secrets
+from hpctrain.profile.remote import how_to_install, missing_package, scheme_of
 from hpctrain.rundir import RunDir, fsync_directory
 
 CHECKPOINTS = "checkpoints"
