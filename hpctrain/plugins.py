@@ -38,8 +38,13 @@ KINDS: Mapping[str, str] = {
 }
 """Module of each shipped kind of data, by the name in the ``kind`` of a family."""
 
-TARGETS: Mapping[str, str] = {"slurm": "hpctrain.launch.targets.slurm", "local": "hpctrain.launch.targets.local"}
-"""Module of each shipped target, by the name in ``launch.cluster``, in the order in which ``auto`` tries them."""
+TARGETS: Mapping[str, str] = {
+    "slurm": "hpctrain.launch.targets.slurm",
+    "local": "hpctrain.launch.targets.local",
+    "kubernetes": "hpctrain.launch.targets.kubernetes",
+}
+"""Module of each shipped target, by the name in ``launch.cluster``, in the order in which ``auto`` tries them; this
+machine is always available, so nobody gets onto a later one by chance."""
 
 
 class PluginError(HpctrainError):

@@ -193,7 +193,7 @@ def plan_job(
         lead_s=launch.signal_lead_s,
         environment=environment,
         setup=_setup_lines(site, environment),
-        command=command or module_command(TRAINER_MODULE, site),
+        command=command or module_command(TRAINER_MODULE, site, runs_images=target.runs_images),
         requeue=launch.requeue,
         max_attempts=launch.max_attempts,
         max_attempts_without_progress=launch.max_attempts_without_progress,
@@ -226,9 +226,12 @@ def _setup_lines(site: Site | None, environment: dict[str, str]) -> tuple[str, .
     return (*lines, *(site.setup if site else ()))
 
 
-def module_command(module: str, site: Site | None) -> tuple[str, ...]:
-    """Return the command that runs a module of hpctrain on a node, in the container of the site if it has one."""
-    container = site.container if site else None
+def module_command(module: str, site: Site | None, runs_images: bool = False) -> tuple[str, ...]:
+    """Return the command that runs a module of hpctrain on a node, in the container of the site if it has one.
+
+    With `runs_images` the whole job runs in an image, whose Python it is.
+    """
+    container = site.container if site and not runs_images else None
     prefix = shlex.split(container) if container else []
-    python = "python3" if container else sys.executable
+    python = "python3" if container or runs_images else sys.executable
     return (*prefix, python, "-u", "-m", module)

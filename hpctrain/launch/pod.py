@@ -51,6 +51,8 @@ from hpctrain.terminal import printable
 
 FILES = ("profile.yaml", "job.json", "provenance.json")
 """What a run directory needs before its ranks start; a platform without a shared file system brings them as files."""
+RETRY_CODE = "HPCTRAIN_RETRY_CODE"
+"""Variable with the exit code that asks this platform for another attempt, where it understands one code only."""
 _GRACE_S = 3600.0
 """Time from TERM to KILL for ranks that are saving [s]; the platform's own grace time is shorter."""
 _LET_OTHERS_SPEAK_S = 10.0
@@ -103,12 +105,19 @@ class Pod:
     def _note_stop(self, number: int, _frame: object) -> None:
         self.terminated = True
 
+    def _say(self, restart: int, text: str) -> None:
+        """Say it where the platform keeps it, and in a log of the run directory, which ``hpctrain logs`` finds."""
+        _say(text)
+        with contextlib.suppress(OSError), open(pod_log(self.run, self.job_id, restart, self.place.node), "a") as log:
+            print(time.strftime("%Y-%m-%d %H:%M:%S"), "hpctrain:", text, file=log)
+
     def _ranks(self, restart: int) -> int:
         command = [*self.job["trainer"], str(self.run.path)]
         first = self.place.node * self.ranks_here
-        _say(
+        self._say(
+            restart,
             f"job {self.job_id}, restart {restart}, container {self.place.node} of {self.place.num_nodes} "
-            f"({self.place.platform}): {self.ranks_here} ranks of {shlex.join(command)}"
+            f"({self.place.platform}): {self.ranks_here} ranks of {shlex.join(command)}",
         )
         with LocalRanks(
             command,
@@ -166,7 +175,7 @@ class Pod:
         ended = what_follows(self.run, self.job_id, restart, code, before, terminated=terminated, **self.limits)
         with contextlib.suppress(OSError):
             append_history(self.run, ended)
-        _say(_sentence(ended))
+        self._say(restart, _sentence(ended))
         if ended.followed in ("requeued", "finished"):
             return otherwise
         return code if code in USER_ERRORS else SiteError.exit_code
@@ -220,6 +229,11 @@ def fill(run: RunDir, files: Path) -> None:
         os.replace(temporary, here)
 
 
+def _for_the_platform(code: int) -> int:
+    asks_for_another = code != EXIT_FINISHED and code not in USER_ERRORS
+    return int(os.environ[RETRY_CODE]) if asks_for_another and RETRY_CODE in os.environ else code
+
+
 def _bring_back(run: RunDir) -> None:
     """Bring the run back from its mirror if this container's disk has less; without a network, go on with what is here.
 
@@ -268,6 +282,11 @@ def _cancelled_path(run: RunDir) -> Path:
     return run.attempts / "cancelled.json"
 
 
+def pod_log(run: RunDir, job_id: str, restart: int, node: int) -> Path:
+    """Return the path of the log of a container itself."""
+    return run.logs / f"job-{job_id}.{restart}-pod-{node:04d}.log"
+
+
 def _rank_log(run: RunDir, job_id: str, restart: int, rank: int) -> Path:
     return run.logs / f"job-{job_id}.{restart}-rank-{rank:04d}.log"
 
@@ -307,7 +326,7 @@ def main(arguments: list[str]) -> int:
         run.make_folders()
         _bring_back(run)
         job_id = os.environ.get("HPCTRAIN_JOB_ID") or f"pod-{run.run_id}"
-        return Pod(run, node_place(), job_id).run_attempt()
+        return _for_the_platform(Pod(run, node_place(), job_id).run_attempt())
     except HpctrainError as error:
         _say(printable(str(error)))
         return error.exit_code

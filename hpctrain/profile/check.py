@@ -34,7 +34,7 @@ from hpctrain.profile.rules_train import check_length, check_train
 from hpctrain.profile.rules_validate import check_validate
 from hpctrain.profile.schema import Profile
 from hpctrain.profile.site import Site, list_sites, load_site
-from hpctrain.profile.targets import choose_target, is_on_this_machine
+from hpctrain.profile.targets import choose_target, is_on_this_machine, sees_our_files
 
 __all__ = ["Findings", "add_memory", "check_profile", "memory_need"]
 
@@ -78,7 +78,7 @@ def check_profile(path: Source, overrides: Sequence[str] = (), memory: bool = Tr
     judge = Judge(document, understood, faulty)
     site = findings.site = _find_site(judge)
     check_launch(judge, site)
-    check_data(judge)
+    check_data(judge, files_are_here=sees_our_files(understood.launch.cluster, site))
     kind_of(understood).judge(judge)
     family_of(understood).judge(judge)
     check_train(judge)

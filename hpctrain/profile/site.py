@@ -21,6 +21,7 @@ from hpctrain.profile.near import did_you_mean
 from hpctrain.profile.reading import read_plain
 from hpctrain.profile.sbatch_options import refusal
 from hpctrain.profile.sections.base import Line, Name, SbatchOptions, Section, SlurmWord, TimeLimit
+from hpctrain.profile.sections.kubernetes import KubernetesSection
 from hpctrain.shipped import shipped
 
 
@@ -69,6 +70,8 @@ class Site(Section):
     user's code. By default only its owner may."""
     sbatch: SbatchOptions = {}
     """sbatch options by their long names, for all jobs; those of a profile override them."""
+    kubernetes: KubernetesSection = KubernetesSection()
+    """Facts of a Kubernetes cluster."""
 
     _source: str = PrivateAttr("")
 

@@ -75,3 +75,8 @@ def is_on_this_machine(name: str) -> bool:
     False for ``auto``, which has not chosen yet, and for a target that cannot be used.
     """
     return name != AUTO and why_not(name) is None and load_target(name).is_this_machine
+
+
+def sees_our_files(name: str, site: Any) -> bool:
+    """Return whether ranks on the target of this name see the files of this machine; True if it cannot be used."""
+    return name == AUTO or why_not(name) is not None or load_target(name).sees_our_files(site)

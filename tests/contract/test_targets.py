@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from fake_cluster import fake_cluster
 from processes import wait_until
 from slurm_cluster import SlurmCluster
 
@@ -25,7 +28,8 @@ from hpctrain.profile.sections.launch import LaunchSection
 from hpctrain.rundir import RunDir
 
 NEEDS = {"slurm": "slurm"}
-"""Fixture that a target needs; a target that is not here needs nothing but this machine."""
+"""Fixture of a real platform that a target needs; a target that is not here needs nothing but this machine, or has a
+fake platform made for each test."""
 STATES = {*states.ACTIVE, *states.OVER, states.UNKNOWN, ENDING}
 
 
@@ -38,6 +42,7 @@ class Place:
 
     def profile(self, **launch: object) -> Profile:
         shape = {"nodes": 1, "gpus_per_node": 0, "cpus_per_rank": 1, "time_limit": "00:05:00", "signal_lead_s": 60}
+        shape["image"] = "registry/hpctrain:1"
         return profile_class()(
             name="job",
             launch=LaunchSection(**{**shape, "runs_dir": str(self.folder / "runs"), **launch}),
@@ -70,13 +75,24 @@ def platform(request: pytest.FixtureRequest) -> tuple[str, SlurmCluster | None]:
 
 
 @pytest.fixture
-def place(platform, tmp_path, monkeypatch) -> Place:
+def place(platform, tmp_path, tmp_path_factory, monkeypatch) -> Iterator[Place]:
     name, cluster = platform
-    if cluster is not None:
-        monkeypatch.setenv("SLURM_CONF", cluster.env["SLURM_CONF"])
-    folder = tmp_path if cluster is None else cluster.fresh_dir()
-    monkeypatch.chdir(folder)
-    return Place(name, folder)
+    with contextlib.ExitStack() as stack:
+        if name == "kubernetes":
+            stack.enter_context(fake_cluster(tmp_path_factory.mktemp("cluster"), monkeypatch))
+        if cluster is not None:
+            monkeypatch.setenv("SLURM_CONF", cluster.env["SLURM_CONF"])
+        folder = tmp_path if cluster is None else cluster.fresh_dir()
+        monkeypatch.chdir(folder)
+        yield Place(name, folder)
+
+
+@pytest.fixture
+def place_that_waits(place) -> Place:
+    """A platform on which a job can wait for another one."""
+    if not place.target.check(place.plan(after=(Job("1", place.name, place.folder / "runs/job/1"),)), None):
+        return place
+    return pytest.skip(f"a job on {place.name} cannot wait for another one")
 
 
 def wait_for(run: RunDir, state: str) -> RunStatus:
@@ -146,7 +162,8 @@ def test_a_cancelled_job_ends_and_no_attempt_follows(place):
 WAITS = 'while [ ! -e "$1/go" ]; do sleep 0.1; done; '
 
 
-def test_a_job_after_another_one_starts_when_that_has_finished(place):
+def test_a_job_after_another_one_starts_when_that_has_finished(place_that_waits):
+    place = place_that_waits
     first = place.submit(WAITS + 'echo > "$1/done"')
     second = place.submit(f"test -e {first.path}/done", after=(newest_job(first),))
     wait_for(first, states.RUNNING)
@@ -159,7 +176,8 @@ def test_a_job_after_another_one_starts_when_that_has_finished(place):
 
 
 @pytest.mark.slow
-def test_a_job_after_one_that_fails_never_starts(place):
+def test_a_job_after_one_that_fails_never_starts(place_that_waits):
+    place = place_that_waits
     first = place.submit(WAITS + "exit 2")
     second = place.submit("true", after=(newest_job(first),))
     (first.path / "go").touch()
@@ -169,7 +187,8 @@ def test_a_job_after_one_that_fails_never_starts(place):
     assert rank_logs(second) == []
 
 
-def test_a_waiting_job_can_be_cancelled(place):
+def test_a_waiting_job_can_be_cancelled(place_that_waits):
+    place = place_that_waits
     first = place.submit("exec sleep 600")
     second = place.submit("true", after=(newest_job(first),))
     wait_for(second, states.PENDING)

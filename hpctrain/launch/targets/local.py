@@ -47,6 +47,11 @@ class LocalTarget:
     requeues: Literal["script", "supervisor", "platform"] = "supervisor"
     has_queue = False
     is_this_machine = True
+    runs_images = False
+
+    def sees_our_files(self, site: Site | None) -> bool:
+        """Return True."""
+        return True
 
     def is_available(self) -> bool:
         """Return True."""

@@ -38,9 +38,14 @@ class SlurmTarget:
     requeues: Literal["script", "supervisor", "platform"] = "script"
     has_queue = True
     is_this_machine = False
+    runs_images = False
 
     def __init__(self) -> None:
         self._queue = SlurmQueue()
+
+    def sees_our_files(self, site: Site | None) -> bool:
+        """Return True."""
+        return True
 
     def is_available(self) -> bool:
         """Return whether this host has sbatch."""

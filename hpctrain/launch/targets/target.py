@@ -74,12 +74,18 @@ class Target(Protocol):
         queue, the run directory tells the state of a job.
     is_this_machine : bool
         Whether the ranks run on this machine, so that its cores, memory and folders are those of the job.
+    runs_images : bool
+        Whether the ranks run in a container image, where no path of a Python of this machine means anything.
     """
 
     name: str
     requeues: Literal["script", "supervisor", "platform"]
     has_queue: bool
     is_this_machine: bool
+    runs_images: bool
+
+    def sees_our_files(self, site: Site | None) -> bool:
+        """Return whether the ranks see files at the same paths as this machine; if not, nobody looks at data here."""
 
     def is_available(self) -> bool:
         """Return whether jobs can be submitted from this host; it must be quick, because each check asks."""

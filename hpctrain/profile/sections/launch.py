@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from hpctrain.profile.sections.base import (
+    Line,
     Name,
     PathText,
     SbatchOptions,
@@ -62,6 +63,12 @@ class LaunchSection(Section):
     sbatch: SbatchOptions = {}
     """Any other sbatch option by its long name, such as ``gres-flags: enforce-binding`` or ``comment: "my run"``; true
     sets a flag without a value. Options that have a key of their own, or that the launcher needs, are refused."""
+    image: Line | None = None
+    """Container image with hpctrain, where ranks run in containers; if unset, that of the site."""
+    instance_type: SlurmWord | None = None
+    """Type of the machines of a managed cloud, such as ``ml.g5.12xlarge``."""
+    spot: Switch = False
+    """Use machines that their owner may take back at any time, at a lower price; the run saves and goes on."""
     runs_dir: PathText = "runs"
     """Folder of the run directories; relative to the directory in which you call the command."""
 
