@@ -40,6 +40,7 @@ IMPORTS = {
     "prometheus": "prometheus_client",
     "mlflow": "mlflow.tracking",
     "wandb": "wandb",
+    "signing": "model_signing",
     "ray": "ray.tune optuna",
     "benchmark": "webdataset datasets litdata boto3",
     "test": "pytest hypothesis spectres importlinter numpydoc",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ from hpctrain.errors import Problem, ProfileError
 from hpctrain.launch.runs import DEFAULT_RUNS_DIR
 from hpctrain.registry.references import model_at
 from hpctrain.rundir import read_json
+from hpctrain.signing.keys import anchors_of
 
 if TYPE_CHECKING:
     from hpctrain.api.model import Model
@@ -23,6 +25,7 @@ def load(
     *,
     runs_dir: str | Path = DEFAULT_RUNS_DIR,
     force: bool = False,
+    public_key: str | Path | Sequence[str | Path] = (),
 ) -> Model:
     """Load a trained model.
 
@@ -40,6 +43,9 @@ def load(
         Folder to search for a run by its name.
     force : bool
         Load a bundle that failed its gates, or that gets other results on this machine than at its export.
+    public_key : str, Path or sequence of these
+        Files of public keys: refuse what none of them has signed. Without them the variable HPCTRAIN_PUBLIC_KEYS counts
+        for versions and bundles.
 
     Returns
     -------
@@ -48,7 +54,8 @@ def load(
     Raises
     ------
     CheckpointError
-        There is no such model, it is damaged or of a newer version, or a bundle failed its gates.
+        There is no such model, it is damaged or of a newer version, a bundle failed its gates, or no trusted key has
+        signed it.
     GateError
         A bundle gets other results on this machine than at its export.
     SiteError
@@ -64,7 +71,9 @@ def load(
     device = str(device)
     if device.partition(":")[0] not in _DEVICES:
         raise ProfileError("load", [Problem("device", f"found {device!r}; must be one of {', '.join(_DEVICES)}")])
-    found = model_at(str(path), Path(runs_dir).expanduser()).expanduser()
+    keys = [public_key] if isinstance(public_key, str | Path) else list(public_key)
+    trusted = anchors_of(keys, "load", "public_key")
+    found = model_at(str(path), Path(runs_dir).expanduser(), trusted).expanduser()
     folder = found.parent if found.name == _MANIFEST else found
     if (folder / _MANIFEST).is_file():
         if checkpoint is not None:

@@ -14,9 +14,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hpctrain.commands.using_model import add_model_arguments, check_out, choose_device, progress_bar
+from hpctrain.commands.using_model import add_model_arguments, check_out, choose_device, model_of, progress_bar
 from hpctrain.errors import Problem, ProfileError
-from hpctrain.registry.references import model_at
 
 if TYPE_CHECKING:
     import numpy as np
@@ -54,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Encode the spectra, and print how many were encoded."""
-    args.run_dir = model_at(args.run_dir, args.runs_dir)
+    args.run_dir = model_of(args)
     import numpy as np
 
     from hpctrain.families.spectral_vae.encode import encode_to_file

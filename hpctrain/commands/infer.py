@@ -13,6 +13,9 @@ DESI, and for SDSS the number that `hpctrain ingest` gives. The anomaly score co
 the bundle holds what is needed: 3 means that one in 1000 of them scores as high. It does not depend on other spectra in
 the files. A bundle of an older hpctrain has only FOREST_SCORE.
 
+With --public-key FILE, or HPCTRAIN_PUBLIC_KEYS, it uses only a bundle that one of these keys has signed (hpctrain
+signature sign); exit code 5 if none has.
+
 First the device computes reference spectra of the bundle. If its results differ from those of the export, infer stops
 with exit code 7. If some files are unusable, infer processes the others, lists the unusable files at the end and exits
 with code 4. It skips files without spectra in a searched folder.
@@ -26,6 +29,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hpctrain.commands.argument_types import positive
+from hpctrain.commands.signing_arguments import add_public_key_argument, trusted_by
 from hpctrain.errors import CheckpointError, DataError, GateError, Problem, ProfileError
 
 if TYPE_CHECKING:
@@ -67,6 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="use a bundle that failed its gates, or whose results differ on this device",
     )
+    add_public_key_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -76,6 +81,7 @@ def run(args: argparse.Namespace) -> int:
     from hpctrain.edge.runtime import OnnxNetwork
 
     columns = _columns(args.column)
+    _refuse_unsigned(args)
     bundle = read_bundle(args.bundle)
     _refuse_rejected(bundle, args.force)
     files = _find(args, bundle, columns)
@@ -139,6 +145,16 @@ def _columns(texts: list[str]) -> dict[str, str]:
     if problems:
         raise ProfileError(SOURCE, problems)
     return {name: dataset for name, _, dataset in pairs}
+
+
+def _refuse_unsigned(args: argparse.Namespace) -> None:
+    """Refuse a bundle that no trusted key has signed, if the user trusts only some."""
+    if anchors := trusted_by(args):
+        from hpctrain.edge.bundle import MANIFEST
+        from hpctrain.signing.verify import require_signature
+
+        folder = args.bundle.parent if args.bundle.name == MANIFEST else args.bundle
+        require_signature(folder, anchors)
 
 
 def _refuse_rejected(bundle: Bundle, is_forced: bool) -> None:

@@ -5,7 +5,8 @@ python -m hpctrain.local profiles/jetson.yaml --from desi-vae        start from 
 python -m hpctrain.local profiles/jetson.yaml --set train.epochs=3   change a value
 python -m hpctrain.local profiles/jetson.yaml --resume               resume the newest run of this profile
 python -m hpctrain.local --resume runs/desi-vae-jetson/2026...       resume this run
-python -m hpctrain.local --infer BUNDLE FILES                        the same as `hpctrain infer`
+python -m hpctrain.local profiles/jetson.yaml --from BUNDLE --public-key leads.pub    only if this key has signed it
+python -m hpctrain.local --infer BUNDLE FILES [--public-key FILE]    the same as `hpctrain infer`
 
 local uses the same trainer, profile and run directory as a cluster. After Ctrl-C, a power cut or a reboot, resume with
 --resume. --resume starts a new run if there is none, and does nothing if the run is finished, so a service can call it
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hpctrain.commands.overrides import add_set_argument, overrides_of
+from hpctrain.commands.signing_arguments import add_public_key_argument
 from hpctrain.errors import CheckpointError, Problem, ProfileError
 
 if TYPE_CHECKING:
@@ -49,6 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--runs-dir", help="folder of runs, instead of launch.runs_dir")
     parser.add_argument("--no-memory", action="store_true", help="do not estimate the memory first")
+    add_public_key_argument(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -74,10 +77,12 @@ def _of_options(arguments: argparse.Namespace) -> list[str]:
 
     from hpctrain.launch.runs import DEFAULT_RUNS_DIR
     from hpctrain.registry.references import model_at
+    from hpctrain.signing.keys import anchors_of
 
     texts = [f"launch.runs_dir={json.dumps(arguments.runs_dir)}"] if arguments.runs_dir else []
     if arguments.source:
-        source = model_at(arguments.source, Path(arguments.runs_dir or DEFAULT_RUNS_DIR))
+        anchors = anchors_of(arguments.public_key)
+        source = model_at(arguments.source, Path(arguments.runs_dir or DEFAULT_RUNS_DIR), anchors)
         texts += [f"train.init_from={json.dumps(str(source))}", *_network_of(source)]
     return texts
 

@@ -15,9 +15,10 @@ import argparse
 from pathlib import Path
 
 from hpctrain.commands.argument_types import positive
-from hpctrain.commands.using_model import add_model_arguments, check_out, choose_device, progress_bar
+from hpctrain.commands.using_model import add_model_arguments, check_out, choose_device, model_of, progress_bar
 from hpctrain.errors import Problem, ProfileError
 from hpctrain.registry.references import model_at
+from hpctrain.signing.keys import anchors_of
 
 SOURCE = "hpctrain predict"
 
@@ -34,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Predict the samples, and print how many."""
-    args.run_dir = model_at(args.run_dir, args.runs_dir)
+    args.run_dir = model_of(args)
     if args.ensemble or args.mc:
         return _run_together(args)
     import numpy as np
@@ -76,7 +77,7 @@ def _run_together(args: argparse.Namespace) -> int:
         )
     check_out(SOURCE, args)
     device = choose_device(SOURCE, args.device)
-    runs = [args.run_dir, *(model_at(name, args.runs_dir) for name in args.ensemble)]
+    runs = [args.run_dir, *(model_at(name, args.runs_dir, anchors_of(args.public_key)) for name in args.ensemble)]
     members = [{"run": str(Path(run).absolute()), "weight": 1 / len(runs)} for run in runs]
     said = predict_ensemble(
         Path("/"),

@@ -5,7 +5,8 @@ hpctrain registry list                                        list the models, t
 hpctrain registry show photoz[:3|@champion]                   show a model and its history, or a version
 hpctrain registry promote photoz:3 --to champion --why TEXT   move an alias; champion needs gates that have passed
 hpctrain registry rollback photoz --why TEXT                  move champion back to the version before
-hpctrain registry verify [NAME]                               compare every byte with the manifests
+hpctrain registry verify [NAME] [--public-key FILE]           compare every byte with the manifests; verify signatures
+hpctrain registry sign photoz:3 --key FILE                    sign a version (add, promote, export: --key FILE, too)
 hpctrain registry route photoz --b candidate --share 0.1 ID   which version each object goes to
 hpctrain registry lineage --file RAW.fits                     which versions have seen this file (or --object ID)
 hpctrain registry sync                                        bring MLflow's registry up to date
@@ -24,12 +25,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hpctrain.commands.signing_arguments import add_key_arguments, add_public_key_argument, signer_of, trusted_by
 from hpctrain.errors import CheckpointError, Problem, ProfileError
 from hpctrain.launch.runs import DEFAULT_RUNS_DIR
 from hpctrain.registry.names import CHAMPION
+from hpctrain.signing.keys import SHORT
 
 if TYPE_CHECKING:
     from hpctrain.registry.folder import Registry
+    from hpctrain.signing.keys import Signer
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -68,14 +72,16 @@ def _declare_add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--alias", metavar="ALIAS", help="then let this alias mean the version, as promote does")
     parser.add_argument("--why", default="added", metavar="TEXT", help="the reason for --alias (default: added)")
     parser.add_argument("--note", default="", metavar="TEXT", help="what to remember about the version")
+    add_key_arguments(parser)
 
 
 def _add(arguments: argparse.Namespace) -> int:
     from hpctrain.launch.runs import find_run
     from hpctrain.registry.actions import promote
     from hpctrain.registry.add import add_run
+    from hpctrain.registry.signatures import must_be_signed
 
-    directory = find_run(arguments.run_name, arguments.runs_dir)
+    directory, signer = find_run(arguments.run_name, arguments.runs_dir), signer_of(arguments)
     registry = _registry(arguments)
     added = add_run(directory, arguments.name, registry, arguments.note)
     if arguments.json:
@@ -86,6 +92,12 @@ def _add(arguments: argparse.Namespace) -> int:
         print(f"{added.version}: added in {added.version.path}")
     else:
         print(f"{added.version}: has the same files already; nothing was added")
+    _sign_with(signer, str(added.version), registry)
+    if signer is None and must_be_signed(added.version):
+        print(
+            f"note: it must be signed before it is used: hpctrain registry sign {added.version} --key FILE",
+            file=sys.stderr,
+        )
     if arguments.alias:
         move = promote(str(added.version), arguments.alias, arguments.why, registry).move
         if move is not None and not arguments.json:
@@ -123,11 +135,13 @@ def _declare_promote(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--to", required=True, metavar="ALIAS", help="the alias, such as champion or candidate")
     parser.add_argument("--why", required=True, metavar="TEXT", help="the reason, which stays in the history")
     parser.add_argument("--force", action="store_true", help="also if gates have not passed; stays in the history")
+    add_key_arguments(parser)
 
 
 def _promote(arguments: argparse.Namespace) -> int:
     from hpctrain.registry.actions import promote
 
+    _sign_with(signer_of(arguments), arguments.what, _registry(arguments))
     done = promote(arguments.what, arguments.to, arguments.why, _registry(arguments), arguments.force)
     alias = f"{done.version.model.name}@{arguments.to}"
     if arguments.json:
@@ -160,8 +174,38 @@ def _moved(alias: str, facts: dict) -> str:
     return f"{alias} means version {facts['to']} now{before}"
 
 
+def _declare_sign(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("what", metavar="NAME:N", help="the version")
+    add_key_arguments(parser, is_needed=True)
+
+
+def _sign(arguments: argparse.Namespace) -> int:
+    from hpctrain.registry.actions import find_version
+    from hpctrain.registry.show import version_json
+
+    registry, signer = _registry(arguments), signer_of(arguments)
+    _sign_with(signer, arguments.what, registry, is_told=not arguments.json)
+    if arguments.json:
+        print(json.dumps(version_json(find_version(arguments.what, registry)), indent=2))
+    return 0
+
+
+def _sign_with(signer: Signer | None, what: str, registry: Registry, is_told: bool = False) -> None:
+    """Sign a version if there is a key."""
+    if signer is None:
+        return
+    from hpctrain.registry.actions import find_version
+    from hpctrain.registry.signatures import sign_version
+
+    version = find_version(what, registry)
+    is_new = sign_version(version, signer)
+    if is_told:
+        print(f"{version}: {'signed' if is_new else 'was signed before'} with key {signer.digest[:SHORT]}")
+
+
 def _declare_verify(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", nargs="?", metavar="NAME", help="the model (default: all)")
+    add_public_key_argument(parser)
 
 
 def _verify(arguments: argparse.Namespace) -> int:
@@ -170,7 +214,7 @@ def _verify(arguments: argparse.Namespace) -> int:
     registry = _registry(arguments)
     names = [arguments.name] if arguments.name else registry.names()
     results, damaged = [], 0
-    for what, faults, unread in faults_of(registry, names):
+    for what, faults, unread in faults_of(registry, names, trusted_by(arguments)):
         results.append({"what": what, "faults": faults, "unread": unread})
         damaged += bool(faults)
         if not arguments.json:
@@ -180,7 +224,9 @@ def _verify(arguments: argparse.Namespace) -> int:
     elif not results:
         print(f"no versions in {registry.path}")
     if damaged:
-        raise CheckpointError(f"{registry.path}: {damaged} of {len(results)} versions and aliases are damaged")
+        raise CheckpointError(
+            f"{registry.path}: {damaged} of {len(results)} versions and aliases are damaged or not signed as asked"
+        )
     return 0
 
 
@@ -194,6 +240,7 @@ def _tell(what: str, faults: list[str], unread: list[str]) -> None:
 def _declare_export(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("what", metavar="NAME[:N|@ALIAS]", help="the version; NAME alone is its champion")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to make")
+    add_key_arguments(parser)
 
 
 def _export(arguments: argparse.Namespace) -> int:
@@ -202,6 +249,7 @@ def _export(arguments: argparse.Namespace) -> int:
     if not arguments.out.absolute().parent.is_dir():
         message = f"{arguments.out.absolute().parent} is no directory; make it first"
         raise ProfileError("command line", [Problem("--out", message)])
+    _sign_with(signer_of(arguments), arguments.what, _registry(arguments))
     version, left_out = export_version(arguments.what, arguments.out, _registry(arguments))
     for name in left_out:
         print(f"note: {name} was left out; only the one who added {version} may read it", file=sys.stderr)
@@ -291,7 +339,8 @@ ACTIONS: dict[str, _Action] = {
     "show": ("show a model and its history, or a version", _declare_show, _show),
     "promote": ("let an alias mean a version", _declare_promote, _promote),
     "rollback": ("let an alias mean the version that it meant before", _declare_rollback, _rollback),
-    "verify": ("compare every byte with the manifests", _declare_verify, _verify),
+    "verify": ("compare every byte with the manifests, and verify signatures", _declare_verify, _verify),
+    "sign": ("sign a version, so that others can verify who has approved it", _declare_sign, _sign),
     "route": ("say which of two versions each object goes to", _declare_route, _route),
     "lineage": ("say which versions have seen a file or an object", _declare_lineage, _lineage),
     "sync": ("bring the registry of models of an MLflow server up to date", _declare_list, _sync),

@@ -33,11 +33,12 @@ def add_public_key_argument(parser: argparse.ArgumentParser, *, is_needed: bool 
     parser.add_argument(
         "--public-key",
         type=Path,
-        nargs="+",
+        action="append",
         default=[],
         required=is_needed,
         metavar="FILE",
-        help="refuse what none of these public keys, or certificates of an authority, has signed (PEM)",
+        help="refuse what this public key, or a key with a certificate of this authority, has not signed (PEM); may be "
+        "given again for others that are trusted, too",
     )
 
 
@@ -51,7 +52,7 @@ def signer_of(arguments: argparse.Namespace) -> Signer | None:
     """
     if arguments.key is None:
         if arguments.certificate is not None:
-            raise ProfileError("command line", [Problem("--certificate", "goes with --key, the key of the certificate")])
+            raise ProfileError("command line", [Problem("--certificate", "goes with --key")])
         return None
     from hpctrain.signing.keys import read_signer
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hpctrain.commands.argument_types import positive
+from hpctrain.commands.signing_arguments import add_public_key_argument
 from hpctrain.errors import Problem, ProfileError
 from hpctrain.launch.runs import DEFAULT_RUNS_DIR
 from hpctrain.terminal import console
@@ -43,6 +44,23 @@ def add_model_arguments(parser: argparse.ArgumentParser, file: str, files: str, 
     parser.add_argument("--batch-size", type=positive, default=256, metavar="N", help=f"{many} per batch (256)")
     parser.add_argument("--device", choices=("auto", "cuda", "cpu"), default="auto", help="auto: GPU if there is one")
     parser.add_argument("--reader-threads", type=int, default=2, metavar="N", help="threads that read ahead (2)")
+    add_public_key_argument(parser)
+
+
+def model_of(args: argparse.Namespace) -> Path:
+    """Return the path of the model that the user means; with ``--public-key`` only if one of these keys has signed it.
+
+    Raises
+    ------
+    ProfileError
+        There is no such version or run, or a key cannot be used.
+    CheckpointError
+        The version is damaged, or the model is not signed by a trusted key.
+    """
+    from hpctrain.registry.references import model_at
+    from hpctrain.signing.keys import anchors_of
+
+    return model_at(args.run_dir, args.runs_dir, anchors_of(args.public_key))
 
 
 def check_out(source: str, args: argparse.Namespace) -> None:

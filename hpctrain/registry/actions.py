@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hpctrain.credentials.hide import hide_secrets
 from hpctrain.errors import CheckpointError, DataError, GateError, HpctrainError, Problem, ProfileError
@@ -20,8 +20,18 @@ from hpctrain.registry.folder import ModelFolder, Registry
 from hpctrain.registry.gates import gates_of
 from hpctrain.registry.names import CHAMPION, Reference, check_alias, read_reference
 from hpctrain.registry.policy import read_policy, require_group
+from hpctrain.registry.signatures import (
+    fault_of_signature,
+    require_signed_for_alias,
+    require_signed_for_use,
+    signatures_of,
+)
 from hpctrain.registry.version import MANIFEST, Version, read_version, require_whole, verify_version
+from hpctrain.signing.sign import SIGNATURES, SUFFIX
 from hpctrain.trail.chain import record
+
+if TYPE_CHECKING:
+    from hpctrain.signing.keys import Anchor
 
 
 @dataclass(frozen=True)
@@ -68,17 +78,32 @@ def _no_alias(model: ModelFolder, reference: Reference, alias: str) -> str:
     return f"{reference.name} has no alias {alias}; {there}{either}"
 
 
-def resolve(text: str, registry: Registry) -> Version:
-    """Return the version that a text means, as of :func:`find_version`, if every byte of it is as it was added.
+def resolve(text: str, registry: Registry, anchors: Sequence[Anchor] = ()) -> Version:
+    """Return the version that a text means, as of :func:`find_version`, if it may be used.
+
+    Every byte of it is as it was added, and it has the signature that the user or the rules of the registry ask for.
+
+    Parameters
+    ----------
+    text : str
+    registry : Registry
+    anchors : sequence of Anchor
+        Keys that the user trusts, as of :func:`~hpctrain.registry.signatures.require_signed_for_use`.
 
     Raises
     ------
     ProfileError
         There is no such version.
     CheckpointError
-        It is damaged.
+        It is damaged, or is not signed by a trusted key.
+    SiteError
+        The rules are wrong, or the library that verifies is not installed.
     """
-    return require_whole(find_version(text, registry))
+    reference = read_reference(text)
+    version = require_whole(find_version(text, registry))
+    alias = None if reference.number is not None else reference.alias or CHAMPION
+    require_signed_for_use(version, alias, anchors)
+    return version
 
 
 def promote(text: str, alias: str, why: str, registry: Registry, force: bool = False) -> Promoted:
@@ -104,7 +129,7 @@ def promote(text: str, alias: str, why: str, registry: Registry, force: bool = F
     ProfileError
         There is no such version, or no reason was given.
     CheckpointError
-        The version is damaged.
+        The version is damaged, or lacks the signature that the alias needs.
     """
     check_alias(alias)
     _require_reason(why)
@@ -114,6 +139,7 @@ def promote(text: str, alias: str, why: str, registry: Registry, force: bool = F
     if current(version.model, alias) == version.number:
         return Promoted(version, None)
     require_whole(version)
+    require_signed_for_alias(version, alias)
     report = gates_of(version)
     said = f"{'passed' if report.passed else 'not passed'}: {report}"
     if rules.gates and not report.passed:
@@ -142,7 +168,7 @@ def rollback(name: str, alias: str, why: str, registry: Registry) -> Move:
     SiteError
         The policy does not allow it, or somebody has moved the alias meanwhile.
     CheckpointError
-        The version before is damaged.
+        The version before is damaged, or lacks the signature that the alias needs.
     """
     check_alias(alias)
     _require_reason(why)
@@ -150,7 +176,7 @@ def rollback(name: str, alias: str, why: str, registry: Registry) -> Move:
     require_group(registry, read_policy(registry).of(alias).move, f"move the alias {alias}")
 
     def audit(facts: Mapping[str, Any]) -> None:
-        require_whole(read_version(model, facts["to"]))
+        require_signed_for_alias(require_whole(read_version(model, facts["to"])), alias)
         _record(model, facts)
 
     return roll_back(model, alias, why, audit)
@@ -169,8 +195,18 @@ def _record(model: ModelFolder, facts: Mapping[str, Any]) -> None:
     record(model.registry.path, facts["action"], f"{model.name}:{facts['to']}", **details)
 
 
-def faults_of(registry: Registry, names: list[str]) -> Iterator[tuple[str, list[str], list[str]]]:
+def faults_of(
+    registry: Registry, names: list[str], anchors: Sequence[Anchor] = ()
+) -> Iterator[tuple[str, list[str], list[str]]]:
     """Verify every version and every alias of some models.
+
+    Parameters
+    ----------
+    registry : Registry
+    names : list of str
+    anchors : sequence of Anchor
+        Keys one of which must have signed every version; without them the rules of the registry say which must be
+        signed.
 
     Yields
     ------
@@ -183,10 +219,13 @@ def faults_of(registry: Registry, names: list[str]) -> Iterator[tuple[str, list[
         model = registry.existing(name)
         for number in model.numbers():
             try:
-                found = verify_version(read_version(model, number))
-                yield f"{name}:{number}", found.faults, found.unread
+                version = read_version(model, number)
             except HpctrainError as error:
                 yield f"{name}:{number}", [str(error)], []
+                continue
+            found = verify_version(version)
+            unsigned = fault_of_signature(version, anchors)
+            yield f"{name}:{number}", found.faults + ([unsigned] if unsigned else []), found.unread
         for alias in model.alias_names():
             yield f"{name}@{alias}", _faults_of_alias(model, alias), []
 
@@ -202,7 +241,9 @@ def _faults_of_alias(model: ModelFolder, alias: str) -> list[str]:
 
 
 def export_version(text: str, out: Path, registry: Registry) -> tuple[Version, list[str]]:
-    """Copy a verified version to a new folder, whole or not at all.
+    """Copy a verified version to a new folder, whole or not at all, with its signatures.
+
+    Those of the version are in ``signatures/``, and those of each bundle in ``signatures/`` of the bundle.
 
     Parameters
     ----------
@@ -223,7 +264,7 @@ def export_version(text: str, out: Path, registry: Registry) -> tuple[Version, l
     ProfileError
         There is no such version.
     CheckpointError
-        It is damaged.
+        It is damaged, or lacks the signature that the rules of the registry ask for.
     DataError
         There is something with the name of the folder, or it cannot be written.
     """
@@ -252,4 +293,14 @@ def _copy(version: Version, stage: Path) -> list[str]:
             left_out.append(name)
             continue
         copy_file(version.path / name, stage / name, 0o644)
+    _copy_signatures(version, stage)
     return left_out
+
+
+def _copy_signatures(version: Version, stage: Path) -> None:
+    folder = signatures_of(version)
+    for path in folder.rglob(f"*{SUFFIX}"):
+        target = stage / path.parent.relative_to(folder) / SIGNATURES / path.name
+        if not target.exists():  # a bundle may have been signed with the same key before it was added
+            target.parent.mkdir(parents=True, exist_ok=True)
+            copy_file(path, target, 0o644)

@@ -10,6 +10,7 @@ from pathlib import Path
 from hpctrain.errors import Problem, ProfileError, SiteError
 from hpctrain.files import fsync_directory
 from hpctrain.registry.folder import Registry
+from hpctrain.registry.policy import read_policy, require_group
 from hpctrain.registry.version import Version, read_version
 from hpctrain.rundir import RunDir
 from hpctrain.trail.chain import record
@@ -59,9 +60,10 @@ def delete_run(run: RunDir, registry: Registry) -> None:
     ProfileError
         A registered version needs it.
     SiteError
-        It cannot be deleted.
+        The policy of the registry does not allow it, or it cannot be deleted.
     """
     require_unused(run, registry)
+    require_group(registry, read_policy(registry).delete, "delete runs")
     if registry.path.is_dir():
         record(registry.path, "delete", str(run.path))
     aside = run.path.with_name(f".deleted-{run.run_id}-{secrets.token_hex(4)}")

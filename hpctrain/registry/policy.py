@@ -42,6 +42,18 @@ class RegistryMlflow(Section):
     """Text in front of each name of a model there."""
 
 
+class SigningPolicy(Section):
+    """Which versions must be signed, and by whom."""
+
+    required_for: list[AliasName] = []
+    """Aliases that only a signed version may get and be used by; ``all`` means every version."""
+    public_keys: list[Line] = []
+    """Files of public keys, or of certificates of an authority (PEM), relative to the registry; one signature is
+    enough."""
+    sign: list[GroupName] = []
+    """POSIX groups whose members may add signatures; if empty, everybody who can write to the registry."""
+
+
 class RegistryPolicy(Section):
     """The rules of a registry. Whoever can write to the folder could go round them, so give it to a group."""
 
@@ -51,6 +63,10 @@ class RegistryPolicy(Section):
     """POSIX groups whose members may add versions; if empty, everybody who can write to the registry."""
     aliases: dict[AliasName, AliasPolicy] = {}
     """Rules by alias. Without an entry, ``champion`` needs gates, and no other alias does."""
+    delete: list[GroupName] = []
+    """POSIX groups whose members may delete runs whose registry this is; if empty, everybody who can write to them."""
+    signing: SigningPolicy = SigningPolicy()
+    """Signatures of versions."""
     share_provenance: Switch = False
     """Let everybody who may read the registry read the ``provenance.json`` of versions, which holds uncommitted changes
     of users' code. By default only the one who added the version may."""

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hpctrain.launch.runs import path_or_run
 
+if TYPE_CHECKING:
+    from hpctrain.signing.keys import Anchor
+
 SCHEME = "registry:"
 """What begins an argument that means a registered version, and not a run or a path."""
+_BUNDLE = "bundle.json"
+"""The file that makes a folder a bundle, as in :mod:`hpctrain.edge.bundle`, whose import takes longer."""
 
 
 def is_registered(text: str) -> bool:
@@ -15,7 +23,7 @@ def is_registered(text: str) -> bool:
     return text.startswith(SCHEME)
 
 
-def model_at(text: str, runs_dir: Path) -> Path:
+def model_at(text: str, runs_dir: Path, anchors: Sequence[Anchor] = ()) -> Path:
     """Return the path that a user means by a registered version, a run, a model folder or a file.
 
     Parameters
@@ -25,6 +33,9 @@ def model_at(text: str, runs_dir: Path) -> Path:
         :func:`~hpctrain.launch.runs.path_or_run`.
     runs_dir : Path
         Folder to search for the run; the registry is beside it unless HPCTRAIN_REGISTRY names another.
+    anchors : sequence of Anchor
+        Refuse what none of these keys has signed. Without them HPCTRAIN_PUBLIC_KEYS counts for versions and bundles,
+        and else the rules of the registry for its versions.
 
     Returns
     -------
@@ -36,11 +47,25 @@ def model_at(text: str, runs_dir: Path) -> Path:
     ProfileError
         There is no such version.
     CheckpointError
-        The version is damaged.
+        The version is damaged, or is not signed by a trusted key.
     """
     if not is_registered(text):
-        return path_or_run(text, runs_dir)
+        return _signed(path_or_run(text, runs_dir), anchors)
     from hpctrain.registry.actions import resolve  # pydantic: not for a command that only has a path
     from hpctrain.registry.folder import registry_at
 
-    return resolve(text, registry_at(None, runs_dir)).path
+    return resolve(text, registry_at(None, runs_dir), anchors).path
+
+
+def _signed(path: Path, anchors: Sequence[Anchor]) -> Path:
+    """Return a path if what lies there has the signature that the user asks for."""
+    from hpctrain.signing.keys import VARIABLE, anchors_of_environment
+
+    folder = path.parent if path.name == _BUNDLE else path
+    if not anchors and os.environ.get(VARIABLE) and (folder / _BUNDLE).is_file():
+        anchors = anchors_of_environment()
+    if anchors:
+        from hpctrain.signing.verify import require_signature
+
+        require_signature(folder, anchors)
+    return path

@@ -13,6 +13,7 @@ from hpctrain.registry.folder import ModelFolder, Registry
 from hpctrain.registry.gates import gates_of
 from hpctrain.registry.names import read_reference
 from hpctrain.registry.seen import SIDES, Seen, read_lineage
+from hpctrain.registry.signatures import keys_of
 from hpctrain.registry.version import Version, read_version
 
 
@@ -22,6 +23,7 @@ def version_json(version: Version) -> dict[str, Any]:
     return {
         **{key: value for key, value in version.facts.items() if key not in ("format", "version", "token")},
         "path": str(version.path),
+        "signed_with": keys_of(version),
         "gates": {"passed": report.passed, "number": report.number, "reasons": list(report.reasons)},
     }
 
@@ -112,6 +114,7 @@ def _version_lines(version: Version) -> Iterator[str]:
     yield f"  gates   {gates_of(version)}"
     aliases = [alias for alias, number in aliases_of(version.model).items() if number == version.number]
     yield f"  aliases {', '.join(aliases) or '-'}"
+    yield f"  signed  {', '.join(f'key {key}' for key in keys_of(version)) or '-'}"
     yield f"  folder  {version.path}"
     for name, facts in version.files.items():
         yield f"  {facts['sha256']}  {grouped(facts['size']):>12} bytes  {name}"

@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from hpctrain.errors import CheckpointError
 from hpctrain.registry.aliases import history_of
 from hpctrain.registry.folder import Registry
+from hpctrain.registry.signatures import signature_files
 from hpctrain.registry.version import read_version
+from hpctrain.rundir import file_digest
 from hpctrain.trail.chain import FILE, Damaged, Entry, read_trail
 
 
@@ -85,7 +87,7 @@ def _faults(entry: Entry, report: TrailReport, damaged: Damaged | None) -> Itera
 
 
 def _changes(registry: Registry) -> Iterator[tuple[str, str]]:
-    """Yield every version and every move of an alias, with the token that its entry has."""
+    """Yield every version, signature and move of an alias, with the token that its entry has."""
     for name in registry.names():
         model = registry.model(name)
         for number in model.numbers():
@@ -93,6 +95,8 @@ def _changes(registry: Registry) -> Iterator[tuple[str, str]]:
                 yield f"add {name}:{number}", read_version(model, number).facts["token"]
             except CheckpointError as error:
                 yield f"add {name}:{number} ({error})", ""
+        for path in signature_files(model):
+            yield f"sign {path.relative_to(model.path)} of {name}", file_digest(path)
         for alias in model.alias_names():
             try:
                 for move in history_of(model, alias):

@@ -122,7 +122,9 @@ def _anchor(path: Path) -> Anchor:
     return Anchor(path, _digest(_on_a_known_curve(public)))
 
 
-def read_signer(path: str | Path, certificate: str | Path | None = None, ask: Callable[[], bytes] | None = None) -> Signer:
+def read_signer(
+    path: str | Path, certificate: str | Path | None = None, ask: Callable[[], bytes] | None = None
+) -> Signer:
     """Return a private key if it is fit to sign.
 
     Parameters
@@ -243,5 +245,3 @@ def _digest(public: EllipticCurvePublicKey) -> str:
 
 def _wrong(key: str, message: str) -> ProfileError:
     return ProfileError("command line", [Problem(key, message)])
-
-

@@ -14,9 +14,10 @@ from hpctrain.signing.keys import SHORT, Anchor
 from hpctrain.signing.library import need_signing
 from hpctrain.signing.sign import SUFFIX, signature_folder
 
-_CHANGED = re.compile(r"Hash mismatch for '(?P<name>[^']*)'")
-_ADDED = re.compile(r"Extra files found in model '[^']*': (?P<names>[^\"\]]*)")
-_MISSING = re.compile(r"Missing files in model '[^']*': (?P<names>[^\"\]]*)")
+# The library names the files in a printed list of strings, so quotes may have a backslash before them.
+_CHANGED = re.compile(r"Hash mismatch for \\?'(?P<name>.*?)\\?': Expected")
+_ADDED = re.compile(r"Extra files found in model \\?'.*?\\?': (?P<names>.*?)[\"'][,\]]")
+_MISSING = re.compile(r"Missing files in model \\?'.*?\\?': (?P<names>.*?)[\"'][,\]]")
 _MOST_NAMED = 10
 
 
