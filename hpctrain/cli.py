@@ -35,6 +35,7 @@ COMMANDS = {
     "simulate": "write realistic quasar and galaxy spectra",
     "data": "inspect files of spectra, write a faster layout, verify their checksums",
     "encode": "write latent vectors, reconstruction error and anomaly score of every spectrum",
+    "features": "write features or latents as the offline source of a feature store (Feast)",
     "anomalies": "list the most unusual spectra of a catalogue or a run, as a table or a page",
     "predict": "write what a trained model of any family predicts for every sample",
     "redshift": "find redshifts and classes of spectra with PCA templates, or make such templates",
