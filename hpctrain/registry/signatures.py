@@ -12,6 +12,7 @@ it may read are left out, if nothing loads them: the signed manifest holds their
 from __future__ import annotations
 
 import hashlib
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
@@ -81,6 +82,7 @@ def _sign(version: Version, inside: str, signer: Signer, left_out: Sequence[str]
     registry = version.model.registry
     target = signatures_of(version) / inside / signature_name(signer)
     if target.exists():
+        _require_own(target, version, inside, signer)
         return False
     content = signature_of(version.path / inside, signer, left_out).encode()
     folder = registry.make(target.parent)
@@ -90,6 +92,22 @@ def _sign(version: Version, inside: str, signer: Signer, left_out: Sequence[str]
         return publish_once(target, content, registry.file_mode)
     except OSError as error:
         raise SiteError(f"{folder}: cannot be written: {error.strerror}; {version} was not signed") from error
+
+
+def _require_own(target: Path, version: Version, inside: str, signer: Signer) -> None:
+    """Refuse a signature in the place of this key's own that is not by this key; one with a certificate is left."""
+    if signer.certificate is not None:
+        return
+    with tempfile.NamedTemporaryFile(suffix=".pub") as public:
+        public.write(signer.public)
+        public.flush()
+        anchor = Anchor(Path(public.name), signer.digest)
+        try:
+            require_signature(version.path / inside, [anchor], target.parent)
+        except CheckpointError as error:
+            raise CheckpointError(
+                f"{target}: is no signature of {version} by this key; remove the file, and sign again"
+            ) from error
 
 
 def require_trusted(version: Version, anchors: Sequence[Anchor]) -> Anchor:
@@ -131,8 +149,11 @@ def require_signed_for_use(version: Version, alias: str | None, anchors: Sequenc
     policy = read_policy(version.model.registry)
     if not policy.signing.required_for:
         return
-    meant = [name for name, number in aliases_of(version.model).items() if number == version.number]
-    if _is_required(policy, [alias] if alias is not None else meant):
+    if alias is not None:
+        names = [alias]
+    else:
+        names = [name for name, number in aliases_of(version.model).items() if number == version.number]
+    if _is_required(policy, names):
         require_trusted(version, anchors_of_policy(version.model.registry, policy))
 
 

@@ -65,6 +65,16 @@ def test_a_signature_lies_beside_a_version_which_it_does_not_change(registry, ru
     assert f"signed  key {leads.digest[:16]}" in capsys.readouterr().out
 
 
+def test_a_file_in_the_place_of_a_signature_is_not_taken_for_it(registry, runs, leads):
+    version = added(registry, runs, 1.0)
+    sign_version(version, leads)
+    (path,) = (version.model.path / "signatures" / "1").iterdir()
+    path.unlink()
+    path.write_text("{}")
+    with pytest.raises(CheckpointError, match="is no signature of photoz:1 by this key; remove the file"):
+        sign_version(version, leads)
+
+
 def test_an_alias_that_needs_a_signature_is_given_to_no_other_version(registry, runs, keys, leads):
     rule(registry, keys)
     version = added(registry, runs, 1.0, [GATE])
@@ -153,6 +163,7 @@ def test_a_bundle_of_a_signed_version_is_signed_for_the_device(
     sign_version(add_run(run, "photoz", registry).version, leads)
     export_version("photoz:1", tmp_path / "out", registry)
     anchors = anchors_of([keys / "leads.pub"])
+    require_signature(tmp_path / "out", anchors)
     (tmp_path / "out/export/onnx-int8").rename(tmp_path / "device")
     require_signature(tmp_path / "device", anchors)
     with pytest.raises(CheckpointError, match=r"bundle.json: is missing"):
