@@ -75,9 +75,13 @@ FORMS = (
         "ghp_|gho_|ghu_|ghs_|ghr_|github_pat_",
         r"\b(gh[pousr]_[A-Za-z0-9]{16,}|github_pat_[A-Za-z0-9_]{16,})",
     ),
-    _form("a GitLab token", "gl", r"\bgl(pat|dt|rt|cbt|ptt|ft|soat)-[A-Za-z0-9_-]{16,}"),
+    _form(
+        "a GitLab token",
+        "glpat-|gldt-|glrt-|glcbt-|glptt-|glft-|glsoat-",
+        r"\bgl(pat|dt|rt|cbt|ptt|ft|soat)-[A-Za-z0-9_-]{16,}",
+    ),
     _form("a Hugging Face token", "hf_", r"\bhf_[A-Za-z0-9]{16,}"),
-    _form("an API key", "sk|pk|rk", r"\b(sk|pk|rk)[-_][A-Za-z0-9_-]{16,}"),
+    _form("an API key", "sk-|sk_|pk-|pk_|rk-|rk_", r"\b(sk|pk|rk)[-_][A-Za-z0-9_-]{16,}"),
     _form("a Slack token", "xox", r"\bxox[abeoprs]-[A-Za-z0-9-]{10,}"),
     _form("a Slack address", "hooks.slack.com", r"hooks\.slack\.com/services/[A-Za-z0-9/]+"),
     _form("a Google API key", "aiza", r"\bAIza[0-9A-Za-z_-]{30,}"),
@@ -99,7 +103,7 @@ BARE_WANDB_KEY = _form("a W&B API key", "'|\"|=", r"(?<=['\"=])(local-)?[0-9a-f]
 """Forty hexadecimal digits between quotes: hidden in doubt, although they may be the name of a commit."""
 NAMED_WANDB_KEY = _form(
     "a W&B API key",
-    "wandb|api",
+    "wandb|apikey|api_key|api-key",
     r"(?i)(?P<before>(?:wandb|api[_-]?key)[^\n]{0,60}?(?<![0-9a-z]))(?:local-)?[0-9a-f]{40}(?![0-9a-z])",
 )
 """The same after a word that says what it is."""

@@ -21,7 +21,10 @@ _BLOCK = 1 << 20
 _OVERLAP = 1 << 13
 """Bytes of a block that are looked at again with the next one: more than the longest credential."""
 _SHORTEST_RUN = 8
-_ASSIGNING = ("pass", "pwd", "secret", "credential", "token", "authorization", "bearer", "key")
+_ASSIGNING = (
+    *("passw", "passphrase", "pwd", "secret", "credential", "token", "authorization", "bearer"),
+    *("_key", "-key", "apikey", "accesskey", "privatekey", "authkey"),
+)
 _VARIABLE = "the value of the variable"
 _SURE = ("a private key", "a password in a URL", "a password of a database")
 _STANDS_FOR_ONE = re.compile(r"(\*{3}|…|\[hidden|[<{]|%\()")
