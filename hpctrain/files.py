@@ -15,6 +15,7 @@ import os
 import re
 import secrets
 import stat
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -24,6 +25,26 @@ LARGEST_BYTES = 1 << 26
 """Largest size of a file to read as a whole; our own files are far smaller."""
 LONGEST_LINE_BYTES = 1 << 20
 """Longest line to read, so that memory remains bounded; our own records are far shorter."""
+
+
+SOURCE_DATE = "SOURCE_DATE_EPOCH"
+"""Variable by which whoever builds something says which date its files shall hold (reproducible-builds.org)."""
+
+
+def creation_time() -> float:
+    """Return the time to write into a new file, in seconds since 1970: now, or what ``SOURCE_DATE_EPOCH`` says.
+
+    A stage of a pipeline sets that variable, so that the same inputs give the same bytes whenever it runs.
+    """
+    given = os.environ.get(SOURCE_DATE, "")
+    return float(given) if given.isascii() and given.isdecimal() else time.time()
+
+
+def creation_stamp() -> str:
+    """Return the time to write into a new file as text: ``2026-11-26T21:00:00+0000``."""
+    moment = creation_time()
+    known = time.gmtime(moment) if os.environ.get(SOURCE_DATE) else time.localtime(moment)
+    return time.strftime("%Y-%m-%dT%H:%M:%S%z", known)
 
 
 def open_regular(path: Path, flags: int = os.O_RDONLY, mode: int = 0o666) -> int:

@@ -3,6 +3,7 @@
 hpctrain init                    list the files that can be copied
 hpctrain init quickstart         write quickstart.yaml, and schema.json for editors
 hpctrain init hpc --out mine     write into the folder mine
+hpctrain init pipeline           write pipeline.yaml, and the profiles that it trains
 hpctrain init site               write site.yaml, to describe a cluster; put it into ~/.config/hpctrain/sites
 hpctrain init job-script         write train_hpc.sh, for sbatch by hand
 
@@ -70,13 +71,13 @@ def _source(name: str) -> tuple[Path, str]:
 
 
 def _files(name: str) -> dict[str, Path]:
-    """Map the names of the copies to the shipped files: a profile, the one that it extends or searches, the schema."""
+    """Map the names of the copies to the shipped files: what was asked for, the profiles that it names, the schema."""
     source, copy = _source(name)
     files = {copy: source}
     if name not in OTHERS:
-        extended = re.search(r"^(?:extends|base): *(\S+)", source.read_text(encoding="utf-8"), flags=re.MULTILINE)
-        if extended:
-            files |= _files(Path(extended[1]).stem)
+        text = source.read_text(encoding="utf-8")
+        for named in re.findall(r"^(?:extends|base|    profile): *(\S+)", text, flags=re.MULTILINE):
+            files |= _files(Path(named).stem)
         files["schema.json"] = shipped("profiles/schema.json")
     return files
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from html import escape
 from typing import Any
 
@@ -16,6 +15,7 @@ from hpctrain.expectations.check import Check
 from hpctrain.expectations.compare import old_of, shares_of
 from hpctrain.expectations.section import ColumnSection
 from hpctrain.expectations.validate import Validated
+from hpctrain.files import creation_time
 from hpctrain.report.document import Head, moment, render_document
 
 NUM_BINS = 40
@@ -47,7 +47,7 @@ def page_of(found: Validated) -> str:
         ("all", "All checks", _checks([check for check in found.checks if not check.failed], files)),
     ]
     chance = f"data without any fault fail with a chance of at most {100 * found.expected.false_alarms:g} %"
-    return render_document(head, sections, f"{moment(time.time())} · {chance}")
+    return render_document(head, sections, f"{moment(creation_time())} · {chance}")
 
 
 def _checks(checks: list[Check], files: list[str]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from hpctrain.expectations.look import Looked, Progress, look
 from hpctrain.expectations.reference import open_reference
 from hpctrain.expectations.section import Expectations
 from hpctrain.expectations.sources import open_sources
+from hpctrain.files import creation_time
 
 FILE = "data-validation.json"
 FORMAT = "hpctrain-data-validation"
@@ -56,7 +56,7 @@ class Validated:
             "format": FORMAT,
             "version": 1,
             "hpctrain_version": __version__,
-            "made_at": time.time(),
+            "made_at": creation_time(),
             "passed": not self.failed,
             "against": self.against,
             "reference": self.compared_with,

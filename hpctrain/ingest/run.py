@@ -17,6 +17,7 @@ import numpy as np
 import hpctrain
 from hpctrain.credentials.hide import own_command
 from hpctrain.errors import DataError
+from hpctrain.files import creation_stamp
 from hpctrain.ingest.carried import CarriedColumns
 from hpctrain.ingest.identifiers import position_ids, sdss_ids
 from hpctrain.ingest.missing_redshifts import Estimator, fill_missing
@@ -218,7 +219,7 @@ def _provenance(plan: IngestPlan, result: IngestResult) -> dict[str, Any]:
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "hpctrain_version": hpctrain.__version__,
-        "created_at": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "created_at": creation_stamp(),
         "command": " ".join(own_command()),
         "working_directory": os.getcwd(),
         "survey": plan.survey,

@@ -57,9 +57,9 @@ def total(costs: Iterable[Cost]) -> Cost:
     return sum(costs, Cost())
 
 
-def cost_of(stage: StageDir) -> Cost:
-    """Return what a stage has cost this time through the pipeline, up to now."""
-    return _of_training(stage) if stage.section().does == TRAIN else _of_commands(stage)
+def cost_of(stage: StageDir, runs: bool = False) -> Cost:
+    """Return what a stage has cost this time through the pipeline; up to now, if it `runs`."""
+    return _of_training(stage) if stage.section().does == TRAIN else _of_commands(stage, runs)
 
 
 def sealed_cost(result: Mapping[str, Any] | None) -> Cost | None:
@@ -74,8 +74,7 @@ def begin_attempt(stage: StageDir, work: Path) -> None:
     """Note that the commands of a stage begin; an attempt that was killed lasted until it wrote something last."""
     spent = _read(stage)
     if spent.began_at:
-        times = [path.lstat().st_mtime for path in (work, *work.rglob("*")) if os.path.lexists(path)]
-        spent = spent.ended(max([spent.began_at, *times]))
+        spent = spent.ended(_last_sign(work, spent.began_at))
     _write(stage, replace(spent, began_at=time.time(), attempts=spent.attempts + 1))
 
 
@@ -105,9 +104,17 @@ def _write(stage: StageDir, spent: _Spent) -> None:
     write_json(stage.path / "spent.json", asdict(spent))
 
 
-def _of_commands(stage: StageDir) -> Cost:
+def _last_sign(work: Path, began_at: float) -> float:
+    times = [path.lstat().st_mtime for path in (work, *work.rglob("*")) if os.path.lexists(path)]
+    return max([began_at, *times])
+
+
+def _of_commands(stage: StageDir, runs: bool) -> Cost:
     spent, state = _read(stage), stage.read_state()
-    spent = spent.ended(state.ended_at if state.ended_at >= spent.began_at else time.time())
+    if state.ended_at >= spent.began_at:
+        spent = spent.ended(state.ended_at)
+    else:
+        spent = spent.ended(time.time() if runs else _last_sign(stage.work(state.key), spent.began_at))
     asked, hours = stage.section().launch, spent.seconds / _S_PER_H
     return Cost(spent.seconds, hours * asked.cpus, hours * asked.gpus, None, spent.attempts)
 

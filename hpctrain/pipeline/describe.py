@@ -14,7 +14,7 @@ from hpctrain.pipeline.folder import PipelineDir, StageDir
 from hpctrain.pipeline.kinds import waits_for
 from hpctrain.pipeline.run import job_states, runs_here
 from hpctrain.pipeline.section import TRAIN
-from hpctrain.states import ACTIVE, CANCELLED, FAILED, FINISHED
+from hpctrain.states import CANCELLED, FAILED, FINISHED, PENDING, REQUEUED, UNKNOWN
 from hpctrain.words import format_bytes, format_duration
 
 _MARKS = {
@@ -55,14 +55,20 @@ def _state_now(stage: StageDir, state: str, job: str | None, has_queue: bool) ->
     """Return the state of a stage, and more about it, by what it says itself and what is known of its process."""
     if state == folder.RUNNING and (job in (CANCELLED, FAILED) if has_queue else not runs_here(stage)):
         return folder.FAILED, "it was killed; the same command goes on"
-    if state == folder.WAITING and job is not None:
-        return state, f"its job is {job}"
+    if state == folder.WAITING or (state == folder.RUNNING and job in (PENDING, REQUEUED)):
+        killed = state == folder.RUNNING
+        return folder.WAITING, "it was killed; its job waits to go on" if killed else _unusual(job)
     if state == folder.RUNNING and stage.section().does == TRAIN:
         status = describe(stage, ask_queue=False)
         if status.state == FINISHED:  # the stage after it notes that
             return folder.DONE, ""
         return state, f"step {status.step:,} of {status.total_steps:,}" if status.total_steps else status.state
-    return state, f"its job is {job}" if state == folder.RUNNING and job in ACTIVE and job != state else ""
+    return state, ""
+
+
+def _unusual(job: str | None) -> str:
+    """Return what is worth knowing of the job of a stage that waits."""
+    return "" if job in (None, PENDING, UNKNOWN) else f"its job is {job}"
 
 
 def _costs(stage: StageDir, state: str, result: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -71,7 +77,7 @@ def _costs(stage: StageDir, state: str, result: Mapping[str, Any] | None) -> dic
     sealed = sealed_cost(result)
     if result is not None and result.get("pipeline") != stage.pipeline.id:
         return {"cost": None, "saved": asdict(sealed) if sealed else None}
-    spent = sealed or cost_of(stage)
+    spent = sealed or cost_of(stage, state == folder.RUNNING)
     return {"cost": asdict(spent) if spent.attempts else None, "saved": None}
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from hpctrain.errors import Problem, ProfileError
-from hpctrain.pipeline.kinds import OUT, names_in
-from hpctrain.pipeline.section import EVALUATE, GATE, LOG, REGISTER, TRAIN, PipelineSection, StageSection
+from hpctrain.pipeline.kinds import OUT, names_in, trainer_after
+from hpctrain.pipeline.section import EVALUATE, GATE, LOG, REGISTER, SPLIT, TRAIN, PipelineSection, StageSection
 from hpctrain.profile.check import check_profile
 from hpctrain.profile.document import Document, sort_problems
 from hpctrain.profile.explain import typed
@@ -58,6 +58,11 @@ def _problems(section: PipelineSection, document: Document) -> Iterator[Problem]
         trains = any(section.stage(name).does == TRAIN and not section.stage(name).skip for name in known)
         if stage.does in (EVALUATE, GATE, REGISTER, LOG) and not stage.run and not trains and not stage.skip:
             yield document.problem(where, f"{stage.name} needs a stage before it that trains")
+        if stage.does == SPLIT and not stage.run and not stage.skip and trainer_after(section, stage) is None:
+            yield document.problem(where, f"{stage.name} without run needs a stage after it that trains")
+        if any(change.startswith("validate.") for change in stage.set):
+            message = "validate.* has no effect here: evaluate and gate read it in the profile; write it there"
+            yield document.problem((*where, "set"), message)
         if stage.profile is not None:
             yield from _profile_problems(section, stage, document, where)
         if stage.expectations is not None and not os.path.isfile(stage.expectations):

@@ -6,19 +6,25 @@ import glob
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+import time
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from hpctrain import __version__
 from hpctrain.errors import DataError
 from hpctrain.pipeline.folder import PipelineDir, StageDir
-from hpctrain.pipeline.kinds import commands_of, trainer_before
-from hpctrain.pipeline.section import EVALUATE, GATE, TRAIN, PipelineSection, StageSection
+from hpctrain.pipeline.kinds import commands_of, needs_of, trainer_after, trainer_before
+from hpctrain.pipeline.section import EVALUATE, GATE, SPLIT, TRAIN, PipelineSection, StageSection
 from hpctrain.rundir import file_digest, read_json, write_json
 
 _LONGEST = 60
+_AT_ONCE = 8
+_TICK_S = 2.0
 NEVER_DONE = "it was never done"
+EARLIEST = 315532800
+"""Date of results of no files from outside: 1980-01-01, the first one that archives such as zip can hold."""
 KEY_LENGTH = 16
 """Number of hexadecimal digits of a key."""
 
@@ -42,7 +48,7 @@ def parts_of(stage: StageDir, results: Mapping[str, str]) -> dict[str, Any]:
     return {
         "does": own.does,
         "commands": commands_of(section, own),
-        "profile": _profile(own) if own.does == TRAIN else _judged_by(section, own),
+        "profile": _profile(own) if own.does == TRAIN else _split_by(section, own) or _judged_by(section, own),
         "inputs": inputs_of(stage.pipeline, own),
         "results": dict(results),
         "hpctrain": __version__,
@@ -67,18 +73,49 @@ def inputs_of(pipeline: PipelineDir, stage: StageSection) -> dict[str, str]:
     """
     wanted = [*stage.inputs, *([stage.expectations] if stage.expectations else []), *_data_of(pipeline, stage)]
     paths = [path for pattern in wanted for path in _matching(stage.name, pattern)]
-    known = read_json(pipeline.digests, {})
-    known = known if isinstance(known, dict) else {}
-    found = {}
-    for path in dict.fromkeys(paths):
-        facts = os.stat(path)
-        seen = [facts.st_size, facts.st_mtime_ns, facts.st_ino]
-        entry = known.get(str(path))
-        if not isinstance(entry, dict) or entry.get("seen") != seen:
-            known[str(path)] = entry = {"seen": seen, "sha256": file_digest(path)}
-        found[str(path)] = entry["sha256"]
-    write_json(pipeline.digests, known)
-    return found
+    stored = read_json(pipeline.digests, {})
+    known = stored if isinstance(stored, dict) else {}
+    looks = {str(path): _look_of(path) for path in dict.fromkeys(paths)}
+    new = [path for path, look in looks.items() if not _is_known(known.get(path), look)]
+    for path, digest in zip(new, digests_of_files(map(Path, new)), strict=True):
+        known[path] = {"seen": looks[path], "read_at": time.time(), "sha256": digest}
+    if new:
+        write_json(pipeline.digests, known)
+    return {path: known[path]["sha256"] for path in looks}
+
+
+def digests_of_files(paths: Iterable[Path]) -> list[str]:
+    """Return the SHA-256 of files; several are read at once, as many small ones on a network keep a disk waiting."""
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        return list(pool.map(file_digest, paths))
+
+
+def _look_of(path: Path) -> list[int]:
+    """Return size, times and number of a file: if they stay the same, so do the contents."""
+    facts = os.stat(path)
+    return [facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns, facts.st_ino]
+
+
+def _is_known(entry: Any, look: list[int]) -> bool:
+    """Return whether the hash of a file is known.
+
+    A file that changed within two seconds before it was read may have changed again without another time.
+    """
+    if not isinstance(entry, dict) or entry.get("seen") != look:
+        return False
+    return max(look[1], look[2]) < (entry.get("read_at", 0.0) - _TICK_S) * 1e9
+
+
+def date_of(stage: StageDir, inputs: Iterable[str]) -> int:
+    """Return the date of the newest file from outside that a stage or one that it needs reads [s since 1970].
+
+    Its commands write it into their files in place of the time of day, so the same inputs give the same bytes.
+    """
+    dates = [int(os.stat(path).st_mtime) for path in inputs if os.path.exists(path)]
+    for need in needs_of(stage.pipeline.section(), stage.section()):
+        other = stage.pipeline.stage(need)
+        dates.append((other.read_result(other.read_state().key) or {}).get("date", EARLIEST))
+    return max(dates, default=EARLIEST)
 
 
 def _data_of(pipeline: PipelineDir, stage: StageSection) -> list[str]:
@@ -108,6 +145,12 @@ def _profile(stage: StageSection) -> dict[str, Any] | None:
     for key in ("description", "launch", "track", "monitor", "checkpoint", "validate"):
         values.pop(key, None)
     return {**values, "set": stage.set}
+
+
+def _split_by(section: PipelineSection, stage: StageSection) -> dict[str, Any] | None:
+    """Return the profile whose split a stage looks at."""
+    trainer = trainer_after(section, stage)
+    return _profile(trainer) if stage.does == SPLIT and not stage.run and trainer else None
 
 
 def _judged_by(section: PipelineSection, stage: StageSection) -> dict[str, Any] | None:

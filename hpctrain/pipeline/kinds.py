@@ -12,6 +12,7 @@ from hpctrain.pipeline.section import (
     INGEST,
     LOG,
     REGISTER,
+    SPLIT,
     TRAIN,
     VALIDATE,
     PipelineSection,
@@ -64,6 +65,12 @@ def trainer_before(section: PipelineSection, stage: StageSection) -> str:
     return next((each.name for each in reversed(before) if each.does == TRAIN and not each.skip), "")
 
 
+def trainer_after(section: PipelineSection, stage: StageSection) -> StageSection | None:
+    """Return the first stage that trains after this one; None if there is none."""
+    after = section.stages[section.stages.index(stage) + 1 :]
+    return next((each for each in after if each.does == TRAIN and not each.skip), None)
+
+
 def commands_of(section: PipelineSection, stage: StageSection) -> list[list[str]]:
     """Return the commands of a stage as lists of words; none for a stage that trains."""
     if stage.run:
@@ -74,6 +81,7 @@ def commands_of(section: PipelineSection, stage: StageSection) -> list[list[str]
     made = {
         INGEST: lambda: [["hpctrain", "ingest", stage.source or "", *stage.inputs, "--out", "{out}/data.h5"]],
         VALIDATE: lambda: [_validate_data(section, stage)],
+        SPLIT: lambda: _audit(trainer_after(section, stage)),
         EVALUATE: lambda: [judge, ["cp", f"{run}/results/validation.json", "{out}"]],
         GATE: lambda: [judge],
         REGISTER: lambda: [["hpctrain", "registry", "add", run, "--name", stage.model or "", *_alias(stage)]],
@@ -95,6 +103,13 @@ def _validate_data(section: PipelineSection, stage: StageSection) -> list[str]:
     last = next((each.name for each in reversed(before) if not each.skip), OUT)
     data = stage.data or "{" + last + "}/*.h5"
     return ["hpctrain", "data", "validate", data, "--against", stage.expectations or "", "--out", "{out}/page.html"]
+
+
+def _audit(trainer: StageSection | None) -> list[list[str]]:
+    """Return the command that looks for leaks in the data and the split of a profile before it is trained."""
+    if trainer is None:
+        return []
+    return [["hpctrain", "audit", str(trainer.profile), *(["--set", *trainer.set] if trainer.set else [])]]
 
 
 def _alias(stage: StageSection) -> list[str]:

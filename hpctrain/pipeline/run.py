@@ -110,6 +110,15 @@ def _is_taken(lock: IO[str]) -> bool:
     return False
 
 
+def process_of(pipeline: PipelineDir) -> int | None:
+    """Return the process of this host that goes through a pipeline; None if there is none."""
+    path = pipeline.path.parent / "lock"
+    if not _is_held(path):
+        return None
+    text = path.read_text().strip()
+    return int(text) if text.isdecimal() else None
+
+
 def runs_here(stage: StageDir) -> bool:
     """Return whether a process of this machine does the stage now; what is killed leaves the state as it was."""
     if stage.section().does == TRAIN:

@@ -112,7 +112,7 @@ class StageSection(Section):
             raise ValueError(f"{wrong[0]} has no meaning for a stage of the kind {self.does}; remove it")
         if self.run and self.does == TRAIN:
             raise ValueError("a stage that trains has a profile instead of commands; remove run")
-        if not self.run and self.does in (COMMAND, PREPROCESS, FEATURES, SPLIT):
+        if not self.run and self.does in (COMMAND, PREPROCESS, FEATURES):
             raise ValueError(f"a stage of the kind {self.does} needs run, its commands")
         if not self.run and (missing := [key for key in self.needed.get(self.does, ()) if not getattr(self, key)]):
             raise ValueError(f"a stage of the kind {self.does} needs {' and '.join(missing)}, or run with its commands")

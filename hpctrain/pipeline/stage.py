@@ -22,15 +22,15 @@ from typing import Any
 
 from hpctrain.credentials.hide import error_line, hide_secrets
 from hpctrain.errors import CheckpointError, DataError, GateError, HpctrainError, SiteError
-from hpctrain.files import fsync_directory
+from hpctrain.files import SOURCE_DATE, fsync_directory
 from hpctrain.launch.environment import environment_of_ranks
 from hpctrain.pipeline import folder
 from hpctrain.pipeline.cost import begin_attempt, cost_of, end_attempt
 from hpctrain.pipeline.folder import RESULT, StageDir, StageState
-from hpctrain.pipeline.keys import differences, inputs_of, key_of, parts_of
+from hpctrain.pipeline.keys import date_of, differences, digests_of_files, inputs_of, key_of, parts_of
 from hpctrain.pipeline.kinds import OUT, allowed_codes, commands_of, filled, needs_of
 from hpctrain.pipeline.section import TRAIN
-from hpctrain.rundir import file_digest, write_json
+from hpctrain.rundir import write_json
 from hpctrain.terminal import printable
 
 STAGE_MODULE = "hpctrain.pipeline.stage"
@@ -50,7 +50,7 @@ def do_stage(stage: StageDir) -> int:
     if is_done:
         return 0
     own = stage.section()
-    with alone(stage, key):
+    with alone(stage, key) as lock:
         if stage.read_result(key) is not None and not own.always:  # another pipeline has just done it
             stage.write_state(replace(stage.read_state(), state=folder.DONE_BEFORE, ended_at=time.time(), exit_code=0))
             return 0
@@ -59,7 +59,8 @@ def do_stage(stage: StageDir) -> int:
         stage.write_state(replace(stage.read_state(), state=folder.RUNNING, started_at=started))
         shutil.rmtree(work, ignore_errors=True)
         (work / OUT).mkdir(parents=True)
-        code = _run_commands(stage, work)
+        date = date_of(stage, parts["inputs"])
+        code = _run_commands(stage, work, date, lock)
         end_attempt(stage)
         if code:
             gate = code == GateError.exit_code
@@ -68,7 +69,7 @@ def do_stage(stage: StageDir) -> int:
             return code if 0 < code < 8 else 1
         _refuse_missing(own.outputs, work / OUT)
         _refuse_changed(stage, parts["inputs"])
-        facts = {"digests": digests_of(work / OUT), "started_at": started}
+        facts = {"digests": digests_of(work / OUT), "started_at": started, "date": date}
         seal(stage, key, parts, facts, replaces=own.always)
     return 0
 
@@ -115,7 +116,8 @@ def seal(stage: StageDir, key: str, parts: Mapping[str, Any], facts: Mapping[str
 
 def digests_of(out: Path) -> dict[str, str]:
     """Return the SHA-256 of each file below a folder, by its path there."""
-    return {str(path.relative_to(out)): file_digest(path) for path in sorted(out.rglob("*")) if path.is_file()}
+    paths = [path for path in sorted(out.rglob("*")) if path.is_file()]
+    return dict(zip([str(path.relative_to(out)) for path in paths], digests_of_files(paths), strict=True))
 
 
 def lock_of(stage: StageDir, key: str) -> Path:
@@ -124,13 +126,23 @@ def lock_of(stage: StageDir, key: str) -> Path:
 
 
 @contextlib.contextmanager
-def alone(stage: StageDir, key: str) -> Iterator[None]:
-    """Wait until no other pipeline makes the same results."""
+def alone(stage: StageDir, key: str) -> Iterator[int]:
+    """Wait until nothing else makes the same results.
+
+    Yields
+    ------
+    int
+        Descriptor of the lock. Commands inherit it, so those that outlive a stage that was killed hold it, too.
+    """
     path = lock_of(stage, key)
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"{stage.stage_name}: waits for another process that makes the same results", flush=True)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield lock.fileno()
 
 
 def places_of(stage: StageDir, out: Path) -> dict[str, str]:
@@ -171,8 +183,12 @@ def _digest_of(stage: StageDir) -> str:
     return key_of({"key": state.key, "digests": result.get("digests", {})})
 
 
-def _run_commands(stage: StageDir, work: Path) -> int:
-    """Run the commands of a stage; return the first exit code that means failure, or 0."""
+def _run_commands(stage: StageDir, work: Path, date: int, lock: int) -> int:
+    """Run the commands of a stage; return the first exit code that means failure, or 0.
+
+    `date` [s since 1970] is what their files shall hold as the time at which they were made; `lock` is the descriptor
+    that they inherit.
+    """
     own, pipeline = stage.section(), stage.pipeline
     places = places_of(stage, work / OUT)
     cwd = pipeline.read_record().get("cwd") or os.getcwd()
@@ -182,19 +198,28 @@ def _run_commands(stage: StageDir, work: Path) -> int:
             words = [word for text in template for word in _expanded(filled(text, places), template)]
             log.write(f"$ {hide_secrets(shlex.join(words))}\n".encode())
             print(printable(f"{stage.stage_name}: {hide_secrets(' '.join(template))}"), flush=True)
-            code = _run(words, cwd, log)
+            code = _run(words, cwd, log, date, lock)
             if code not in allowed_codes(own):
                 _show_end(work / "log.txt")
                 return code
     return 0
 
 
-def _run(words: Sequence[str], cwd: str, log: Any) -> int:
+def _run(words: Sequence[str], cwd: str, log: Any, date: int, lock: int) -> int:
+    environment = {**environment_of_ranks(), SOURCE_DATE: str(date)}
     command = [sys.executable, "-m", "hpctrain", *words[1:]] if words[0] == "hpctrain" else list(words)
     try:
-        return subprocess.run(
-            command, cwd=cwd, env=environment_of_ranks(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=False
-        ).returncode
+        done = subprocess.run(
+            command,
+            cwd=cwd,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            pass_fds=[lock],
+            check=False,
+        )
+        return done.returncode
     except OSError as error:
         log.write(f"hpctrain: {words[0]}: {error.strerror}\n".encode())
         return SiteError.exit_code

@@ -20,6 +20,7 @@ from hpctrain.launch.submit import Submission, record_job, with_absolute_paths
 from hpctrain.launch.targets import find_target
 from hpctrain.pipeline import folder
 from hpctrain.pipeline.folder import StageDir
+from hpctrain.pipeline.keys import date_of
 from hpctrain.pipeline.kinds import OUT, filled
 from hpctrain.pipeline.stage import MODEL_FILES, alone, called, look, places_of, seal
 from hpctrain.profile.load import load_profile
@@ -114,6 +115,7 @@ def seal_training(stage: StageDir) -> bool:
             size = sum(path.stat().st_size for path in stage.path.rglob("*") if path.is_file())
             facts = {
                 "run": str(stage.path), "digests": digests, "started_at": started, "files": there, "bytes": size,
+                "date": date_of(stage, found["parts"]["inputs"]),
             }  # fmt: skip
             seal(stage, key, found["parts"], facts)
     return True

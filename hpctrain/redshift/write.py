@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hpctrain import __version__
+from hpctrain.files import creation_stamp
 from hpctrain.kinds.spectra.catalogue import other_columns, source_files, write_catalogue
 from hpctrain.redshift.catalogue import COLUMNS, EDGES, EDGES_MEANING, FORMAT, FORMAT_VERSION
 from hpctrain.redshift.estimate import RedshiftEstimator
@@ -118,7 +119,7 @@ def _attributes(estimator: RedshiftEstimator, spectra: SpectraSet) -> dict[str, 
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "hpctrain_version": __version__,
-        "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "created": creation_stamp(),
         "source_files": source_files(spectra),
         "templates_sha256": templates.digest,
         "templates_provenance": json.dumps(templates.provenance),

@@ -15,13 +15,14 @@ from __future__ import annotations
 
 import hashlib
 import os
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from hpctrain.files import creation_time
 
 if TYPE_CHECKING:
     import h5py
@@ -114,7 +115,7 @@ def write_hashes(file: h5py.File, known: Mapping[str, str] | None = None) -> Non
         found = known.get(name) or hash_dataset(dataset)
         if found is not None:
             dataset.attrs[HASH_ATTRIBUTE] = found
-    file.attrs[TIME_ATTRIBUTE] = int(time.time())
+    file.attrs[TIME_ATTRIBUTE] = int(creation_time())
 
 
 def settle_time(path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +12,7 @@ import numpy as np
 
 import hpctrain
 from hpctrain.credentials.hide import own_command
+from hpctrain.files import creation_stamp
 from hpctrain.kinds.spectra.layout import SOURCE_FILE, SOURCE_FILES
 from hpctrain.samples.fingerprint import ColumnHash
 from hpctrain.samples.library import open_library_file
@@ -56,7 +56,7 @@ def write_history(plan: Plan, file: h5py.File) -> None:
     file.attrs["repacked"] = json.dumps(
         {
             "hpctrain_version": hpctrain.__version__,
-            "created_at": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            "created_at": creation_stamp(),
             "command": " ".join(own_command()),
             "target": plan.target.as_dict(),
             "sources": sources,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -119,6 +120,35 @@ def plant_secrets(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         profile.write("".join(f"# {name} is {value}\n" for name, value in SECRETS.items()))
 
 
+def test_commands_that_outlive_a_killed_stage_are_waited_for(folder, capfd):
+    """Two attempts that write into the same folder at once would mix their results."""
+    (folder / "weekly.yaml").write_text(
+        "name: weekly\nlaunch: {cluster: local}\n"
+        "stages: [{name: slow, run: \"sh -c 'echo begin >> trace; sleep 0.6; echo end >> trace'\"}]\n"
+    )
+    if (child := os.fork()) == 0:
+        os._exit(main(["pipeline", "weekly.yaml"]))
+    wait_until((folder / "trace").exists, "the command")
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    assert main(["pipeline", "weekly.yaml"]) == 0
+    assert (folder / "trace").read_text().split() == ["begin", "end", "begin", "end"]
+    assert "waits for another process" in capfd.readouterr().out
+
+
+def test_results_do_not_depend_on_the_time_at_which_they_were_made(folder):
+    (folder / "weekly.yaml").write_text(
+        "name: weekly\nlaunch: {cluster: local}\n"
+        "stages:\n"
+        "  - {name: ingest, run: 'hpctrain simulate --num-spectra 9 --num-pixels 99 --out {out}/a.h5', always: true}\n"
+        "  - {name: preprocess, run: 'hpctrain data repack {ingest}/a.h5 --out {out}/b.h5'}\n"
+    )
+    assert main(["pipeline", "weekly.yaml"]) == 0
+    assert main(["pipeline", "weekly.yaml"]) == 0
+    found = {each["stage"]: each["state"] for each in states_of(newest())}
+    assert found == {"ingest": "done", "preprocess": "done before"}, "it was made again, with the same bytes"
+
+
 def test_what_is_done_is_not_done_again_and_what_changed_is_said(folder, capsys, monkeypatch):
     (folder / "registry").mkdir()
     plant_secrets(folder, monkeypatch)
@@ -163,8 +193,11 @@ def test_what_is_done_is_not_done_again_and_what_changed_is_said(folder, capsys,
     assert main(["scan-secrets", "base.yaml", ".git/config"]) == 7
 
 
-def test_of_two_at_once_one_runs_and_the_other_says_so(folder, capsys):
-    (folder / "weekly.yaml").write_text(PIPELINE.replace("cp raw.h5 {out}/data.h5", "sleep 60"))
+def test_of_two_at_once_one_runs_until_it_is_cancelled_and_is_resumed(folder, capsys):
+    (folder / "weekly.yaml").write_text(
+        "name: weekly\nlaunch: {cluster: local}\n"
+        "stages: [{name: ingest, run: \"sh -c 'echo here; test -e go || exec sleep 60'\"}]\n"
+    )
     if (child := os.fork()) == 0:
         os.setsid()
         os._exit(main(["pipeline", "weekly.yaml"]))
@@ -172,9 +205,40 @@ def test_of_two_at_once_one_runs_and_the_other_says_so(folder, capsys):
         wait_until(lambda: runs("ingest"), "the first one")
         assert main(["pipeline", "weekly.yaml"]) == 5
         assert f"process {child} goes through it now" in capsys.readouterr().err
+        assert main(["pipeline", "cancel", "weekly"]) == 0
+        assert f"process {child} ends" in capsys.readouterr().out
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 130
     finally:
-        os.killpg(child, signal.SIGKILL)
-        os.waitpid(child, 0)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child, signal.SIGKILL)
+    assert main(["pipeline", "cancel", "weekly"]) == 0
+    assert "nothing to cancel" in capsys.readouterr().out
+    (folder / "go").touch()
+    assert main(["pipeline", "resume", "weekly"]) == 0
+    assert len(list(newest().path.parent.glob("*/pipeline.yaml"))) == 1, "it went on"
+    assert main(["pipeline", "resume", "weekly"]) == 0
+    assert "it is over" in capsys.readouterr().out
+    assert main(["pipeline", "logs", "weekly", "ingest", "-n", "1"]) == 0
+    assert capsys.readouterr().out == "here\n"
+    assert main(["pipeline", "logs", "weekly", "-f"]) == 0
+    assert capsys.readouterr().out.endswith("here\n")
+    assert main(["pipeline", "logs", "weekly", "nosuch"]) == 2
+    assert "there are ingest" in capsys.readouterr().err
+
+
+def test_a_killed_process_leaves_no_stage_that_seems_to_run(folder):
+    (folder / "weekly.yaml").write_text(
+        "name: weekly\nlaunch: {cluster: local}\nstages: [{name: ingest, run: sleep 60}]\n"
+    )
+    if (child := os.fork()) == 0:
+        os.setsid()
+        os._exit(main(["pipeline", "weekly.yaml"]))
+    wait_until(lambda: runs("ingest"), "the stage")
+    wait_until(lambda: states_of(newest())[0]["state"] == "running", "its commands", pause_s=0.02)
+    os.killpg(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    wait_until(lambda: states_of(newest())[0]["state"] == "failed", "its end", pause_s=0.02)
+    assert states_of(newest())[0]["detail"] == "it was killed; the same command goes on"
 
 
 def test_a_missing_input_and_a_command_that_fails_end_it_with_what_to_do(folder, capsys):
@@ -185,6 +249,11 @@ def test_a_missing_input_and_a_command_that_fails_end_it_with_what_to_do(folder,
     (folder / "weekly.yaml").write_text(PIPELINE.replace("cp raw.h5", "cp nothing.h5"))
     assert main(["pipeline", "weekly.yaml"]) == 1
     assert "nothing.h5" in capsys.readouterr().err
+    assert main(["pipeline", "logs", "weekly"]) == 0
+    assert "nothing.h5" in capsys.readouterr().out
+    (folder / "weekly.yaml").write_text(PIPELINE.replace("sleep 0.5", "cp base.yaml raw.h5", 1))
+    assert main(["pipeline", "weekly.yaml"]) == 4
+    assert "raw.h5: changed, came or went while the commands ran" in capsys.readouterr().err
     (folder / "weekly.yaml").write_text(PIPELINE.replace("outputs: [data.h5]", "outputs: [other.h5]"))
     assert main(["pipeline", "weekly.yaml"]) == 5
     assert "did not write other.h5" in capsys.readouterr().err

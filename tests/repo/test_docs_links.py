@@ -44,7 +44,7 @@ def help_of(*command: str) -> str:
 
 SUBCOMMANDS = {
     "ingest": ("sdss", "desi", "lamost", "multimodal", "parquet", "fits", "hdf5", "table", "any", "light-curves"),
-    "data": ("doctor", "repack", "join", "verify"),
+    "data": ("doctor", "repack", "join", "expect", "validate", "verify"),
 }
 
 

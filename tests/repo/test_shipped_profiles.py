@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,18 +11,22 @@ from pathlib import Path
 import pytest
 
 from hpctrain.cli import main
+from hpctrain.pipeline.file import read_pipeline
+from hpctrain.pipeline.section import STANDARD
 from hpctrain.profile.load import dump_profile, load_profile
 from hpctrain.search.study_file import check_study, read_study
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 FILES = sorted((REPOSITORY / "profiles").glob("*.yaml"))
 STUDIES = [path for path in FILES if "\nspace:" in path.read_text()]
-PROFILES = [path for path in FILES if path not in STUDIES]
+PIPELINES = [path for path in FILES if "\nstages:" in path.read_text()]
+PROFILES = [path for path in FILES if path not in (*STUDIES, *PIPELINES)]
 
 
 def test_the_promised_profiles_are_there():
     assert {"hpc", "jetson", "workstation", "quickstart"} <= {path.stem for path in PROFILES}
     assert [path.stem for path in STUDIES] == ["search"]
+    assert [path.stem for path in PIPELINES] == ["pipeline"]
 
 
 @pytest.mark.parametrize("path", PROFILES, ids=lambda path: path.name)
@@ -62,6 +67,24 @@ def test_a_shipped_profile_names_its_schema_for_editors(path):
 def test_a_shipped_study_has_no_problem(path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert check_study(read_study(path), memory=False).profile is not None
+
+
+def test_the_shipped_pipeline_has_all_stages_and_no_problem(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["init", "pipeline"]) == 0
+    copied = {path.name for path in tmp_path.iterdir()}
+    assert copied == {"pipeline.yaml", "pipeline-cnn.yaml", "spectral-cnn.yaml", "schema.json"}
+    assert {stage.does for stage in read_pipeline("pipeline.yaml").stages} == {*STANDARD, "command"}
+    assert main(["pipeline", "pipeline.yaml", "--dry-run"]) == 0, capsys.readouterr().err
+
+
+@pytest.mark.skipif(os.environ.get("ALL_FAULTS") != "1", reason="needs a minute; set ALL_FAULTS=1")
+def test_the_shipped_pipeline_ends_with_a_registered_model(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["pipeline", str(REPOSITORY / "profiles/pipeline.yaml")]) == 0
+    capsys.readouterr()
+    assert main(["registry", "list"]) == 0
+    assert "candidate = 1" in capsys.readouterr().out
 
 
 def test_the_schema_file_is_what_the_code_says(tmp_path):

@@ -7,7 +7,6 @@ memory.
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +31,7 @@ from hpctrain.families.spectral_vae.catalogue import (
     STATUS,
 )
 from hpctrain.families.spectral_vae.scoring import AUTO, Scored, score_table, write_reference
+from hpctrain.files import creation_stamp
 from hpctrain.kinds.spectra.catalogue import other_columns, source_files, write_catalogue
 from hpctrain.kinds.spectra.chi2 import reduced_chi2
 from hpctrain.kinds.spectra.section import NormaliseSection
@@ -238,7 +238,7 @@ def _attributes(card: Mapping[str, Any], spectra: SpectraSet) -> dict[str, Any]:
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "hpctrain_version": __version__,
-        "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "created": creation_stamp(),
         "model_name": str(card.get("name", "")),
         "model_weights": str(card.get("weights", "")),
         "model_step": int(card.get("step") or -1),

@@ -86,6 +86,17 @@ def test_a_wrong_file_is_told_what_is_wrong_and_where(text, message):
     assert message in problems(text)
 
 
+def test_a_split_without_commands_looks_for_leaks_in_what_is_trained_next(folder):
+    text = GOOD.replace("  - {name: train", "  - {name: split}\n  - {name: train")
+    (folder / "good.yaml").write_text(text)
+    section = read_pipeline("good.yaml")
+    audit = ["hpctrain", "audit", str(folder / "forest.yaml"), "--set", 'data.files=["{clean}/clean.h5"]']
+    assert commands_of(section, section.stage("split")) == [audit]
+    assert needs_of(section, section.stage("split")) == ["clean"]
+    assert "split without run needs a stage after it" in problems(GOOD + "  - {name: split}\n")
+    assert "validate.* has no effect here" in problems(GOOD.replace("set: [", "set: [validate.draws=9, "))
+
+
 def test_a_profile_is_checked_before_a_stage_runs(folder):
     (folder / "forest.yaml").write_text(PROFILE + "validate: {gates: [{metric: z.nmat, below: 0.1}]}\n")
     said = problems(GOOD)
