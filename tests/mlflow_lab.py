@@ -87,20 +87,31 @@ class Postgres:
             data.chmod(0o700)
             self._own()
         self.port = free_port()
-        settings = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "shared_buffers=32MB")
-        command = [*self._user, str(self._programs / "postgres"), "-D", str(data), "-k", str(self.folder)]
-        command += ["-p", str(self.port), "-h", "127.0.0.1", *(word for each in settings for word in ("-c", each))]
-        with open(self.folder / "log", "a") as log:
-            self._process = subprocess.Popen(command, cwd="/", stdout=log, stderr=log, stdin=subprocess.DEVNULL)
-        self.pid = self._process.pid
-        self._watcher = Watcher(f"kill -QUIT {self.pid}; sleep 2; rm -rf {self.folder}")
-        wait_until(self._is_up, lambda: (self.folder / "log").read_text()[-2000:])
+        self.start()
         if self._is_new:
             self._run("createdb", "-h", "127.0.0.1", "-p", str(self.port), "-U", "lab", "mlflow")
 
     @property
     def url(self) -> str:
         return f"postgresql+psycopg://lab@127.0.0.1:{self.port}/mlflow"
+
+    def start(self) -> None:
+        """Start the server, also after :meth:`kill`."""
+        settings = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "shared_buffers=32MB")
+        command = [*self._user, str(self._programs / "postgres"), "-D", str(self.folder / "data")]
+        command += ["-k", str(self.folder), "-p", str(self.port), "-h", "127.0.0.1"]
+        command += [word for each in settings for word in ("-c", each)]
+        with open(self.folder / "log", "a") as log:
+            self._process = subprocess.Popen(command, cwd="/", stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+        self.pid = self._process.pid
+        self._watcher = Watcher(f"kill -QUIT {self.pid}; sleep 2; rm -rf {self.folder}")
+        wait_until(self._is_up, lambda: (self.folder / "log").read_text()[-2000:])
+
+    def kill(self) -> None:
+        """End the server as a crash does."""
+        self._watcher.dismiss()
+        self._process.send_signal(signal.SIGQUIT)
+        self._process.wait()
 
     def stop(self) -> None:
         """End the server; keep the files of a new data base for later sessions."""

@@ -2,6 +2,11 @@
 
 hpctrain list --name 'sdss-*'            list runs whose name matches
 hpctrain list --state running,pending    list runs in one of these states
+hpctrain list --where "chi2 < 1.2 and family = spectral_vae" --sort chi2
+
+With --where, --sort, --show or --index the answer comes from the index (hpctrain index --help), which is brought up to
+date first. Names are metrics of evaluations (the value at the best one; also last.chi2, lowest.chi2, highest.chi2),
+metrics of hpctrain validate (Z.nmad), keys of the profile (train.batch_size) and columns of the view run_list.
 """
 
 from __future__ import annotations
@@ -14,12 +19,15 @@ import time
 from pathlib import Path
 
 from hpctrain.commands.argument_types import positive
+from hpctrain.commands.index import add_places, places_of, print_failures
+from hpctrain.commands.tabulated import JSON, write_rows
 from hpctrain.launch.present import RunOnDisk, as_json, print_table
 from hpctrain.launch.queue import Queue
 from hpctrain.launch.runs import DEFAULT_RUNS_DIR, all_runs, read_job
 from hpctrain.launch.status import describe_any
 from hpctrain.rundir import RunDir
 from hpctrain.states import MEANINGS
+from hpctrain.words import format_short_duration
 
 _STATES = tuple(MEANINGS)
 
@@ -31,12 +39,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--name", metavar="PATTERN", help="list only runs of this name; * matches anything")
     parser.add_argument("--state", type=_states, metavar="STATE", help=f"list only these: {', '.join(_STATES)}")
-    parser.add_argument("--last", type=positive, default=20, help="number of runs (default: 20)")
+    parser.add_argument("--last", "--limit", type=positive, default=20, help="number of runs (default: 20)")
     parser.add_argument("--json", action="store_true", help="print JSON, for programs")
+    parser.add_argument("--where", metavar="CONDITION", help="list only runs that meet it, with trials and stages")
+    parser.add_argument("--sort", metavar="NAMES", help="sort by these, such as 'chi2, train.seed desc'")
+    parser.add_argument("--show", metavar="NAMES", help="show these, too, such as 'train.learning_rate, kwh'")
+    parser.add_argument("--no-update", action="store_true", help="take the index as it is")
+    add_places(parser, with_runs=False)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print a line per run."""
+    if arguments.where or arguments.sort or arguments.show or arguments.index:
+        return _from_index(arguments)
     queue = Queue()
     found: list[RunOnDisk] = []
     for run_dir in all_runs(arguments.runs_dir):
@@ -56,6 +71,34 @@ def run(arguments: argparse.Namespace) -> int:
         chosen = " of this name or state" if arguments.name or arguments.state else ""
         print(f"no runs{chosen} in {arguments.runs_dir.absolute()}")
     return 0
+
+
+def _from_index(arguments: argparse.Namespace) -> int:
+    from hpctrain.index.query import Question, find_runs
+
+    database, places = places_of(arguments)
+    if not arguments.no_update:
+        from hpctrain.index.update import update
+
+        print_failures(update(database, places))
+    question = Question(
+        arguments.where, arguments.sort, arguments.show, arguments.name, arguments.state, arguments.last
+    )
+    with database.reading() as connection:
+        found = list(find_runs(connection, question))
+    if arguments.json:
+        write_rows(list(found[0]) if found else [], [list(each.values()) for each in found], JSON)
+    elif found:
+        columns = [name for name in found[0] if name != "run" or "run" in (arguments.show or "")]
+        shown = [{**each, "age": _age_text(each["age"])} for each in found]
+        write_rows(columns, [[each[name] for name in columns] for each in shown])
+    else:
+        print(f"no runs that meet the condition, of those that {database.name} knows")
+    return 0
+
+
+def _age_text(seconds: float | None) -> str | None:
+    return None if seconds is None else format_short_duration(max(0.0, seconds))
 
 
 def _states(text: str) -> list[str]:

@@ -254,6 +254,32 @@ def _from_run(
     return NOT_SUBMITTED, "", "run directory"
 
 
+def recorded_state(
+    words: LastWords, history: list[EndedAttempt], has_ranks: bool, is_submitted: bool
+) -> tuple[str, str]:
+    """Return the state and the detail that the records of a run give, whatever the time is and whoever is alive.
+
+    A run that has begun and has no end on record is running as far as its records can say.
+
+    Parameters
+    ----------
+    words : LastWords
+    history : list of EndedAttempt
+    has_ranks : bool
+        Whether a rank has written a heartbeat.
+    is_submitted : bool
+    """
+    last = history[-1] if history else None
+    if last is not None and last.followed == "requeued" and last.time >= int(words.started_at):
+        return REQUEUED, f"exit code {last.exit_code}, requeued"
+    state, detail = _ended(words, history)
+    if state:
+        return state, detail
+    if has_ranks:
+        return RUNNING, ""
+    return (PENDING, "submitted, no attempt has started") if is_submitted else (NOT_SUBMITTED, "")
+
+
 def _ended_with_this_machine(run: RunDir, beat: Record) -> bool:
     """Return whether a rank of a local run lived on this host before a reboot.
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hpctrain.launch.history import read_history
+from hpctrain.launch.history import EndedAttempt, read_history
 from hpctrain.monitor.ledger import read_ledgers, sum_up
 from hpctrain.records import Record
 from hpctrain.rundir import RunDir, read_json
@@ -16,8 +16,14 @@ _MIB = 2**20
 
 def attempts_of(run: RunDir) -> list[tuple[float, int]]:
     """Return seconds and ranks of all attempts of a run so far; one that was killed lasted until its last sign."""
-    attempts = run.read_attempts()
-    signs = {ended.time for ended in read_history(run)} | {beat.get("time", 0.0) for beat in run.read_heartbeats()}
+    return lengths_of(run.read_attempts(), read_history(run), run.read_heartbeats())
+
+
+def lengths_of(
+    attempts: Sequence[Record], history: Sequence[EndedAttempt], beats: Sequence[Record]
+) -> list[tuple[float, int]]:
+    """Return seconds and ranks of attempts, from their records, those of their ends, and signs of life."""
+    signs = {ended.time for ended in history} | {beat.get("time", 0.0) for beat in beats}
     starts = [attempt.get("started_at", 0.0) for attempt in attempts]
     found = []
     for attempt, start, until in zip(attempts, starts, [*starts, float("inf")][1:], strict=True):
