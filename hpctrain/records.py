@@ -162,6 +162,10 @@ JOB: Types = {
     "max_attempts": is_count,
     "max_attempts_without_progress": is_count,
     "time_limit_s": is_count,
+    "lead_s": is_count,
+    "num_nodes": is_count,
+    "partition": is_text,
+    "shortest_slice_s": is_count,
     "after": is_texts,
     "submissions": is_list,
 }

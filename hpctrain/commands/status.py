@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 from pathlib import Path
 
+from hpctrain.launch.forecast import forecast_of
 from hpctrain.launch.present import as_json, block
 from hpctrain.launch.runs import DEFAULT_RUNS_DIR, find_run
 from hpctrain.launch.status import describe
+from hpctrain.launch.targets import target_of
+from hpctrain.states import RUNNING
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,5 +34,14 @@ def add_run_argument(
 def run(arguments: argparse.Namespace) -> int:
     """Print the status of one run."""
     status = describe(find_run(arguments.run_name, arguments.runs_dir))
-    print(json.dumps(as_json(status), indent=2) if arguments.json else block(status))
+    target = target_of(status.run)
+    may_wait = status.is_active and target is not None and target.has_queue
+    finish = forecast_of(status.run, status.state == RUNNING) if may_wait else None
+    if arguments.json:
+        facts = None if finish is None else dataclasses.asdict(finish)
+        print(json.dumps({**as_json(status), "forecast": facts}, indent=2))
+        return 0
+    print(block(status))
+    if finish is not None:
+        print(f"{'finished':<16}{finish}")
     return 0

@@ -1,6 +1,7 @@
 # ---- one attempt and the decision after it: the same text in every job script (hpctrain/launch/attempt.sh) -----------
 # Set above:  run_dir   trainer=(command of every rank)   requeue=yes|no   max_attempts   max_attempts_without_progress
 #             prepare=(command before the ranks start), empty if there is none
+#             longest_slice=time limit to ask for again if Slurm may shorten it to fill a hole in the queue, else empty
 
 # scancel, an admin's requeue and the time limit send TERM to this shell. The shell then requeues nothing, because Slurm
 # or a person has already decided. The trap is one assignment: a TERM to all processes of the job would kill a bash that
@@ -167,6 +168,8 @@ if [ "$followed" = requeued ]; then
             # still cleans up the ended attempt. After code 78 (too hot) the job waits these two minutes to cool down.
             if [ "$code" = 78 ]; then start_in=120; else start_in=10; fi
             scontrol update JobId="$job" StartTime=now+$start_in
+            # Slurm has shortened the time limit to that of the hole, and would keep it for the next attempt.
+            if [ -n "$longest_slice" ]; then scontrol update JobId="$job" TimeLimit="$longest_slice"; fi
             avoid=$(nodes_to_avoid)
             if [ -n "$avoid" ]; then
                 given=$(scontrol show job "$job" -o | sed -n 's/.* ExcNodeList=\([^ ]*\).*/\1/p')

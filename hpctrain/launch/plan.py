@@ -189,7 +189,7 @@ def plan_job(
             cpus_per_rank=launch.cpus_per_rank,
             memory_gib_per_node=launch.memory_gib_per_node,
         ),
-        time_limit_s=parse_time_limit_s(launch.time_limit),
+        time_limit_s=parse_time_limit_s(launch.attempt_limit),
         lead_s=launch.signal_lead_s,
         environment=environment,
         setup=_setup_lines(site, environment),

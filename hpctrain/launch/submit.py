@@ -98,9 +98,24 @@ def job_record(run: RunDir, plan: JobPlan, cluster: str) -> dict[str, Any]:
         "max_attempts": plan.max_attempts,
         "max_attempts_without_progress": plan.max_attempts_without_progress,
         "time_limit_s": plan.time_limit_s,
+        "lead_s": plan.lead_s,
+        "num_nodes": plan.resources.nodes,
+        **_of_the_queue(plan),
         **({"after": [str(job.run_dir or job.id) for job in plan.after]} if plan.after else {}),
         "submissions": [],
     }
+
+
+def _of_the_queue(plan: JobPlan) -> dict[str, Any]:
+    """Return what a forecast of waits in the queue needs of the options of the job."""
+    found: dict[str, Any] = {}
+    if "partition" in plan.options:
+        found["partition"] = str(plan.options["partition"])
+    if "time-min" in plan.options:
+        from hpctrain.profile.sections.base import parse_time_limit_s
+
+        found["shortest_slice_s"] = parse_time_limit_s(str(plan.options["time-min"]))
+    return found
 
 
 def with_absolute_paths(profile: Profile, base: Path) -> Profile:

@@ -16,6 +16,9 @@ from hpctrain.profile.targets import is_on_this_machine, why_not
 SIGNAL_SWEEP_S = 60
 """Shortest reasonable warning [s]: Slurm looks for jobs to warn every 30 s, and the save takes time too."""
 
+ASSUMED_START_S = 60
+"""Time from the start of a job to its first new step, if the file system is slow [s]."""
+
 
 def check_launch(judge: Judge, site: Site | None) -> None:
     """Judge ``launch`` and ``platform``."""
@@ -96,6 +99,9 @@ def _may_be_this_machine(platform: str | None) -> bool:
 
 def _check_times(judge: Judge) -> None:
     launch = judge.profile.launch
+    if launch.slices is not None:
+        _check_slices(judge)
+        return
     limit_s, lead_s = parse_time_limit_s(launch.time_limit), launch.signal_lead_s
     where = ("launch.signal_lead_s", "launch.time_limit")
     if lead_s >= limit_s:
@@ -115,6 +121,33 @@ def _check_times(judge: Judge) -> None:
     if launch.max_attempts_without_progress > launch.max_attempts:
         message = f"{launch.max_attempts_without_progress} can never be reached: max_attempts is {launch.max_attempts}"
         judge.problem(message, "launch.max_attempts_without_progress", "launch.max_attempts")
+
+
+def _check_slices(judge: Judge) -> None:
+    launch = judge.profile.launch
+    assert launch.slices is not None
+    shortest_s, longest_s = parse_time_limit_s(launch.slices.shortest), parse_time_limit_s(launch.attempt_limit)
+    lost_s = launch.signal_lead_s + ASSUMED_START_S
+    if shortest_s > longest_s:
+        message = f"{launch.slices.shortest} is longer than the longest slice ({launch.attempt_limit})"
+        judge.problem(message, "launch.slices.shortest", "launch.slices.longest", "launch.time_limit")
+    elif lost_s >= shortest_s:
+        message = (
+            f"{launch.slices.shortest} leaves no time to train: {launch.signal_lead_s} s go to the warning before the "
+            f"end (launch.signal_lead_s) and some {ASSUMED_START_S} s to the start"
+        )
+        judge.problem(message, "launch.slices.shortest", "launch.signal_lead_s")
+    elif lost_s > shortest_s / 4:
+        message = (
+            f"of a slice of {launch.slices.shortest}, {lost_s / shortest_s:.0%} go to start and warning; lower "
+            "launch.signal_lead_s if saves are fast, or take longer slices"
+        )
+        judge.warn(message, "launch.slices.shortest", "launch.signal_lead_s")
+    if not launch.requeue:
+        message = "off, so the run would end with its first slice; switch it on"
+        judge.problem(message, "launch.requeue", "launch.slices")
+    if "time-min" in launch.sbatch:
+        judge.problem("launch.slices.shortest says the same; remove one", "launch.sbatch.time-min", "launch.slices")
 
 
 def _check_runs_dir(judge: Judge) -> None:
@@ -171,9 +204,9 @@ def _check_partition(judge: Judge, partition: Partition, name: str, source: str)
     launch = judge.profile.launch
     also = ("launch.partition", "launch.site")
     cores = launch.ranks_on_each_node * launch.cpus_per_rank
-    if partition.max_time and parse_time_limit_s(launch.time_limit) > parse_time_limit_s(partition.max_time):
+    if partition.max_time and parse_time_limit_s(launch.attempt_limit) > parse_time_limit_s(partition.max_time):
         message = (
-            f"{launch.time_limit} is above the limit of {name} ({partition.max_time}, {source}); lower it, "
+            f"{launch.attempt_limit} is above the limit of {name} ({partition.max_time}, {source}); lower it, "
             "the job requeues itself when it reaches the limit"
         )
         judge.problem(message, "launch.time_limit", *also)

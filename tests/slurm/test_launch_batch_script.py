@@ -118,6 +118,22 @@ def test_the_time_limit_leads_to_a_requeue_without_any_signal(launcher):
     assert "by deadline" in first
 
 
+@pytest.mark.slow
+def test_a_slice_starts_in_a_hole_of_the_queue_and_asks_for_its_whole_time_again(launcher):
+    """Three nodes are busy for two minutes and a job of four waits for them; an hour would not fit before that."""
+    fill = ["sbatch", "--parsable", "--exclusive", "--output=/dev/null", "--wrap=sleep 600"]
+    others = [launcher.cluster.run([*fill, "--nodes=3", "--time=3"]), launcher.cluster.run([*fill, "--nodes=4"])]
+    slices = {"shortest": "00:01:00", "longest": "01:00:00"}
+    run, job = launcher.submit("steps=40", nodes=1, ranks_per_node=1, signal_lead_s=5, slices=slices)
+    launcher.wait_for_step(run)
+    assert launcher.cluster.job(job)["TimeLimit"] != "01:00:00"
+    launcher.cluster.run(["scancel", "--signal=USR2", job])
+    wait_until(lambda: launcher.cluster.job(job)["TimeLimit"] == "01:00:00", pause_s=0.1)
+    for other in others:
+        launcher.cluster.run(["scancel", other.stdout.strip()])
+    assert launcher.wait_for_end(run) == ["requeued", "finished"]
+
+
 def test_a_killed_rank_takes_the_others_down_and_the_run_goes_on(launcher):
     run, _ = launcher.submit("steps=20 kill=1:@3")
     assert launcher.wait_for_end(run) == ["requeued", "finished"]

@@ -74,6 +74,7 @@ class SlurmTarget:
             "constraint": launch.constraint,
             "reservation": launch.reservation,
             "exclude": ",".join(launch.exclude),
+            "time-min": launch.slices.shortest if launch.slices else None,
         }
         options |= {name: value for name, value in named.items() if value}
         options |= launch.sbatch

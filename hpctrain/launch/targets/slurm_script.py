@@ -111,6 +111,7 @@ def setup_script(plan: JobPlan) -> list[str]:
         f"requeue={'yes' if plan.requeue else 'no'}",
         f"max_attempts={plan.max_attempts}",
         f"max_attempts_without_progress={plan.max_attempts_without_progress}",
+        f"longest_slice={_hours(plan.time_limit_s) if 'time-min' in plan.options else ''}",
         f"prepare=({shlex.join(plan.prepare)})",  # also if empty: the environment may hold a variable of this name
     ]
 

@@ -20,6 +20,15 @@ from hpctrain.profile.sections.base import (
 from hpctrain.profile.targets import AUTO
 
 
+class SlicesSection(Section):
+    """Attempts short enough for the holes that larger jobs leave in the queue."""
+
+    shortest: TimeLimit
+    """Shortest time that the job takes (``--time-min`` of Slurm): HH:MM:SS, D-HH:MM:SS or minutes."""
+    longest: TimeLimit | None = None
+    """Longest time of one attempt; if unset, ``launch.time_limit``."""
+
+
 class LaunchSection(Section):
     """The machine on which the job runs, and its requests to Slurm."""
 
@@ -52,6 +61,8 @@ class LaunchSection(Section):
     """Host memory of each node [GiB]; if unset, the partition's default."""
     time_limit: TimeLimit = "24:00:00"
     """Time limit of one attempt: HH:MM:SS, D-HH:MM:SS or minutes. When it is reached, the job requeues itself."""
+    slices: SlicesSection | None = None
+    """Let Slurm start the job in holes of its queue that are shorter than the time limit."""
     signal_lead_s: Annotated[int, Field(ge=0, le=65535)] = 180
     """Slurm warns the ranks this long before the time limit [s]; its signal may be 30 s late."""
     requeue: Switch = True
@@ -71,6 +82,11 @@ class LaunchSection(Section):
     """Use machines that their owner may take back at any time, at a lower price; the run saves and goes on."""
     runs_dir: PathText = "runs"
     """Folder of the run directories; relative to the directory in which you call the command."""
+
+    @property
+    def attempt_limit(self) -> str:
+        """Longest time of one attempt, HH:MM:SS."""
+        return (self.slices.longest if self.slices else None) or self.time_limit
 
     @property
     def ranks_on_each_node(self) -> int:

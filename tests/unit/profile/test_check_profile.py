@@ -115,6 +115,11 @@ def test_the_jetson_profile_is_what_was_asked_for() -> None:
             "most of the time is lost",
         ),
         (
+            "launch: {slices: {shortest: 00:15:00}}\n",
+            "line 3: launch.slices.shortest: of a slice of 00:15:00, 27% go to start and warning; lower "
+            "launch.signal_lead_s if saves are fast, or take longer slices",
+        ),
+        (
             "launch: {signal_lead_s: 20}\n",
             "line 3: launch.signal_lead_s: 20 s is short: Slurm may warn 30 s late, and the save must fit too; use 60 "
             "or more",
