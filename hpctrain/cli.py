@@ -196,6 +196,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def submit_main() -> int:
     """Run ``hpc-submit``, which is the same as ``hpctrain submit``, and return its exit code."""
+    sys.excepthook = _print_bug
     return run_command("submit", sys.argv[1:], prog="hpc-submit")
 
 

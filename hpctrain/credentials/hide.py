@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+import threading
 import traceback
 from collections.abc import Iterable, Mapping
 from functools import partial
@@ -77,9 +78,15 @@ def error_line(error: BaseException) -> str:
     return printable(hide_known(str(error)))
 
 
-def print_error(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+def print_error(kind: type[BaseException], error: BaseException | None, trace: TracebackType | None) -> None:
     """Print an exception with its traceback and without credentials; fit for ``sys.excepthook``."""
     sys.stderr.write(hide_known("".join(traceback.format_exception(kind, error, trace))))
+
+
+def hide_in_tracebacks() -> None:
+    """Let Python print exceptions that nobody catches, in all threads, without credentials: a log keeps them."""
+    sys.excepthook = print_error
+    threading.excepthook = lambda uncaught: print_error(uncaught.exc_type, uncaught.exc_value, uncaught.exc_traceback)
 
 
 def _hide_known(text: str, known: Mapping[str, str]) -> str:

@@ -25,6 +25,7 @@ import sys
 import time
 from pathlib import Path
 
+from hpctrain.credentials.hide import error_line, hide_in_tracebacks
 from hpctrain.distributed.containers import NodePlace, node_place, without_place
 from hpctrain.errors import (
     EXIT_BUG,
@@ -248,7 +249,7 @@ def _bring_back(run: RunDir) -> None:
     try:
         pulled = pull(mirror, run)
     except CheckpointError as error:
-        _say(printable(f"{error}; this attempt goes on with what is here"))
+        _say(f"{error_line(error)}; this attempt goes on with what is here")
         return
     for item in pulled.rejected:
         _say(printable(f"skipped {item.path}: {item.reason}"))
@@ -328,14 +329,15 @@ def main(arguments: list[str]) -> int:
         job_id = os.environ.get("HPCTRAIN_JOB_ID") or f"pod-{run.run_id}"
         return _for_the_platform(Pod(run, node_place(), job_id).run_attempt())
     except HpctrainError as error:
-        _say(printable(str(error)))
+        _say(error_line(error))
         return error.exit_code
     except OSError as error:
         if not is_disk_full(error):
             raise
-        _say(f"{printable(str(error))}; the disk of the run directory is full")
+        _say(f"{error_line(error)}; the disk of the run directory is full")
         return CheckpointError.exit_code
 
 
 if __name__ == "__main__":
+    hide_in_tracebacks()
     sys.exit(main(sys.argv[1:]))

@@ -20,7 +20,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from hpctrain.credentials.hide import error_line
+from hpctrain.credentials.hide import error_line, hide_in_tracebacks
 from hpctrain.distributed.process import identity
 from hpctrain.errors import (
     EXIT_FINISHED,
@@ -290,4 +290,5 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    hide_in_tracebacks()
     sys.exit(main(sys.argv[1:]))

@@ -20,7 +20,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from hpctrain.credentials.hide import error_line, hide_secrets
+from hpctrain.credentials.hide import error_line, hide_in_tracebacks, hide_secrets
 from hpctrain.errors import CheckpointError, DataError, GateError, HpctrainError, SiteError
 from hpctrain.files import SOURCE_DATE, fsync_directory
 from hpctrain.launch.environment import environment_of_ranks
@@ -276,4 +276,5 @@ def called(arguments: list[str], usage: str, work: Callable[[StageDir], int]) ->
 
 
 if __name__ == "__main__":
+    hide_in_tracebacks()
     sys.exit(main(sys.argv[1:]))

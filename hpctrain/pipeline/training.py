@@ -13,6 +13,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+from hpctrain.credentials.hide import hide_in_tracebacks
 from hpctrain.launch import provenance
 from hpctrain.launch.plan import NOTHING_TO_DO, JobPlan, module_command, plan_job
 from hpctrain.launch.status import describe
@@ -131,4 +132,5 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    hide_in_tracebacks()
     sys.exit(main(sys.argv[1:]))

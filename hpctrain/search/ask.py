@@ -13,7 +13,7 @@ import time
 from collections.abc import Sequence
 from datetime import datetime
 
-from hpctrain.credentials.hide import error_line
+from hpctrain.credentials.hide import error_line, hide_in_tracebacks
 from hpctrain.errors import EXIT_FINISHED, HpctrainError
 from hpctrain.launch import provenance
 from hpctrain.launch.plan import NOTHING_TO_DO, JobPlan, module_command, plan_job
@@ -198,4 +198,5 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    hide_in_tracebacks()
     sys.exit(main(sys.argv[1:]))

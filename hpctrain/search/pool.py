@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from hpctrain.credentials.hide import error_line
+from hpctrain.credentials.hide import error_line, hide_in_tracebacks
 from hpctrain.errors import HpctrainError, SiteError
 from hpctrain.files import open_append
 from hpctrain.fulldisk import tolerate_full_log
@@ -203,4 +203,5 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
+    hide_in_tracebacks()
     sys.exit(main(sys.argv[1:]))

@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from hpctrain.credentials.hide import hide_in_tracebacks
 from hpctrain.errors import SiteError
 from hpctrain.fulldisk import tolerate_full_log
 from hpctrain.launch.environment import environment_of_ranks
@@ -263,4 +264,5 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
+    hide_in_tracebacks()
     sys.exit(main(sys.argv[1:]))

@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Sequence
 
-from hpctrain.credentials.hide import error_line
+from hpctrain.credentials.hide import error_line, hide_in_tracebacks
 from hpctrain.errors import EXIT_FINISHED, HpctrainError, SiteError
 from hpctrain.launch import supervisor
 from hpctrain.launch.environment import enter_clean_environment
@@ -85,4 +85,5 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
+    hide_in_tracebacks()
     sys.exit(main(sys.argv[1:]))

@@ -46,10 +46,11 @@ def guarded(attempt: Callable[[], int]) -> int:
 
     tolerate_full_log()
     import hpctrain.train.attempt  # noqa: F401  (before what it leaves behind is frozen)
-    from hpctrain.credentials.hide import error_line, print_error
+    from hpctrain.credentials.hide import error_line, hide_in_tracebacks, print_error
     from hpctrain.distributed.group import is_lost_peer
     from hpctrain.errors import EXIT_BUG, EXIT_INTERRUPTED, EXIT_RANKS_LOST, CheckpointError, HpctrainError
 
+    hide_in_tracebacks()
     gc.freeze()
     gc.enable()
     try:

@@ -189,10 +189,14 @@ def test_the_command_line_that_a_file_keeps_and_an_unexpected_error_show_no_secr
     monkeypatch.setenv("LAB_API_TOKEN", SECRET)
     monkeypatch.setattr(sys, "argv", ["hpctrain", "ingest", f"--note={SECRET}"])
     assert own_command() == ["hpctrain", "ingest", "--note=[hidden: $LAB_API_TOKEN]"]
-    code = f"import sys; from hpctrain.credentials.hide import print_error as p; sys.excepthook = p; open({SECRET!r})"
+    code = (
+        "import threading; from hpctrain.credentials.hide import hide_in_tracebacks as h; h()\n"
+        f"threading.Thread(target=open, args=[{SECRET!r}]).start()\nopen({SECRET!r})"
+    )
     failed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert failed.returncode == 1
-    assert "No such file or directory: '[hidden: $LAB_API_TOKEN]'" in failed.stderr
+    assert failed.stderr.count("No such file or directory: '[hidden: $LAB_API_TOKEN]'") == 2
+    assert SECRET not in failed.stderr
 
 
 @pytest.mark.parametrize(
