@@ -103,7 +103,7 @@ def lines_of(pipeline: PipelineDir, with_reasons: bool = False) -> Iterator[str]
     record = pipeline.read_record()
     yield f"{pipeline.name}/{pipeline.id} on {record.get('cluster', 'unknown')}"
     states = states_of(pipeline)
-    width = max(len("of which"), *(len(each["stage"]) for each in states))
+    width = max(len("total"), *(len(each["stage"]) for each in states))
     yield _row(" ", width, "stage", "", "size", "took", "CPU h", "GPU h", "kWh")
     for each in states:
         size = format_bytes(each["bytes"]) if each["bytes"] else NONE

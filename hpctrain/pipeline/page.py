@@ -31,6 +31,8 @@ _COLOURS = {
 }
 """Colour of each state in the style sheet; others are grey."""
 _BOX_WIDTH, _BOX_HEIGHT, _GAP_X, _GAP_Y = 150.0, 46.0, 44.0, 18.0
+_PER_LINE, _GAP_LINES = 5, 0.5
+"""Boxes side by side, so that a long pipeline is not too small to read, and the gap between lines in boxes."""
 
 
 def write_page(pipeline: PipelineDir, path: Path | None = None) -> Path:
@@ -85,7 +87,14 @@ def graph(stages: Sequence[Mapping[str, Any]]) -> str:
     row: dict[str, int] = {}
     for name, at in column.items():
         row[name] = sum(column[other] == at for other in row)
-    place = {name: (column[name] * (_BOX_WIDTH + _GAP_X), row[name] * (_BOX_HEIGHT + _GAP_Y)) for name in column}
+    deepest = 1 + max(row.values())
+    place = {
+        name: (
+            column[name] % _PER_LINE * (_BOX_WIDTH + _GAP_X),
+            (column[name] // _PER_LINE * (deepest + _GAP_LINES) + row[name]) * (_BOX_HEIGHT + _GAP_Y),
+        )
+        for name in column
+    }
     width = max(x for x, _ in place.values()) + _BOX_WIDTH
     height = max(y for _, y in place.values()) + _BOX_HEIGHT
     lines = [_line(place[need], place[each["stage"]]) for each in stages for need in each["needs"]]
@@ -97,9 +106,17 @@ def graph(stages: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _line(start: tuple[float, float], end: tuple[float, float]) -> str:
+    if end[0] <= start[0]:  # the next line
+        x, y = start[0] + _BOX_WIDTH / 2, start[1] + _BOX_HEIGHT
+        to_x, to = end[0] + _BOX_WIDTH / 2, end[1]
+        middle = (y + to) / 2
+        return _curve([(x, y), (x, middle), (to_x, middle), (to_x, to)])
     x, y, to = start[0] + _BOX_WIDTH, start[1] + _BOX_HEIGHT / 2, end[1] + _BOX_HEIGHT / 2
     middle = (x + end[0]) / 2
-    points = [(x, y), (middle, y), (middle, to), (end[0], to)]
+    return _curve([(x, y), (middle, y), (middle, to), (end[0], to)])
+
+
+def _curve(points: Sequence[tuple[float, float]]) -> str:
     first, *others = [f"{number(a)} {number(b)}" for a, b in points]
     path = f"M{first}C{' '.join(others)}"
     return f'<path class="raw" d="{path}" fill="none" stroke="var(--k)" stroke-width="1.5"/>'
@@ -144,7 +161,11 @@ def _table(stages: Sequence[Mapping[str, Any]], folder: Path) -> str:
         saved = _words(Cost(**each["saved"])) if each["saved"] else DASH
         state = escape(each["state"]) + (f"<br>{escape(each['detail'])}" if each["detail"] else "")
         rows.append([escape(each["stage"]), state, size, *costs, attempts, saved, why, _results(each, folder)])
-    return table(heads, rows)
+    sums = [DASH if cell == NONE else cell for cell in cells_of(asdict(sum_of(stages, "cost")))]
+    size = format_bytes(sum(each["bytes"] or 0 for each in stages))
+    saved = _words(sum_of(stages, "saved")) if any(each["saved"] for each in stages) else DASH
+    attempts = str(sum_of(stages, "cost").attempts)
+    return table(heads, [*rows, ["<b>Total</b>", DASH, size, *sums, attempts, saved, DASH, DASH]])
 
 
 def _results(stage: Mapping[str, Any], folder: Path) -> str:

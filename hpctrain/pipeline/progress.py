@@ -16,7 +16,7 @@ from hpctrain.pipeline.section import TRAIN
 from hpctrain.terminal import console, printable
 from hpctrain.words import format_duration
 
-_REFRESH_PER_S = 4.0
+_REFRESH_PER_S = 2.0
 _PIPE_EVERY_S = 60.0
 _END_BYTES = 4096
 

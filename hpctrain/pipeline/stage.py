@@ -197,7 +197,7 @@ def _run_commands(stage: StageDir, work: Path, date: int, lock: int) -> int:
         for template in commands_of(pipeline.section(), own):
             words = [word for text in template for word in _expanded(filled(text, places), template)]
             log.write(f"$ {hide_secrets(shlex.join(words))}\n".encode())
-            print(printable(f"{stage.stage_name}: {hide_secrets(' '.join(template))}"), flush=True)
+            print(printable(f"{stage.stage_name}: {hide_secrets(_as_typed(template))}"), flush=True)
             code = _run(words, cwd, log, date, lock)
             if code not in allowed_codes(own):
                 _show_end(work / "log.txt")
@@ -223,6 +223,11 @@ def _run(words: Sequence[str], cwd: str, log: Any, date: int, lock: int) -> int:
     except OSError as error:
         log.write(f"hpctrain: {words[0]}: {error.strerror}\n".encode())
         return SiteError.exit_code
+
+
+def _as_typed(template: Sequence[str]) -> str:
+    """Return a command on one line, with quotes only where a word has blanks."""
+    return " ".join(shlex.quote(word) if " " in word or not word else word for word in template)
 
 
 def _expanded(word: str, command: Sequence[str]) -> list[str]:
