@@ -42,6 +42,7 @@ TARGETS: Mapping[str, str] = {
     "slurm": "hpctrain.launch.targets.slurm",
     "local": "hpctrain.launch.targets.local",
     "kubernetes": "hpctrain.launch.targets.kubernetes",
+    "sagemaker": "hpctrain.launch.targets.sagemaker",
 }
 """Module of each shipped target, by the name in ``launch.cluster``, in the order in which ``auto`` tries them; this
 machine is always available, so nobody gets onto a later one by chance."""

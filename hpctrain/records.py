@@ -166,6 +166,7 @@ JOB: Types = {
     "num_nodes": is_count,
     "partition": is_text,
     "shortest_slice_s": is_count,
+    "home": is_text,
     "after": is_texts,
     "submissions": is_list,
 }

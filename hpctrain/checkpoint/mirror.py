@@ -31,6 +31,8 @@ CHECKPOINTS = "checkpoints"
 _STEP = re.compile(r"step-(\d{8,})")
 _NOT_MIRRORED = re.compile(r"(^|/)(checkpoints|heartbeat|figures|tensorboard)(/|$)|(^|/)\.|rendezvous-|\.lock$")
 """What stays where the run is: signs of life, locks, hidden files, and what can be made from the records."""
+_WRITTEN_BY_THE_LAUNCHER = ("profile.yaml", "job.json")
+"""What a run directory knows better than its mirror: the newest submission."""
 _S3_OPTIONS = {"config_kwargs": {"connect_timeout": 10, "read_timeout": 60, "retries": {"max_attempts": 3}}}
 
 
@@ -169,7 +171,8 @@ class Mirror:
         for path in self._system.find(self._root):
             name = PurePosixPath(path).relative_to(self._root).as_posix()
             here = run.path / name
-            if ".." in name.split("/") or _NOT_MIRRORED.search(name) or (here.exists() and not replace):
+            is_ours = here.exists() and (not replace or name in _WRITTEN_BY_THE_LAUNCHER)
+            if ".." in name.split("/") or _NOT_MIRRORED.search(name) or is_ours:
                 continue
             here.parent.mkdir(parents=True, exist_ok=True)
             temporary = here.with_name(f".{here.name}.{os.getpid()}")

@@ -1,7 +1,7 @@
 """Bring a run back from its mirror: records, model, and the newest whole checkpoint.
 
 hpctrain pull s3://bucket/runs/sdss-vae/20270115-080000-aaaa    into ./runs/sdss-vae/20270115-080000-aaaa
-hpctrain pull RUN                                               from checkpoint.mirror of its profile
+hpctrain pull RUN                  from where its platform keeps it, or from checkpoint.mirror of its profile
 
 Every byte of a checkpoint is verified. A run directory with the same or a newer checkpoint stays as it is.
 Afterwards: hpc-submit --resume RUN.
@@ -39,7 +39,8 @@ def run(arguments: argparse.Namespace) -> int:
         mirror = Mirror(arguments.what)
     else:
         here = find_run(arguments.what, arguments.runs_dir)
-        mirror = Mirror.of(here, _place_of(here))
+        home = here.read_job().get("home")
+        mirror = Mirror(home) if home else Mirror.of(here, _place_of(here))
     was_there = here.path.exists()
     pulled = pull(mirror, here)
     for item in pulled.rejected:

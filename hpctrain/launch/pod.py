@@ -52,6 +52,8 @@ from hpctrain.terminal import printable
 
 FILES = ("profile.yaml", "job.json", "provenance.json")
 """What a run directory needs before its ranks start; a platform without a shared file system brings them as files."""
+INSIDE = "HPCTRAIN_RESTART_INSIDE"
+"""Variable that asks for further attempts in the same container, on a platform that starts none after an exit code."""
 RETRY_CODE = "HPCTRAIN_RETRY_CODE"
 """Variable with the exit code that asks this platform for another attempt, where it understands one code only."""
 _GRACE_S = 3600.0
@@ -59,6 +61,9 @@ _GRACE_S = 3600.0
 _LET_OTHERS_SPEAK_S = 10.0
 """A container whose ranks only lost their peers waits this long [s], so that the platform sees the code of the
 container that knows the error first."""
+_LAST_WORDS = (EXIT_FINISHED, *USER_ERRORS)
+_PAUSE_S = 2.0
+"""Pause between attempts in the same container [s]."""
 _NEEDED = ("trainer", "environment", "world_size", "requeue", "max_attempts", "max_attempts_without_progress")
 
 
@@ -100,7 +105,7 @@ class Pod:
         code = self._ranks(restart)
         if not self.place.is_main:
             self._let_the_first_speak(code)
-            return code
+            return code if self._main_goes_on(restart) else SiteError.exit_code
         return self._decide(restart, code, before)
 
     def _note_stop(self, number: int, _frame: object) -> None:
@@ -140,7 +145,7 @@ class Pod:
             "HPCTRAIN_RESTART_COUNT": str(restart),
         }
         limit_s = self.job.get("time_limit_s")
-        if is_count(limit_s):
+        if is_count(limit_s) and INSIDE not in os.environ:
             environment["HPCTRAIN_DEADLINE"] = str(int(time.time()) + limit_s)
         return environment
 
@@ -186,6 +191,17 @@ class Pod:
             until_s = time.monotonic() + self._let_others_speak_s
             while time.monotonic() < until_s and not self.terminated:
                 time.sleep(0.1)
+
+
+    def _main_goes_on(self, restart: int) -> bool:
+        """Return whether the first container starts another attempt, where it does so by itself."""
+        until_s = time.monotonic() + _LET_OTHERS_SPEAK_S
+        while INSIDE in os.environ and time.monotonic() < until_s and not self.terminated:
+            ended = [item for item in read_history(self.run) if item.job_id == self.job_id and item.restart >= restart]
+            if ended:
+                return ended[-1].followed == "requeued"
+            time.sleep(0.2)
+        return True
 
 
 def mark_cancelled(run: RunDir) -> None:
@@ -327,7 +343,10 @@ def main(arguments: list[str]) -> int:
         run.make_folders()
         _bring_back(run)
         job_id = os.environ.get("HPCTRAIN_JOB_ID") or f"pod-{run.run_id}"
-        return _for_the_platform(Pod(run, node_place(), job_id).run_attempt())
+        pod = Pod(run, node_place(), job_id)
+        while (code := pod.run_attempt()) not in _LAST_WORDS and INSIDE in os.environ and not pod.terminated:
+            time.sleep(_PAUSE_S)
+        return _for_the_platform(code)
     except HpctrainError as error:
         _say(error_line(error))
         return error.exit_code

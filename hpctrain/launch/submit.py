@@ -100,15 +100,17 @@ def job_record(run: RunDir, plan: JobPlan, cluster: str) -> dict[str, Any]:
         "time_limit_s": plan.time_limit_s,
         "lead_s": plan.lead_s,
         "num_nodes": plan.resources.nodes,
-        **_of_the_queue(plan),
+        **_of_the_platform(plan, cluster),
         **({"after": [str(job.run_dir or job.id) for job in plan.after]} if plan.after else {}),
         "submissions": [],
     }
 
 
-def _of_the_queue(plan: JobPlan) -> dict[str, Any]:
-    """Return what a forecast of waits in the queue needs of the options of the job."""
+def _of_the_platform(plan: JobPlan, cluster: str) -> dict[str, Any]:
+    """Return where the platform keeps the run, and what a forecast of waits in its queue needs."""
     found: dict[str, Any] = {}
+    if (home := find_target(cluster).home(plan)) is not None:
+        found["home"] = home
     if "partition" in plan.options:
         found["partition"] = str(plan.options["partition"])
     if "time-min" in plan.options:

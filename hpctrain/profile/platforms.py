@@ -71,6 +71,9 @@ _ALL = (
     Platform(
         "a4000", "NVIDIA RTX A4000", 15.7, "8.6", batch_size=(16, 32), accumulation=(16, 32), aliases=("rtx-a4000",)
     ),
+    Platform("l40s", "NVIDIA L40S 48 GB", 44.4, "8.9", accumulation=(4, 8)),
+    Platform("l4", "NVIDIA L4 24 GB", 22.0, "8.9", batch_size=(32, 64), accumulation=(8, 16)),
+    Platform("a10", "NVIDIA A10 24 GB", 22.0, "8.6", batch_size=(32, 64), accumulation=(8, 16), aliases=("a10g",)),
     Platform("v100-32", "NVIDIA V100 32 GB", 31.7, "7.0", has_bf16=False, batch_size=(32, 64), accumulation=(8, 16)),
     Platform(
         "v100",

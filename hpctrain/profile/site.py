@@ -22,6 +22,7 @@ from hpctrain.profile.reading import read_plain
 from hpctrain.profile.sbatch_options import refusal
 from hpctrain.profile.sections.base import Line, Name, SbatchOptions, Section, SlurmWord, TimeLimit
 from hpctrain.profile.sections.kubernetes import KubernetesSection
+from hpctrain.profile.sections.sagemaker import SageMakerSection
 from hpctrain.shipped import shipped
 
 
@@ -72,6 +73,8 @@ class Site(Section):
     """sbatch options by their long names, for all jobs; those of a profile override them."""
     kubernetes: KubernetesSection = KubernetesSection()
     """Facts of a Kubernetes cluster."""
+    sagemaker: SageMakerSection = SageMakerSection()
+    """Facts of an account of Amazon SageMaker."""
 
     _source: str = PrivateAttr("")
 

@@ -132,6 +132,10 @@ class KubernetesTarget:
         _apply(text, context=facts.context)
         return [name]
 
+    def home(self, plan: JobPlan) -> str | None:
+        """Return None."""
+        return None
+
     def state(self, job: Job) -> JobState:
         """Ask for the job, and while it does not run, for its pods."""
         place = _place(job)

@@ -93,6 +93,10 @@ class LocalTarget:
         """Start the supervisor of the run."""
         return [start_local(RunDir(plan.run_dir))]
 
+    def home(self, plan: JobPlan) -> str | None:
+        """Return None."""
+        return None
+
     def state(self, job: Job) -> JobState:
         """Return ``running`` or ``pending`` while the supervisor lives; else the run directory knows more."""
         if job.run_dir is None or not is_supervised(run := RunDir(job.run_dir)):

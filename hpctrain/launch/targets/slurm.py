@@ -131,6 +131,10 @@ class SlurmTarget:
         job_id = submit(plan, files[SCRIPT])
         return [f"{job_id}_{index}" for index in plan.tasks] or [job_id]
 
+    def home(self, plan: JobPlan) -> str | None:
+        """Return None."""
+        return None
+
     def state(self, job: Job) -> JobState:
         """Ask squeue, then scontrol, then sacct."""
         return self._queue.ask(job.id, job.name)

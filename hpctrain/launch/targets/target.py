@@ -125,6 +125,12 @@ class Target(Protocol):
             The platform refuses the job, or does not answer.
         """
 
+    def home(self, plan: JobPlan) -> str | None:
+        """Return the address of the copy of the run directory that the platform keeps; None where we see the original.
+
+        ``hpctrain pull`` brings it.
+        """
+
     def state(self, job: Job) -> JobState:
         """Return the state of a job; ``unknown`` if the platform does not know it, never an error."""
 

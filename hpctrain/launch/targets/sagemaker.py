@@ -1,0 +1,255 @@
+"""Amazon SageMaker: a run becomes one training job; the ``aws`` command sends the request.
+
+SageMaker starts one container per machine. It copies the folder of checkpoints, which has the whole run directory, to
+S3 while the job runs, and back when an interrupted job starts again on another machine. A half copied checkpoint does
+no harm: it lacks its manifest or disagrees with it. TERM comes 120 s before a machine is taken away.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from hpctrain.errors import Problem, SiteError
+from hpctrain.launch.targets.target import JobState
+from hpctrain.states import CANCELLED, FAILED, FINISHED, PENDING, REQUEUED, RUNNING, UNKNOWN
+from hpctrain.terminal import printable
+
+if TYPE_CHECKING:
+    from hpctrain.launch.plan import Job, JobPlan, Options
+    from hpctrain.profile.sections.launch import LaunchSection
+    from hpctrain.profile.sections.sagemaker import SageMakerSection
+    from hpctrain.profile.site import Site
+
+REQUEST = "sagemaker.json"
+CHECKPOINTS = "/opt/ml/checkpoints"
+INPUT = "/opt/ml/input/data"
+RUN_FILES = "hpctrain"
+"""Channel with profile.yaml and job.json."""
+SHARED = "runs"
+"""Channel of the shared file system."""
+_FILES_OF_A_RUN = ("profile.yaml", "job.json", "provenance.json")
+_ANSWERS_WITHIN_S = 120.0
+_STATES = {"InProgress": RUNNING, "Completed": FINISHED, "Failed": FAILED, "Stopping": CANCELLED, "Stopped": CANCELLED}
+_WAITING = ("Starting", "LaunchingMLInstances", "PreparingTrainingStack", "Downloading", "Pending")
+_RESTARTING = ("Interrupted", "Restarting")
+
+
+class SageMakerTarget:
+    """Training jobs of Amazon SageMaker, in the account of the ``aws`` command."""
+
+    name = "sagemaker"
+    requeues: Literal["script", "supervisor", "platform"] = "platform"
+    has_queue = True
+    is_this_machine = False
+    runs_images = True
+
+    def sees_our_files(self, site: Site | None) -> bool:
+        """Return False: the machines of a job see S3 alone."""
+        return False
+
+    def is_available(self) -> bool:
+        """Return whether this host has the ``aws`` command."""
+        return shutil.which("aws") is not None
+
+    def answers(self) -> bool:
+        """Return whether Amazon knows who we are."""
+        return self.is_available() and _aws(None, "sts", "get-caller-identity").returncode == 0
+
+    def options(self, launch: LaunchSection, site: Site | None) -> Options:
+        """Return the facts of the account as text, the image, and the type of the machines."""
+        from hpctrain.profile.sections.sagemaker import SageMakerSection
+
+        facts = site.sagemaker if site else SageMakerSection()
+        return {
+            "facts": facts.model_dump_json(exclude_defaults=True),
+            "image": launch.image or facts.image or "",
+            "instance_type": launch.instance_type or "",
+            "spot": launch.spot,
+        }
+
+    def check(self, plan: JobPlan, site: Site | None) -> list[Problem]:
+        """Return what SageMaker could not do with the plan."""
+        facts, problems = _facts(plan), []
+        for key in ("role", "home"):
+            if getattr(facts, key) is None:
+                problems.append(Problem("launch.site", f"its `sagemaker` section has no {key}"))
+        if not plan.options["image"]:
+            problems.append(Problem("launch.image", "the ranks run in a container image; name one with hpctrain in it"))
+        problems += _instance_problems(plan)
+        if plan.resources.nodes > 1 and facts.shared_files is None:
+            message = (
+                f"{plan.resources.nodes} machines need a file system that all of them see for the run directory; use "
+                "one machine with more GPUs, or name a file system in `sagemaker: {shared_files: ...}` of the site"
+            )
+            problems.append(Problem("launch.nodes", message))
+        if bool(facts.subnets) != bool(facts.security_groups):
+            problems.append(Problem("launch.site", "`sagemaker` needs subnets and security_groups together"))
+        if plan.tasks:
+            problems.append(Problem("--array", "needs Slurm; submit the runs one after the other"))
+        problems += [
+            Problem("--after", f"'{job.id}': SageMaker cannot let one job wait for another") for job in plan.after
+        ]
+        if plan.prepare:
+            problems.append(Problem("launch.cluster", "searches and pipelines run on slurm and local"))
+        return problems
+
+    def files(self, plan: JobPlan) -> dict[str, str]:
+        """Return the request as JSON."""
+        from hpctrain.launch.targets.sagemaker_request import training_job
+
+        return {REQUEST: json.dumps(training_job(plan, _facts(plan)), indent=2) + "\n"}
+
+    def ask(self, plan: JobPlan, files: Mapping[str, str]) -> list[str]:
+        """Ask who would send the request; SageMaker itself checks a request only when it takes it."""
+        done = _aws(_facts(plan), "sts", "get-caller-identity")
+        if done.returncode != 0:
+            raise SiteError(f"aws: {_error(done)}")
+        return [f"aws: {json.loads(done.stdout).get('Arn', 'known')}"]
+
+    def submit(self, plan: JobPlan, files: Mapping[str, Path]) -> list[str]:
+        """Copy the files of the run to S3, and send the request."""
+        from hpctrain.launch.targets.sagemaker_request import job_name, with_channels
+
+        facts, run = _facts(plan), Path(plan.run_dir)
+        request = json.loads(files[REQUEST].read_text(encoding="utf-8"))
+        texts = {name: (run / name).read_text(encoding="utf-8") for name in _FILES_OF_A_RUN if (run / name).exists()}
+        texts["profile.yaml"] = with_channels(texts["profile.yaml"], request, facts)
+        place = next(item for item in request["InputDataConfig"] if item["ChannelName"] == RUN_FILES)
+        address = place["DataSource"]["S3DataSource"]["S3Uri"]
+        for name, text in texts.items():
+            _required(_aws(facts, "s3", "cp", "-", f"{address}{name}", stdin=text), f"cannot write {address}{name}")
+        text = json.dumps(request)
+        files[REQUEST].write_text(
+            json.dumps(request, indent=2) + "\n", encoding="utf-8"
+        )  # with the channels of the data
+        _required(
+            _aws(facts, "sagemaker", "create-training-job", "--cli-input-json", text), "SageMaker refuses the job"
+        )
+        return [job_name(plan)]
+
+    def state(self, job: Job) -> JobState:
+        """Ask SageMaker for the status of the job."""
+        if not self.is_available():
+            return JobState(silent=("there is no aws command here",))
+        done = _aws(_facts_of(job), "sagemaker", "describe-training-job", "--training-job-name", job.id)
+        if done.returncode != 0:
+            return JobState(UNKNOWN, "aws", silent=(_error(done),))
+        return judge(json.loads(done.stdout))
+
+    def logs(self, job: Job) -> list[Path]:
+        """Return nothing: CloudWatch has them; ``hpctrain pull`` brings those of the ranks."""
+        return []
+
+    def warn(self, job: Job) -> str:
+        """Raise: SageMaker can stop a job for good only."""
+        raise SiteError(f"{job.id}: SageMaker cannot warn a job; hpctrain cancel saves, and --resume goes on")
+
+    def cancel(self, job: Job) -> str:
+        """Stop the job; its ranks have 120 s to save."""
+        if job.run_dir is not None and os.lstat(job.run_dir / REQUEST).st_uid != os.geteuid():
+            raise SiteError(f"{job.run_dir / REQUEST} belongs to another user; nothing was cancelled")
+        done = _aws(_facts_of(job), "sagemaker", "stop-training-job", "--training-job-name", job.id)
+        if done.returncode != 0:
+            raise SiteError(f"aws: {_error(done)}")
+        return f"training job {job.id} stops; its ranks save within 120 s"
+
+    def home(self, plan: JobPlan) -> str | None:
+        """Return where SageMaker keeps a copy of the run directory."""
+        from hpctrain.launch.targets.sagemaker_request import home_of
+
+        return home_of(plan, _facts(plan))
+
+
+TARGET = SageMakerTarget
+
+
+def judge(found: Mapping[str, Any]) -> JobState:
+    """Return the state of a job by the answer of ``describe-training-job``."""
+    status, secondary = str(found.get("TrainingJobStatus")), str(found.get("SecondaryStatus"))
+    why = printable(str(found.get("FailureReason") or ""))
+    if status == "InProgress" and secondary in _RESTARTING:
+        return JobState(REQUEUED, "aws", reason="its machine was taken back; SageMaker looks for another")
+    if status == "InProgress" and secondary in _WAITING:
+        return JobState(PENDING, "aws", reason=secondary)
+    where = str((found.get("ResourceConfig") or {}).get("InstanceType") or "")
+    return JobState(_STATES.get(status, UNKNOWN), "aws", words=": ".join(filter(None, [secondary, why])), where=where)
+
+
+def _instance_problems(plan: JobPlan) -> list[Problem]:
+    from hpctrain.profile.instances import find_instance, instance_names
+    from hpctrain.profile.near import did_you_mean
+
+    wanted, shape = str(plan.options["instance_type"]), plan.resources
+    known = find_instance("sagemaker", wanted)
+    if not wanted:
+        return [
+            Problem("launch.instance_type", "name the machines, such as ml.g5.12xlarge (docs/clouds.md lists them)")
+        ]
+    if known is None:
+        names = instance_names("sagemaker")
+        return [Problem("launch.instance_type", f"there is no '{wanted}' in our list{did_you_mean(wanted, names)}")]
+    problems = []
+    if shape.gpus_per_node > known.gpus:
+        problems.append(Problem("launch.gpus_per_node", f"{shape.gpus_per_node}, and {wanted} has {known.gpus}"))
+    elif shape.gpus_per_node < known.gpus:
+        message = f"{shape.gpus_per_node}, and {wanted} has {known.gpus}, all of which cost; use them, or a smaller one"
+        problems.append(Problem("launch.gpus_per_node", message))
+    cores = shape.ranks_per_node * shape.cpus_per_rank
+    if cores > known.vcpus:
+        problems.append(Problem("launch.cpus_per_rank", f"{cores} cores in all, and {wanted} has {known.vcpus}"))
+    if shape.memory_gib_per_node is not None and shape.memory_gib_per_node > known.memory_gib:
+        message = f"{shape.memory_gib_per_node:g} GiB, and {wanted} has {known.memory_gib:g}"
+        problems.append(Problem("launch.memory_gib_per_node", message))
+    return problems
+
+
+def _facts(plan: JobPlan) -> SageMakerSection:
+    from hpctrain.profile.sections.sagemaker import SageMakerSection
+
+    return SageMakerSection.model_validate_json(str(plan.options["facts"]))
+
+
+def _facts_of(job: Job) -> SageMakerSection | None:
+    """Return region and profile of the job's site; None if its profile cannot be read."""
+    if job.run_dir is None:
+        return None
+    from hpctrain.errors import HpctrainError
+    from hpctrain.profile.site import load_site
+
+    try:
+        text = (job.run_dir / "profile.yaml").read_text(encoding="utf-8")
+        name = re.search(r"(?m)^  site: ['\"]?([A-Za-z0-9._-]+)", text)
+        return load_site(name[1]).sagemaker if name else None
+    except (OSError, HpctrainError):
+        return None
+
+
+def _aws(facts: SageMakerSection | None, *words: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+    where = ["--region", facts.region] if facts and facts.region else []
+    who = ["--profile", facts.profile] if facts and facts.profile else []
+    command = ["aws", *words, *where, *who, *(["--output", "json"] if words[0] != "s3" else [])]
+    try:
+        return subprocess.run(
+            command, input=stdin, capture_output=True, text=True, timeout=_ANSWERS_WITHIN_S, check=False
+        )
+    except FileNotFoundError:
+        return subprocess.CompletedProcess(command, 127, "", "there is no aws command on this host")
+    except subprocess.TimeoutExpired:
+        return subprocess.CompletedProcess(command, 124, "", "Amazon did not answer in time")
+
+
+def _required(done: subprocess.CompletedProcess[str], what: str) -> None:
+    if done.returncode != 0:
+        raise SiteError(f"{what}: {_error(done)}")
+
+
+def _error(done: subprocess.CompletedProcess[str]) -> str:
+    lines = [line for line in done.stderr.splitlines() if line.strip()]
+    return printable(lines[-1] if lines else f"exit code {done.returncode}")
