@@ -47,6 +47,7 @@ COMMANDS = {
     "audit": "look for leaks between training, validation and test, before a long training",
     "validate": "judge the held-out predictions of a run: every metric with its interval",
     "compare": "compare runs on the same held-out objects: differences, intervals, tests, a page",
+    "access": "change who may read and write a run, study, pipeline or registry: private, group or public",
     "pull": "bring a run back from its mirror, with its newest whole checkpoint",
     "delete": "delete a run, unless it is active or a registered version was made from it",
     "audit-trail": "show or verify who submitted, cancelled, promoted, signed or deleted what",
@@ -120,6 +121,7 @@ def _overview() -> str:
 
 def run_command(name: str, arguments: Sequence[str], prog: str | None = None) -> int:
     """Run one command and return its exit code; a user's mistake never shows a traceback."""
+    os.umask(umask := os.umask(0o077))
     try:
         options = command_parser(name, prog).parse_args(arguments)
         with guarded_terminal():
@@ -144,6 +146,8 @@ def run_command(name: str, arguments: Sequence[str], prog: str | None = None) ->
     except BrokenPipeError:  # the reader (head, less) has ended and needs no message
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    finally:
+        os.umask(umask)  # a command takes that of the run it works in (hpctrain/access.py); the caller may go on
 
 
 def _print_bug(*error: Any) -> None:

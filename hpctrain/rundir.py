@@ -40,6 +40,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from hpctrain.access import following, make
 from hpctrain.errors import HpctrainError
 from hpctrain.files import NewFile, open_append, put_aside, read_lines, read_text
 from hpctrain.files import fsync_directory as fsync_directory
@@ -172,8 +173,15 @@ class RunDir:
         return self.path.parent.name
 
     @classmethod
-    def create(cls, runs_dir: str | Path, name: str, run_id: str | None = None) -> RunDir:
-        """Make a new, empty run directory and return it.
+    def create(
+        cls,
+        runs_dir: str | Path,
+        name: str,
+        run_id: str | None = None,
+        access: str | None = None,
+        group: str | None = None,
+    ) -> RunDir:
+        """Make a new, empty run directory and return it; `access` and `group` as of :func:`hpctrain.access.make`.
 
         Raises
         ------
@@ -182,10 +190,11 @@ class RunDir:
         """
         run = cls(Path(runs_dir) / name / (run_id or new_run_id()))
         try:
-            run.path.mkdir(parents=True, exist_ok=False)
+            make(run.path, access, group)
         except FileExistsError as error:
             raise HpctrainError(f"{run.path}: exists already; a run directory is never used twice") from error
-        run.make_folders()
+        with following(run.path):
+            run.make_folders()
         return run
 
     def make_folders(self) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hpctrain.access import following
 from hpctrain.api.notebook import html_table
 from hpctrain.launch.runs import DEFAULT_RUNS_DIR, find_run
 from hpctrain.launch.status import RunStatus, describe
@@ -147,7 +148,8 @@ class Run:
         """
         from hpctrain.report.write import write_report
 
-        return write_report(self._run)
+        with following(self.path):
+            return write_report(self._run)
 
     def logs(self, rank: int | None = 0, attempt: int | None = None, lines: int | None = None) -> str:
         """Return the log of a rank.

@@ -17,6 +17,7 @@ import json
 import sys
 from pathlib import Path
 
+from hpctrain.access import enter
 from hpctrain.commands.argument_types import positive
 from hpctrain.commands.overrides import add_set_argument, overrides_of
 from hpctrain.errors import Problem, ProfileError
@@ -117,6 +118,7 @@ def _gather(arguments: argparse.Namespace) -> int:
         return 0
     study = nested.tested if nested is not None else find_study(arguments.what, arguments.runs_dir)
     assert study is not None
+    enter(study.path)
     parts = out_of_fold.gather(study, arguments.trial)
     together = out_of_fold.pooled(study.name, parts)
     found = out_of_fold.summarise(study, parts, together)

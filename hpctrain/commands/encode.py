@@ -14,6 +14,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hpctrain.access import enter
 from hpctrain.commands.using_model import add_model_arguments, check_out, choose_device, model_of, progress_bar
 from hpctrain.errors import Problem, ProfileError
 
@@ -54,6 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Encode the spectra, and print how many were encoded."""
     args.run_dir = model_of(args)
+    enter(args.run_dir)
     import numpy as np
 
     from hpctrain.families.spectral_vae.encode import encode_to_file

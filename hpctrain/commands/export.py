@@ -20,6 +20,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hpctrain.access import enter
 from hpctrain.commands.overrides import add_set_argument, overrides_of
 from hpctrain.errors import CheckpointError, GateError, Problem, ProfileError
 from hpctrain.launch.runs import DEFAULT_RUNS_DIR
@@ -93,6 +94,7 @@ def run(arguments: argparse.Namespace) -> int:
     if is_registered(arguments.run_dir) and arguments.out is None:
         raise ProfileError(SOURCE, [Problem("--out", "is needed: nothing is written into a registered version")])
     arguments.run_dir = model_at(arguments.run_dir, arguments.runs_dir)
+    enter(arguments.run_dir)
     profile = _profile(arguments, overrides)
     plan = _plan(arguments, profile)
     if profile.model.family not in _WITH_GATES:

@@ -22,6 +22,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hpctrain.access import enter
 from hpctrain.commands.overrides import add_set_argument, overrides_of
 from hpctrain.commands.signing_arguments import add_public_key_argument
 from hpctrain.errors import CheckpointError, Problem, ProfileError
@@ -170,6 +171,7 @@ def _supervise(run: RunDir, submission: Submission | None = None) -> int:
     from hpctrain.trail.note import note
 
     resume = f"python -m hpctrain.local --resume {as_typed(run.path)}"
+    enter(run.path)
     with hold_lock(run) as is_mine:
         if not is_mine:
             raise CheckpointError(f"{run.path}: another process trains this run already; see: hpctrain status")

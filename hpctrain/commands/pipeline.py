@@ -22,6 +22,7 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hpctrain.access import enter
 from hpctrain.errors import Problem, ProfileError
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"{section.name}: nothing has changed since it was done")
         return 0
     pipeline = open_pipeline(section, arguments.cluster)
+    enter(pipeline.path)
     note_inputs(pipeline)
     return go_through(pipeline)
 

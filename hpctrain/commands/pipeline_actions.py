@@ -8,6 +8,7 @@ import os
 import sys
 from pathlib import Path
 
+from hpctrain.access import enter
 from hpctrain.errors import Problem, ProfileError
 from hpctrain.pipeline.folder import PipelineDir, find_pipeline
 
@@ -21,6 +22,7 @@ def act(arguments: argparse.Namespace) -> int:
     if arguments.what == "schedule":
         return _schedule(arguments)
     pipeline = find_pipeline(arguments.name, arguments.folder)
+    enter(pipeline.path)
     return _ACTIONS[arguments.what](pipeline, arguments)
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from hpctrain.access import enter
 from hpctrain.commands.argument_types import positive
 from hpctrain.commands.using_model import add_model_arguments, check_out, choose_device, model_of, progress_bar
 from hpctrain.errors import Problem, ProfileError
@@ -36,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Predict the samples, and print how many."""
     args.run_dir = model_of(args)
+    enter(args.run_dir)
     if args.ensemble or args.mc:
         return _run_together(args)
     import numpy as np

@@ -10,6 +10,7 @@ import argparse
 import webbrowser
 from pathlib import Path
 
+from hpctrain.access import enter
 from hpctrain.launch.runs import DEFAULT_RUNS_DIR, find_run
 
 
@@ -33,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Write the report and print its path."""
     directory = find_run(args.run_dir, args.runs_dir)
+    enter(directory.path)
     from hpctrain.report.write import write_example, write_report, write_timeline
 
     if args.timeline:

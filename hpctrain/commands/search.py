@@ -24,6 +24,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from hpctrain.access import enter
 from hpctrain.commands.argument_types import positive
 from hpctrain.commands.overrides import add_set_argument, overrides_of
 from hpctrain.errors import Problem, ProfileError
@@ -151,6 +152,7 @@ def _ensemble(arguments: argparse.Namespace, overrides: list[str]) -> int:
     if arguments.study is None:
         raise _wrong("which study? hpctrain search ensemble STUDY")
     study = find_study(arguments.study, arguments.runs_dir)
+    enter(study.path)
     ensemble = make_ensemble(study, arguments.size)
     path = write_ensemble(study, ensemble, arguments.out)
     print(described(ensemble))

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from hpctrain.access import enter
 from hpctrain.commands.submit import Wanted, describe_dry_run, start_and_tell, submission_from, warn_or_refuse
 from hpctrain.errors import Problem, ProfileError, SiteError
 from hpctrain.launch.targets import find_target
@@ -26,6 +27,7 @@ def refit(arguments: argparse.Namespace, overrides: Sequence[str]) -> int:
     if arguments.study is None:
         raise ProfileError("command line", [Problem("", "which study? hpctrain search refit STUDY")])
     study = find_study(arguments.study, arguments.runs_dir)
+    enter(study.path)
     number = _best(study) if arguments.trial is None else arguments.trial
     profile = study.trial(number).profile
     if not profile.exists():

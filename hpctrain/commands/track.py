@@ -16,6 +16,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hpctrain.access import following
 from hpctrain.errors import Problem, ProfileError
 from hpctrain.launch.runs import DEFAULT_RUNS_DIR, find_run
 
@@ -52,7 +53,8 @@ def run(arguments: argparse.Namespace) -> int:
     for name in arguments.runs:
         run_dir = find_run(name, arguments.runs_dir)
         try:
-            code = _track(run_dir, arguments) or code
+            with following(run_dir.path):
+                code = _track(run_dir, arguments) or code
         except HpctrainError as error:
             if len(arguments.runs) == 1:
                 raise

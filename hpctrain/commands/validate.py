@@ -16,6 +16,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hpctrain.access import enter
 from hpctrain.commands.argument_types import share
 from hpctrain.errors import GateError, Problem, ProfileError
 from hpctrain.launch.runs import DEFAULT_RUNS_DIR, find_run
@@ -46,6 +47,7 @@ def run(args: argparse.Namespace) -> int:
         message = f"{args.out.absolute().parent} is no directory; make it first"
         raise ProfileError("hpctrain validate", [Problem("--out", message)])
     directory = find_run(args.run_dir, args.runs_dir)
+    enter(directory.path)
     from hpctrain.profile.load import load_profile
     from hpctrain.validation.gates import failed_gates
     from hpctrain.validation.judged import read_judged

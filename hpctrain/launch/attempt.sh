@@ -14,6 +14,19 @@ if [ -n "${SLURM_ARRAY_JOB_ID:-}" ]; then
     job=${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID # the last task's plain id means the whole array to scontrol
 fi
 restart=${SLURM_RESTART_COUNT:-0}
+# Who may read and write the run: the word in this file, of the run or of what it belongs to (hpctrain/access.py). Slurm
+# takes the umask of the ranks and of their logs from the variable, which holds that of the submission.
+for folder in "$run_dir" "$run_dir"/.. "$run_dir"/../.. "$run_dir"/../../.. "$run_dir"/../../../..; do
+    word=$(head -c 64 "$folder/.hpctrain-access" 2>/dev/null)
+    case $word in
+    private) umask 077 ;;
+    group) umask 007 ;;
+    public) umask 022 ;;
+    *) continue ;;
+    esac
+    SLURM_UMASK=$(umask) && export SLURM_UMASK
+    break
+done
 mkdir -p "$run_dir/logs" "$run_dir/attempts" "$run_dir/checkpoints"
 
 newest_checkpoint() {

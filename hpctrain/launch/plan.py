@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from hpctrain.access import UMASKS
+
 if TYPE_CHECKING:
     from hpctrain.launch.targets.target import Target
     from hpctrain.profile.sections.launch import LaunchSection
@@ -192,7 +194,7 @@ def plan_job(
         time_limit_s=parse_time_limit_s(launch.attempt_limit),
         lead_s=launch.signal_lead_s,
         environment=environment,
-        setup=_setup_lines(site, environment),
+        setup=_setup_lines(site, environment, launch.access),
         command=command or module_command(TRAINER_MODULE, site, runs_images=target.runs_images),
         requeue=launch.requeue,
         max_attempts=launch.max_attempts,
@@ -218,8 +220,9 @@ def _environment(launch: LaunchSection, site: Site | None) -> dict[str, str]:
     return environment
 
 
-def _setup_lines(site: Site | None, environment: dict[str, str]) -> tuple[str, ...]:
-    lines = [f"module load {shlex.join(site.modules)}"] if site and site.modules else []
+def _setup_lines(site: Site | None, environment: dict[str, str], access: str | None) -> tuple[str, ...]:
+    lines = [] if access is None else [f"umask {UMASKS[access]:03o}"]
+    lines += [f"module load {shlex.join(site.modules)}"] if site and site.modules else []
     lines += [f"export {name}={shlex.quote(value)}" for name, value in environment.items()]
     if root := checkout_root():
         lines.append(f"export PYTHONPATH={shlex.quote(str(root))}" + "${PYTHONPATH:+:$PYTHONPATH}")

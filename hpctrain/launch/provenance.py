@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from hpctrain import __version__
+from hpctrain.access import GROUP, access_of
 from hpctrain.credentials.hide import hide_secrets, own_command
 from hpctrain.profile.files import matching_files
 from hpctrain.profile.schema import Profile
@@ -60,7 +61,9 @@ def collect(profile: Profile, project: Path) -> dict[str, Any]:
 
 
 def write(path: Path, profile: Profile, project: Path) -> None:
-    """Write the provenance of a run; only its owner can read it unless the site sets ``share_provenance``.
+    """Write the provenance of a run; its owner can read it, and the group that the run is shared with.
+
+    Others can only if the site sets ``share_provenance``.
 
     Parameters
     ----------
@@ -70,7 +73,7 @@ def write(path: Path, profile: Profile, project: Path) -> None:
         As of :func:`collect`.
     """
     site = load_site(profile.launch.site) if profile.launch.site else None
-    is_shared = site is not None and site.share_provenance
+    is_shared = (site is not None and site.share_provenance) or access_of(path.parent) == GROUP
     write_json(path, collect(profile, project), mode=0o666 if is_shared else 0o600)
 
 

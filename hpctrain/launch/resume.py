@@ -110,8 +110,9 @@ def resume_problems(run: RunDir, profile: Profile, overrides: Sequence[str] = ()
     saved = read_saved(run)
     if not saved.card and not saved.step:  # nothing is fixed yet, except the folder
         changed = [change for change in misfits(before, profile, {}) if change.key == "name"]
-        return [describe_misfit(profile, change) for change in changed]
+        return [*(describe_misfit(profile, change) for change in changed), *_access_problems(run, before, profile)]
     problems = [describe_misfit(before, change) for change in misfits(before, profile, saved.card)]
+    problems += _access_problems(run, before, profile)
     global_batch = saved.global_batch or before.global_batch
     asked = {override.partition("=")[0].strip() for override in overrides}
     for key in ("train.global_batch", "train.accumulation"):
@@ -127,6 +128,13 @@ def resume_problems(run: RunDir, profile: Profile, overrides: Sequence[str] = ()
         message = f"makes {total_steps} steps, but the run has done {saved.step} already; ask for more"
         problems.append(Problem(key, message))
     return problems
+
+
+def _access_problems(run: RunDir, before: Profile, profile: Profile) -> list[Problem]:
+    """Refuse to change who may use the files: those that are there would keep their permissions."""
+    changed = [key for key in ("access", "group") if getattr(before.launch, key) != getattr(profile.launch, key)]
+    message = f"cannot change when a run is resumed; for all its files: hpctrain access {as_typed(run.path)}"
+    return [Problem(f"launch.{key}", f"{message} {profile.launch.access or 'private|group|public'}") for key in changed]
 
 
 def steps_of(profile: Profile, saved: Saved) -> int | None:

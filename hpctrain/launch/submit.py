@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hpctrain.access import GROUP, following
 from hpctrain.errors import Problem, ProfileError
 from hpctrain.launch.plan import ARRAY_TASK, Job, JobPlan, plan_job
 from hpctrain.launch.targets import find_target
@@ -29,6 +30,7 @@ from hpctrain.rundir import RunDir, new_run_id, runs_called, write_atomic, write
 from hpctrain.trail.note import note
 
 if TYPE_CHECKING:
+    from hpctrain.profile.sections.launch import LaunchSection
     from hpctrain.profile.site import Site
 
 
@@ -152,6 +154,18 @@ def with_absolute_paths(profile: Profile, base: Path) -> Profile:
     )
 
 
+def with_access(profile: Profile, site: Site | None) -> Profile:
+    """Return the profile that says who may use the files of the run, from the site where it says nothing itself."""
+    return profile.model_copy(update={"launch": with_site_access(profile.launch, site)})
+
+
+def with_site_access(launch: LaunchSection, site: Site | None) -> LaunchSection:
+    """Return `launch` with the access and the group of the site where it says nothing itself."""
+    access = launch.access or (site.access if site else None)
+    group = launch.group or (site.group if site and access == GROUP else None)
+    return launch.model_copy(update={"access": access, "group": group})
+
+
 def with_global_batch(profile: Profile, global_batch: int, source: str) -> Profile:
     """Return the profile with the accumulation that gives `global_batch` on its number of ranks.
 
@@ -211,6 +225,7 @@ def prepare(
         There is no such target.
     """
     target = find_target(cluster)
+    profiles = [with_access(profile, site) for profile in profiles]
     first = profiles[0]
     parent = Path(first.launch.runs_dir) / first.name
     run_id = new_run_id()
@@ -247,7 +262,8 @@ def submit(submission: Submission, project: Path) -> list[str]:
     """
     with undone_on_failure() as undo:
         _write(submission, project, undo)
-        with signals_wait() as arrived:
+        # Slurm and the supervisor remember the umask, and make the logs with it.
+        with signals_wait() as arrived, following(submission.runs[0].path):
             job_ids = _hand_over(submission)
             undo.keep()
             for index, (run, job_id) in enumerate(zip(submission.runs, job_ids, strict=True)):
@@ -280,14 +296,17 @@ def _write(submission: Submission, project: Path, undo: Undo) -> None:
         if not submission.is_resumed:
             if not run.path.exists():
                 undo.will_make(run.path)
-            RunDir.create(run.path.parent.parent, run.name, run.run_id)
-        run.make_folders()
-        path = _provenance_path(run)
-        undo.will_write(path)
-        provenance.write(path, profile, project)
-    for path, text in submission.files().items():
-        undo.will_write(path)
-        write_atomic(path, text)
+            launch = profile.launch
+            RunDir.create(run.path.parent.parent, run.name, run.run_id, launch.access, launch.group)
+        with following(run.path):
+            run.make_folders()
+            path = _provenance_path(run)
+            undo.will_write(path)
+            provenance.write(path, profile, project)
+    with following(submission.runs[0].path):
+        for path, text in submission.files().items():
+            undo.will_write(path)
+            write_atomic(path, text)
 
 
 def record_job(run: RunDir, job_id: str, array_index: int | None = None, **facts: str) -> None:

@@ -20,6 +20,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from hpctrain.access import enter
 from hpctrain.credentials.hide import error_line, hide_in_tracebacks
 from hpctrain.distributed.process import identity
 from hpctrain.errors import (
@@ -274,6 +275,7 @@ def main(arguments: list[str]) -> int:
     tolerate_full_log()
     run = RunDir(arguments[0])
     try:
+        enter(run.path)
         run.make_folders()
         with hold_lock(run) as is_mine:
             if not is_mine:

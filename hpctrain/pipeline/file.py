@@ -7,13 +7,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from hpctrain.errors import Problem, ProfileError
+from hpctrain.errors import Problem, ProfileError, SiteError
 from hpctrain.pipeline.kinds import OUT, names_in, trainer_after
 from hpctrain.pipeline.section import EVALUATE, GATE, LOG, REGISTER, SPLIT, TRAIN, PipelineSection, StageSection
 from hpctrain.profile.check import check_profile
 from hpctrain.profile.document import Document, sort_problems
 from hpctrain.profile.explain import typed
 from hpctrain.profile.reading import read_plain
+from hpctrain.profile.rules_access import problem_of
+from hpctrain.profile.site import load_site
 from hpctrain.profile.targets import AUTO
 
 
@@ -47,6 +49,7 @@ def _with_absolute_paths(stage: StageSection, beside: Path) -> StageSection:
 
 
 def _problems(section: PipelineSection, document: Document) -> Iterator[Problem]:
+    yield from _access_problems(section, document)
     known: list[str] = []
     for index, stage in enumerate(section.stages):
         where = ("stages", index)
@@ -69,6 +72,17 @@ def _problems(section: PipelineSection, document: Document) -> Iterator[Problem]
             message = f"there is no file {stage.expectations}; write it: hpctrain data expect GOOD.h5 --out FILE"
             yield document.problem((*where, "expectations"), message)
         known.append(stage.name)
+
+
+def _access_problems(section: PipelineSection, document: Document) -> Iterator[Problem]:
+    try:
+        site = load_site(section.launch.site) if section.launch.site else None
+    except SiteError as error:
+        yield document.problem(("launch", "site"), str(error))
+        return
+    message, key = problem_of(section.launch, site)
+    if message:
+        yield document.problem(("launch", key), message)
 
 
 def _profile_problems(

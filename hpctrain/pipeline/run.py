@@ -14,11 +14,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
+from hpctrain.access import access_of, following, make
 from hpctrain.errors import CheckpointError, HpctrainError, SiteError
 from hpctrain.launch.environment import environment_of_ranks
 from hpctrain.launch.plan import Job, JobPlan, module_command, plan_job
 from hpctrain.launch.status import describe
-from hpctrain.launch.submit import job_record, record_job
+from hpctrain.launch.submit import job_record, record_job, with_site_access
 from hpctrain.launch.supervisor import is_supervised
 from hpctrain.launch.targets import choose_target, find_target
 from hpctrain.pipeline import folder
@@ -56,7 +57,7 @@ def open_pipeline(section: PipelineSection, cluster: str | None = None) -> Pipel
     Raises
     ------
     SiteError
-        It runs already.
+        It runs already, or its folder has another access than the file says.
     """
     parent = Path(section.folder) / section.name
     times = [PipelineDir(path.parent) for path in parent.glob(f"*/{folder.FILE}")]
@@ -66,9 +67,18 @@ def open_pipeline(section: PipelineSection, cluster: str | None = None) -> Pipel
         if newest.section() == section and newest.read_record().get("cluster") == target and not is_over(newest):
             return newest
     pipeline = PipelineDir(parent / new_run_id())
-    pipeline.path.mkdir(parents=True)
-    pipeline.write_section(section)
-    pipeline.write_record(cluster=target, cwd=os.getcwd(), started_at=time.time(), jobs={})
+    launch = with_site_access(section.launch, load_site(section.launch.site) if section.launch.site else None)
+    if not parent.exists():
+        make(parent, launch.access, launch.group)
+    elif launch.access not in (None, found := access_of(parent)):
+        raise SiteError(
+            f"{parent}: its files are {found or 'as your umask makes them'}, and launch.access is {launch.access} now; "
+            f"to change them all: hpctrain access {parent} {launch.access}"
+        )
+    with following(parent):
+        pipeline.path.mkdir(parents=True)
+        pipeline.write_section(section)
+        pipeline.write_record(cluster=target, cwd=os.getcwd(), started_at=time.time(), jobs={})
     return pipeline
 
 
@@ -80,7 +90,7 @@ def is_over(pipeline: PipelineDir) -> bool:
 
 @contextlib.contextmanager
 def only_one(pipeline: PipelineDir) -> Iterator[None]:
-    """Refuse to go through a pipeline while another process does.
+    """Refuse to go through a pipeline while another process does; the block has the umask of the pipeline.
 
     Raises
     ------
@@ -88,7 +98,7 @@ def only_one(pipeline: PipelineDir) -> Iterator[None]:
         Another one does.
     """
     path = pipeline.path.parent / "lock"
-    with open(path, "a+") as lock:
+    with following(pipeline.path), open(path, "a+") as lock:
         if not _is_taken(lock):
             lock.seek(0)
             raise CheckpointError(f"{pipeline.path.parent}: process {lock.read().strip()} goes through it now")

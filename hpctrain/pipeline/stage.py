@@ -20,6 +20,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from hpctrain.access import access_of, enter
+from hpctrain.access_tree import change_tree
 from hpctrain.credentials.hide import error_line, hide_in_tracebacks, hide_secrets
 from hpctrain.errors import CheckpointError, DataError, GateError, HpctrainError, SiteError
 from hpctrain.files import SOURCE_DATE, fsync_directory
@@ -105,6 +107,8 @@ def seal(stage: StageDir, key: str, parts: Mapping[str, Any], facts: Mapping[str
         "key": key, "stage": stage.stage_name, "parts": dict(parts), "ended_at": now, "bytes": size, **made, **facts,
     }  # fmt: skip
     write_json(work / RESULT, record)
+    if (access := access_of(work)) is not None:  # cp and others keep permissions that are narrower
+        change_tree(work, access, only_mine=True)
     if replaces and sealed.exists():
         shutil.rmtree(sealed)
     if sealed.exists() and stage.read_result(key) is None:  # a training whose run directory is gone
@@ -271,6 +275,7 @@ def called(arguments: list[str], usage: str, work: Callable[[StageDir], int]) ->
         print(usage.strip(), file=sys.stderr)
         return 0 if arguments in (["-h"], ["--help"]) else 2
     stage = StageDir(arguments[0])
+    enter(stage.path)
     try:
         return work(stage)
     except HpctrainError as error:

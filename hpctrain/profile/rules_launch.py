@@ -8,6 +8,7 @@ from pathlib import Path
 from hpctrain.profile.judge import Judge, plural
 from hpctrain.profile.near import did_you_mean
 from hpctrain.profile.platforms import PLATFORMS, find_platform, platform_names
+from hpctrain.profile.rules_access import check_access
 from hpctrain.profile.sbatch_options import refusal
 from hpctrain.profile.sections.base import parse_time_limit_s
 from hpctrain.profile.site import Partition, Site
@@ -31,6 +32,7 @@ def check_launch(judge: Judge, site: Site | None) -> None:
         _check_this_machine(judge)
     _check_times(judge)
     _check_runs_dir(judge)
+    check_access(judge, site)
     _check_platform(judge)
     if site is not None and not is_here:
         _check_site(judge, site)

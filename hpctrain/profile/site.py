@@ -20,7 +20,16 @@ from hpctrain.profile.explain import explain
 from hpctrain.profile.near import did_you_mean
 from hpctrain.profile.reading import read_plain
 from hpctrain.profile.sbatch_options import refusal
-from hpctrain.profile.sections.base import Line, Name, SbatchOptions, Section, SlurmWord, TimeLimit
+from hpctrain.profile.sections.base import (
+    AccessName,
+    GroupName,
+    Line,
+    Name,
+    SbatchOptions,
+    Section,
+    SlurmWord,
+    TimeLimit,
+)
 from hpctrain.profile.sections.kubernetes import KubernetesSection
 from hpctrain.profile.sections.sagemaker import SageMakerSection
 from hpctrain.shipped import shipped
@@ -69,6 +78,10 @@ class Site(Section):
     share_provenance: bool = False
     """Let everybody who may read a run directory read its ``provenance.json``, which holds uncommitted changes of the
     user's code. By default only its owner may."""
+    access: AccessName | None = None
+    """Who may use the files of runs whose profile does not say it (``launch.access``)."""
+    group: GroupName | None = None
+    """POSIX group for ``access: group``, of runs whose profile names none."""
     sbatch: SbatchOptions = {}
     """sbatch options by their long names, for all jobs; those of a profile override them."""
     kubernetes: KubernetesSection = KubernetesSection()

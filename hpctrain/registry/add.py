@@ -7,6 +7,7 @@ import errno
 import os
 import secrets
 import shutil
+import stat
 import tempfile
 import time
 from collections.abc import Mapping
@@ -23,6 +24,7 @@ from hpctrain.registry.lineage import lineage_of, write_lineage
 from hpctrain.registry.names import check_name
 from hpctrain.registry.policy import read_policy, require_group
 from hpctrain.registry.sealed import digest_of, sealed_text
+from hpctrain.registry.sharing import settle
 from hpctrain.registry.version import CARD, FORMAT, FORMAT_VERSION, LINEAGE, MANIFEST, PROVENANCE, Version, read_version
 from hpctrain.rundir import RunDir, read_json
 from hpctrain.trail.chain import record
@@ -77,6 +79,7 @@ def add_run(run: RunDir, name: str, registry: Registry, note: str = "") -> Added
     model = registry.model(check_name(name))
     policy = read_policy(registry)
     require_group(registry, policy.add, "add versions")
+    settle(registry, policy)
     contents = contents_of(run)
     registry.make(model.versions)
     _clear_abandoned(model.versions)
@@ -148,7 +151,7 @@ def _publish(stage: Path, model: ModelFolder, facts: Mapping[str, Any]) -> Added
         if (same := _same_content(model, numbers, facts["content"])) is not None:
             return Added(same, is_new=False)
         number = max(numbers, default=0) + 1
-        stage.chmod(0o700)
+        stage.chmod(0o700 | mode & stat.S_ISGID)  # without the bit the manifest would not get the group
         (stage / MANIFEST).unlink(missing_ok=True)
         text = sealed_text({**facts, "number": number})
         publish_once(stage / MANIFEST, text.encode(), model.registry.file_mode)

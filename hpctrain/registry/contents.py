@@ -75,7 +75,7 @@ def copy_file(source: Path, target: Path, mode: int) -> dict[str, Any]:
     digest = hashlib.sha256()
     with os.fdopen(descriptor, "rb", buffering=0) as stream:
         before = os.fstat(stream.fileno())
-        is_private = not before.st_mode & (stat.S_IRGRP | stat.S_IROTH)
+        is_private = _is_private(source, before.st_mode, mode)
         with open(target, "xb") as copy:
             while block := stream.read(_BLOCK):
                 digest.update(block)
@@ -90,6 +90,16 @@ def copy_file(source: Path, target: Path, mode: int) -> dict[str, Any]:
         )
     facts: dict[str, Any] = {"size": before.st_size, "sha256": digest.hexdigest()}
     return {**facts, "private": True} if is_private and mode & 0o044 else facts
+
+
+def _is_private(source: Path, found: int, mode: int) -> bool:
+    """Return whether nobody but its owner may read a copy.
+
+    The group of a run may read its ``provenance.json``; where everybody may read the registry, the copy stays closed.
+    """
+    if not found & (stat.S_IRGRP | stat.S_IROTH):
+        return True
+    return source.name == PROVENANCE and bool(mode & ~found & stat.S_IROTH)
 
 
 def _state(facts: os.stat_result) -> tuple[int, ...]:

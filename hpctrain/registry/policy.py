@@ -12,12 +12,11 @@ from hpctrain.errors import ProfileError, SiteError
 from hpctrain.profile.document import sort_problems
 from hpctrain.profile.explain import typed
 from hpctrain.profile.reading import read_plain
-from hpctrain.profile.sections.base import Line, Section, Switch
+from hpctrain.profile.sections.base import AccessName, GroupName, Line, Section, Switch
 from hpctrain.registry.folder import Registry
 from hpctrain.registry.names import CHAMPION
 from hpctrain.trail.who import groups, who
 
-GroupName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$")]
 AliasName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,63}$")]
 
 
@@ -59,6 +58,11 @@ class RegistryPolicy(Section):
 
     description: Line = ""
     """What the registry is for."""
+    access: AccessName | None = None
+    """Who may read and write the registry: ``private``, ``group`` or ``public``; if unset, what the permissions of its
+    folder say. The owner of the folder applies it: with ``hpctrain access``, or when adding a version."""
+    group: GroupName | None = None
+    """With ``access: group``: the POSIX group; if unset, that of the folder."""
     add: list[GroupName] = []
     """POSIX groups whose members may add versions; if empty, everybody who can write to the registry."""
     aliases: dict[AliasName, AliasPolicy] = {}

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 
+from hpctrain.access import enter
 from hpctrain.credentials.urls import without_login
 from hpctrain.errors import Problem, ProfileError, SiteError
 from hpctrain.launch.plan import Job
@@ -44,6 +45,7 @@ def act(action: str, arguments: argparse.Namespace) -> int:
     if arguments.study is None:
         raise ProfileError("command line", [Problem("", f"which study? hpctrain search {action} STUDY")])
     study = find_study(arguments.study, arguments.runs_dir)
+    enter(study.path)
     actions: dict[str, Callable[[StudyDir, argparse.Namespace], int]] = {
         "status": _status,
         "best": _best,

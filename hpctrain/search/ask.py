@@ -13,6 +13,7 @@ import time
 from collections.abc import Sequence
 from datetime import datetime
 
+from hpctrain.access import enter
 from hpctrain.credentials.hide import error_line, hide_in_tracebacks
 from hpctrain.errors import EXIT_FINISHED, HpctrainError
 from hpctrain.launch import provenance
@@ -190,6 +191,7 @@ def main(arguments: list[str]) -> int:
     if len(arguments) != 1 or arguments[0].startswith("-"):
         print(__doc__.strip(), file=sys.stderr)
         return 0 if arguments in (["-h"], ["--help"]) else 2
+    enter(arguments[0])
     try:
         return EXIT_FINISHED if ask(run_at(arguments[0]), _own_job()) else NOTHING_TO_DO
     except HpctrainError as error:

@@ -148,13 +148,21 @@ def write_ensemble(study: StudyDir, ensemble: Mapping[str, Any], out: Path | Non
     try:
         for member in ensemble["members"]:
             run, copy = study.trial(member["trial"]), RunDir(out / "members" / str(member["trial"]))
-            shutil.copytree(run.model, copy.model)
+            _copy_contents(run.model, copy.model)
             shutil.copyfile(run.profile, copy.profile)
             members.append({**member, "run": f"members/{member['trial']}"})
         write_json(out / FILE, {**ensemble, "members": members})
     except OSError as error:
         raise SiteError(f"{out}: the ensemble cannot be written: {error}") from error
     return out / FILE
+
+
+def _copy_contents(folder: Path, target: Path) -> None:
+    """Copy files without their permissions: those of a study that is private would close an ensemble for a group."""
+    for source in sorted(path for path in folder.rglob("*") if path.is_file()):
+        copy = target / source.relative_to(folder)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, copy)
 
 
 def read_ensemble(folder: Path) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hpctrain.access import following, make
 from hpctrain.errors import Problem, ProfileError, SiteError
 from hpctrain.profile.reading import read_plain
 from hpctrain.rundir import new_run_id, read_json, write_json
@@ -46,8 +47,8 @@ class Nested:
 
     def write(self) -> None:
         tested = None if self.tested is None else str(self.tested.path)
-        self.path.mkdir(parents=True, exist_ok=True)
-        write_json(self.path / RECORD, {"studies": [str(study.path) for study in self.studies], "tested": tested})
+        with following(self.path):
+            write_json(self.path / RECORD, {"studies": [str(study.path) for study in self.studies], "tested": tested})
 
 
 def read_nested(path: Path) -> Nested | None:
@@ -112,8 +113,11 @@ def start_nested(new: Sequence[NewStudy]) -> Nested:
     """
     name = new[0].section.name.removesuffix("-without-0")
     folder = Path(new[0].base.launch.runs_dir) / f"{name}-nested" / new_run_id()
+    launch = new[0].base.launch
     for number, each in enumerate(new):
         start(each)
+        if not folder.exists():
+            make(folder, launch.access, launch.group)
         nested = Nested(folder, [study.directory for study in new[: number + 1]], None)
         nested.write()
     return nested

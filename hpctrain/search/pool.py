@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from hpctrain.access import enter
 from hpctrain.credentials.hide import error_line, hide_in_tracebacks
 from hpctrain.errors import HpctrainError, SiteError
 from hpctrain.files import open_append
@@ -194,6 +195,7 @@ def main(arguments: Sequence[str]) -> int:
     """Run the trials of the study named on the command line in a process of its own; return once it has the lock."""
     tolerate_full_log()
     study = StudyDir(arguments[0])
+    enter(study.path)
 
     def work(begun: Callable[[], None]) -> int:
         begun()

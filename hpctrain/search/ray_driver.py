@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from hpctrain.access import enter
 from hpctrain.credentials.hide import hide_in_tracebacks
 from hpctrain.errors import SiteError
 from hpctrain.fulldisk import tolerate_full_log
@@ -259,6 +260,7 @@ def main(arguments: Sequence[str]) -> int:
     """Run the trials of the study named on the command line in a process of its own; return once Ray has answered."""
     tolerate_full_log()
     study = StudyDir(arguments[0])
+    enter(study.path)
     address = arguments[1] if len(arguments) > 1 else study.section().engine.address
     return in_background(study, lambda begun: drive(study, address, begun))
 

@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Sequence
 
+from hpctrain.access import enter
 from hpctrain.credentials.hide import error_line, hide_in_tracebacks
 from hpctrain.errors import EXIT_FINISHED, HpctrainError, SiteError
 from hpctrain.launch import supervisor
@@ -77,6 +78,7 @@ def main(arguments: Sequence[str]) -> int:
     """Train the trial named on the command line and return the exit code."""
     _end_with_parent()
     enter_clean_environment()
+    enter(arguments[0])
     try:
         return train(TrialDir(arguments[0]))
     except HpctrainError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import time
@@ -9,9 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from hpctrain.access import following, make
 from hpctrain.errors import Problem, ProfileError
 from hpctrain.launch.plan import ARRAY_TASK, JobPlan, module_command, plan_job
-from hpctrain.launch.submit import with_absolute_paths
+from hpctrain.launch.submit import with_absolute_paths, with_access
 from hpctrain.launch.targets import choose_target, find_target
 from hpctrain.launch.undo import undone_on_failure
 from hpctrain.profile.load import dump_profile, load_profile
@@ -75,6 +77,7 @@ def new_study(section: StudySection, cluster: str | None = None) -> NewStudy:
         raise ProfileError(section.name, [problem])
     changes = [*section.set, f"name={json.dumps(section.name)}", *([f"launch.cluster={cluster}"] if cluster else [])]
     base = with_absolute_paths(load_profile(section.base, changes), Path.cwd())
+    base = with_access(base, site_of(base))
     directory = StudyDir(Path(base.launch.runs_dir) / section.name / new_run_id())
     target = choose_target(base.launch.cluster)
     new = NewStudy(directory, section.model_copy(update={"objectives": _objectives(section, base)}), base, target)
@@ -138,9 +141,12 @@ def start(new: NewStudy, chosen: Sequence[Values] = ()) -> str:
         The cluster refuses; nothing stays behind.
     """
     directory = new.directory
-    with undone_on_failure() as undo:
+    launch = new.base.launch
+    with contextlib.ExitStack() as stack:
+        undo = stack.enter_context(undone_on_failure())
         undo.will_make(directory.path)
-        directory.path.mkdir(parents=True)
+        make(directory.path, launch.access, launch.group)
+        stack.enter_context(following(directory.path))
         write_study(directory, new.section)
         write_atomic(directory.base, dump_profile(new.base))
         record = StudyRecord(new.cluster, time.time(), new.section.trials)
@@ -175,6 +181,11 @@ def submit_tasks(directory: StudyDir, section: StudySection, tasks: Sequence[int
     SiteError
         The cluster refuses.
     """
+    with following(directory.path):
+        return _submit_tasks(directory, section, tasks, action)
+
+
+def _submit_tasks(directory: StudyDir, section: StudySection, tasks: Sequence[int], action: str) -> str:
     record = directory.read_record()
     base = directory.base_profile()
     target = find_target(record.cluster)

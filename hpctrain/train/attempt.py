@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hpctrain.access import enter
 from hpctrain.checkpoint.whole import list_checkpoints
 from hpctrain.distributed.group import barrier, close_group
 from hpctrain.distributed.stop import StopRequest
@@ -80,6 +81,7 @@ def run_attempt(
     HpctrainError
         With the exit codes of ``errors.py``.
     """
+    enter(path)
     startup = Startup()
     startup.lap("import")
     directory = RunDir(path)

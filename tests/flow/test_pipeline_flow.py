@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 import yaml
 from families import TINY, profile_values
+from permissions import wrong_permissions
 from processes import wait_until
 
+from hpctrain.access import GROUP
 from hpctrain.cli import main
 from hpctrain.launch.supervisor import is_supervised
 from hpctrain.pipeline.describe import states_of
@@ -21,7 +23,7 @@ from hpctrain.pipeline.folder import RUNNING, PipelineDir, find_pipeline
 
 PIPELINE = """\
 name: weekly
-launch: {cluster: local, gpus_per_node: 0}
+launch: {cluster: local, gpus_per_node: 0, access: group}
 stages:
   - {name: ingest, run: ["cp raw.h5 {out}/data.h5", "sleep 0.5"], inputs: [raw.h5], outputs: [data.h5]}
   - {name: train, profile: base.yaml, set: ['data.files=["{ingest}/data.h5"]']}
@@ -77,6 +79,7 @@ def test_a_pipeline_killed_in_every_stage_ends_as_one_left_in_peace(folder, tmp_
         if each["kind"] != "train":  # its ranks may not have begun
             assert each["cost"]["attempts"] == 2, "the one that was killed counts, too"
         assert 0 < each["cost"]["cpu_h"] < 1
+    assert wrong_permissions(killed.path.parent, GROUP) == []
     peace = tmp_path_factory.mktemp("peace")
     make(peace)
     monkeypatch.chdir(peace)

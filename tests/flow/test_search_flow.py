@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 import yaml
 from families import TINY, profile_values
+from permissions import wrong_permissions
 from processes import wait_until
 
+from hpctrain.access import PRIVATE
 from hpctrain.cli import main
 from hpctrain.launch.runs import find_run
 from hpctrain.launch.status import describe
@@ -25,6 +27,7 @@ from hpctrain.search.trials import read_trials
 STUDY = """\
 name: searched
 base: base.yaml
+set: [launch.access=private]
 space:
   train.learning_rate: {low: 1.0e-4, high: 1.0e-1, log: true}
   model.latent_size: [2, 3]
@@ -86,3 +89,5 @@ def test_trials_outlive_their_pool_and_another_one_goes_on(study, capsys):
         ("submit", again.path),
         ("stop", study.path),
     ]
+    for each in (study.path, alone.parents[1], again.path):
+        assert wrong_permissions(each, PRIVATE) == []

@@ -8,8 +8,11 @@ import time
 from pathlib import Path
 
 import pytest
+from permissions import wrong_permissions
 from slurm_cluster import ENDED, SlurmCluster, wait_until
 
+from hpctrain.access import GROUP
+from hpctrain.cli import main
 from hpctrain.errors import SiteError
 from hpctrain.kinds.spectra.section import SpectraSection
 from hpctrain.launch.history import read_history
@@ -83,8 +86,9 @@ def rank_logs(run: RunDir) -> list[str]:
 
 
 def test_ranks_of_two_nodes_run_and_finish(launcher):
-    run, job = launcher.submit()
+    run, job = launcher.submit(access="group")
     assert launcher.wait_for_end(run) == ["finished"]
+    assert wrong_permissions(run.path, GROUP) == [], "some of the files are made by Slurm, on nodes"
     assert rank_logs(run) == [f"job-{job}.0-rank-{rank:04d}.log" for rank in range(4)]
     nodes = {(run.logs / name).read_text().split(":")[0].rsplit(" ", 1)[1] for name in rank_logs(run)}
     assert nodes == {launcher.cluster.nodes[0], launcher.cluster.nodes[1]}
@@ -99,12 +103,14 @@ def test_a_warning_leads_to_a_requeue_within_seconds(launcher):
     launcher.wait_for_step(run)
     launcher.cluster.run(["scancel", "--signal=USR2", job])
     wait_until(lambda: launcher.followed(run) == ["requeued"])
+    assert main(["access", str(run.path), GROUP]) == 0
     seen: list[str] = []
     wait_until(lambda: seen.append(describe(run).state) or seen[-1] == "requeued", seen, pause_s=0.2)
     starts_at = time.mktime(time.strptime(launcher.cluster.job(job)["StartTime"], "%Y-%m-%dT%H:%M:%S"))
     assert starts_at - time.time() < 15
     wait_until(lambda: len(rank_logs(run)) == 8)
     assert launcher.wait_for_end(run) == ["requeued", "finished"]
+    assert wrong_permissions(run.path, GROUP) == [], "Slurm remembers the umask of the submission"
     assert launcher.cluster.job(job)["Restarts"] == "1"
     batch = (run.logs / f"job-{job}-batch.log").read_text()
     assert batch.count("newest checkpoint") == 4  # both attempts, for nothing is truncated

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 
+from hpctrain.access import enter
 from hpctrain.rundir import RunDir
 
 _YEARS_MIN = 60 * 24 * 365 * 20
@@ -16,6 +17,7 @@ def main(path: str) -> None:
     from submitit.local.local import LocalExecutor
 
     run = RunDir(path)
+    enter(run.path)
     executor = LocalExecutor(folder=run.logs / "supervisor")
     executor.update_parameters(timeout_min=_YEARS_MIN, signal_delay_s=0, stderr_to_stdout=True)
     # Our supervisor is its one task, instead of a pickled callable.

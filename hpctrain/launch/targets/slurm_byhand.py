@@ -10,10 +10,18 @@ from hpctrain.errors import ProfileError, SiteError
 from hpctrain.launch.plan import plan_job
 from hpctrain.launch.resume import resume_problems
 from hpctrain.launch.runs import all_runs, job_ids, read_job
-from hpctrain.launch.submit import Submission, record_job, with_absolute_paths, with_global_batch, write_runs
+from hpctrain.launch.submit import (
+    Submission,
+    record_job,
+    with_absolute_paths,
+    with_access,
+    with_global_batch,
+    write_runs,
+)
 from hpctrain.launch.targets.slurm import SlurmTarget
 from hpctrain.profile.load import load_profile
 from hpctrain.profile.sections.launch import LaunchSection
+from hpctrain.profile.site import load_site
 from hpctrain.rundir import RunDir, new_run_id
 from hpctrain.trail.note import note
 
@@ -70,6 +78,7 @@ def run_of_this_job(
                 return run, profile.launch
     profile = with_global_batch(profile, global_batch, str(profile_path))
     run = resume or RunDir(runs_dir / profile.name / f"{new_run_id()}-job{job_id}")
+    profile = with_access(profile, load_site(profile.launch.site) if profile.launch.site else None)
     target = SlurmTarget()
     plan = plan_job(profile, run.path, target)
     if problems := target.check(plan, None):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
@@ -104,6 +104,8 @@ def _switch(value: Any) -> Any:
 
 
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
+GroupName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$")]
+AccessName = Literal["private", "group", "public"]
 SlurmWord = Annotated[str, Field(pattern=SLURM_WORD_PATTERN)]
 TimeLimit = Annotated[str, BeforeValidator(_time_limit), Field(json_schema_extra={"type": ["string", "integer"]})]
 TargetName = Annotated[

@@ -7,6 +7,8 @@ from typing import Annotated
 from pydantic import Field
 
 from hpctrain.profile.sections.base import (
+    AccessName,
+    GroupName,
     Line,
     Name,
     PathText,
@@ -82,6 +84,11 @@ class LaunchSection(Section):
     """Use machines that their owner may take back at any time, at a lower price; the run saves and goes on."""
     runs_dir: PathText = "runs"
     """Folder of the run directories; relative to the directory in which you call the command."""
+    access: AccessName | None = None
+    """Who may use the files of the run: ``private`` nobody else, ``group`` a POSIX group may read and write, ``public``
+    everybody may read. If unset, what the site says, else your umask decides."""
+    group: GroupName | None = None
+    """With ``access: group``: the POSIX group; if unset, that of the site, else the one that new files get there."""
 
     @property
     def attempt_limit(self) -> str:
