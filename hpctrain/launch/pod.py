@@ -150,11 +150,15 @@ class Pod:
         return environment
 
     def _restart_count(self) -> int:
-        """Return the number of earlier attempts of this job, by the logs of this node's first rank and the history."""
+        """Return the number of earlier attempts of this job: by the logs of this node's first rank, which each has.
+
+        The first container, which writes the history, asks it too.
+        """
         first = _rank_log(self.run, self.job_id, 0, self.place.node * self.ranks_here).name
         form = re.compile(re.escape(first).replace(r"\.0\-", r"\.(\d+)\-", 1))
         logs = [int(found[1]) for path in self.run.logs.glob("job-*") if (found := form.fullmatch(path.name))]
-        ended = [item.restart for item in read_history(self.run) if item.job_id == self.job_id]
+        history = read_history(self.run) if self.place.is_main else []
+        ended = [item.restart for item in history if item.job_id == self.job_id]
         return max([*logs, *ended], default=-1) + 1
 
     def _account_for_the_last_one(self) -> int:
