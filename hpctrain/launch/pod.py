@@ -25,6 +25,7 @@ import sys
 import time
 from pathlib import Path
 
+from hpctrain.access import enter
 from hpctrain.credentials.hide import error_line, hide_in_tracebacks
 from hpctrain.distributed.containers import NodePlace, node_place, without_place
 from hpctrain.errors import (
@@ -196,7 +197,6 @@ class Pod:
             while time.monotonic() < until_s and not self.terminated:
                 time.sleep(0.1)
 
-
     def _main_goes_on(self, restart: int) -> bool:
         """Return whether the first container starts another attempt, where it does so by itself."""
         until_s = time.monotonic() + _LET_OTHERS_SPEAK_S
@@ -344,6 +344,7 @@ def main(arguments: list[str]) -> int:
     try:
         if given.files is not None:
             fill(run, given.files)
+        enter(run.path)
         run.make_folders()
         _bring_back(run)
         job_id = os.environ.get("HPCTRAIN_JOB_ID") or f"pod-{run.run_id}"
