@@ -30,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("profile", nargs="?", metavar="PROFILE", help="YAML file")
     add_set_argument(parser)
     parser.add_argument("--no-memory", action="store_true", help="do not estimate the memory or inspect the spectra")
+    parser.add_argument("--no-data", action="store_true", help="the data are elsewhere: do not look for their files")
     parser.add_argument("--strict", action="store_true", help="count warnings as problems")
     parser.add_argument("--json", action="store_true", help="print the findings as JSON")
 
@@ -42,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     from hpctrain.profile.check import Findings, check_profile
 
     try:
-        findings = check_profile(args.profile, overrides, memory=not args.no_memory)
+        findings = check_profile(args.profile, overrides, memory=not args.no_memory, data=not args.no_data)
     except ProfileError as error:
         if not args.json:
             raise

@@ -31,7 +31,7 @@ def _schedule(arguments: argparse.Namespace) -> int:
     from hpctrain.pipeline.schedule import schedule_text
 
     file = Path(arguments.name)
-    print(schedule_text(file, read_pipeline(file), arguments.way, arguments.every, Path.cwd()), end="")
+    print(schedule_text(file, read_pipeline(file), arguments.way, arguments.every or "5m", Path.cwd()), end="")
     return 0
 
 

@@ -23,8 +23,16 @@ _PACKAGES = {
 """Words of a command to the package that it needs beyond those of every installation, and the extra that has it."""
 
 
-def check_options(section: PipelineSection, file: str) -> None:
+def check_options(section: PipelineSection, file: str, packages: bool = True) -> None:
     """Parse the options of hpctrain's commands and look for their packages, before anything runs for hours.
+
+    Parameters
+    ----------
+    section : PipelineSection
+    file : str
+        Name of the pipeline file, for messages.
+    packages : bool
+        Look for packages, too: the stages run on this machine, or on one like it.
 
     Raises
     ------
@@ -36,7 +44,7 @@ def check_options(section: PipelineSection, file: str) -> None:
 
     problems = []
     for number, stage in enumerate(section.stages):
-        for _, *words in (command for command in commands_of(section, stage) if command[0] == "hpctrain"):
+        for _, *words in (command for command in commands_of(section, stage) if command[:1] == ["hpctrain"]):
             said = io.StringIO()
             try:
                 with contextlib.redirect_stderr(said), contextlib.redirect_stdout(io.StringIO()):
@@ -49,7 +57,7 @@ def check_options(section: PipelineSection, file: str) -> None:
                     problems.append(
                         Problem(f"stages.{number}", f"{stage.name}: {shlex.join(['hpctrain', *words])}: {why}")
                     )
-    problems += _missing_packages(section)
+    problems += _missing_packages(section) if packages else []
     if problems:
         raise ProfileError(file, problems)
 
@@ -59,7 +67,7 @@ def _missing_packages(section: PipelineSection) -> list[Problem]:
 
     problems = []
     for number, stage in enumerate(section.stages):
-        words = {word for command in commands_of(section, stage) if command[0] == "hpctrain" for word in command}
+        words = {word for command in commands_of(section, stage) if command[:1] == ["hpctrain"] for word in command}
         for package, extra in (value for key, value in _PACKAGES.items() if words >= set(key)):
             if not stage.skip and find_spec(package) is None:
                 message = f"{stage.name} needs the package {package}: pip install 'hpctrain[{extra}]'"

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from hpctrain.errors import Problem, ProfileError, SiteError
 from hpctrain.pipeline.kinds import OUT, names_in, trainer_after
+from hpctrain.pipeline.sample import sample_of
 from hpctrain.pipeline.section import EVALUATE, GATE, LOG, REGISTER, SPLIT, TRAIN, PipelineSection, StageSection
 from hpctrain.profile.check import check_profile
 from hpctrain.profile.document import Document, sort_problems
@@ -19,25 +21,44 @@ from hpctrain.profile.site import load_site
 from hpctrain.profile.targets import AUTO
 
 
-def read_pipeline(path: str | Path) -> PipelineSection:
+def read_pipeline(path: str | Path, sample: bool = False, data: bool = True) -> PipelineSection:
     """Read a pipeline file; paths become absolute.
 
     Profiles and expectations are relative to the file, as they belong to it; inputs and the folder of pipelines are
     relative to the current folder.
 
+    Parameters
+    ----------
+    path : str or Path
+    sample : bool
+        Return the pipeline as its section ``sample`` changes it.
+    data : bool
+        Look for the files that profiles train on; of the pipeline that is returned alone.
+
     Raises
     ------
     ProfileError
-        The file is wrong; the message lists all problems with their lines.
+        The file is wrong, or has no section ``sample``; the message lists all problems with their lines.
     """
     document = read_plain(path)
     section = typed(document, PipelineSection)
-    stages = [_with_absolute_paths(stage, Path(path).parent) for stage in section.stages]
-    folder = os.path.abspath(os.path.expandvars(section.folder))
-    section = section.model_copy(update={"stages": stages, "folder": folder})
-    if problems := [*document.problems, *_problems(section, document)]:
+    small, wrong = sample_of(section, document)
+    section, small = (_with_all_paths_absolute(each, Path(path).parent) for each in (section, small))
+    problems = [*document.problems, *_problems(section, document, data and not sample), *wrong]
+    if section.sample and not problems:
+        found = _problems(small, document, data and sample)
+        problems += [replace(each, message=f"with --sample: {each.message}") for each in found]
+    if sample and not section.sample:
+        problems.append(Problem("sample", "is missing: for each stage that reads files or trains, what makes it small"))
+    if problems:
         raise ProfileError(document.source, sort_problems(problems))
-    return section
+    return small if sample else section
+
+
+def _with_all_paths_absolute(section: PipelineSection, beside: Path) -> PipelineSection:
+    stages = [_with_absolute_paths(stage, beside) for stage in section.stages]
+    folder = os.path.abspath(os.path.expandvars(section.folder))
+    return section.model_copy(update={"stages": stages, "folder": folder})
 
 
 def _with_absolute_paths(stage: StageSection, beside: Path) -> StageSection:
@@ -48,7 +69,7 @@ def _with_absolute_paths(stage: StageSection, beside: Path) -> StageSection:
     return stage.model_copy(update=changes)
 
 
-def _problems(section: PipelineSection, document: Document) -> Iterator[Problem]:
+def _problems(section: PipelineSection, document: Document, data: bool) -> Iterator[Problem]:
     yield from _access_problems(section, document)
     known: list[str] = []
     for index, stage in enumerate(section.stages):
@@ -67,7 +88,7 @@ def _problems(section: PipelineSection, document: Document) -> Iterator[Problem]
             message = "validate.* has no effect here: evaluate and gate read it in the profile; write it there"
             yield document.problem((*where, "set"), message)
         if stage.profile is not None:
-            yield from _profile_problems(section, stage, document, where)
+            yield from _profile_problems(section, stage, document, where, data)
         if stage.expectations is not None and not os.path.isfile(stage.expectations):
             message = f"there is no file {stage.expectations}; write it: hpctrain data expect GOOD.h5 --out FILE"
             yield document.problem((*where, "expectations"), message)
@@ -86,7 +107,7 @@ def _access_problems(section: PipelineSection, document: Document) -> Iterator[P
 
 
 def _profile_problems(
-    section: PipelineSection, stage: StageSection, document: Document, where: Sequence[Any]
+    section: PipelineSection, stage: StageSection, document: Document, where: Sequence[Any], data: bool
 ) -> Iterator[Problem]:
     """Yield what ``hpctrain check`` finds, but for what depends on results of other stages."""
     assert stage.profile is not None
@@ -95,7 +116,7 @@ def _profile_problems(
         changes.append(f"launch.cluster={section.launch.cluster}")
     later = {each.partition("=")[0].strip() for each in stage.set if "{" in each}
     try:
-        found = check_profile(stage.profile, changes, memory=False).problems
+        found = check_profile(stage.profile, changes, memory=False, data=data).problems
     except ProfileError as error:
         found = error.problems
     for problem in found:

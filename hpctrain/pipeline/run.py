@@ -66,7 +66,24 @@ def open_pipeline(section: PipelineSection, cluster: str | None = None) -> Pipel
         newest = folder.newest_of(times)
         if newest.section() == section and newest.read_record().get("cluster") == target and not is_over(newest):
             return newest
+    make_folder(section)
     pipeline = PipelineDir(parent / new_run_id())
+    with following(parent):
+        pipeline.path.mkdir(parents=True)
+        pipeline.write_section(section)
+        pipeline.write_record(cluster=target, cwd=os.getcwd(), started_at=time.time(), jobs={})
+    return pipeline
+
+
+def make_folder(section: PipelineSection) -> None:
+    """Make the folder of a pipeline with the access that its file says, unless it is there.
+
+    Raises
+    ------
+    SiteError
+        It has another access than the file says.
+    """
+    parent = Path(section.folder) / section.name
     launch = with_site_access(section.launch, load_site(section.launch.site) if section.launch.site else None)
     if not parent.exists():
         make(parent, launch.access, launch.group)
@@ -75,11 +92,6 @@ def open_pipeline(section: PipelineSection, cluster: str | None = None) -> Pipel
             f"{parent}: its files are {found or 'as your umask makes them'}, and launch.access is {launch.access} now; "
             f"to change them all: hpctrain access {parent} {launch.access}"
         )
-    with following(parent):
-        pipeline.path.mkdir(parents=True)
-        pipeline.write_section(section)
-        pipeline.write_record(cluster=target, cwd=os.getcwd(), started_at=time.time(), jobs={})
-    return pipeline
 
 
 def is_over(pipeline: PipelineDir) -> bool:
@@ -252,7 +264,7 @@ def submit(pipeline: PipelineDir) -> dict[str, str]:
             if stage.skip:
                 pipeline.stage(stage.name).write_state(StageState(folder.SKIPPED))
             else:
-                jobs[stage.name] = _submit_stage(pipeline, stage, jobs)
+                jobs[stage.name] = submit_stage(pipeline, stage, jobs)
     except BaseException:
         for job_id in jobs.values():
             with contextlib.suppress(HpctrainError):
@@ -273,7 +285,8 @@ def job_states(pipeline: PipelineDir) -> dict[str, str]:
     return {name: target.state(Job(job_id, record["cluster"])).state for name, job_id in jobs.items()}
 
 
-def _submit_stage(pipeline: PipelineDir, stage: StageSection, jobs: dict[str, str]) -> str:
+def submit_stage(pipeline: PipelineDir, stage: StageSection, jobs: dict[str, str]) -> str:
+    """Submit the job of a stage, after those of `jobs` that it needs; return its id."""
     cluster = pipeline.read_record()["cluster"]
     target, directory = find_target(cluster), pipeline.stage(stage.name)
     plan = plan_stage(pipeline, stage, jobs)

@@ -45,7 +45,7 @@ def schedule_text(file: Path, section: PipelineSection, way: str, every: str, fo
     # cron reads a percent sign as the end of the line.
     makes, to = f"mkdir -p {shlex.quote(str(log.parent))}", f">> {shlex.quote(str(log))} 2>&1"
     call = f"cd {shlex.quote(str(folder))} && {makes} && {environment}{command} {to}".replace("%", r"\%")
-    line = f"{_cron_time(every, minutes)} {call}"
+    line = f"{cron_time(every)} {call}"
     if way == CRON:
         return f"# add with: crontab -e\n{line}\n"
     partition = f" --partition={section.launch.partition}" if section.launch.partition else ""
@@ -61,8 +61,15 @@ def _minutes_of(every: str) -> int:
     return int(match[1]) * {"m": 1, "h": 60, "d": _MINUTES_OF_A_DAY}[match[2]]
 
 
-def _cron_time(every: str, minutes: int) -> str:
-    """Return the five fields of cron."""
+def cron_time(every: str) -> str:
+    """Return the five fields of cron for ``5m``, ``2h`` or ``1d``.
+
+    Raises
+    ------
+    ProfileError
+        `every` is no such time, or cron cannot say it.
+    """
+    minutes = _minutes_of(every)
     if minutes < 60 and 60 % minutes == 0:
         return f"*/{minutes} * * * *" if minutes > 1 else "* * * * *"
     hours, rest = divmod(minutes, 60)

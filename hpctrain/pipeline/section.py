@@ -129,6 +129,23 @@ class StageSection(Section):
         return [self.run] if isinstance(self.run, str) else self.run
 
 
+class StageSample(Section):
+    """Changes of a stage for a time through on a small sample; keys that are unset stay as they are."""
+
+    inputs: list[PathText] | None = None
+    """Files of the sample, instead of those of the stage."""
+    run: StageWord | list[StageWord] | None = None
+    """Commands, instead of those of the stage."""
+    options: list[StageWord] | None = None
+    """More words for the command of a standard stage, instead of those of the stage."""
+    expectations: PathText | None = None
+    """Of ``validate``: what a sample must be like."""
+    set: list[StageWord] | None = None
+    """Of ``train``: more changes of the profile, such as ``train.max_steps=50``."""
+    skip: Switch | None = None
+    """Leave the stage out; if unset, stages of the kinds ``gate``, ``register`` and ``log`` are left out."""
+
+
 class PipelineSection(Section):
     """A pipeline."""
 
@@ -143,6 +160,8 @@ class PipelineSection(Section):
     profile."""
     stages: Annotated[list[StageSection], Field(min_length=1, max_length=100)]
     """The stages, in an order in which each comes after those that it needs."""
+    sample: dict[Name, StageSample] = {}
+    """Changes of stages, by their names, for ``--sample``: small inputs and few steps, to try it at each commit."""
 
     @model_validator(mode="after")
     def _names_earlier_stages(self) -> PipelineSection:

@@ -42,7 +42,7 @@ _STAND_INS: dict[KeyPath, Any] = {("name",): "unnamed", ("data",): {"files": ["x
 """Values that replace faulty required keys while the rules check the other keys."""
 
 
-def check_profile(path: Source, overrides: Sequence[str] = (), memory: bool = True) -> Findings:
+def check_profile(path: Source, overrides: Sequence[str] = (), memory: bool = True, data: bool = True) -> Findings:
     """Find all problems of a profile.
 
     Parameters
@@ -55,6 +55,8 @@ def check_profile(path: Source, overrides: Sequence[str] = (), memory: bool = Tr
     memory : bool
         Also estimate the memory it needs and read the size of the data. This takes about three seconds; the result is
         cached.
+    data : bool
+        Also look for the files of the data, and measure the memory with them. Without, they may be elsewhere.
 
     Returns
     -------
@@ -75,7 +77,7 @@ def check_profile(path: Source, overrides: Sequence[str] = (), memory: bool = Tr
     if understood is None:
         findings.problems = sort_problems(document.problems)
         return findings
-    judge = Judge(document, understood, faulty)
+    judge = Judge(document, understood, faulty if data else {*faulty, ("data", "files")})
     site = findings.site = _find_site(judge)
     check_launch(judge, site)
     check_data(judge, files_are_here=sees_our_files(understood.launch.cluster, site))
@@ -86,7 +88,12 @@ def check_profile(path: Source, overrides: Sequence[str] = (), memory: bool = Tr
     check_monitor(judge)
     check_track(judge)
     check_validate(judge)
-    if memory and profile is not None and not any(problem.where.startswith("model") for problem in judge.problems):
+    if (
+        memory
+        and data
+        and profile is not None
+        and not any(problem.where.startswith("model") for problem in judge.problems)
+    ):
         _check_memory(judge, findings, {})
     judge.problems += document.problems
     findings.problems, findings.warnings = judge.sorted_notes()

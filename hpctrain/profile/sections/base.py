@@ -17,7 +17,8 @@ from pydantic_core import PydanticCustomError
 from hpctrain.plugins import TARGETS
 from hpctrain.profile.targets import AUTO, MODULE_PATTERN, is_target_name
 
-NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+MAX_NAME = 64
+NAME_PATTERN = rf"^[A-Za-z0-9][A-Za-z0-9._-]{{0,{MAX_NAME - 1}}}$"
 """Names are used in paths, ``#SBATCH`` lines and shells, so characters that any of these interpret are refused."""
 
 SLURM_WORD_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.,:+*=@/&|\[\]()-]{0,254}$"

@@ -286,6 +286,18 @@ def test_json_holds_everything(here: Path, capsys: pytest.CaptureFixture[str]) -
     assert json.loads(capsys.readouterr().out)["problems"][0]["message"].startswith("does not exist")
 
 
+def test_a_profile_can_be_checked_where_its_data_are_not(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """For CI, which has the profiles and not the data: all other problems are found."""
+    text = MINIMAL.replace("spectra.h5", "far/away.h5")
+    path = str(profile_file(here, text))
+    assert run_command("check", [path, "--no-memory"]) == 2
+    assert "nor does the folder 'far'" in capsys.readouterr().err
+    assert run_command("check", [path, "--no-data"]) == 0
+    path = str(profile_file(here, text + "train: {epochs: 0}\nplatform: t4\nlaunch: {gpus_per_node: 0}\n"))
+    assert run_command("check", [path, "--no-data"]) == 2
+    assert "far/away.h5" not in capsys.readouterr().err
+
+
 def test_strict_makes_problems_of_warnings(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """For those who put the check into their own CI."""
     path = str(profile_file(here, MINIMAL + "train: {learning_rate: 0.1}\n"))
