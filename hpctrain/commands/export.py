@@ -114,7 +114,7 @@ def run(arguments: argparse.Namespace) -> int:
         replace=arguments.replace,
     )
     exported = export(profile, request, Progress(sys.stderr))
-    note("export", arguments.run_dir, out=str(exported.path), is_good=exported.is_good)
+    note("export", arguments.run_dir, out=str(exported.path.absolute()), is_good=exported.is_good)
     print(json.dumps(_as_json(exported), indent=2) if arguments.json else "\n".join(_lines(exported, arguments)))
     if not exported.is_good:
         raise GateError(f"{exported.path}: not good: {exported.chosen.fault}")
@@ -133,7 +133,7 @@ def _export_plain(arguments: argparse.Namespace, profile: Profile) -> int:
 
     out = arguments.out or arguments.run_dir / "export" / "onnx-fp32"
     exported = export_plain(profile, arguments.run_dir, out, arguments.replace)
-    note("export", arguments.run_dir, out=str(out), is_good=True)
+    note("export", arguments.run_dir, out=str(out.absolute()), is_good=True)
     if arguments.json:
         print(json.dumps(exported, indent=2))
     else:

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from hpctrain.access import following
 from hpctrain.errors import DataError, Problem, ProfileError
 from hpctrain.rundir import write_atomic
 from hpctrain.signing.keys import SHORT, Signer
@@ -47,8 +48,9 @@ def sign_in_place(path: Path, signer: Signer) -> Path:
     text = signature_of(path, signer, [SIGNATURES])
     target = signature_folder(path) / signature_name(signer)
     try:
-        target.parent.mkdir(exist_ok=True)
-        write_atomic(target, text)
+        with following(path):
+            target.parent.mkdir(exist_ok=True)
+            write_atomic(target, text)
     except OSError as error:
         raise DataError(f"{target}: cannot be written: {error.strerror}") from error
     return target

@@ -29,6 +29,6 @@ def note(action: str, path: str | Path, **details: Any) -> None:
     if registry is None:
         return
     try:
-        record(registry, action, str(path), **details)
+        record(registry, action, str(Path(path).absolute()), **details)
     except SiteError as error:
         print(f"warning: {str(error).partition(';')[0]}; the action itself goes on", file=sys.stderr)

@@ -75,11 +75,14 @@ def test_entries_that_were_taken_away_from_the_end_are_missed_by_a_head_in_a_fil
     assert run_command("audit-trail", ["verify", "--head", str(kept), *where]) == 2
 
 
-def test_a_registry_of_the_environment_records_runs_that_lie_elsewhere(registry, runs, monkeypatch):
+def test_a_registry_of_the_environment_records_runs_that_lie_elsewhere(registry, runs, tmp_path, monkeypatch):
     registry.path.mkdir()
     monkeypatch.setenv("HPCTRAIN_REGISTRY", str(registry.path))
     note("submit", "/elsewhere/runs/photoz/1")
-    assert json.loads((registry.path / FILE).read_text())["subject"] == "/elsewhere/runs/photoz/1"
+    monkeypatch.chdir(tmp_path)
+    note("export", "runs/photoz/1")
+    subjects = [json.loads(line)["subject"] for line in (registry.path / FILE).read_text().splitlines()]
+    assert subjects == ["/elsewhere/runs/photoz/1", str(tmp_path / "runs/photoz/1")]
 
 
 def test_a_share_is_deterministic_grows_only_and_is_independent_of_splits_and_models():

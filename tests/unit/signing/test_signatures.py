@@ -11,6 +11,7 @@ import sys
 import pytest
 from signing_keys import keys_in, model_signing, openssl
 
+from hpctrain.access import MARK
 from hpctrain.cli import run_command
 from hpctrain.errors import CheckpointError, ProfileError, SiteError
 from hpctrain.signing.keys import anchors_of, read_signer
@@ -118,6 +119,13 @@ def test_a_file_is_signed_beside_it(keys, tmp_path):
     require_signature(file, anchors_of([keys / "leads.pub"]))
     file.write_bytes(b"Weights")
     assert "changed" in refusal(file, keys / "leads.pub")
+
+
+def test_a_signature_has_the_access_of_what_was_signed(keys, tmp_path):
+    (tmp_path / MARK).write_text("private\n")
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
+    target = sign_in_place(tmp_path / "model.safetensors", read_signer(keys / "leads.key"))
+    assert [path.stat().st_mode & 0o777 for path in (target, target.parent)] == [0o600, 0o700]
 
 
 def test_the_library_alone_verifies_what_was_signed_here(bundle, keys):
