@@ -45,14 +45,15 @@ def children() -> set[int]:
     """Return the living descendants of this process.
 
     Neither those that have ended and wait to be reaped, nor the resource trackers of multiprocessing: a tracker ends by
-    itself with the process that it serves, which complains if somebody has ended it before.
+    itself with the process that it serves, which complains if somebody has ended it before. Nor what a PostgreSQL
+    server has started: if one of these is killed, the server ends all the others, too.
     """
     found: set[int] = set()
     waiting = [os.getpid()]
     while waiting:
         new = _children_of(waiting.pop()) - found
         found |= new
-        waiting += new
+        waiting += [pid for pid in new if _name_of(pid) != "postgres"]
     return {pid for pid in found if _state(pid) not in ("Z", "") and not _is_resource_tracker(pid)}
 
 
@@ -63,6 +64,12 @@ def _children_of(pid: int) -> set[int]:
             with contextlib.suppress(OSError):
                 found |= {int(child) for child in Path(f"/proc/{pid}/task/{thread}/children").read_text().split()}
     return found
+
+
+def _name_of(pid: int) -> str:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    return ""
 
 
 def orphans() -> set[int]:

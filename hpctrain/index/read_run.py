@@ -214,14 +214,9 @@ def _add_evaluations(rows: Rows, run_id: int, records: list[Record], best: Recor
             values.setdefault(name, []).append(float(value))
         if len(records) <= MOST_EVALUATIONS or place in kept or record is best:
             facts = {"step": record["step"], "attempt": record.get("attempt"), "at": record["time"]}
-            rows.add(
-                tables.evaluations,
-                run_id=run_id,
-                place=place,
-                is_best=record is best,
-                metrics=as_json(numbers),
-                **facts,
-            )
+            rows.add(tables.evaluations, run_id=run_id, place=place, is_best=record is best, **facts)
+            for name, value in list(numbers.items())[:_MOST_METRICS]:
+                rows.add_plain(tables.points, (plain(name), run_id, place, plain(float(value))))
     for name, found in list(values.items())[:_MOST_METRICS]:
         ends = {"last": found[-1], "lowest": min(found), "highest": max(found)}
         rows.add(tables.metrics, metric=name, run_id=run_id, best=(best or {}).get(name), **ends)

@@ -79,8 +79,16 @@ evaluations = _table(
     *_counts("step", "attempt"),
     *_numbers("at"),
     Column("is_best", Boolean),
-    *_texts("metrics"),
 )
+
+points = _table(
+    "points",
+    _key("metric", Text),
+    _key("run_id"),
+    _key("place", Integer),
+    *_numbers("value"),
+)
+"""Values of the metrics at each evaluation."""
 
 metrics = _table(
     "metrics",
@@ -190,15 +198,16 @@ audit = _table(
 about = _table("about", _key("name", Text), *_texts("value"))
 """Facts about the index itself, such as the SHA-256 of its views."""
 
-for _of in (metrics, settings, judged):
+for _of in (points, metrics, settings, judged):
     Index(f"{_of.name}_of_run", _of.c.run_id)
-Index("runs_path", runs.c.path)
+Index("runs_path", runs.c.path, unique=True)
 Index("units_place", units.c.place)
 
 OWNER = {
     runs: "id",
     attempts: "run_id",
     evaluations: "run_id",
+    points: "run_id",
     metrics: "run_id",
     settings: "run_id",
     judged: "run_id",

@@ -26,6 +26,9 @@ _UNITS_TOGETHER = 200
 _ROWS_TOGETHER = 30_000
 """Largest number of rows that wait to be written."""
 _IDS_TOGETHER = 500
+_MANY = 100
+"""Number of units that make a change a large one."""
+_KILLED_S = 3600.0
 _OF_UNIT = [*tables.OWNER.items(), (tables.units, "id")]
 """Tables with rows of a unit, and the column with its id."""
 
@@ -89,6 +92,7 @@ def update(database: Database, places: Sequence[Place]) -> Updated:
                 writer.write(part)
             writer.flush()
             writer.remove(list(known))
+            _look_over(connection, done)
     done.seconds = time.monotonic() - began
     return done
 
@@ -114,6 +118,7 @@ def rebuild(database: Database, places: Sequence[Place]) -> Updated:
                 for table in [*tables.OWNER, tables.units]:
                     connection.execute(delete(table))
                 _fill(connection, places, done)
+            _look_over(connection, done)
     else:
         _rebuild_file(database, places, done)
     done.seconds = time.monotonic() - began
@@ -124,17 +129,37 @@ def _rebuild_file(database: Database, places: Sequence[Place], done: Updated) ->
     """Fill a new file, and copy it over the old one as SQLite copies: with locks, whole or not at all."""
     file = database.file
     assert file is not None
+    _forget_killed(file)
     new = file.with_name(f".{file.name}.{secrets.token_hex(8)}.tmp")
     try:
         with Database(f"sqlite:///{new}").writing(is_new=True) as connection:
             upgrade(connection)
             with connection.begin():
                 _fill(connection, places, done)
+            _look_over(connection, done)
         with database.errors():
             _copy(new, file)
     finally:
         for each in (new, Path(f"{new}-journal")):
             each.unlink(missing_ok=True)
+
+
+def _look_over(connection: Connection, done: Updated) -> None:
+    """Let the database count what it holds, after large changes, so that it finds the best way to answer."""
+    if done.read + done.removed < _MANY:
+        return
+    with connection.begin():
+        if connection.dialect.name == "sqlite":
+            connection.exec_driver_sql("PRAGMA analysis_limit = 400")
+        connection.exec_driver_sql("ANALYZE")
+
+
+def _forget_killed(file: Path) -> None:
+    """Remove the new files of rebuilds that were killed; one that is at work is younger."""
+    for path in file.parent.glob(f".{file.name}.*.tmp*"):
+        with contextlib.suppress(OSError):
+            if time.time() - path.stat().st_mtime > _KILLED_S:
+                path.unlink()
 
 
 def _copy(new: Path, file: Path) -> None:

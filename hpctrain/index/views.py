@@ -56,12 +56,6 @@ class _Words:
     def texts(self, expression: str) -> str:
         return f"group_concat({expression}, ', ')" if self._is_sqlite else f"string_agg({expression}, ', ')"
 
-    def each(self, column: str) -> str:
-        return f"json_each({column})" if self._is_sqlite else f"json_each_text(CAST({column} AS json))"
-
-    def number(self, expression: str) -> str:
-        return f"CAST({expression} AS {'REAL' if self._is_sqlite else 'double precision'})"
-
 
 def state_of(words_now: str) -> str:
     """Return the SQL of the state of a run ``r``: one without a heartbeat for a while is lost."""
@@ -78,6 +72,7 @@ _OF_RUN = {
     "run_id": ("r.run_id", "its id"),
 }
 _RUN = {
+    "id": ("r.id", "id of the run in this index, to join views with"),
     "run": ("r.path", "folder of the run"),
     **_OF_RUN,
     "kind": ("r.kind", "run, trial or fold of a study, or stage of a pipeline"),
@@ -101,7 +96,6 @@ def views(dialect: str) -> tuple[View, ...]:
 def _runs(words: _Words) -> View:
     last = f"coalesce(r.ended_at, CASE WHEN r.state = '{RUNNING}' THEN {words.now} END)"
     columns = {
-        "id": ("r.id", "id in the tables of the index"),
         **_RUN,
         "description": ("r.description", "its description in the profile"),
         "state": (state_of(words.now), "as in hpctrain status, according to the disk alone"),
@@ -150,8 +144,8 @@ def _of_runs(words: _Words) -> tuple[View, ...]:
         "time": (words.moment("e.at"), "when"),
         "attempt": ("e.attempt", "number of the attempt"),
         "is_best": ("e.is_best", "whether it is the best evaluation by the objective"),
-        "metric": ("j.key", "name of the metric"),
-        "value": (words.number("j.value"), "its value"),
+        "metric": ("m.metric", "name of the metric"),
+        "value": ("m.value", "its value"),
     }
     judged = {
         "task": ("m.task", "label or task"),
@@ -179,7 +173,7 @@ def _of_runs(words: _Words) -> tuple[View, ...]:
              "metrics m JOIN runs r ON r.id = m.run_id"),
         View("learning_curves", "One row per evaluation and metric; of more than 200 evaluations some are left out.",
              {**_RUN, **curve},
-             f"evaluations e JOIN runs r ON r.id = e.run_id CROSS JOIN {words.each('e.metrics')} j"),
+             "points m JOIN runs r ON r.id = m.run_id JOIN evaluations e ON e.run_id = m.run_id AND e.place = m.place"),
         View("run_judgements", "One row per run and metric of hpctrain validate.", {**_RUN, **judged},
              "judged m JOIN runs r ON r.id = m.run_id"),
         View("run_gates", "One row per run and gate.", {**_RUN, **gate}, "gates g JOIN runs r ON r.id = g.run_id"),

@@ -22,7 +22,7 @@ from sqlalchemy import text
 from hpctrain.cli import main
 from hpctrain.errors import SiteError
 from hpctrain.index import database as database_module
-from hpctrain.index import schema, tables
+from hpctrain.index import reading, schema, tables
 from hpctrain.index import update as update_module
 from hpctrain.index.update import rebuild, update
 from hpctrain.rundir import RunDir
@@ -49,6 +49,18 @@ def test_an_index_that_is_updated_after_each_change_equals_a_new_one(folder, ind
     before = all_rows(index)
     rebuild(index, places_in(folder))
     assert all_rows(index) == before
+
+
+def test_several_processes_read_the_same_rows_as_one(folder, index, monkeypatch):
+    make_study(folder)
+    run = next((folder / "runs" / "stars").glob("2*"))
+    (run / "job.json").write_text("[" * 100_000)
+    one = new_rows(folder)
+    monkeypatch.setattr(reading, "_WORTH_IT", 2)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2})
+    assert new_rows(folder) == one
+    assert rebuild(index, places_in(folder)).read == 11
+    assert all_rows(index) == one
 
 
 def test_only_what_has_changed_is_read_again(folder, index):

@@ -70,7 +70,6 @@ def upgrade() -> None:
         sa.Column("attempt", sa.BigInteger(), nullable=True),
         sa.Column("at", sa.Double(), nullable=True),
         sa.Column("is_best", sa.Boolean(), nullable=True),
-        sa.Column("metrics", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("run_id", "place"),
         sqlite_with_rowid=False,
     )
@@ -140,6 +139,16 @@ def upgrade() -> None:
         sqlite_with_rowid=False,
     )
     op.create_table(
+        "points",
+        sa.Column("metric", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("run_id", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("place", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("value", sa.Double(), nullable=True),
+        sa.PrimaryKeyConstraint("metric", "run_id", "place"),
+        sqlite_with_rowid=False,
+    )
+    op.create_index("points_of_run", "points", ["run_id"], unique=False)
+    op.create_table(
         "runs",
         sa.Column("id", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("path", sa.Text(), nullable=True),
@@ -180,7 +189,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
         sqlite_with_rowid=False,
     )
-    op.create_index("runs_path", "runs", ["path"], unique=False)
+    op.create_index("runs_path", "runs", ["path"], unique=True)
     op.create_table(
         "settings",
         sa.Column("key", sa.Text(), autoincrement=False, nullable=False),
