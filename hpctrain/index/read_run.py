@@ -35,6 +35,8 @@ MOST_EVALUATIONS = 200
 _MOST_METRICS = 500
 _MOST_SETTINGS = 2000
 _PARTS = re.compile(r"(?m)^(?=[a-z_]+:)")
+_KEY = re.compile(r"(?m)^(?=  [a-z_])")
+_KEYS = re.compile(r"(?:  [a-z_][^\n]*\n(?:  [ -][^\n]*\n)*)+")
 _PLAIN = re.compile(r"\A(?:[a-z_]+:(?: [^&*|>{\[\n]*)?\n(?:[ -][^&*\n]*\n)*)*\Z")
 """A profile as ``dump_profile`` writes it: its sections can be read one by one."""
 _DECODER = json.JSONDecoder()
@@ -51,7 +53,7 @@ def run_rows(unit: Unit) -> Rows:
     """
     run, rows = RunDir(unit.path), Rows()
     sections = _sections(run)
-    profile = {key: value for section in sections for key, value in section.values.items()}
+    profile = _together(sections)
     words, ended, leases = read_last_words(run), read_ended(run), run.read_attempts()
     all_beats = run.read_heartbeats()
     beats = _newest(all_beats)
@@ -96,8 +98,9 @@ def locked_rows(unit: Unit, reason: str = "") -> Rows:
 
 @dataclass(frozen=True)
 class _Section:
-    """A part of a profile: its values, and the same as keys with dots, numbers and texts."""
+    """A part of a profile: the section it stands in, its values, and the same as keys with dots, numbers and texts."""
 
+    above: str
     values: Mapping[str, Any]
     settings: tuple[tuple[str, float | None, str], ...]
 
@@ -106,17 +109,37 @@ def _sections(run: RunDir) -> list[_Section]:
     """Return the parts of the profile of a run; none if it is missing or damaged."""
     try:
         text = read_text(run.profile)
-        return [_section(part) for part in (_PARTS.split(text) if _PLAIN.search(text) else [text]) if part]
+        if not _PLAIN.search(text):
+            return [_section("", text)]
+        return [found for part in _PARTS.split(text) if part for found in _keys_of(part)]
     except (OSError, ProfileError):
         return []
 
 
-@lru_cache(maxsize=2000)
-def _section(text: str) -> _Section:
-    """Read a part of a profile; most runs share most of their sections."""
+def _keys_of(part: str) -> list[_Section]:
+    """Return the keys of a section one by one, if each begins in a line of its own, else the section."""
+    head, _, body = part.partition("\n")
+    if not head.endswith(":") or not _KEYS.fullmatch(body):
+        return [_section("", part)]
+    return [_section(head[:-1], key) for key in _KEY.split(body) if key]
+
+
+@lru_cache(maxsize=5000)
+def _section(above: str, text: str) -> _Section:
+    """Read a part of a profile; most runs share most of their keys."""
     found = parse_yaml(text, "profile.yaml").data
     values = found if isinstance(found, dict) else {}
-    return _Section(values, tuple(_flat(values)))
+    return _Section(above, values, tuple(_flat(values, f"{above}." if above else "")))
+
+
+def _together(sections: list[_Section]) -> dict[str, Any]:
+    profile: dict[str, Any] = {}
+    for section in sections:
+        if section.above:
+            profile.setdefault(section.above, {}).update(section.values)
+        else:
+            profile.update(section.values)
+    return profile
 
 
 def _objective(profile: Mapping[str, Any]) -> Objective:

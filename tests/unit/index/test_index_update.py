@@ -151,7 +151,7 @@ def test_runs_that_write_meanwhile_do_no_harm(folder, index):
     child = os.fork()
     if not child:  # pragma: no cover
         writer = start(make_run(folder, "busy", 8))
-        for step in range(1, 2000):
+        for step in range(1, 400):
             evaluate(writer, step, loss=1 / step)
         os._exit(0)
     while os.waitpid(child, os.WNOHANG)[0] == 0:
