@@ -26,8 +26,11 @@ _ASSIGNING = (
     *("_key", "-key", "apikey", "accesskey", "privatekey", "authkey"),
 )
 _VARIABLE = "the value of the variable"
-_SURE = ("a private key", "a password in a URL", "a password of a database")
-_STANDS_FOR_ONE = re.compile(r"(\*{3}|…|\[hidden|[<{]|%\()")
+_PRIVATE_KEY = "a private key"
+_SURE = (_PRIVATE_KEY, "a password in a URL", "a password of a database")
+_STANDS_FOR_ONE = re.compile(r"(\*{3}|â\x80¦|\[hidden|[<{]|%\()")
+"""What hides a secret or is filled in later; one of them is an ellipsis in UTF-8, read as Latin-1."""
+_KEY_BEGINS = "KEY-----"
 _OWN_MARK = re.compile(r"token['\"]?\s*[:=]\s*['\"]?$", re.IGNORECASE)
 
 
@@ -86,12 +89,15 @@ def scan_stream(stream: IO[bytes], sought: Sought) -> Iterator[Found]:
         Read once, from where it stands, in blocks of 1 MiB.
     sought : Sought
     """
-    tail, begin, line, is_binary, done = b"", 0, 1, None, -1
-    while block := stream.read(_BLOCK):
-        if is_binary is None:
-            is_binary = b"\0" in block[:8192]
+    tail, begin, line, done = b"", 0, 1, -1
+    block = stream.read(_BLOCK)
+    is_binary = b"\0" in block[:8192]
+    while block:
+        following = stream.read(_BLOCK)
         window = tail + block
         for kind, start, end in _in_window(window, sought, is_binary):
+            if following and start >= len(window) - _OVERLAP:
+                break  # the next window has it whole
             if begin + start > done:
                 done = begin + end - 1
                 where = None if is_binary else line + window.count(b"\n", 0, start)
@@ -99,6 +105,7 @@ def scan_stream(stream: IO[bytes], sought: Sought) -> Iterator[Found]:
         tail = window[-_OVERLAP:]
         line += window.count(b"\n", 0, len(window) - len(tail))
         begin += len(window) - len(tail)
+        block = following
 
 
 def _in_window(window: bytes, sought: Sought, is_binary: bool) -> list[tuple[str, int, int]]:
@@ -145,8 +152,11 @@ def _in_text(text: str, sought: Sought) -> list[tuple[str, int, int]]:
         if any(hint in small for hint in form.hints):
             for match in form.pattern.finditer(text):
                 start = match.end("before") if "before" in form.pattern.groupindex else match.start()
-                if _is_likely(form.kind, text[start : match.end()]):
-                    found.append((form.kind, start, match.end()))
+                end = match.end()
+                if form.kind == _PRIVATE_KEY:  # its first line: without a last line it would hide all that follows
+                    end = text.index(_KEY_BEGINS, start) + len(_KEY_BEGINS)
+                if _is_likely(form.kind, text[start:end]):
+                    found.append((form.kind, start, end))
     if any(word in small for word in _ASSIGNING):
         found += _assigned_in(text)
     return found

@@ -20,7 +20,7 @@ pytestmark = [
     pytest.mark.skipif(os.environ.get("ALL_FAULTS") != "1", reason="needs a minute; set ALL_FAULTS=1"),
 ]
 QUESTIONS = """\
-import json, logging
+import json
 from datetime import datetime, timezone
 import pandas as pd
 from feast import FeatureStore

@@ -72,7 +72,7 @@ def test_the_place_is_right_in_a_long_file_and_where_two_blocks_meet():
     """A block has 1 MiB; one credential lies across its end."""
     line = b"x" * 63 + b"\n"
     token = PLANTED["a GitHub token"].encode()
-    before = line * ((1 << 14) - 1) + b"y" * 50 + b" "
+    before = line * ((1 << 14) - 1) + b"y" * 40 + b" "
     content = before + token + b"\n" + line * (1 << 14) + token + b"\n"
     found = list(scan_stream(io.BytesIO(content), Sought.of({})))
     assert [each.line for each in found] == [1 << 14, (1 << 15) + 1]
@@ -80,6 +80,11 @@ def test_the_place_is_right_in_a_long_file_and_where_two_blocks_meet():
     binary = np.random.default_rng(1).bytes(3 << 20) + b"\0" + token + b"\0"
     (inside,) = scan_stream(io.BytesIO(binary), Sought.of({}))
     assert binary[inside.offset : inside.offset + inside.length] == token
+
+
+def test_what_follows_the_beginning_of_a_private_key_is_looked_at():
+    text = f"{PLANTED['a private key']}\n{PLANTED['a GitHub token']}\n"
+    assert kinds_in(text.encode()) == ["a private key", "a GitHub token"]
 
 
 def test_the_secrets_of_the_environment_are_found_however_they_are_written():
@@ -103,7 +108,7 @@ def test_numbers_words_and_paths_are_no_secrets_although_the_variable_is_called_
         f'"token": "{2 * DIGITS}"',  # the registry's own marks
         "password = os.environ['LAB_PASSWORD_2']",
         "postgresql://lab:${PGPASSWORD}@host/db",
-        "postgresql://…@host/db, https://[hidden: a password in a URL]@host",
+        "postgresql://…@host/db, postgresql://lab:…@host/db, https://[hidden: a password in a URL]@host",
         "max_tokens: 4096\nsecret_key: null",
         "basic understanding_of_astronomy",
     ],
