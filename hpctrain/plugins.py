@@ -43,6 +43,8 @@ TARGETS: Mapping[str, str] = {
     "local": "hpctrain.launch.targets.local",
     "kubernetes": "hpctrain.launch.targets.kubernetes",
     "sagemaker": "hpctrain.launch.targets.sagemaker",
+    "vertex": "hpctrain.launch.targets.vertex",
+    "azureml": "hpctrain.launch.targets.azureml",
 }
 """Module of each shipped target, by the name in ``launch.cluster``, in the order in which ``auto`` tries them; this
 machine is always available, so nobody gets onto a later one by chance."""

@@ -108,6 +108,8 @@ class JobPlan:
         Command to run on the first node before the ranks of each attempt, without its last argument, the run directory;
         empty if there is none. With code 0 the ranks start, with :data:`NOTHING_TO_DO` the job ends well without them;
         any other code ends the attempt as if a rank had exited with it.
+    mirror : str or None
+        ``checkpoint.mirror`` of the profile.
     options : dict
         Options that only the target understands, from :meth:`~hpctrain.launch.targets.target.Target.options`.
     """
@@ -127,6 +129,7 @@ class JobPlan:
     tasks: tuple[int, ...] = ()
     at_once: int | None = None
     prepare: tuple[str, ...] = ()
+    mirror: str | None = None
     options: Options = field(default_factory=dict)
 
 
@@ -203,6 +206,7 @@ def plan_job(
         tasks=tasks,
         at_once=at_once,
         prepare=prepare,
+        mirror=getattr(getattr(profile, "checkpoint", None), "mirror", None),
         options=target.options(launch, site),
     )
 

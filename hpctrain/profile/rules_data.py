@@ -31,7 +31,7 @@ def check_data(judge: Judge, files_are_here: bool = True) -> None:
     """Judge ``data``; unless `files_are_here`, only the job can see its files."""
     if files_are_here:
         _check_files(judge)
-    check_stage(judge)
+        check_stage(judge)
     check_split(judge)
 
 

@@ -20,6 +20,7 @@ from hpctrain.profile.explain import explain
 from hpctrain.profile.near import did_you_mean
 from hpctrain.profile.reading import read_plain
 from hpctrain.profile.sbatch_options import refusal
+from hpctrain.profile.sections.azureml import AzureMLSection
 from hpctrain.profile.sections.base import (
     AccessName,
     GroupName,
@@ -32,6 +33,7 @@ from hpctrain.profile.sections.base import (
 )
 from hpctrain.profile.sections.kubernetes import KubernetesSection
 from hpctrain.profile.sections.sagemaker import SageMakerSection
+from hpctrain.profile.sections.vertex import VertexSection
 from hpctrain.shipped import shipped
 
 
@@ -88,6 +90,10 @@ class Site(Section):
     """Facts of a Kubernetes cluster."""
     sagemaker: SageMakerSection = SageMakerSection()
     """Facts of an account of Amazon SageMaker."""
+    vertex: VertexSection = VertexSection()
+    """Facts of a project of Google Cloud, for Vertex AI."""
+    azureml: AzureMLSection = AzureMLSection()
+    """Facts of a workspace of Azure Machine Learning."""
 
     _source: str = PrivateAttr("")
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import subprocess
 from collections.abc import Mapping
@@ -17,6 +16,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from hpctrain.errors import Problem, SiteError
+from hpctrain.launch.targets.clouds import (
+    call,
+    error_of,
+    instance_problems,
+    required,
+    site_of_run,
+    texts_of,
+    what_only_slurm_does,
+)
 from hpctrain.launch.targets.target import JobState
 from hpctrain.states import CANCELLED, FAILED, FINISHED, PENDING, REQUEUED, RUNNING, UNKNOWN
 from hpctrain.terminal import printable
@@ -34,8 +42,6 @@ RUN_FILES = "hpctrain"
 """Channel with profile.yaml and job.json."""
 SHARED = "runs"
 """Channel of the shared file system."""
-_FILES_OF_A_RUN = ("profile.yaml", "job.json", "provenance.json")
-_ANSWERS_WITHIN_S = 120.0
 _STATES = {"InProgress": RUNNING, "Completed": FINISHED, "Failed": FAILED, "Stopping": CANCELLED, "Stopped": CANCELLED}
 _WAITING = ("Starting", "LaunchingMLInstances", "PreparingTrainingStack", "Downloading", "Pending")
 _RESTARTING = ("Interrupted", "Restarting")
@@ -80,9 +86,7 @@ class SageMakerTarget:
         for key in ("role", "home"):
             if getattr(facts, key) is None:
                 problems.append(Problem("launch.site", f"its `sagemaker` section has no {key}"))
-        if not plan.options["image"]:
-            problems.append(Problem("launch.image", "the ranks run in a container image; name one with hpctrain in it"))
-        problems += _instance_problems(plan)
+        problems += instance_problems(self.name, plan, "ml.g5.12xlarge")
         if plan.resources.nodes > 1 and facts.shared_files is None:
             message = (
                 f"{plan.resources.nodes} machines need a file system that all of them see for the run directory; use "
@@ -91,14 +95,7 @@ class SageMakerTarget:
             problems.append(Problem("launch.nodes", message))
         if bool(facts.subnets) != bool(facts.security_groups):
             problems.append(Problem("launch.site", "`sagemaker` needs subnets and security_groups together"))
-        if plan.tasks:
-            problems.append(Problem("--array", "needs Slurm; submit the runs one after the other"))
-        problems += [
-            Problem("--after", f"'{job.id}': SageMaker cannot let one job wait for another") for job in plan.after
-        ]
-        if plan.prepare:
-            problems.append(Problem("launch.cluster", "searches and pipelines run on slurm and local"))
-        return problems
+        return problems + what_only_slurm_does(plan)
 
     def files(self, plan: JobPlan) -> dict[str, str]:
         """Return the request as JSON."""
@@ -110,7 +107,7 @@ class SageMakerTarget:
         """Ask who would send the request; SageMaker itself checks a request only when it takes it."""
         done = _aws(_facts(plan), "sts", "get-caller-identity")
         if done.returncode != 0:
-            raise SiteError(f"aws: {_error(done)}")
+            raise SiteError(f"aws: {error_of(done)}")
         return [f"aws: {json.loads(done.stdout).get('Arn', 'known')}"]
 
     def submit(self, plan: JobPlan, files: Mapping[str, Path]) -> list[str]:
@@ -119,19 +116,17 @@ class SageMakerTarget:
 
         facts, run = _facts(plan), Path(plan.run_dir)
         request = json.loads(files[REQUEST].read_text(encoding="utf-8"))
-        texts = {name: (run / name).read_text(encoding="utf-8") for name in _FILES_OF_A_RUN if (run / name).exists()}
+        texts = texts_of(run)
         texts["profile.yaml"] = with_channels(texts["profile.yaml"], request, facts)
         place = next(item for item in request["InputDataConfig"] if item["ChannelName"] == RUN_FILES)
         address = place["DataSource"]["S3DataSource"]["S3Uri"]
         for name, text in texts.items():
-            _required(_aws(facts, "s3", "cp", "-", f"{address}{name}", stdin=text), f"cannot write {address}{name}")
+            required(_aws(facts, "s3", "cp", "-", f"{address}{name}", stdin=text), f"cannot write {address}{name}")
         text = json.dumps(request)
         files[REQUEST].write_text(
             json.dumps(request, indent=2) + "\n", encoding="utf-8"
         )  # with the channels of the data
-        _required(
-            _aws(facts, "sagemaker", "create-training-job", "--cli-input-json", text), "SageMaker refuses the job"
-        )
+        required(_aws(facts, "sagemaker", "create-training-job", "--cli-input-json", text), "SageMaker refuses the job")
         return [job_name(plan)]
 
     def state(self, job: Job) -> JobState:
@@ -140,7 +135,7 @@ class SageMakerTarget:
             return JobState(silent=("there is no aws command here",))
         done = _aws(_facts_of(job), "sagemaker", "describe-training-job", "--training-job-name", job.id)
         if done.returncode != 0:
-            return JobState(UNKNOWN, "aws", silent=(_error(done),))
+            return JobState(UNKNOWN, "aws", silent=(error_of(done),))
         return judge(json.loads(done.stdout))
 
     def logs(self, job: Job) -> list[Path]:
@@ -157,7 +152,7 @@ class SageMakerTarget:
             raise SiteError(f"{job.run_dir / REQUEST} belongs to another user; nothing was cancelled")
         done = _aws(_facts_of(job), "sagemaker", "stop-training-job", "--training-job-name", job.id)
         if done.returncode != 0:
-            raise SiteError(f"aws: {_error(done)}")
+            raise SiteError(f"aws: {error_of(done)}")
         return f"training job {job.id} stops; its ranks save within 120 s"
 
     def home(self, plan: JobPlan) -> str | None:
@@ -182,34 +177,6 @@ def judge(found: Mapping[str, Any]) -> JobState:
     return JobState(_STATES.get(status, UNKNOWN), "aws", words=": ".join(filter(None, [secondary, why])), where=where)
 
 
-def _instance_problems(plan: JobPlan) -> list[Problem]:
-    from hpctrain.profile.instances import find_instance, instance_names
-    from hpctrain.profile.near import did_you_mean
-
-    wanted, shape = str(plan.options["instance_type"]), plan.resources
-    known = find_instance("sagemaker", wanted)
-    if not wanted:
-        return [
-            Problem("launch.instance_type", "name the machines, such as ml.g5.12xlarge (docs/clouds.md lists them)")
-        ]
-    if known is None:
-        names = instance_names("sagemaker")
-        return [Problem("launch.instance_type", f"there is no '{wanted}' in our list{did_you_mean(wanted, names)}")]
-    problems = []
-    if shape.gpus_per_node > known.gpus:
-        problems.append(Problem("launch.gpus_per_node", f"{shape.gpus_per_node}, and {wanted} has {known.gpus}"))
-    elif shape.gpus_per_node < known.gpus:
-        message = f"{shape.gpus_per_node}, and {wanted} has {known.gpus}, all of which cost; use them, or a smaller one"
-        problems.append(Problem("launch.gpus_per_node", message))
-    cores = shape.ranks_per_node * shape.cpus_per_rank
-    if cores > known.vcpus:
-        problems.append(Problem("launch.cpus_per_rank", f"{cores} cores in all, and {wanted} has {known.vcpus}"))
-    if shape.memory_gib_per_node is not None and shape.memory_gib_per_node > known.memory_gib:
-        message = f"{shape.memory_gib_per_node:g} GiB, and {wanted} has {known.memory_gib:g}"
-        problems.append(Problem("launch.memory_gib_per_node", message))
-    return problems
-
-
 def _facts(plan: JobPlan) -> SageMakerSection:
     from hpctrain.profile.sections.sagemaker import SageMakerSection
 
@@ -217,39 +184,11 @@ def _facts(plan: JobPlan) -> SageMakerSection:
 
 
 def _facts_of(job: Job) -> SageMakerSection | None:
-    """Return region and profile of the job's site; None if its profile cannot be read."""
-    if job.run_dir is None:
-        return None
-    from hpctrain.errors import HpctrainError
-    from hpctrain.profile.site import load_site
-
-    try:
-        text = (job.run_dir / "profile.yaml").read_text(encoding="utf-8")
-        name = re.search(r"(?m)^  site: ['\"]?([A-Za-z0-9._-]+)", text)
-        return load_site(name[1]).sagemaker if name else None
-    except (OSError, HpctrainError):
-        return None
+    site = site_of_run(job.run_dir)
+    return site.sagemaker if site else None
 
 
 def _aws(facts: SageMakerSection | None, *words: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
     where = ["--region", facts.region] if facts and facts.region else []
     who = ["--profile", facts.profile] if facts and facts.profile else []
-    command = ["aws", *words, *where, *who, *(["--output", "json"] if words[0] != "s3" else [])]
-    try:
-        return subprocess.run(
-            command, input=stdin, capture_output=True, text=True, timeout=_ANSWERS_WITHIN_S, check=False
-        )
-    except FileNotFoundError:
-        return subprocess.CompletedProcess(command, 127, "", "there is no aws command on this host")
-    except subprocess.TimeoutExpired:
-        return subprocess.CompletedProcess(command, 124, "", "Amazon did not answer in time")
-
-
-def _required(done: subprocess.CompletedProcess[str], what: str) -> None:
-    if done.returncode != 0:
-        raise SiteError(f"{what}: {_error(done)}")
-
-
-def _error(done: subprocess.CompletedProcess[str]) -> str:
-    lines = [line for line in done.stderr.splitlines() if line.strip()]
-    return printable(lines[-1] if lines else f"exit code {done.returncode}")
+    return call("aws", *words, *where, *who, *(["--output", "json"] if words[0] != "s3" else []), stdin=stdin)

@@ -1,0 +1,116 @@
+"""What the managed clouds have in common: their command line tools, machines, and how a run's files get there."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hpctrain.errors import HpctrainError, Problem, SiteError
+from hpctrain.terminal import printable
+
+if TYPE_CHECKING:
+    from hpctrain.launch.plan import JobPlan
+    from hpctrain.profile.site import Site
+
+_FILES_OF_A_RUN = ("profile.yaml", "job.json", "provenance.json")
+_ANSWERS_WITHIN_S = 120.0
+_SITE = re.compile(r"(?m)^  site: ['\"]?([A-Za-z0-9._-]+)")
+
+
+def call(*command: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+    """Run the command line tool of a cloud; a missing tool and a silent cloud are answers too."""
+    try:
+        return subprocess.run(
+            command, input=stdin, capture_output=True, text=True, timeout=_ANSWERS_WITHIN_S, check=False
+        )
+    except FileNotFoundError:
+        return subprocess.CompletedProcess(command, 127, "", f"there is no {command[0]} command on this host")
+    except subprocess.TimeoutExpired:
+        return subprocess.CompletedProcess(command, 124, "", f"{command[0]} did not answer in time")
+
+
+def required(done: subprocess.CompletedProcess[str], what: str) -> str:
+    """Return what a tool printed.
+
+    Raises
+    ------
+    SiteError
+        It failed; the message says `what`, and quotes it.
+    """
+    if done.returncode != 0:
+        raise SiteError(f"{what}: {error_of(done)}")
+    return done.stdout
+
+
+def error_of(done: subprocess.CompletedProcess[str]) -> str:
+    """Return the last line that a tool printed about its error."""
+    lines = [line for line in done.stderr.splitlines() if line.strip()]
+    return printable(lines[-1] if lines else f"exit code {done.returncode}")
+
+
+def texts_of(run: Path) -> dict[str, str]:
+    """Return the files of a run directory that its ranks need."""
+    return {name: (run / name).read_text(encoding="utf-8") for name in _FILES_OF_A_RUN if (run / name).exists()}
+
+
+def site_of_run(run: Path | None) -> Site | None:
+    """Return the site of a run by its profile; None if it names none, or one that is not here."""
+    from hpctrain.profile.site import load_site
+
+    if run is None:
+        return None
+    try:
+        found = _SITE.search((run / "profile.yaml").read_text(encoding="utf-8"))
+        return load_site(found[1]) if found else None
+    except (OSError, HpctrainError):
+        return None
+
+
+def what_only_slurm_does(plan: JobPlan) -> list[Problem]:
+    """Return a problem for an image that is missing, and for each part of a plan that no cloud can do."""
+    problems = []
+    if not plan.options["image"]:
+        problems.append(Problem("launch.image", "the ranks run in a container image; name one with hpctrain in it"))
+    if plan.tasks:
+        problems.append(Problem("--array", "needs Slurm; submit the runs one after the other"))
+    problems += [Problem("--after", f"'{job.id}': no job there can wait for another one") for job in plan.after]
+    if plan.prepare:
+        problems.append(Problem("launch.cluster", "searches and pipelines run on slurm and local"))
+    return problems
+
+
+def needs_a_mirror(plan: JobPlan) -> list[Problem]:
+    """Return a problem for a run whose only copy would be on the disk of a machine that may be taken away."""
+    if plan.mirror is not None:
+        return []
+    message = "is needed: the disk of a machine there ends with it; give the address of a bucket"
+    return [Problem("checkpoint.mirror", message)]
+
+
+def instance_problems(cloud: str, plan: JobPlan, example: str) -> list[Problem]:
+    """Return what the chosen type of machine has not, or has too much of; `example` is one for those who chose none."""
+    from hpctrain.profile.instances import find_instance, instance_names
+    from hpctrain.profile.near import did_you_mean
+
+    wanted, shape = str(plan.options["instance_type"]), plan.resources
+    known = find_instance(cloud, wanted)
+    if not wanted:
+        return [Problem("launch.instance_type", f"name the machines, such as {example} (docs/clouds.md)")]
+    if known is None:
+        names = instance_names(cloud)
+        return [Problem("launch.instance_type", f"there is no '{wanted}' in our list{did_you_mean(wanted, names)}")]
+    problems = []
+    if shape.gpus_per_node > known.gpus:
+        problems.append(Problem("launch.gpus_per_node", f"{shape.gpus_per_node}, and {wanted} has {known.gpus}"))
+    elif shape.gpus_per_node < known.gpus:
+        message = f"{shape.gpus_per_node}, and {wanted} has {known.gpus}, all of which cost; use them, or a smaller one"
+        problems.append(Problem("launch.gpus_per_node", message))
+    cores = shape.ranks_per_node * shape.cpus_per_rank
+    if cores > known.vcpus:
+        problems.append(Problem("launch.cpus_per_rank", f"{cores} cores in all, and {wanted} has {known.vcpus}"))
+    if shape.memory_gib_per_node is not None and shape.memory_gib_per_node > known.memory_gib:
+        message = f"{shape.memory_gib_per_node:g} GiB, and {wanted} has {known.memory_gib:g}"
+        problems.append(Problem("launch.memory_gib_per_node", message))
+    return problems
