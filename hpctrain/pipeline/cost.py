@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hpctrain.errors import HpctrainError
+from hpctrain.launch.history import read_history
 from hpctrain.pipeline.folder import StageDir
 from hpctrain.pipeline.section import TRAIN
 from hpctrain.profile.load import load_profile
@@ -71,10 +72,10 @@ def sealed_cost(result: Mapping[str, Any] | None) -> Cost | None:
 
 
 def begin_attempt(stage: StageDir, work: Path) -> None:
-    """Note that the commands of a stage begin; an attempt that was killed lasted until it wrote something last."""
+    """Note that the commands of a stage begin; an attempt that was killed has lasted until its last sign of life."""
     spent = _read(stage)
     if spent.began_at:
-        spent = spent.ended(_last_sign(work, spent.began_at))
+        spent = spent.ended(_last_sign(stage, work, spent.began_at))
     _write(stage, replace(spent, began_at=time.time(), attempts=spent.attempts + 1))
 
 
@@ -104,7 +105,10 @@ def _write(stage: StageDir, spent: _Spent) -> None:
     write_json(stage.path / "spent.json", asdict(spent))
 
 
-def _last_sign(work: Path, began_at: float) -> float:
+def _last_sign(stage: StageDir, work: Path, began_at: float) -> float:
+    """Return when an attempt ended that could not say so: by the record of its job, else by what it wrote last."""
+    if ended := [each.time for each in read_history(stage) if each.time >= began_at]:
+        return min(ended)
     times = [path.lstat().st_mtime for path in (work, *work.rglob("*")) if os.path.lexists(path)]
     return max([began_at, *times])
 
@@ -114,7 +118,7 @@ def _of_commands(stage: StageDir, runs: bool) -> Cost:
     if state.ended_at >= spent.began_at:
         spent = spent.ended(state.ended_at)
     else:
-        spent = spent.ended(time.time() if runs else _last_sign(stage.work(state.key), spent.began_at))
+        spent = spent.ended(time.time() if runs else _last_sign(stage, stage.work(state.key), spent.began_at))
     asked, hours = stage.section().launch, spent.seconds / _S_PER_H
     return Cost(spent.seconds, hours * asked.cpus, hours * asked.gpus, None, spent.attempts)
 

@@ -54,7 +54,7 @@ def states_of(pipeline: PipelineDir) -> list[dict[str, Any]]:
 def _state_now(stage: StageDir, state: str, job: str | None, has_queue: bool) -> tuple[str, str]:
     """Return the state of a stage, and more about it, by what it says itself and what is known of its process."""
     if state == folder.RUNNING and (job in (CANCELLED, FAILED) if has_queue else not runs_here(stage)):
-        return folder.FAILED, "it was killed; the same command goes on"
+        return folder.FAILED, f"it was {'cancelled' if job == CANCELLED else 'killed'}; the same command goes on"
     if state == folder.WAITING or (state == folder.RUNNING and job in (PENDING, REQUEUED)):
         killed = state == folder.RUNNING
         return folder.WAITING, "it was killed; its job waits to go on" if killed else _unusual(job)

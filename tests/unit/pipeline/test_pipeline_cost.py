@@ -59,6 +59,15 @@ def test_a_killed_attempt_lasted_until_it_wrote_something_last(pipeline):
     assert cost.gpu_h == pytest.approx(1, abs=0.01)
 
 
+def test_an_attempt_in_a_job_lasted_until_the_job_ended(pipeline):
+    stage = pipeline.stage("features")
+    stage.make_folders()
+    stage.write_state(StageState("running", "key"))
+    begin_attempt(stage, stage.work("key"))
+    append_history(stage, EndedAttempt(time.time() + 1800, "1", 0, 137, "none", "none", "terminated"))
+    assert cost_of(stage).seconds == pytest.approx(1800, abs=5)
+
+
 def test_a_training_costs_what_all_its_ranks_had_and_sensors_measured(pipeline):
     stage = pipeline.stage("train")
     stage.make_folders()
