@@ -96,8 +96,20 @@ class Postgres:
         return f"postgresql+psycopg://lab@127.0.0.1:{self.port}/mlflow"
 
     def start(self) -> None:
-        """Start the server, also after :meth:`kill`."""
-        settings = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "shared_buffers=32MB")
+        """Start the server, also after :meth:`kill`; then on the same port."""
+
+        def is_up() -> bool:
+            if self._process.poll() is not None:  # backends of the killed server still hold its memory
+                self._watcher.dismiss()
+                self._begin()
+            return self._answers()
+
+        self._begin()
+        wait_until(is_up, lambda: (self.folder / "log").read_text()[-2000:])
+
+    def _begin(self) -> None:
+        # Without fsync only a power cut loses what was committed, and no kill does.
+        settings = ("fsync=off", "full_page_writes=off", "shared_buffers=32MB")
         command = [*self._user, str(self._programs / "postgres"), "-D", str(self.folder / "data")]
         command += ["-k", str(self.folder), "-p", str(self.port), "-h", "127.0.0.1"]
         command += [word for each in settings for word in ("-c", each)]
@@ -105,12 +117,11 @@ class Postgres:
             self._process = subprocess.Popen(command, cwd="/", stdout=log, stderr=log, stdin=subprocess.DEVNULL)
         self.pid = self._process.pid
         self._watcher = Watcher(f"kill -QUIT {self.pid}; sleep 2; rm -rf {self.folder}")
-        wait_until(self._is_up, lambda: (self.folder / "log").read_text()[-2000:])
 
     def kill(self) -> None:
-        """End the server as a crash does."""
+        """Kill the server as ``kill -9`` does; its backends find out by themselves."""
         self._watcher.dismiss()
-        self._process.send_signal(signal.SIGQUIT)
+        self._process.kill()
         self._process.wait()
 
     def stop(self) -> None:
@@ -124,8 +135,7 @@ class Postgres:
             copy.rename(self._template)
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _is_up(self) -> bool:
-        assert self._process.poll() is None, (self.folder / "log").read_text()[-2000:]
+    def _answers(self) -> bool:
         ask = [str(self._programs / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self.port), "-U", "lab"]
         return subprocess.run(ask, check=False).returncode == 0
 
@@ -158,12 +168,15 @@ class MlflowServer:
     def __init__(self, folder: Path) -> None:
         if missing := [package for package in PACKAGES if find_spec(package) is None]:
             pytest.skip(f"no {', '.join(missing)}: pip install 'hpctrain[test]'")
-        self._postgres = Postgres(cache_folder() / "postgres") if postgres_programs() else None
-        self._start(self._postgres.url if self._postgres else f"sqlite:///{folder}/mlflow.db", folder)
+        self.postgres = Postgres(cache_folder() / "postgres") if postgres_programs() else None
+        self._folder, self._port = folder, free_port()
+        self.url = f"http://127.0.0.1:{self._port}"
+        self.start()
 
-    def _start(self, backend: str, folder: Path) -> None:
-        port = free_port()
-        self.url = f"http://127.0.0.1:{port}"
+    def start(self) -> None:
+        """Start the server, after :meth:`kill` on the same port."""
+        port, folder = self._port, self._folder
+        backend = self.postgres.url if self.postgres else f"sqlite:///{folder}/mlflow.db"
         command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", backend, "--host", "127.0.0.1"]
         command += ["--port", str(port), "--workers", "1", "--artifacts-destination", str(folder / "artifacts")]
         self.log = folder / "server.log"
@@ -184,13 +197,17 @@ class MlflowServer:
         except OSError:
             return False
 
-    def close(self) -> None:
-        """End the server and its data base."""
+    def kill(self) -> None:
+        """Kill the server and its workers as ``kill -9`` does; its data base stays."""
         self._watcher.dismiss()
         os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
-        if self._postgres:
-            self._postgres.stop()
+
+    def close(self) -> None:
+        """End the server and its data base."""
+        self.kill()
+        if self.postgres:
+            self.postgres.stop()
 
     def ask(self, method: str, /, **fields: Any) -> dict[str, Any]:
         """Call the REST interface: with a body if `method` is one that searches, else with a query."""
@@ -210,11 +227,35 @@ class MlflowServer:
             found = self.ask("experiments/get-by-name", experiment_name=experiment)["experiment"]
         except urllib.error.HTTPError:
             return []
-        runs = self.ask("runs/search", experiment_ids=[found["experiment_id"]]).get("runs", [])
+        runs = self.ask("runs/search", experiment_ids=[found["experiment_id"]], max_results=1000).get("runs", [])
         for run in runs:
             for name in ("tags", "params", "metrics"):
                 run[name] = {item["key"]: item["value"] for item in run["data"].get(name, [])}
         return runs
+
+    def copy_of(self, experiment: str) -> dict[str, dict[str, Any]]:
+        """Return everything that the tracked runs of an experiment hold, by the key of the run.
+
+        Ids that the server gives are replaced by the keys of the runs, so that two copies can be compared.
+        """
+        runs = self.runs(experiment)
+        keys = {run["info"]["run_id"]: run["tags"]["hpctrain.run"] for run in runs}
+        assert len(set(keys.values())) == len(runs), "a run is there twice"
+        copies = {}
+        for run in runs:
+            run_id, tags = run["info"]["run_id"], run["tags"]
+            if parent := tags.pop("mlflow.parentRunId", None):
+                tags["parent"] = keys[parent]
+            copies[keys[run_id]] = {
+                "name": run["info"]["run_name"],
+                "state": run["info"]["status"],
+                "tags": tags,
+                "params": run["params"],
+                "points": {name: self.points(run_id, name) for name in run["metrics"]},
+                "data": sorted(map(_data_set, run.get("inputs", {}).get("dataset_inputs", []))),
+                "files": self.files(run_id),
+            }
+        return copies
 
     def points(self, run_id: str, metric: str) -> list[tuple[int, float]]:
         """Return step and value of every point of a curve, in the order of steps."""
@@ -241,3 +282,10 @@ class MlflowServer:
         address = f"{self.url}/get-artifact?" + urllib.parse.urlencode({"run_uuid": run_id, "path": path})
         with urllib.request.urlopen(address, timeout=600) as answer:
             return answer.read()
+
+
+def _data_set(found: dict[str, Any]) -> tuple[str, str, str, str]:
+    """Return name, digest, role and path of a data set."""
+    (role,) = [tag["value"] for tag in found["tags"]]
+    data = found["dataset"]
+    return data["name"], data["digest"], role, json.loads(data["source"])["uri"]

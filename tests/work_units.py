@@ -15,8 +15,8 @@ import pytest
 FAULTS = "tests/slurm/test_faults_on_slurm.py"
 """It brings up clusters of its own; all others on Slurm share one."""
 
-TOGETHER = ("tests/slurm/", "tests/unit/edge/")
-"""They share a cluster, and a network that is exported once."""
+TOGETHER = ("tests/slurm/", "tests/unit/edge/", "tests/flow/test_tracking")
+"""They share a cluster, a network that is exported once, and a server of MLflow."""
 
 LONG_FIRST = (FAULTS, "tests/slurm/", "tests/contract/", "tests/flow/", "tests/repo/", "tests/unit/")
 
@@ -32,7 +32,7 @@ def order_of(nodeid: str) -> int:
 
 
 def unit_of(nodeid: str) -> str:
-    """Return the name of what one process runs as a whole: a file, or a folder whose tests share what is costly."""
+    """Return the name of what one process runs as a whole: a file, or several whose tests share what is costly."""
     path = nodeid.partition("::")[0]
     return path if path == FAULTS else next((folder for folder in TOGETHER if path.startswith(folder)), path)
 

@@ -12,8 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from hpctrain.credentials.urls import without_login
-from hpctrain.errors import SiteError
+from hpctrain.errors import HpctrainError, SiteError
+from hpctrain.metrics.exporters.facts import subject_of
+from hpctrain.metrics.exporters.mlflow import MlflowTracker
 from hpctrain.metrics.exporters.tracker import read_track
+from hpctrain.profile.load import load_profile
+from hpctrain.profile.sections.outputs import MlflowSection
 from hpctrain.registry.aliases import aliases_of
 from hpctrain.registry.folder import ModelFolder, Registry
 from hpctrain.registry.gates import gates_of
@@ -87,8 +91,10 @@ def _sync_model(client: Any, uri: str, model: ModelFolder, name: str, done: Sync
     for number in model.numbers():
         version = read_version(model, number)
         if version.facts["token"] not in known:
+            run_id = _tracked_run(version, uri)
+            source = f"hpctrain:/{version}" if run_id is None else f"runs:/{run_id}/model"
             client.create_model_version(
-                name, _source(version, uri), tags=_tags(version), description=_note(version), await_creation_for=0
+                name, source, run_id, tags=_tags(version), description=_note(version), await_creation_for=0
             )
             done.made.append(f"{name}:{number}")
     if done.made:
@@ -123,10 +129,23 @@ def _without_doubles(client: Any, name: str) -> dict[str, list[int]]:
     return known
 
 
-def _source(version: Version, uri: str) -> str:
-    """Return where the server finds the model: in the tracked run if it has one, else in our registry."""
-    run_id = read_track(RunDir(version.facts["run"]["path"]), "mlflow").get(without_login(uri))
-    return f"runs:/{run_id}/model" if isinstance(run_id, str) else f"hpctrain:/{version}"
+def _tracked_run(version: Version, uri: str) -> str | None:
+    """Return the id of the tracked run of the run that a version was made from; None if the run is gone.
+
+    It is made if there is none, because the server takes the link once and for ever. ``hpctrain track`` fills it later.
+    """
+    run = RunDir(version.facts["run"]["path"])
+    known = read_track(run, "mlflow").get(without_login(uri))
+    if isinstance(known, str):
+        return known
+    try:
+        profile = load_profile(run.profile)
+    except (HpctrainError, OSError):
+        return None
+    section = (profile.track.mlflow or MlflowSection()).model_copy(update={"tracking_uri": uri})
+    tracker = MlflowTracker(subject_of(run, profile), section, int(_TIMEOUT_S))
+    tracker.open()
+    return tracker.run_id
 
 
 def _tags(version: Version) -> dict[str, str]:

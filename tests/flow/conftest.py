@@ -17,6 +17,7 @@ import yaml
 from attempts import Attempts, merged
 from forks import Forked, ForkServer
 from kinds.spectra import write_file
+from mlflow_lab import MlflowServer
 from small_network import SMALL_CONVOLUTIONS
 
 from hpctrain.launch.ranks import free_port, torchrun_variables
@@ -43,6 +44,14 @@ def spectra_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ivar[rng.random(ivar.shape) < 0.02] = 0.0
     columns = {"ivar": ivar.astype(np.float32), "target_id": np.arange(1000, 1300), "wavelength": wavelength}
     return write_file(path, flux.astype(np.float32), redshift=redshift.astype(np.float32), **columns)
+
+
+@pytest.fixture(scope="session")
+def mlflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
+    """A real MLflow server, on a real PostgreSQL where that is installed."""
+    server = MlflowServer(tmp_path_factory.mktemp("mlflow"))
+    yield server
+    server.close()
 
 
 @pytest.fixture

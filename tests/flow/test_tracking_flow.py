@@ -6,7 +6,6 @@ import hashlib
 import os
 import signal
 import socket
-import struct
 import subprocess
 import sys
 import urllib.error
@@ -15,9 +14,10 @@ from pathlib import Path
 
 import pytest
 from attempts import Attempts, log_of
-from mlflow_lab import MlflowServer, cache_folder, postgres_programs
+from mlflow_lab import cache_folder, postgres_programs
 from processes import wait_until
 from registered_runs import GATE, added
+from wandb_files import rows_of
 
 from hpctrain.cli import run_command
 from hpctrain.metrics.events import Started
@@ -35,13 +35,6 @@ def attempts(spectra_file, fork_server, tmp_path_factory):
     made = Attempts(tmp_path_factory.mktemp("tracked"), spectra_file, fork_server)
     yield made
     made.close()
-
-
-@pytest.fixture(scope="session")
-def mlflow(tmp_path_factory):
-    server = MlflowServer(tmp_path_factory.mktemp("mlflow"))
-    yield server
-    server.close()
 
 
 def track(run, *options, **environment):
@@ -153,29 +146,6 @@ def test_trackers_that_are_down_silent_or_without_a_key_cost_a_run_nothing_but_a
     assert "exporter_failed" not in {record["event"] for record in run.read_metrics("event")}
 
 
-def rows_of(run):
-    """Return the rows in W&B's own files, in the order of writing; the format is that of LevelDB's log."""
-    from wandb.proto.wandb_internal_pb2 import Record
-
-    found = []
-    for path in sorted(run.path.glob("wandb/offline-run-*/run-*.wandb")):
-        data, place, buffer = path.read_bytes(), 7, b""
-        while place + 7 <= len(data):
-            if (left := 32768 - place % 32768) < 7:
-                place += left
-                continue
-            _, size, part = struct.unpack("<IHB", data[place : place + 7])
-            buffer += data[place + 7 : place + 7 + size]
-            place += 7 + size
-            if part in (1, 4):  # whole, or the last part
-                record = Record.FromString(buffer)
-                buffer = b""
-                if record.HasField("history"):
-                    items = record.history.item
-                    found.append({item.key or "/".join(item.nested_key): item.value_json for item in items})
-    return found
-
-
 def test_a_run_that_is_cut_and_resumed_is_one_offline_run_in_wandb_with_each_step_once(attempts):
     pytest.importorskip("wandb", reason="pip install 'hpctrain[wandb]'", exc_type=ImportError)
     run = attempts.new_run(
@@ -187,7 +157,7 @@ def test_a_run_that_is_cut_and_resumed_is_one_offline_run_in_wandb_with_each_ste
     assert attempts.attempt(run) == [0], log_of(run)
     done = track(run, "--to", "wandb")
     assert done.returncode == 0, done.stderr
-    rows = rows_of(run)
+    rows = rows_of(run.path)
     for kind in ("train", "eval"):
         points = [(int(row["step"]), float(row[f"{kind}/loss"])) for row in rows if f"{kind}/loss" in row]
         assert points == [(record["step"], record["loss"]) for record in run.read_metrics(kind)]

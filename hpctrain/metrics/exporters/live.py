@@ -9,8 +9,8 @@ import sys
 import threading
 
 from hpctrain.metrics.exporters.process import FINISHED, HASTE_S, PATIENCE_S
-from hpctrain.metrics.exporters.tracker import Sender, Tracker, TrackingError, only_sender
-from hpctrain.rundir import RunDir
+from hpctrain.metrics.exporters.sender import Sender
+from hpctrain.metrics.exporters.tracker import Tracker, TrackingError, only_sender
 
 INTERVAL_S = 2.0
 """Time between two looks at the run directory [s]."""
@@ -20,22 +20,21 @@ MARGIN_S = 1.0
 """This process ends so much earlier than the trainer would kill it [s]."""
 
 
-def follow(run: RunDir, tracker: Tracker) -> int:
-    """Send a run to a tracker until standard input ends; return the exit code.
+def follow(tracker: Tracker) -> int:
+    """Send the run of a tracker to it until standard input ends; return the exit code.
 
     A server that does not answer costs one line in the log of the run. After the end of standard input the function
     tries once more, for a bounded time.
 
     Parameters
     ----------
-    run : RunDir
     tracker : Tracker
         Its own timeout should be short: a request that waits delays the end.
     """
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)  # Slurm signals every process of a job; the trainer decides when to end
     os.nice(10)
-    follower = _Follower(run, tracker)
+    follower = _Follower(tracker)
     thread = threading.Thread(target=follower.work, name="follow", daemon=True)
     thread.start()
     has_finished = sys.stdin.buffer.read() == FINISHED
@@ -49,9 +48,9 @@ def follow(run: RunDir, tracker: Tracker) -> int:
 class _Follower:
     """The thread that sends, and its messages."""
 
-    def __init__(self, run: RunDir, tracker: Tracker) -> None:
-        self._run, self._tracker = run, tracker
-        self._sender = Sender(run, tracker)
+    def __init__(self, tracker: Tracker) -> None:
+        self._run, self._tracker = tracker.subject.run, tracker
+        self._sender = Sender(tracker)
         self._has_failed = False
         self._is_complete = False
         self.ends = threading.Event()

@@ -28,7 +28,7 @@ class Mark:
     rows : int
         Number of all records and figures.
     files : mapping of str to str
-        Size and time of change of the files of each kind that were sent.
+        State of all else that was sent, by what it is: size and time of change of files, a hash of data sets, ...
     """
 
     train: int = -1
@@ -60,9 +60,9 @@ class Mark:
         """Return the mark after a figure. Which figures were sent, the tracker itself knows."""
         return dataclasses.replace(self, rows=self.rows + 1)
 
-    def with_files(self, kind: str, state: str) -> Mark:
-        """Return the mark after the files of one kind, such as ``model``."""
-        return dataclasses.replace(self, files={**self.files, kind: state})
+    def with_files(self, kind: str, state: str, rows: int = 0) -> Mark:
+        """Return the mark after the files of one kind, such as ``model``, or after so many records of one kind."""
+        return dataclasses.replace(self, rows=self.rows + rows, files={**self.files, kind: state})
 
 
 _NAMES = frozenset(each.name for each in dataclasses.fields(Mark))

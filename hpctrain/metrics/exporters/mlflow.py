@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -11,19 +12,21 @@ from typing import Any
 from hpctrain.credentials.urls import without_login
 from hpctrain.errors import EXIT_INTERRUPTED
 from hpctrain.metrics.events import Event, Failed, Finished, Started, Stopped, read_event
-from hpctrain.metrics.exporters.facts import parameters_of, tags_of
 from hpctrain.metrics.exporters.folder import figure_path
 from hpctrain.metrics.exporters.mark import Mark
 from hpctrain.metrics.exporters.numbers import numbers_of
-from hpctrain.metrics.exporters.tracker import Tracker, TrackingError, read_track, write_track
-from hpctrain.profile.schema import Profile
+from hpctrain.metrics.exporters.subject import DataSet, Registered, Subject
+from hpctrain.metrics.exporters.tracker import Tracker, TrackingError, only_sender, read_track, write_track
 from hpctrain.profile.sections.outputs import MlflowSection
 from hpctrain.records import Record
-from hpctrain.rundir import RunDir
 
 _MARK = "hpctrain.received"
 _RUN = "hpctrain.run"
 _LONGEST_PARAMETER = 6000
+_LONGEST_TAG = 5000
+_LONGEST_DIGEST = 32
+_SERVER_ERROR = 500
+_PARENT_PATIENCE_S = 30.0
 _MOST_PARAMETERS = 100
 _UPLOAD_TIMEOUT_S = 600
 _STATUS = {Started: "RUNNING", Stopped: "SCHEDULED", Failed: "FAILED", Finished: "FINISHED"}
@@ -44,19 +47,24 @@ class MlflowTracker(Tracker):
 
     Parameters
     ----------
-    run : RunDir
-        Its ``track/mlflow.json`` holds the id of the tracked run on each server. Without it the run is found by its
-        tag.
-    profile : Profile
+    subject : Subject
+        ``track/mlflow.json`` in its folder holds the id of the tracked run on each server. Without it the run is found
+        by its tag. The tracked run of its parent is made if there is none.
     section : MlflowSection
+        If it names no experiment, that of the subject counts.
     timeout_s : int
         Longest time to wait for an answer [s].
+
+    Attributes
+    ----------
+    run_id : str
+        Of the tracked run; empty before :meth:`open`.
     """
 
     name = "mlflow"
 
-    def __init__(self, run: RunDir, profile: Profile, section: MlflowSection, timeout_s: int = 30) -> None:
-        self._run, self._profile, self._timeout_s = run, profile, timeout_s
+    def __init__(self, subject: Subject, section: MlflowSection, timeout_s: int = 30) -> None:
+        self.subject, self._run, self._section, self._timeout_s = subject, subject.run, section, timeout_s
         uri = server_of(section)
         if uri is None:
             raise TrackingError(
@@ -64,16 +72,18 @@ class MlflowTracker(Tracker):
                 "environment, or give --tracking-uri"
             )
         self._uri, self._shown_uri = uri, without_login(uri)
-        self._experiment = section.experiment or profile.name
+        self._experiment = section.experiment or subject.experiment
         self.artifacts = section.artifacts
         self._client: Any = None
-        self._run_id = ""
+        self.run_id = ""
+        self._parent_id: str | None = None
         self._status: str | None = None
         self._figures: dict[str, set[str]] = {}
 
     def open(self) -> Mark:
         """Connect, make the tracked run or open it again, and return what it has received."""
         os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = str(self._timeout_s)
+        os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
         os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"  # the sender tries again itself, and says so once
         try:
             from mlflow.tracking import MlflowClient
@@ -82,10 +92,12 @@ class MlflowTracker(Tracker):
         self._figures.clear()
         with self._answers():
             self._client = MlflowClient(tracking_uri=self._uri)
-            found = self._find() or self._make()
-            self._run_id, self._status = found.info.run_id, found.info.status
+            self._parent_id = self._open_parent()
+            with only_sender(self._run, f"{self.name}-open", _PARENT_PATIENCE_S):  # trials of a study open its own
+                found = self._find() or self._make()
+                self.run_id, self._status = found.info.run_id, found.info.status
+                self._remember()
             self._describe(found)
-        self._remember()
         return Mark.from_json(found.data.tags.get(_MARK))
 
     def send(self, records: Sequence[Record], mark: Mark) -> None:
@@ -102,15 +114,15 @@ class MlflowTracker(Tracker):
         events = [event for event in events if type(event) in _STATUS]
         with self._answers():
             if events:
-                self._set_status(events[-1])
-            self._client.log_batch(self._run_id, metrics=metrics, tags=[RunTag(_MARK, mark.to_json())])
+                self._event_status(events[-1])
+            self._client.log_batch(self.run_id, metrics=metrics, tags=[RunTag(_MARK, mark.to_json())])
 
     def has_figure(self, name: str, step: int) -> bool:
         """Return whether the server has a figure; it is asked once for each name."""
         folder = f"figures/{name}"
         if folder not in self._figures:
             with self._answers():
-                found = self._client.list_artifacts(self._run_id, folder)
+                found = self._client.list_artifacts(self.run_id, folder)
             self._figures[folder] = {item.path for item in found}
         return figure_path(name, step) in self._figures[folder]
 
@@ -125,11 +137,32 @@ class MlflowTracker(Tracker):
         with self._answers():
             for name, path in paths.items():
                 self._upload(name, path)
-            self._client.set_tag(self._run_id, _MARK, mark.to_json())
+        self._note(mark)
 
     def _upload(self, name: str, path: Path) -> None:
         with _timeout(_UPLOAD_TIMEOUT_S):
-            self._client.log_artifact(self._run_id, str(path), name.rpartition("/")[0] or None)
+            self._client.log_artifact(self.run_id, str(path), name.rpartition("/")[0] or None)
+
+    def send_facts(self, mark: Mark) -> None:
+        """Note the mark: :meth:`open` has sent parameters, tags and state."""
+        self._note(mark)
+
+    def send_data(self, data: Sequence[DataSet], mark: Mark) -> None:
+        """Log data sets as inputs of the tracked run; the server keeps equal ones once."""
+        with self._answers():
+            self._client.log_inputs(self.run_id, datasets=[_input_of(each) for each in data])
+        self._note(mark)
+
+    def send_version(self, version: Registered, mark: Mark) -> None:
+        """Tag the tracked run with a version and its aliases; ``hpctrain registry sync`` links it in the registry."""
+        text = ", ".join([str(version.number), *version.aliases])
+        with self._answers():
+            self._client.set_tag(self.run_id, f"hpctrain.registered.{version.model}", text)
+        self._note(mark)
+
+    def _note(self, mark: Mark) -> None:
+        with self._answers():
+            self._client.set_tag(self.run_id, _MARK, mark.to_json())
 
     def close(self) -> None:
         """Do nothing: each call has waited for the server's answer."""
@@ -144,7 +177,9 @@ class MlflowTracker(Tracker):
         except Exception as error:
             text = str(error).replace(self._uri, self._shown_uri).splitlines()
             reason = text[0][:300] if text else type(error).__name__
-            raise TrackingError(f"mlflow: {self._shown_uri}: {reason}") from error
+            status = getattr(error, "get_http_status_code", lambda: _SERVER_ERROR)()
+            may_pass = isinstance(error, OSError) or status >= _SERVER_ERROR
+            raise TrackingError(f"mlflow: {self._shown_uri}: {reason}", may_pass) from error
 
     def _find(self) -> Any:
         """Return the tracked run of this run directory, or None."""
@@ -160,7 +195,7 @@ class MlflowTracker(Tracker):
         experiment = self._client.get_experiment_by_name(self._experiment)
         if experiment is None:
             return None
-        wanted = f"tags.`{_RUN}` = '{self._run.name}/{self._run.run_id}'"
+        wanted = f"tags.`{_RUN}` = '{self.subject.key}'"
         return next(iter(self._client.search_runs([experiment.experiment_id], wanted, max_results=1)), None)
 
     def _make(self) -> Any:
@@ -182,49 +217,78 @@ class MlflowTracker(Tracker):
             )
         else:
             number = experiment.experiment_id
-        first = next(iter(self._run.read_metrics()), None)
-        tags = {_RUN: f"{self._run.name}/{self._run.run_id}"}
-        began = None if first is None else round(1000 * first["time"])
-        return self._client.create_run(number, start_time=began, tags=tags, run_name=self._run.run_id)
+        began_s = self.subject.began_s
+        began = None if began_s is None else round(1000 * began_s)
+        tags = {_RUN: self.subject.key}
+        return self._client.create_run(number, start_time=began, tags=tags, run_name=self.subject.title)
 
     def _describe(self, found: Any) -> None:
         """Send the parameters and tags that the server does not have; a parameter that has changed becomes a tag."""
         from mlflow.entities import Param, RunTag
 
-        wanted = {name: value[:_LONGEST_PARAMETER] for name, value in parameters_of(self._profile).items()}
+        wanted = {name: value[:_LONGEST_PARAMETER] for name, value in self.subject.parameters.items()}
         known = found.data.params
         new = [Param(name, value) for name, value in wanted.items() if name not in known]
-        tags = {f"hpctrain.{name}": value for name, value in tags_of(self._run).items()}
+        tags = self._tags()
         tags |= {f"changed.{name}": value for name, value in wanted.items() if known.get(name, value) != value}
+        changed = [RunTag(name, value) for name, value in tags.items() if found.data.tags.get(name) != value]
+        for first in range(0, max(len(new), len(changed)), _MOST_PARAMETERS):
+            few = slice(first, first + _MOST_PARAMETERS)
+            self._client.log_batch(self.run_id, params=new[few], tags=changed[few])
+        if self.subject.status is not None:
+            self._set_status(self.subject.status, self.subject.ended_s)
+
+    def _tags(self) -> dict[str, str]:
+        """Return the tags of the tracked run, those of MLflow's own pages included."""
+        subject = self.subject
+        tags = {f"hpctrain.{name}": value[:_LONGEST_TAG] for name, value in subject.tags.items()}
+        tags |= {_RUN: subject.key, "hpctrain.kind": subject.kind}
         tags |= {"mlflow.source.name": "hpctrain", "mlflow.source.type": "JOB"}
-        if self._profile.description:
-            tags["mlflow.note.content"] = self._profile.description
+        if subject.group is not None:
+            tags["hpctrain.group"] = subject.group
+        if self._parent_id is not None:
+            tags["mlflow.parentRunId"] = self._parent_id
+        if subject.description:
+            tags["mlflow.note.content"] = subject.description
         if "hpctrain.user" in tags:
             tags["mlflow.user"] = tags["hpctrain.user"]
         commit = tags.get("hpctrain.project.git_commit") or tags.get("hpctrain.code.git_commit")
         if commit:
             tags["mlflow.source.git.commit"] = commit.removesuffix("-dirty")
-        changed = [RunTag(name, value) for name, value in tags.items() if found.data.tags.get(name) != value]
-        for first in range(0, max(len(new), len(changed)), _MOST_PARAMETERS):
-            few = slice(first, first + _MOST_PARAMETERS)
-            self._client.log_batch(self._run_id, params=new[few], tags=changed[few])
+        return tags
 
-    def _set_status(self, event: Event) -> None:
+    def _open_parent(self) -> str | None:
+        """Return the id of the tracked run of the study or pipeline that this one belongs to; make it if need be."""
+        parent = self.subject.parent
+        if parent is None:
+            return None
+        known = read_track(parent.run, self.name).get(self._shown_uri)
+        if isinstance(known, str):
+            return known
+        tracker = MlflowTracker(parent, self._section, self._timeout_s)
+        tracker.open()
+        return tracker.run_id
+
+    def _event_status(self, event: Event) -> None:
         status = _STATUS[type(event)]
         if isinstance(event, Stopped) and event.exit_code == EXIT_INTERRUPTED:
             status = "KILLED"
+        self._set_status(status, event.time_s)
+
+    def _set_status(self, status: str, ended_s: float | None) -> None:
         if status == self._status:
             return
         if status in ("FINISHED", "FAILED", "KILLED"):
-            self._client.set_terminated(self._run_id, status, end_time=round(1000 * event.time_s))
+            ended = None if ended_s is None else round(1000 * ended_s)
+            self._client.set_terminated(self.run_id, status, end_time=ended)
         else:
-            self._client.update_run(self._run_id, status=status)
+            self._client.update_run(self.run_id, status=status)
         self._status = status
 
     def _remember(self) -> None:
         known = read_track(self._run, self.name)
-        if known.get(self._shown_uri) != self._run_id:
-            write_track(self._run, self.name, {**known, self._shown_uri: self._run_id})
+        if known.get(self._shown_uri) != self.run_id:
+            write_track(self._run, self.name, {**known, self._shown_uri: self.run_id})
 
 
 @contextlib.contextmanager
@@ -235,3 +299,13 @@ def _timeout(seconds: int) -> Iterator[None]:
         yield
     finally:
         os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = before
+
+
+def _input_of(data: DataSet) -> Any:
+    """Return a data set as MLflow's own entity; its digest has room for half of a SHA-256."""
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    facts = {"sha256": data.digest, "of": data.means, "bytes": data.size}
+    source = json.dumps({"uri": data.path})
+    entity = Dataset(data.name, data.digest[:_LONGEST_DIGEST], "local", source, profile=json.dumps(facts))
+    return DatasetInput(entity, [InputTag("mlflow.data.context", data.role)])

@@ -1,4 +1,4 @@
-"""The contract of a tracker, which keeps a copy of a run on a server, and the sender that keeps the copy complete."""
+"""The contract of a tracker, which keeps a copy of a run on a server, and what its implementations share."""
 
 from __future__ import annotations
 
@@ -14,27 +14,30 @@ from typing import Any
 
 from hpctrain.errors import HpctrainError
 from hpctrain.files import open_append
-from hpctrain.metrics.events import Finished
-from hpctrain.metrics.exporters.folder import figures_of
-from hpctrain.metrics.exporters.mark import Mark, RecordsAfter, state_of
-from hpctrain.metrics.exporters.numbers import numbers_of
+from hpctrain.metrics.exporters.mark import Mark
+from hpctrain.metrics.exporters.subject import DataSet, Registered, Subject
 from hpctrain.records import Record
 from hpctrain.rundir import RunDir, read_json, write_json
 
 MOST_NUMBERS = 900
 """Largest number of numbers that are sent together; MLflow accepts 1000."""
-_FINAL_FILES = {
-    "model": ("model/model.safetensors", "model/model.json"),
-    "report": ("report.html",),
-    "provenance": ("provenance.json", "profile.yaml"),
-}
-"""What ``artifacts`` of a tracker's section names, and the files of a finished run that it means."""
 
 
 class TrackingError(HpctrainError):
-    """A tracker cannot be reached, refuses, or is not installed; what it has not received can be sent later."""
+    """A tracker cannot be reached, refuses, or is not installed; what it has not received can be sent later.
+
+    Parameters
+    ----------
+    message : str
+    may_pass : bool
+        Whether the same request may succeed a little later: the server is down, or has lost its data base.
+    """
 
     exit_code = 3
+
+    def __init__(self, message: str, may_pass: bool = False) -> None:
+        super().__init__(message)
+        self.may_pass = may_pass
 
 
 class Tracker(abc.ABC):
@@ -46,10 +49,13 @@ class Tracker(abc.ABC):
         ``mlflow`` or ``wandb``.
     artifacts : sequence of str
         What to send of a finished run: ``model``, ``report``, ``provenance``.
+    subject : Subject
+        What the tracked run is about.
     """
 
     name: str
     artifacts: Sequence[str]
+    subject: Subject
 
     @abc.abstractmethod
     def open(self) -> Mark:
@@ -126,97 +132,20 @@ class Tracker(abc.ABC):
         """
 
     @abc.abstractmethod
+    def send_facts(self, mark: Mark) -> None:
+        """Send parameters, tags and state, as far as :meth:`open` has not done it, and note `mark`; errors as there."""
+
+    @abc.abstractmethod
+    def send_data(self, data: Sequence[DataSet], mark: Mark) -> None:
+        """Send the data sets with their digests, and note `mark`; errors as of :meth:`send`."""
+
+    @abc.abstractmethod
+    def send_version(self, version: Registered, mark: Mark) -> None:
+        """Send a registered version of the run with its aliases, and note `mark`; errors as of :meth:`send`."""
+
+    @abc.abstractmethod
     def close(self) -> None:
         """Hand over what the service's client still holds, and free its resources."""
-
-
-class Sender:
-    """Send a tracker what it has not received: records, figures, and the files of a finished run.
-
-    Parameters
-    ----------
-    run : RunDir
-    tracker : Tracker
-    """
-
-    def __init__(self, run: RunDir, tracker: Tracker) -> None:
-        self._run, self._tracker = run, tracker
-        self._records = RecordsAfter(run.metrics)
-        self._mark: Mark | None = None
-        self._last_known = Mark()
-        self._finished = False
-        self.num_sent = 0
-
-    def send_new(self) -> None:
-        """Send everything that is new. After an error the next call asks the tracker anew what it has received.
-
-        Raises
-        ------
-        TrackingError
-            The tracker cannot be reached or refuses.
-        OSError
-            The run directory cannot be read.
-        """
-        try:
-            if self._mark is None:
-                self._records.rewind()
-                self._finished = False
-                self._mark = self._tracker.open()
-            self._send_records()
-            self._send_figures()
-            if self._finished:
-                self._send_final_files()
-        except BaseException:
-            self._last_known, self._mark = self._mark or self._last_known, None
-            raise
-
-    def num_waiting(self) -> int:
-        """Return the number of records that the tracker has not received, as far as it has answered."""
-        return sum(1 for _ in RecordsAfter(self._run.metrics).read(self._mark or self._last_known))
-
-    def _send_records(self) -> None:
-        for records, mark in _batches(self._records.read(self._mark)):
-            self._tracker.send(records, mark)
-            self._mark = mark
-            self.num_sent += len(records)
-        self._finished = self._finished or _has_finished(self._run)
-
-    def _send_figures(self) -> None:
-        for name, step, path in figures_of(self._run):
-            if not self._tracker.has_figure(name, step):
-                mark = self._mark.with_figure()
-                self._tracker.send_figure(path, name, step, mark)
-                self._mark = mark
-
-    def _send_final_files(self) -> None:
-        for kind in self._tracker.artifacts:
-            paths = {name: self._run.path / name for name in _FINAL_FILES[kind]}
-            paths = {name: path for name, path in paths.items() if os.access(path, os.R_OK)}
-            state = " ".join(state_of(path) for path in paths.values())
-            if paths and self._mark.files.get(kind) != state:
-                mark = self._mark.with_files(kind, state)
-                self._tracker.send_files(kind, paths, mark)
-                self._mark = mark
-
-
-def _batches(records: Iterator[tuple[Record, Mark]]) -> Iterator[tuple[list[Record], Mark]]:
-    batch: list[Record] = []
-    room, mark = MOST_NUMBERS, None
-    for record, after in records:
-        count = len(numbers_of(record)) if record["kind"] != "event" else 1
-        if batch and count > room:
-            yield batch, mark
-            batch, room = [], MOST_NUMBERS
-        batch.append(record)
-        room, mark = room - count, after
-    if batch:
-        yield batch, mark
-
-
-def _has_finished(run: RunDir) -> bool:
-    return (run.model / "model.safetensors").exists() and any(
-        record.get("event") == Finished.name for record in run.read_metrics("event")
-    )
 
 
 @contextlib.contextmanager

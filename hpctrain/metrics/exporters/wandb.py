@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from hpctrain.errors import EXIT_BUG, EXIT_FINISHED, EXIT_REQUEUE
 from hpctrain.metrics.events import Failed, Finished, Started, Stopped, read_event
-from hpctrain.metrics.exporters.facts import tags_of
 from hpctrain.metrics.exporters.mark import Mark
 from hpctrain.metrics.exporters.numbers import numbers_of
+from hpctrain.metrics.exporters.subject import FAILED, FINISHED, OUTPUT, DataSet, Registered, Subject
 from hpctrain.metrics.exporters.tracker import Tracker, TrackingError, read_track, write_track
-from hpctrain.profile.resume import plain
-from hpctrain.profile.schema import Profile
 from hpctrain.profile.sections.outputs import WandbSection
 from hpctrain.records import Record
-from hpctrain.rundir import RunDir
 
-_LONGEST_ID = 64
 _UPLOAD_TIMEOUT_S = 50.0
 _ENDS = {Started: EXIT_REQUEUE, Stopped: EXIT_REQUEUE, Failed: EXIT_BUG, Finished: EXIT_FINISHED}
 """Event to the exit code that it implies."""
-_KINDS = ("train", "eval", "monitor", "figures")
+_KINDS = ("train", "eval", "monitor", "figures", "validation", "trial", "study", "stage")
+_LONGEST_NAME = 128
+_NOT_IN_NAMES = re.compile(r"[^\w.-]")
 
 
 class WandbTracker(Tracker):
@@ -35,19 +34,20 @@ class WandbTracker(Tracker):
 
     Parameters
     ----------
-    run : RunDir
-    profile : Profile
+    subject : Subject
+        Its group becomes W&B's, its kind the type of job.
     section : WandbSection
+        If it names no project, the experiment of the subject counts.
     timeout_s : int
         Longest time to wait for an answer at the beginning [s].
     """
 
     name = "wandb"
 
-    def __init__(self, run: RunDir, profile: Profile, section: WandbSection, timeout_s: int = 30) -> None:
-        self._run, self._profile, self._section, self._timeout_s = run, profile, section, timeout_s
+    def __init__(self, subject: Subject, section: WandbSection, timeout_s: int = 30) -> None:
+        self.subject, self._run, self._section, self._timeout_s = subject, subject.run, section, timeout_s
         self.artifacts = section.artifacts
-        self._project = section.project or profile.name
+        self._project = section.project or subject.experiment
         self._wandb_run: Any = None
         self._place = f"{section.mode}:{section.entity or ''}/{self._project}"
         self._figures: dict[str, list[int]] = {}
@@ -58,7 +58,7 @@ class WandbTracker(Tracker):
         kept = kept if isinstance(kept, dict) else {}
         known_id, received, figures = (kept.get(name) for name in ("id", "received", "figures"))
         self._figures = figures if isinstance(figures, dict) else {}
-        self._id = known_id if isinstance(known_id, str) else f"{self._run.name[:40]}-{self._run.run_id}"[:_LONGEST_ID]
+        self._id = known_id if isinstance(known_id, str) else self.subject.short_id
         return Mark.from_json(received if isinstance(received, str) else None)
 
     def _client(self) -> Any:
@@ -73,12 +73,14 @@ class WandbTracker(Tracker):
             project=self._project,
             entity=self._section.entity,
             id=self._id,
-            name=self._run.run_id,
-            notes=self._profile.description or None,
+            name=self.subject.title,
+            group=self.subject.group,
+            job_type=self.subject.kind,
+            notes=self.subject.description or None,
             resume="allow",
             mode=self._section.mode,
             dir=str(self._run.path),
-            config={**plain(self._profile), "provenance": tags_of(self._run)},
+            config={**self.subject.config, "provenance": dict(self.subject.tags)},
             allow_val_change=True,
             settings=self._settings(wandb),
         )
@@ -127,6 +129,49 @@ class WandbTracker(Tracker):
             self._wait_until_taken()
         self._remember(mark)
 
+    def send_facts(self, mark: Mark) -> None:
+        """Start W&B's client, which takes the config and the group over."""
+        with self._understands():
+            self._client()
+            self._wait_until_taken()
+        self._remember(mark)
+
+    def send_data(self, data: Sequence[DataSet], mark: Mark) -> None:
+        """Log each data set as an artifact of type ``dataset`` that refers to the file and has its digest.
+
+        W&B draws lineage from artifacts of one name and digest: one run writes them, others use them.
+        """
+        with self._understands():
+            client = self._client()
+            for each in data:
+                artifact = _artifact_of(each)
+                if each.role == OUTPUT:
+                    client.log_artifact(artifact)
+                elif self._section.mode == "online":
+                    client.use_artifact(artifact)
+                else:  # use_artifact refuses to work offline, although the file has a place for what it would say
+                    client._log_artifact(artifact, aliases=[], is_user_created=True, use_after_commit=True)
+            self._wait_until_taken()
+        self._remember(mark)
+
+    def send_version(self, version: Registered, mark: Mark) -> None:
+        """Log the model of a version as an artifact of type ``model``, with the aliases of the version.
+
+        W&B takes an alias away from the version that had it, and keeps equal files once.
+        """
+        with self._understands():
+            client = self._client()
+            import wandb
+
+            facts = {"model": version.model, "version": version.number, "run": self.subject.key}
+            artifact = wandb.Artifact(_name(version.model), type="model", metadata=facts)
+            for path in sorted((version.folder / "model").rglob("*")):
+                if path.is_file():
+                    artifact.add_file(str(path), name=str(path.relative_to(version.folder)), policy="immutable")
+            client.log_artifact(artifact, aliases=[f"version-{version.number}", *version.aliases])
+            self._wait_until_taken()
+        self._remember(mark)
+
     def close(self) -> None:
         """End W&B's client, which uploads what it holds."""
         if self._wandb_run is not None:
@@ -158,6 +203,8 @@ class WandbTracker(Tracker):
 
     def _exit_code(self) -> int:
         """Return how the run ended so far; a run that trains, or was killed, counts as one that will go on."""
+        if self.subject.status is not None:
+            return {FINISHED: EXIT_FINISHED, FAILED: EXIT_BUG}.get(self.subject.status, EXIT_REQUEUE)
         code = EXIT_REQUEUE
         for event in map(read_event, self._run.read_metrics("event")):
             if type(event) in _ENDS:
@@ -179,3 +226,20 @@ class WandbTracker(Tracker):
     def _remember(self, mark: Mark) -> None:
         entry = {"id": self._id, "received": mark.to_json(), "figures": self._figures}
         write_track(self._run, self.name, {**read_track(self._run, self.name), self._place: entry})
+
+
+def _name(text: str) -> str:
+    return _NOT_IN_NAMES.sub("-", text)[:_LONGEST_NAME]
+
+
+def _artifact_of(data: DataSet) -> Any:
+    """Return a data set as an artifact that refers to the file, which W&B neither reads nor uploads."""
+    import wandb
+    from wandb.sdk.artifacts.artifact_manifest_entry import ArtifactManifestEntry
+
+    facts = {"sha256": data.digest, "of": data.means, "bytes": data.size, "path": data.path}
+    artifact = wandb.Artifact(_name(data.name), type="dataset", metadata=facts)
+    # add_reference would read the whole file for a digest of its own, or take the path for the contents.
+    entry = ArtifactManifestEntry(path=data.name, ref=Path(data.path).as_uri(), digest=data.digest, size=data.size or 0)
+    artifact.manifest.add_entry(entry)
+    return artifact
