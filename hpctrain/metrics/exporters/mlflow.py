@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from hpctrain.errors import EXIT_INTERRUPTED
 from hpctrain.metrics.events import Event, Failed, Finished, Started, Stopped, read_event
 from hpctrain.metrics.exporters.folder import figure_path
 from hpctrain.metrics.exporters.mark import Mark
+from hpctrain.metrics.exporters.mlflow_data import input_of
 from hpctrain.metrics.exporters.numbers import numbers_of
 from hpctrain.metrics.exporters.subject import DataSet, Registered, Subject
 from hpctrain.metrics.exporters.tracker import Tracker, TrackingError, only_sender, read_track, write_track
@@ -24,7 +24,6 @@ _MARK = "hpctrain.received"
 _RUN = "hpctrain.run"
 _LONGEST_PARAMETER = 6000
 _LONGEST_TAG = 5000
-_LONGEST_DIGEST = 32
 _SERVER_ERROR = 500
 _PARENT_PATIENCE_S = 30.0
 _MOST_PARAMETERS = 100
@@ -150,7 +149,7 @@ class MlflowTracker(Tracker):
     def send_data(self, data: Sequence[DataSet], mark: Mark) -> None:
         """Log data sets as inputs of the tracked run; the server keeps equal ones once."""
         with self._answers():
-            self._client.log_inputs(self.run_id, datasets=[_input_of(each) for each in data])
+            self._client.log_inputs(self.run_id, datasets=[input_of(each) for each in data])
         self._note(mark)
 
     def send_version(self, version: Registered, mark: Mark) -> None:
@@ -299,13 +298,3 @@ def _timeout(seconds: int) -> Iterator[None]:
         yield
     finally:
         os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = before
-
-
-def _input_of(data: DataSet) -> Any:
-    """Return a data set as MLflow's own entity; its digest has room for half of a SHA-256."""
-    from mlflow.entities import Dataset, DatasetInput, InputTag
-
-    facts = {"sha256": data.digest, "of": data.means, "bytes": data.size}
-    source = json.dumps({"uri": data.path})
-    entity = Dataset(data.name, data.digest[:_LONGEST_DIGEST], "local", source, profile=json.dumps(facts))
-    return DatasetInput(entity, [InputTag("mlflow.data.context", data.role)])
