@@ -86,7 +86,7 @@ def find(text: str, runs_dir: Path, pipelines: Path) -> list[Found]:
     if (nested := read_nested(path)) is not None:
         studies = [*nested.studies, *([nested.tested] if nested.tested is not None else [])]
         return [Found(study.path, "study") for study in studies]
-    if is_run(path):
+    if is_run(path) or (path.is_dir() and is_pipeline(path.absolute().parent)):
         return [Found(RunDir(path).path, "run")]
     try:
         return [Found(find_run(text, runs_dir).path, "run")]

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from hpctrain.credentials.hide import hide_secrets, hide_secrets_in
 from hpctrain.metrics.exporters.facts import BY_CONTENT, data_of, flat, sha256_of
 from hpctrain.metrics.exporters.subject import (
     FAILED,
@@ -48,7 +49,7 @@ def registry_of(pipeline: PipelineDir) -> Registry:
 def pipeline_subject(pipeline: PipelineDir) -> Subject:
     """Return one time through a pipeline; its numbers are times and sizes of its stages."""
     section = pipeline.section()
-    values = section.model_dump(mode="json", exclude_none=True)
+    values = hide_secrets_in(section.model_dump(mode="json", exclude_none=True))
     stages = [pipeline.stage(stage.name) for stage in section.stages if not stage.skip]
     states = {stage.stage_name: stage.read_state() for stage in stages}
     record = pipeline.read_record()
@@ -92,11 +93,12 @@ def stage_subject(stage: StageDir, parent: Subject, versions: Versions) -> Subje
         key = trains.get("key", "") if isinstance(trains, dict) else ""
         changes |= {"key": f"{stage.pipeline.id}/{stage.stage_name}-{key}", "data": data_of(stage, _known(stage))}
         return run_subject(stage, load_profile(stage.profile), versions, **changes)
+    values = hide_secrets_in(own.model_dump(mode="json", exclude_none=True))
     return Subject(
         run=stage,
         key=f"{stage.pipeline.id}/{stage.stage_name}",
-        parameters=dict(flat(own.model_dump(mode="json", exclude_none=True))),
-        config={"stage": own.model_dump(mode="json", exclude_none=True)},
+        parameters=dict(flat(values)),
+        config={"stage": values},
         data=(*_inputs(stage), *_results_it_needs(stage), *_outputs(stage, OUTPUT)),
         news=lambda known: _stage_news(stage, known),
         status=_STATUS.get(state.state, FINISHED),
@@ -123,7 +125,7 @@ def _stage_tags(stage: StageDir, own: StageSection) -> dict[str, str]:
     state = stage.read_state()
     facts = {"stage": stage.stage_name, "does": own.does, "state": state.state, "key": state.key}
     if state.why:
-        facts["why"] = "; ".join(state.why)
+        facts["why"] = hide_secrets("; ".join(state.why))
     if state.exit_code:
         facts["exit_code"] = str(state.exit_code)
     if result := _result(stage):

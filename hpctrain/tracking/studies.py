@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from hpctrain.credentials.hide import hide_secrets_in
 from hpctrain.metrics.exporters.facts import flat
 from hpctrain.metrics.exporters.subject import FAILED, FINISHED, RUNNING, SCHEDULED, News, Subject
 from hpctrain.profile.load import load_profile
@@ -35,7 +36,7 @@ _TOGETHER = 100
 def study_subject(study: StudyDir, trials: Sequence[Trial], base: Profile) -> Subject:
     """Return a study; its numbers are the scores of the trials that have ended, one for each trial."""
     section = study.section()
-    values = section.model_dump(mode="json", exclude_none=True)
+    values = hide_secrets_in(section.model_dump(mode="json", exclude_none=True))
     over = bool(trials) and _is_over(study, section, trials)
     return Subject(
         RunDir(study.path),

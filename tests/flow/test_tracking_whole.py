@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import uuid
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from wandb_files import artifacts_of, rows_of, runs_of
 from hpctrain.cli import main
 from hpctrain.metrics.events import Started
 from hpctrain.metrics.record import MetricsWriter
+from hpctrain.pipeline.folder import RUNNING
 from hpctrain.registry.actions import promote
 from hpctrain.registry.add import add_run
 from hpctrain.registry.folder import Registry
@@ -131,13 +133,23 @@ def test_a_pipeline_in_mlflow_has_its_stages_data_sets_gates_and_registered_vers
     assert trained["points"]["validation/gates_passed"] == [(STEPS, 1.0)]
     assert trained["tags"]["hpctrain.gate.001"] == f"passed: {GATE['asked']}: {GATE['said']}"
     assert trained["tags"]["hpctrain.registered.sizes"] == "1, champion"
-    assert trained["tags"]["hpctrain.attempts" if pipeline.stage("train").read_attempts() else "hpctrain.kind"]
+    assert trained["tags"]["hpctrain.attempts"] == "1"
+    attempt = trained["tags"]["hpctrain.attempt.0001"]
+    assert attempt.startswith("job 17 on node1, 20")
+    assert attempt.endswith("Z: finished")
     linked = mlflow.ask("registered-models/alias", name=f"{prefix}sizes", alias="champion")["model_version"]
     (run_id,) = [run["info"]["run_id"] for run in mlflow.runs(experiment) if run["info"]["run_name"] == "train"]
     assert (linked["run_id"], linked["source"]) == (run_id, f"runs:/{run_id}/model")
     before = mlflow.copy_of(experiment)
     assert track(capsys, "weekly", *where).endswith("0 new records sent to mlflow\n")
     assert mlflow.copy_of(experiment) == before
+
+    gate = pipeline.stage("gate")
+    gate.write_state(replace(gate.read_state(), state=RUNNING, exit_code=None))  # it is tried again
+    track(capsys, gate.path, *where)
+    (tried,) = [run for run in mlflow.runs(experiment) if run["info"]["run_name"] == "gate"]
+    assert "hpctrain.exit_code" not in tried["tags"]
+    assert tried["info"]["status"] == "RUNNING"
 
 
 def test_a_version_that_is_registered_before_its_run_is_tracked_is_linked_to_it(mlflow, folder):
@@ -216,12 +228,12 @@ def test_a_pipeline_in_wandb_is_a_group_with_data_sets_by_reference_and_the_regi
     assert aliases == [["champion", "latest", "version-1"], ["candidate", "champion", "latest", "version-1"]]
 
 
-def long_run(folder):
-    """Return a run of two thousand records of ten numbers."""
+def long_run(folder, steps):
+    """Return a run with so many records of ten numbers."""
     run = plain_run(folder, "long")
     writer = MetricsWriter(run, 1)
     writer.event(Started.from_record({}), 0)
-    for step in range(1, 2001):
+    for step in range(1, steps + 1):
         writer.train(step, loss=1 / step, **{f"number_{index}": step + index / 10 for index in range(9)})
     writer.close()
     return run
@@ -269,7 +281,7 @@ def forget(folder):
 def killed_data_base(mlflow, tmp_path_factory):
     """A run that was sent while its data base was killed, and one that was sent in peace."""
     folder = tmp_path_factory.mktemp("killed")
-    run, experiment, twin = long_run(folder), f"killed-{uuid.uuid4()}", f"peace-{uuid.uuid4()}"
+    run, experiment, twin = long_run(folder, 800), f"killed-{uuid.uuid4()}", f"peace-{uuid.uuid4()}"
     replay = Replay(mlflow, experiment, run.path, folder)
     replay.wait_for(200)
     mlflow.postgres.kill()
@@ -287,7 +299,7 @@ def test_a_postgresql_that_is_killed_in_mid_write_costs_no_record_and_doubles_no
     ours, theirs = (mlflow.copy_of(experiment) for experiment in killed_data_base)
     assert ours == theirs
     (copy,) = ours.values()
-    assert [step for step, _ in copy["points"]["train/number_8"]] == list(range(1, 2001))
+    assert [step for step, _ in copy["points"]["train/number_8"]] == list(range(1, 801))
 
 
 @pytest.fixture(scope="module")
@@ -296,7 +308,7 @@ def killed_servers(mlflow, tmp_path_factory):
     folder = tmp_path_factory.mktemp("servers")
     before = Path.cwd()
     os.chdir(folder)
-    study, pipeline, run = make_study(folder), make_pipeline(folder), long_run(folder)
+    study, pipeline, run = make_study(folder), make_pipeline(folder), long_run(folder, 2000)
     os.chdir(before)
     experiment, twin = f"killed-{uuid.uuid4()}", f"peace-{uuid.uuid4()}"
     kill_while_sending(Replay(mlflow, experiment, run.path, folder), (1, 700, 1400))

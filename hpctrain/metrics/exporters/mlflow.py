@@ -22,6 +22,8 @@ from hpctrain.records import Record
 
 _MARK = "hpctrain.received"
 _RUN = "hpctrain.run"
+_LASTING = (_MARK, "hpctrain.registered.")
+"""Beginnings of tags that are not facts of the run directory."""
 _LONGEST_PARAMETER = 6000
 _LONGEST_TAG = 5000
 _SERVER_ERROR = 500
@@ -234,6 +236,9 @@ class MlflowTracker(Tracker):
         for first in range(0, max(len(new), len(changed)), _MOST_PARAMETERS):
             few = slice(first, first + _MOST_PARAMETERS)
             self._client.log_batch(self.run_id, params=new[few], tags=changed[few])
+        for name in found.data.tags:
+            if name.startswith("hpctrain.") and not name.startswith(_LASTING) and name not in tags:
+                self._client.delete_tag(self.run_id, name)  # such as the exit code of a stage that was done again
         if self.subject.status is not None:
             self._set_status(self.subject.status, self.subject.ended_s)
 
