@@ -286,7 +286,7 @@ def killed_data_base(mlflow, tmp_path_factory):
     replay.wait_for(200)
     mlflow.postgres.kill()
     replay.notices(1)
-    mlflow.postgres.restart()
+    mlflow.postgres.start()
     replay.ends()
     forget(folder)
     assert main(["track", str(run.path), *to_mlflow(mlflow, twin)]) == 0
@@ -330,7 +330,7 @@ def kill_while_sending(replay, moments):
             replay.mlflow.postgres.kill()
         replay.notices(number)
         if number != 1:
-            replay.mlflow.postgres.restart()
+            replay.mlflow.postgres.start()
         if number != 2:
             replay.mlflow.start()
     replay.ends()
