@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hpctrain.errors import Problem, ProfileError
-from hpctrain.launch.logs import all_files, log_files, text_of
+from hpctrain.launch.logs import log_files, text_of
 from hpctrain.pipeline import folder
 from hpctrain.pipeline.describe import states_of
 from hpctrain.pipeline.folder import PipelineDir, StageDir
@@ -38,13 +38,6 @@ def stage_to_show(pipeline: PipelineDir, name: str | None) -> StageDir:
         if found := [stage for stage, state in states.items() if state in wanted]:
             return pipeline.stage(found[-1])
     raise ProfileError("command line", [Problem("", f"{pipeline.path}: no stage has begun")])
-
-
-def files_of(stage: StageDir) -> list[Path]:
-    """Return the log files of a stage, that which :func:`log_lines` prints last."""
-    own = [path for path in all_files(stage) if path.is_file() and path.stat().st_size]
-    log = _log_of_commands(stage)
-    return [*own, *([log] if log else [])]
 
 
 def log_lines(stage: StageDir, num_lines: int | None = None) -> Iterator[str]:
