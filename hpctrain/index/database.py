@@ -24,6 +24,8 @@ _CONNECT_S = 5
 _LOCKED_S = 10
 """How long to wait for somebody else who writes into the index [s]."""
 _CACHE_KIB = 65_536
+_EMPTY = ("no such table", "UndefinedTable")
+_CLOSED = ("unable to open", "readonly database", "read-only", "InsufficientPrivilege")
 _DAMAGED = ("malformed", "not a database", "file is encrypted")
 
 
@@ -118,6 +120,10 @@ class Database:
             return f"is damaged ({text}); make it again with 'hpctrain index rebuild'"
         if "locked" in text:
             return f"somebody else writes into the index ({text}); try again"
+        if any(word in text for word in _EMPTY):
+            return "the index has no tables yet; make them with 'hpctrain index update'"
+        if any(word in text for word in _CLOSED):
+            return f"cannot be opened or written ({text}); name another place with --index, or in {VARIABLE}"
         return (
             f"the index does not answer ({text}); runs go on without it, and 'hpctrain index update' catches up later"
         )

@@ -78,13 +78,7 @@ def update(database: Database, places: Sequence[Place]) -> Updated:
             upgrade(connection)
         known = _known(connection, places)
     _refuse_missing(places, known)
-    changed = []
-    for unit in _units(places):
-        before, _ = known.pop(unit.id, ("", ""))
-        if before == unit.fingerprint and not unit.fingerprint.endswith("?"):
-            done.unchanged += 1
-        else:
-            changed.append(unit)
+    changed = _changed(places, known, done)
     if changed or known:
         with contextlib.closing(read_all(changed)) as parts, database.writing() as connection:
             writer = _Writer(connection, done)
@@ -95,6 +89,29 @@ def update(database: Database, places: Sequence[Place]) -> Updated:
             _look_over(connection, done)
     done.seconds = time.monotonic() - began
     return done
+
+
+def _changed(places: Sequence[Place], known: dict[int, tuple[str, str]], done: Updated) -> list[Unit]:
+    """Return what must be read, and leave in `known` what is no longer there.
+
+    A registry or a folder of pipelines that may not be read hides no run: what the index knows of it stays.
+    """
+    changed = []
+    for place in places:
+        try:
+            for unit in place.units():
+                before, _ = known.pop(unit.id, ("", ""))
+                if before == unit.fingerprint and not unit.fingerprint.endswith("?"):
+                    done.unchanged += 1
+                else:
+                    changed.append(unit)
+        except (OSError, SiteError) as error:
+            if place is places[0]:
+                raise _unreadable(place, error) from error
+            done.failed.append(str(_unreadable(place, error)))
+            for unit_id in [each for each, (_, path) in known.items() if path == str(place.path)]:
+                del known[unit_id]
+    return changed
 
 
 def rebuild(database: Database, places: Sequence[Place]) -> Updated:
@@ -194,7 +211,13 @@ def _units(places: Sequence[Place]) -> Iterator[Unit]:
         try:
             yield from place.units()
         except OSError as error:
-            raise SiteError(f"{error.filename or place.path}: cannot be read: {error.strerror}") from error
+            raise _unreadable(place, error) from error
+
+
+def _unreadable(place: Place, error: OSError | SiteError) -> SiteError:
+    if isinstance(error, SiteError):
+        return error
+    return SiteError(f"{error.filename or place.path}: cannot be read: {error.strerror}")
 
 
 def _is_current(connection: Connection) -> bool:

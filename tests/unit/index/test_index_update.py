@@ -195,6 +195,27 @@ def test_a_folder_that_is_not_mounted_is_not_forgotten(folder, index):
     assert rebuild(index, places_in(folder)).read == 3
 
 
+def test_a_registry_that_cannot_be_read_hides_no_run_and_is_not_forgotten(folder, index, capsys):
+    (folder / "registry" / "models").rename(folder / "models")
+    (folder / "registry" / "models").symlink_to("models")  # a loop, which nobody can read, not even root
+    finished(folder, "later", 6, 1.0)
+    assert main(["list", "--where", "chi2 = 1 and name = later"]) == 0
+    said = capsys.readouterr()
+    assert "later" in said.out
+    assert "registry/models: cannot be read" in said.err
+    with index.reading() as connection:
+        assert connection.execute(text("SELECT count(*) FROM version_list")).scalar() == 1
+
+
+def test_an_index_that_cannot_be_made_says_where_else(folder, capsys):
+    assert main(["index", "update", "--index", str(folder / "missing" / "index.sqlite")]) == 3
+    assert "name another place with --index" in capsys.readouterr().err
+    (folder / "empty.sqlite").touch()
+    assert main(["sql", "--index", "empty.sqlite", "SELECT 1"]) == 0
+    assert main(["list", "--where", "step > 1", "--no-update", "--index", "empty.sqlite"]) == 3
+    assert "make them with 'hpctrain index update'" in capsys.readouterr().err
+
+
 def test_the_migrations_make_the_tables_of_the_code(index):
     config = Config()
     config.set_main_option("script_location", str(schema._MIGRATIONS))
