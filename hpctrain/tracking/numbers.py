@@ -20,8 +20,8 @@ def read_ranges(text: str) -> set[int]:
     """Return the numbers of a text that :func:`ranges_of` wrote; none for anything else."""
     found: set[int] = set()
     for part in filter(None, text.split(",")):
-        first, _, last = part.partition("-")
-        if not first.isdecimal() or not (last or first).isdecimal():
+        first, dash, last = part.partition("-")
+        if not first.isdecimal() or (dash and not last.isdecimal()):
             return set()
         found |= set(range(int(first), int(last or first) + 1))
     return found
