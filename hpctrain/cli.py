@@ -49,6 +49,7 @@ COMMANDS = {
     "compare": "compare runs on the same held-out objects: differences, intervals, tests, a page",
     "access": "change who may read and write a run, study, pipeline or registry: private, group or public",
     "pull": "bring a run back from its mirror, with its newest whole checkpoint",
+    "challenge": "compare a candidate with the version in service, and promote it if it is better",
     "delete": "delete a run, unless it is active or a registered version was made from it",
     "audit-trail": "show or verify who submitted, cancelled, promoted, signed or deleted what",
     "registry": "keep finished models as numbered versions, with aliases such as champion",

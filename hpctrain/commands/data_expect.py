@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hpctrain.errors import EXIT_FINISHED, DataError, GateError, Problem, ProfileError
+from hpctrain.launch.runs import DEFAULT_RUNS_DIR
 from hpctrain.terminal import console
 
 EXPECT = """Propose what data must be like, from files that were good, as a YAML file to read and change.
@@ -41,7 +42,9 @@ def add_validate(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``validate``."""
     parser.add_argument("files", nargs="+", metavar="FILE", help="new files of one kind, or quoted globs")
     parser.add_argument("--against", type=Path, required=True, metavar="EXPECTATIONS.yaml", help="what is expected")
-    parser.add_argument("--reference", metavar="RUN|FILE", help="data to compare with: those of a run, or of a file")
+    parser.add_argument(
+        "--reference", metavar="RUN|FILE", help="data to compare with: those of a run, a file, or registry:NAME@ALIAS"
+    )
     parser.add_argument("--json", action="store_true", help="print all checks as JSON")
     parser.add_argument(
         "--out", type=Path, metavar="PAGE.html", help="page to write, and data-validation.json beside it"
@@ -78,8 +81,9 @@ def validate(args: argparse.Namespace) -> int:
     from hpctrain.expectations.show import lines_of
 
     expected = read_expectations(args.against)
+    reference = _reference(args.reference)
     with _rows_read() as on_rows:
-        found = checking.validate(args.files, expected, args.against, args.reference, on_rows)
+        found = checking.validate(args.files, expected, args.against, reference, on_rows)
     if args.out is not None:
         from hpctrain.expectations.page import page_of
         from hpctrain.rundir import write_atomic, write_json
@@ -88,6 +92,24 @@ def validate(args: argparse.Namespace) -> int:
         _write(write_json, args.out.parent / checking.FILE, found.as_dict())
     print(json.dumps(found.as_dict(), indent=2) if args.json else "\n".join(lines_of(found)))
     return GateError.exit_code if found.failed else EXIT_FINISHED
+
+
+def _reference(text: str | None) -> str | None:
+    """Return the run or file to compare with; None, with a note, for an alias that does not exist yet."""
+    from hpctrain.registry.references import is_registered, model_at
+
+    if text is None or not is_registered(text):
+        return text
+    from hpctrain.registry.aliases import current
+    from hpctrain.registry.folder import registry_at
+    from hpctrain.registry.names import CHAMPION, read_reference
+
+    named, runs_dir = read_reference(text), Path(DEFAULT_RUNS_DIR)
+    model, alias = registry_at(None, runs_dir).model(named.name), named.alias or CHAMPION
+    if named.number is None and current(model, alias) is None:
+        print(f"note: {named.name} has no {alias} yet; drift is measured against the good data of the expectations")
+        return None
+    return str(model_at(text, runs_dir))
 
 
 def _write(write: Callable[[Path, Any], None], path: Path, content: Any) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from hpctrain import __version__
 from hpctrain.pipeline.folder import PipelineDir
+from hpctrain.pipeline.keys import patterns_of
 from hpctrain.pipeline.section import PipelineSection
 from hpctrain.rundir import read_json, write_json
 
@@ -20,7 +21,7 @@ def look_of(section: PipelineSection) -> str:
     """Return a hash of the pipeline file, its profiles, and of sizes and times of all files from outside."""
     files: list[tuple[str, int, int]] = []
     for stage in section.stages:
-        patterns = [*stage.inputs, *(path for path in (stage.expectations, stage.profile) if path is not None)]
+        patterns = [*patterns_of(stage, os.getcwd()), *([stage.profile] if stage.profile is not None else [])]
         for path in sorted({path for pattern in patterns for path in glob.glob(pattern, recursive=True)}):
             facts = os.stat(path)
             files.append((path, facts.st_size, facts.st_mtime_ns))

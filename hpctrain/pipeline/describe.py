@@ -24,6 +24,7 @@ _MARKS = {
     folder.FAILED: "!",
     folder.GATE_FAILED: "!",
     folder.SKIPPED: "-",
+    folder.NOT_NEEDED: "-",
 }
 NONE = "-"
 
@@ -111,6 +112,8 @@ def lines_of(pipeline: PipelineDir, with_reasons: bool = False) -> Iterator[str]
         yield _row(mark, width, each["stage"], each["state"], size, *cells_of(each["cost"]))
         if each["detail"]:
             yield f"        {each['detail']}"
+        if each["note"] and each["state"] != folder.NOT_NEEDED:
+            yield f"        {each['note']}"
         if with_reasons:
             yield from (f"        {reason}" for reason in each["why"])
             if each["results"]:

@@ -11,7 +11,18 @@ from typing import Any
 from hpctrain.errors import Problem, ProfileError, SiteError
 from hpctrain.pipeline.kinds import OUT, names_in, trainer_after
 from hpctrain.pipeline.sample import sample_of
-from hpctrain.pipeline.section import EVALUATE, GATE, LOG, REGISTER, SPLIT, TRAIN, PipelineSection, StageSection
+from hpctrain.pipeline.section import (
+    CHALLENGE,
+    EVALUATE,
+    GATE,
+    LOG,
+    NEW,
+    REGISTER,
+    SPLIT,
+    TRAIN,
+    PipelineSection,
+    StageSection,
+)
 from hpctrain.profile.check import check_profile
 from hpctrain.profile.document import Document, sort_problems
 from hpctrain.profile.explain import typed
@@ -62,11 +73,20 @@ def _with_all_paths_absolute(section: PipelineSection, beside: Path) -> Pipeline
 
 
 def _with_absolute_paths(stage: StageSection, beside: Path) -> StageSection:
-    changes: dict[str, Any] = {"inputs": [os.path.abspath(os.path.expandvars(each)) for each in stage.inputs]}
+    changes: dict[str, Any] = {key: [_absolute(each) for each in getattr(stage, key)] for key in ("inputs", "frozen")}
+    if stage.replay is not None:
+        data = [_absolute(each) for each in stage.replay.data]
+        changes["replay"] = stage.replay.model_copy(update={"data": data})
+    if stage.does == NEW and stage.data is not None and not names_in([stage.data]):
+        changes["data"] = _absolute(stage.data)
     for key in ("expectations", "profile"):
         if (value := getattr(stage, key)) is not None:
             changes[key] = os.path.abspath(beside / os.path.expandvars(value))
     return stage.model_copy(update=changes)
+
+
+def _absolute(path: str) -> str:
+    return os.path.abspath(os.path.expandvars(path))
 
 
 def _problems(section: PipelineSection, document: Document, data: bool) -> Iterator[Problem]:
@@ -74,19 +94,24 @@ def _problems(section: PipelineSection, document: Document, data: bool) -> Itera
     known: list[str] = []
     for index, stage in enumerate(section.stages):
         where = ("stages", index)
-        for name in names_in([*stage.commands, *stage.set, *stage.options, *([stage.data] if stage.data else [])]):
+        for name in names_in([*stage.commands, *stage.set, *stage.options, stage.data or "", stage.newest or ""]):
             if name not in (*known, OUT):
                 listed = ", ".join([OUT, *known])
                 message = f"{stage.name} names {{{name}}}, and no stage before it has this name; known are {listed}"
                 yield document.problem(where, message)
         trains = any(section.stage(name).does == TRAIN and not section.stage(name).skip for name in known)
-        if stage.does in (EVALUATE, GATE, REGISTER, LOG) and not stage.run and not trains and not stage.skip:
+        if stage.does in (EVALUATE, GATE, REGISTER, CHALLENGE, LOG) and not stage.run and not trains and not stage.skip:
             yield document.problem(where, f"{stage.name} needs a stage before it that trains")
         if stage.does == SPLIT and not stage.run and not stage.skip and trainer_after(section, stage) is None:
             yield document.problem(where, f"{stage.name} without run needs a stage after it that trains")
         if any(change.startswith("validate.") for change in stage.set):
             message = "validate.* has no effect here: evaluate and gate read it in the profile; write it there"
             yield document.problem((*where, "set"), message)
+        if stage.does in (NEW, CHALLENGE) and not stage.run and section.model_of(stage) is None:
+            yield document.problem(where, f"{stage.name} needs model, the name of the model in the registry")
+        if stage.does == NEW and not stage.run and trainer_after(section, stage) is None:
+            message = "needs a stage after it that trains: its profile says what can be trained on"
+            yield document.problem(where, f"{stage.name} {message}")
         if stage.profile is not None:
             yield from _profile_problems(section, stage, document, where, data)
         if stage.expectations is not None and not os.path.isfile(stage.expectations):

@@ -17,6 +17,8 @@
 
 from __future__ import annotations
 
+import functools
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -30,8 +32,10 @@ from hpctrain.rundir import RunDir, read_json, write_atomic, write_json
 
 FILE = "pipeline.yaml"
 RESULT = "stage.json"
+NEW_FILE = "new.json"
+"""Result of a stage ``new``: whether the pipeline goes on."""
 
-WAITING, RUNNING, DONE, DONE_BEFORE, FAILED, GATE_FAILED, SKIPPED = (
+WAITING, RUNNING, DONE, DONE_BEFORE, FAILED, GATE_FAILED, SKIPPED, NOT_NEEDED = (
     "waiting",
     "running",
     "done",
@@ -39,7 +43,10 @@ WAITING, RUNNING, DONE, DONE_BEFORE, FAILED, GATE_FAILED, SKIPPED = (
     "failed",
     "gate failed",
     "skipped",
+    "not needed",
 )
+WELL = (DONE, DONE_BEFORE, NOT_NEEDED)
+"""States in which a stage has nothing left to do."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +63,8 @@ class StageState:
     started_at, ended_at : float
         Seconds since 1970; 0 if it has not.
     exit_code : int or None
+    note : str
+        What a reader should know; empty if there is nothing to say.
     """
 
     state: str = WAITING
@@ -64,6 +73,7 @@ class StageState:
     started_at: float = 0.0
     ended_at: float = 0.0
     exit_code: int | None = None
+    note: str = ""
 
 
 class PipelineDir:
@@ -98,7 +108,8 @@ class PipelineDir:
             It is missing or damaged.
         """
         try:
-            return PipelineSection.model_validate(yaml.safe_load(self.file.read_text(encoding="utf-8")))
+            facts = os.stat(self.file)
+            return _section_in(self.file, (facts.st_ino, facts.st_size, facts.st_mtime_ns))
         except (OSError, ValueError, yaml.YAMLError) as error:
             raise SiteError(f"{self.file}: is missing or damaged: {str(error).splitlines()[0]}") from error
 
@@ -175,6 +186,13 @@ class StageDir(RunDir):
         found = [read_json(path) for path in folder.glob(f"*/{RESULT}") if not path.parent.name.endswith(".work")]
         known = [each for each in found if isinstance(each, dict) and "ended_at" in each]
         return max(known, key=lambda each: each["ended_at"], default=None)
+
+
+@functools.lru_cache(maxsize=32)
+def _section_in(path: Path, look: tuple[int, ...]) -> PipelineSection:
+    """Return the section in a file, which is read again only if it looks different."""
+    del look
+    return PipelineSection.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
 
 
 def newest_of(pipelines: Sequence[PipelineDir]) -> PipelineDir:

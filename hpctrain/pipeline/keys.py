@@ -15,8 +15,8 @@ from typing import Any
 from hpctrain import __version__
 from hpctrain.errors import DataError
 from hpctrain.pipeline.folder import PipelineDir, StageDir
-from hpctrain.pipeline.kinds import commands_of, needs_of, trainer_after, trainer_before
-from hpctrain.pipeline.section import EVALUATE, GATE, SPLIT, TRAIN, PipelineSection, StageSection
+from hpctrain.pipeline.kinds import commands_of, names_in, needs_of, trainer_after, trainer_before
+from hpctrain.pipeline.section import CHALLENGE, EVALUATE, GATE, NEW, SPLIT, TRAIN, PipelineSection, StageSection
 from hpctrain.rundir import file_digest, read_json, write_json
 
 _LONGEST = 60
@@ -50,9 +50,18 @@ def parts_of(stage: StageDir, results: Mapping[str, str]) -> dict[str, Any]:
         "commands": commands_of(section, own),
         "profile": _profile(own) if own.does == TRAIN else _split_by(section, own) or _judged_by(section, own),
         "inputs": inputs_of(stage.pipeline, own),
+        **_own_keys(own),
         "results": dict(results),
         "hpctrain": __version__,
     }
+
+
+def _own_keys(own: StageSection) -> dict[str, Any]:
+    """Return the keys of a stage that are not in its commands. Which version has an alias is none of them: to move it
+    trains nothing again."""
+    names = ("data", "min_objects", "drift") if own.does == NEW else ("start", "replay")
+    found = own.model_dump(mode="json", include=set(names))
+    return {"keys": found} if any(value is not None for value in found.values()) else {}
 
 
 def key_of(parts: Mapping[str, Any]) -> str:
@@ -71,8 +80,8 @@ def inputs_of(pipeline: PipelineDir, stage: StageSection) -> dict[str, str]:
     DataError
         A pattern matches no file, or a file cannot be read.
     """
-    wanted = [*stage.inputs, *([stage.expectations] if stage.expectations else []), *_data_of(pipeline, stage)]
-    paths = [path for pattern in wanted for path in _matching(stage.name, pattern)]
+    cwd = pipeline.read_record().get("cwd") or os.getcwd()
+    paths = [path for pattern in patterns_of(stage, cwd) for path in _matching(stage, pattern)]
     stored = read_json(pipeline.digests, {})
     known = stored if isinstance(stored, dict) else {}
     looks = {str(path): _look_of(path) for path in dict.fromkeys(paths)}
@@ -118,20 +127,30 @@ def date_of(stage: StageDir, inputs: Iterable[str]) -> int:
     return max(dates, default=EARLIEST)
 
 
-def _data_of(pipeline: PipelineDir, stage: StageSection) -> list[str]:
+def patterns_of(stage: StageSection, folder: str) -> list[str]:
+    """Return names and patterns of all files from outside that a stage reads; `folder` is where its commands run."""
+    found = [*stage.inputs, *stage.frozen, *([stage.expectations] if stage.expectations else [])]
+    if stage.does == NEW and stage.data is not None and not names_in([stage.data]):
+        found.append(stage.data)
+    if stage.replay is not None:
+        found += stage.replay.data
+    return [*found, *_data_of(stage, folder)]
+
+
+def _data_of(stage: StageSection, folder: str) -> list[str]:
     """Return the files that a profile trains on, where they are not results of other stages."""
-    if stage.profile is None or any(each.startswith("data.files=") for each in stage.set):
+    if stage.profile is None or any(each.startswith("data.files=") and names_in([each]) for each in stage.set):
         return []
     from hpctrain.profile.load import load_profile
 
-    cwd = pipeline.read_record().get("cwd") or os.getcwd()
-    return [os.path.join(cwd, pattern) for pattern in load_profile(stage.profile).data.files]
+    changes = [each for each in stage.set if each.startswith("data.files=")]
+    return [os.path.join(folder, pattern) for pattern in load_profile(stage.profile, changes).data.files]
 
 
-def _matching(stage: str, pattern: str) -> list[Path]:
+def _matching(stage: StageSection, pattern: str) -> list[Path]:
     paths = [Path(path) for path in sorted(glob.glob(pattern, recursive=True)) if os.path.isfile(path)]
-    if not paths:
-        raise DataError(f"stage {stage}: no file matches '{pattern}' (inputs); is it the right folder?")
+    if not paths and stage.does != NEW:
+        raise DataError(f"stage {stage.name}: no file matches '{pattern}' (inputs); is it the right folder?")
     return paths
 
 
@@ -156,7 +175,7 @@ def _split_by(section: PipelineSection, stage: StageSection) -> dict[str, Any] |
 def _judged_by(section: PipelineSection, stage: StageSection) -> dict[str, Any] | None:
     """Return the section ``validate`` by which a stage judges a model; a change of it trains nothing again."""
     trainer = trainer_before(section, stage)
-    if stage.does not in (EVALUATE, GATE) or stage.run or not trainer:
+    if stage.does not in (EVALUATE, GATE, CHALLENGE) or stage.run or not trainer:
         return None
     from hpctrain.profile.load import load_profile
 
@@ -176,19 +195,20 @@ def differences(old: Mapping[str, Any] | None, new: Mapping[str, Any]) -> list[s
         said += [f"{kind} {each} has changed" for each in now if each in before and before[each] != now[each]]
     if old.get("commands") != new.get("commands") or old.get("does") != new.get("does"):
         said.append("its commands have changed")
+    said += _changed_keys(old.get("keys") or {}, new.get("keys") or {}, what="key")
     said += _changed_keys(old.get("profile") or {}, new.get("profile") or {})
     if old.get("hpctrain") != new.get("hpctrain"):
         said.append(f"hpctrain is {new.get('hpctrain')} and was {old.get('hpctrain')}")
     return said
 
 
-def _changed_keys(old: Any, new: Any, path: str = "") -> list[str]:
+def _changed_keys(old: Any, new: Any, path: str = "", what: str = "profile") -> list[str]:
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         keys = dict.fromkeys([*old, *new])
-        return [each for key in keys for each in _changed_keys(old.get(key), new.get(key), f"{path}.{key}")]
+        return [each for key in keys for each in _changed_keys(old.get(key), new.get(key), f"{path}.{key}", what)]
     if old == new:
         return []
-    return [f"profile {path[1:]} is {_short(new)} and was {_short(old)}"]
+    return [f"{what} {path[1:]} is {_short(new)} and was {_short(old)}"]
 
 
 def _short(value: Any) -> str:

@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 
 from hpctrain.pipeline.section import (
+    CHALLENGE,
     EVALUATE,
     GATE,
     INGEST,
@@ -59,6 +60,17 @@ def waits_for(section: PipelineSection, stage: StageSection) -> list[str]:
     return list(dict.fromkeys(found))
 
 
+def all_before(section: PipelineSection, stage: StageSection) -> list[str]:
+    """Return the names of all stages that must be done before a stage, in the order of the file."""
+    found, left = set(), waits_for(section, stage)
+    while left:
+        name = left.pop()
+        if name not in found:
+            found.add(name)
+            left += waits_for(section, section.stage(name))
+    return [each.name for each in section.stages if each.name in found]
+
+
 def trainer_before(section: PipelineSection, stage: StageSection) -> str:
     """Return the name of the last stage that trains before this one; empty if there is none."""
     before = section.stages[: section.stages.index(stage)]
@@ -85,6 +97,7 @@ def commands_of(section: PipelineSection, stage: StageSection) -> list[list[str]
         EVALUATE: lambda: [judge, ["cp", f"{run}/results/validation.json", "{out}"]],
         GATE: lambda: [judge],
         REGISTER: lambda: [["hpctrain", "registry", "add", run, "--name", stage.model or "", *_alias(stage)]],
+        CHALLENGE: lambda: [_challenge(section, stage, run)],
         LOG: lambda: [["hpctrain", "track", run, "--to", stage.to or ""]],
     }
     return [[*command, *stage.options] for command in made[stage.does]()] if stage.does in made else []
@@ -102,7 +115,19 @@ def _validate_data(section: PipelineSection, stage: StageSection) -> list[str]:
     before = section.stages[: section.stages.index(stage)]
     last = next((each.name for each in reversed(before) if not each.skip), OUT)
     data = stage.data or "{" + last + "}/*.h5"
-    return ["hpctrain", "data", "validate", data, "--against", stage.expectations or "", "--out", "{out}/page.html"]
+    reference = ["--reference", stage.reference] if stage.reference else []
+    command = ["hpctrain", "data", "validate", data, "--against", stage.expectations or "", *reference]
+    return [*command, "--out", "{out}/page.html"]
+
+
+def _challenge(section: PipelineSection, stage: StageSection, run: str) -> list[str]:
+    """Return the command that compares a candidate with the version in service, and promotes it if it is better."""
+    profile = section.stage(trainer_before(section, stage)).profile
+    named = ["--metric", *stage.metrics] if stage.metrics else []
+    allowed = ["--allow", str(stage.allow)] if stage.allow else []
+    command = ["hpctrain", "challenge", run, "--model", section.model_of(stage) or "", *_alias(stage), *named, *allowed]
+    data = ["--frozen", *stage.frozen, "--newest", stage.newest or ""]
+    return [*command, *data, "--profile", str(profile), "--out", "{out}/challenge.json", "--promote"]
 
 
 def _audit(trainer: StageSection | None) -> list[list[str]]:
@@ -118,4 +143,4 @@ def _alias(stage: StageSection) -> list[str]:
 
 def _texts(section: PipelineSection, stage: StageSection) -> list[str]:
     commands = [word for command in commands_of(section, stage) for word in command]
-    return [*commands, *stage.set, *stage.options]
+    return [*commands, *stage.set, *stage.options, *([stage.data] if stage.data else [])]

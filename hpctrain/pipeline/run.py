@@ -97,7 +97,7 @@ def make_folder(section: PipelineSection) -> None:
 def is_over(pipeline: PipelineDir) -> bool:
     """Return whether all stages are done, or a gate has ended the pipeline."""
     states = [pipeline.stage(stage.name).read_state().state for stage in pipeline.section().stages if not stage.skip]
-    return folder.GATE_FAILED in states or all(state in (folder.DONE, folder.DONE_BEFORE) for state in states)
+    return folder.GATE_FAILED in states or all(state in folder.WELL for state in states)
 
 
 @contextlib.contextmanager
@@ -182,7 +182,7 @@ def do_here(stage: StageDir, say: Say) -> int:
     began = time.time()
     code = _train_here(stage) if own.does == TRAIN else _do_here(stage)
     state = stage.read_state()
-    if state.state == folder.DONE_BEFORE:
+    if state.state in (folder.DONE_BEFORE, folder.NOT_NEEDED):
         say(f"{own.name}: {state.state}")
         return code
     why = f" ({'; '.join(state.why[:3])})" if state.why and state.why != [NEVER_DONE] else ""

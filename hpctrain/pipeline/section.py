@@ -6,14 +6,16 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from hpctrain.profile.sections.base import Line, Name, PathText, Section, SlurmWord, Switch, TimeLimit
+from hpctrain.expectations.section import Share
+from hpctrain.pipeline.section_parts import DriftPart, ReplayPart, StageLaunchSection, StageWord, StartSection
+from hpctrain.profile.sections.base import Line, Name, PathText, Section, Switch
 from hpctrain.profile.sections.launch import LaunchSection
 
 INGEST, VALIDATE, PREPROCESS, FEATURES, SPLIT = "ingest", "validate", "preprocess", "features", "split"
 TRAIN, EVALUATE, GATE, REGISTER, LOG = "train", "evaluate", "gate", "register", "log"
-COMMAND = "command"
-STANDARD = (INGEST, VALIDATE, PREPROCESS, FEATURES, SPLIT, TRAIN, EVALUATE, GATE, REGISTER, LOG)
-"""The ten stages of a whole pipeline, in their order. A pipeline may lack some and have others."""
+NEW, CHALLENGE, COMMAND = "new", "challenge", "command"
+STANDARD = (INGEST, NEW, VALIDATE, PREPROCESS, FEATURES, SPLIT, TRAIN, EVALUATE, GATE, REGISTER, CHALLENGE, LOG)
+"""Stages that are known by their names, in their order. A pipeline may lack some and have others."""
 
 Kind = Literal[
     "ingest",
@@ -26,24 +28,10 @@ Kind = Literal[
     "gate",
     "register",
     "log",
+    "new",
+    "challenge",
     "command",
 ]
-StageWord = Annotated[str, Field(min_length=1, max_length=10_000)]
-
-
-class StageLaunchSection(Section):
-    """What the job of one stage asks of the queue; a stage that trains takes ``launch`` of its profile."""
-
-    time_limit: TimeLimit = "01:00:00"
-    """Time limit of one attempt."""
-    cpus: Annotated[int, Field(ge=1, le=512)] = 1
-    """CPU cores."""
-    memory_gib: Annotated[float, Field(gt=0, le=16384)] | None = None
-    """Memory [GiB]; if unset, the partition's default."""
-    partition: SlurmWord | None = None
-    """Slurm partition, instead of that of the pipeline."""
-    gpus: Annotated[int, Field(ge=0, le=16)] = 0
-    """GPUs."""
 
 
 class StageSection(Section):
@@ -71,29 +59,58 @@ class StageSection(Section):
     source: Name | None = None
     """Of ``ingest``: what ``hpctrain ingest`` calls the survey, such as ``sdss``."""
     expectations: PathText | None = None
-    """Of ``validate``: the file of ``hpctrain data expect``."""
+    """Of ``validate``, and of ``new`` with `drift`: the file of ``hpctrain data expect``."""
     data: StageWord | None = None
-    """Of ``validate``: the files to look at; if unset, all HDF5 files of the stage before."""
+    """Of ``validate`` and ``new``: the files to look at; of ``validate``, if unset, all HDF5 files of the stage
+    before."""
+    reference: Line | None = None
+    """Of ``validate``: run, file, or ``registry:photoz@champion``, whose data are what new data are compared with."""
     profile: PathText | None = None
     """Of ``train``: the profile."""
     set: list[StageWord] = []
     """Of ``train``: changes of the profile, such as ``data.files=["{ingest}/spectra.h5"]``."""
+    start: StartSection | None = None
+    """Of ``train``: the registered version, or the run, whose weights a network starts from."""
+    replay: ReplayPart | None = None
+    """Of ``train``: old data to train on again."""
     model: Name | None = None
-    """Of ``register``: name of the model in the registry."""
+    """Of ``register``, ``new`` and ``challenge``: name of the model in the registry; one of them is enough."""
     alias: Name | None = None
-    """Of ``register``: alias that the new version gets, such as ``candidate``."""
+    """Of ``register``: alias that the new version gets, such as ``candidate``. Of ``new`` and ``challenge``: alias of
+    the version in service (champion)."""
+    min_objects: Annotated[int, Field(ge=1)] | None = None
+    """Of ``new``: smallest number of good new objects; with fewer the pipeline ends well, until there are more."""
+    drift: DriftPart | None = None
+    """Of ``new``: train only if there is drift."""
+    frozen: list[PathText] = []
+    """Of ``challenge``: files that never change; their objects on the test side judge every version."""
+    newest: StageWord | None = None
+    """Of ``challenge``: the newest data, such as ``{new}/*.h5``; their objects on the test side judge, too."""
+    metrics: list[Line] = []
+    """Of ``challenge``: metrics that count; the first one decides. If unset, the usual ones."""
+    allow: Share = 0.0
+    """Of ``challenge``: share of the champion's value by which a metric may be worse."""
     to: Literal["mlflow", "wandb"] | None = None
     """Of ``log``: the tracker."""
     launch: StageLaunchSection = StageLaunchSection()
 
     only_for: ClassVar[dict[str, tuple[str, ...]]] = {
         "source": (INGEST,),
-        "expectations": (VALIDATE,),
-        "data": (VALIDATE,),
+        "expectations": (VALIDATE, NEW),
+        "data": (VALIDATE, NEW),
+        "reference": (VALIDATE,),
         "profile": (TRAIN,),
         "set": (TRAIN,),
-        "model": (REGISTER,),
-        "alias": (REGISTER,),
+        "start": (TRAIN,),
+        "replay": (TRAIN,),
+        "model": (REGISTER, NEW, CHALLENGE),
+        "alias": (REGISTER, NEW, CHALLENGE),
+        "min_objects": (NEW,),
+        "drift": (NEW,),
+        "frozen": (CHALLENGE,),
+        "newest": (CHALLENGE,),
+        "metrics": (CHALLENGE,),
+        "allow": (CHALLENGE,),
         "to": (LOG,),
     }
     """Keys that have a meaning for some kinds only."""
@@ -102,6 +119,8 @@ class StageSection(Section):
         VALIDATE: ("expectations",),
         TRAIN: ("profile",),
         REGISTER: ("model",),
+        NEW: ("data",),
+        CHALLENGE: ("frozen", "newest"),
         LOG: ("to",),
     }
     """Keys that a standard stage without commands of its own needs."""
@@ -114,6 +133,8 @@ class StageSection(Section):
             raise ValueError("a stage that trains has a profile instead of commands; remove run")
         if not self.run and self.does in (COMMAND, PREPROCESS, FEATURES):
             raise ValueError(f"a stage of the kind {self.does} needs run, its commands")
+        if self.drift is not None and self.expectations is None:
+            raise ValueError("drift needs expectations, the file of hpctrain data expect")
         if not self.run and (missing := [key for key in self.needed.get(self.does, ()) if not getattr(self, key)]):
             raise ValueError(f"a stage of the kind {self.does} needs {' and '.join(missing)}, or run with its commands")
         return self
@@ -178,3 +199,8 @@ class PipelineSection(Section):
     def stage(self, name: str) -> StageSection:
         """Return a stage by its name."""
         return next(stage for stage in self.stages if stage.name == name)
+
+    def model_of(self, stage: StageSection) -> str | None:
+        """Return the name in the registry that a stage means: its own, else that of any other stage."""
+        own = stage.model or (stage.replay and stage.replay.model)
+        return own or next((each.model for each in self.stages if each.model is not None), None)

@@ -28,11 +28,11 @@ from hpctrain.files import SOURCE_DATE, fsync_directory
 from hpctrain.launch.environment import environment_of_ranks
 from hpctrain.pipeline import folder
 from hpctrain.pipeline.cost import begin_attempt, cost_of, end_attempt
-from hpctrain.pipeline.folder import RESULT, StageDir, StageState
+from hpctrain.pipeline.folder import NEW_FILE, RESULT, StageDir, StageState
 from hpctrain.pipeline.keys import date_of, differences, digests_of_files, inputs_of, key_of, parts_of
-from hpctrain.pipeline.kinds import OUT, allowed_codes, commands_of, filled, needs_of
-from hpctrain.pipeline.section import TRAIN
-from hpctrain.rundir import write_json
+from hpctrain.pipeline.kinds import OUT, all_before, allowed_codes, commands_of, filled, needs_of
+from hpctrain.pipeline.section import NEW, TRAIN
+from hpctrain.rundir import read_json, write_json
 from hpctrain.terminal import printable
 
 STAGE_MODULE = "hpctrain.pipeline.stage"
@@ -48,6 +48,8 @@ def do_stage(stage: StageDir) -> int:
     HpctrainError
         A stage that it needs is not done, an input is missing, or a command failed.
     """
+    if not_needed(stage):
+        return 0
     parts, key, is_done = look(stage)
     if is_done:
         return 0
@@ -62,7 +64,8 @@ def do_stage(stage: StageDir) -> int:
         shutil.rmtree(work, ignore_errors=True)
         (work / OUT).mkdir(parents=True)
         date = date_of(stage, parts["inputs"])
-        code = _run_commands(stage, work, date, lock)
+        looks = own.does == NEW and not own.run
+        code = _look_for_new(stage, work) if looks else _run_commands(stage, work, date, lock)
         end_attempt(stage)
         if code:
             gate = code == GateError.exit_code
@@ -74,6 +77,30 @@ def do_stage(stage: StageDir) -> int:
         facts = {"digests": digests_of(work / OUT), "started_at": started, "date": date}
         seal(stage, key, parts, facts, replaces=own.always)
     return 0
+
+
+def _look_for_new(stage: StageDir, work: Path) -> int:
+    from hpctrain.pipeline.fresh import look_for_new  # numpy, which nobody else needs here
+
+    found = look_for_new(stage, work / OUT, places_of(stage, work / OUT))
+    stage.write_state(replace(stage.read_state(), note=found.why))
+    print(printable(f"hpctrain: {stage.stage_name}: {found.why}"), flush=True)
+    return 0
+
+
+def not_needed(stage: StageDir) -> bool:
+    """Return whether a stage ``new`` before this one has found too little to go on; write that into the state."""
+    section = stage.pipeline.section()
+    for name in all_before(section, stage.section()):
+        other = stage.pipeline.stage(name)
+        if other.section().does != NEW or not (key := other.read_state().key):
+            continue
+        found = read_json(other.sealed(key) / OUT / NEW_FILE)
+        if isinstance(found, dict) and found.get("go") is False:
+            note = f"{name}: {found.get('why')}"
+            stage.write_state(StageState(folder.NOT_NEEDED, ended_at=time.time(), exit_code=0, note=note))
+            return True
+    return False
 
 
 def look(stage: StageDir) -> tuple[dict[str, Any], str, bool]:

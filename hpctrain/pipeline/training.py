@@ -10,8 +10,10 @@ import json
 import os
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hpctrain.credentials.hide import hide_in_tracebacks
 from hpctrain.launch import provenance
@@ -23,14 +25,19 @@ from hpctrain.pipeline import folder
 from hpctrain.pipeline.folder import StageDir
 from hpctrain.pipeline.keys import date_of
 from hpctrain.pipeline.kinds import OUT, filled
-from hpctrain.pipeline.stage import MODEL_FILES, alone, called, look, places_of, seal
+from hpctrain.pipeline.stage import MODEL_FILES, alone, called, look, not_needed, places_of, seal
 from hpctrain.profile.load import load_profile
 from hpctrain.profile.schema import Profile
 from hpctrain.profile.site import load_site
 from hpctrain.rundir import file_digest, read_json, write_atomic, write_json
 from hpctrain.states import FINISHED
+from hpctrain.terminal import printable
+
+if TYPE_CHECKING:
+    from hpctrain.pipeline.begin import Beginning
 
 PREPARE_MODULE = "hpctrain.pipeline.training"
+_BEGAN = "began.json"
 _KEY = "trains.json"
 """Key of the results that the run directory is for."""
 
@@ -43,6 +50,8 @@ def prepare(stage: StageDir, job_id: str | None = None) -> bool:
     HpctrainError
         A stage that it needs is not done, or the profile is wrong.
     """
+    if not_needed(stage):
+        return False
     parts, key, is_done = look(stage)
     if is_done:
         return False
@@ -59,13 +68,14 @@ def prepare(stage: StageDir, job_id: str | None = None) -> bool:
     return True
 
 
-def profile_of_stage(stage: StageDir, places: dict[str, str]) -> Profile:
-    """Return the profile that a stage trains, with the results of other stages in their places."""
+def profile_of_stage(stage: StageDir, places: dict[str, str], more: Sequence[str] = ()) -> Profile:
+    """Return the profile that a stage trains, with the results of other stages in their places and more changes."""
     own, cluster = stage.section(), stage.pipeline.read_record().get("cluster")
     changes = [filled(change, places) for change in own.set]
     changes += [f"name={json.dumps(stage.pipeline.name)}", *([f"launch.cluster={cluster}"] if cluster else [])]
+    changes = [each for each in changes if each.partition("=")[0] not in {new.partition("=")[0] for new in more}]
     cwd = Path(stage.pipeline.read_record().get("cwd") or Path.cwd())
-    return with_absolute_paths(load_profile(str(own.profile), changes), cwd)
+    return with_absolute_paths(load_profile(str(own.profile), [*changes, *more]), cwd)
 
 
 def plan_training(stage: StageDir, profile: Profile, cluster: str, **facts: object) -> JobPlan:
@@ -78,8 +88,13 @@ def plan_training(stage: StageDir, profile: Profile, cluster: str, **facts: obje
 
 def _write_run(stage: StageDir) -> None:
     cluster = stage.pipeline.read_record()["cluster"]
-    profile = profile_of_stage(stage, places_of(stage, stage.path))
+    from hpctrain.pipeline.begin import begin  # numpy, which a login node does without
+
     stage.make_folders()
+    places = places_of(stage, stage.path)
+    beginning = begin(stage, profile_of_stage(stage, places))
+    profile = profile_of_stage(stage, places, beginning.changes)
+    _say(stage, beginning)
     plan = replace(plan_training(stage, profile, cluster), prepare=())
     submission = Submission(cluster, (stage,), (profile,), plan, {})
     if not stage.provenance.exists():
@@ -87,6 +102,16 @@ def _write_run(stage: StageDir) -> None:
     files = submission.files()
     for path in sorted(files, key=lambda path: path == stage.profile):
         write_atomic(path, files[path])
+
+
+def _say(stage: StageDir, beginning: Beginning) -> None:
+    """Keep what a training begins with, and print it."""
+    note = "; ".join(beginning.notes)
+    stage.write_state(replace(stage.read_state(), note=note))
+    if beginning.facts:
+        write_json(stage.path / _BEGAN, {**beginning.facts, "notes": beginning.notes})
+    if note:
+        print(printable(f"hpctrain: {stage.stage_name}: {note}"), flush=True)
 
 
 def _put_aside(stage: StageDir) -> None:
@@ -118,6 +143,8 @@ def seal_training(stage: StageDir) -> bool:
                 "run": str(stage.path), "digests": digests, "started_at": started, "files": there, "bytes": size,
                 "date": date_of(stage, found["parts"]["inputs"]),
             }  # fmt: skip
+            if began := read_json(stage.path / _BEGAN):
+                facts["began"] = began
             seal(stage, key, found["parts"], facts)
     return True
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from hpctrain.credentials.hide import hide_secrets
 from hpctrain.errors import CheckpointError, DataError, GateError, HpctrainError, Problem, ProfileError
 from hpctrain.files import fsync_directory
-from hpctrain.registry.aliases import Move, aliases_of, current, history_of, move_to, roll_back
+from hpctrain.registry.aliases import ANY, Move, aliases_of, current, history_of, move_to, roll_back
 from hpctrain.registry.contents import copy_file
 from hpctrain.registry.folder import ModelFolder, Registry
 from hpctrain.registry.gates import gates_of
@@ -106,7 +106,9 @@ def resolve(text: str, registry: Registry, anchors: Sequence[Anchor] = ()) -> Ve
     return version
 
 
-def promote(text: str, alias: str, why: str, registry: Registry, force: bool = False) -> Promoted:
+def promote(
+    text: str, alias: str, why: str, registry: Registry, force: bool = False, instead_of: int | None = ANY
+) -> Promoted:
     """Let an alias mean a version.
 
     Parameters
@@ -119,13 +121,15 @@ def promote(text: str, alias: str, why: str, registry: Registry, force: bool = F
     registry : Registry
     force : bool
         Also if gates have not passed; this is kept, too.
+    instead_of : int or None
+        The version that the alias must mean until then, as of :func:`~hpctrain.registry.aliases.move_to`.
 
     Raises
     ------
     GateError
         The alias needs gates, and those of the version have not passed.
     SiteError
-        The policy does not allow this user to move the alias.
+        The policy does not allow this user to move the alias, or somebody has moved it meanwhile.
     ProfileError
         There is no such version, or no reason was given.
     CheckpointError
@@ -147,7 +151,8 @@ def promote(text: str, alias: str, why: str, registry: Registry, force: bool = F
             raise GateError(_refusal(version, alias, report.reasons))
         require_group(registry, rules.force, f"move the alias {alias} with --force")
         said = f"forced although {report}"
-    return Promoted(version, move_to(version.model, alias, version.number, why, said, partial(_record, version.model)))
+    audit = partial(_record, version.model)
+    return Promoted(version, move_to(version.model, alias, version.number, why, said, audit, instead_of))
 
 
 def _refusal(version: Version, alias: str, reasons: tuple[str, ...]) -> str:

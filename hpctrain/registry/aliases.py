@@ -17,6 +17,8 @@ from hpctrain.registry.sealed import digest_of, read_sealed, sealed_text
 from hpctrain.trail.who import who
 
 PROMOTE, ROLLBACK = "promote", "rollback"
+ANY = -1
+"""Stands for any version, or none, where an alias may mean what it likes."""
 _FILE = re.compile(r"^(\d{8})\.json$")
 
 
@@ -86,7 +88,13 @@ def aliases_of(model: ModelFolder) -> dict[str, int]:
 
 
 def move_to(
-    model: ModelFolder, alias: str, number: int, why: str, gates: str, audit: Callable[[Mapping[str, Any]], None]
+    model: ModelFolder,
+    alias: str,
+    number: int,
+    why: str,
+    gates: str,
+    audit: Callable[[Mapping[str, Any]], None],
+    instead_of: int | None = ANY,
 ) -> Move | None:
     """Let an alias mean a version; return None if it does already.
 
@@ -103,11 +111,26 @@ def move_to(
         What the gates say.
     audit : callable
         Gets the facts of the move before it is made.
+    instead_of : int or None
+        Number of the version that the alias must mean until then; None if there must be no such alias. By default it
+        may mean any.
+
+    Raises
+    ------
+    SiteError
+        It means another one.
     """
     while True:
         moves = history_of(model, alias)
-        if moves and moves[-1].to == number:
+        found = moves[-1].to if moves else None
+        if moves and found == number:
             return None
+        if instead_of != ANY and found != instead_of:
+            was, now = (f"version {each}" if each is not None else "no version" for each in (instead_of, found))
+            raise SiteError(
+                f"{model.name}@{alias} means {now} now, and meant {was} when version {number} was compared with it; "
+                "compare them again"
+            )
         if (move := _append(model, alias, moves, PROMOTE, number, why, gates, audit)) is not None:
             return move
 
@@ -139,13 +162,20 @@ def roll_back(model: ModelFolder, alias: str, why: str, audit: Callable[[Mapping
 
 def _before(moves: Sequence[Move]) -> int | None:
     """Return the version before the last promotion that was not rolled back."""
+    stack = kept(moves)
+    return stack[-2] if len(stack) > 1 else None
+
+
+def kept(moves: Sequence[Move]) -> list[int]:
+    """Return the numbers of the versions that an alias has meant, oldest first, without promotions that were rolled
+    back; the last one has the alias."""
     stack: list[int] = []
     for move in moves:
         if move.facts["action"] == ROLLBACK:
             stack.pop()
         else:
             stack.append(move.to)
-    return stack[-2] if len(stack) > 1 else None
+    return stack
 
 
 def _append(

@@ -64,7 +64,8 @@ def _start(profile: Profile) -> dict[str, str] | None:
 def _rows(profile: Profile, facts: dict[str, Any]) -> dict[str, np.ndarray]:
     from hpctrain.profile.lookup import find_family, find_kind
     from hpctrain.samples.find import find_files
-    from hpctrain.samples.split import assign_split
+    from hpctrain.samples.replay import replayed
+    from hpctrain.samples.split import TRAIN, assign_split
 
     samples = find_kind(find_family(profile.model.family).kind).open(profile.data)
     try:
@@ -78,7 +79,11 @@ def _rows(profile: Profile, facts: dict[str, Any]) -> dict[str, np.ndarray]:
     if len(source) != len(target_id):
         facts["notes"].append("the raw file of each object is not known: the data files do not say it")
         source = np.full(len(target_id), -1, np.int32)
-    return {"target_id": target_id, "side": side, "source": source}
+    trained = np.flatnonzero(side == TRAIN)
+    used = np.ones(len(target_id), dtype=bool)
+    used[trained] = False
+    used[replayed(target_id, trained, profile.data)] = True
+    return {"target_id": target_id[used], "side": side[used], "source": source[used]}
 
 
 def _sources(path: Path, names: list[str]) -> np.ndarray | None:

@@ -31,6 +31,7 @@ from hpctrain.rundir import RunDir
 from hpctrain.samples.labels import has_any_label
 from hpctrain.samples.oversample import oversampled
 from hpctrain.samples.protocols import Facts, Samples
+from hpctrain.samples.replay import replayed
 from hpctrain.samples.split import TEST, TRAIN, VALIDATION, assign_split, choose_rows
 from hpctrain.train.adamw import AdamW
 from hpctrain.train.fit import RoundStep
@@ -81,6 +82,7 @@ def open_data(profile: Profile, run: RunDir, world: World, data: DataSection | N
     train_rows = np.flatnonzero(side == TRAIN).astype(np.int64)
     validation_rows = np.flatnonzero(side == VALIDATION).astype(np.int64)
     test_rows = np.flatnonzero((side == TEST) & (section.split.results == "test")).astype(np.int64)
+    train_rows = replayed(samples.target_id, train_rows, section)
     train_rows = choose_rows(samples.target_id, train_rows, section.max_samples, section.split.salt)
     wanted = {"training": True, "validation": section.split.validates, "test": section.split.results == "test"}
     for name, rows in (("training", train_rows), ("validation", validation_rows), ("test", test_rows)):

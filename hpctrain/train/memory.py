@@ -39,6 +39,7 @@ from hpctrain.profile.sections.model import ModelSection
 from hpctrain.samples.labels import has_any_label
 from hpctrain.samples.oversample import oversampled
 from hpctrain.samples.protocols import Facts
+from hpctrain.samples.replay import replayed
 from hpctrain.samples.split import TRAIN, assign_split, choose_rows
 from hpctrain.train.freeze import freeze
 from hpctrain.train.pacing import FullSpeed
@@ -230,6 +231,7 @@ def look_at_data(profile: Profile) -> DataLook:
         samples = kind.open(data)
         try:
             rows = np.flatnonzero(assign_split(samples.target_id, data.split, samples.column) == TRAIN)
+            rows = replayed(samples.target_id, rows, data)
             rows = choose_rows(samples.target_id, rows, data.max_samples, data.split.salt)
             found = kind.inspect(samples, rows, data) if len(rows) else None
             everything = np.arange(len(samples))

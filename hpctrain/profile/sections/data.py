@@ -85,6 +85,16 @@ class OversampleSection(Section):
     """How often a sample is used in an epoch at most."""
 
 
+class ReplaySection(Section):
+    """Train on only a share of the objects that an earlier model was trained on, and on all others.
+    ``hpctrain pipeline`` sets this where a stage has `replay`."""
+
+    share: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """Share of the old objects to train on again; the hash of the identifier decides which ones."""
+    seen: PathText
+    """File of numpy (.npy) with the identifiers of the old objects, int64."""
+
+
 class DataSection(Section):
     """The data to use, and how to read them: what all kinds of data have in common."""
 
@@ -93,6 +103,7 @@ class DataSection(Section):
         "split": "samples that were held out so far would be trained on",
         "shuffle_window": SAMPLE_ORDER,
         "oversample": SAMPLE_ORDER,
+        "replay": SAMPLE_ORDER,
     }
     """Key, or section, to the reason why a resumed run cannot change it; a kind adds its own."""
 
@@ -114,6 +125,8 @@ class DataSection(Section):
     split: SplitSection = SplitSection()
     oversample: OversampleSection | None = None
     """Repeat rare training samples; an epoch then has more samples. Held-out samples are never repeated."""
+    replay: ReplaySection | None = None
+    """Leave out a part of the training objects that an earlier model has seen. Held-out objects are never left out."""
     reader_threads: Annotated[int, Field(ge=0, le=64)] | None = None
     """Threads that prefetch batches; 0 reads in the training loop. If unset: 2, or 1 where `launch.cpus_per_rank` is 1.
     The batches are the same for any number."""

@@ -13,6 +13,7 @@ import numpy as np
 
 from hpctrain.errors import DataError
 from hpctrain.profile.families import kind_of
+from hpctrain.samples.replay import replayed
 from hpctrain.samples.split import TEST, TRAIN, VALIDATION, assign_split, choose_rows
 from hpctrain.validation.audit.inputs import Inputs, inputs_of, of_table
 
@@ -54,9 +55,10 @@ class Rows:
         self.data, self.target_id, self.notes = data, target_id, list(notes)
         self.names: tuple[str, ...] = ()
         self.side = assign_split(target_id, data.split, self.column)
-        if data.max_samples is not None:
+        if data.max_samples is not None or data.replay is not None:
             trained = np.flatnonzero(self.side == TRAIN)
             self.side[trained] = UNUSED
+            trained = replayed(target_id, trained, data)
             self.side[choose_rows(target_id, trained, data.max_samples, data.split.salt)] = TRAIN
 
     def __len__(self) -> int:
