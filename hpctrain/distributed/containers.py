@@ -17,7 +17,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +90,8 @@ def node_place(environment: Mapping[str, str] = os.environ, resource_config: str
             f"environment: container {place.node} does not fit a job of {place.num_nodes} ({place.platform}); the job "
             "asks for another number of nodes than launch.nodes of its profile"
         )
-    return place
+    # A single container needs no name service, which may know it late or not at all.
+    return replace(place, main_address="127.0.0.1") if place.num_nodes == 1 else place
 
 
 def without_place(environment: Mapping[str, str]) -> dict[str, str]:
