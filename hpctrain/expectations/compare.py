@@ -303,7 +303,7 @@ def _drift_of_classes(
     old, number = shares_of(name, column, expected, reference)
     found, allowed = class_difference(new, old, number), expected.distance_of(name)
     total = sum(new.values())
-    worst = max({*new, *old}, key=lambda each: abs(new.get(each, 0) / total - old.get(each, 0.0)))
+    worst = max(sorted({*new, *old}), key=lambda each: abs(new.get(each, 0) / total - old.get(each, 0.0)))
     label = worst or "other classes"
     was, now = percent(old.get(worst, 0.0)), percent(new.get(worst, 0) / total)
     text = f"shares differ by {found.size:.3f}; most: {label} from {was} to {now}"

@@ -173,7 +173,7 @@ def _bars(found: Validated, name: str, column: ColumnSection) -> dict[str, Any] 
     total = sum(counts.values())
     new = {text.decode("utf-8", "replace") or "others": number / total for text, number in counts.items()}
     old, _ = shares_of(name, column, found.expected, found.reference)
-    names = sorted({*new, *old} - {""}, key=lambda each: -old.get(each, 0.0))
+    names = sorted({*new, *old} - {""}, key=lambda each: (-old.get(each, 0.0), each))
     data = {
         "names": names,
         "series": [
