@@ -12,7 +12,8 @@ from hpctrain.plugins import TARGETS
 PACKAGE = Path(__file__).resolve().parents[2] / "hpctrain"
 FOLDERS = ("commands", "edge", "launch", "metrics", "profile", "report", "train", "verify")
 OTHER_WORDS = PACKAGE / "metrics/exporters/mlflow_data.py"  # MLflow calls a file on a disk "local"
-KNOW_NAMES = {PACKAGE / "profile/targets.py", OTHER_WORDS, *PACKAGE.glob("launch/targets/*.py")}
+MACHINES = PACKAGE / "profile/instances.py"  # a table of what each cloud rents out
+KNOW_NAMES = {PACKAGE / "profile/targets.py", OTHER_WORDS, MACHINES, *PACKAGE.glob("launch/targets/*.py")}
 FILES = sorted({path for folder in FOLDERS for path in (PACKAGE / folder).rglob("*.py")} - KNOW_NAMES)
 
 
