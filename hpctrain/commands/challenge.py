@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hpctrain.commands.argument_types import positive, positive_number
+from hpctrain.commands.argument_types import positive, share
 from hpctrain.errors import GateError
 from hpctrain.launch.runs import DEFAULT_RUNS_DIR, find_run
 from hpctrain.registry.names import CHAMPION
@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--metric", nargs="+", default=[], metavar="NAME", help="as of compare; the first one decides")
     parser.add_argument("--allow", type=float, default=0.0, metavar="SHARE", help="worse by this share is allowed (0)")
     parser.add_argument("--draws", type=positive, default=2000, help="bootstrap draws (2000)")
-    parser.add_argument("--confidence", type=positive_number, default=0.95, metavar="SHARE", help="of the tests (0.95)")
+    parser.add_argument("--confidence", type=share, default=0.95, metavar="SHARE", help="of the tests (0.95)")
     parser.add_argument("--profile", metavar="FILE", help="take validate.bins of this profile, not of the run's own")
     parser.add_argument("--promote", action="store_true", help="add the candidate, and move the alias if it is better")
     parser.add_argument("--out", type=Path, metavar="FILE", help="JSON to write")

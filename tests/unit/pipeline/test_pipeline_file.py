@@ -79,6 +79,10 @@ def test_a_skipped_stage_hands_on_what_it_needs(folder):
         (GOOD.replace("gate}", "gate, model: x}"), "line 7: stages.4: model has no meaning for a stage"),
         ("name: w\nstages: [{name: gate}]\n", "line 2: stages.0: gate needs a stage before it that trains"),
         ("name: w\nstages: [{name: a, run: ls, needs: [b]}]\n", "a needs b, and no stage before it has this name"),
+        ("name: w\nstages: [{name: new, data: a.h5, model: x}]\n", "new needs a stage after it that trains"),
+        (GOOD.replace("gate}", "challenge, frozen: [a.h5]}"), "a stage of the kind challenge needs newest"),
+        (GOOD.replace("gate}", "gate, start: registry:x}"), "start has no meaning for a stage of the kind gate"),
+        (GOOD.replace("profile: forest.yaml,", "profile: forest.yaml, replay: {share: 2},"), "stages.2.replay.share"),
         ("name: w\n", "stages: is missing"),
     ],
 )  # fmt: skip
