@@ -237,7 +237,7 @@ def _run_commands(stage: StageDir, work: Path, date: int, lock: int) -> int:
 
 
 def _run(words: Sequence[str], cwd: str, log: Any, date: int, lock: int) -> int:
-    # Python's sets have an order of their own in each process, unless it is told a seed.
+    # Without a seed Python's sets have another order in each process.
     environment = {"PYTHONHASHSEED": "0", **environment_of_ranks(), SOURCE_DATE: str(date)}
     command = [sys.executable, "-m", "hpctrain", *words[1:]] if words[0] == "hpctrain" else list(words)
     try:
