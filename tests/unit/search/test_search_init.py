@@ -15,7 +15,8 @@ from hpctrain.search.spaces import SPACES
 from hpctrain.search.study_file import check_study, read_study
 
 REPOSITORY = Path(__file__).resolve().parents[3]
-PROFILES = [path for path in sorted((REPOSITORY / "profiles").glob("*.yaml")) if path.stem not in ("search", "pipeline")]
+OTHERS = ("search", "pipeline")
+PROFILES = [path for path in sorted((REPOSITORY / "profiles").glob("*.yaml")) if path.stem not in OTHERS]
 
 
 @pytest.fixture
