@@ -8,16 +8,15 @@ a mirror. Data are inputs of the job; their folders are variables of the contain
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from hpctrain.errors import Problem, SiteError
+from hpctrain.errors import Problem
 from hpctrain.launch.pod import INSIDE
 from hpctrain.launch.targets.clouds import (
+    CloudTarget,
     call,
     error_of,
     instance_problems,
@@ -32,9 +31,8 @@ from hpctrain.states import CANCELLED, FAILED, FINISHED, PENDING, RUNNING, UNKNO
 from hpctrain.terminal import printable
 
 if TYPE_CHECKING:
-    from hpctrain.launch.plan import Job, JobPlan, Options
+    from hpctrain.launch.plan import Job, JobPlan
     from hpctrain.profile.sections.azureml import AzureMLSection
-    from hpctrain.profile.sections.launch import LaunchSection
     from hpctrain.profile.site import Site
 
 JOB = "azureml.yaml"
@@ -59,38 +57,17 @@ _STATES = {
 }
 
 
-class AzureMLTarget:
+class AzureMLTarget(CloudTarget):
     """Command jobs of Azure Machine Learning, in the workspace of the ``az`` command or of the site."""
 
     name = "azureml"
+    title = "Azure"
+    command = "az"
     requeues: Literal["script", "supervisor", "platform"] = "supervisor"
-    has_queue = True
-    is_this_machine = False
-    runs_images = True
-
-    def sees_our_files(self, site: Site | None) -> bool:
-        """Return False: a job sees its inputs alone."""
-        return False
-
-    def is_available(self) -> bool:
-        """Return whether this host has the ``az`` command."""
-        return shutil.which("az") is not None
 
     def answers(self) -> bool:
         """Return whether somebody is logged in."""
         return self.is_available() and call("az", "account", "show", "--output", "json").returncode == 0
-
-    def options(self, launch: LaunchSection, site: Site | None) -> Options:
-        """Return the facts of the workspace as text, the image, and the size of the machine."""
-        from hpctrain.profile.sections.azureml import AzureMLSection
-
-        facts = site.azureml if site else AzureMLSection()
-        return {
-            "facts": facts.model_dump_json(exclude_defaults=True),
-            "image": launch.image or facts.image or "",
-            "instance_type": launch.instance_type or "",
-            "spot": launch.spot,
-        }
 
     def check(self, plan: JobPlan, site: Site | None) -> list[Problem]:
         """Return what Azure Machine Learning could not do with the plan."""
@@ -129,10 +106,6 @@ class AzureMLTarget:
         said = json.loads(required(call(*command), "Azure Machine Learning refuses the job"))
         return [str(said["name"])]
 
-    def home(self, plan: JobPlan) -> str | None:
-        """Return None: the mirror of the profile has the copy."""
-        return None
-
     def state(self, job: Job) -> JobState:
         """Ask the workspace for the status of the job."""
         if not self.is_available():
@@ -143,18 +116,9 @@ class AzureMLTarget:
         status = str(json.loads(done.stdout).get("status"))
         return JobState(_STATES.get(status, UNKNOWN), "az", words=status)
 
-    def logs(self, job: Job) -> list[Path]:
-        """Return nothing: the studio has them (``az ml job stream``)."""
-        return []
-
-    def warn(self, job: Job) -> str:
-        """Raise: Azure can stop a job for good only."""
-        raise SiteError(f"{job.id}: Azure cannot warn a job; hpctrain cancel saves, and --resume goes on")
-
     def cancel(self, job: Job) -> str:
         """Stop the job; its ranks get TERM and save."""
-        if job.run_dir is not None and os.lstat(job.run_dir / JOB).st_uid != os.geteuid():
-            raise SiteError(f"{job.run_dir / JOB} belongs to another user; nothing was cancelled")
+        self.refuse_if_foreign(job, JOB)
         required(call("az", "ml", "job", "cancel", "--name", job.id, *_workspace(_facts_of(job))), "Azure refuses")
         return f"job {job.id} stops; its ranks save and exit"
 

@@ -2,21 +2,81 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import subprocess
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from hpctrain.errors import HpctrainError, Problem, SiteError
+from hpctrain.profile.site import Site, load_site
 from hpctrain.terminal import printable
 
 if TYPE_CHECKING:
-    from hpctrain.launch.plan import JobPlan
-    from hpctrain.profile.site import Site
+    from hpctrain.launch.plan import Job, JobPlan, Options
+    from hpctrain.profile.sections.launch import LaunchSection
 
 _FILES_OF_A_RUN = ("profile.yaml", "job.json", "provenance.json")
 _ANSWERS_WITHIN_S = 120.0
 _SITE = re.compile(r"(?m)^  site: ['\"]?([A-Za-z0-9._-]+)")
+
+
+class CloudTarget:
+    """What the targets of all clouds have in common.
+
+    Attributes
+    ----------
+    name : str
+        Name of the target, of its section of a site, and of its machines in :mod:`hpctrain.profile.instances`.
+    title : str
+        What messages call it.
+    command : str
+        Command line tool of the cloud.
+    """
+
+    name: str
+    title: str
+    command: str
+    requeues: Literal["script", "supervisor", "platform"] = "platform"
+    has_queue = True
+    is_this_machine = False
+    runs_images = True
+
+    def sees_our_files(self, site: Site | None) -> bool:
+        """Return False: the machines of a job see buckets alone."""
+        return False
+
+    def is_available(self) -> bool:
+        """Return whether this host has the command line tool."""
+        return shutil.which(self.command) is not None
+
+    def options(self, launch: LaunchSection, site: Site | None) -> Options:
+        """Return the facts of the site as text, the image, and the type of the machines."""
+        facts = getattr(site or Site(), self.name)
+        return {
+            "facts": facts.model_dump_json(exclude_defaults=True),
+            "image": launch.image or facts.image or "",
+            "instance_type": launch.instance_type or "",
+            "spot": launch.spot,
+        }
+
+    def home(self, plan: JobPlan) -> str | None:
+        """Return None: the mirror of the profile has the copy."""
+        return None
+
+    def logs(self, job: Job) -> list[Path]:
+        """Return nothing: the cloud keeps what the containers print; ``hpctrain pull`` brings the logs of the ranks."""
+        return []
+
+    def warn(self, job: Job) -> str:
+        """Raise: a cloud can stop a job for good only."""
+        raise SiteError(f"{job.id}: {self.title} cannot warn a job; hpctrain cancel saves, and --resume goes on")
+
+    def refuse_if_foreign(self, job: Job, file: str) -> None:
+        """Raise an error if another user wrote what was sent: the job id beside it could name another job of ours."""
+        if job.run_dir is not None and os.lstat(job.run_dir / file).st_uid != os.geteuid():
+            raise SiteError(f"{job.run_dir / file} belongs to another user; nothing was cancelled")
 
 
 def call(*command: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
@@ -57,8 +117,6 @@ def texts_of(run: Path) -> dict[str, str]:
 
 def site_of_run(run: Path | None) -> Site | None:
     """Return the site of a run by its profile; None if it names none, or one that is not here."""
-    from hpctrain.profile.site import load_site
-
     if run is None:
         return None
     try:

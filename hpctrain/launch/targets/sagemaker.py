@@ -8,15 +8,14 @@ no harm: it lacks its manifest or disagrees with it. TERM comes 120 s before a m
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from hpctrain.errors import Problem, SiteError
 from hpctrain.launch.targets.clouds import (
+    CloudTarget,
     call,
     error_of,
     instance_problems,
@@ -30,8 +29,7 @@ from hpctrain.states import CANCELLED, FAILED, FINISHED, PENDING, REQUEUED, RUNN
 from hpctrain.terminal import printable
 
 if TYPE_CHECKING:
-    from hpctrain.launch.plan import Job, JobPlan, Options
-    from hpctrain.profile.sections.launch import LaunchSection
+    from hpctrain.launch.plan import Job, JobPlan
     from hpctrain.profile.sections.sagemaker import SageMakerSection
     from hpctrain.profile.site import Site
 
@@ -47,38 +45,16 @@ _WAITING = ("Starting", "LaunchingMLInstances", "PreparingTrainingStack", "Downl
 _RESTARTING = ("Interrupted", "Restarting")
 
 
-class SageMakerTarget:
+class SageMakerTarget(CloudTarget):
     """Training jobs of Amazon SageMaker, in the account of the ``aws`` command."""
 
     name = "sagemaker"
-    requeues: Literal["script", "supervisor", "platform"] = "platform"
-    has_queue = True
-    is_this_machine = False
-    runs_images = True
-
-    def sees_our_files(self, site: Site | None) -> bool:
-        """Return False: the machines of a job see S3 alone."""
-        return False
-
-    def is_available(self) -> bool:
-        """Return whether this host has the ``aws`` command."""
-        return shutil.which("aws") is not None
+    title = "SageMaker"
+    command = "aws"
 
     def answers(self) -> bool:
         """Return whether Amazon knows who we are."""
         return self.is_available() and _aws(None, "sts", "get-caller-identity").returncode == 0
-
-    def options(self, launch: LaunchSection, site: Site | None) -> Options:
-        """Return the facts of the account as text, the image, and the type of the machines."""
-        from hpctrain.profile.sections.sagemaker import SageMakerSection
-
-        facts = site.sagemaker if site else SageMakerSection()
-        return {
-            "facts": facts.model_dump_json(exclude_defaults=True),
-            "image": launch.image or facts.image or "",
-            "instance_type": launch.instance_type or "",
-            "spot": launch.spot,
-        }
 
     def check(self, plan: JobPlan, site: Site | None) -> list[Problem]:
         """Return what SageMaker could not do with the plan."""
@@ -138,18 +114,9 @@ class SageMakerTarget:
             return JobState(UNKNOWN, "aws", silent=(error_of(done),))
         return judge(json.loads(done.stdout))
 
-    def logs(self, job: Job) -> list[Path]:
-        """Return nothing: CloudWatch has them; ``hpctrain pull`` brings those of the ranks."""
-        return []
-
-    def warn(self, job: Job) -> str:
-        """Raise: SageMaker can stop a job for good only."""
-        raise SiteError(f"{job.id}: SageMaker cannot warn a job; hpctrain cancel saves, and --resume goes on")
-
     def cancel(self, job: Job) -> str:
         """Stop the job; its ranks have 120 s to save."""
-        if job.run_dir is not None and os.lstat(job.run_dir / REQUEST).st_uid != os.geteuid():
-            raise SiteError(f"{job.run_dir / REQUEST} belongs to another user; nothing was cancelled")
+        self.refuse_if_foreign(job, REQUEST)
         done = _aws(_facts_of(job), "sagemaker", "stop-training-job", "--training-job-name", job.id)
         if done.returncode != 0:
             raise SiteError(f"aws: {error_of(done)}")

@@ -7,16 +7,15 @@ of one machine lives on its disk and has a mirror; a run of several lives on NFS
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from hpctrain.errors import Problem, SiteError
 from hpctrain.launch.pod import INSIDE
 from hpctrain.launch.targets.clouds import (
+    CloudTarget,
     call,
     error_of,
     instance_problems,
@@ -30,8 +29,7 @@ from hpctrain.states import CANCELLED, FAILED, FINISHED, PENDING, REQUEUED, RUNN
 from hpctrain.terminal import printable
 
 if TYPE_CHECKING:
-    from hpctrain.launch.plan import Job, JobPlan, Options
-    from hpctrain.profile.sections.launch import LaunchSection
+    from hpctrain.launch.plan import Job, JobPlan
     from hpctrain.profile.sections.vertex import VertexSection
     from hpctrain.profile.site import Site
 
@@ -53,38 +51,16 @@ _STATES = {
 _PLACE = re.compile(r"projects/[^/]+/locations/([^/]+)/customJobs/(\d+)")
 
 
-class VertexTarget:
+class VertexTarget(CloudTarget):
     """Custom jobs of Vertex AI, in the project of the ``gcloud`` command or of the site."""
 
     name = "vertex"
-    requeues: Literal["script", "supervisor", "platform"] = "platform"
-    has_queue = True
-    is_this_machine = False
-    runs_images = True
-
-    def sees_our_files(self, site: Site | None) -> bool:
-        """Return False: the machines of a job see buckets alone."""
-        return False
-
-    def is_available(self) -> bool:
-        """Return whether this host has the ``gcloud`` command."""
-        return shutil.which("gcloud") is not None
+    title = "Vertex AI"
+    command = "gcloud"
 
     def answers(self) -> bool:
         """Return whether somebody is logged in."""
         return self.is_available() and bool(call("gcloud", "auth", "list", "--format=value(account)").stdout.strip())
-
-    def options(self, launch: LaunchSection, site: Site | None) -> Options:
-        """Return the facts of the project as text, the image, and the type of the machines."""
-        from hpctrain.profile.sections.vertex import VertexSection
-
-        facts = site.vertex if site else VertexSection()
-        return {
-            "facts": facts.model_dump_json(exclude_defaults=True),
-            "image": launch.image or facts.image or "",
-            "instance_type": launch.instance_type or "",
-            "spot": launch.spot,
-        }
 
     def check(self, plan: JobPlan, site: Site | None) -> list[Problem]:
         """Return what Vertex AI could not do with the plan."""
@@ -137,10 +113,6 @@ class VertexTarget:
             raise SiteError(f"the answer of gcloud names no job: {printable(str(said)[:200])}")
         return [f"{found[1]}.{found[2]}"]
 
-    def home(self, plan: JobPlan) -> str | None:
-        """Return None: the mirror of the profile has the copy."""
-        return None
-
     def state(self, job: Job) -> JobState:
         """Ask Vertex AI for the state of the job."""
         if not self.is_available():
@@ -150,18 +122,9 @@ class VertexTarget:
             return JobState(UNKNOWN, "gcloud", silent=(error_of(done),))
         return judge(json.loads(done.stdout))
 
-    def logs(self, job: Job) -> list[Path]:
-        """Return nothing: Cloud Logging has them (``gcloud ai custom-jobs stream-logs``)."""
-        return []
-
-    def warn(self, job: Job) -> str:
-        """Raise: Vertex AI can stop a job for good only."""
-        raise SiteError(f"{job.id}: Vertex AI cannot warn a job; hpctrain cancel saves, and --resume goes on")
-
     def cancel(self, job: Job) -> str:
         """Stop the job; its ranks get TERM and save."""
-        if job.run_dir is not None and os.lstat(job.run_dir / JOB).st_uid != os.geteuid():
-            raise SiteError(f"{job.run_dir / JOB} belongs to another user; nothing was cancelled")
+        self.refuse_if_foreign(job, JOB)
         required(call("gcloud", "ai", "custom-jobs", "cancel", *_words_of(job)), "Vertex AI refuses")
         return f"custom job {job.id} stops; its ranks save and exit"
 
