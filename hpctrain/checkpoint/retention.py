@@ -28,7 +28,7 @@ def prune(run: RunDir, keep_last: int, keep_every_steps: int | None, best_step: 
         Keep the checkpoint of this step too.
     """
     for path in [*_rejected(run), *_unwanted(run, keep_last, keep_every_steps, best_step)]:
-        _take_away(path)
+        take_away(path)
         yield path
 
 
@@ -45,8 +45,8 @@ def _unwanted(run: RunDir, keep_last: int, keep_every_steps: int | None, best_st
     ]
 
 
-def _take_away(path: Path) -> None:
-    # Hide it first: an interrupted removal must not leave a visible directory without its files.
+def take_away(path: Path) -> None:
+    """Remove a checkpoint. Hide it first: an interrupted removal must not leave a visible one without its files."""
     hidden = path.with_name(f".{path.name.removeprefix(REJECTED)}.removed")
     remove_directory(hidden)
     os.rename(path, hidden)
@@ -97,7 +97,7 @@ def make_room(
     room = system.f_bavail * system.f_frsize + sum(map(_size, removable))
     if not removable or room < 0.9 * _size(checkpoint_path(run, newest)):  # their sizes differ by some bytes
         return None
-    _take_away(removable[0])
+    take_away(removable[0])
     return removable[0]
 
 

@@ -193,7 +193,7 @@ def measure(profile: Profile, silent_s: float = _SILENT_S, timeout_s: float = _T
     HpctrainError
         The measurement failed, or took too long.
     """
-    path = _cache_folder() / f"{measurement_key(profile)}.json"
+    path = cache_folder() / f"{measurement_key(profile)}.json"
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError):  # absent, incomplete, or of another version
         return Measurement.from_json(json.loads(path.read_text(encoding="utf-8")))
     measurement = _run(profile, silent_s, timeout_s)
@@ -250,7 +250,8 @@ def _wait_for_estimate(
         return process.returncode, output, errors
 
 
-def _cache_folder() -> Path:
+def cache_folder() -> Path:
+    """Return the folder that keeps the measurements; it need not exist."""
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(home) / "hpctrain" / "memory"
 

@@ -160,7 +160,7 @@ def need_room(ours: Path, missing_bytes: int, needed: set[Path]) -> None:
             if wanted <= _free_bytes(ours):
                 break
             if folder not in needed:
-                _remove_unused(folder)
+                remove_unused(folder)
     free = _free_bytes(ours)
     if wanted > free:
         raise SiteError(
@@ -174,7 +174,20 @@ def _free_bytes(folder: Path) -> int:
     return system.f_bavail * system.f_frsize
 
 
-def _remove_unused(folder: Path) -> None:
+def is_unused(folder: Path) -> bool:
+    """Return whether no process of this node holds or makes the copy in a folder."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CLOEXEC)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        finally:
+            os.close(descriptor)
+    return False
+
+
+def remove_unused(folder: Path) -> None:
+    """Remove the copy in a folder, unless a process of this node holds or makes it."""
     with contextlib.suppress(OSError):
         descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CLOEXEC)
         try:
