@@ -1,7 +1,7 @@
 """A run that moves from platform to platform ends with the bits of one that never moved.
 
-It begins as the ranks of a local run, goes on in the pods of an indexed Job, then at SageMaker, whose folders and
-variables are played here, on a machine that has nothing but what the platform brings.
+It begins as a job of a real Slurm, goes on as a local run, in the pods of an indexed Job, and at SageMaker, whose
+folders and variables are played here, on a machine that has nothing but what the platform brings.
 """
 
 from __future__ import annotations
@@ -20,11 +20,15 @@ import pytest
 import yaml
 from families import TINY, profile_values
 from processes import wait_until
+from slurm_cluster import SlurmCluster
 
 from hpctrain.checkpoint.mirror import Mirror, pull
 from hpctrain.checkpoint.whole import list_checkpoints
 from hpctrain.launch.history import read_history
 from hpctrain.launch.ranks import free_port
+from hpctrain.launch.stop import cancel
+from hpctrain.launch.submit import prepare, submit
+from hpctrain.profile.load import load_profile
 from hpctrain.rundir import RunDir
 
 pytestmark = [
@@ -64,6 +68,17 @@ def a_run(folder: Path, profile: dict) -> RunDir:
     return run
 
 
+def on_slurm(cluster: SlurmCluster, profile: dict, monkeypatch: pytest.MonkeyPatch) -> RunDir:
+    """Submit the run to a real Slurm."""
+    folder = cluster.fresh_dir()
+    monkeypatch.setenv("SLURM_CONF", cluster.env["SLURM_CONF"])
+    values = {**profile, "launch": {**profile["launch"], "runs_dir": str(folder), "time_limit": "00:10:00"}}
+    (folder / "profile.yaml").write_text(yaml.safe_dump(values))
+    submission = prepare([load_profile(folder / "profile.yaml")], "slurm", None)
+    submit(submission, folder)
+    return submission.runs[0]
+
+
 def start(module: str, *words: object, **variables: str) -> subprocess.Popen[bytes]:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", **variables}
     return subprocess.Popen([sys.executable, "-u", "-m", module, *map(str, words)], env=environment)
@@ -100,10 +115,13 @@ class SageMaker:
         Of this machine's disk, which takes the place of ``/opt`` for the container.
     bucket : Path
         With the checkpoints.
+    run_id : str
+    files : RunDir
+        Whose profile and ``job.json`` the job brings.
     """
 
-    def __init__(self, folder: Path, bucket: Path, files: RunDir) -> None:
-        self.folder, self.bucket = folder / "opt/ml", bucket
+    def __init__(self, folder: Path, bucket: Path, run_id: str, files: RunDir) -> None:
+        self.folder, self.bucket, self._run_id = folder / "opt/ml", bucket, run_id
         shutil.rmtree(folder, ignore_errors=True)
         (self.folder / "input/config").mkdir(parents=True)
         hosts = {"current_host": "algo-1", "hosts": ["algo-1"], "network_interface_name": "eth0"}
@@ -120,7 +138,7 @@ class SageMaker:
 
     def start(self) -> subprocess.Popen[bytes]:
         """Start the container: the same command as in the request."""
-        run_dir = "/opt/ml/checkpoints/moved/20270115-080000-aaaa"
+        run_dir = f"/opt/ml/checkpoints/moved/{self._run_id}"
         command = [sys.executable, "-u", "-m", "hpctrain.launch.pod", run_dir, "--files", "/opt/ml/input/data/hpctrain"]
         inside = f"mount --bind {self.folder.parent} /opt && exec " + subprocess.list2cmdline(command)
         self._copies.start()
@@ -144,14 +162,22 @@ def can_mount() -> bool:
 
 
 @pytest.mark.skipif(os.geteuid() != 0 or not can_mount(), reason="needs root for a mount of its own at /opt")
-def test_from_a_local_run_to_pods_to_sagemaker_the_bits_stay(profile, tmp_path):
+@pytest.mark.slurm
+def test_from_slurm_to_a_local_run_to_pods_to_sagemaker_the_bits_stay(profile, slurm, tmp_path, monkeypatch):
     straight = a_run(tmp_path / "straight", profile)
     assert [process.wait() for process in in_pods(straight)] == [0, 0]
 
-    run = a_run(tmp_path / "moved", profile)
+    run = on_slurm(slurm, profile, monkeypatch)
+    wait_until(lambda: max((item["step"] for item in run.read_metrics("train")), default=0) >= 20, run)
+    cancel(run)
+    wait_until(lambda: read_history(run), run)
+    assert read_history(run)[-1].followed == "terminated"
+    begun = newest(run)
+
     supervisor = start("hpctrain.launch.supervisor", run.path)
-    assert stop_after(run, 40, [supervisor], signal.SIGTERM) == [75]
+    assert stop_after(run, begun + 20, [supervisor], signal.SIGTERM) == [75]
     first = newest(run)
+    assert first > begun
 
     assert stop_after(run, first + 40, in_pods(run), signal.SIGTERM) == [75, 75]
     pods = in_pods(run)
@@ -162,13 +188,13 @@ def test_from_a_local_run_to_pods_to_sagemaker_the_bits_stay(profile, tmp_path):
     bucket = tmp_path / "bucket"
     shutil.copytree(run.path, bucket / "moved" / run.run_id)
     shutil.rmtree(run.path)
-    machine = SageMaker(tmp_path / "machine", bucket, a_run(tmp_path / "submitted", profile))
+    machine = SageMaker(tmp_path / "machine", bucket, run.run_id, a_run(tmp_path / "submitted", profile))
     there = RunDir(machine.folder / "checkpoints/moved" / run.run_id)
     container = machine.start()
     assert stop_after(there, newest(there) + 40, [container], signal.SIGTERM) == [75]
     machine.end()
 
-    machine = SageMaker(tmp_path / "machine", bucket, a_run(tmp_path / "submitted again", profile))
+    machine = SageMaker(tmp_path / "machine", bucket, run.run_id, a_run(tmp_path / "submitted again", profile))
     container = machine.start()
     assert container.wait() == 0
     machine.end()
@@ -178,3 +204,4 @@ def test_from_a_local_run_to_pods_to_sagemaker_the_bits_stay(profile, tmp_path):
     weights = "model/model.safetensors"
     assert (last.path / weights).read_bytes() == (straight.path / weights).read_bytes()
     assert {ended.job_id for ended in read_history(last)} >= {"k8s", "moved"}
+    assert len({ended.job_id for ended in read_history(last)}) == 4
