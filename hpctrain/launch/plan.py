@@ -110,6 +110,8 @@ class JobPlan:
         any other code ends the attempt as if a rank had exited with it.
     mirror : str or None
         ``checkpoint.mirror`` of the profile.
+    save_s : float or None
+        Longest time that a checkpoint of this run has taken so far [s]; None if it has none.
     options : dict
         Options that only the target understands, from :meth:`~hpctrain.launch.targets.target.Target.options`.
     """
@@ -130,6 +132,7 @@ class JobPlan:
     at_once: int | None = None
     prepare: tuple[str, ...] = ()
     mirror: str | None = None
+    save_s: float | None = None
     options: Options = field(default_factory=dict)
 
 
@@ -156,6 +159,7 @@ def plan_job(
     command: tuple[str, ...] | None = None,
     prepare: tuple[str, ...] = (),
     after: tuple[Job, ...] = (),
+    save_s: float | None = None,
 ) -> JobPlan:
     """Return the plan of the job that trains `profile`, or does what `command` says, in `run_dir`.
 
@@ -179,6 +183,8 @@ def plan_job(
         Command to run before the ranks start.
     after : tuple of Job
         Jobs that must have finished well before this one starts.
+    save_s : float, optional
+        Longest time that a checkpoint of a run that is resumed has taken [s].
     """
     from hpctrain.profile.sections.base import parse_time_limit_s  # pydantic, which status does not need
 
@@ -207,6 +213,7 @@ def plan_job(
         at_once=at_once,
         prepare=prepare,
         mirror=getattr(getattr(profile, "checkpoint", None), "mirror", None),
+        save_s=save_s,
         options=target.options(launch, site),
     )
 

@@ -21,6 +21,8 @@ from hpctrain.errors import Problem, ProfileError
 from hpctrain.launch.plan import ARRAY_TASK, Job, JobPlan, plan_job
 from hpctrain.launch.targets import find_target
 from hpctrain.launch.undo import Undo, signals_wait, undone_on_failure
+from hpctrain.metrics.events import CheckpointSaved
+from hpctrain.metrics.read import read_history
 from hpctrain.profile.families import family_of
 from hpctrain.profile.files import is_pattern
 from hpctrain.profile.load import dump_profile
@@ -106,6 +108,12 @@ def job_record(run: RunDir, plan: JobPlan, cluster: str) -> dict[str, Any]:
         **({"after": [str(job.run_dir or job.id) for job in plan.after]} if plan.after else {}),
         "submissions": [],
     }
+
+
+def _longest_save_s(resume: RunDir | None) -> float | None:
+    """Return the longest time that a checkpoint of this run has taken [s]; None without one."""
+    events = [] if resume is None else read_history(resume).all_of(CheckpointSaved)
+    return max((event.seconds for event in events if event.seconds is not None), default=None)
 
 
 def _of_the_platform(plan: JobPlan, cluster: str) -> dict[str, Any]:
@@ -238,7 +246,9 @@ def prepare(
         _refuse_unequal_tasks(profiles)
         runs = tuple(RunDir(parent / f"{run_id}-{index}") for index in range(len(profiles)))
         path, tasks = parent / f"{run_id}-{ARRAY_TASK}", tuple(range(len(profiles)))
-    plan = plan_job(first, path, target, site, tasks=tasks, command=trainer, after=after)
+    plan = plan_job(
+        first, path, target, site, tasks=tasks, command=trainer, after=after, save_s=_longest_save_s(resume)
+    )
     if problems := target.check(plan, site):
         is_typed = all(problem.where.startswith("--") for problem in problems)
         raise ProfileError("command line" if is_typed else first.name, problems)

@@ -11,6 +11,7 @@ Job            One indexed Job with a headless service; each pod whose ranks los
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,8 @@ USER_ERRORS = [1, 2, 3, 4, 5, 6, 7]
 RUNTIME = "hpctrain"
 _PYTORCH_RETRY = 138
 """The code that the older operator keeps for users to ask for another attempt."""
+_SAFETY = 3
+"""A pod gets this many times the longest save that was measured."""
 _LONGEST_NAME = 40
 """Kubernetes allows 63 characters for a pod, and each kind of job adds words of its own."""
 _NODES = "HPCTRAIN_NODES"
@@ -189,7 +192,7 @@ class _Maker:
             "restartPolicy": "Never",
             "automountServiceAccountToken": False,
             "enableServiceLinks": False,
-            "terminationGracePeriodSeconds": max(30, self.plan.lead_s),
+            "terminationGracePeriodSeconds": max(30, self.plan.lead_s, math.ceil(_SAFETY * (self.plan.save_s or 0))),
             "securityContext": _pod_security(facts),
             "containers": [self._container(main_address)],
             "volumes": self._volumes(),

@@ -163,6 +163,16 @@ def test_a_run_that_is_resumed_replaces_the_job_of_before(cluster, tmp_path):
     assert len(cluster.objects("jobs.batch")) == 1
 
 
+def test_a_resumed_run_gets_three_times_its_longest_save_before_it_is_killed(tmp_path):
+    run = RunDir.create(tmp_path / "runs", "SDSS_vae")
+    event = {"kind": "event", "event": "checkpoint", "step": 9, "time": 1.0, "attempt": 1, "path": "x", "bytes": 1}
+    run.metrics.write_text("".join(json.dumps({**event, "seconds": seconds}) + "\n" for seconds in (20.0, 81.2)))
+    profile = prepared(tmp_path, site_of(tmp_path)).profiles[0]
+    text = prepare([profile], "kubernetes", site_of(tmp_path, kind="job"), resume=run).texts[MANIFEST]
+    pod = pod_of({item["kind"]: item for item in yaml.safe_load_all(text)})
+    assert pod["spec"]["terminationGracePeriodSeconds"] == 244
+
+
 def test_a_cancelled_run_has_no_job_and_says_so(cluster, tmp_path):
     run = started(tmp_path, site_of(tmp_path, kind="jobset"), 'touch "$1/up"; exec sleep 600', nodes=1)
     wait_until((run.path / "up").exists, cluster.said)
