@@ -6,7 +6,7 @@ TERM on, and ends with the code that tells the platform what to do:
 
 - 0: finished.
 - 75, 76, 77, 78, or the code of a killed rank: start the job again; it goes on from its newest checkpoint.
-- 1 to 7: the error would come again; 3 also if the job has used up its attempts.
+- 1 to 7: the error would come again; 3 also if the job has used up its attempts. Of several containers none says 1.
 
 TERM comes from a platform that needs the node; so the ranks save, and the code is 75. A user who cancels a run also
 removes the job, and :func:`mark_cancelled` lets the history say so.
@@ -33,6 +33,7 @@ from hpctrain.errors import (
     EXIT_FINISHED,
     EXIT_RANKS_LOST,
     EXIT_REQUEUE,
+    EXIT_TOO_HOT,
     CheckpointError,
     HpctrainError,
     SiteError,
@@ -47,6 +48,7 @@ from hpctrain.launch.history import (
     what_follows,
 )
 from hpctrain.launch.ranks import LocalRanks
+from hpctrain.launch.supervisor import COOL_DOWN_S
 from hpctrain.records import Record, is_count, is_text
 from hpctrain.rundir import RunDir, read_json, write_json
 from hpctrain.terminal import printable
@@ -136,6 +138,10 @@ class Pod:
             codes = ranks.join(_GRACE_S, lambda: self.terminated, _say)
         known = [code for code in codes if code in USER_ERRORS and code != EXIT_BUG]
         code = known[0] if known else ranks.first_failure or EXIT_FINISHED
+        if code == EXIT_BUG and self.place.num_nodes > 1:
+            # A rank that loses a peer in another container may exit with 1 too, and nobody here knows of that peer. A
+            # bug comes again, and ends the run when attempts make no progress.
+            return EXIT_RANKS_LOST
         return 128 - code if code < 0 else code
 
     def _environment(self, restart: int) -> dict[str, str]:
@@ -192,7 +198,7 @@ class Pod:
         return code if code in USER_ERRORS else SiteError.exit_code
 
     def _let_the_first_speak(self, code: int) -> None:
-        if code in (EXIT_RANKS_LOST, EXIT_BUG):
+        if code == EXIT_RANKS_LOST:
             until_s = time.monotonic() + self._let_others_speak_s
             while time.monotonic() < until_s and not self.terminated:
                 time.sleep(0.1)
@@ -350,7 +356,7 @@ def main(arguments: list[str]) -> int:
         job_id = os.environ.get("HPCTRAIN_JOB_ID") or f"pod-{run.run_id}"
         pod = Pod(run, node_place(), job_id)
         while (code := pod.run_attempt()) not in _LAST_WORDS and INSIDE in os.environ and not pod.terminated:
-            time.sleep(_PAUSE_S)
+            time.sleep(COOL_DOWN_S if code == EXIT_TOO_HOT else _PAUSE_S)
         return _for_the_platform(code)
     except HpctrainError as error:
         _say(error_line(error))

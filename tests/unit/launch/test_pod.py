@@ -90,6 +90,20 @@ def test_the_code_tells_the_platform_what_follows(tmp_path):
     assert followed == [(0, 75, "requeued"), (1, 76, "requeued"), (2, 75, "no-progress"), (3, 4, "failed")]
 
 
+def test_a_bug_in_one_of_several_containers_counts_as_a_lost_peer_until_there_is_no_progress(tmp_path):
+    run = a_run(tmp_path, "exit 1", 2)
+    words = {"HPCTRAIN_NODES": "2", "MASTER_ADDR": "vae-0.vae", "JOB_COMPLETION_INDEX": "0"}
+    assert [end_of(run, **words) for _ in range(2)] == [76, 3]
+    assert end_of(a_run(tmp_path / "alone", "exit 1")) == 1
+
+
+def test_a_container_that_nobody_starts_again_does_so_itself(tmp_path):
+    script = f'{CHECKPOINT} test -e "$1/once" && exit 0; touch "$1/once"; exit 75'
+    run = a_run(tmp_path, script)
+    assert end_of(run, HPCTRAIN_RESTART_INSIDE="1") == 0
+    assert [ended.followed for ended in read_history(run)] == ["requeued", "finished"]
+
+
 def test_after_term_the_ranks_save_and_the_platform_starts_the_job_again(tmp_path):
     run = a_run(tmp_path, f"trap '{CHECKPOINT} exit 75' TERM; touch \"$1/attempts/up\"; while :; do sleep 0.05; done")
     with start(run) as pod:
