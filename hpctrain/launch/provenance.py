@@ -13,6 +13,7 @@ import platform
 import socket
 import subprocess
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,7 @@ def collect(profile: Profile, project: Path) -> dict[str, Any]:
     }
 
 
-def write(path: Path, profile: Profile, project: Path) -> None:
+def write(path: Path, profile: Profile, project: Path, parent: Mapping[str, Any] | None = None) -> None:
     """Write the provenance of a run; its owner can read it, and the group that the run is shared with.
 
     Others can only if the site sets ``share_provenance``.
@@ -71,10 +72,13 @@ def write(path: Path, profile: Profile, project: Path) -> None:
         ``provenance.json`` of the run.
     profile, project
         As of :func:`collect`.
+    parent : mapping, optional
+        The run of which this one is a rerun, and what differs.
     """
     site = load_site(profile.launch.site) if profile.launch.site else None
     is_shared = (site is not None and site.share_provenance) or access_of(path.parent) == GROUP
-    write_json(path, collect(profile, project), mode=0o666 if is_shared else 0o600)
+    facts = collect(profile, project) | ({} if parent is None else {"parent": dict(parent)})
+    write_json(path, facts, mode=0o666 if is_shared else 0o600)
 
 
 def git_state(folder: Path) -> dict[str, Any] | None:

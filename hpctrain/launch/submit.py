@@ -57,6 +57,8 @@ class Submission:
         Values of each task of an array, as ``key=value``; empty for a single run.
     first_task : int
         Index of the first run in the array.
+    parent : mapping or None
+        What ``provenance.json`` says of the run of which this one is a rerun.
     """
 
     cluster: str
@@ -67,6 +69,7 @@ class Submission:
     is_resumed: bool = False
     array_values: tuple[tuple[str, ...], ...] = ()
     first_task: int = 0
+    parent: Mapping[str, Any] | None = None
 
     def files(self) -> dict[Path, str]:
         """Return the text of every file that :func:`submit` writes before it submits the job, except provenance."""
@@ -312,7 +315,7 @@ def _write(submission: Submission, project: Path, undo: Undo) -> None:
             run.make_folders()
             path = _provenance_path(run)
             undo.will_write(path)
-            provenance.write(path, profile, project)
+            provenance.write(path, profile, project, submission.parent)
     with following(submission.runs[0].path):
         for path, text in submission.files().items():
             undo.will_write(path)

@@ -121,8 +121,7 @@ def _untouchable(run: RunDir, status: RunStatus, needs: Needs) -> str | None:
         return f"may be active: {status.silent[0]}"
     if (version := needs.version_of(run)) is not None:
         return f"{version} of the registry was made from it"
-    above = (*run.path.parents[:2], *run.path.parents[2:3])
-    for folder in above:
+    for folder in list(run.path.parents)[:2]:  # of a trial, a fold, a stage
         for name, word in (("study.yaml", "study"), ("pipeline.yaml", "pipeline")):
             if (folder / name).is_file():
                 return f"belongs to the {word} {folder}"

@@ -15,7 +15,8 @@ from hpctrain.registry.folder import Registry
 from hpctrain.registry.version import read_version
 from hpctrain.rundir import RunDir
 
-_RUN_ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{4,}")
+_RUN_ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{4,}(?:-\d+)?")
+"""The last number is that of a task of an array."""
 _BY_NAME = re.compile(r"([^\s\"'/]+)/latest\b")
 _START = re.compile(r"^\s*(?:init_from|start):\s*[\"']?([^\s\"'#]+)", re.MULTILINE)
 _NOT_NEEDS = ("provenance.json", "job.json")

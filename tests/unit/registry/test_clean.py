@@ -82,11 +82,15 @@ def test_a_run_that_somebody_needs_keeps_its_checkpoints(runs, registry, tmp_pat
     other.profile.write_text(other.profile.read_text() + f"train: {{seed: 1}}\n# {started_from.run_id}\n")
     (tmp_path / "profiles").mkdir()
     (tmp_path / "profiles" / "next.yaml").write_text(f"train:\n  init_from: runs/photoz/{named.run_id}/model\n")
+    task = RunDir(runs / "photoz" / f"{named.run_id}-12")
+    shutil.copytree(free.path, task.path)
+    (tmp_path / "study.yaml").write_text(f"start: {task.path}/checkpoints/step-00000010\n")
     trial = RunDir(runs / "study" / "20261126-120000-abcd" / "0")
     shutil.copytree(free.path, trial.path)
     (trial.path.parent / "study.yaml").touch()
-    assert clean("--yes", *(str(run.path) for run in (registered, started_from, named, free, trial)), runs=runs) == 0
-    assert [steps_of(run) for run in (registered, started_from, named, trial)] == [[10, 20, 30, 40]] * 4
+    everything = (registered, started_from, named, free, task, trial)
+    assert clean("--yes", *(str(run.path) for run in everything), runs=runs) == 0
+    assert [steps_of(run) for run in (registered, started_from, named, task, trial)] == [[10, 20, 30, 40]] * 5
     assert steps_of(free) == [20, 30, 40]
     said = capsys.readouterr().out
     for why in (

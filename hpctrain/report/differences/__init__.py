@@ -1,0 +1,1 @@
+"""What differs between two runs: profiles, data, code, machines and curves."""
