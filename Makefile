@@ -5,21 +5,22 @@
 # make gpu      prove it on a GPU, with the Python and torch that are there: PYTHON=python3.12 make gpu; eight minutes
 # make pythons  install and try every extra on Python 3.10 to 3.13; the first time it downloads gigabytes
 # make lab      run a private Slurm of four pretend nodes on this machine, until Ctrl-C
+# make docs     build the documentation as a site, build/docs/index.html
 # make clean    remove .venv and the files that demo and tests have written
 #
 # Each command makes .venv if needed. PYTHON=python3.12 chooses the interpreter; pytest gets ARGS="-k requeue" (also for
 # quick); ARGS="tests/unit/storage -n0" runs some tests in one process.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick lint gpu pythons lab clean
+.PHONY: help demo test quick lint gpu pythons lab docs clean
 SHELL := /bin/sh
 BIN := .venv/bin
-PYTHON_FILES := hpctrain tests benchmarks .ci slurm/lab slurm/lab.d $(wildcard bin/*)
+PYTHON_FILES := hpctrain tests benchmarks docs/conf.py docs/reference_pages.py .ci slurm/lab slurm/lab.d $(wildcard bin/*)
 ARGS ?=
 export PYTHON
 
 help:
-	@sed -n 's/^# \{0,1\}//p' Makefile | head -n 12
+	@sed -n 's/^# \{0,1\}//p' Makefile | head -n 13
 
 .venv/installed: setup.cfg pyproject.toml constraints.txt .ci/make-venv .ci/install.py
 	@.ci/make-venv
@@ -47,6 +48,16 @@ pythons: .venv/installed
 
 lab:
 	@slurm/lab up --hold
+
+.venv/docs: .venv/installed
+	@$(BIN)/python .ci/install.py --constraint constraints.txt --editable '.[docs]'
+	@touch .venv/docs
+
+docs: .venv/docs
+	@$(BIN)/python docs/reference_pages.py
+	@$(BIN)/python -m hpctrain schema --markdown --out docs/profile.md
+	@$(BIN)/python -m sphinx -W --keep-going -q -d build/docs-cache docs build/docs
+	@echo "build/docs/index.html"
 
 clean:
 	rm -rf .venv .cache demo build dist *.egg-info .pytest_cache .ruff_cache .import_linter_cache .hypothesis

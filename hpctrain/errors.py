@@ -25,10 +25,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 EXIT_FINISHED = 0
+"""All is done."""
 EXIT_BUG = 1
+"""An error of hpctrain itself, shown with its traceback."""
 EXIT_REQUEUE = 75
+"""The run was asked to stop, and has saved; its job is requeued."""
 EXIT_RANKS_LOST = 76
+"""A rank hangs, or another rank is gone; the job is requeued and continues from the newest checkpoint."""
 EXIT_TOO_HOT = 78
+"""A machine stayed too hot although the run paused; it has saved, and starts again when the machine has cooled down."""
 EXIT_INTERRUPTED = 130
 """Exit code after Ctrl-C; a trainer saves before it exits."""
 

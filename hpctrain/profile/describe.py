@@ -160,7 +160,8 @@ def _allowed_here(key: str, node: Schema) -> str:
 
 
 def _cell(text: str) -> str:
-    return " ".join(text.replace("``", "`").replace("|", "\\|").split())
+    text = text.replace("``", "`").replace("|", "\\|").replace("[](", "[]\\(")  # brackets that are no link
+    return " ".join(text.split())
 
 
 def _plain(text: str) -> str:

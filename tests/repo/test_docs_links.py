@@ -16,6 +16,8 @@ from hpctrain.errors import GateError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DOCUMENTS = [REPOSITORY / "README.md", REPOSITORY / "CHANGELOG.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]
+HELP = REPOSITORY / "docs" / "commands.md"  # its code is the help itself, which is prose
+TYPED_INTO = [path for path in DOCUMENTS if path != HELP]
 
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 SOURCE = re.compile(r"(?:src|href)=\"([^\"]+)\"")
@@ -81,7 +83,7 @@ def test_every_file_named_in_a_document_exists(path):
     assert missing == set()
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=ids)
+@pytest.mark.parametrize("path", TYPED_INTO, ids=ids)
 def test_every_command_and_option_shown_exists(path):
     wrong = []
     for line in code_lines(path):
@@ -99,7 +101,7 @@ def test_every_command_and_option_shown_exists(path):
     assert wrong == []
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=ids)
+@pytest.mark.parametrize("path", TYPED_INTO, ids=ids)
 def test_every_make_target_shown_exists(path):
     targets = set(re.findall(r"^([a-z]+):", (REPOSITORY / "Makefile").read_text(), flags=re.MULTILINE))
     shown = {target for line in code_lines(path) for target in re.findall(r"^\$? ?make ([a-z]+)", line)}

@@ -1,0 +1,62 @@
+"""The documentation as a site: ``make docs`` builds it into ``build/docs``, without a network.
+
+The navigation is the table of ``index.md``: a row in bold begins a group, and each link in a row is a page of this
+group. The pages stay plain Markdown, so that they read as well on GitHub.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+DOCS = Path(__file__).resolve().parent
+REPOSITORY = DOCS.parent
+sys.path.insert(0, str(REPOSITORY))
+
+import hpctrain  # noqa: E402
+
+project = "hpctrain"
+version = release = hpctrain.__version__
+extensions = ["myst_parser", "sphinx.ext.autodoc", "numpydoc"]
+exclude_patterns = ["examples", "notebooks"]
+root_doc = "index"
+myst_heading_anchors = 4
+numpydoc_show_class_members = False
+autodoc_typehints = "none"  # numpydoc's sections have the types in words
+
+html_theme = "furo"
+html_title = f"hpctrain {release}"
+html_static_path = ["img/site.css"]
+html_css_files = ["site.css"]
+html_copy_source = False
+
+LINK = re.compile(r"\[[^\]]*\]\(([\w-]+)\.md\)")
+
+
+def navigation() -> list[tuple[str, list[str]]]:
+    """Return the groups of the table in ``index.md``: the name of each, and its pages in their order."""
+    groups: list[tuple[str, list[str]]] = []
+    seen = set()
+    for line in (DOCS / "index.md").read_text(encoding="utf-8").splitlines():
+        if group := re.match(r"\| \*\*(.+)\*\* \| \|", line):
+            groups.append((group[1], []))
+        elif line.startswith("| ") and groups:
+            new = [name for name in dict.fromkeys(LINK.findall(line)) if name not in seen]
+            groups[-1][1].extend(new)
+            seen.update(new)
+    return groups
+
+
+def _prepare(app: object, name: str, source: list[str]) -> None:
+    """Add the navigation to the first page; files outside ``docs/`` become downloads, which the site contains."""
+    text = re.sub(r"\]\(\.\./(?!docs/)", "](path:../", source[0])
+    if name == root_doc:
+        for group, pages in navigation():
+            text += "\n".join(["", "```{toctree}", ":hidden:", f":caption: {group}", "", *pages, "```", ""])
+    source[0] = text
+
+
+def setup(app: object) -> None:
+    """Connect our step to Sphinx, which calls this."""
+    app.connect("source-read", _prepare)  # type: ignore[attr-defined]

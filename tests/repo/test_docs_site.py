@@ -1,0 +1,63 @@
+"""The documentation as a site: pages made from the code are current, every page is reached, no network is needed."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from collections import Counter
+from pathlib import Path
+
+import conf
+import pytest
+import reference_pages
+from own_environment import own_environment
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+DOCS = REPOSITORY / "docs"
+FROM_ELSEWHERE = re.compile(
+    r"<(?:script|img|iframe|link(?! rel=\"(?:next|prev|author)))\b[^>]*(?:src|href)=\"(?:https?:)?//[^>]*>"
+)
+
+
+@pytest.mark.parametrize("name", reference_pages.PAGES)
+def test_the_page_says_what_the_code_says(name):
+    """Make it with: python docs/reference_pages.py."""
+    current = (DOCS / name).read_text(encoding="utf-8") == reference_pages.PAGES[name]()
+    assert current, f"docs/{name} differs from the code; make it again: python docs/reference_pages.py"
+
+
+def test_the_navigation_has_every_page_once():
+    """It is the table in docs/index.md: a new page needs a row there."""
+    listed = Counter(name for _, pages in conf.navigation() for name in pages)
+    assert listed == Counter(path.stem for path in DOCS.glob("*.md") if path.stem != conf.root_doc)
+
+
+def test_no_page_has_a_name_that_the_builder_writes_itself():
+    assert not {"search", "genindex", "modindex", "py-modindex"} & {path.stem for path in DOCS.glob("*.md")}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.environ.get("ALL_FAULTS") != "1", reason="ten seconds of CPU; set ALL_FAULTS=1")
+def test_the_site_is_built_without_a_warning_and_needs_no_network(tmp_path):
+    python = own_environment("docs", "sphinx>=8.1", "furo>=2025.7", "myst-parser>=4.0", "numpydoc>=1.7")
+    command = [
+        str(python),
+        "-m",
+        "sphinx",
+        "-W",
+        "--keep-going",
+        "-q",
+        "-d",
+        str(tmp_path / "cache"),
+        "docs",
+        str(tmp_path),
+    ]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    pages = list(tmp_path.glob("*.html"))
+    assert {path.stem for path in DOCS.glob("*.md")} <= {path.stem for path in pages}
+    loaded = {found for page in pages for found in FROM_ELSEWHERE.findall(page.read_text(encoding="utf-8"))}
+    assert loaded == set()
+    reference = (tmp_path / "python-reference.html").read_text(encoding="utf-8")
+    assert {name for name in ("submit", "runs", "Run", "load") if f'id="hpctrain.{name}"' not in reference} == set()
