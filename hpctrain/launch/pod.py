@@ -228,11 +228,12 @@ def is_marked_cancelled(run: RunDir) -> bool:
 
 
 def fill(run: RunDir, files: Path) -> None:
-    """Copy the files of a run into its directory, unless they are there.
+    """Copy the files of a run into its directory, unless they are there; a newer submission replaces those of an older.
 
     Parameters
     ----------
     run : RunDir
+        Empty, or as the platform or its volume has kept it.
     files : Path
         Folder with :data:`FILES`, such as a mounted ConfigMap or an input channel.
 
@@ -242,9 +243,10 @@ def fill(run: RunDir, files: Path) -> None:
         The profile is missing there.
     """
     run.make_folders()
+    is_resumed = _submitted_at(files / run.job.name) > _submitted_at(run.job)
     for name in FILES:
         there, here = files / name, run.path / name
-        if here.exists():
+        if here.exists() and not (is_resumed and name in FILES[:2]):
             continue
         if not there.is_file():
             if name == "provenance.json":
@@ -254,6 +256,12 @@ def fill(run: RunDir, files: Path) -> None:
         temporary = here.with_name(f".{name}.{os.uname().nodename}.{os.getpid()}")
         shutil.copyfile(there, temporary)
         os.replace(temporary, here)
+
+
+def _submitted_at(path: Path) -> float:
+    job = read_json(path)
+    time_s = job.get("submitted_at") if isinstance(job, dict) else None
+    return time_s if isinstance(time_s, (int, float)) else 0.0
 
 
 def _for_the_platform(code: int) -> int:

@@ -155,7 +155,8 @@ def describe(run: RunDir, now: float | None = None, queue: Queue | None = None, 
     if answer.state != UNKNOWN:
         # An attempt that died before its trainer took the lease is only in the history.
         begun = job.id in {*(attempt.get("job_id") for attempt in run.read_attempts()), *(e.job_id for e in history)}
-        state, detail = _from_platform(answer, words, history, begun)
+        in_images = target is not None and target.runs_images
+        state, detail = _from_platform(answer, words, history, begun, in_images)
         source = answer.source
     else:
         may_wait = not ask_queue and target is not None and target.has_queue
@@ -204,7 +205,9 @@ def describe_any(run: RunDir, queue: Queue | None = None) -> RunStatus:
         return RunStatus(run, UNREADABLE, "run directory", f"{reason}; hpctrain status {run.path} shows more")
 
 
-def _from_platform(answer: JobState, words: LastWords, history: list[EndedAttempt], begun: bool) -> tuple[str, str]:
+def _from_platform(
+    answer: JobState, words: LastWords, history: list[EndedAttempt], begun: bool, in_images: bool
+) -> tuple[str, str]:
     if answer.state == ENDING:  # the attempt has ended, and its record says whether another follows
         state = REQUEUED if history and history[-1].followed == "requeued" else _ended(words, history)[0] or RUNNING
         return state, "completing"
@@ -215,6 +218,8 @@ def _from_platform(answer: JobState, words: LastWords, history: list[EndedAttemp
         return answer.state, ", ".join(filter(None, [answer.where, f"until {answer.end}" if answer.end else ""]))
     if answer.state == FINISHED and words.finished:
         return FINISHED, ""
+    if answer.state == FINISHED and in_images:  # its containers end with 0 then alone, and may have kept its files
+        return FINISHED, "its files are not here; hpctrain pull brings them from where they are kept"
     if answer.state == CANCELLED:
         return CANCELLED, "saved, can be resumed" if words.stopped else answer.words
     ended, detail = _ended(words, history)

@@ -21,6 +21,7 @@ from hpctrain.launch.targets.clouds import (
     error_of,
     instance_problems,
     needs_a_mirror,
+    number_of_submission,
     required,
     site_of_run,
     texts_of,
@@ -95,6 +96,8 @@ class AzureMLTarget(CloudTarget):
 
         facts, run = _facts(plan), Path(plan.run_dir)
         job = yaml.safe_load(files[JOB].read_text(encoding="utf-8"))
+        if (number := number_of_submission(run)) > 1:
+            job["name"] = job["environment_variables"]["HPCTRAIN_JOB_ID"] = f"{job['name']}-{number}"
         texts = texts_of(run)
         texts["profile.yaml"] = with_inputs(texts["profile.yaml"], job)
         files[JOB].write_text(_as_yaml(job), encoding="utf-8")
@@ -146,7 +149,12 @@ def command_job(plan: JobPlan, facts: AzureMLSection) -> dict[str, Any]:
         "experiment_name": facts.experiment,
         "command": f"python3 -u -m hpctrain.launch.pod /tmp/runs/{name}/{run_id} --files ${{{{inputs.run_files}}}}",
         "environment": {"image": plan.options["image"]},
-        "environment_variables": {"HPCTRAIN_JOB_ID": f"{name}-{run_id}", INSIDE: "1", **plan.environment},
+        "environment_variables": {
+            "HPCTRAIN_JOB_ID": f"{name}-{run_id}",
+            "HPCTRAIN_NODES": "1",  # Azure may set NODE_RANK, and says nowhere how many there are
+            INSIDE: "1",
+            **plan.environment,
+        },
         "inputs": {"run_files": {"type": "uri_folder", "path": f"./{FILES}", "mode": "download"}},
         "resources": {"instance_count": 1, "shm_size": "8g"},
         "limits": {"timeout": min(plan.time_limit_s * attempts, _LONGEST_JOB_S)},

@@ -115,6 +115,13 @@ def texts_of(run: Path) -> dict[str, str]:
     return {name: (run / name).read_text(encoding="utf-8") for name in _FILES_OF_A_RUN if (run / name).exists()}
 
 
+def number_of_submission(run: Path) -> int:
+    """Return 1 for the first submission of a run, 2 for the next: a cloud takes no name of a job a second time."""
+    from hpctrain.rundir import RunDir
+
+    return len(RunDir(run).read_job().get("submissions", [])) + 1
+
+
 def site_of_run(run: Path | None) -> Site | None:
     """Return the site of a run by its profile; None if it names none, or one that is not here."""
     if run is None:
@@ -130,7 +137,12 @@ def what_only_slurm_does(plan: JobPlan) -> list[Problem]:
     """Return a problem for an image that is missing, and for each part of a plan that no cloud can do."""
     problems = []
     if not plan.options["image"]:
-        problems.append(Problem("launch.image", "the ranks run in a container image; name one with hpctrain in it"))
+        problems.append(
+            Problem(
+                "launch.image",
+                "the ranks run in a container image; name one with hpctrain in it (hpctrain image writes a Dockerfile)",
+            )
+        )
     if plan.tasks:
         problems.append(Problem("--array", "needs Slurm; submit the runs one after the other"))
     problems += [Problem("--after", f"'{job.id}': no job there can wait for another one") for job in plan.after]
@@ -155,7 +167,12 @@ def instance_problems(cloud: str, plan: JobPlan, example: str) -> list[Problem]:
     wanted, shape = str(plan.options["instance_type"]), plan.resources
     known = find_instance(cloud, wanted)
     if not wanted:
-        return [Problem("launch.instance_type", f"name the machines, such as {example} (docs/clouds.md)")]
+        return [
+            Problem(
+                "launch.instance_type",
+                f"name the machines, such as {example}; hpctrain platforms --machines {cloud} lists them",
+            )
+        ]
     if known is None:
         names = instance_names(cloud)
         return [Problem("launch.instance_type", f"there is no '{wanted}' in our list{did_you_mean(wanted, names)}")]

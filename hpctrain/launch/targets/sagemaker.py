@@ -19,6 +19,7 @@ from hpctrain.launch.targets.clouds import (
     call,
     error_of,
     instance_problems,
+    number_of_submission,
     required,
     site_of_run,
     texts_of,
@@ -92,18 +93,18 @@ class SageMakerTarget(CloudTarget):
 
         facts, run = _facts(plan), Path(plan.run_dir)
         request = json.loads(files[REQUEST].read_text(encoding="utf-8"))
+        name = job_name(plan, number_of_submission(run))
+        request["TrainingJobName"] = request["Environment"]["HPCTRAIN_JOB_ID"] = name
         texts = texts_of(run)
         texts["profile.yaml"] = with_channels(texts["profile.yaml"], request, facts)
         place = next(item for item in request["InputDataConfig"] if item["ChannelName"] == RUN_FILES)
         address = place["DataSource"]["S3DataSource"]["S3Uri"]
-        for name, text in texts.items():
-            required(_aws(facts, "s3", "cp", "-", f"{address}{name}", stdin=text), f"cannot write {address}{name}")
-        text = json.dumps(request)
-        files[REQUEST].write_text(
-            json.dumps(request, indent=2) + "\n", encoding="utf-8"
-        )  # with the channels of the data
-        required(_aws(facts, "sagemaker", "create-training-job", "--cli-input-json", text), "SageMaker refuses the job")
-        return [job_name(plan)]
+        for file, text in texts.items():
+            required(_aws(facts, "s3", "cp", "-", f"{address}{file}", stdin=text), f"cannot write {address}{file}")
+        files[REQUEST].write_text(json.dumps(request, indent=2) + "\n", encoding="utf-8")  # as it is sent
+        command = ("sagemaker", "create-training-job", "--cli-input-json", json.dumps(request))
+        required(_aws(facts, *command), "SageMaker refuses the job")
+        return [name]
 
     def state(self, job: Job) -> JobState:
         """Ask SageMaker for the status of the job."""
@@ -123,10 +124,11 @@ class SageMakerTarget(CloudTarget):
         return f"training job {job.id} stops; its ranks save within 120 s"
 
     def home(self, plan: JobPlan) -> str | None:
-        """Return where SageMaker keeps a copy of the run directory."""
+        """Return where SageMaker keeps a copy of the run directory; a shared file system has the only one."""
         from hpctrain.launch.targets.sagemaker_request import home_of
 
-        return home_of(plan, _facts(plan))
+        facts = _facts(plan)
+        return None if facts.shared_files else home_of(plan, facts)
 
 
 TARGET = SageMakerTarget

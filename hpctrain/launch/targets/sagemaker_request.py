@@ -13,17 +13,16 @@ if TYPE_CHECKING:
     from hpctrain.profile.sections.sagemaker import SageMakerSection
 
 Request = dict[str, Any]
-_LONGEST_RUN_S = 28 * 86400
-"""Amazon's own limit of one job [s]."""
 _LONGEST_NAME = 63
 _MOST_ATTEMPTS = 30
 
 
-def job_name(plan: JobPlan) -> str:
-    """Return the name of the job: letters, digits and single hyphens, unique by the run id."""
+def job_name(plan: JobPlan, number: int = 1) -> str:
+    """Return the name of the job: letters, digits and single hyphens, unique by the run id and the submission."""
     *_, name, run_id = plan.run_dir.rstrip("/").split("/")
     words = [re.sub(r"[^A-Za-z0-9]+", "-", word).strip("-") for word in (name, run_id)]
-    return f"{words[0][: _LONGEST_NAME - len(words[1]) - 1].strip('-')}-{words[1]}"
+    end = f"-{words[1]}{f'-{number}' if number > 1 else ''}"
+    return f"{words[0][: _LONGEST_NAME - len(end)].strip('-')}{end}"
 
 
 def home_of(plan: JobPlan, facts: SageMakerSection) -> str:
@@ -67,7 +66,9 @@ def training_job(plan: JobPlan, facts: SageMakerSection) -> Request:
             "InstanceCount": plan.resources.nodes,
             "VolumeSizeInGB": facts.volume_gib,
         },
-        "StoppingCondition": {"MaxRuntimeInSeconds": min(plan.time_limit_s * _attempts(plan), _LONGEST_RUN_S)},
+        "StoppingCondition": {
+            "MaxRuntimeInSeconds": min(plan.time_limit_s * _attempts(plan), facts.longest_run_h * 3600)
+        },
         "Environment": {"HPCTRAIN_JOB_ID": job_name(plan), INSIDE: "1", **plan.environment},
         "EnableManagedSpotTraining": bool(plan.options["spot"]),
         "EnableNetworkIsolation": facts.isolated,

@@ -20,6 +20,7 @@ from hpctrain.launch.targets.clouds import (
     error_of,
     instance_problems,
     needs_a_mirror,
+    number_of_submission,
     required,
     texts_of,
     what_only_slurm_does,
@@ -95,7 +96,9 @@ class VertexTarget(CloudTarget):
     def submit(self, plan: JobPlan, files: Mapping[str, Path]) -> list[str]:
         """Copy the files of the run to the bucket, and send the job."""
         facts, run = _facts(plan), Path(plan.run_dir)
-        address = _submitted(plan, facts)
+        address, job = _submitted(plan, facts), json.loads(files[JOB].read_text(encoding="utf-8"))
+        name_it(job, _job_name(plan, number_of_submission(run)))
+        files[JOB].write_text(json.dumps(job, indent=2) + "\n", encoding="utf-8")
         texts = texts_of(run)
         texts["profile.yaml"] = below_gcs(texts["profile.yaml"])
         for name, text in texts.items():
@@ -177,6 +180,14 @@ def custom_job(plan: JobPlan, facts: VertexSection) -> dict[str, Any]:
     return job | {key: value for key, value in optional.items() if value}
 
 
+def name_it(job: dict[str, Any], name: str) -> None:
+    """Tell the ranks of a custom job its name, by which they count its attempts."""
+    for pool in job["workerPoolSpecs"]:
+        for variable in pool["containerSpec"]["env"]:
+            if variable["name"] == "HPCTRAIN_JOB_ID":
+                variable["value"] = name
+
+
 def below_gcs(profile: str) -> str:
     """Return the text of a profile whose data are read from where containers see their buckets."""
     import yaml
@@ -201,9 +212,9 @@ def _below_gcs(name: str) -> str:
     return f"/gcs/{name.removeprefix('gs://')}" if name.startswith("gs://") else name
 
 
-def _job_name(plan: JobPlan) -> str:
+def _job_name(plan: JobPlan, number: int = 1) -> str:
     *_, name, run_id = plan.run_dir.rstrip("/").split("/")
-    return f"{name[:100]}-{run_id}"
+    return f"{name[:100]}-{run_id}{f'-{number}' if number > 1 else ''}"
 
 
 def _submitted(plan: JobPlan, facts: VertexSection) -> str:

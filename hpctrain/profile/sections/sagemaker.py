@@ -54,6 +54,8 @@ class SageMakerSection(Section):
     """Give the container no network at all."""
     keep_warm_s: Annotated[int, Field(ge=0, le=3600)] = 0
     """Keep the machines for so long after a job [s], so that the next one of the same shape starts at once."""
+    longest_run_h: Annotated[int, Field(ge=1, le=672)] = 120
+    """Longest time of a job [h]: the quota of the account, which is five days unless Amazon has raised it."""
     longest_wait_h: Annotated[int, Field(ge=1, le=672)] = 72
     """Longest time of a job with ``launch.spot``, interruptions included [h]."""
     shared_files: SharedFilesSection | None = None

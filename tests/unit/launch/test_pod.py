@@ -161,6 +161,16 @@ def test_files_that_are_there_stay_and_missing_ones_are_named(tmp_path):
         fill(run, source.path)
 
 
+def test_a_newer_submission_replaces_the_profile_and_the_job_that_the_platform_has_kept(tmp_path):
+    kept = a_run(tmp_path / "kept", "exit 1", submitted_at=100.0)
+    for time_s, script in ((100.0, "exit 1"), (200.0, "exit 0"), (150.0, "exit 0")):
+        sent = a_run(tmp_path / f"sent-{time_s}", "exit 0", submitted_at=time_s)
+        sent.profile.write_text(f"name: vae  # {time_s}\n")
+        fill(kept, sent.path)
+        assert kept.read_job()["trainer"][2] == script
+    assert kept.profile.read_text() == "name: vae  # 200.0\n"
+
+
 def test_ranks_that_do_not_divide_by_the_containers_are_an_error(tmp_path):
     run = a_run(tmp_path, "exit 0", 3)
     assert end_of(run, JOB_COMPLETION_INDEX="0", HPCTRAIN_NODES="2", MASTER_ADDR="a") == 3

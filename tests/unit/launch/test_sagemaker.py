@@ -6,24 +6,29 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 from own_environment import own_environment
+from processes import wait_until
 
 from hpctrain import states
 from hpctrain.errors import ProfileError
 from hpctrain.kinds.spectra.section import SpectraSection
+from hpctrain.launch.ranks import free_port
 from hpctrain.launch.runs import newest_job
 from hpctrain.launch.status import describe
 from hpctrain.launch.stop import cancel
 from hpctrain.launch.submit import prepare, submit
+from hpctrain.launch.targets import find_target
 from hpctrain.launch.targets.sagemaker import REQUEST, judge
 from hpctrain.profile.families import profile_class
 from hpctrain.profile.sections.launch import LaunchSection
 from hpctrain.profile.sections.sagemaker import SageMakerSection
 from hpctrain.profile.site import Site
+from hpctrain.rundir import RunDir
 
 FAKE = Path(__file__).parents[2] / "fake_aws.py"
 FACTS = {
@@ -57,14 +62,20 @@ def site_of(**facts: object) -> Site:
     return Site(sagemaker=SageMakerSection.model_validate({**FACTS, **facts}))
 
 
-def prepared(folder: Path, site: Site | None = None, files: tuple[str, ...] = ("s3://surveys/sdss/*.h5",), **launch):
+def prepared(
+    folder: Path,
+    site: Site | None = None,
+    files: tuple[str, ...] = ("s3://surveys/sdss/*.h5",),
+    resume: RunDir | None = None,
+    **launch,
+):
     shape = {"cluster": "sagemaker", "instance_type": "ml.g5.12xlarge", "gpus_per_node": 4, "cpus_per_rank": 8}
     profile = profile_class()(
         name="SDSS_vae",
         launch=LaunchSection(**{**shape, "runs_dir": str(folder / "runs"), **launch}),
         data=SpectraSection(files=list(files)),
     )
-    return prepare([profile], "sagemaker", site or site_of())
+    return prepare([profile], "sagemaker", site or site_of(), resume=resume)
 
 
 def request_of(*arguments: object, **options: object) -> dict:
@@ -97,6 +108,8 @@ def test_several_machines_share_a_file_system_for_the_run(tmp_path):
     found = request_of(tmp_path, site_of(shared_files=shared), nodes=2)
     assert found["ResourceConfig"]["InstanceCount"] == 2
     assert "CheckpointConfig" not in found
+    shared_run = prepared(tmp_path, site_of(shared_files=shared), nodes=2)
+    assert "home" not in json.loads(shared_run.files()[shared_run.runs[0].job]), "nothing is copied to S3"
     assert found["AlgorithmSpecification"]["ContainerArguments"][0].startswith("/opt/ml/input/data/runs/SDSS_vae/")
     with pytest.raises(ProfileError, match="a file system that all of them see"):
         prepared(tmp_path, nodes=2)
@@ -155,6 +168,37 @@ def test_the_state_of_a_job_comes_from_amazon_and_it_can_be_cancelled(amazon, tm
     assert "its ranks save within 120 s" in cancel(run)
     assert describe(run).state == states.CANCELLED
     assert newest_job(run).cluster == "sagemaker"
+
+
+def test_no_job_asks_for_more_time_than_the_quota_of_the_account(tmp_path):
+    assert request_of(tmp_path)["StoppingCondition"] == {"MaxRuntimeInSeconds": 432_000}
+    longer = request_of(tmp_path, site_of(longest_run_h=672))
+    assert longer["StoppingCondition"] == {"MaxRuntimeInSeconds": 2_419_200}
+
+
+def test_a_run_that_is_resumed_has_a_job_of_another_name_and_the_same_checkpoints(amazon, tmp_path):
+    submission = prepared(tmp_path)
+    (first,) = submit(submission, tmp_path)
+    (run,) = submission.runs
+    (second,) = submit(prepared(tmp_path, resume=run, instance_type="ml.g5.24xlarge"), tmp_path)
+    assert second == f"{first}-2"
+    sent = json.loads((amazon / f"jobs/{second}.json").read_text())
+    before = json.loads((amazon / f"jobs/{first}.json").read_text())
+    assert sent["Environment"]["HPCTRAIN_JOB_ID"] == second
+    assert sent["CheckpointConfig"] == before["CheckpointConfig"]
+    assert (
+        sent["AlgorithmSpecification"]["ContainerArguments"] == before["AlgorithmSpecification"]["ContainerArguments"]
+    )
+    assert newest_job(run).id == second
+
+
+def test_a_run_that_finished_there_is_finished_before_its_files_are_here(amazon, tmp_path):
+    submission = prepared(tmp_path)
+    submit(submission, tmp_path)
+    (amazon / "answers.json").write_text('{"TrainingJobStatus": "Completed", "SecondaryStatus": "Completed"}')
+    status = describe(submission.runs[0])
+    assert status.state == states.FINISHED
+    assert "hpctrain pull" in status.detail
 
 
 @pytest.mark.parametrize(
@@ -229,3 +273,49 @@ def test_requests_are_as_amazons_own_model_wants_them_and_it_knows_our_machines(
     assert found[:-1] == [[], [], []]
     assert "bad_name!" in found[-1][0]
     assert set(instance_names("sagemaker")) <= set(instances)
+
+
+MOTO = ("awscli>=1.40", "moto[server,s3,sts]>=5.1")
+
+
+@pytest.fixture
+def moto(tmp_path, monkeypatch) -> Iterator[None]:
+    """The real ``aws`` command, and an imitation of S3, STS and SageMaker that it talks to."""
+    programs = own_environment("moto", *MOTO, constrained=False, sees_ours=False).parent
+    port = str(free_port())
+    with open(tmp_path / "moto.log", "wb") as log:
+        server = subprocess.Popen([programs / "moto_server", "-H", "127.0.0.1", "-p", port], stdout=log, stderr=log)
+    for name, value in {
+        "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
+        "AWS_ACCESS_KEY_ID": "lab",
+        "AWS_SECRET_ACCESS_KEY": "lab",
+        "AWS_DEFAULT_REGION": "eu-west-1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    make = ["aws", "s3", "mb", "s3://astro-runs", "--region", "eu-west-1"]
+    try:
+        wait_until(lambda: subprocess.run(make, capture_output=True, check=False).returncode == 0)
+        yield
+    finally:
+        server.kill()
+        server.wait()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.environ.get("ALL_FAULTS") != "1", reason="downloads 100 MB; set ALL_FAULTS=1")
+def test_the_real_aws_command_brings_files_and_request_to_an_imitation_of_amazon(moto, tmp_path):
+    assert find_target("sagemaker").answers()
+    submission = prepared(tmp_path)
+    (name,) = submit(submission, tmp_path)
+    (run,) = submission.runs
+    assert describe(run).state == states.FINISHED, "the imitation finishes each job at once"
+    describing = ["aws", "sagemaker", "describe-training-job", "--region", "eu-west-1", "--training-job-name", name]
+    known = json.loads(subprocess.run(describing, capture_output=True, text=True, check=True).stdout)
+    sent = json.loads((run.path / REQUEST).read_text())
+    for key in ("CheckpointConfig", "InputDataConfig", "OutputDataConfig", "VpcConfig", "StoppingCondition"):
+        assert known[key] == sent[key]
+    listing = ["aws", "s3", "ls", f"s3://astro-runs/hpctrain/submitted/{name}/"]
+    listed = subprocess.run(listing, capture_output=True, text=True, check=True).stdout
+    assert {line.split()[-1] for line in listed.splitlines()} == {"job.json", "profile.yaml", "provenance.json"}
+    assert submit(prepared(tmp_path, resume=run), tmp_path) == [f"{name}-2"]

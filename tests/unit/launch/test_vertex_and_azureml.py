@@ -13,6 +13,7 @@ import yaml
 from own_environment import own_environment
 
 from hpctrain import states
+from hpctrain.cli import run_command
 from hpctrain.errors import ProfileError
 from hpctrain.kinds.spectra.section import SpectraSection
 from hpctrain.launch.status import describe
@@ -20,12 +21,15 @@ from hpctrain.launch.stop import cancel
 from hpctrain.launch.submit import prepare, submit
 from hpctrain.launch.targets import azureml, vertex
 from hpctrain.profile.families import profile_class
+from hpctrain.profile.instances import INSTANCES, instance_names
 from hpctrain.profile.load import load_profile
+from hpctrain.profile.platforms import PLATFORMS
 from hpctrain.profile.sections.azureml import AzureMLSection
 from hpctrain.profile.sections.launch import LaunchSection
 from hpctrain.profile.sections.train import CheckpointSection
 from hpctrain.profile.sections.vertex import VertexSection
 from hpctrain.profile.site import Site
+from hpctrain.rundir import RunDir
 
 FAKE = Path(__file__).parents[2] / "fake_clouds.py"
 SITE = Site(
@@ -64,7 +68,14 @@ def clouds(tmp_path, monkeypatch) -> Path:
     return folder
 
 
-def prepared(cloud: str, folder: Path, site: Site = SITE, mirror: str | None = "s3://astro-runs/mirror", **launch):
+def prepared(
+    cloud: str,
+    folder: Path,
+    site: Site = SITE,
+    mirror: str | None = "s3://astro-runs/mirror",
+    resume: RunDir | None = None,
+    **launch,
+):
     shape = {"cluster": cloud, "instance_type": MACHINES[cloud], "gpus_per_node": 1, "cpus_per_rank": 8}
     profile = profile_class()(
         name="SDSS_vae",
@@ -72,7 +83,7 @@ def prepared(cloud: str, folder: Path, site: Site = SITE, mirror: str | None = "
         data=SpectraSection(files=[DATA[cloud]]),
         checkpoint=CheckpointSection(mirror=mirror),
     )
-    return prepare([profile], cloud, site)
+    return prepare([profile], cloud, site, resume=resume)
 
 
 def sent(cloud: str, folder: Path, *arguments: object, **options: object) -> dict:
@@ -154,6 +165,20 @@ def test_azure_gets_the_files_of_a_run_and_an_input_for_each_folder_of_data(clou
     assert describe(run).state == states.CANCELLED
 
 
+@pytest.mark.parametrize("cloud", CLOUDS)
+def test_the_ranks_of_a_run_that_is_resumed_count_the_attempts_of_a_new_job(cloud, clouds, tmp_path):
+    submission = prepared(cloud, tmp_path)
+    submit(submission, tmp_path)
+    (run,) = submission.runs
+    file = run.path / {"vertex": vertex.JOB, "azureml": azureml.JOB}[cloud]
+    assert f"{run.run_id}-2" not in file.read_text()
+    submit(prepared(cloud, tmp_path, resume=run), tmp_path)
+    assert f"{run.run_id}-2" in file.read_text()
+    assert len(list((clouds / "jobs").glob("*.words"))) == (
+        2 if cloud == "azureml" else 1
+    )  # Google numbers jobs itself
+
+
 @pytest.mark.parametrize(
     ("answer", "state"),
     [
@@ -166,6 +191,19 @@ def test_azure_gets_the_files_of_a_run_and_an_input_for_each_folder_of_data(clou
 )
 def test_the_words_of_vertex_become_ours(answer, state):
     assert vertex.judge(answer).state == state
+
+
+def test_the_machines_of_a_cloud_are_listed_with_what_they_have(capsys):
+    assert run_command("platforms", ["--machines", "azureml"]) == 0
+    rows = {words[0]: words[1:] for line in capsys.readouterr().out.splitlines() if len(words := line.split()) == 5}
+    assert rows["Standard_NC48ads_A100_v4"] == ["a100-80", "2", "48", "440"]
+    assert set(rows) == set(instance_names("azureml"))
+    assert run_command("platforms", ["--machines", "vertex", "--json"]) == 0
+    assert {row["name"] for row in json.loads(capsys.readouterr().out)} == set(instance_names("vertex"))
+
+
+def test_every_machine_has_a_platform_that_profiles_can_name():
+    assert {each.platform for each in INSTANCES} <= set(PLATFORMS)
 
 
 VERTEX_MODEL = """\
