@@ -59,6 +59,7 @@ COMMANDS = {
     "scan-secrets": "look for passwords, tokens and keys in runs, pipelines, the registry or any folder",
     "signature": "make keys, sign a model, a bundle or a file, and verify it",
     "track": "send runs to MLflow or Weights & Biases, each record once; also from a login node",
+    "image": "write what builds a container image with hpctrain: a Dockerfile, an Apptainer definition",
     "schema": "write the JSON Schema of profiles, for editors",
     "platforms": "list the GPUs and boards that profiles can name",
     "verify-resume": "prove that runs of a profile survive kills without changing one bit",
@@ -94,6 +95,9 @@ OTHER_WORDS = {
     "log": "hpctrain logs RUN",
     "tail": "hpctrain logs RUN -f",
     "doctor": "hpctrain data doctor FILES",
+    "docker": "hpctrain image writes a Dockerfile",
+    "dockerfile": "hpctrain image writes a Dockerfile",
+    "apptainer": "hpctrain image --apptainer writes a definition file",
     "install": "pip install . in a clone installs hpctrain; the README has the details",
 }
 """Words that people type instead of a command, and the command that they need."""

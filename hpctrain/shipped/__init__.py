@@ -1,6 +1,7 @@
-"""What comes with the program besides code: profiles, site files, the job script, the pretend Slurm cluster.
+"""What comes with the program besides code: profiles, site files, the job script, the pretend Slurm cluster, the pins.
 
-In a checkout, ``profiles`` and ``slurm`` here are links to the folders of that name at its top. A wheel holds copies.
+In a checkout, ``constraints.txt``, ``profiles`` and ``slurm`` here are links to what has that name at its top. A wheel
+holds copies.
 """
 
 from __future__ import annotations
