@@ -26,7 +26,7 @@ def types(*words: str, python: tuple[str, ...] = ()) -> subprocess.CompletedProc
     [
         ("train", "hpc-submit PROFILE"),
         ("resume", "hpc-submit --resume RUN"),
-        ("plot", "hpctrain report RUN"),
+        ("draw", "hpctrain plot RUN"),
         ("statsu", "did you mean 'status'?"),
         ("my.yaml", "hpc-submit my.yaml"),
         ("xyzzy", "there are init, check, render"),

@@ -1,0 +1,1 @@
+"""Charts of any numbers, drawn in a terminal or as a picture."""
