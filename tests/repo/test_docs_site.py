@@ -61,3 +61,32 @@ def test_the_site_is_built_without_a_warning_and_needs_no_network(tmp_path):
     assert loaded == set()
     reference = (tmp_path / "python-reference.html").read_text(encoding="utf-8")
     assert {name for name in ("submit", "runs", "Run", "load") if f'id="hpctrain.{name}"' not in reference} == set()
+
+
+def shown_messages(page: str) -> list[str]:
+    """Return the messages in the first cells of a page: what is in back-ticks there."""
+    return re.findall(r"^\| `([^`]+)` \|", (DOCS / page).read_text(encoding="utf-8"), flags=re.MULTILINE)
+
+
+def test_every_message_of_the_troubleshooting_page_is_one_of_the_code():
+    """An ellipsis stands for a value; the parts of a message follow each other in one text of the code."""
+    sources = [*REPOSITORY.glob("hpctrain/**/*.py"), *REPOSITORY.glob("hpctrain/**/*.sh")]
+    code = "\n".join(path.read_text(encoding="utf-8") for path in sources)
+    code = re.sub(r"\"\s*\n\s*f?\"", "", code)  # neighbouring literals are one text
+    shown = shown_messages("troubleshooting.md")
+    unknown = [
+        message for message in shown if not re.search(r"[^\"\n]*".join(map(re.escape, message.split("…"))), code)
+    ]
+    assert len(shown) > 20
+    assert unknown == []
+
+
+@pytest.mark.parametrize("page", ["migration.md", "troubleshooting.md"])
+def test_every_key_of_the_profile_that_is_shown_exists(page):
+    profile = (DOCS / "profile.md").read_text(encoding="utf-8")  # made from the classes
+    sections = dict(re.findall(r"^## (\S+)\n(.*?)(?=^## |\Z)", profile, flags=re.MULTILINE | re.DOTALL))
+    names = "|".join(name for name in sections if "." not in name)
+    shown = re.findall(rf"(?<![\w./])({names})\.([a-z_]+)", (DOCS / page).read_text(encoding="utf-8"))
+    keys = {f"{section}.{key}": f"| `{key}` |" in sections[section] for section, key in shown if key != "md"}
+    assert len(keys) > 10
+    assert [key for key, is_there in keys.items() if not is_there and key not in sections] == []
