@@ -156,6 +156,20 @@ def test_a_wheel_works_without_the_checkout(installed, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["quickstart.yaml", "schema.json"]
 
 
+@pytest.mark.slow
+def test_an_image_gets_the_wheel_that_is_installed(installed, clone, tmp_path):
+    done = installed.run("hpctrain", "image", "--extras", "remote,filters", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    again = tmp_path / f"image/hpctrain-{__version__}-py3-none-any.whl"
+    [wheel] = clone.parent.glob("built-wheel/*.whl")
+    with zipfile.ZipFile(wheel) as first, zipfile.ZipFile(again) as second:
+        assert sorted(first.namelist()) == sorted(second.namelist())
+        names = [name for name in first.namelist() if not name.endswith("/RECORD")]
+        assert all(first.read(name) == second.read(name) for name in names)
+    assert f"/{again.name}[filters,remote]'" in (tmp_path / "image/Dockerfile").read_text()
+    assert (tmp_path / "image/constraints.txt").read_text() == (REPOSITORY / "constraints.txt").read_text()
+
+
 def test_a_file_that_exists_is_not_overwritten_by_init(tmp_path):
     def init(*arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "hpctrain", "init", *arguments]
