@@ -32,6 +32,7 @@ COMMANDS = {
     "logs": "print or follow the logs of a run",
     "cancel": "cancel a run; it saves its state first",
     "list": "list the runs on disk, newest first, by name, state, metric or key of the profile",
+    "cost": "print what runs have cost: hours, energy, CO2, money, losses to faults, idle GPUs",
     "index": "keep an index of runs, studies, pipelines and the registry in SQL, for such questions",
     "sql": "ask the index a question in SQL; it can change nothing",
     "ingest": "read survey files into one HDF5 file on a common wavelength grid",

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpctrain.api.run import Run
+from hpctrain.cost.budget import check_budget, has_budget
 from hpctrain.launch.after import jobs_before
 from hpctrain.launch.resume import nothing_left, refuse_to_resume, resume_problems
 from hpctrain.launch.submit import Submission, prepare, with_absolute_paths, with_global_batch
@@ -77,6 +78,7 @@ def submit(
         overrides += overrides_of({"launch.runs_dir": str(runs_dir)})
     findings = check_profile(profile, overrides, memory=False)
     wanted = with_absolute_paths(_judged(findings, memory), Path.cwd())
+    check_budget([findings])
     target = choose_target(wanted.launch.cluster)
     jobs = jobs_before(_names(after), Path(wanted.launch.runs_dir), target)
     return _hand_over(prepare([wanted], target, findings.site, after=jobs))
@@ -94,6 +96,7 @@ def resume(run: Run, set: Mapping[str, Any] | Sequence[str], cluster: str | None
         changed = with_absolute_paths(findings.profile, Path.cwd())
         findings.problems += resume_problems(directory, changed, overrides)
     wanted = with_absolute_paths(_judged(findings, memory), Path.cwd())
+    check_budget([findings], directory, status.step)
     wanted = with_global_batch(wanted, load_profile(directory.profile).global_batch, str(directory.profile))
     return _hand_over(prepare([wanted], choose_target(wanted.launch.cluster), findings.site, resume=directory))
 
@@ -111,7 +114,9 @@ def _hand_over(submission: Submission) -> Run:
 
 def _judged(findings: Findings, memory: bool) -> Profile:
     """Return the profile that was checked; warn of what is probably a mistake, and raise all problems."""
-    if memory and not findings.problems and findings.profile is not None and findings.profile.platform:
+    profile = findings.profile
+    is_wanted = profile is not None and (profile.platform or has_budget(profile, findings.site))
+    if memory and not findings.problems and is_wanted:
         add_memory(findings, {})
     for warning in findings.warnings:
         warnings.warn(str(warning), stacklevel=3)

@@ -71,8 +71,16 @@ def print_findings(findings: Findings, strict: bool = False) -> None:
             print(f"  {line}")
 
 
-def summary(findings: Findings) -> list[str]:
-    """Return a summary of the run in a few lines: place, batches, length, memory."""
+def summary(findings: Findings, ask_queue: bool = False, steps_done: int = 0) -> list[str]:
+    """Return a summary of the run in a few lines: place, batches, length, memory, and as :func:`cost_lines` says it.
+
+    Parameters
+    ----------
+    findings : Findings
+        Without problems.
+    ask_queue : bool
+    steps_done : int
+    """
     from hpctrain.profile.judge import plural
 
     profile = findings.profile
@@ -89,7 +97,28 @@ def summary(findings: Findings) -> list[str]:
     if _is_network(profile):
         ranks = plural(launch.world_size, "rank")
         lines.append(f"global batch {profile.global_batch:,} = {_shares(profile)} x {ranks}, {profile.train.precision}")
-    return [*lines, *_length(findings), *_memory(findings)]
+    return [*lines, *_length(findings), *_memory(findings), *cost_lines(findings, ask_queue, steps_done)]
+
+
+def cost_lines(findings: Findings, ask_queue: bool = False, steps_done: int = 0) -> list[str]:
+    """Return what the run will cost, and which machine is the cheapest; empty if nothing is known.
+
+    Parameters
+    ----------
+    findings : Findings
+        Without problems.
+    ask_queue : bool
+        Ask the accounts of the cluster how long jobs wait.
+    steps_done : int
+        Steps that a run that goes on has done already.
+    """
+    from hpctrain.cost import choices, estimate
+
+    found = estimate.estimate_from_here(findings, ask_queue, steps_done)
+    listed = choices.choices(findings, found)
+    prices = findings.site.prices if findings.site else None
+    lines = [] if found is None else estimate.lines_of(found)
+    return [*lines, *choices.lines_of(listed, found, prices.currency if prices else "")]
 
 
 def _is_network(profile: Profile) -> bool:
@@ -166,8 +195,19 @@ def _as_json(findings: Findings, good: bool) -> dict[str, Any]:
         "world_size": None if profile is None else profile.launch.world_size,
         "global_batch": None if profile is None else profile.global_batch,
         "memory": memory,
+        "estimate": _estimate_as_json(findings) if good else None,
         "measurement": None if findings.measurement is None else findings.measurement.to_json(),
     }
+
+
+def _estimate_as_json(findings: Findings) -> dict[str, Any] | None:
+    from hpctrain.cost.choices import choices
+    from hpctrain.cost.estimate import estimate_from_here
+
+    found = estimate_from_here(findings)
+    if found is None:
+        return None
+    return {**found.to_json(), "choices": [vars(each) for each in choices(findings, found)]}
 
 
 def _problem_as_json(problem: Problem, source: str) -> dict[str, Any]:

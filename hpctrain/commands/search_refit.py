@@ -7,7 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hpctrain.access import enter
-from hpctrain.commands.submit import Wanted, describe_dry_run, start_and_tell, submission_from, warn_or_refuse
+from hpctrain.commands.submit import (
+    Wanted,
+    describe_dry_run,
+    start_and_tell,
+    submission_from,
+    warn_or_refuse,
+    within_budget,
+)
 from hpctrain.errors import Problem, ProfileError, SiteError
 from hpctrain.launch.targets import find_target
 from hpctrain.profile.load import load_profile
@@ -35,6 +42,7 @@ def refit(arguments: argparse.Namespace, overrides: Sequence[str]) -> int:
     cluster = [f"launch.cluster={arguments.cluster}"] if arguments.cluster else []
     wanted = Wanted(profile, [[*changes_of(profile, study), *cluster, *overrides]])
     judged = warn_or_refuse(wanted, memory=not (arguments.no_memory or arguments.dry_run))
+    within_budget(wanted, judged, may_ask=not arguments.dry_run)
     submission = submission_from(wanted, judged)
     if arguments.dry_run:
         print(describe_dry_run(submission))

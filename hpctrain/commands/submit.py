@@ -79,13 +79,15 @@ def run(arguments: argparse.Namespace) -> int:
     if not arguments.check and _has_nothing_left(wanted):
         return 0
     judged = warn_or_refuse(wanted, memory=not arguments.no_memory, even_without_device=arguments.check)
+    within_budget(wanted, judged, may_ask=not arguments.check)
     submission = submission_from(wanted, judged)
     # The platform itself checks the job, so that nothing is written for a job that it would refuse.
     said = find_target(submission.cluster).ask(submission.plan, submission.texts)
     if arguments.check:
         from hpctrain.commands.check import summary
 
-        print(f"{judged[0].source}: good", *(f"  {line}" for line in [*summary(judged[0]), *said]), sep="\n")
+        lines = summary(judged[0], ask_queue=True, steps_done=wanted.steps_done)
+        print(f"{judged[0].source}: good", *(f"  {line}" for line in [*lines, *said]), sep="\n")
         return 0
     start_and_tell(submission)
     if not arguments.wait:
@@ -131,6 +133,10 @@ class Wanted:
     def resume(self) -> RunDir | None:
         return None if self.resumed is None else self.resumed.run
 
+    @property
+    def steps_done(self) -> int:
+        return 0 if self.resumed is None else self.resumed.step
+
 
 def _wanted(arguments: argparse.Namespace) -> Wanted:
     overrides = overrides_of(arguments)
@@ -155,7 +161,8 @@ def _after(arguments: argparse.Namespace) -> list[str]:
 def warn_or_refuse(wanted: Wanted, memory: bool, even_without_device: bool = False) -> list[Findings]:
     """Check every task, print the warnings, and raise all problems before anything is written.
 
-    The memory estimate takes seconds the first time. Without a device to compare it with, only ``--check`` makes it.
+    The memory estimate takes seconds the first time. Without a device to compare it with, or a budget, only ``--check``
+    makes it.
 
     Returns
     -------
@@ -171,8 +178,8 @@ def warn_or_refuse(wanted: Wanted, memory: bool, even_without_device: bool = Fal
 
     findings = [check_profile(wanted.source, task, memory=False) for task in wanted.tasks]
     _add_resume_problems(wanted, findings)
-    has_device = any(found.profile is not None and found.profile.platform for found in findings)
-    if memory and (has_device or even_without_device) and not any(found.problems for found in findings):
+    is_needed = even_without_device or any(map(_uses_memory, findings))
+    if memory and is_needed and not any(found.problems for found in findings):
         measured: dict[str, Measurement] = {}
         for found in findings:
             add_memory(found, measured)
@@ -181,6 +188,34 @@ def warn_or_refuse(wanted: Wanted, memory: bool, even_without_device: bool = Fal
     for found in findings:
         found.raise_problems()
     return findings
+
+
+def _uses_memory(found: Findings) -> bool:
+    """Return whether there is a device to compare the memory with, or a budget, which needs the length of the run."""
+    from hpctrain.cost.budget import has_budget
+
+    profile = found.profile
+    return profile is not None and (profile.platform is not None or has_budget(profile, found.site))
+
+
+def within_budget(wanted: Wanted, judged: list[Findings], may_ask: bool) -> None:
+    """Refuse a submission over its budget, or ask; a budget is in ``launch`` of the profile, or in the site.
+
+    Parameters
+    ----------
+    wanted : Wanted
+    judged : list of Findings
+    may_ask : bool
+        Whether to ask; otherwise only a warning is printed.
+
+    Raises
+    ------
+    ProfileError
+        The budget does not allow it.
+    """
+    from hpctrain.cost.budget import check_budget
+
+    check_budget(judged, wanted.resume, wanted.steps_done, may_ask)
 
 
 def _add_resume_problems(wanted: Wanted, findings: list[Findings]) -> None:
@@ -222,8 +257,14 @@ def submission_from(wanted: Wanted, findings: list[Findings]) -> Submission:
 def _dry_run(wanted: Wanted) -> int:
     if _has_nothing_left(wanted):
         return 0
+    from hpctrain.commands.check import cost_lines
+
     findings = warn_or_refuse(wanted, memory=False)
+    within_budget(wanted, findings, may_ask=False)
     print(describe_dry_run(submission_from(wanted, findings)))
+    if lines := cost_lines(findings[0], ask_queue=True, steps_done=wanted.steps_done):
+        each = f"each of {len(findings)} runs" if len(findings) > 1 else "the run"
+        print(f"# what {each} would need from now on:", *(f"#   {line}" for line in lines), sep="\n")
     return 0
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from hpctrain.cost.hours import lengths_of
 from hpctrain.errors import ProfileError
 from hpctrain.files import read_text
 from hpctrain.index import tables
@@ -27,7 +28,6 @@ from hpctrain.profile.lookup import find_family
 from hpctrain.profile.yaml_text import parse_yaml
 from hpctrain.records import Record, is_number, parse_json
 from hpctrain.rundir import RunDir, read_json
-from hpctrain.search.measured import lengths_of
 from hpctrain.states import ENDED_BEATS, LOST, RUNNING, SILENT_BEATS, UNREADABLE
 
 MOST_EVALUATIONS = 200

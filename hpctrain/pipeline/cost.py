@@ -9,15 +9,14 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from hpctrain.cost import sums
+from hpctrain.cost.hours import S_PER_H, attempts_of, energy_kwh_of, per_rank
 from hpctrain.errors import HpctrainError
 from hpctrain.launch.history import read_history
-from hpctrain.pipeline.folder import StageDir
+from hpctrain.pipeline.folder import RUNNING, StageDir
 from hpctrain.pipeline.section import TRAIN
 from hpctrain.profile.load import load_profile
 from hpctrain.rundir import read_json, write_json
-from hpctrain.search.measured import attempts_of, energy_kwh_of
-
-_S_PER_H = 3600.0
 
 
 @dataclass(frozen=True)
@@ -61,6 +60,25 @@ def total(costs: Iterable[Cost]) -> Cost:
 def cost_of(stage: StageDir, runs: bool = False) -> Cost:
     """Return what a stage has cost this time through the pipeline; up to now, if it `runs`."""
     return _of_training(stage) if stage.section().does == TRAIN else _of_commands(stage, runs)
+
+
+def cost_of_commands(stage: StageDir, since: float | None = None) -> sums.Cost | None:
+    """Return what a stage of commands has cost, as runs are counted; None for a stage that trains.
+
+    Parameters
+    ----------
+    stage : StageDir
+    since : float, optional
+        A stage that was last at work before this time [s since 1970] has cost nothing.
+    """
+    if stage.section().does == TRAIN:
+        return None
+    state = stage.read_state()
+    if since is not None and state.started_at < since:
+        return sums.Cost()
+    found = _of_commands(stage, runs=state.state == RUNNING)
+    hours = found.seconds / S_PER_H
+    return sums.Cost(found.seconds, hours, found.gpu_h, found.cpu_h, attempts=found.attempts)
 
 
 def sealed_cost(result: Mapping[str, Any] | None) -> Cost | None:
@@ -119,13 +137,13 @@ def _of_commands(stage: StageDir, runs: bool) -> Cost:
         spent = spent.ended(state.ended_at)
     else:
         spent = spent.ended(time.time() if runs else _last_sign(stage, stage.work(state.key), spent.began_at))
-    asked, hours = stage.section().launch, spent.seconds / _S_PER_H
+    asked, hours = stage.section().launch, spent.seconds / S_PER_H
     return Cost(spent.seconds, hours * asked.cpus, hours * asked.gpus, None, spent.attempts)
 
 
 def _of_training(stage: StageDir) -> Cost:
     attempts = attempts_of(stage)
-    rank_h = sum(seconds * num_ranks for seconds, num_ranks in attempts) / _S_PER_H
+    rank_h = sum(seconds * num_ranks for seconds, num_ranks in attempts) / S_PER_H
     cores, gpus = _per_rank(stage)
     return Cost(
         sum(seconds for seconds, _ in attempts), rank_h * cores, rank_h * gpus, energy_kwh_of(stage), len(attempts)
@@ -133,9 +151,8 @@ def _of_training(stage: StageDir) -> Cost:
 
 
 def _per_rank(stage: StageDir) -> tuple[float, float]:
-    """Return the number of cores and of GPUs that a rank of a run has."""
+    """Return the number of cores and of GPUs that a rank of a training has."""
     try:
-        launch = load_profile(stage.profile).launch
+        return per_rank(load_profile(stage.profile).launch)
     except (HpctrainError, OSError):
         return 1.0, 0.0
-    return float(launch.cpus_per_rank), launch.gpus_per_node / launch.ranks_on_each_node

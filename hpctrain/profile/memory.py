@@ -67,6 +67,11 @@ class Measurement:
         Reason why the files cannot be used.
     inspection : Inspection or None
         Findings in a sample of the training spectra.
+    flop_per_sample, made_bytes_per_sample : float
+        Work of one sample, forwards and backwards: floating-point operations of matrix products and convolutions, and
+        size of the tensors that are made [byte]; 0 if it was not counted.
+    kernels_per_pass : float
+        Number of operations of one micro-batch of any size.
     """
 
     fixed_gib: float
@@ -80,6 +85,9 @@ class Measurement:
     num_train: int | None = None
     data_problem: str | None = None
     inspection: Inspection | None = None
+    flop_per_sample: float = 0.0
+    made_bytes_per_sample: float = 0.0
+    kernels_per_pass: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values for JSON."""
@@ -193,14 +201,22 @@ def measure(profile: Profile, silent_s: float = _SILENT_S, timeout_s: float = _T
     HpctrainError
         The measurement failed, or took too long.
     """
+    if (known := remembered(profile)) is not None:
+        return known
     path = cache_folder() / f"{measurement_key(profile)}.json"
-    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):  # absent, incomplete, or of another version
-        return Measurement.from_json(json.loads(path.read_text(encoding="utf-8")))
     measurement = _run(profile, silent_s, timeout_s)
     with contextlib.suppress(OSError):  # with a read-only home, the next check only takes three seconds more
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(path, json.dumps(measurement.to_json()))
     return measurement
+
+
+def remembered(profile: Profile) -> Measurement | None:
+    """Return what :func:`measure` has found before, from its cache; None if it has not measured this profile."""
+    path = cache_folder() / f"{measurement_key(profile)}.json"
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):  # absent, incomplete, or of another version
+        return Measurement.from_json(json.loads(path.read_text(encoding="utf-8")))
+    return None
 
 
 def _run(profile: Profile, silent_s: float, timeout_s: float) -> Measurement:

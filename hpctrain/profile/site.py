@@ -31,7 +31,9 @@ from hpctrain.profile.sections.base import (
     SlurmWord,
     TimeLimit,
 )
+from hpctrain.profile.sections.budget import BudgetSection
 from hpctrain.profile.sections.kubernetes import KubernetesSection
+from hpctrain.profile.sections.prices import PricesSection
 from hpctrain.profile.sections.sagemaker import SageMakerSection
 from hpctrain.profile.sections.vertex import VertexSection
 from hpctrain.shipped import shipped
@@ -86,6 +88,12 @@ class Site(Section):
     """POSIX group for ``access: group``, of runs whose profile names none."""
     sbatch: SbatchOptions = {}
     """sbatch options by their long names, for all jobs; those of a profile override them."""
+    prices: PricesSection | None = None
+    """What an hour of these machines costs."""
+    carbon_g_per_kwh: Annotated[float, Field(ge=0, le=2000)] | None = None
+    """CO2 that a kilowatt-hour of electricity stands for at this place [g/kWh]."""
+    budget: BudgetSection | None = None
+    """The most that any one run may cost here, beside the budget of its profile."""
     kubernetes: KubernetesSection = KubernetesSection()
     """Facts of a Kubernetes cluster."""
     sagemaker: SageMakerSection = SageMakerSection()

@@ -25,6 +25,7 @@ from hpctrain.drawing.svg import (
 from hpctrain.drawing.table import table
 from hpctrain.metrics.events import Event, MemoryShort, OverCurrent, PaceChanged
 from hpctrain.monitor.ledger import AttemptSums, RankState, RunEnergy, sum_up
+from hpctrain.monitor.sizing import right_size_of
 from hpctrain.records import Record, is_number
 from hpctrain.words import format_duration
 
@@ -85,6 +86,8 @@ def machine_section(
     parts = [f'<p class="lead">{escape(energy_sentence(energy, num_samples, one))}</p>']
     if slowed := slowed_text(events, energy):
         parts.append(f'<p class="lead">{escape(slowed)}</p>')
+    if size := right_size_of(ranks):
+        parts.append(f'<p class="lead">{escape(str(size))} (<code>hpctrain cost</code>).</p>')
     parts += [f'<div class="pair">{figures}</div>' if figures else "", _table(ranks), _of_others(ranks), _absent(ranks)]
     return "".join(parts)
 

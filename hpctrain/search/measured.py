@@ -2,44 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from hpctrain.launch.history import EndedAttempt, read_history
-from hpctrain.monitor.ledger import read_ledgers, sum_up
+from hpctrain.cost.hours import energy_kwh_of, gpu_hours_of
 from hpctrain.records import Record
 from hpctrain.rundir import RunDir, read_json
 
 _MIB = 2**20
-
-
-def attempts_of(run: RunDir) -> list[tuple[float, int]]:
-    """Return seconds and ranks of all attempts of a run so far; one that was killed lasted until its last sign."""
-    return lengths_of(run.read_attempts(), read_history(run), run.read_heartbeats())
-
-
-def lengths_of(
-    attempts: Sequence[Record], history: Sequence[EndedAttempt], beats: Sequence[Record]
-) -> list[tuple[float, int]]:
-    """Return seconds and ranks of attempts, from their records, those of their ends, and signs of life."""
-    signs = {ended.time for ended in history} | {beat.get("time", 0.0) for beat in beats}
-    starts = [attempt.get("started_at", 0.0) for attempt in attempts]
-    found = []
-    for attempt, start, until in zip(attempts, starts, [*starts, float("inf")][1:], strict=True):
-        end = max((sign for sign in signs if start <= sign <= until), default=start)
-        found.append((end - start, attempt.get("world_size", 1)))
-    return found
-
-
-def gpu_hours_of(run: RunDir) -> float:
-    """Return the hours of GPUs, or of ranks where there are none, of all attempts of a run so far."""
-    return sum(seconds / 3600 * num_ranks for seconds, num_ranks in attempts_of(run))
-
-
-def energy_kwh_of(run: RunDir) -> float | None:
-    """Return the energy of all attempts of a run so far [kWh]; None where no sensor measured it."""
-    return sum_up(read_ledgers(run)).kwh
 
 
 def _num_parameters(run: RunDir) -> float | None:

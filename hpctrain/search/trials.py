@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hpctrain.cost.hours import energy_kwh_of, gpu_hours_of
 from hpctrain.errors import DivergedError
 from hpctrain.launch.history import read_history
 from hpctrain.launch.queue import Queue
@@ -17,7 +18,7 @@ from hpctrain.launch.status import RunStatus, describe
 from hpctrain.rundir import read_json, read_json_lines, write_atomic
 from hpctrain.search.folder import StudyDir, TrialDir, write_once
 from hpctrain.search.folds import tasks_of
-from hpctrain.search.measured import OF_BUNDLE, OF_MODEL, energy_kwh_of, gpu_hours_of
+from hpctrain.search.measured import OF_BUNDLE, OF_MODEL
 from hpctrain.search.section import StudySection
 from hpctrain.states import ACTIVE, CANCELLED, FAILED, FINISHED, LOST, NOT_SUBMITTED, PENDING, RUNNING, STOPPED, UNKNOWN
 

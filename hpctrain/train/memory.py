@@ -23,6 +23,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import flop_registry
 
 from hpctrain.distributed.stop import StopRequest
 from hpctrain.distributed.world import World
@@ -54,7 +55,10 @@ _BATCH_SIZES = (64, 512)
 
 
 class PeakMemory(TorchDispatchMode):
-    """Count the bytes of all live storages, fake or real, that were made while it is active.
+    """Count the bytes of all live storages, fake or real, that were made while it is active, and the work done.
+
+    The work is that of matrix products and convolutions (`num_flop`), the bytes of all new tensors (`made_bytes`) and
+    the operations that made some (`num_kernels`).
 
     Unlike ``torch.distributed._tools.mem_tracker`` it needs no hooks in modules and optimisers, and one public class
     of torch instead of a private one; the two agree to a per cent (tests/unit/train/test_memory.py).
@@ -64,13 +68,20 @@ class PeakMemory(TorchDispatchMode):
         super().__init__()
         self.alive_bytes = 0
         self.peak_bytes = 0
+        self.made_bytes = 0
+        self.num_flop = 0
+        self.num_kernels = 0
         self._known: set[int] = set()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
+        made = self.made_bytes
         for leaf in tree_leaves(result):
             if isinstance(leaf, torch.Tensor):
                 self._count(leaf.untyped_storage())
+        self.num_kernels += self.made_bytes > made  # a view makes no tensor, and starts no kernel
+        if (count := flop_registry.get(func._overloadpacket)) is not None:
+            self.num_flop += count(*args, **(kwargs or {}), out_val=result)
         return result
 
     def _count(self, storage: torch.UntypedStorage) -> None:
@@ -80,6 +91,7 @@ class PeakMemory(TorchDispatchMode):
         size = storage.nbytes()
         self._known.add(key)
         self.alive_bytes += size
+        self.made_bytes += size
         self.peak_bytes = max(self.peak_bytes, self.alive_bytes)
         weakref.finalize(storage, self._forget, key, size)
 
@@ -103,9 +115,51 @@ class _Moments:
         """Do nothing: an update in place takes no memory beyond the moments."""
 
 
+@dataclass(frozen=True)
+class Work:
+    """What one pass of a micro-batch does, forwards and backwards.
+
+    Parameters
+    ----------
+    flop : float
+        Floating-point operations of matrix products and convolutions.
+    made_bytes : float
+        Size of all tensors that are made [byte].
+    kernels : float
+        Number of operations that make a tensor.
+    """
+
+    flop: float
+    made_bytes: float
+    kernels: float
+
+
 def measure_peak_bytes(
     profile: Profile, facts: Facts, batch_size: int, section: ModelSection | None = None
 ) -> tuple[int, int]:
+    """Run two steps on fake tensors, and return the peak of the memory and the size of the network.
+
+    The parameters are those of :func:`measure_step`.
+
+    Parameters
+    ----------
+    profile : Profile
+    facts : Facts
+    batch_size : int
+    section : ModelSection, optional
+
+    Returns
+    -------
+    peak : int
+        Largest number of bytes in use at a time.
+    num_parameters : int
+    """
+    return measure_step(profile, facts, batch_size, section)[:2]
+
+
+def measure_step(
+    profile: Profile, facts: Facts, batch_size: int, section: ModelSection | None = None
+) -> tuple[int, int, Work]:
     """Run two steps on fake tensors.
 
     Parameters
@@ -123,6 +177,7 @@ def measure_peak_bytes(
     peak : int
         Largest number of bytes in use at a time.
     num_parameters : int
+    work : Work
     """
     train = profile.train.model_copy(
         update={
@@ -157,7 +212,9 @@ def measure_peak_bytes(
         )
         for step in range(2):
             update(step, (kind.fake(facts, batch_size) for _ in itertools.count()))
-    return memory.peak_bytes, sum(p.numel() for p in parameters)
+    passes = 2 * train.accumulation
+    work = Work(memory.num_flop / passes, memory.made_bytes / passes, memory.num_kernels / passes)
+    return memory.peak_bytes, sum(p.numel() for p in parameters), work
 
 
 def measure(profile: Profile) -> Measurement:
@@ -178,9 +235,12 @@ def measure_with(profile: Profile, data: DataLook) -> Measurement:
     if data.facts is None or family_of(profile).how == "rounds" or kind.fake(data.facts, 1) is None:
         size = 0 if data.facts is None else kind.bytes_per_sample(data.facts)
         return Measurement(0.0, size / GIB, 0.0, 0.0, 0, size, **found)
-    small, large = (measure_peak_bytes(profile, data.facts, size, data.section)[0] for size in _BATCH_SIZES)
+    (small, _, little), (large, _, much) = (
+        measure_step(profile, data.facts, size, data.section) for size in _BATCH_SIZES
+    )
+    more = _BATCH_SIZES[1] - _BATCH_SIZES[0]
     floor, num_parameters = measure_peak_bytes(profile, data.facts, 1, data.section)
-    slope = (large - small) / (_BATCH_SIZES[1] - _BATCH_SIZES[0])
+    slope = (large - small) / more
     return Measurement(
         fixed_gib=(small - slope * _BATCH_SIZES[0]) / GIB,
         per_sample_gib=slope / GIB,
@@ -188,6 +248,9 @@ def measure_with(profile: Profile, data: DataLook) -> Measurement:
         weights_gib=4 * num_parameters / GIB,
         num_parameters=num_parameters,
         bytes_per_sample=kind.bytes_per_sample(data.facts),
+        flop_per_sample=(much.flop - little.flop) / more,
+        made_bytes_per_sample=(much.made_bytes - little.made_bytes) / more,
+        kernels_per_pass=little.kernels,
         **found,
     )
 

@@ -19,6 +19,7 @@ from hpctrain.profile.sections.base import (
     TargetName,
     TimeLimit,
 )
+from hpctrain.profile.sections.budget import BudgetSection
 from hpctrain.profile.targets import AUTO
 
 
@@ -82,6 +83,8 @@ class LaunchSection(Section):
     """Type of the machines of a managed cloud, such as ``ml.g5.12xlarge``."""
     spot: Switch = False
     """Use machines that their owner may take back at any time, at a lower price; the run saves and goes on."""
+    budget: BudgetSection | None = None
+    """The most that this run may cost; a submission that is expected to cost more is refused, or asks."""
     runs_dir: PathText = "runs"
     """Folder of the run directories; relative to the directory in which you call the command."""
     access: AccessName | None = None
