@@ -44,6 +44,16 @@ def write_ledgers(run: RunDir, num_ranks: int = 4, num_attempts: int = 3) -> Non
             ledger.write(7200, values, {**sums, "unmeasured_s": 30.0}, 5.0)
 
 
+def test_idle_gpus_lead_to_advice_on_the_page(run, tmp_path):
+    idle = copy_run(run, tmp_path)
+    for rank in range(4):
+        sums = {"energy_j": 1.0, "by_source_j": {}, "measured_s": 60.0, "rested_s": 0.0, "unmeasured_s": 0.0}
+        Ledger(idle, rank, 9, "n1").write(1, {"gpu_utilisation_percent": 31.0}, sums, 5.0)
+    advice = "one would take about 1.3 x as long and cost 0.33 of it"
+    assert advice in text_of(machine_section([], [], read_ledgers(idle), 1))
+    assert advice not in text_of(machine_section([], [], read_ledgers(run), 1))
+
+
 def text_of(html: str) -> str:
     return " ".join(re.sub(r"<[^>]+>", " ", html).replace("\u202f", " ").split())
 

@@ -15,7 +15,7 @@ from hpctrain.kinds.spectra.facts import DESI_GRID, SpectraFacts
 from hpctrain.kinds.spectra.fake import fake_batch
 from hpctrain.profile.families import profile_of
 from hpctrain.profile.schema import Profile
-from hpctrain.train.memory import GIB, measure, measure_peak_bytes
+from hpctrain.train.memory import GIB, measure, measure_peak_bytes, measure_step
 
 FACTS = SpectraFacts(2000, (3600.0, 9824.0), 0.0, 3.0, 6712.0)
 
@@ -113,6 +113,22 @@ def test_the_estimate_agrees_with_torchs_own_tracker() -> None:
                     tracker.reset_mod_stats()
     theirs = tracker.get_tracker_snapshot("peak")[torch.device("cpu")]["Total"]
     assert ours == pytest.approx(theirs, rel=0.03)
+
+
+@pytest.mark.slow
+def test_the_work_of_a_pass_is_what_torchs_own_counter_finds() -> None:
+    """Matrix products and convolutions, forwards and backwards."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    profile = small_profile(batch_size=64)
+    work = measure_step(profile, FACTS, 64)[2]
+    with FakeTensorMode():
+        model, batch = SpectralVAE(profile.model, FACTS), fake_batch(FACTS, 64)
+        with FlopCounterMode(display=False) as counter:
+            model(batch)["loss_sum"].backward()
+    assert work.flop == pytest.approx(counter.get_total_flops(), rel=0.01)
+    assert work.made_bytes > 64 * 4 * FACTS.num_pixels
+    assert work.kernels > 10
 
 
 @pytest.mark.slow
