@@ -112,7 +112,10 @@ def _pipelines(name: str, arguments: argparse.Namespace) -> list[Path]:
 
 
 def _of_study(study: Path) -> Iterator[Part]:
-    found = sorted(path.parent for path in study.rglob("attempts") if is_run(path.parent))
+    from hpctrain.search.folder import FOLDS
+
+    folders = [*study.glob("*/attempts"), *study.glob(f"{FOLDS}/*/attempts")]
+    found = sorted((path.parent for path in folders if is_run(path.parent)), key=lambda path: (len(path.name), path))
     yield from ((f"{study.parent.name}/{study.name}/{path.relative_to(study)}", RunDir(path)) for path in found)
 
 

@@ -59,7 +59,7 @@ def machine_of(profile: Mapping[str, Any], lease: Record, cluster: str, device: 
     site : Site or None
     """
     launch = _section(profile, "launch")
-    nodes = lease.get("num_nodes") or 1
+    nodes = lease.get("num_nodes") or _count(launch, "nodes", 1)
     gpus_per_node = _count(launch, "gpus_per_node", 0 if not launch else 1)
     ranks_per_node = _count(launch, "ranks_per_node", 0) or max(1, gpus_per_node)
     ranks = lease.get("world_size") or nodes * ranks_per_node

@@ -60,7 +60,12 @@ _FIGURES: tuple[tuple[str, str, tuple[Line, ...]], ...] = (
 
 
 def machine_section(
-    records: list[Record], events: list[Event], ranks: list[RankState], num_samples: int, one: str = "sample"
+    records: list[Record],
+    events: list[Event],
+    ranks: list[RankState],
+    num_samples: int,
+    one: str = "sample",
+    gpus: int | None = None,
 ) -> str:
     """Return the section on energy and heat; empty if no sensor was ever read.
 
@@ -75,6 +80,8 @@ def machine_section(
         Number of samples seen in training.
     one : str
         What users call a sample.
+    gpus : int, optional
+        Number of GPUs; one for each rank by default.
     """
     if not records and not ranks:
         return ""
@@ -86,7 +93,7 @@ def machine_section(
     parts = [f'<p class="lead">{escape(energy_sentence(energy, num_samples, one))}</p>']
     if slowed := slowed_text(events, energy):
         parts.append(f'<p class="lead">{escape(slowed)}</p>')
-    if size := right_size_of(ranks):
+    if size := right_size_of(ranks, gpus):
         parts.append(f'<p class="lead">{escape(str(size))} (<code>hpctrain cost</code>).</p>')
     parts += [f'<div class="pair">{figures}</div>' if figures else "", _table(ranks), _of_others(ranks), _absent(ranks)]
     return "".join(parts)

@@ -23,6 +23,7 @@ from hpctrain.report.summary import (
     FOLLOWED,
     checkpoint_summary,
     key_numbers,
+    num_gpus,
     sentence,
     state_of,
 )
@@ -149,7 +150,8 @@ def _exit_text(attempt: Attempt) -> str:
 
 def _machine(facts: RunFacts) -> str:
     history = facts.history
-    return machine_section(history.monitor, history.events, facts.ranks, facts.num_samples, facts.model.one)
+    one, gpus = facts.model.one, num_gpus(facts.profile_text)
+    return machine_section(history.monitor, history.events, facts.ranks, facts.num_samples, one, gpus)
 
 
 def _profile(facts: RunFacts) -> str:

@@ -172,6 +172,13 @@ def price(facts: RunFacts) -> str:
     return f"{seconds / 3600:.3g} {unit}-hours" if seconds >= 3600 else f"{seconds / 60:.3g} {unit}-minutes"
 
 
+def num_gpus(profile_text: str) -> int | None:
+    """Return the number of GPUs of all nodes, by the text of a resolved profile; None if it does not say it."""
+    counts = [re.search(rf"^  {key}:\s*(\d+)", profile_text, re.MULTILINE) for key in ("nodes", "gpus_per_node")]
+    found = [int(count[1]) for count in counts if count]
+    return found[0] * found[1] if len(found) == 2 and all(found) else None
+
+
 def _queued_seconds(facts: RunFacts) -> float:
     before = facts.submitted_at
     queued_s = 0.0

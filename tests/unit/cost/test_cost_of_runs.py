@@ -63,9 +63,7 @@ def test_energy_without_a_sensor_is_an_estimate_and_marked(folder):
     end(run, 1, train(run, 1, BEGAN, range(60), 60.0), 0, "finished")
     cost = cost_of_run(run).total
     assert cost.measured_kwh is None
-    assert cost.estimated_kwh == pytest.approx(cost.node_h * (4 * 0.4 + 32 * 0.007)), (
-        "400 W for an A100, 7 W for a core"
-    )
+    assert cost.estimated_kwh == pytest.approx(cost.node_h * (4 * 0.4 + 32 * 0.007)), "of an A100 and of a core"
     assert "~" in "\n".join(lines_of_run(cost_of_run(run)))
 
 

@@ -1,4 +1,4 @@
-"""What a profile will cost: by an earlier run of the same shape, by the work of a step; where it is cheapest; budgets."""
+"""What a profile will cost, by an earlier run or by the work of a step; the cheapest place; budgets."""
 
 from __future__ import annotations
 
@@ -51,6 +51,13 @@ def test_an_earlier_run_of_the_same_shape_tells_hours_price_and_finish(folder):
     text = "\n".join(lines_of(found))
     assert f"as in tiny/{run.run_id}" in text
     assert "(prices of 2026-11-01)" in text
+
+
+def test_all_nodes_of_the_job_are_counted(folder):
+    earlier_run(folder, nodes=2)
+    found = estimate_from_here(judged(folder, nodes=2))
+    assert (found.machine.nodes, found.machine.gpus, found.machine.cores) == (2, 8, 64)
+    assert found.money == pytest.approx(found.hours * 16.0)
 
 
 @pytest.mark.parametrize(
