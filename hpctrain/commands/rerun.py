@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Say what differs, and submit the new run."""
-    from hpctrain.commands.submit import Wanted, describe_dry_run, start_and_tell, submission_from
+    from hpctrain.commands.submit import Wanted, describe_dry_run, start_and_tell, submission_from, within_budget
     from hpctrain.launch.targets import find_target
 
     overrides = overrides_of(arguments, "run_name")
@@ -54,6 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
     wanted = Wanted(old.profile, [overrides])
     findings = _checked(old, overrides, memory=not arguments.no_memory and not arguments.dry_run)
     parent = _say_what_differs(old, findings.raise_problems())
+    within_budget(wanted, [findings], may_ask=not arguments.dry_run)
     submission = dataclasses.replace(submission_from(wanted, [findings]), parent=parent)
     if arguments.dry_run:
         print(describe_dry_run(submission))
