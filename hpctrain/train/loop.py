@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import enum
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,6 +31,7 @@ from hpctrain.train.culprits import (
 from hpctrain.train.evaluate import evaluate, sketch
 from hpctrain.train.scaling import SMALLEST_SCALE
 from hpctrain.train.state import capture
+from hpctrain.train.waiting import TimedBatches
 
 if TYPE_CHECKING:
     from hpctrain.train.run import Run
@@ -66,9 +67,10 @@ def train(run: Run, startup: Startup) -> Outcome:
     Outcome
         Unless it is FINISHED, the state is saved and the run can resume from it.
     """
-    boundary = Boundary(run)
+    batches = TimedBatches(read_batches(run))
+    boundary = Boundary(run, lambda: batches.waited_s)
     outcome = boundary.catch_up()
-    with contextlib.closing(read_batches(run)) as batches:
+    with contextlib.closing(batches):
         while outcome is None:
             result = run.update(run.progress.step, batches)
             run.progress.step = result.step
@@ -112,16 +114,23 @@ class Boundary:
     On a GPU the numbers of a step are read one step later, when they have long arrived. So the loop waits for the
     device only before a save or an evaluation. All ranks read the same sums at the same boundaries, so all of them
     decide the same.
+
+    Parameters
+    ----------
+    run : Run
+    waited_s : callable
+        Returns how long the loop has waited for its batches so far [s].
     """
 
-    def __init__(self, run: Run) -> None:
-        self._run = run
+    def __init__(self, run: Run, waited_s: Callable[[], float] = lambda: 0.0) -> None:
+        self._run, self._waited_s = run, waited_s
         self._pending: StepResult | None = None
         self._stop: Outcome | None = None
         self._hot = False
         self._bad = BadValueTally(run.kind)
         self._clock_s = time.perf_counter()
         self._clock_step = run.progress.step
+        self._clock_waited_s = 0.0
 
     def catch_up(self) -> Outcome | None:
         """Run an evaluation that is due at the step the run begins with; return an outcome if the run is finished.
@@ -231,15 +240,17 @@ class Boundary:
     def _log(self, result: StepResult) -> None:
         run, schedule = self._run, self._run.schedule
         now_s = time.perf_counter()
+        passed_s = max(now_s - self._clock_s, 1e-9)
         samples = schedule.samples_seen(result.step) - schedule.samples_seen(self._clock_step)
         learned = {} if result.is_empty else run.model.metrics(result.sums)
         if run.learns_by_gradient:
             learned |= {} if result.is_empty else {"grad_norm": result.gradient_norm}
             learned["lr"] = schedule.learning_rate(result.step - 1)
+            learned["data_wait_share"] = min(1.0, (self._waited_s() - self._clock_waited_s) / passed_s)
         fields = {
             **learned,
             "samples_seen": schedule.samples_seen(result.step),
-            "samples_per_s": samples / max(now_s - self._clock_s, 1e-9),
+            "samples_per_s": samples / passed_s,
             "epoch": schedule.samples_seen(result.step) / schedule.num_train,
             "memory_gib": used_memory_gib(run.device),
         }
@@ -251,7 +262,7 @@ class Boundary:
         if run.loss_scale.enabled:
             fields |= {"loss_scale": result.loss_scale, "skipped": result.skipped}
         run.metrics.train(result.step, **fields)
-        self._clock_s, self._clock_step = now_s, result.step
+        self._clock_s, self._clock_step, self._clock_waited_s = now_s, result.step, self._waited_s()
 
     def _evaluate(self) -> bool:
         """Evaluate; return whether the result is the best so far, so that its checkpoint must be kept."""

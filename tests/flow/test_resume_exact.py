@@ -28,7 +28,7 @@ def records(run, kind):
     found = {}
     for record in run.read_metrics(kind):
         assert record["step"] not in found, f"{kind} {record['step']} stands twice"
-        timing = ("time", "attempt", "seconds", "samples_per_s", "memory_gib", "kind")
+        timing = ("time", "attempt", "seconds", "samples_per_s", "memory_gib", "data_wait_share", "kind")
         found[record["step"]] = {name: value for name, value in record.items() if name not in timing}
     return found
 
