@@ -188,7 +188,8 @@ _COUNTS = (
 )  # fmt: skip
 _NUMBERS = (
     "loss", "chi2", "kl", "lr", "grad_norm", "samples_per_s", "samples_seen", "epoch", "memory_gib", "num_spectra",
-    "num_pixels", "seconds", "blocked_s", "energy_kwh", "joules_per_sample", "needed_gib", "free_gib", "duty", "data_wait_share",
+    "num_pixels", "seconds", "blocked_s", "energy_kwh", "joules_per_sample", "needed_gib", "free_gib", "duty",
+    "data_wait_share",
 )  # fmt: skip
 _TEXTS = (
     "event", "cause", "error", "checkpoint", "device", "job_id", "level", "before", "reason", "path",

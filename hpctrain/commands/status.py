@@ -12,7 +12,8 @@ from hpctrain.launch.present import as_json, block
 from hpctrain.launch.runs import DEFAULT_RUNS_DIR, find_run
 from hpctrain.launch.status import describe
 from hpctrain.launch.targets import target_of
-from hpctrain.states import RUNNING
+from hpctrain.rundir import RunDir
+from hpctrain.states import FAILED, LOST, RUNNING
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,4 +45,19 @@ def run(arguments: argparse.Namespace) -> int:
     print(block(status))
     if finish is not None:
         print(f"{'finished':<16}{finish}")
+    if status.state in (FAILED, LOST):
+        print(f"{'advice':<16}{_advice(status.run)}")
     return 0
+
+
+def _advice(directory: RunDir) -> str:
+    """Return the most pressing advice in one line."""
+    from hpctrain.advice.advise import advise
+    from hpctrain.advice.gather import summarise
+    from hpctrain.launch.present import as_typed
+
+    command = f"hpctrain advise {as_typed(directory.path)}"
+    found = advise(summarise(directory))
+    if not found:
+        return f"no rule knows this failure; hpctrain logs {directory.run_id}"
+    return f"{found[0].line()} ({command})"

@@ -11,6 +11,7 @@ from hpctrain.drawing.scale import DASH, grouped
 from hpctrain.drawing.table import table
 from hpctrain.errors import EXIT_REQUEUE
 from hpctrain.metrics.events import Finished, Started
+from hpctrain.report.advice import advice_section
 from hpctrain.report.attempts import Attempt
 from hpctrain.report.caveats import caveats_of
 from hpctrain.report.curves import loss_figure, small_figures
@@ -72,6 +73,7 @@ def _sections(facts: RunFacts) -> list[tuple[str, str, str]]:
         *draw_panels(facts.model),
         ("profile", "Profile", _profile(facts)),
         ("provenance", "Provenance", _provenance(facts)),
+        ("advice", "Advice", advice_section(facts)),
     ]
 
 

@@ -37,7 +37,10 @@ def main(arguments: list[str]) -> int:
 
         return run_attempt(arguments[0])
 
-    return guarded(attempt)
+    code = guarded(attempt)
+    if 0 < code < 10 and os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0")) == "0":
+        print(f"hpctrain: what may help: hpctrain advise {arguments[0]}", file=sys.stderr)
+    return code
 
 
 def guarded(attempt: Callable[[], int]) -> int:
