@@ -156,7 +156,8 @@ def overfitting(run: RunSummary) -> Advice | None:
     _, loss = run.train("loss")
     if len(values) < 6 or len(loss) < FEWEST or run.newest(EarlyStopped):
         return None
-    values = values if run.objective.lower_is_better else -values
+    sign = 1 if run.objective.lower_is_better else -1
+    values = sign * values
     best = int(values.argmin())
     last = values[-max(1, len(values) // 10) :].mean()
     rise, gained = last - values[best], max(values[0] - values[best], 0.0)
@@ -170,9 +171,8 @@ def overfitting(run: RunSummary) -> Advice | None:
         changes.append(Change("model.dropout", max(0.2, min(0.5, 2 * run.number("model.dropout", 0.0)))))
     return Advice(
         LEARNING,
-        f"the held-out {metric} was best at step {steps[best]:.0f} of {steps[-1]:.0f} and is worse by "
-        f"{abs(rise):.3g} ({percent(abs(rise / values[best]) if values[best] else 1)}) at the end, while the training "
-        "loss fell",
+        f"the held-out {metric} was {sign * values[best]:.4g} at step {steps[best]:.0f}, its best, and {sign * last:.4g} "
+        f"at the end, step {steps[-1]:.0f}, while the training loss fell",
         "the network learns the training samples by heart",
         f"the held-out {metric} of step {steps[best]:.0f} or better, in fewer steps",
         tuple(changes),
