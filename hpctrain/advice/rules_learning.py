@@ -171,8 +171,8 @@ def overfitting(run: RunSummary) -> Advice | None:
         changes.append(Change("model.dropout", max(0.2, min(0.5, 2 * run.number("model.dropout", 0.0)))))
     return Advice(
         LEARNING,
-        f"the held-out {metric} was {sign * values[best]:.4g} at step {steps[best]:.0f}, its best, and {sign * last:.4g} "
-        f"at the end, step {steps[-1]:.0f}, while the training loss fell",
+        f"the held-out {metric} was {sign * values[best]:.4g} at step {steps[best]:.0f}, its best, and "
+        f"{sign * last:.4g} at the end, step {steps[-1]:.0f}, while the training loss fell",
         "the network learns the training samples by heart",
         f"the held-out {metric} of step {steps[best]:.0f} or better, in fewer steps",
         tuple(changes),
