@@ -70,11 +70,12 @@ def learning_rate_too_high(run: RunSummary) -> Advice | None:
     fall = max(first - lowest, 1e-12 * abs(first))
     noise = np.median(np.abs(np.diff(raw)))
     rose_again = (last - lowest) > max(0.5 * fall, 3 * noise) and last > lowest + 0.05 * abs(lowest)
-    shot_up = highest > first + 2 * max(fall, 0.1 * abs(first)) and highest > 2 * abs(first)
+    stayed = curve.max()  # one high step is a spike
+    shot_up = stayed > first + 2 * max(fall, 0.1 * abs(first)) and stayed > 2 * abs(first)
     if not (rose_again or shot_up):
         return None
     rate, total = _rate(run), run.total_steps or run.step
-    changes = [Change("train.learning_rate", float(f"{rate / 10:.2g}"))]
+    changes = [Change("train.learning_rate", float(f"{min(rate / 10, 3e-3):.2g}"))]
     if run.number("train.warmup_steps", 0) < total // 20:
         changes.append(Change("train.warmup_steps", max(1, min(500, total // 10))))
     if run.number("train.clip_norm") is None:
@@ -84,7 +85,7 @@ def learning_rate_too_high(run: RunSummary) -> Advice | None:
         f"the training loss began at {first:.4g}, rose to {highest:.4g} and ended at {last:.4g} (lowest "
         f"{lowest:.4g}) with a learning rate of {rate:g}",
         "steps that are too large leave the valley that they go down, most of all before a warm-up",
-        f"a loss below {lowest:.4g}",
+        f"a loss below {min(first, lowest):.4g}",
         tuple(changes),
     )
 
@@ -103,11 +104,11 @@ def learning_rate_too_low(run: RunSummary) -> Advice | None:
     if not (linear or (flat and _rate(run) < 3e-5)):
         return None
     rate = float(f"{min(1e-3, _rate(run) * (100 if flat else 10)):.2g}")
-    change = 1 - loss[-len(loss) // 10 :].mean() / loss[: max(1, len(loss) // 10)].mean()
+    begin, end = loss[: max(1, len(loss) // 10)].mean(), loss[-len(loss) // 10 :].mean()
     return Advice(
         LEARNING,
-        f"the training loss fell by only {percent(change)} with a learning rate of {_rate(run):g}, as fast "
-        "at the end as at the beginning",
+        f"the training loss went from {begin:.4g} to {end:.4g} with a learning rate of {_rate(run):g}, and at the end "
+        "as slowly as at the beginning",
         "the steps are so small that the run ends long before the loss levels off",
         "a much lower loss in the same number of steps",
         (Change("train.learning_rate", rate),),
@@ -124,7 +125,7 @@ def _fall(loss: np.ndarray) -> tuple[float, float]:
 def spiky_loss(run: RunSummary) -> Advice | None:
     """Single steps have a loss many times the loss around them."""
     _, loss = run.train("loss")
-    if len(loss) < 2 * FEWEST or not _learns_by_gradient(run):
+    if len(loss) < 2 * FEWEST or not _learns_by_gradient(run) or learning_rate_too_high(run):
         return None
     padded = np.pad(loss, 4, mode="edge")
     around = smoothed(padded, 9)
