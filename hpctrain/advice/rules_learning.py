@@ -189,16 +189,18 @@ def labels_not_learned(run: RunSummary) -> Advice | None:
     """The held-out labels are never predicted better than at the beginning, although the training loss falls."""
     if not run.get("model.labels"):
         return None
-    metric = run.objective.metric
-    steps, values = run.evaluated(metric)
-    if len(values) < 5 or _rate(run) < 3e-5 or learning_rate_too_high(run) or learning_rate_too_low(run):
+    steps, values = run.evaluated("loss")
+    _, loss = run.train("loss")
+    if len(values) < 5 or len(loss) < FEWEST or _rate(run) < 3e-5:
         return None
-    values = values if run.objective.lower_is_better else -values
-    if values[0] - values.min() >= 0.1 * abs(values[0]):
+    if learning_rate_too_high(run) or learning_rate_too_low(run):
+        return None
+    began = float(np.median(loss[: max(5, len(loss) // 20)]))
+    if began - values.min() >= 0.1 * abs(began):
         return None
     return Advice(
         LEARNING,
-        f"the held-out {metric} went from {abs(values[0]):.4g} to {abs(values.min()):.4g} at best in "
+        f"the training loss began at {began:.4g}, and the held-out loss was {values.min():.4g} at best in "
         f"{steps[-1]:.0f} steps",
         "the inputs do not say the labels: the labels belong to other rows, are mostly "
         "noise, or the network is fed the wrong columns",
