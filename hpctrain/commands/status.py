@@ -57,7 +57,10 @@ def _advice(directory: RunDir) -> str:
     from hpctrain.launch.present import as_typed
 
     command = f"hpctrain advise {as_typed(directory.path)}"
-    found = advise(summarise(directory))
+    try:
+        found = advise(summarise(directory))
+    except Exception as error:  # a rule that stumbles over damaged records must not cost the status
+        return f"none: {error!r} ({command})"
     if not found:
         return f"no rule knows this failure; hpctrain logs {directory.run_id}"
     return f"{found[0].line()} ({command})"
