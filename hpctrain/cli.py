@@ -27,6 +27,7 @@ COMMANDS = {
     "crossval": "cross-validate a profile or a whole search: every object predicted by a model that has not seen it",
     "local": "train at once on this machine, in the foreground (also: python -m hpctrain.local)",
     "rerun": "start a new run with the profile of an old one, and say what differs",
+    "lint": "look for traps in batch scripts of Slurm, also those that are not of hpctrain",
     "status": "print the state of a run, and its source",
     "monitor": "show a live view of a run (progress, power, temperature) or the sensors of this machine",
     "logs": "print or follow the logs of a run",
