@@ -49,7 +49,13 @@ def exit_code_lost(script: BatchScript) -> Hits:
         return
     last = runs[-1]
     after = top[_place(top, last) + 1 :]
-    if last.then in ("&", "||", "&&") or last.condition or not after or any(_reads_code(command) for command in after):
+    if (
+        last.name == "exec"
+        or last.then in ("&", "||", "&&")
+        or last.condition
+        or not after
+        or any(_reads_code(command) for command in after)
+    ):
         return
     end = after[-1]
     talks = all(command.name in _TALK or not command.words for command in after)
