@@ -83,7 +83,7 @@ def test_a_finished_run_says_its_result_in_one_sentence(finished):
 def test_all_sections_are_there_and_reachable(finished):
     page = page_of(finished)
     panels = ["reconstructions", "anomalies", "fit", "latents"]
-    sections = ["training", "attempts", "machine", *panels, "profile", "provenance"]
+    sections = ["training", "attempts", "machine", *panels, "profile", "provenance", "advice"]
     assert [key for key in page.ids if not key.startswith("clip")] == sections
     assert [link for link in page.links if link.startswith("#")] == [f"#{key}" for key in sections]
 
