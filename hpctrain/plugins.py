@@ -45,6 +45,7 @@ TARGETS: Mapping[str, str] = {
     "sagemaker": "hpctrain.launch.targets.sagemaker",
     "vertex": "hpctrain.launch.targets.vertex",
     "azureml": "hpctrain.launch.targets.azureml",
+    "ray": "hpctrain.launch.targets.ray",
 }
 """Module of each shipped target, by the name in ``launch.cluster``, in the order in which ``auto`` tries them; this
 machine is always available, so nobody gets onto a later one by chance."""

@@ -7,6 +7,7 @@ Kubeflow PyTorchJob     ``RANK`` and ``WORLD_SIZE`` of containers, ``MASTER_ADDR
 SageMaker               ``/opt/ml/input/config/resourceconfig.json``
 Vertex AI               ``CLUSTER_SPEC``
 Azure ML                ``NODE_RANK``, ``MASTER_ADDR``, ``MASTER_PORT``; our job adds ``HPCTRAIN_NODES``
+Ray                     our controller sets ``HPCTRAIN_NODE``, ``HPCTRAIN_NODES``, ``MASTER_ADDR``, ``MASTER_PORT``
 ======================  ==================================================================================
 
 The ranks inside a container get torchrun's variables, which :mod:`hpctrain.distributed.world` reads.
@@ -104,6 +105,8 @@ def without_place(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def _found(environment: Mapping[str, str], resource_config: Path) -> NodePlace:
+    if "HPCTRAIN_NODE" in environment:  # first: a node of Ray may itself be a container of Kubernetes
+        return _from("Ray", environment, "HPCTRAIN_NODE", "HPCTRAIN_NODES")
     if "PET_NNODES" in environment:
         return _from(
             "Kubeflow TrainJob", environment, "PET_NODE_RANK", "PET_NNODES", "PET_MASTER_ADDR", "PET_MASTER_PORT"

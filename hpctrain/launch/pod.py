@@ -59,6 +59,8 @@ INSIDE = "HPCTRAIN_RESTART_INSIDE"
 """Variable that asks for further attempts in the same container, on a platform that starts none after an exit code."""
 RETRY_CODE = "HPCTRAIN_RETRY_CODE"
 """Variable with the exit code that asks this platform for another attempt, where it understands one code only."""
+RESTART = "HPCTRAIN_RESTART"
+"""Variable with the number of earlier attempts, where the attempts of a job differ in their number of containers."""
 _GRACE_S = 3600.0
 """Time from TERM to KILL for ranks that are saving [s]; the platform's own grace time is shorter."""
 _LET_OTHERS_SPEAK_S = 10.0
@@ -159,8 +161,10 @@ class Pod:
     def _restart_count(self) -> int:
         """Return the number of earlier attempts of this job: by the logs of this node's first rank, which each has.
 
-        The first container, which writes the history, asks it too.
+        The first container, which writes the history, asks it too. Who starts the containers may know it better.
         """
+        if os.environ.get(RESTART, "").isdigit():
+            return int(os.environ[RESTART])
         first = _rank_log(self.run, self.job_id, 0, self.place.node * self.ranks_here).name
         form = re.compile(re.escape(first).replace(r"\.0\-", r"\.(\d+)\-", 1))
         logs = [int(found[1]) for path in self.run.logs.glob("job-*") if (found := form.fullmatch(path.name))]
@@ -216,12 +220,12 @@ class Pod:
 
 def mark_cancelled(run: RunDir) -> None:
     """Note that a user cancels the run, so that its history does not say that another attempt follows."""
-    write_json(_cancelled_path(run), {"time": time.time()})
+    write_json(cancelled_path(run), {"time": time.time()})
 
 
 def is_marked_cancelled(run: RunDir) -> bool:
     """Return whether a user has cancelled the run since it was submitted last."""
-    mark = read_json(_cancelled_path(run))
+    mark = read_json(cancelled_path(run))
     submissions = run.read_job().get("submissions", [])
     submitted = max((item.get("submitted_at", 0.0) for item in submissions), default=0.0)
     return isinstance(mark, dict) and mark.get("time", 0.0) >= submitted
@@ -313,7 +317,8 @@ def _started_path(run: RunDir) -> Path:
     return run.attempts / "pod.json"
 
 
-def _cancelled_path(run: RunDir) -> Path:
+def cancelled_path(run: RunDir) -> Path:
+    """Return the path of the mark that a user cancels the run."""
     return run.attempts / "cancelled.json"
 
 

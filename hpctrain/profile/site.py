@@ -34,6 +34,7 @@ from hpctrain.profile.sections.base import (
 from hpctrain.profile.sections.budget import BudgetSection
 from hpctrain.profile.sections.kubernetes import KubernetesSection
 from hpctrain.profile.sections.prices import PricesSection
+from hpctrain.profile.sections.ray import RaySection
 from hpctrain.profile.sections.sagemaker import SageMakerSection
 from hpctrain.profile.sections.vertex import VertexSection
 from hpctrain.shipped import shipped
@@ -102,6 +103,8 @@ class Site(Section):
     """Facts of a project of Google Cloud, for Vertex AI."""
     azureml: AzureMLSection = AzureMLSection()
     """Facts of a workspace of Azure Machine Learning."""
+    ray: RaySection = RaySection()
+    """Facts of a Ray cluster."""
 
     _source: str = PrivateAttr("")
 

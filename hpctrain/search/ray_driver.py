@@ -7,11 +7,9 @@ of the study, as with any other engine; so a later driver (``hpctrain search res
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import sys
 import threading
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,7 @@ from hpctrain.credentials.hide import hide_in_tracebacks
 from hpctrain.errors import SiteError
 from hpctrain.fulldisk import tolerate_full_log
 from hpctrain.launch.environment import environment_of_ranks
+from hpctrain.launch.targets.ray_cluster import QUIET, connect, end_with_node, need_ray
 from hpctrain.rundir import new_run_id, write_json
 from hpctrain.search.folder import StudyDir
 from hpctrain.search.mirror import mirror
@@ -31,14 +30,8 @@ from hpctrain.search.trials import read_trials
 
 DRIVER_MODULE = "hpctrain.search.ray_driver"
 TRIAL_MODULE = "hpctrain.search.ray_trial"
-_LOOK_EVERY_S = 5.0
-QUIET = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_AIR_NEW_OUTPUT": "0",
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-}
-"""Variables that keep Ray from sending statistics, from warning, and from writing a copy of each trial's results."""
+_KEY = "engine: ray"
+_ADDRESS = "engine.address"
 
 
 def start_driver(study: StudyDir) -> str:
@@ -49,7 +42,7 @@ def start_driver(study: StudyDir) -> str:
     SiteError
         Ray is not installed or does not answer, or another driver of the study runs on this machine.
     """
-    need_ray()
+    need_ray(_KEY)
     address = study.section().engine.address
     return _start_there(study, address) if address.startswith(CLIENT) else start_pool(study, DRIVER_MODULE)
 
@@ -66,7 +59,7 @@ def _start_there(study: StudyDir, address: str) -> str:
     """
     import ray
 
-    _connect(address)
+    connect(address, _ADDRESS)
     folder, python, module = str(study.path), sys.executable, DRIVER_MODULE
     own_code = environment_of_ranks().get("PYTHONPATH")
 
@@ -94,18 +87,6 @@ def _start_there(study: StudyDir, address: str) -> str:
     return f"local-{lock_path(study).read_text()}"
 
 
-def need_ray() -> None:
-    """Check that Ray Tune is installed, without importing it.
-
-    Raises
-    ------
-    SiteError
-        It is not.
-    """
-    if importlib.util.find_spec("ray") is None:
-        raise SiteError("engine: ray needs Ray Tune, in the version of the cluster: pip install 'hpctrain[ray]'")
-
-
 def drive(study: StudyDir, address: str, begun: Callable[[], None]) -> int:
     """Run until no trial is left; return the exit code.
 
@@ -123,14 +104,14 @@ def drive(study: StudyDir, address: str, begun: Callable[[], None]) -> int:
         Ray does not answer.
     """
     section, launch = study.section(), study.base_profile().launch
-    need_ray()
+    need_ray(_KEY)
     os.environ.update(QUIET)
     import ray
     from ray import tune
 
-    _connect(address)
+    connect(address, _ADDRESS)
     begun()
-    threading.Thread(target=_end_with_node, daemon=True).start()
+    threading.Thread(target=end_with_node, args=(SiteError.exit_code,), daemon=True).start()
     resources = {"cpu": launch.ranks_on_each_node * launch.cpus_per_rank, "gpu": launch.gpus_per_node}
     if launch.memory_gib_per_node:
         resources["memory"] = launch.memory_gib_per_node * 2**30
@@ -160,35 +141,6 @@ def drive(study: StudyDir, address: str, begun: Callable[[], None]) -> int:
     ray.shutdown()
     mirror(study, section, read_trials(study))
     return 0
-
-
-def _connect(address: str) -> None:
-    """Connect to a cluster that runs."""
-    import ray
-
-    try:
-        ray.init(address=address, log_to_driver=False, logging_level="ERROR")
-    except Exception as error:  # Ray has many: ConnectionError, RuntimeError, ValueError, and those of its own
-        reason = " ".join(str(error).split())
-        raise SiteError(f"no Ray cluster answers at '{address}' (engine.address): {reason}") from error
-
-
-def _end_with_node() -> None:
-    """End this process once its own node of Ray is dead: Tune would wait for ever, and nobody could resume."""
-    import ray
-
-    here = ray.get_runtime_context().get_node_id()
-    while True:
-        time.sleep(_LOOK_EVERY_S)
-        try:
-            nodes = ray.nodes()
-        except Exception:  # the head is gone, or this driver has disconnected
-            if not ray.is_initialized():
-                return
-            nodes = []
-        if not any(node["NodeID"] == here and node["Alive"] for node in nodes):
-            print("hpctrain: the Ray node of this process, or the head, is dead", file=sys.stderr, flush=True)
-            os._exit(SiteError.exit_code)
 
 
 def _has_room(nodes: Sequence[dict[str, Any]], resources: dict[str, float]) -> bool:

@@ -7,7 +7,6 @@ Exit codes: those of the supervisor, and 0 if nothing is left to do.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import signal
 import sys
@@ -21,10 +20,10 @@ from hpctrain.errors import EXIT_FINISHED, HpctrainError, SiteError
 from hpctrain.launch import supervisor
 from hpctrain.launch.environment import enter_clean_environment
 from hpctrain.launch.submit import record_job
+from hpctrain.launch.targets.ray_cluster import end_with_parent
 from hpctrain.search.ask import ask
 from hpctrain.search.folder import STOP_NOW, TrialDir
 
-_PR_SET_PDEATHSIG = 1
 _LOOK_EVERY_S = 1.0
 _WAIT_FOR_OTHER_S = 600.0
 """How long the ranks of an attempt on a node that Ray has given up may save [s]."""
@@ -65,18 +64,9 @@ def _stop_with_study(trial: TrialDir) -> None:
         time.sleep(_LOOK_EVERY_S)
 
 
-def _end_with_parent() -> None:
-    """Let the kernel end this process with the thread of Ray that started it."""
-    parent = os.getppid()
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != parent:
-        sys.exit(128 + signal.SIGTERM)
-
-
 def main(arguments: Sequence[str]) -> int:
     """Train the trial named on the command line and return the exit code."""
-    _end_with_parent()
+    end_with_parent()
     enter_clean_environment()
     enter(arguments[0])
     try:

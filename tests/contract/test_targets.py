@@ -30,8 +30,8 @@ from hpctrain.rundir import RunDir
 NEEDS = {"slurm": "slurm"}
 """Fixture of a real platform that a target needs; a target that is not here needs nothing but this machine, or has a
 fake platform made for each test."""
-CLOUDS = ("sagemaker", "vertex", "azureml")
-"""Targets whose platform cannot be had here; their requests have tests of their own."""
+ELSEWHERE = ("sagemaker", "vertex", "azureml", "ray")
+"""Targets whose platform cannot be had here, or takes minutes to start; they have tests of their own."""
 STATES = {*states.ACTIVE, *states.OVER, states.UNKNOWN, ENDING}
 
 
@@ -69,7 +69,7 @@ def _marked(name: str) -> object:
     return pytest.param(name, marks=getattr(pytest.mark, NEEDS[name]) if name in NEEDS else ())
 
 
-@pytest.fixture(scope="module", params=[_marked(name) for name in TARGETS if name not in CLOUDS])
+@pytest.fixture(scope="module", params=[_marked(name) for name in TARGETS if name not in ELSEWHERE])
 def platform(request: pytest.FixtureRequest) -> tuple[str, SlurmCluster | None]:
     """Name of a target, and its platform where that has to be brought up."""
     needed = NEEDS.get(request.param)

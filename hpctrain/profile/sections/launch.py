@@ -53,6 +53,9 @@ class LaunchSection(Section):
     """Nodes that the job must not use."""
     nodes: Annotated[int, Field(ge=1, le=4096)] = 1
     """Number of nodes."""
+    min_nodes: Annotated[int, Field(ge=1, le=4096)] | None = None
+    """On Ray: fewest nodes with which the run goes on while there are no more; the global batch stays. If unset, it
+    waits for all its nodes."""
     gpus_per_node: Annotated[int, Field(ge=0, le=16)] = 1
     """GPUs on each node; 0 trains on CPUs."""
     ranks_per_node: Annotated[int, Field(ge=1, le=256)] | None = None

@@ -22,6 +22,7 @@ WORDS = {
     "Kubeflow PyTorchJob": {"RANK": "2", "WORLD_SIZE": "3", "MASTER_ADDR": "vae-0.vae", "MASTER_PORT": "23456"},
     "Vertex AI": {"CLUSTER_SPEC": json.dumps({"cluster": POOLS, "task": {"type": "workerpool1", "index": 1}})},
     "Azure ML": {"NODE_RANK": "2", "HPCTRAIN_NODES": "3", "MASTER_ADDR": "10.0.0.4", "MASTER_PORT": "6105"},
+    "Ray": {"HPCTRAIN_NODE": "2", "HPCTRAIN_NODES": "3", "MASTER_ADDR": "10.0.0.4", "MASTER_PORT": "6105"},
 }
 
 

@@ -70,7 +70,10 @@ def test_a_target_of_ones_own_is_named_in_the_profile(folder, name):
     [
         ("my_package.nothing", "there is no module 'my_package.nothing'"),
         ("my_package.empty", "defines no TARGET"),
-        ("nine", "must be one of auto, slurm, local, kubernetes, sagemaker, vertex, azureml or the module of a target"),
+        (
+            "nine",
+            "must be one of auto, slurm, local, kubernetes, sagemaker, vertex, azureml, ray or the module of a target",
+        ),
     ],
 )
 def test_a_target_that_cannot_be_used_is_a_problem_of_the_profile(folder, name, said):
