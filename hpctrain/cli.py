@@ -19,6 +19,7 @@ from hpctrain.terminal import guarded_terminal
 
 COMMANDS = {
     "init": "copy a shipped profile, site file or job script into the current folder, to start from",
+    "new": "write a profile for a file of yours, by a few questions",
     "check": "report all errors in a profile before the job is queued",
     "render": "print the batch script and the files that a submission would write",
     "submit": "check, render and submit a profile; returns at once (also: hpc-submit)",
@@ -106,6 +107,7 @@ OTHER_WORDS = {
     "docker": "hpctrain image writes a Dockerfile",
     "dockerfile": "hpctrain image writes a Dockerfile",
     "apptainer": "hpctrain image --apptainer writes a definition file",
+    "create": "hpctrain new FILE writes a profile for a file of yours; hpctrain init copies a shipped one",
     "install": "pip install . in a clone installs hpctrain; the README has the details",
 }
 """Words that people type instead of a command, and the command that they need."""
