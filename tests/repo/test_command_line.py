@@ -29,7 +29,7 @@ def types(*words: str, python: tuple[str, ...] = ()) -> subprocess.CompletedProc
         ("draw", "hpctrain plot RUN"),
         ("statsu", "did you mean 'status'?"),
         ("my.yaml", "hpc-submit my.yaml"),
-        ("xyzzy", "there are init, check, render"),
+        ("xyzzy", "there are init, new, check, render"),
     ],
 )
 def test_a_word_that_is_no_command_is_answered_with_the_one_that_is(word, said):
