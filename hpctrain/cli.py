@@ -50,6 +50,8 @@ COMMANDS = {
     "plot": "draw metrics of a run, or one object of a file, in the terminal or as a picture",
     "report": "write the HTML report of a run",
     "advise": "say what may be wrong with a run, and which keys of the profile to change",
+    "autopsy": "look into a step that diverged or spiked: which objects, pixels and layers did it",
+    "lr-find": "sweep the learning rate on the real data and network, and suggest one",
     "audit": "look for leaks between training, validation and test, before a long training",
     "validate": "judge the held-out predictions of a run: every metric with its interval",
     "diff": "show what differs between two runs: profiles, data, code, machines, curves",

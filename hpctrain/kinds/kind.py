@@ -70,6 +70,8 @@ class Kind:
         Names of the arrays that :meth:`from_arrays` understands; empty if this kind is read from files only.
     bounded_by : str or None
         Key of the profile that bounds how many samples are in memory, such as ``data.max_rows``.
+    coordinate : str or None
+        Name of the tensor of a batch that says where along its axis a value is, such as a wavelength.
     only_hdf5 : bool
         Whether files must be HDF5; otherwise :meth:`open` finds out what they are.
     """
@@ -85,6 +87,7 @@ class Kind:
     array_names: ClassVar[tuple[str, ...]] = ()
     only_hdf5: ClassVar[bool] = True
     bounded_by: ClassVar[str | None] = None
+    coordinate: ClassVar[str | None] = None
 
     def judge(self, judge: Judge) -> None:
         """Report problems of the ``data`` section that one key alone does not show."""

@@ -40,7 +40,7 @@ from hpctrain.train.mirroring import offering, open_uploader
 from hpctrain.train.pacing import Pacer
 from hpctrain.train.run import Data, Progress, Rank, Run
 from hpctrain.train.scaling import LossScale
-from hpctrain.train.schedule import mix, schedule_of
+from hpctrain.train.schedule import Schedule, mix, schedule_of
 from hpctrain.train.step import UpdateStep
 from hpctrain.train.watch import build_sampler
 from hpctrain.train.zeros import find_zeros
@@ -212,11 +212,14 @@ def distribute(model: torch.nn.Module, world: World, device: torch.device) -> to
     )
 
 
-def build_run(rank: Rank, profile: Profile, data: Data | None = None) -> Run:
-    """Build every part of the run on this rank, at step 0; without `data` it opens the profile's own files."""
+def build_run(rank: Rank, profile: Profile, data: Data | None = None, schedule: Schedule | None = None) -> Run:
+    """Build every part of the run on this rank, at step 0.
+
+    Without `data` it opens the profile's own files, and without `schedule` the profile has the steps.
+    """
     kind = kind_of(profile)
     data = data or open_data(profile, rank.directory, rank.world)
-    schedule = schedule_of(profile, len(data.train_rows), data.blocks, data.lengths)
+    schedule = schedule or schedule_of(profile, len(data.train_rows), data.blocks, data.lengths)
     sampler = build_sampler(rank, profile.monitor)
     rank.heartbeat.total_steps = schedule.total_steps
     checkpoints, uploader = None, open_uploader(rank, profile)

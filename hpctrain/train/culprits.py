@@ -142,7 +142,13 @@ def raise_diverged(run: Run, result: StepResult) -> NoReturn:
     raise DivergedError(
         f"step {step}: the {what} is not finite (learning rate {run.schedule.learning_rate(step - 1):.3g}). {blame}. "
         f"The newest checkpoint is older; the event 'diverged' of {run.directory.metrics} lists all objects"
+        f"{_more(run)}"
     )
+
+
+def _more(run: Run) -> str:
+    """Return which command looks into the step; it needs batches and a gradient."""
+    return f". To see what carries it: hpctrain autopsy {run.directory.path}" if run.learns_by_gradient else ""
 
 
 def _search(run: Run, step: int) -> tuple[list[int], list[int]]:

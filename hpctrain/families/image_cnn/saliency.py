@@ -150,7 +150,7 @@ def saliency_figures(results: Mapping[str, Arrays]) -> str:
         predicted, true = (_decoded(found[name][number]) for name in ("predicted", "true"))
         label = f"{escape(predicted)}, true: {escape(true) or 'unknown'}"
         name = f"target_id {int(found['target_id'][number])}"
-        both = "".join(_img(pixels, name) for pixels in (colours(image[number]), heat(maps[number])))
+        both = "".join(picture_html(pixels, name) for pixels in (colours(image[number]), heat(maps[number])))
         cells.append(
             f'<div style="display:inline-block;margin:0 14px 12px 0"><div>{both}</div>'
             f'<div class="note">{name}<br>{label}</div></div>'
@@ -183,14 +183,15 @@ def heat(values: np.ndarray) -> np.ndarray:
     return np.round(255 + np.abs(share)[..., None] * (goal - 255)).astype(np.uint8)
 
 
-def _img(pixels: np.ndarray, name: str) -> str:
+def picture_html(pixels: np.ndarray, name: str) -> str:
+    """Return a picture (H, W, 3), uint8, as HTML; `name` is what a screen reader says."""
     from PIL import Image
 
     stream = io.BytesIO()
     size = (_SHOWN_PIXELS, round(_SHOWN_PIXELS * pixels.shape[0] / pixels.shape[1]))
     Image.fromarray(pixels).resize(size, Image.Resampling.NEAREST).save(stream, "png", optimize=True)
     text = base64.b64encode(stream.getvalue()).decode()
-    return f'<img src="data:image/png;base64,{text}" alt="{name}" width="{size[0]}" height="{size[1]}"> '
+    return f'<img src="data:image/png;base64,{text}" alt="{escape(name)}" width="{size[0]}" height="{size[1]}"> '
 
 
 SALIENCY = Panel("saliency", "Where the network looks", (FILE,), saliency_figures)

@@ -50,6 +50,7 @@ class LightCurves(Kind):
         UNUSABLE: "check the columns time, value and error",
     }
     main_columns = ("time", "value", "error")
+    coordinate = "time"
 
     @property
     def section(self) -> type[LightCurveSection]:  # pydantic is imported only for a profile

@@ -51,6 +51,7 @@ class Spectra(Kind):
     )
     remedies = REMEDIES
     main_columns = ("flux", "ivar")
+    coordinate = "wavelength_aa"
     array_names = ("flux", "ivar", "wavelength", "redshift", "target_id", "mask")
 
     @property
