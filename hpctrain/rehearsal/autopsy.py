@@ -160,7 +160,7 @@ def look_into(
 def _really(chosen: Chosen, step: int) -> Chosen:
     if step == chosen.step:
         return chosen
-    return Chosen(step, f"the replay is not finite here already, before step {chosen.step}")
+    return Chosen(step, f"the replay is not finite here already, before step {chosen.step}", True)
 
 
 def _replayed(

@@ -47,8 +47,9 @@ class Carrier:
 
     def describe(self, coordinate: str | None) -> str:
         """Return the place and the values in words."""
-        place = "x".join(map(str, self.index)) if len(self.index) != 1 else str(self.index[0])
-        where = f"[{place}] " if self.index else ""
+        where = f"[{', '.join(map(str, self.index))}] " if self.index else ""
+        if len(self.index) == 3:
+            where = "band {}, row {}, column {}: ".format(*self.index)
         if self.coordinate is not None:
             where += f"{coordinate} {self.coordinate:.6g}: "
         values = ", ".join(f"{name} {value:.4g}" for name, value in self.values.items())

@@ -25,10 +25,11 @@ CLEAR = 5.0
 
 @dataclass(frozen=True)
 class Chosen:
-    """A step, and why it was chosen, in words."""
+    """A step, why it was chosen, in words, and whether the records show that something went wrong there."""
 
     step: int
     why: str
+    is_trouble: bool = False
 
 
 def choose_step(run: RunDir, history: History, wish: int | None) -> Chosen:
@@ -44,16 +45,17 @@ def choose_step(run: RunDir, history: History, wish: int | None) -> Chosen:
     if wish is not None:
         if not 1 <= wish <= max(last, 1):
             raise ProfileError(str(run.path), [Problem("--step", f"{wish} is not between 1 and {last}, the last step")])
-        return Chosen(wish, "you have chosen it")
+        return Chosen(wish, "you have chosen it", diverged is not None and diverged.step == wish)
     if diverged is not None:
-        return Chosen(diverged.step, f"the {diverged.quantity or 'loss'} is not finite there")
+        return Chosen(diverged.step, f"the {diverged.quantity or 'loss'} is not finite there", True)
     found = largest_spike([(r["step"], r["loss"]) for r in losses_of(history)])
     if found is None:
         message = f"name a step: fewer than {_LEAST + 1} losses are recorded, too few to find a spike"
         raise ProfileError(str(run.path), [Problem("--step", message)])
     step, height = found
-    note = "" if height >= CLEAR else "; no loss stands out much"
-    return Chosen(step, f"the largest spike: the loss is {height:.3g} standard deviations above those before it{note}")
+    if height < CLEAR:
+        return Chosen(step, "no loss stands out much; this one lies highest above those before it")
+    return Chosen(step, f"the largest spike: the loss is {height:.3g} standard deviations above those before it", True)
 
 
 def losses_of(history: History) -> list[dict]:

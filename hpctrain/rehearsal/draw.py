@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 _HEIGHT = 170
 _MARKED = 3
 """Number of places that are marked in a drawing."""
+_WORTH = 0.1
+"""Smallest share of the loss of a pixel of a picture that is marked."""
 _MARK = np.array([214, 39, 40], dtype=np.uint8)
 
 
@@ -67,7 +69,7 @@ def _picture(item: Object, name: str) -> str:
     pixels = colours(image)
     marked = pixels.copy()
     for place in item.carriers[:_MARKED]:
-        if len(place.index) == 3:
+        if len(place.index) == 3 and (place.share is None or place.share > _WORTH):
             _box(marked, place.index[1], place.index[2])
     title = f"target_id {item.target_id}"
     note = "Left: as the network reads it. Right: boxes around the pixels that carry most of the loss."

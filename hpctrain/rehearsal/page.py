@@ -30,7 +30,7 @@ def render(found: Autopsy) -> str:
         name=f"{escape(found.run.name)}, step {found.chosen.step}",
         place=escape(str(found.run.path)),
         sentence=escape(verdict(found)[0]),
-        description=escape(f"Chosen because {found.chosen.why}."),
+        description=escape(f"Why this step: {found.chosen.why}."),
     )
     many = found.words[1]
     sections = [

@@ -84,10 +84,12 @@ def verdict(found: Autopsy) -> list[str]:
         sentences.append(f"{subject} with target_id {listed}{more} {verb} out of {len(found.objects)}.")
         sentences += [f"{target}: {reasons[target]}." for target in culprits[:LISTED]]
     else:
-        sentences.append(
-            f"No {one} stands out of {len(found.objects)}: the step as a whole did it. Lower train.learning_rate "
-            f"({found.learning_rate:.3g} in this step) or train.clip_norm, or warm up longer."
-        )
+        sentences.append(f"No {one} stands out of {len(found.objects)}.")
+        if found.chosen.is_trouble:
+            sentences.append(
+                f"So the step as a whole did it: lower train.learning_rate ({found.learning_rate:.3g} in this step) or "
+                "train.clip_norm, or warm up longer."
+            )
     forwards, backwards = first_bad(found.layers)
     if forwards is not None:
         sentences.append(f"The first layer whose output is not finite is {_layer_name(forwards)}.")
