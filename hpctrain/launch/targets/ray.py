@@ -171,10 +171,10 @@ class RayTarget:
         )
 
     def _required(self, job: Job) -> Path:
-        if job.run_dir is None or not (answer := self.state(job)).state or answer.state not in _STATES:
+        if job.run_dir is None or self.state(job).state not in _STATES:
             raise SiteError(
-                f"no controller of job {job.id} answers, so nobody would read it; if actors of the run are left, "
-                f"`ray list actors` names them"
+                f"no controller of job {job.id} answers, so nothing was asked of it; if Ray still has an actor of this "
+                "name, it starts a controller again"
             )
         return job.run_dir
 
