@@ -56,7 +56,7 @@ lab:
 docs: .venv/docs
 	@$(BIN)/python docs/reference_pages.py
 	@$(BIN)/python -m hpctrain schema --markdown --out docs/profile.md
-	@$(BIN)/python -m sphinx -W --keep-going -q -d build/docs-cache docs build/docs
+	@$(BIN)/python -m sphinx -E -a -W --keep-going -q -d build/docs-cache docs build/docs
 	@echo "build/docs/index.html"
 
 clean:
