@@ -69,6 +69,7 @@ COMMANDS = {
     "image": "write what builds a container image with hpctrain: a Dockerfile, an Apptainer definition",
     "schema": "write the JSON Schema of profiles, for editors",
     "platforms": "list the GPUs and boards that profiles can name",
+    "completion": "print the completion for bash, zsh or fish",
     "verify-resume": "prove that runs of a profile survive kills without changing one bit",
     "lab": "run a private Slurm of pretend nodes on this machine",
     "demo": "run end to end on simulated spectra: submit, interrupt, resume, report",
