@@ -155,12 +155,17 @@ def _choice(
             batch = f"batch_size {best[0]}, accumulation {best[1]}"
     if machine is None or entry is None or estimated is None:
         return Choice(name, platform.name, batch=batch)
-    hours = estimated.with_steps_of(_slower(findings, estimated, platform.name)).hours
+    ratio = _slower(findings, estimated, platform.name)
+    if ratio is None:
+        return Choice(name, platform.name, batch=batch)
+    hours = estimated.with_steps_of(ratio).hours
     return Choice(name, platform.name, "", hours, hours * amount_per_hour(entry, machine, machine.is_spot), batch)
 
 
-def _slower(findings: Findings, estimated: Estimate, platform: str) -> float:
-    """Return how many times as long the steps take on another platform."""
+def _slower(findings: Findings, estimated: Estimate, platform: str) -> float | None:
+    """Return how many times as long the steps take on another platform; None if that is not known."""
+    if platform == estimated.machine.platform:
+        return 1.0
     there = rough_step_s(findings, estimated.machine, platform)
     here = rough_step_s(findings, estimated.machine)
-    return there / here if there and here else 1.0
+    return there / here if there and here else None

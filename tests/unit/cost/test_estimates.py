@@ -105,6 +105,13 @@ def test_the_cheapest_place_comes_first_and_others_say_why_not(folder):
     assert lines[1] == "not on small: no bf16"
 
 
+def test_a_place_whose_speed_is_not_known_gets_no_price(folder):
+    earlier_run(folder)
+    found = judged(folder, (), measurement(made_bytes_per_sample=0.0))
+    listed = choices(found, estimate_from_here(found))
+    assert [each.name for each in listed if each.money is not None] == ["gpu"]
+
+
 def test_a_smaller_card_takes_a_smaller_batch_or_is_refused(folder):
     found = judged(folder, (), measurement(per_sample_gib=0.3))
     small = next(each for each in choices(found, estimate_from_here(found)) if each.name == "small")
