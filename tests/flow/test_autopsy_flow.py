@@ -92,14 +92,13 @@ def test_the_same_profile_gives_the_same_sweep_and_no_run(make_run, hpctrain, tm
     run = make_run("profile")
     before = contents(run)
     sweeps = []
-    for name, png in (("one", ["--png"]), ("two", [])):
+    for name in ("one", "two"):
         out = tmp_path / name
-        done = hpctrain("lr-find", run.profile, "--steps", 30, "--from", "1e-4", "--out", out, "--json", *png)
+        done = hpctrain("lr-find", run.profile, "--steps", 20, "--from", "1e-4", "--out", out, "--json")
         assert done.returncode == 0, done.stderr
         sweeps.append(json.loads(done.stdout))
     assert sweeps[0] == sweeps[1]
     assert sweeps[0]["rates"][0] == pytest.approx(1e-4)
-    assert np.diff(np.log(sweeps[0]["rates"])) == pytest.approx(np.log(1e4) / 29)
+    assert np.diff(np.log(sweeps[0]["rates"])) == pytest.approx(np.log(1e4) / 19)
     assert contents(run) == before
-    assert (tmp_path / "one" / "lr-find.png").read_bytes().startswith(b"\x89PNG")
     assert "Smith 2017" in (tmp_path / "one" / "lr-find.html").read_text()

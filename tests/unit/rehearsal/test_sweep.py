@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hpctrain.rehearsal.sweep import judged, smooth
-from hpctrain.rehearsal.sweep_page import page, text, to_json
+from hpctrain.rehearsal.sweep_page import page, text, to_json, write_picture
 
 RATES = np.logspace(-7, 0, 300)
 LAST = "the sweep has reached its last learning rate"
@@ -58,3 +58,9 @@ def test_text_fits_a_terminal_and_the_page_cites_the_method():
     assert "Smith 2017" in page(found, "<name>", "profile.yaml", 1e-3)
     assert "<name>" not in page(found, "<name>", "profile.yaml", 1e-3)
     assert to_json(found, 1e-3)["profile_learning_rate"] == 1e-3
+
+
+def test_the_picture_is_a_png(tmp_path):
+    path = tmp_path / "lr-find.png"
+    write_picture(judged(RATES.tolist(), curve().tolist(), LAST), path, "a sweep")
+    assert path.read_bytes().startswith(b"\x89PNG")
