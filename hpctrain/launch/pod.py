@@ -226,8 +226,8 @@ def mark_cancelled(run: RunDir) -> None:
 def is_marked_cancelled(run: RunDir) -> bool:
     """Return whether a user has cancelled the run since it was submitted last."""
     mark = read_json(cancelled_path(run))
-    submissions = run.read_job().get("submissions", [])
-    submitted = max((item.get("submitted_at", 0.0) for item in submissions), default=0.0)
+    job = run.read_job()  # that of a submission comes with its own time before the job has an id to be noted
+    submitted = max(item.get("submitted_at", 0.0) for item in (job, *job.get("submissions", [])))
     return isinstance(mark, dict) and mark.get("time", 0.0) >= submitted
 
 

@@ -1,7 +1,7 @@
 """A run that moves from platform to platform ends with the bits of one that never moved.
 
-It begins as a job of a real Slurm, goes on as a local run, in the pods of an indexed Job, and at SageMaker, whose
-folders and variables are played here, on a machine that has nothing but what the platform brings.
+It begins as a job of a real Slurm, goes on as a local run, in the pods of an indexed Job, on two nodes of a real Ray,
+and at SageMaker, whose folders and variables are played here, on a machine that has only what the platform brings.
 """
 
 from __future__ import annotations
@@ -14,18 +14,22 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
 import yaml
 from families import TINY, profile_values
 from processes import wait_until
+from ray_lab import RayNodes, ray_python
 from slurm_cluster import SlurmCluster
 
+from hpctrain import states
 from hpctrain.checkpoint.mirror import Mirror, pull
 from hpctrain.checkpoint.whole import list_checkpoints
 from hpctrain.launch.history import read_history
 from hpctrain.launch.ranks import free_port
+from hpctrain.launch.status import describe
 from hpctrain.launch.stop import cancel
 from hpctrain.launch.submit import prepare, submit
 from hpctrain.profile.load import load_profile
@@ -62,6 +66,7 @@ def a_run(folder: Path, profile: dict) -> RunDir:
         "requeue": True,
         "max_attempts": 20,
         "max_attempts_without_progress": 3,
+        "submitted_at": time.time(),
         "submissions": [],
     }
     run.job.write_text(json.dumps(job))
@@ -104,6 +109,18 @@ def in_pods(run: RunDir) -> list[subprocess.Popen[bytes]]:
         "HPCTRAIN_JOB_ID": "k8s",
     }
     return [start("hpctrain.launch.pod", run.path, JOB_COMPLETION_INDEX=str(node), **words) for node in range(2)]
+
+
+def on_ray_until(run: RunDir, step: int) -> None:
+    """Resume the run on two nodes of a real Ray, and cancel it after some steps."""
+    with RayNodes(ray_python()) as nodes:
+        nodes.add()
+        shape = ("--set", "launch.nodes=2", "launch.ranks_per_node=1")
+        words = ("submit", "--resume", str(run.path), "--cluster", "ray", "--no-memory", *shape)
+        nodes.types(*words, cwd=run.path.parents[1])
+        wait_until(lambda: max((item["step"] for item in run.read_metrics("train")), default=0) >= step, run)
+        cancel(run)
+        wait_until(lambda: describe(run).state == states.CANCELLED, run)
 
 
 class SageMaker:
@@ -185,6 +202,10 @@ def test_from_slurm_to_a_local_run_to_pods_to_sagemaker_the_bits_stay(profile, s
     assert pods[1].wait() in (75, 76)  # the ranks of a killed container get TERM here, and may save
     assert newest(run) > first
 
+    before = newest(run)
+    on_ray_until(run, before + 20)
+    assert newest(run) > before
+
     bucket = tmp_path / "bucket"
     shutil.copytree(run.path, bucket / "moved" / run.run_id)
     shutil.rmtree(run.path)
@@ -204,4 +225,4 @@ def test_from_slurm_to_a_local_run_to_pods_to_sagemaker_the_bits_stay(profile, s
     weights = "model/model.safetensors"
     assert (last.path / weights).read_bytes() == (straight.path / weights).read_bytes()
     assert {ended.job_id for ended in read_history(last)} >= {"k8s", "moved"}
-    assert len({ended.job_id for ended in read_history(last)}) == 4
+    assert len({ended.job_id for ended in read_history(last)}) == 5

@@ -64,7 +64,7 @@ def second_term_later(run: FaultedRun) -> None:
     time.sleep(1)
     run.signal(signal.SIGTERM, 0)
     time.sleep(2.5)
-    assert run.followed() == []
+    assert run.followed() == [], [*run.ended(), run.log("*-srun.log")[-2000:], run.log("*-rank-*.log")[-4000:]]
     run.signal(signal.SIGTERM, 0)
     run.wait_for_end_of_attempt()
     assert "task 0: Exited with exit code 143" in run.log("*-srun.log")

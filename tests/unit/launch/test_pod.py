@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -133,6 +134,14 @@ def test_a_run_that_its_user_cancels_is_not_said_to_go_on(tmp_path):
     mark_cancelled(run)
     assert end_of(run) == 3
     assert read_history(run)[-1].followed == "terminated"
+
+
+def test_a_run_that_is_submitted_after_it_was_cancelled_goes_on(tmp_path):
+    run = a_run(tmp_path, "exit 75")
+    mark_cancelled(run)
+    run.job.write_text(json.dumps({**run.read_job(), "submitted_at": time.time() + 1.0}))
+    assert end_of(run) == 75
+    assert read_history(run)[-1].followed == "requeued"
 
 
 def test_a_time_limit_becomes_the_deadline_of_the_ranks(tmp_path):
