@@ -243,5 +243,8 @@ def _doubts(directory: RunDir, history: History, run: Run, step: int) -> list[st
             found.append(f"the profile has changed since that attempt: {', '.join(keys)}")
     if run.profile.train.compile is False and load_profile(directory.profile).train.compile:
         found.append("the run had a compiled network (train.compile), this replay has not")
+    threads, here = run.profile.launch.cpus_per_rank, torch.get_num_threads()
+    if run.device.type == "cpu" and threads != here:
+        found.append(f"the run summed in {threads} threads (launch.cpus_per_rank), this replay in {here}")
     found.append("the values in the data files may have changed without changing their number")
     return found
