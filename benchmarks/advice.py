@@ -21,6 +21,7 @@ from hpctrain.rundir import RunDir
 
 
 def rules_for(run: RunDir) -> list[str]:
+    """Return the names of the rules that have something to say about a run."""
     return [said.rule for said in advise(summarise(run))]
 
 
@@ -31,6 +32,7 @@ def made(folder: Path, name: str, profile: dict) -> RunDir:
 
 
 def main() -> None:
+    """Print how many suffering runs were found and missed, and how many healthy ones had a false alarm."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path)
     folder = parser.parse_args().folder or Path(tempfile.mkdtemp(prefix="advice-"))

@@ -41,6 +41,7 @@ def unfinished(run: RunDir) -> list[dict[str, Any]]:
 
 
 def write(run: RunDir, records: list[dict[str, Any]]) -> None:
+    """Replace the records of a run."""
     run.metrics.write_text("".join(json.dumps(record) + "\n" for record in records))
 
 
@@ -66,16 +67,20 @@ def tell(run: RunDir, *events: Any) -> None:
 
 
 def log(run: RunDir, *lines: str) -> None:
+    """Let a run that has not ended have these lines in the log of a rank."""
     unfinished(run)
     run.logs.mkdir(exist_ok=True)
     (run.logs / "job-77.0-rank-0003.log").write_text("\n".join(["training", *lines, ""]))
 
 
 def logged(line: str) -> Plant:
+    """Return what plants a line into the log of a rank."""
     return lambda run: log(run, line)
 
 
 def told(*events: Any, ended: bool = True) -> Plant:
+    """Return what plants events at the end of a run; with `ended` its last attempt ended without its own last words."""
+
     def plant(run: RunDir) -> None:
         if ended:
             unfinished(run)

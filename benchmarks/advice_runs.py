@@ -55,6 +55,7 @@ def profile_of(data: Path, model: dict[str, Any], **sections: dict[str, Any]) ->
 
 
 def of_label(column: str, **changes: Any) -> dict[str, Any]:
+    """Return the section of a network that learns the values of a column."""
     return {**NETWORK, "labels": [{"column": column, "kind": "value"}], **changes}
 
 

@@ -45,6 +45,7 @@ def checkpoint_path(run: RunDir, step: int) -> Path:
 
 
 def checkpoint_name(step: int) -> str:
+    """Return the name of the directory of the checkpoint of a step."""
     return f"step-{step:08d}"
 
 

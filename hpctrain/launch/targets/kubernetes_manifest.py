@@ -88,10 +88,12 @@ class _Maker:
         self.nodes = plan.resources.nodes
 
     def jobset(self) -> list[Manifest]:
+        """Return a JobSet, whose pods all start again together."""
         main = f"{self.name}-node-0-0.{self.name}"
         return [self.object("jobset.x-k8s.io/v1alpha2", "JobSet", self._jobset_spec(self._pod(main)), queue=True)]
 
     def trainjob(self) -> list[Manifest]:
+        """Return a TrainJob, and the TrainingRuntime that states when it starts again."""
         runtime = f"{RUNTIME}-{self.name}"
         # Kubeflow's torch policy adds PET_NNODES, PET_NODE_RANK and the address of the first node.
         pod = self._pod(None)
@@ -121,6 +123,7 @@ class _Maker:
         return [made, self.object("trainer.kubeflow.org/v1alpha1", "TrainJob", job, queue=True)]
 
     def pytorchjob(self) -> list[Manifest]:
+        """Return a PyTorchJob of the older operator."""
         pod = self._pod(None)
         container = pod["spec"]["containers"][0]
         container["name"] = "pytorch"  # the operator asks for this name
@@ -138,6 +141,7 @@ class _Maker:
         return [self.object("kubeflow.org/v1", "PyTorchJob", spec, queue=True)]
 
     def job(self) -> list[Manifest]:
+        """Return an indexed Job, and the service by which its pods find each other."""
         service = {
             "clusterIP": "None",
             "selector": {_RUN_LABEL: self.name},
