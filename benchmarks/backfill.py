@@ -4,15 +4,22 @@
     python -m benchmarks.backfill --sacct jobs.txt --nodes 64
                                                         your own queue, recorded by
         sacct -X -a -P -n -S now-14days -r PARTITION -o Submit,Start,ElapsedRaw,TimelimitRaw,NNodes > jobs.txt
+    python -m benchmarks.backfill --swf queue.swf --nodes 120 --processors-per-node 2
+                                                        a queue of the Parallel Workloads Archive [2]_
 
 The scheduler starts jobs in their order. While the first one waits, a later job may start if, by the time limits, that
 does not delay the first (EASY backfill [1]_). The same queue is run twice with the same extra work: as a chain of jobs
 with the long time limit, and in slices, each of which takes the free time that there is, from the shortest to the
 longest slice. Each attempt loses its start and the warning before its end.
 
+A recorded queue is also replayed alone, and the mean wait in the replay stands beside the one that was recorded: the
+closer they are, the more the simulation says about this cluster. Jobs that were cancelled before they ran are left out.
+
 References
 ----------
 .. [1] A. W. Mu'alem and D. G. Feitelson, IEEE Transactions on Parallel and Distributed Systems 12, 529 (2001).
+.. [2] S. J. Chapin et al., "Benchmarks and Standards for the Evaluation of Parallel Job Schedulers", JSSPP 1999
+   (the Standard Workload Format).
 """
 
 from __future__ import annotations
@@ -20,9 +27,10 @@ from __future__ import annotations
 import argparse
 import heapq
 import json
+import math
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -40,6 +48,8 @@ class QueuedJob:
     limit_s: float
     nodes: int
     shortest_s: float | None = None
+    waited_s: float = np.nan
+    """How long it waited on the real cluster."""
 
 
 class Partition:
@@ -54,11 +64,13 @@ class Partition:
         self.free = num_nodes
         self.running: list[tuple[float, float, int, QueuedJob]] = []
         """Real end, end by the time limit, number, and the job; a heap."""
+        self.waits_s: list[float] = []
         self._count = 0
 
     def start(self, job: QueuedJob, now_s: float, runs_s: float, limit_s: float) -> None:
         """Start a job."""
         self.free -= job.nodes
+        self.waits_s.append(now_s - job.submitted_s)
         self._count += 1  # equal times are in the order of their starts
         heapq.heappush(self.running, (now_s + runs_s, now_s + limit_s, self._count, job))
 
@@ -102,10 +114,17 @@ class Chain:
         return runs_s
 
 
-def finish_s(
-    jobs: Sequence[QueuedJob], num_nodes: int, extra: QueuedJob, work_s: float, lost_s: float
-) -> tuple[float, int]:
-    """Return when `work_s` of work is done in attempts like `extra`, and in how many, beside the jobs of a queue.
+@dataclass(frozen=True)
+class Replayed:
+    """When the run was finished after its submission [s], in how many attempts, and the waits of all starts [s]."""
+
+    finish_s: float
+    attempts: int
+    waits_s: list[float]
+
+
+def replay(jobs: Sequence[QueuedJob], num_nodes: int, extra: QueuedJob, work_s: float, lost_s: float) -> Replayed:
+    """Run a queue until `work_s` of work is done in attempts like `extra`.
 
     Parameters
     ----------
@@ -130,7 +149,7 @@ def finish_s(
         now_s = min(arrival_s, partition.running[0][0] if partition.running else np.inf)
         for job in partition.end_until(now_s):
             if job is extra and chain.left_s <= 1e-6:
-                return now_s - extra.submitted_s, chain.attempts
+                return Replayed(now_s - extra.submitted_s, chain.attempts, partition.waits_s)
             if job is extra:
                 waiting.append(extra)
         while position < len(arrivals) and arrivals[position].submitted_s <= now_s:
@@ -186,16 +205,48 @@ def made_queue(seed: int, num_nodes: int, load: float, days: float = 21.0) -> li
     return jobs
 
 
-def recorded_queue(path: Path) -> list[QueuedJob]:
+def sacct_queue(path: Path) -> list[QueuedJob]:
     """Return the queue that ``sacct -o Submit,Start,ElapsedRaw,TimelimitRaw,NNodes`` printed."""
     jobs = []
     for line in path.read_text().splitlines():
-        submitted, _, elapsed, limit, nodes = (line.split("|") + [""] * 5)[:5]
+        submitted, started, elapsed, limit, nodes = (line.split("|") + [""] * 5)[:5]
         if elapsed.isdigit() and limit.isdigit() and nodes.isdigit() and int(elapsed):
-            start_s = datetime.fromisoformat(submitted).timestamp()
-            jobs.append(QueuedJob(start_s, float(elapsed), float(limit) * 60, int(nodes)))
+            submitted_s = datetime.fromisoformat(submitted).timestamp()
+            waited_s = datetime.fromisoformat(started).timestamp() - submitted_s
+            jobs.append(QueuedJob(submitted_s, float(elapsed), float(limit) * 60, int(nodes), waited_s=waited_s))
+    return _from_zero(jobs)
+
+
+def swf_queue(path: Path, processors_per_node: int) -> list[QueuedJob]:
+    """Return a queue in the Standard Workload Format; jobs that did not run or had no limit are left out.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+    processors_per_node : int
+        The format counts processors; a job takes as many whole nodes as it needs.
+    """
+    jobs = []
+    for line in path.read_text().splitlines():
+        if line.startswith(";") or not line.strip():
+            continue
+        _, submitted_s, waited_s, runs_s, allocated, _, _, requested, limit_s = map(float, line.split()[:9])
+        nodes = math.ceil(max(allocated, requested) / processors_per_node)
+        if runs_s > 0 and limit_s > 0 and nodes > 0:
+            jobs.append(QueuedJob(submitted_s, runs_s, limit_s, nodes, waited_s=waited_s))
+    return _from_zero(jobs)
+
+
+def _from_zero(jobs: Sequence[QueuedJob]) -> list[QueuedJob]:
     first_s = min(job.submitted_s for job in jobs)
-    return [QueuedJob(job.submitted_s - first_s, job.runs_s, job.limit_s, job.nodes) for job in jobs]
+    return [replace(job, submitted_s=job.submitted_s - first_s) for job in jobs]
+
+
+def mean_waits_h(jobs: Sequence[QueuedJob], num_nodes: int) -> tuple[float, float]:
+    """Return the mean wait on the real cluster and in a replay without a run of ours [h]."""
+    last_s = max(job.submitted_s for job in jobs)
+    alone = replay(jobs, num_nodes, QueuedJob(last_s + 1, 0.0, 1.0, num_nodes), 1.0, 0.0)
+    return float(np.mean([job.waited_s for job in jobs])) / HOUR_S, float(np.mean(alone.waits_s[:-1])) / HOUR_S
 
 
 def compare(jobs: list[QueuedJob], arguments: argparse.Namespace) -> dict[str, list[float]]:
@@ -209,16 +260,19 @@ def compare(jobs: list[QueuedJob], arguments: argparse.Namespace) -> dict[str, l
         ):
             shortest_s = None if shortest_h is None else shortest_h * HOUR_S
             extra = QueuedJob(float(start_s), 0.0, limit_h * HOUR_S, arguments.run_nodes, shortest_s)
-            seconds, attempts = finish_s(jobs, arguments.nodes, extra, arguments.work_h * HOUR_S, arguments.lost_s)
-            found[name].append(seconds / HOUR_S)
-            found[f"{name} attempts"].append(attempts)
+            done = replay(jobs, arguments.nodes, extra, arguments.work_h * HOUR_S, arguments.lost_s)
+            found[name].append(done.finish_s / HOUR_S)
+            found[f"{name} attempts"].append(done.attempts)
     return found
 
 
 def main(words: Sequence[str] | None = None) -> int:
     """Print a table, or JSON."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--sacct", type=Path, help="recorded queue")
+    recorded = parser.add_mutually_exclusive_group()
+    recorded.add_argument("--sacct", type=Path, help="recorded queue")
+    recorded.add_argument("--swf", type=Path, help="recorded queue in the Standard Workload Format")
+    parser.add_argument("--processors-per-node", type=int, default=1, help="of the cluster that --swf comes from")
     parser.add_argument("--nodes", type=int, default=64, help="nodes of the partition")
     parser.add_argument("--run-nodes", type=int, default=4, help="nodes of the run")
     parser.add_argument("--work-h", type=float, default=48.0, help="time that the steps need [h]")
@@ -231,8 +285,16 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--starts", type=int, default=6, help="days on which the run is submitted")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args(words)
-    if arguments.sacct:
-        queues = {"recorded": [recorded_queue(arguments.sacct)]}
+    if arguments.sacct or arguments.swf:
+        jobs = (
+            sacct_queue(arguments.sacct) if arguments.sacct else swf_queue(arguments.swf, arguments.processors_per_node)
+        )
+        queues = {"recorded": [jobs]}
+        recorded_h, replayed_h = mean_waits_h(jobs, arguments.nodes)
+        print(
+            f"{len(jobs)} jobs; they waited {recorded_h:.1f} h on average, and {replayed_h:.1f} h in the replay.",
+            file=sys.stderr,
+        )
     else:
         queues = {
             f"load {load:g}": [made_queue(seed, arguments.nodes, load) for seed in range(arguments.seeds)]
@@ -242,17 +304,25 @@ def main(words: Sequence[str] | None = None) -> int:
     if arguments.json:
         print(json.dumps(rows))
         return 0
-    print("queue        whole [h]   attempts   slices [h]   attempts   ratio (95 % over submissions)")
+    print("queue        whole [h]   attempts   slices [h]   attempts   ratio (95 %)           saved [h] (95 %)")
     for name, found in rows.items():
-        ratio = np.array(found["slices"]) / np.array(found["whole"])
-        rng = np.random.default_rng(0)
-        low, high = np.percentile([np.median(rng.choice(ratio, len(ratio))) for _ in range(2000)], [2.5, 97.5])
+        whole_h, slices_h = np.array(found["whole"]), np.array(found["slices"])
+        ratio, *of_ratio = _with_interval(slices_h / whole_h, np.median)
+        saved_h, *of_saved = _with_interval(whole_h - slices_h, np.mean)
         print(
-            f"{name:<12} {np.median(found['whole']):9.1f} {np.median(found['whole attempts']):10.0f} "
-            f"{np.median(found['slices']):12.1f} {np.median(found['slices attempts']):10.0f}   "
-            f"{np.median(ratio):.2f} ({low:.2f} to {high:.2f})"
+            f"{name:<12} {np.median(whole_h):9.1f} {np.median(found['whole attempts']):10.0f} "
+            f"{np.median(slices_h):12.1f} {np.median(found['slices attempts']):10.0f}   "
+            f"{ratio:.2f} ({of_ratio[0]:.2f} to {of_ratio[1]:.2f})   "
+            f"{saved_h:6.1f} ({of_saved[0]:.1f} to {of_saved[1]:.1f})"
         )
     return 0
+
+
+def _with_interval(values: np.ndarray, middle: Callable[[np.ndarray], float]) -> tuple[float, float, float]:
+    """Return the middle of some values, and its 95 % interval by bootstrap over the submissions."""
+    rng = np.random.default_rng(0)
+    low, high = np.percentile([middle(rng.choice(values, len(values))) for _ in range(2000)], [2.5, 97.5])
+    return float(middle(values)), float(low), float(high)
 
 
 def _joined(parts: list[dict[str, list[float]]]) -> dict[str, list[float]]:
