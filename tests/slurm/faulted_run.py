@@ -63,11 +63,14 @@ class FaultedRun:
         found: list[int] = []
 
         def look() -> bool:
-            for pid, words in self.processes().items():
-                if words[0].endswith("srun") or "hpctrain.train" not in words:
-                    continue
-                if environment_of(pid).get("SLURM_PROCID") == str(rank):
-                    found.append(pid)
+            calls = {
+                pid
+                for pid, words in self.processes().items()
+                if "hpctrain.train" in words and not words[0].endswith("srun")
+            }
+            # A rank that is about to start a program has a child with the same words for a moment.
+            ranks = [pid for pid in calls if environment_of(pid).get("SLURM_PROCID") == str(rank)]
+            found.extend(pid for pid in ranks if parent(pid) not in calls)
             return bool(found)
 
         self.wait_until(look, f"rank {rank} of {self.run}")
@@ -239,6 +242,17 @@ class FaultedRun:
             return state != "T" or any(mask >> (number - 1) & 1 for mask in masks)
 
         self.wait_until(arrived, f"{number.name} to rank {rank} of {self.run}")
+
+    def stop(self, rank: int) -> None:
+        """Let a rank stand still, and return when all its threads do."""
+        pid = self.rank_pid(rank)
+        os.kill(pid, signal.SIGSTOP)
+
+        def stands() -> bool:
+            threads = Path(f"/proc/{pid}/task").glob("*/stat")
+            return all(path.read_text().rpartition(")")[2].split()[0] == "T" for path in threads)
+
+        self.wait_until(stands, f"rank {rank} of {self.run} to stand still")
 
     def scontrol(self, *words: str) -> None:
         self.cluster.run(["scontrol", *words])

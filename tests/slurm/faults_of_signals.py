@@ -60,7 +60,7 @@ def two_signals(run: FaultedRun) -> None:
 def second_term_later(run: FaultedRun) -> None:
     """Rank 0 waits in a collective for one that is deaf, so it cannot save; whoever insists is obeyed."""
     run.wait_for_steps(25)
-    run.signal(signal.SIGSTOP, 1)
+    run.stop(1)
     time.sleep(1)
     run.signal(signal.SIGTERM, 0)
     time.sleep(2.5)
