@@ -15,7 +15,7 @@
 .PHONY: help demo test quick lint gpu pythons lab docs clean
 SHELL := /bin/sh
 BIN := .venv/bin
-PYTHON_FILES := hpctrain tests benchmarks docs/conf.py docs/reference_pages.py .ci slurm/lab slurm/lab.d $(wildcard bin/*)
+PYTHON_FILES := hpctrain tests benchmarks docs/conf.py docs/reference_pages.py docs/drawings .ci slurm/lab slurm/lab.d $(wildcard bin/*)
 ARGS ?=
 export PYTHON
 
@@ -55,6 +55,7 @@ lab:
 
 docs: .venv/docs
 	@$(BIN)/python docs/reference_pages.py
+	@$(BIN)/python docs/drawings
 	@$(BIN)/python -m hpctrain schema --markdown --out docs/profile.md
 	@$(BIN)/python -m sphinx -E -a -W --keep-going -q -d build/docs-cache docs build/docs
 	@echo "build/docs/index.html"
