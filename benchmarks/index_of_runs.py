@@ -164,6 +164,7 @@ def judge(database: Database, address: str, folder: Path, rounds: int) -> float:
     """Print what an index costs, and return the time of the slowest query [s]."""
     runs = folder / "many" / "runs"
     places = ("--runs-dir", str(runs), "--index", address)
+    page = folder / "many" / "index.html"
     touched = sorted(runs.glob("*/*"))[:10]
     print(f"\n{database.dialect:<34} wall s    CPU s  peak MiB")
     for title, arguments in (
@@ -172,12 +173,14 @@ def judge(database: Database, address: str, folder: Path, rounds: int) -> float:
         ("index update, 10 runs changed", ("index", "update", *places)),
         ("list --where, no update", ("list", "--where", "chi2 < 1.2", "--sort", "chi2", "--no-update", *places)),
         ("list --where", ("list", "--where", "chi2 < 1.2", "--sort", "chi2", *places)),
+        ("index page, no update", ("index", "page", "--no-update", "--out", str(page), *places)),
     ):
         if title.endswith("10 runs changed"):
             for run in touched:
                 with open(run / "metrics.jsonl", "a") as stream:
                     stream.write('{"kind":"event","step":20,"time":1795730400.0,"attempt":1,"event":"seen"}\n')
         print("  {:<32} {:6.2f}   {:6.2f}   {:7.0f}".format(title, *measure(*arguments)), flush=True)
+    print(f"  page of all runs: {page.stat().st_size / 1e6:.1f} MB")
     slowest = 0.0
     print("  slowest of each query             rows        s")
     for title, count, seconds in slowest_queries(database, rounds):

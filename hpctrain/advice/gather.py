@@ -28,7 +28,9 @@ _STRIKES_LAST_S = 86400.0
 _WHOLE_NUMBER = re.compile(r"\d{1,11}")
 
 
-def summarise(run: RunDir, history: History | None = None, now: float | None = None) -> RunSummary:
+def summarise(
+    run: RunDir, history: History | None = None, now: float | None = None, profile: Mapping[str, Any] | None = None
+) -> RunSummary:
     """Return the summary of a run in any state.
 
     Parameters
@@ -38,12 +40,14 @@ def summarise(run: RunDir, history: History | None = None, now: float | None = N
         The records of the run, if they have been read already.
     now : float, optional
         Current time [s since 1970].
+    profile : mapping, optional
+        The plain values of its profile, if they have been read already.
     """
     family = family_of_file(run.profile)
     submitted = run.read_job().get("submitted_at")
     return RunSummary(
         path=str(run.path),
-        profile=_profile(run.profile),
+        profile=_profile(run.profile) if profile is None else profile,
         history=read_history(run) if history is None else history,
         objective=family.objective if family else Objective(),
         ranks=read_ledgers(run),

@@ -1,7 +1,7 @@
 """Write the HTML report of a run: curves, attempts, results of the model, profile and provenance in one file.
 
 The file needs no network and can be copied anywhere. It works at any time: before the first step, while the run is
-running, and after a crash.
+running, and after a crash. `hpctrain index page` writes one page of all runs.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from hpctrain.cost.hours import lengths_of
 from hpctrain.errors import ProfileError
 from hpctrain.files import read_text
 from hpctrain.index import tables
+from hpctrain.index.read_more import add_curves, advice_for, parent_of
 from hpctrain.index.rows import Rows, as_json, id_of, plain
 from hpctrain.index.units import FOLD, TRIAL, Unit
 from hpctrain.launch.history import EndedAttempt
@@ -62,6 +63,7 @@ def run_rows(unit: Unit) -> Rows:
     best = history.best_evaluation(objective)
     _add_settings(rows, unit.id, sections)
     _add_evaluations(rows, unit.id, history.evaluations, best)
+    add_curves(rows, unit.id, history)
     num_attempts = _add_attempts(rows, unit.id, leases, ended)
     provenance = read_json(run.provenance)
     _add_data(rows, unit.id, provenance)
@@ -81,6 +83,8 @@ def run_rows(unit: Unit) -> Rows:
         "gpu_hours": _gpu_hours(leases, ended, all_beats),
         "kwh": sum_up(read_ledgers(run)).kwh,
         "gates": _add_judgement(rows, unit.id, run),
+        "parent": parent_of(provenance),
+        "advice": advice_for(run, history, profile),
     }
     rows.add(tables.runs, id=unit.id, path=unit.path, kind=unit.kind, **facts)
     if unit.kind == TRIAL:

@@ -11,7 +11,7 @@ from hpctrain.errors import SiteError
 from hpctrain.index import tables
 from hpctrain.index.views import digest, views
 
-HEAD = "0001"
+HEAD = "0002"
 """Newest migration."""
 LOCK = 4_706_301
 """Number of the advisory lock of PostgreSQL that writers of an index take."""

@@ -57,6 +57,7 @@ runs = _table(
     *_numbers("submitted_at", "started_at", "ended_at", "silent_after", "gpu_hours", "kwh"),
     *_texts("submitter", "host", "hpctrain", "git_commit", "gates"),
     *_counts("study_id", "pipeline_id"),
+    *_texts("parent", "advice"),
 )
 
 attempts = _table(
@@ -89,6 +90,9 @@ points = _table(
     *_numbers("value"),
 )
 """Values of the metrics at each evaluation."""
+
+curves = _table("curves", _key("run_id"), _key("part", Text), *_texts("steps", "losses"))
+"""The losses of a run against the step, as JSON, thinned: `part` is ``train`` or ``eval``."""
 
 metrics = _table(
     "metrics",
@@ -208,6 +212,7 @@ OWNER = {
     attempts: "run_id",
     evaluations: "run_id",
     points: "run_id",
+    curves: "run_id",
     metrics: "run_id",
     settings: "run_id",
     judged: "run_id",

@@ -27,7 +27,7 @@ _RUN_ID = re.compile(r"\d{8}-\d{6}-")
 _NUMBER = re.compile(r"\d{1,9}")
 _FRESH_NS = 2_000_000_000
 """A file that changed less than this ago may change again without a new time [ns]."""
-_READER = 1
+_READER = 2
 """Version of what is read; with another one everything is read again."""
 _OF_RUN = (
     "profile.yaml", "job.json", "provenance.json", "metrics.jsonl", "trial.json", "outcome.json", "attempts",

@@ -126,6 +126,8 @@ def _runs(words: _Words) -> View:
         "hpctrain": ("r.hpctrain", "version of hpctrain"),
         "study": ("s.path", "folder of the study that it belongs to"),
         "pipeline": ("p.path", "folder of the time through a pipeline that it belongs to"),
+        "parent": ("r.parent", "run directory that hpctrain rerun made it from"),
+        "advice": ("r.advice", "names of the rules of hpctrain advise that found something, the most pressing first"),
     }
     source = "runs r LEFT JOIN studies s ON s.id = r.study_id LEFT JOIN pipelines p ON p.id = r.pipeline_id"
     return View("run_list", "One row per run, trial, fold and training stage.", columns, source)

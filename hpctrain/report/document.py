@@ -44,7 +44,13 @@ class Head:
 
 
 def render_document(
-    head: Head, sections: Sequence[tuple[str, str, str]], footer: str, numbers: str = "", warnings: str = ""
+    head: Head,
+    sections: Sequence[tuple[str, str, str]],
+    footer: str,
+    numbers: str = "",
+    warnings: str = "",
+    style: str = "",
+    script: str = "",
 ) -> str:
     """Return a page as one HTML document.
 
@@ -60,15 +66,17 @@ def render_document(
         Text after the version of hpctrain; escaped here.
     numbers, warnings : str
         Key numbers and an aside, as HTML.
+    style, script : str
+        CSS and JavaScript of this page, after those of all pages.
     """
     template = files("hpctrain.report").joinpath("page.html").read_text(encoding="utf-8")
-    style = files("hpctrain.drawing").joinpath("style.css").read_text(encoding="utf-8")
-    script = re.search(r"<script>(.*)</script>", template, re.DOTALL)[1]
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    common = files("hpctrain.drawing").joinpath("style.css").read_text(encoding="utf-8")
+    scripts = [re.search(r"<script>(.*)</script>", template, re.DOTALL)[1], *([script] if script else [])]
     shown = [(escape(key), escape(title), body) for key, title, body in sections if body]
     return string.Template(template).substitute(
-        script_digest=digest,
-        style=style,
+        script_digests=" ".join(map(_digest, scripts)),
+        style=f"{common}\n{style}",
+        script=f"<script>{script}</script>\n" if script else "",
         kind=head.kind,
         name=head.name,
         place=head.place,
@@ -83,12 +91,17 @@ def render_document(
     )
 
 
+def _digest(script: str) -> str:
+    """Return a script as a content security policy names it."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
+
+
 def moment(seconds: float) -> str:
     """Return a time [s since 1970] in the time zone of this machine."""
     return time.strftime("%Y-%m-%d %H:%M:%S %Z", time.localtime(seconds)).strip()
 
 
-def write_document(path: Path, text: str, option: str = "--out") -> Path:
+def write_document(path: Path, text: str, option: str = "--out", mode: int = 0o666) -> Path:
     """Write a page or a drawing, whole or not at all; return its absolute path.
 
     Parameters
@@ -97,6 +110,8 @@ def write_document(path: Path, text: str, option: str = "--out") -> Path:
     text : str
     option : str
         The option with which a user names the file, for messages.
+    mode : int
+        Permissions of the file, of which the umask takes some away.
 
     Raises
     ------
@@ -106,7 +121,7 @@ def write_document(path: Path, text: str, option: str = "--out") -> Path:
     path = path.absolute()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(path, text)
+        write_atomic(path, text, mode=mode)
     except OSError as error:
         reason = f"cannot be written: {error.strerror}; name a file in a folder of yours with {option} FILE"
         raise ProfileError(str(path), [Problem(option, reason)]) from error

@@ -57,7 +57,7 @@ def differing(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Diffe
 
     Lists count as one value, except those of mappings, whose elements have names such as ``labels.0.column``.
     """
-    one, other = dict(_flat(before)), dict(_flat(after))
+    one, other = dict(dotted(before)), dict(dotted(after))
     names = [*one, *(name for name in other if name not in one)]
     pairs = [Difference(name, one.get(name, ABSENT), other.get(name, ABSENT)) for name in names]
     return [pair for pair in pairs if _differs(pair.before, pair.after) and not _is_empty_section(pair, names)]
@@ -72,13 +72,14 @@ def _is_empty_section(pair: Difference, names: Sequence[str]) -> bool:
     return {} in (pair.before, pair.after) and any(name.startswith(f"{pair.name}.") for name in names)
 
 
-def _flat(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+def dotted(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the values in nested mappings, and in lists of mappings, with their dotted names below `name`."""
     if isinstance(value, Mapping) and value:
         for key, inner in value.items():
-            yield from _flat(inner, f"{name}.{key}" if name else str(key))
+            yield from dotted(inner, f"{name}.{key}" if name else str(key))
     elif isinstance(value, Sequence) and value and all(isinstance(inner, Mapping) for inner in value):
         for number, inner in enumerate(value):
-            yield from _flat(inner, f"{name}.{number}")
+            yield from dotted(inner, f"{name}.{number}")
     else:
         yield name, value
 
