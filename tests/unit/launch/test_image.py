@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 import zipfile
@@ -158,30 +157,3 @@ def test_a_linter_has_nothing_to_say_against_any_dockerfile(own_package, tmp_pat
         path = write(tmp_path / "image", *words) / "Dockerfile"
         done = subprocess.run([python.parent / "hadolint", path], capture_output=True, text=True, check=False)
         assert (done.returncode, done.stdout) == (0, ""), done.stdout + done.stderr
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(3600)  # pip installs some eighty packages
-@pytest.mark.skipif(os.environ.get("ALL_FAULTS") != "1", reason="installs hpctrain; set ALL_FAULTS=1")
-def test_the_steps_of_the_first_stage_install_hpctrain_and_a_package_of_the_user(own_package, tmp_path):
-    """All steps, with a folder in the place of the root of the image; torch comes from where this machine has it."""
-    folder = write(tmp_path / "image", "--package", own_package)
-    root = tmp_path / "root"
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    environment["PIP_NO_COMPILE"] = "1"
-    environment["PATH"] = f"{root}/opt/env/bin:{os.environ['PATH']}"
-    for line in (folder / "Dockerfile").read_text().partition("\n\n")[0].splitlines():
-        word, _, rest = line.replace("/opt/", f"{root}/opt/").partition(" ")
-        if word == "COPY":
-            name, there = rest.split()
-            there = Path(there) / name if there.endswith("/") else Path(there)
-            there.parent.mkdir(parents=True, exist_ok=True)
-            (shutil.copytree if (folder / name).is_dir() else shutil.copyfile)(folder / name, there)
-        elif word == "RUN":
-            done = subprocess.run(["sh", "-c", rest], env=environment, cwd=tmp_path, capture_output=True, text=True)
-            assert done.returncode == 0, f"{rest}\n{done.stdout[-3000:]}{done.stderr[-3000:]}"
-    shutil.rmtree(root / "opt/build")
-    script = "import hpctrain.launch.pod, starnet; print(hpctrain.__file__, starnet.ANSWER)"
-    done = subprocess.run(["python3", "-c", script], env=environment, cwd=root, capture_output=True, text=True)
-    assert done.stdout.startswith(str(root / "opt/env/lib")), done.stderr
-    assert done.stdout.endswith(" 42\n")
