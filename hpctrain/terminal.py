@@ -8,8 +8,11 @@ of the program that draw (bars, colours, tables) use :func:`raw` and :func:`cons
 from __future__ import annotations
 
 import contextlib
+import os
 import re
+import shutil
 import sys
+import textwrap
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -74,6 +77,33 @@ def guarded_terminal() -> Iterator[None]:
 def raw(stream: TextIO) -> TextIO:
     """Return the unguarded stream for drawing; the caller must make text from outside printable."""
     return stream.stream if isinstance(stream, PrintableStream) else stream
+
+
+def has_colours(stream: TextIO) -> bool:
+    """Return whether a stream is a terminal that shows colours, and the user has not switched them off."""
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM", "dumb") != "dumb"
+
+
+def terminal_columns() -> int | None:
+    """Return the width of the terminal that the output goes to; None if it goes elsewhere and COLUMNS is not set."""
+    if sys.stdout is None or not (sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdecimal()):
+        return None
+    return shutil.get_terminal_size().columns
+
+
+def folded(text: str, indent: int) -> str:
+    """Return lines that fit the terminal: the rest of a long one goes on below, indented by so many columns.
+
+    Output to files and pipes keeps its lines, and so do words that are longer than a line, such as paths.
+    """
+    width = terminal_columns()
+    if width is None or width < 2 * indent:
+        return text
+    options = {"subsequent_indent": " " * indent, "break_long_words": False, "break_on_hyphens": False}
+    lines: list[str] = []
+    for line in text.splitlines():
+        lines += textwrap.wrap(line, width, **options) if " " in line[indent:].strip() else [line]
+    return "\n".join(lines)
 
 
 def console(stream: TextIO | None = None, **options: Any) -> Console:

@@ -116,6 +116,7 @@ def slow_start(run: RunSummary) -> Advice | None:
     starts = run.all_of(FirstStep)
     if run.start_s < LONG_ENOUGH_S or part < 0.2:
         return None
+    starting = "the start" if len(starts) == 1 else f"{len(starts)} starts"
     of = starts[-1].of or {}
     largest = max((name for name in of if isinstance(of[name], int | float)), key=lambda name: of[name], default="")
     changes = (Change("train.compile", False),) if run.get("train.compile", False) else ()
@@ -123,8 +124,7 @@ def slow_start(run: RunSummary) -> Advice | None:
     said = f", most of it in {largest.replace('_', ' ')}" if largest else ""
     return Advice(
         SPEED,
-        f"{len(starts)} starts took {format_duration(run.start_s)} before their first steps, "
-        f"{percent(part)} of the time{said}",
+        f"{starting} took {format_duration(run.start_s)} until the first step, {percent(part)} of the time{said}",
         "each attempt pays for its start again",
         f"up to {percent(part)} less time",
         changes,

@@ -16,9 +16,12 @@ from pathlib import Path
 
 from hpctrain.access import enter
 from hpctrain.launch.runs import DEFAULT_RUNS_DIR, find_run
+from hpctrain.terminal import terminal_columns
 
 ESTIMATED = "gpu-out-of-memory"
 """The rule that an estimate of memory makes more exact."""
+_WIDEST = 100
+"""Longest lines of the advice."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -68,5 +71,6 @@ def run(args: argparse.Namespace) -> int:
         facts = {"run": str(directory.path), "advice": [said.to_json() for said in found]}
         print(json.dumps(facts | ({"profile": str(written)} if written else {}), indent=2))
         return 0
-    print("\n".join([*lines_of(found), *(["", str(written)] if written else [])]))
+    width = min(_WIDEST, terminal_columns() or _WIDEST)
+    print("\n".join([*lines_of(found, width), *(["", str(written)] if written else [])]))
     return 0

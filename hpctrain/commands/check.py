@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from typing import TYPE_CHECKING, Any
 
 from hpctrain.commands.overrides import add_set_argument, overrides_of
 from hpctrain.errors import Problem, ProfileError
-from hpctrain.terminal import printable, raw
+from hpctrain.terminal import has_colours, printable, raw
 
 if TYPE_CHECKING:
     from hpctrain.profile.check import Findings
@@ -220,5 +219,4 @@ def _problem_as_json(problem: Problem, source: str) -> dict[str, Any]:
 
 
 def _coloured(text: str, colour: str, stream: Any) -> str:
-    plain = "NO_COLOR" in os.environ or not stream.isatty()
-    return text if plain else f"{colour}{printable(text)}{_PLAIN}"
+    return f"{colour}{printable(text)}{_PLAIN}" if has_colours(stream) else text

@@ -131,6 +131,11 @@ def _page(database: Database, places: list[Place], arguments: argparse.Namespace
     return 0
 
 
+def _counted(kind: str, number: int) -> str:
+    many = f"{kind[:-1]}ies" if kind.endswith("y") else f"{kind}s"
+    return f"{number:,} {kind if number == 1 else many}"
+
+
 def _status(database: Database, as_json: bool) -> int:
     from hpctrain.index.status import contents_of
 
@@ -141,5 +146,5 @@ def _status(database: Database, as_json: bool) -> int:
     size = f", {found['bytes'] / 1e6:.1f} MB" if found["bytes"] is not None else ""
     print(f"{database.name}{size}")
     for place in found["places"]:
-        print(f"  {place['place']}: " + ", ".join(f"{number:,} {kind}" for kind, number in place["units"].items()))
+        print(f"  {place['place']}: " + ", ".join(_counted(kind, number) for kind, number in place["units"].items()))
     return 0

@@ -76,11 +76,11 @@ def _print_sensors(board: Path | None) -> int:
 
 def _print_once(directory: RunDir) -> None:
     from hpctrain.launch.live import draw, read_frame
-    from hpctrain.terminal import console
+    from hpctrain.terminal import console, terminal_columns
 
     screen = console()
     if not screen.is_terminal:
-        screen = console(width=120)
+        screen = console(width=terminal_columns() or 120)
     screen.print(draw(read_frame(directory, queue=Queue())))
 
 

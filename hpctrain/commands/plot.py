@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import os
 import shutil
 import sys
 from pathlib import Path
@@ -21,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from hpctrain.errors import Problem, ProfileError
 from hpctrain.launch.runs import DEFAULT_RUNS_DIR, find_run
-from hpctrain.terminal import printable, raw
+from hpctrain.terminal import has_colours, printable, raw
 
 if TYPE_CHECKING:
     from hpctrain.drawing.chart.parts import Chart
@@ -57,9 +56,11 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     from hpctrain.drawing.chart.terminal import draw_in_terminal
 
-    colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     width = min(_MOST_COLUMNS, shutil.get_terminal_size((80, 24)).columns)
-    print(draw_in_terminal(_printable(chart), width, max(3, arguments.height), colour), file=raw(sys.stdout))
+    print(
+        draw_in_terminal(_printable(chart), width, max(3, arguments.height), has_colours(sys.stdout)),
+        file=raw(sys.stdout),
+    )
     return 0
 
 

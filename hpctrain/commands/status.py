@@ -14,6 +14,7 @@ from hpctrain.launch.status import describe
 from hpctrain.launch.targets import target_of
 from hpctrain.rundir import RunDir
 from hpctrain.states import FAILED, LOST, RUNNING
+from hpctrain.terminal import folded
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,11 +43,12 @@ def run(arguments: argparse.Namespace) -> int:
         facts = None if finish is None else dataclasses.asdict(finish)
         print(json.dumps({**as_json(status), "forecast": facts}, indent=2))
         return 0
-    print(block(status))
+    lines = [block(status)]
     if finish is not None:
-        print(f"{'finished':<16}{finish}")
+        lines.append(f"{'finished':<16}{finish}")
     if status.state in (FAILED, LOST):
-        print(f"{'advice':<16}{_advice(status.run)}")
+        lines.append(f"{'advice':<16}{_advice(status.run)}")
+    print(folded("\n".join(lines), 16))
     return 0
 
 

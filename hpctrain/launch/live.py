@@ -180,7 +180,7 @@ def _checkpoint(frame: Frame) -> str:
 
 
 def _ranks(frame: Frame) -> Table:
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1))
     table.add_column("rank", justify="right")
     table.add_column("host")
     table.add_column("state")

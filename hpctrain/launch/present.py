@@ -11,7 +11,7 @@ from typing import Any
 
 from hpctrain.launch.status import RunStatus
 from hpctrain.states import FAILED, FINISHED, LOST, PENDING, RUNNING, UNREADABLE
-from hpctrain.terminal import console, printable
+from hpctrain.terminal import console, printable, terminal_columns
 from hpctrain.words import format_bytes, format_number, format_short_duration
 
 
@@ -103,6 +103,8 @@ class RunOnDisk:
     size: int
 
 
+_DROPPED = ("source", "attempts", "left", "job id", "size", "loss", "age")
+"""Columns that a narrow terminal does not show, the first one first; ``hpctrain status`` and --json have them."""
 _COLUMNS = ("name", "run id", "state", "job id", "step", "loss", "left", "attempts", "age", "size", "source")
 STYLES = {
     RUNNING: "green",
@@ -116,21 +118,35 @@ STYLES = {
 
 
 def print_table(runs: Sequence[RunOnDisk]) -> None:
-    """Print one run per line."""
+    """Print one run per line; a terminal shows as many columns as it has room for."""
     rows = [_row(one) for one in runs]
     if sys.stdout.isatty():
         from rich.table import Table
         from rich.text import Text
 
-        table = Table(*_COLUMNS, box=None, pad_edge=False)
+        screen = console(width=terminal_columns())
+        shown = _fitting([_COLUMNS, *rows], screen.width)
+        table = Table(*(_COLUMNS[place] for place in shown), box=None, pad_edge=False)
         for row in rows:
-            table.add_row(*(Text(printable(cell), style=STYLES.get(cell, "")) for cell in row))
-        console().print(table)
+            cells = [printable(row[place]) for place in shown]
+            table.add_row(*(Text(cell, style=STYLES.get(cell, "")) for cell in cells))
+        screen.print(table)
         return
     lines = [_COLUMNS, *rows]
     widths = [max(len(line[column]) for line in lines) for column in range(len(_COLUMNS))]
     for line in lines:
         print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def _fitting(lines: Sequence[Sequence[str]], width: int) -> list[int]:
+    """Return the places of the columns that fit, side by side with two blanks between them."""
+    widths = [max(len(printable(line[place])) for line in lines) for place in range(len(_COLUMNS))]
+    shown = list(range(len(_COLUMNS)))
+    for name in _DROPPED:
+        if sum(widths[place] + 2 for place in shown) - 2 <= width:
+            break
+        shown.remove(_COLUMNS.index(name))
+    return shown
 
 
 def _row(one: RunOnDisk) -> tuple[str, ...]:
