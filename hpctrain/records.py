@@ -185,11 +185,12 @@ _COUNTS = (
     "restart_count", "records", "best_step", "num_train", "num_validation", "num_rejected", "num_bad_pixels",
     "num_bad_spectra", "num_empty_spectra", "num_inspected", "num_without_redshift", "num_zwarn", "num_stars",
     "num_sky", "gpus_per_node", "files", "nodes", "bytes", "copied_bytes",
+    "slowest_rank",
 )  # fmt: skip
 _NUMBERS = (
     "loss", "chi2", "kl", "lr", "grad_norm", "samples_per_s", "samples_seen", "epoch", "memory_gib", "num_spectra",
     "num_pixels", "seconds", "blocked_s", "energy_kwh", "joules_per_sample", "needed_gib", "free_gib", "duty",
-    "data_wait_share",
+    "data_wait_share", "exchange_share", "peer_wait_share", "slowest_data_wait_share",
 )  # fmt: skip
 _TEXTS = (
     "event", "cause", "error", "checkpoint", "device", "job_id", "level", "before", "reason", "path",

@@ -28,6 +28,9 @@ class RoundStep:
         Its model is a :class:`~hpctrain.families.family.RoundsModel`.
     """
 
+    peers = None
+    """A round has no gradient to wait for."""
+
     def __init__(self, run: Run) -> None:
         self._run = run
         # Only a family that shares its rounds knows the argument; any other one learns in one process.

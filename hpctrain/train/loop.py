@@ -68,6 +68,8 @@ def train(run: Run, startup: Startup) -> Outcome:
         Unless it is FINISHED, the state is saved and the run can resume from it.
     """
     batches = TimedBatches(read_batches(run))
+    if run.update.peers is not None:
+        run.update.peers.data_waited_s = lambda: batches.waited_s
     boundary = Boundary(run, lambda: batches.waited_s)
     outcome = boundary.catch_up()
     with contextlib.closing(batches):
@@ -202,7 +204,7 @@ class Boundary:
             raise_diverged(run, result)
         self._hot = result.hot
         self._note_stop(result.stop, result.interrupted, result.critical)
-        if run.metrics is not None and self._is_logged(result.step):
+        if run.metrics is not None and run.schedule.record_due(result.step):
             self._log(result)
 
     def _note_stop(self, stop: bool, interrupted: bool, critical: bool) -> None:
@@ -217,6 +219,7 @@ class Boundary:
         """Pause all ranks while one of them is hot; a stop request ends the pause and the run."""
         self._settle()
         self._hot = False
+        self._leave_out_next()
         self._note_stop(*self._run.pacer.wait_until_cool())
 
     def _look_for_bad_values(self, result: StepResult) -> None:
@@ -232,11 +235,6 @@ class Boundary:
         if self._run.metrics is not None and (fields := self._bad.fields()):
             self._run.metrics.event(BadValues(counts=fields), self._run.progress.step)
 
-    def _is_logged(self, step: int) -> bool:
-        return (
-            step % self._run.profile.train.log_every_steps == 0 or step == 1 or step == self._run.schedule.total_steps
-        )
-
     def _log(self, result: StepResult) -> None:
         run, schedule = self._run, self._run.schedule
         now_s = time.perf_counter()
@@ -247,6 +245,7 @@ class Boundary:
             learned |= {} if result.is_empty else {"grad_norm": result.gradient_norm}
             learned["lr"] = schedule.learning_rate(result.step - 1)
             learned["data_wait_share"] = min(1.0, (self._waited_s() - self._clock_waited_s) / passed_s)
+            learned |= {} if result.waits is None else result.waits.fields()
         fields = {
             **learned,
             "samples_seen": schedule.samples_seen(result.step),
@@ -264,9 +263,15 @@ class Boundary:
         run.metrics.train(result.step, **fields)
         self._clock_s, self._clock_step, self._clock_waited_s = now_s, result.step, self._waited_s()
 
+    def _leave_out_next(self) -> None:
+        """Let the next step not count as time that ranks wait for each other: rank 0 has had more to do."""
+        if self._run.update.peers is not None:
+            self._run.update.peers.leave_out_next()
+
     def _evaluate(self) -> bool:
         """Evaluate; return whether the result is the best so far, so that its checkpoint must be kept."""
         run, progress = self._run, self._run.progress
+        self._leave_out_next()
         paused_s = time.perf_counter()
         progress.evaluated_step = progress.step
         if len(run.data.validation_rows) == 0:
@@ -324,11 +329,15 @@ class Boundary:
 
     def _histograms(self, step: int) -> None:
         run, every = self._run, self._run.profile.track.histogram_every_steps
-        if run.metrics is not None and run.learns_by_gradient and every is not None and step % every == 0:
+        if not run.learns_by_gradient or every is None or step % every != 0:
+            return
+        self._leave_out_next()
+        if run.metrics is not None:
             run.metrics.histograms(step, lambda: histograms_of(run.model.named_parameters()))
 
     def _save(self, wait: bool) -> None:
         run = self._run
+        self._leave_out_next()
         if run.checkpoints is None:
             return
         run.stop.saving = True

@@ -179,6 +179,10 @@ class Schedule:
             previous -= 1
         return step == self.total_steps or step // every > previous // every
 
+    def record_due(self, step: int) -> bool:
+        """Return whether the numbers of a step, which made `step` updates, are recorded; the first and the last are."""
+        return step % self.profile.train.log_every_steps == 0 or step in (1, self.total_steps)
+
     def checkpoint_due(self, step: int) -> bool:
         """Return whether the state is saved after `step` steps; always after the last."""
         return step > 0 and (step % self.profile.checkpoint.every_steps == 0 or step == self.total_steps)

@@ -18,7 +18,9 @@ from hpctrain.profile.sections.train import TrainSection
 from hpctrain.samples.protocols import Batch
 from hpctrain.train.adamw import AdamW
 from hpctrain.train.arithmetic import AUTOCAST
+from hpctrain.train.labels import Label, no_label
 from hpctrain.train.pacing import FullSpeed, Pacer
+from hpctrain.train.peers import PeerClock, Waits
 from hpctrain.train.randomness import seed_random_numbers
 from hpctrain.train.scaling import LossScale, scale_and_clip
 from hpctrain.train.schedule import Schedule, mix
@@ -40,12 +42,15 @@ class StepResult:
         ranks that are critically hot, gradient norm, loss scale, whether the gradient was not finite.
     arrived : torch.cuda.Event or None
         Event after which `values` may be read.
+    waits : Waits or None
+        How long each rank has waited for the others; only at steps that are recorded, and with several ranks.
     """
 
     step: int
     names: list[str]
     values: torch.Tensor
     arrived: torch.cuda.Event | None
+    waits: Waits | None = None
 
     @functools.cached_property
     def numbers(self) -> list[float]:
@@ -125,6 +130,13 @@ class UpdateStep:
         Weights that stay 0, from :func:`~hpctrain.train.zeros.find_zeros`.
     weight_per_sample : float
         About how much one sample adds to ``weight_sum``.
+
+    Attributes
+    ----------
+    peers : PeerClock or None
+        Measures how long the ranks wait for each other; None with one rank.
+    label : callable
+        Names the parts of a step, while the profiler records.
     """
 
     def __init__(
@@ -156,6 +168,8 @@ class UpdateStep:
         self._names: list[str] = []
         self._no_flags = torch.zeros(4, dtype=torch.float64, device=self._device)
         self._dtype = AUTOCAST.get(train.precision)
+        self.peers = PeerClock(world, self._device) if world.world_size > 1 else None
+        self.label: Label = no_label
 
     def warm_up(self, empty: Batch) -> None:
         """Run a batch of padding rows through forward, backward and reduction, and discard the result.
@@ -172,23 +186,43 @@ class UpdateStep:
         """Do step ``step + 1`` with the next micro-batches of this rank."""
         self._optimizer.zero_grad()
         totals: torch.Tensor | None = None
-        work = None
         for index in range(self._accumulation):
             is_last = index + 1 == self._accumulation
             micro = index * self._world.world_size + self._world.rank
             self._pacer.rest()
-            batch = self._prepare(next(batches), step, micro)
+            with self.label("loader"):
+                batch = next(batches)
+            with self.label("prepare"):
+                batch = self._prepare(batch, step, micro)
             # Gradients are reduced once per step, in the backward pass of the last micro-batch.
             with contextlib.nullcontext() if is_last else self._no_sync():
-                sums, loss = self._forward(batch, step)
+                with self.label("forward"):
+                    sums, loss = self._forward(batch, step)
                 totals = sums if totals is None else totals + sums
                 if is_last:
-                    totals = torch.cat([totals, self._flags()])
-                    work = start_sum(self._world, totals)
-                loss.backward()
+                    totals, waits = self._exchange(step, totals, loss)
+                else:
+                    with self.label("backward"):
+                        loss.backward()
+        with self.label("optimiser"):
+            return self._apply(step, totals, waits)
+
+    def _exchange(self, step: int, totals: torch.Tensor, loss: torch.Tensor) -> tuple[torch.Tensor, Waits | None]:
+        """Sum gradients and `totals` over ranks in the backward pass of the last micro-batch; return the sums."""
+        totals, waits = torch.cat([totals, self._flags()]), None
+        work = start_sum(self._world, totals)
+        if self.peers is not None:
+            waits = self.peers.start_sum() if self._schedule.record_due(step + 1) else None
+            self.peers.watch(loss)
+        with self.label("backward"):
+            loss.backward()
         if work is not None:
-            work.wait()
-        return self._apply(step, totals)
+            with self.label("exchange"):
+                work.wait()
+                if waits is not None:
+                    waits.to_host()
+            self.peers.arrived()
+        return totals, waits
 
     def _prepare(self, batch: Batch, step: int, micro: int) -> Batch:
         # One seed per micro-batch: noise, dropout and other draws do not depend on which rank computes it.
@@ -222,7 +256,7 @@ class UpdateStep:
         return contextlib.nullcontext()
 
     @torch.no_grad()
-    def _apply(self, step: int, totals: torch.Tensor) -> StepResult:
+    def _apply(self, step: int, totals: torch.Tensor, waits: Waits | None) -> StepResult:
         # If no sample has weight, the factor is infinite and the gradient NaN, so the weights do not change.
         weight = totals[self._names.index("weight_sum")]
         # DistributedDataParallel has divided by the world size.
@@ -238,14 +272,14 @@ class UpdateStep:
         self._loss_scale.update(nonfinite)
         if self._ema is not None:
             torch._foreach_lerp_(self._ema, self._parameters, 1.0 - self._train.ema_decay)
-        return self._send(step + 1, self._names, torch.cat([totals, torch.stack([norm, used_scale, nonfinite])]))
+        return self._send(step + 1, self._names, torch.cat([totals, torch.stack([norm, used_scale, nonfinite])]), waits)
 
     @staticmethod
-    def _send(step: int, names: list[str], values: torch.Tensor) -> StepResult:
+    def _send(step: int, names: list[str], values: torch.Tensor, waits: Waits | None) -> StepResult:
         if not values.is_cuda:
-            return StepResult(step, names, values, None)
+            return StepResult(step, names, values, None, waits)
         host = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
         host.copy_(values, non_blocking=True)
         arrived = torch.cuda.Event()
         arrived.record()
-        return StepResult(step, names, host, arrived)
+        return StepResult(step, names, host, arrived, waits)

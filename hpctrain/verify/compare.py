@@ -10,7 +10,10 @@ from typing import Any
 from hpctrain.checkpoint.whole import newest_whole
 from hpctrain.rundir import RunDir, file_digest
 
-CLOCK_FIELDS = frozenset({"time", "attempt", "seconds", "samples_per_s", "memory_gib", "data_wait_share"})
+CLOCK_FIELDS = frozenset(
+    {"time", "attempt", "seconds", "samples_per_s", "memory_gib", "data_wait_share", "exchange_share"}
+    | {"peer_wait_share", "slowest_rank", "slowest_data_wait_share"}
+)
 """Fields of a record that describe the machine and the attempt, not the training."""
 
 _ABSENT = "absent"
