@@ -49,6 +49,7 @@ COMMANDS = {
     "export": "write a smaller, faster network for a device, and test that it is as good",
     "plot": "draw metrics of a run, or one object of a file, in the terminal or as a picture",
     "report": "write the HTML report of a run",
+    "trace": "say what the time of a step went to, from steps that the profiler recorded",
     "advise": "say what may be wrong with a run, and which keys of the profile to change",
     "autopsy": "look into a step that diverged or spiked: which objects, pixels and layers did it",
     "lr-find": "sweep the learning rate on the real data and network, and suggest one",

@@ -185,7 +185,7 @@ _COUNTS = (
     "restart_count", "records", "best_step", "num_train", "num_validation", "num_rejected", "num_bad_pixels",
     "num_bad_spectra", "num_empty_spectra", "num_inspected", "num_without_redshift", "num_zwarn", "num_stars",
     "num_sky", "gpus_per_node", "files", "nodes", "bytes", "copied_bytes",
-    "slowest_rank",
+    "slowest_rank", "first_step", "last_step",
 )  # fmt: skip
 _NUMBERS = (
     "loss", "chi2", "kl", "lr", "grad_norm", "samples_per_s", "samples_seen", "epoch", "memory_gib", "num_spectra",

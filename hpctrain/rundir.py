@@ -14,6 +14,7 @@
       monitor/            rank-0000.json ...: measurements of each rank: newest values, energy of every attempt
       metrics.jsonl       the authoritative record of progress; every tracker exports from it
       tensorboard/        event files
+      traces/             rank-0000.trace.json.gz, rank-0000.summary.json: some steps, recorded by the profiler
       figures/            reconstruction/0/step-00000500.png ...: what MLflow and W&B show; only with one of them
       track/              mlflow.json, wandb.json: ids of the tracked run, and what W&B has received
       checkpoints/        step-00001200/ ...
@@ -152,6 +153,7 @@ class RunDir:
         self.metrics = self.path / "metrics.jsonl"
         self.superseded_metrics = self.logs / "superseded.jsonl"
         self.tensorboard = self.path / "tensorboard"
+        self.traces = self.path / "traces"
         self.figures = self.path / "figures"
         self.track = self.path / "track"
         self.checkpoints = self.path / "checkpoints"
@@ -213,6 +215,11 @@ class RunDir:
     def monitor_file(self, rank: int) -> Path:
         """Return the path of the measurements of one rank."""
         return self.monitor / f"rank-{rank:04d}.json"
+
+    def trace_files(self, rank: int) -> tuple[Path, Path]:
+        """Return the paths of the trace of one rank, and of its summary."""
+        stem = self.traces / f"rank-{rank:04d}"
+        return stem.with_suffix(".trace.json.gz"), stem.with_suffix(".summary.json")
 
     def read_metrics(self, kind: str | None = None) -> Iterator[Record]:
         """Yield the records of ``metrics.jsonl``, all or of one kind (``train``, ``eval``, ``event``, ``monitor``)."""

@@ -205,7 +205,8 @@ def _hints(kind: str, value: Any, node: Schema) -> Iterator[str]:
         yield f"put quotes around it: '{value}'"
     if kind == "int_from_float" or (kind == "int_type" and isinstance(value, float) and value.is_integer()):
         yield f"write {value:.0f}" if value.is_integer() else "round it"
-    if kind in ("list_type", "tuple_type") and isinstance(value, (str, int, float)) and not isinstance(value, bool):
+    is_one = isinstance(value, (str, int, float)) and not isinstance(value, bool) and node.get("minItems", 0) < 2
+    if kind in ("list_type", "tuple_type") and is_one:
         yield f"write [{show(value).strip(chr(39))}]"
     if isinstance(value, str) and value.lower() in ("none", "nil", "nan"):
         yield "write null for no value"

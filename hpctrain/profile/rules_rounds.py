@@ -25,6 +25,8 @@ FOR_NETWORKS = (
     "freeze",
     "keep_zeros",
     "epochs",
+    "profile_steps",
+    "profile_ranks",
 )
 """Keys of ``train`` that only networks read."""
 

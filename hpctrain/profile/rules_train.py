@@ -13,6 +13,7 @@ from hpctrain.profile.platforms import find_platform
 from hpctrain.profile.remote import how_to_install, is_http, is_remote, missing_package
 from hpctrain.profile.rules_rounds import check_rounds
 from hpctrain.profile.rules_start import check_same_split
+from hpctrain.profile.sections.train import MOST_PROFILED_STEPS
 from hpctrain.rundir import all_runs, runs_called
 
 HIGH_LEARNING_RATE = 0.03
@@ -27,6 +28,7 @@ def check_train(judge: Judge) -> None:
     _check_init_from(judge)
     _check_batch(judge)
     _check_checkpoints(judge)
+    _check_profile_steps(judge, judge.profile.train.max_steps)
 
 
 def check_length(judge: Judge, num_train: int) -> int:
@@ -56,7 +58,29 @@ def check_length(judge: Judge, num_train: int) -> int:
             f"{judge.profile.checkpoint.every_steps} is beyond the {total} steps of the run: only the last is saved"
         )
         judge.warn(message, "checkpoint.every_steps", "train.epochs")
+    if train.max_steps is None:
+        _check_profile_steps(judge, total)
     return total
+
+
+def _check_profile_steps(judge: Judge, total: int | None) -> None:
+    """Judge which steps the profiler records; `total` is the number of steps of the run, if it is known."""
+    if judge.profile.train.profile_steps is None:
+        if judge.is_written("train.profile_ranks"):
+            judge.warn("has no effect without train.profile_steps", "train.profile_ranks")
+        return
+    first, last = judge.profile.train.profile_steps
+    message = ""
+    if last < first:
+        message = f"the last step ({last}) is before the first ({first})"
+    elif last - first >= MOST_PROFILED_STEPS:
+        message = f"{last - first + 1} steps make a trace that nobody can open; record {MOST_PROFILED_STEPS} at most"
+    elif total is not None and first > total:
+        message = f"step {first} is beyond the {total} steps of the run, so there would be no trace"
+    if message:
+        judge.problem(message, "train.profile_steps")
+    elif total is not None and last > total:
+        judge.warn(f"step {last} is beyond the {total} steps of the run: the trace ends with it", "train.profile_steps")
 
 
 def _check_learning_rate(judge: Judge) -> None:

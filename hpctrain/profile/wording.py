@@ -127,5 +127,6 @@ def _array(node: Schema) -> str:
         "array": "pairs of numbers",
         "object": "sections (below)",
     }
-    lengths = {(1, None): "one or more ", (1, 8): "1 to 8 "}
-    return f"a list of {lengths.get((node.get('minItems'), node.get('maxItems')), '')}{of[items['type']]}"
+    lengths = {(1, None): "one or more ", (1, 8): "1 to 8 ", (2, 2): "2 "}
+    example = f", such as {node['examples'][0]}" if "examples" in node else ""
+    return f"a list of {lengths.get((node.get('minItems'), node.get('maxItems')), '')}{of[items['type']]}{example}"

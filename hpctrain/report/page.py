@@ -30,6 +30,7 @@ from hpctrain.report.summary import (
 )
 from hpctrain.report.text import cut
 from hpctrain.report.timeline import OUTCOME_CSS, SIGNS, timeline_figure
+from hpctrain.report.trace import trace_section
 from hpctrain.report.validation import validation_section
 from hpctrain.words import format_bytes, format_duration
 
@@ -69,6 +70,7 @@ def _sections(facts: RunFacts) -> list[tuple[str, str, str]]:
         ("training", "Training", _training(facts)),
         ("validation", "Validation", validation_section(facts.validation)),
         ("attempts", "Attempts", _attempts(facts)),
+        ("trace", "Time of a step", trace_section(facts)),
         ("machine", "Energy and heat", _machine(facts)),
         *draw_panels(facts.model),
         ("profile", "Profile", _profile(facts)),

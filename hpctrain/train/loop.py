@@ -31,6 +31,7 @@ from hpctrain.train.culprits import (
 from hpctrain.train.evaluate import evaluate, sketch
 from hpctrain.train.scaling import SMALLEST_SCALE
 from hpctrain.train.state import capture
+from hpctrain.train.trace import tracer_of
 from hpctrain.train.waiting import TimedBatches
 
 if TYPE_CHECKING:
@@ -67,20 +68,23 @@ def train(run: Run, startup: Startup) -> Outcome:
     Outcome
         Unless it is FINISHED, the state is saved and the run can resume from it.
     """
-    batches = TimedBatches(read_batches(run))
+    batches, tracer = TimedBatches(read_batches(run)), tracer_of(run)
+    update = run.update if tracer is None else tracer.update
     if run.update.peers is not None:
         run.update.peers.data_waited_s = lambda: batches.waited_s
     boundary = Boundary(run, lambda: batches.waited_s)
     outcome = boundary.catch_up()
     with contextlib.closing(batches):
         while outcome is None:
-            result = run.update(run.progress.step, batches)
+            result = update(run.progress.step, batches)
             run.progress.step = result.step
             if "first_step" not in startup.seconds:
                 startup.lap("first_step")
                 if run.metrics is not None:
                     run.metrics.event(FirstStep(seconds=startup.total_s, of=startup.seconds), result.step)
             outcome = boundary.pass_through(result)
+            if tracer is not None:
+                boundary.leave_out(tracer.after(outcome is None))
     boundary.sum_up()
     if run.checkpoints is not None:
         run.checkpoints.finish()
@@ -262,6 +266,12 @@ class Boundary:
             fields |= {"loss_scale": result.loss_scale, "skipped": result.skipped}
         run.metrics.train(result.step, **fields)
         self._clock_s, self._clock_step, self._clock_waited_s = now_s, result.step, self._waited_s()
+
+    def leave_out(self, seconds: float) -> None:
+        """Do not count this time as time of steps."""
+        if seconds:
+            self._clock_s += seconds
+            self._leave_out_next()
 
     def _leave_out_next(self) -> None:
         """Let the next step not count as time that ranks wait for each other: rank 0 has had more to do."""

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 import shutil
 import signal
 
 import numpy as np
 import pytest
-from attempts import TOTAL_STEPS, VARIANTS, log_of, newest_step
+from attempts import TOTAL_STEPS, VARIANTS, log_of, merged, newest_step
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from hpctrain.checkpoint.store import read_checkpoint, write_checkpoint
 from hpctrain.checkpoint.whole import list_checkpoints, newest_whole
 from hpctrain.errors import EXIT_RANKS_LOST
+from hpctrain.traces.summary import summarise_trace
+from hpctrain.traces.words import read_summaries
+from hpctrain.verify.compare import CLOCK_FIELDS
 
 POLITE = {signal.SIGUSR2: 75, signal.SIGTERM: 75, signal.SIGINT: 130}
 
@@ -28,8 +33,7 @@ def records(run, kind):
     found = {}
     for record in run.read_metrics(kind):
         assert record["step"] not in found, f"{kind} {record['step']} stands twice"
-        timing = ("time", "attempt", "seconds", "samples_per_s", "memory_gib", "data_wait_share", "kind")
-        found[record["step"]] = {name: value for name, value in record.items() if name not in timing}
+        found[record["step"]] = {name: value for name, value in record.items() if name not in {*CLOCK_FIELDS, "kind"}}
     return found
 
 
@@ -128,14 +132,36 @@ def seconds_of_last_attempt(run):
 
 
 def test_two_ranks_cut_by_every_kind_of_signal_end_with_the_same_bits(attempts):
+    """The cut run also records steps, before and after a cut; the other one does not."""
     changes = {"launch": {"ranks_per_node": 2}, "train": {"accumulation": 2}}
-    straight, run = attempts.straight(world_size=2, **changes), attempts.new_run(**changes)
+    traced = merged(changes, {"train": {"profile_steps": [10, 14], "profile_ranks": "all"}})
+    straight, run = attempts.straight(world_size=2, **changes), attempts.new_run(**traced)
     for step, number, rank in [(3, signal.SIGKILL, 1), (6, signal.SIGUSR2, 1), (11, signal.SIGTERM, None)]:
         codes = attempts.cut(run, number, step, 2, rank)
         assert codes == [75, 75] if number in POLITE else was_killed(codes, rank), log_of(run)
     assert was_killed(attempts.cut(run, signal.SIGKILL, 18, 2, 0), 0), log_of(run)
     assert attempts.attempt(run, 2) == [0, 0], log_of(run)
     assert_same(straight, run)
+    assert_traced(run)
+    waits = [record for record in run.read_metrics("train") if "peer_wait_share" in record]
+    assert {record["slowest_rank"] for record in waits} <= {0, 1}
+    assert all(0 < record["exchange_share"] + record["peer_wait_share"] <= 1 for record in waits)
+    assert not any("peer_wait_share" in record for record in attempts.straight().read_metrics("train"))
+
+
+def assert_traced(run):
+    """The cut after step 11 discarded a trace of its attempt, and the next attempt recorded its own steps."""
+    assert sorted(path.name for path in run.traces.iterdir()) == [
+        f"rank-000{rank}.{name}" for rank in (0, 1) for name in ("summary.json", "trace.json.gz")
+    ]
+    for rank, found in enumerate(read_summaries(run)):
+        assert (found["rank"], found["first_step"], found["last_step"]) == (rank, 12, 14)
+        assert {"loader", "prepare", "forward", "backward", "exchange", "optimiser", "between"} <= set(found["parts"])
+        assert sum(found["parts"].values()) == pytest.approx(found["seconds"])
+        assert len(found["kernels"]) == 10
+        with gzip.open(run.traces / found["trace"]) as stream:
+            assert summarise_trace(json.load(stream)["traceEvents"])["parts"] == found["parts"]
+    assert [event["last_step"] for event in run.read_metrics("event") if event["event"] == "traced"] == [14]
 
 
 @pytest.mark.parametrize("worlds", [(1, 2, 1), (2, 1), (4, 2)])

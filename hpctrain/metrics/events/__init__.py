@@ -24,7 +24,15 @@ from hpctrain.metrics.events.attempt import (
 )
 from hpctrain.metrics.events.data import BadValues, BatchSizeFound, Cached, DataFound, Staged, StageFellBack
 from hpctrain.metrics.events.event import Event, OtherEvent
-from hpctrain.metrics.events.machine import MemoryShort, OverCurrent, PaceChanged, PowerMode, SensorsFound
+from hpctrain.metrics.events.machine import (
+    MemoryShort,
+    NotTraced,
+    OverCurrent,
+    PaceChanged,
+    PowerMode,
+    SensorsFound,
+    Traced,
+)
 from hpctrain.metrics.events.training import (
     Best,
     CheckpointFailed,
@@ -61,6 +69,7 @@ __all__ = (
     "MadeRoom",
     "MemoryShort",
     "MirrorFailed",
+    "NotTraced",
     "OtherEvent",
     "OverCurrent",
     "PaceChanged",
@@ -74,6 +83,7 @@ __all__ = (
     "Started",
     "StopRequested",
     "Stopped",
+    "Traced",
     "read_event",
 )
 
@@ -83,7 +93,8 @@ EVENTS: Mapping[str, type[Event]] = {
         Started, DataFound, GpuMissing, Resumed, ProfileChanged, Staged, StageFellBack, Cached, BatchSizeFound,
         FirstStep, BadValues, EvaluationEmpty, Best, EarlyStopped, CheckpointSaved, CheckpointFailed, MadeRoom,
         CheckpointRejected, CheckpointMirrored, MirrorFailed, StopRequested, Stopped, Diverged, Failed, Finished,
-        SensorsFound, PaceChanged, OverCurrent, MemoryShort, PowerMode, ExporterFailed, RecordsLost,
+        SensorsFound, PaceChanged, OverCurrent, MemoryShort, PowerMode, Traced, NotTraced, ExporterFailed,
+        RecordsLost,
     )
 }  # fmt: skip
 """The class of each event, by its name in ``metrics.jsonl``."""

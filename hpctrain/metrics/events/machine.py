@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hpctrain.metrics.events.event import NO_WORDS, Entries, Event, Listed, Text, shown
-from hpctrain.words import Words
+from hpctrain.metrics.events.event import NO_WORDS, Count, Entries, Event, Listed, Number, Text, shown
+from hpctrain.words import Words, format_bytes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +37,39 @@ class PaceChanged(Event):
     def describe(self, words: Words = NO_WORDS) -> str:
         level = shown(self.level)
         return f"{level}: {_PACE_WORDS.get(level, level)} at step {self.step} ({shown(self.reason)})"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Traced(Event):
+    """Written after the last step of ``train.profile_steps``: `path` is that of the trace in the run directory."""
+
+    name = "traced"
+    path: Text
+    first_step: Count
+    last_step: Count
+    seconds: Number
+    bytes: Count
+
+    def describe(self, words: Words = NO_WORDS) -> str:
+        size = "" if self.bytes is None else f" ({format_bytes(self.bytes)})"
+        return (
+            f"the profiler recorded steps {shown(self.first_step)} to {shown(self.last_step)}: "
+            f"{shown(self.path, 'traces/')}{size}; hpctrain trace says what takes the time"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class NotTraced(Event):
+    """Written if the steps of ``train.profile_steps`` cannot be recorded."""
+
+    name = "not_traced"
+    first_step: Count
+    last_step: Count
+    reason: Text
+
+    def describe(self, words: Words = NO_WORDS) -> str:
+        steps = f"{shown(self.first_step)} to {shown(self.last_step)}"
+        return f"no trace of steps {steps} (train.profile_steps): {shown(self.reason, 'reason unknown')}"
 
 
 @dataclass(frozen=True, kw_only=True)

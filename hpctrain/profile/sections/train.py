@@ -11,6 +11,9 @@ from hpctrain.profile.sections.base import PathText, Section, Switch
 MAX_BATCH_SIZE = 1 << 20
 """Spectra of a micro-batch; larger values are rejected as probable typing errors."""
 
+MOST_PROFILED_STEPS = 100
+"""Steps that a trace may hold; ten show what there is to see."""
+
 DEFAULT_WARMUP_STEPS = 500
 """Steps of warm-up of a run that has more steps than this."""
 
@@ -71,6 +74,13 @@ class TrainSection(Section):
     """Steps between evaluations on the held-out split; if unset, once per epoch."""
     log_every_steps: Annotated[int, Field(ge=1)] = 10
     """Steps between records in metrics.jsonl."""
+    profile_steps: (
+        Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=2, max_length=2, examples=[[100, 110]])] | None
+    ) = None
+    """First and last step that PyTorch's profiler records, 100 at most; `hpctrain trace` says what their time goes to.
+    The weights do not change."""
+    profile_ranks: Literal["first", "all"] = "first"
+    """Ranks that record `profile_steps`."""
     deterministic: Switch = True
     """On a GPU, use only algorithms that give the same bits each time. Without it, a resume is exact up to rounding."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 1
