@@ -137,6 +137,24 @@ def _waits_for_data(run: RunDir) -> None:
     stretch(run, data_wait_share=0.6)
 
 
+def _waits_for_peers(run: RunDir) -> None:
+    sensors(run, [{}] * 3)
+    records = list(run.read_metrics())
+    for record in records:
+        if record["kind"] == "train":
+            record |= {"exchange_share": 0.02, "peer_wait_share": 0.4, "slowest_rank": 2}
+    write(run, records)
+
+
+def _host_is_slow(run: RunDir) -> None:
+    run.traces.mkdir()
+    found = {"asked": [10, 19], "rank": 0, "first_step": 10, "last_step": 19, "seconds": 0.1, "kernels": [],
+             "parts": {"loader": 0.001, "forward": 0.04, "backward": 0.05}, "device_name": "NVIDIA H100",
+             "device": {"busy_s": 0.04, "idle_share": 0.6, "nccl_s": 0.0, "nccl_alone_s": 0.0, "to_device_s": 0.001,
+                        "other_copies_s": 0.0, "parts": {"forward": 0.02, "backward": 0.02}}}  # fmt: skip
+    write_json(run.trace_files(0)[1], found)
+
+
 def _idle(run: RunDir) -> None:
     sensors(run, [{"mean_gpu_utilisation_percent": 12.0}])
 
@@ -267,6 +285,8 @@ PLANTS: dict[str, tuple[str, Plant]] = {
     "evaluations": ("waiting-for-evaluations", _evaluates_too_often),
     "heat": ("throttled-by-heat", lambda run: sensors(run, [{"mean_gpu_throttled_by_heat": 0.4}] * 2)),
     "slow-node": ("slow-peer", lambda run: sensors(run, [{"mean_gpu_throttled_by_heat": x} for x in (0, 0, 0.8, 0)])),
+    "peers": ("waiting-for-peers", _waits_for_peers),
+    "host": ("gpu-waits-for-host", _host_is_slow),
     "rests": ("pauses-to-cool", lambda run: sensors(run, [{}], rested_s=900.0)),
     "start": ("slow-start", _starts_slowly),
     "again": ("steps-done-again", _lost),

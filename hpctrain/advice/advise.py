@@ -9,6 +9,7 @@ from hpctrain.advice import rules_cluster as cluster
 from hpctrain.advice import rules_learning as learning
 from hpctrain.advice import rules_memory as memory
 from hpctrain.advice import rules_speed as speed
+from hpctrain.advice import rules_step as step
 from hpctrain.advice.advice import Advice
 from hpctrain.advice.summary import RunSummary
 
@@ -23,7 +24,8 @@ RULES: Sequence[Rule] = (
     learning.doubtful_data, learning.nothing_held_out, learning.learning_rate_too_high, learning.learning_rate_too_low,
     learning.dead_gradient, learning.exploding_gradient, learning.half_precision_fails, learning.spiky_loss,
     learning.overfitting, learning.labels_not_learned, learning.samples_without_weight,
-    speed.slow_peer, speed.throttled_by_heat, speed.pauses_to_cool, speed.waiting_for_data, speed.idle_gpu,
+    step.waiting_for_peers, speed.slow_peer, speed.throttled_by_heat, speed.pauses_to_cool, speed.waiting_for_data,
+    step.gpu_waits_for_host, speed.idle_gpu,
     speed.waiting_for_checkpoints, speed.waiting_for_evaluations, speed.steps_done_again, speed.slow_start,
     speed.staging_failed, cluster.long_waits,
 )  # fmt: skip

@@ -20,6 +20,7 @@ from hpctrain.profile.lookup import family_of_file
 from hpctrain.profile.yaml_text import parse_yaml
 from hpctrain.records import is_number
 from hpctrain.rundir import RunDir
+from hpctrain.traces.words import read_summaries
 
 _MOST_LOGS = 16
 _LOG_BYTES = 1 << 15
@@ -56,6 +57,7 @@ def summarise(
         strikes=_strikes(run.bad_nodes, time.time() if now is None else now),
         log=hide_known("\n".join(_tail(path) for path in _newest_logs(run.logs))),
         submitted_s=float(submitted) if is_number(submitted) else None,
+        trace=next(iter(read_summaries(run)), {}),
     )
 
 

@@ -27,6 +27,11 @@ def _rate(run: RunSummary) -> float:
     return run.number("train.learning_rate", 1e-3)
 
 
+def _try(run: RunSummary) -> str:
+    """Return which command measures a learning rate that fits."""
+    return f"`hpctrain lr-find {run.typed}/profile.yaml` measures which learning rate fits"
+
+
 def _learns_by_gradient(run: RunSummary) -> bool:
     _, rates = run.train("lr")
     return len(rates) > 0
@@ -46,7 +51,8 @@ def diverged(run: RunSummary) -> Advice | None:
         changes.append(Change("train.precision", "bf16"))
     objects = [str(item) for item in event.objects or ()]
     few = 0 < len(objects) <= 10 and len(objects) < len(event.batch or ())
-    todo = f"look at the values of {', '.join(objects)} in the files first" if few else ""
+    look = f"`hpctrain autopsy {run.typed} --step {event.step}` shows which values and layers did it"
+    todo = f"look at the values of {', '.join(objects)} in the files first; {look}" if few else f"{look}; {_try(run)}"
     also = ", and bad values were read before" if bad else ""
     return Advice(
         FAILURE,
@@ -87,6 +93,7 @@ def learning_rate_too_high(run: RunSummary) -> Advice | None:
         "steps that are too large leave the valley that they go down, most of all before a warm-up",
         f"a loss below {min(first, lowest):.4g}",
         tuple(changes),
+        _try(run),
     )
 
 
@@ -112,6 +119,7 @@ def learning_rate_too_low(run: RunSummary) -> Advice | None:
         "the steps are so small that the run ends long before the loss levels off",
         "a much lower loss in the same number of steps",
         (Change("train.learning_rate", rate),),
+        _try(run),
     )
 
 
@@ -124,7 +132,7 @@ def _fall(loss: np.ndarray) -> tuple[float, float]:
 
 def spiky_loss(run: RunSummary) -> Advice | None:
     """Single steps have a loss many times the loss around them."""
-    _, loss = run.train("loss")
+    steps, loss = run.train("loss")
     if len(loss) < 2 * FEWEST or not _learns_by_gradient(run) or learning_rate_too_high(run):
         return None
     padded = np.pad(loss, 4, mode="edge")
@@ -145,8 +153,10 @@ def spiky_loss(run: RunSummary) -> Advice | None:
         f"{int(spikes.sum())} of {len(loss)} recorded steps have a loss far above the steps around them (up "
         f"to {loss[spikes].max():.4g}, with {np.median(around):.4g} as the usual value)",
         "a few batches throw the weights far off: extreme samples, or steps that are too large",
-        "a curve without spikes; `hpctrain data doctor` finds extreme samples",
+        "a curve without spikes",
         tuple(changes),
+        f"`hpctrain autopsy {run.typed} --step {steps[spikes][loss[spikes].argmax()]:.0f}` names samples and layers of "
+        "the largest spike; `hpctrain data doctor` finds extreme samples",
     )
 
 

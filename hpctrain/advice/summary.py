@@ -5,8 +5,11 @@ from __future__ import annotations
 import functools
 import itertools
 import re
+import shlex
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypeVar, overload
 
 import numpy as np
@@ -38,6 +41,25 @@ class Option:
 
 
 @dataclass(frozen=True)
+class PeerWaits:
+    """For whom the ranks of the newest attempt waited.
+
+    Parameters
+    ----------
+    seconds : float
+        Time of the steps in which this was measured [s].
+    lost_s : mapping
+        How long the other ranks waited for a rank while it was the slowest one, their mean [s].
+    data_s : mapping
+        How long a rank waited for its batches while it was the slowest one [s].
+    """
+
+    seconds: float
+    lost_s: Mapping[int, float]
+    data_s: Mapping[int, float]
+
+
+@dataclass(frozen=True)
 class RunSummary:
     """What the records of a run say.
 
@@ -62,6 +84,8 @@ class RunSummary:
         The last lines of the newest logs.
     submitted_s : float or None
         When the run was submitted [s since 1970].
+    trace : mapping
+        Summary of the steps that the profiler recorded; empty if it recorded none.
     available_gib : float or None
         Memory that a device has, where `options` were estimated.
     options : list of Option
@@ -78,6 +102,7 @@ class RunSummary:
     strikes: Mapping[str, int] = field(default_factory=dict)
     log: str = ""
     submitted_s: float | None = None
+    trace: Mapping[str, Any] = field(default_factory=dict)
     available_gib: float | None = None
     options: Sequence[Option] = ()
 
@@ -106,6 +131,12 @@ class RunSummary:
     def all_of(self, event: type[E]) -> list[E]:
         """Return the events of one class, oldest first."""
         return self.history.all_of(event)
+
+    @property
+    def typed(self) -> str:
+        """The run directory as a user would type it from here."""
+        path, here = Path(self.path), Path.cwd()
+        return shlex.quote(str(path.relative_to(here) if path.is_relative_to(here) else path))
 
     @property
     def total_steps(self) -> int:
@@ -180,6 +211,20 @@ class RunSummary:
             share * self._trained_s(pair) for pair in self.pairs if is_number(share := pair[1].get("data_wait_share"))
         ]
         return sum(found) if found else None
+
+    @functools.cached_property
+    def peer_waits(self) -> PeerWaits:
+        """For whom the ranks of the newest attempt waited."""
+        seconds, lost_s, data_s = 0.0, Counter(), Counter()
+        for pair in self.pairs:
+            record = pair[1]
+            lost, rank = record.get("peer_wait_share"), record.get("slowest_rank")
+            if record["attempt"] == self.pairs[-1][1]["attempt"] and is_number(lost) and rank is not None:
+                passed_s = self._trained_s(pair)
+                seconds += passed_s
+                lost_s[rank] += lost * passed_s
+                data_s[rank] += (record.get("slowest_data_wait_share") or 0.0) * passed_s
+        return PeerWaits(seconds, lost_s, data_s)
 
     @functools.cached_property
     def trained_s(self) -> float:

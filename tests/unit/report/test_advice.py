@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 import yaml
@@ -14,7 +15,8 @@ from hpctrain.advice.changed import changes_of
 from hpctrain.advice.gather import summarise
 from hpctrain.advice.summary import Option, RunSummary
 from hpctrain.cli import run_command
-from hpctrain.metrics.events import Diverged, Started
+from hpctrain.metrics.events import Diverged, NotTraced, Started
+from hpctrain.monitor.ledger import RankState
 from hpctrain.report.write import write_report
 from hpctrain.rundir import RunDir
 
@@ -78,6 +80,43 @@ def test_a_curve_that_suffers_is_recognised(rule, numbers):
     assert advise(curves(grad_norm=[1.0] * 80)) == []
 
 
+def test_advice_about_spikes_divergence_and_learning_rates_names_the_commands_that_look_into_it():
+    spiky = curves(loss=[30.0 + step if step in (20, 40, 60) else 1 / (1 + step) for step in range(80)])
+    (said,) = [said for said in advise(spiky) if said.rule == "spiky-loss"]
+    assert "`hpctrain autopsy run --step 60`" in said.todo
+    spiky.history.events.append(Diverged(quantity="loss", objects=[], batch=[1, 2]).at(79))
+    (said,) = [said for said in advise(spiky) if said.rule == "diverged"]
+    assert "`hpctrain autopsy run --step 79`" in said.todo
+    assert "`hpctrain lr-find run/profile.yaml`" in said.todo
+    (said,) = advise(curves(loss=[abs(step - 20) + 1.0 for step in range(80)]))
+    assert said.todo.startswith("`hpctrain lr-find run/profile.yaml`")
+
+
+def waiting(slowest, host_of=("n1", "n1", "n2", "n2"), **more) -> list[str]:
+    """Return what is said of four ranks on these hosts that wait 30 % of the time, now for one and now for another."""
+    steps, values = range(80), {"peer_wait_share": 0.3, **more}
+    run = curves(slowest_rank=[slowest[step % len(slowest)] for step in steps])
+    for record in run.history.train:
+        record.update(values)
+    run = replace(run, ranks=[RankState(n, 1, 5, host, 0.0, 5.0, {}, {}, [], []) for n, host in enumerate(host_of)])
+    return [f"{said.seen} {said.what_to_do}" for said in advise(run) if said.rule == "waiting-for-peers"]
+
+
+def test_a_rank_or_a_node_for_which_all_others_wait_is_named_and_ranks_that_take_turns_are_not():
+    (said,) = waiting([3])
+    assert "rank 3 on n2 waits for nobody, and the other ranks waited for it in 30 %" in said
+    assert 'launch.exclude: ["n2"]' in said
+    (said,) = waiting([2, 3])
+    assert "the ranks on n2 wait for nobody, and the others waited for them in 30 %" in said
+    assert waiting([0, 1, 2, 3]) == []
+    assert waiting([3], peer_wait_share=0.1) == []
+    (said,) = waiting([3], slowest_data_wait_share=0.25)
+    assert "launch.exclude" not in said
+    assert "data.stage" in said
+    (said,) = waiting([1], host_of=("n1", "n1"))
+    assert "launch.exclude" not in said
+
+
 def test_a_learning_rate_is_too_low_if_the_loss_falls_as_fast_at_the_end_as_at_the_beginning():
     slow = curves(loss=[2.0 - 0.001 * step for step in range(80)])
     slow.profile["train"]["learning_rate"] = 1e-5
@@ -131,6 +170,25 @@ def test_the_changed_profile_passes_the_check(healthy, tmp_path, capsys):
 def test_an_unknown_rule_is_refused_with_the_names_of_all(healthy, capsys):
     assert run_command("advise", [str(healthy.path), "--only", "magic"]) == 2
     assert "there is no rule 'magic'; the rules are gpu-out-of-memory" in capsys.readouterr().err
+
+
+def test_what_the_profiler_recorded_is_printed_and_on_the_page(healthy, capsys):
+    assert run_command("trace", [str(healthy.path)]) == 2
+    assert "this run has recorded no steps; start a run with train.profile_steps" in capsys.readouterr().err
+    tell(healthy, NotTraced(first_step=100, last_step=110, reason="this attempt began after step 500"))
+    assert run_command("trace", [str(healthy.path)]) == 2
+    assert "there is none: no trace of steps 100 to 110" in capsys.readouterr().err
+    assert 'id="trace"' not in write_report(healthy).read_text()
+    plant_of("host", healthy)
+    assert run_command("trace", [str(healthy.path)]) == 0
+    shown = capsys.readouterr().out
+    assert "Steps 10 to 19 on rank 0 (NVIDIA H100): 10 ms a step" in shown
+    assert "time of the host: backward 50 %, forward 40 %, waiting for the next batch 1.0 %" in shown
+    page = write_report(healthy).read_text()
+    assert 'id="trace"' in page
+    assert "the GPU computed or copied 40 % of the time" in page
+    assert run_command("trace", [str(healthy.path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["traces"][0]["device"]["idle_share"] == 0.6
 
 
 def test_report_and_status_show_the_advice_of_a_failed_run(healthy, capsys):
