@@ -156,6 +156,7 @@ JOB: Types = {
     "submitted_at": is_moment,
     "command": is_texts,
     "trainer": is_texts,
+    "beside": is_texts,
     "environment": is_texts_by_name,
     "world_size": is_count,
     "requeue": is_flag,

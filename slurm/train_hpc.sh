@@ -40,11 +40,13 @@ if [ "$run_dir" = finished ]; then exit 0; fi # nothing to do; the reason is pri
 if [ -z "$run_dir" ]; then exit 2; fi         # the reason is printed above
 echo "hpctrain: the run directory is $run_dir; the ranks write to its logs/"
 trainer=("$python" -u -m hpctrain.train)
+beside=("$python" -u -m hpctrain.alerts.beside)
 prepare=() longest_slice= # the environment may hold variables of these names
 
 # ---- one attempt and the decision after it: the same text in every job script (hpctrain/launch/attempt.sh) -----------
 # Set above:  run_dir   trainer=(command of every rank)   requeue=yes|no   max_attempts   max_attempts_without_progress
 #             prepare=(command before the ranks start), empty if there is none
+#             beside=(command that watches the attempt and tells alerts), empty if there is none
 #             longest_slice=time limit to ask for again if Slurm may shorten it to fill a hole in the queue, else empty
 
 # scancel, an admin's requeue and the time limit send TERM to this shell. The shell then requeues nothing, because Slurm
@@ -118,6 +120,7 @@ if [ -n "${prepare[*]}" ]; then
 fi
 
 before=$(newest_checkpoint)
+beside_pid=
 srun_log=$run_dir/logs/job-$job.$restart-srun.log
 : >>"$srun_log"
 echo "hpctrain: job $job, restart $restart, $SLURM_NTASKS ranks on $SLURM_JOB_NODELIST, newest checkpoint: $before"
@@ -125,6 +128,10 @@ echo "hpctrain: job $job, restart $restart, $SLURM_NTASKS ranks on $SLURM_JOB_NO
 # rank; with it they get TERM, also while they wait for each other at the start. GPUs must not be bound to tasks: a rank
 # chooses its device by its local rank, and NCCL needs to see the GPUs of its peers.
 run_ranks() {
+    if [ -n "${beside[*]}" ]; then
+        "${beside[@]}" "$run_dir" "$job" "$restart" &
+        beside_pid=$!
+    fi
     srun --cpus-per-task="${SLURM_CPUS_PER_TASK:-1}" --kill-on-bad-exit=1 --unbuffered --open-mode=append \
         --output="${run_dir//%/%%}/logs/job-$job.$restart-rank-%4t.log" \
         "${trainer[@]}" "$run_dir" 2>>"$srun_log" &
@@ -238,6 +245,13 @@ if [ "$followed" = requeued ]; then
         fi
         sleep "$pause_s"
     done
+fi
+if [ -n "$beside_pid" ]; then # it has seen the line in the history; its last message takes seconds
+    for _ in {1..60}; do
+        kill -0 "$beside_pid" 2>/dev/null || break
+        sleep 0.5
+    done
+    kill -KILL "$beside_pid" 2>/dev/null
 fi
 wait # for the ranks; Slurm kills those that hang
 exit "$code"

@@ -54,7 +54,7 @@ def summarise(
         ranks=read_ledgers(run),
         leases=run.read_attempts(),
         ended=_ended(run.attempts / "ended.tsv"),
-        strikes=_strikes(run.bad_nodes, time.time() if now is None else now),
+        strikes=strikes_of(run.bad_nodes, time.time() if now is None else now),
         log=hide_known("\n".join(_tail(path) for path in _newest_logs(run.logs))),
         submitted_s=float(submitted) if is_number(submitted) else None,
         trace=next(iter(read_summaries(run)), {}),
@@ -82,7 +82,7 @@ def _ended(path: Path) -> list[EndedAttempt]:
     return [EndedAttempt(float(row[0]), int(row[3]), row[6]) for row in whole]
 
 
-def _strikes(path: Path, now: float) -> dict[str, int]:
+def strikes_of(path: Path, now: float) -> dict[str, int]:
     """Count the failures of each node within a day; one that was found unfit before the start counts twice."""
     strikes: dict[str, int] = {}
     for row in _rows(path):

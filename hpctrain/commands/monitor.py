@@ -7,6 +7,8 @@ terminal it redraws the view until Ctrl-C or until the run has ended; elsewhere,
 hpctrain monitor --sensors                         print every sensor of this machine
 hpctrain monitor --record my-board.txt             save its sensor files, to read them on another machine
 hpctrain monitor --sensors --board my-board.txt    print the sensors of that machine, on any machine
+hpctrain monitor --rules hpctrain-rules.yaml       write the alerts as rules of Prometheus
+hpctrain monitor --dashboard hpctrain.json         write a dashboard for Grafana
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from pathlib import Path
 from hpctrain.errors import Problem, ProfileError
 from hpctrain.launch.queue import Queue
 from hpctrain.launch.runs import DEFAULT_RUNS_DIR, find_run
-from hpctrain.rundir import RunDir
+from hpctrain.rundir import RunDir, write_atomic
 from hpctrain.states import OVER
 
 _ASK_EVERY_S = 10.0
@@ -39,10 +41,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--board", type=Path, metavar="FILE.txt", help="with --sensors: read them from a recorded machine"
     )
     parser.add_argument("--record", type=Path, metavar="FILE.txt", help="record this machine's sensor files, and exit")
+    parser.add_argument("--rules", type=Path, metavar="OUT.yaml", help="write rules of alerts for Prometheus, and exit")
+    parser.add_argument("--dashboard", type=Path, metavar="OUT.json", help="write a dashboard for Grafana, and exit")
+    parser.add_argument("--site", metavar="NAME", help="with --rules: take the limits of alerts from this site's file")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Show the run, or the sensors of this machine or of a recorded one."""
+    """Show the run, or the sensors of this machine or of a recorded one; or write files for Prometheus and Grafana."""
+    if arguments.rules is not None or arguments.dashboard is not None:
+        return _write_files(arguments.rules, arguments.dashboard, arguments.site)
     if arguments.record is not None:
         from hpctrain.monitor.board import record
         from hpctrain.monitor.sysfs import sysfs_root
@@ -57,6 +64,32 @@ def run(arguments: argparse.Namespace) -> int:
         _print_once(directory)
         return 0
     return _watch(directory, max(0.2, arguments.interval))
+
+
+def _write_files(rules: Path | None, dashboard: Path | None, site: str | None) -> int:
+    """Write the rules, the dashboard, or both, and print what to do with them."""
+    from hpctrain.alerts.dashboard import dashboard_file
+    from hpctrain.alerts.prometheus_rules import rules_file
+    from hpctrain.profile.sections.alerts import AlertsSection
+    from hpctrain.profile.site import load_site
+
+    if rules is not None:
+        limits = AlertsSection() if site is None else load_site(site).alerts
+        _write(rules, rules_file(limits), "--rules")
+        print(
+            f"{rules}: rules for Prometheus; name it under rule_files, and check it with: promtool check rules {rules}"
+        )
+    if dashboard is not None:
+        _write(dashboard, dashboard_file(), "--dashboard")
+        print(f"{dashboard}: a dashboard for Grafana; import it there (Dashboards, New, Import)")
+    return 0
+
+
+def _write(path: Path, text: str, option: str) -> None:
+    try:
+        write_atomic(path, text, durable=False)
+    except OSError as error:
+        raise ProfileError("hpctrain monitor", [Problem(option, f"{path}: {error.strerror}")]) from None
 
 
 def _print_sensors(board: Path | None) -> int:

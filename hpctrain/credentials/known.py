@@ -15,14 +15,16 @@ _SHORTEST = 8
 """Shorter values are words that occur in any text."""
 _PLACES = re.compile(r"(^PWD$|_(FILE|PATH|DIR|SOCK|SOCKET|TYPE|MODE|EXPIRATION)$|^SSH_)")
 """Ends of the names of variables that say where a secret is, or what about it, and do not hold it."""
+_WEBHOOK = re.compile(r"(^|_)WEBHOOK(_URL)?$")
+"""Ends of the names of variables with the address of a webhook: who knows it can post there."""
 _LOGIN = re.compile(r"://([^/\s@]*):([^/\s@]+)@")
 
 
 def known_secrets(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
     """Return the secrets of the environment, each with the name of its variable, the longest secret first.
 
-    They are the values of variables whose names say so (``WANDB_API_KEY``, ``PGPASSWORD``), and the passwords in the
-    URLs of all others (``MLFLOW_TRACKING_URI``, ``DATABASE_URL``).
+    They are the values of variables whose names say so (``WANDB_API_KEY``, ``PGPASSWORD``), the addresses of webhooks
+    (``HPCTRAIN_ALERT_WEBHOOK``), and the passwords in the URLs of all others (``MLFLOW_TRACKING_URI``).
 
     Parameters
     ----------
@@ -30,7 +32,8 @@ def known_secrets(environment: Mapping[str, str] = os.environ) -> dict[str, str]
     """
     found: dict[str, str] = {}
     for name, value in environment.items():
-        if is_secret_key(name) and not _PLACES.search(name) and _may_be_secret(value):
+        is_named = (is_secret_key(name) and not _PLACES.search(name)) or _WEBHOOK.search(name)
+        if is_named and _may_be_secret(value):
             found.setdefault(value, name)
         for _, password in _LOGIN.findall(value):
             for written in {password, unquote(password)}:

@@ -56,15 +56,19 @@ class Watchdog:
         """Report progress: a step, a batch of an evaluation, a written checkpoint."""
         self._last_s = self._clock()
 
+    @property
+    def silent_s(self) -> float:
+        """Time since the last sign of progress [s]; negative while a rank may still be starting."""
+        return self._clock() - self._last_s
+
     def end(self) -> None:
         """Stop watching."""
         self._ended.set()
 
     def _watch(self) -> None:
         while not self._ended.wait(min(1.0, self._limit_s / 10)):
-            silent_s = self._clock() - self._last_s
-            if silent_s > self._limit_s:
-                self._give_up(silent_s)
+            if self.silent_s > self._limit_s:
+                self._give_up(self.silent_s)
 
     def _give_up(self, silent_s: float) -> None:
         text = f"hpctrain: nothing happened for {silent_s:.0f} s ({self._describe()}); stacks are in {self._stacks}"

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from hpctrain.launch.history import newest_checkpoint
 from hpctrain.launch.lastwords import read_backwards
-from hpctrain.launch.present import STYLES, steps
+from hpctrain.launch.present import STYLES, alert_text, steps
 from hpctrain.launch.queue import Queue
 from hpctrain.launch.status import RunStatus, describe
 from hpctrain.metrics.events import Best, CheckpointSaved, DataFound, FirstStep, SensorsFound, read_event
@@ -30,6 +30,7 @@ MOST_RANKS = 16
 _STALE_INTERVALS = 6.0
 """Number of missed samples after which the last sample of a rank counts as old."""
 _STYLES = {"ok": "green", "warm": "yellow", "hot": "bold red", "critical": "bold white on red"}
+_SEVERITIES = {"warning": "yellow", "critical": "bold red"}
 _QUIET_EVENTS = (FirstStep, Best, SensorsFound, DataFound, CheckpointSaved)
 _RECORDS_LOOKED_AT = 4000
 """Largest number of records to read from the end of metrics.jsonl to find the last events."""
@@ -124,7 +125,7 @@ def _written_at(run: RunDir) -> float | None:
 
 def draw(frame: Frame) -> RenderableType:
     """Return a frame for rich to print."""
-    parts: list[RenderableType] = [_head(frame), _bar(frame), _facts(frame)]
+    parts: list[RenderableType] = [_head(frame), _bar(frame), _facts(frame), *_alerts(frame)]
     if frame.ranks:
         parts.append(_ranks(frame))
     if frame.events:
@@ -171,6 +172,11 @@ def _facts(frame: Frame) -> Text:
         f"paused {format_short_duration(energy.rested_s)}" if energy.rested_s >= 1 else "",
     ]
     return Text("\n".join("   ".join(filter(None, line)) for line in (facts, power)))
+
+
+def _alerts(frame: Frame) -> list[Text]:
+    """Return a line for each alert that is raised."""
+    return [Text(alert_text(one, frame.now), style=_SEVERITIES.get(one.severity, "")) for one in frame.status.alerts]
 
 
 def _checkpoint(frame: Frame) -> str:

@@ -108,6 +108,9 @@ class JobPlan:
         Command to run on the first node before the ranks of each attempt, without its last argument, the run directory;
         empty if there is none. With code 0 the ranks start, with :data:`NOTHING_TO_DO` the job ends well without them;
         any other code ends the attempt as if a rank had exited with it.
+    beside : tuple of str
+        Command that the first node runs beside the ranks of each attempt, without its arguments: the run directory, the
+        id of the job, and the number of requeues. It ends by itself after the attempt. Empty if there is none.
     mirror : str or None
         ``checkpoint.mirror`` of the profile.
     save_s : float or None
@@ -131,6 +134,7 @@ class JobPlan:
     tasks: tuple[int, ...] = ()
     at_once: int | None = None
     prepare: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
     mirror: str | None = None
     save_s: float | None = None
     options: Options = field(default_factory=dict)
@@ -158,6 +162,7 @@ def plan_job(
     at_once: int | None = None,
     command: tuple[str, ...] | None = None,
     prepare: tuple[str, ...] = (),
+    beside: tuple[str, ...] = (),
     after: tuple[Job, ...] = (),
     save_s: float | None = None,
 ) -> JobPlan:
@@ -181,6 +186,8 @@ def plan_job(
         Command of every rank; None means the trainer of this installation.
     prepare : tuple of str
         Command to run before the ranks start.
+    beside : tuple of str
+        Command to run beside the ranks.
     after : tuple of Job
         Jobs that must have finished well before this one starts.
     save_s : float, optional
@@ -212,6 +219,7 @@ def plan_job(
         tasks=tasks,
         at_once=at_once,
         prepare=prepare,
+        beside=beside,
         mirror=getattr(getattr(profile, "checkpoint", None), "mirror", None),
         save_s=save_s,
         options=target.options(launch, site),

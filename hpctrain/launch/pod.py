@@ -39,6 +39,7 @@ from hpctrain.errors import (
     SiteError,
 )
 from hpctrain.fulldisk import is_disk_full, tolerate_full_log
+from hpctrain.launch.beside import beside
 from hpctrain.launch.history import (
     USER_ERRORS,
     EndedAttempt,
@@ -107,11 +108,12 @@ class Pod:
         before = newest_checkpoint(self.run)
         if self.place.is_main:
             write_json(_started_path(self.run), {"job_id": self.job_id, "restart": restart, "before": before})
-        code = self._ranks(restart)
         if not self.place.is_main:
+            code = self._ranks(restart)
             self._let_the_first_speak(code)
             return code if self._main_goes_on(restart) else SiteError.exit_code
-        return self._decide(restart, code, before)
+        with beside(self.run, self.job, self.job_id, restart, self._environment(restart)):
+            return self._decide(restart, self._ranks(restart), before)
 
     def _note_stop(self, number: int, _frame: object) -> None:
         self.terminated = True

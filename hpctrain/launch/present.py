@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 import shlex
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from hpctrain.launch.status import RunStatus
+from hpctrain.monitor.raised import Raised
 from hpctrain.states import FAILED, FINISHED, LOST, PENDING, RUNNING, UNREADABLE
 from hpctrain.terminal import console, printable, terminal_columns
 from hpctrain.words import format_bytes, format_number, format_short_duration
@@ -44,8 +46,16 @@ def progress_line(status: RunStatus) -> str:
     return ", ".join(parts)
 
 
+def alert_text(alert: Raised, now: float) -> str:
+    """Return an alert in one line; `now` is the current time [s since 1970]."""
+    severity = alert.severity.upper() if alert.severity == "critical" else alert.severity
+    since = format_short_duration(max(0.0, now - alert.since_s))
+    return f"{severity} {alert.alert}: {printable(alert.text)} ({since} ago)"
+
+
 def block(status: RunStatus) -> str:
     """Return everything known about one run, one fact per line."""
+    now = time.time()
     rows = [
         ("run", str(status.run.path)),
         ("state", status.state + (f" ({status.detail})" if status.detail else "")),
@@ -67,6 +77,7 @@ def block(status: RunStatus) -> str:
         rows.append(("exit code", str(status.exit_code)))
     if status.machine:
         rows.append(("machine", status.machine))
+    rows += [("alert", alert_text(one, now)) for one in status.alerts]
     if status.bad_data:
         rows.append(("bad data", status.bad_data))
     rows += [("gate failed", text) for text in status.failed_gates]
@@ -81,6 +92,7 @@ def block(status: RunStatus) -> str:
 def as_json(status: RunStatus) -> dict[str, Any]:
     """Return the status with the path of the run, ready for JSON."""
     fields = {field.name: getattr(status, field.name) for field in dataclasses.fields(status)}
+    fields["alerts"] = [dataclasses.asdict(one) for one in status.alerts]
     fields["failed_gates"] = status.failed_gates
     return {**fields, "run": str(status.run.path), "name": status.run.name, "run_id": status.run.run_id}
 
@@ -129,7 +141,7 @@ def print_table(runs: Sequence[RunOnDisk]) -> None:
         table = Table(*(_COLUMNS[place] for place in shown), box=None, pad_edge=False)
         for row in rows:
             cells = [printable(row[place]) for place in shown]
-            table.add_row(*(Text(cell, style=STYLES.get(cell, "")) for cell in cells))
+            table.add_row(*(Text(cell, style=STYLES.get(cell.partition(" !")[0], "")) for cell in cells))
         screen.print(table)
         return
     lines = [_COLUMNS, *rows]
@@ -149,12 +161,17 @@ def _fitting(lines: Sequence[Sequence[str]], width: int) -> list[int]:
     return shown
 
 
+def _mark(status: RunStatus) -> str:
+    """Return the number of alerts of a run that goes on, behind an exclamation mark; empty if there is none."""
+    return f" !{len(status.alerts)}" if status.alerts and status.is_active else ""
+
+
 def _row(one: RunOnDisk) -> tuple[str, ...]:
     status = one.status
     return (
         status.run.name,
         status.run.run_id,
-        status.state,
+        status.state + _mark(status),
         status.job_id or "-",
         steps(status),
         format_number(status.loss, "-"),

@@ -20,6 +20,7 @@ from hpctrain.launch.runs import newest_job, read_job
 from hpctrain.launch.targets import target_of
 from hpctrain.launch.targets.target import ENDING, JobState
 from hpctrain.monitor.ledger import read_ledgers, sum_up
+from hpctrain.monitor.raised import Raised, read_raised
 from hpctrain.monitor.sensors import Sensors
 from hpctrain.profile.lookup import words_of_file
 from hpctrain.records import Record
@@ -81,6 +82,8 @@ class RunStatus:
         Reasons to doubt the result of the newest attempt, and notes about its data.
     machine : str
         Power, temperature, pace and energy in one line; empty if nothing was measured.
+    alerts : list of Raised
+        Alerts that are raised, the oldest first; of a run that has ended, those that were raised then.
     silent : list of str
         For each question that the platform could not answer, the reason.
     """
@@ -105,6 +108,7 @@ class RunStatus:
     warnings: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     machine: str = ""
+    alerts: list[Raised] = field(default_factory=list)
     silent: list[str] = field(default_factory=list)
 
     @property
@@ -184,6 +188,7 @@ def describe(run: RunDir, now: float | None = None, queue: Queue | None = None, 
         warnings=words.warnings,
         notes=words.notes,
         machine=_machine(run),
+        alerts=read_raised(run),
         silent=list(answer.silent),
     )
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from hpctrain.access import GROUP, following
 from hpctrain.errors import Problem, ProfileError
+from hpctrain.launch.beside import command_beside
 from hpctrain.launch.plan import ARRAY_TASK, Job, JobPlan, plan_job
 from hpctrain.launch.targets import find_target
 from hpctrain.launch.undo import Undo, signals_wait, undone_on_failure
@@ -99,6 +100,7 @@ def job_record(run: RunDir, plan: JobPlan, cluster: str) -> dict[str, Any]:
         "submitted_at": time.time(),
         "command": [*plan.command, str(run.path)],
         "trainer": list(plan.command),
+        **({"beside": list(plan.beside)} if plan.beside else {}),
         "environment": plan.environment,
         "world_size": plan.resources.world_size,
         "requeue": plan.requeue,
@@ -170,6 +172,16 @@ def with_access(profile: Profile, site: Site | None) -> Profile:
     return profile.model_copy(update={"launch": with_site_access(profile.launch, site)})
 
 
+def with_site_alerts(profile: Profile, site: Site | None) -> Profile:
+    """Return the profile with the site's values of ``alerts`` where ``monitor.alerts`` says nothing itself."""
+    if site is None:
+        return profile
+    own, of_site = profile.monitor.alerts, site.alerts
+    added = {name: getattr(of_site, name) for name in of_site.model_fields_set - own.model_fields_set}
+    monitor = profile.monitor.model_copy(update={"alerts": own.model_copy(update=added)})
+    return profile.model_copy(update={"monitor": monitor})
+
+
 def with_site_access(launch: LaunchSection, site: Site | None) -> LaunchSection:
     """Return `launch` with the access and the group of the site where it says nothing itself."""
     access = launch.access or (site.access if site else None)
@@ -236,7 +248,7 @@ def prepare(
         There is no such target.
     """
     target = find_target(cluster)
-    profiles = [with_access(profile, site) for profile in profiles]
+    profiles = [with_site_alerts(with_access(profile, site), site) for profile in profiles]
     first = profiles[0]
     parent = Path(first.launch.runs_dir) / first.name
     run_id = new_run_id()
@@ -250,7 +262,15 @@ def prepare(
         runs = tuple(RunDir(parent / f"{run_id}-{index}") for index in range(len(profiles)))
         path, tasks = parent / f"{run_id}-{ARRAY_TASK}", tuple(range(len(profiles)))
     plan = plan_job(
-        first, path, target, site, tasks=tasks, command=trainer, after=after, save_s=_longest_save_s(resume)
+        first,
+        path,
+        target,
+        site,
+        tasks=tasks,
+        command=trainer,
+        beside=command_beside(first, site, target.runs_images),
+        after=after,
+        save_s=_longest_save_s(resume),
     )
     if problems := target.check(plan, site):
         is_typed = all(problem.where.startswith("--") for problem in problems)

@@ -33,6 +33,7 @@ from hpctrain.errors import (
 )
 from hpctrain.files import is_in_the_way, open_regular, put_aside
 from hpctrain.fulldisk import is_disk_full, tolerate_full_log
+from hpctrain.launch.beside import beside
 from hpctrain.launch.history import NEVER_STARTED, EndedAttempt, append_history, newest_checkpoint, what_follows
 from hpctrain.launch.ranks import LocalRanks
 from hpctrain.records import SUPERVISOR, Record, well_typed
@@ -92,10 +93,11 @@ class Supervisor:
             else:
                 with _tolerating_full_disk():
                     self._record(restart)
-            code = self._attempt(restart)
-            ended = what_follows(self.run, self.job_id, restart, code, before, terminated=self.terminated, **limits)
-            with _tolerating_full_disk():
-                append_history(self.run, ended)
+            with beside(self.run, self.job, self.job_id, restart, self._environment(restart)):
+                code = self._attempt(restart)
+                ended = what_follows(self.run, self.job_id, restart, code, before, terminated=self.terminated, **limits)
+                with _tolerating_full_disk():
+                    append_history(self.run, ended)
             _say(f"attempt {restart + 1} ended with code {code}, newest checkpoint: {ended.after}; {ended.followed}")
             if ended.followed != "requeued":
                 return code

@@ -20,6 +20,7 @@ from hpctrain.profile.explain import explain
 from hpctrain.profile.near import did_you_mean
 from hpctrain.profile.reading import read_plain
 from hpctrain.profile.sbatch_options import refusal
+from hpctrain.profile.sections.alerts import AlertsSection
 from hpctrain.profile.sections.azureml import AzureMLSection
 from hpctrain.profile.sections.base import (
     AccessName,
@@ -95,6 +96,8 @@ class Site(Section):
     """CO2 that a kilowatt-hour of electricity stands for at this place [g/kWh]."""
     budget: BudgetSection | None = None
     """The most that any one run may cost here, beside the budget of its profile."""
+    alerts: AlertsSection = AlertsSection()
+    """Alerts of runs here: values that a profile's ``monitor.alerts`` does not set itself."""
     kubernetes: KubernetesSection = KubernetesSection()
     """Facts of a Kubernetes cluster."""
     sagemaker: SageMakerSection = SageMakerSection()

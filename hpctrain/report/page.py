@@ -12,6 +12,7 @@ from hpctrain.drawing.table import table
 from hpctrain.errors import EXIT_REQUEUE
 from hpctrain.metrics.events import Finished, Started
 from hpctrain.report.advice import advice_section
+from hpctrain.report.alerts import alerts_section
 from hpctrain.report.attempts import Attempt
 from hpctrain.report.caveats import caveats_of
 from hpctrain.report.curves import loss_figure, small_figures
@@ -71,6 +72,7 @@ def _sections(facts: RunFacts) -> list[tuple[str, str, str]]:
         ("validation", "Validation", validation_section(facts.validation)),
         ("attempts", "Attempts", _attempts(facts)),
         ("trace", "Time of a step", trace_section(facts)),
+        ("alerts", "Alerts", alerts_section(facts)),
         ("machine", "Energy and heat", _machine(facts)),
         *draw_panels(facts.model),
         ("profile", "Profile", _profile(facts)),

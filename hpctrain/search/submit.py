@@ -13,7 +13,7 @@ from pathlib import Path
 from hpctrain.access import following, make
 from hpctrain.errors import Problem, ProfileError
 from hpctrain.launch.plan import ARRAY_TASK, JobPlan, module_command, plan_job
-from hpctrain.launch.submit import with_absolute_paths, with_access
+from hpctrain.launch.submit import with_absolute_paths, with_access, with_site_alerts
 from hpctrain.launch.targets import choose_target, find_target
 from hpctrain.launch.undo import undone_on_failure
 from hpctrain.profile.load import dump_profile, load_profile
@@ -77,7 +77,7 @@ def new_study(section: StudySection, cluster: str | None = None) -> NewStudy:
         raise ProfileError(section.name, [problem])
     changes = [*section.set, f"name={json.dumps(section.name)}", *([f"launch.cluster={cluster}"] if cluster else [])]
     base = with_absolute_paths(load_profile(section.base, changes), Path.cwd())
-    base = with_access(base, site_of(base))
+    base = with_site_alerts(with_access(base, site_of(base)), site_of(base))
     directory = StudyDir(Path(base.launch.runs_dir) / section.name / new_run_id())
     target = choose_target(base.launch.cluster)
     new = NewStudy(directory, section.model_copy(update={"objectives": _objectives(section, base)}), base, target)

@@ -29,6 +29,7 @@ from hpctrain.profile.families import kind_of
 from hpctrain.profile.load import load_profile
 from hpctrain.profile.schema import Profile
 from hpctrain.rundir import RunDir, note_bad_nodes
+from hpctrain.train.alerting import alerting
 from hpctrain.train.announce import announce
 from hpctrain.train.batchsize import settle_batch_size
 from hpctrain.train.build import build_run, make_data, open_data, subscribe_exporters
@@ -173,7 +174,7 @@ def _work(run: Run, startup: Startup) -> int:
     if run.world.world_size > 1:
         run.update.warm_up(run.data.samples.read(np.full(run.schedule.micro_batch, -1, dtype=np.int64)))
     startup.lap("warm_up")
-    with run.sampler:
+    with run.sampler, alerting(run):
         outcome = train(run, startup)
     if outcome is not Outcome.FINISHED:
         return _leave_stopped(run, outcome)

@@ -16,6 +16,7 @@ from hpctrain.launch.submit import (
     with_absolute_paths,
     with_access,
     with_global_batch,
+    with_site_alerts,
     write_runs,
 )
 from hpctrain.launch.targets.slurm import SlurmTarget
@@ -78,7 +79,8 @@ def run_of_this_job(
                 return run, profile.launch
     profile = with_global_batch(profile, global_batch, str(profile_path))
     run = resume or RunDir(runs_dir / profile.name / f"{new_run_id()}-job{job_id}")
-    profile = with_access(profile, load_site(profile.launch.site) if profile.launch.site else None)
+    site = load_site(profile.launch.site) if profile.launch.site else None
+    profile = with_site_alerts(with_access(profile, site), site)
     target = SlurmTarget()
     plan = plan_job(profile, run.path, target)
     if problems := target.check(plan, None):

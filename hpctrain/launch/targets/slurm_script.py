@@ -112,7 +112,9 @@ def setup_script(plan: JobPlan) -> list[str]:
         f"max_attempts={plan.max_attempts}",
         f"max_attempts_without_progress={plan.max_attempts_without_progress}",
         f"longest_slice={_hours(plan.time_limit_s) if 'time-min' in plan.options else ''}",
-        f"prepare=({shlex.join(plan.prepare)})",  # also if empty: the environment may hold a variable of this name
+        # These also if they are empty: the environment may hold variables of these names.
+        f"prepare=({shlex.join(plan.prepare)})",
+        f"beside=({shlex.join(plan.beside)})",
     ]
 
 

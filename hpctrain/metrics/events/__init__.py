@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from hpctrain.metrics.events.alerts import AlertCleared, AlertRaised
 from hpctrain.metrics.events.attempt import (
     ExporterFailed,
     Failed,
@@ -48,6 +49,8 @@ from hpctrain.metrics.events.training import (
 
 __all__ = (
     "EVENTS",
+    "AlertCleared",
+    "AlertRaised",
     "BadValues",
     "BatchSizeFound",
     "Best",
@@ -93,8 +96,8 @@ EVENTS: Mapping[str, type[Event]] = {
         Started, DataFound, GpuMissing, Resumed, ProfileChanged, Staged, StageFellBack, Cached, BatchSizeFound,
         FirstStep, BadValues, EvaluationEmpty, Best, EarlyStopped, CheckpointSaved, CheckpointFailed, MadeRoom,
         CheckpointRejected, CheckpointMirrored, MirrorFailed, StopRequested, Stopped, Diverged, Failed, Finished,
-        SensorsFound, PaceChanged, OverCurrent, MemoryShort, PowerMode, Traced, NotTraced, ExporterFailed,
-        RecordsLost,
+        SensorsFound, PaceChanged, OverCurrent, MemoryShort, PowerMode, Traced, NotTraced, AlertRaised, AlertCleared,
+        ExporterFailed, RecordsLost,
     )
 }  # fmt: skip
 """The class of each event, by its name in ``metrics.jsonl``."""

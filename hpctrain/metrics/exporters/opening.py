@@ -67,7 +67,14 @@ def _wanted(run: RunDir, profile: Profile, step: int, total_steps: int) -> Itera
     if monitor.prometheus_textfile is not None or monitor.prometheus_port is not None:
         yield (
             "Prometheus",
-            lambda: PrometheusExporter(run, node_name(), monitor.prometheus_textfile, monitor.prometheus_port, words),
+            lambda: PrometheusExporter(
+                run,
+                node_name(),
+                monitor.prometheus_textfile,
+                monitor.prometheus_port,
+                words,
+                profile.checkpoint.every_steps,
+            ),
         )
     trackers = [name for name in ("mlflow", "wandb") if getattr(profile.track, name) is not None]
     if trackers and profile.track.figure_every_steps is not None:

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from hpctrain.profile.sections.alerts import AlertsSection
 from hpctrain.profile.sections.base import Line, PathText, Section, Switch
 
 Artifacts = list[Literal["model", "report", "provenance"]]
@@ -87,3 +88,5 @@ class MonitorSection(Section):
     prometheus_port: Annotated[int, Field(ge=1024, le=65535)] | None = None
     """Port on rank 0's node that serves Prometheus, readable by anybody who reaches it. Needs
     ``hpctrain[prometheus]``."""
+    alerts: AlertsSection = AlertsSection()
+    """What is worth an alert while the run goes, and who hears it."""

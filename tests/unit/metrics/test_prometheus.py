@@ -61,14 +61,18 @@ def test_the_file_for_node_exporter_holds_the_run_and_all_its_ranks(run, tmp_pat
     assert found["hpctrain_step"].samples[0].value == 7
     assert found["hpctrain_validation_chi2"].samples[0].value == 1.25
     assert found["hpctrain_validation_chi2"].documentation == "Chi-square per pixel on the held-out galaxies."
-    assert found["hpctrain_train_samples_per_s"].documentation == "Galaxies per second, all ranks."
-    assert found["hpctrain_checkpoint_time_seconds"].samples[0].value > 1.7e9
+    assert found["hpctrain_train_samples_per_second"].documentation == "Galaxies per second, all ranks."
+    assert found["hpctrain_checkpoint_timestamp_seconds"].samples[0].value > 1.7e9
     levels = {sample.labels["rank"]: sample for sample in found["hpctrain_pace_level"].samples}
     assert {rank: sample.value for rank, sample in levels.items()} == {"0": 0.0, "1": 1.0}
     assert levels["1"].labels["host"] == "node1"
-    temperatures = {sample.labels["rank"]: sample.value for sample in found["hpctrain_temperature_tj_c"].samples}
+    temperatures = {
+        sample.labels["rank"]: sample.value
+        for sample in found["hpctrain_temperature_celsius"].samples
+        if sample.labels["zone"] == "tj"
+    }
     assert temperatures == {"0": 60.0, "1": 90.0}
-    assert math.isnan(found["hpctrain_train_grad_norm"].samples[0].value)
+    assert math.isnan(found["hpctrain_train_gradient_norm"].samples[0].value)
     assert path.stat().st_mode & 0o444 == 0o444
     assert [entry.name for entry in path.parent.iterdir()] == [path.name]
     metrics.close()
@@ -81,8 +85,8 @@ def test_a_real_port_can_be_scraped_while_the_run_trains_and_is_given_back(run):
     metrics = record_something(run, port=port)
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=600) as answer:
         found = families(answer.read().decode())
-    assert found["hpctrain_train_samples_per_s"].samples[0].value == 420.0
-    assert len(found["hpctrain_board_power_w"].samples) == 2
+    assert found["hpctrain_train_samples_per_second"].samples[0].value == 420.0
+    assert len(found["hpctrain_board_power_watts"].samples) == 2
     metrics.close()
     with socket.socket() as again:
         again.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
