@@ -96,6 +96,7 @@ OF_RANKS = (
     Series("gpu_power_watts", "Power of the GPU.", OF_RANK, "gpu_power_w"),
     Series("gpu_power_limit_watts", "Power limit of the GPU.", OF_RANK, "gpu_power_limit_w"),
     Series("gpu_clock_hertz", "Clock of the GPU.", OF_RANK, "gpu_clock_mhz", 1e6),
+    Series("gpu_clock_limit_hertz", "Highest clock of the GPU.", OF_RANK, "gpu_clock_limit_mhz", 1e6),
     Series("gpu_throttled_by_heat", "1 if heat slows the GPU down, else 0.", OF_RANK, "gpu_throttled_by_heat"),
     Series("gpu_throttled_by_power", "1 if the power limit slows the GPU down.", OF_RANK, "gpu_throttled_by_power"),
     Series("board_power_watts", "Power of the board.", OF_RANK, "board_power_w"),

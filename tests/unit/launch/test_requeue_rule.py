@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+import yaml
 
 from hpctrain.launch.history import EndedAttempt, append_history, newest_checkpoint, read_history, what_follows
 from hpctrain.launch.targets.slurm_script import attempt_script
@@ -328,3 +330,18 @@ def test_a_torn_line_of_the_history_is_left_out(tmp_path):
     with open(run.attempts / "ended.tsv", "a") as stream:
         stream.write("1700000\t7\t1")
     assert [ended.restart for ended in read_history(run)] == [0]
+
+
+def test_what_watches_beside_the_ranks_tells_how_the_run_ended_and_leaves(tmp_path):
+    heard, command = tmp_path / "heard", tmp_path / "beside"
+    run = RunDir(tmp_path / "it's a run, 100 % [new]" / "1")
+    run.path.mkdir(parents=True)
+    tell = ["/bin/sh", "-c", 'echo "$HPCTRAIN_ALERT_TEXT" > "$0"', str(heard)]
+    run.profile.write_text(yaml.safe_dump({"monitor": {"alerts": {"command": tell}}}))
+    command.write_text(f'#!/bin/sh\necho $$ > {tmp_path}/pid\nexec {sys.executable} -m hpctrain.alerts.beside "$@"\n')
+    command.chmod(0o755)
+    run, code, _ = run_script(tmp_path, CASES["a wrong profile"], beside=str(command))
+    assert code == 2
+    assert "1: ALERT run-ended-badly: the run has ended at step 0 with exit code 2 (failed)" in heard.read_text()
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "pid").read_text()), 0)
