@@ -92,7 +92,7 @@ class Messenger:
             self._waiting.put_nowait(message)
 
     def close(self, longest_s: float = 10.0) -> None:
-        """Wait until all messages are told, for a bounded time; failed ones are not tried again any more."""
+        """Wait until all messages have been sent, for a bounded time; a failed one gets no further try."""
         if self._thread is None:
             return
         with contextlib.suppress(queue.Full):

@@ -23,7 +23,8 @@ from hpctrain.monitor.sysfs import ROOT_VARIABLE
 
 LOAD = "sys/class/devfreq/17000000.gpu/device/load"
 QUICK = {"sample_interval_s": 0.05, "dwell_s": 0.0, "heartbeat_s": 0.1, "hang_timeout_s": 600.0}
-ALERTS = {"check_every_s": 0.1, "idle_gpu_s": 0.3, "no_progress_s": 0.5}
+CALM = {"check_every_s": 0.1, "idle_gpu_s": 0.3}
+ALERTS = {**CALM, "no_progress_s": 0.5}
 
 
 class Hearer(http.server.ThreadingHTTPServer):
@@ -133,9 +134,11 @@ def test_a_run_that_suffers_says_so_everywhere_once_and_says_when_it_is_over(
 @pytest.mark.slow
 def test_a_healthy_run_raises_nothing(make_run, start, tmp_path):
     machine = Machine(tmp_path / "orin", "agx-orin-64gb")
-    run = make_run(train={"epochs": 12, "evaluate_every_steps": 5}, monitor={**QUICK, "alerts": ALERTS})
+    run = make_run(train={"epochs": 100, "evaluate_every_steps": 10}, monitor={**QUICK, "alerts": CALM})
     ranks = start(run, 1, **{ROOT_VARIABLE: str(machine.root)})
-    assert ranks.wait() == [0]
+    ranks.wait_for_step(50)
+    ranks.signal(signal.SIGTERM)
+    assert ranks.wait() == [EXIT_REQUEUE]
     assert events(run, "alert") == []
     assert raised(run) == set()
     assert describe(run).alerts == []
