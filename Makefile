@@ -15,7 +15,7 @@
 .PHONY: help demo test quick lint gpu pythons lab docs clean
 SHELL := /bin/sh
 BIN := .venv/bin
-PYTHON_FILES := hpctrain tests benchmarks docs/conf.py docs/reference_pages.py docs/drawings .ci slurm/lab slurm/lab.d $(wildcard bin/*)
+PYTHON_FILES := hpctrain tests benchmarks docs/conf.py docs/reference_pages.py docs/drawings docs/notebooks .ci slurm/lab slurm/lab.d $(wildcard bin/*)
 ARGS ?=
 export PYTHON
 

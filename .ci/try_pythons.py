@@ -43,7 +43,7 @@ IMPORTS = {
     "signing": "model_signing",
     "ray": "ray.tune optuna",
     "benchmark": "webdataset datasets litdata boto3",
-    "docs": "sphinx furo myst_parser numpydoc",
+    "docs": "sphinx furo myst_parser myst_nb ipykernel numpydoc",
     "test": "pytest hypothesis spectres importlinter numpydoc",
 }
 """Modules to import after installing an extra; "" means hpctrain without extras."""

@@ -19,7 +19,9 @@ def _python_files() -> list[str]:
         pytest.skip("not a git checkout")
     tracked = subprocess.run(["git", "ls-files"], cwd=REPOSITORY, capture_output=True, text=True, check=True)
     paths = [REPOSITORY / name for name in tracked.stdout.splitlines()]
-    return [str(path) for path in paths if path.is_file() and (path.suffix == ".py" or _is_python_script(path))]
+    return [
+        str(path) for path in paths if path.is_file() and (path.suffix in (".py", ".ipynb") or _is_python_script(path))
+    ]
 
 
 def _is_python_script(path: Path) -> bool:
