@@ -19,6 +19,7 @@ import argparse
 import os
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,7 +29,9 @@ from hpctrain.commands.signing_arguments import add_public_key_argument
 from hpctrain.errors import CheckpointError, Problem, ProfileError
 
 if TYPE_CHECKING:
+    from hpctrain.commands.submit import Wanted
     from hpctrain.launch.submit import Submission
+    from hpctrain.profile.judge import Findings
     from hpctrain.profile.schema import Profile
     from hpctrain.rundir import RunDir
 
@@ -66,10 +69,10 @@ def run(arguments: argparse.Namespace) -> int:
         message = "which profile? python -m hpctrain.local profiles/jetson.yaml"
         raise ProfileError("command line", [Problem("", message)])
     overrides = [*changes, *_of_options(arguments)]
-    profile = _as_one_process(arguments.profile, overrides)
+    profile, site = _as_one_process(arguments.profile, overrides)
     if arguments.resume == NEWEST and (earlier := _newest(profile)) is not None:
-        return _resume(earlier, changes)
-    return _begin(arguments, overrides, profile)
+        return _resume(earlier, changes, site)
+    return _begin(arguments, overrides, profile, site)
 
 
 def _of_options(arguments: argparse.Namespace) -> list[str]:
@@ -114,13 +117,14 @@ def _here(profile: Profile) -> list[str]:
     return [f"launch.{name}={value}" for name, value in shape.items()]
 
 
-def _as_one_process(source: str | Path, overrides: list[str]) -> Profile:
+def _as_one_process(source: str | Path, overrides: list[str]) -> tuple[Profile, str | None]:
+    """Return the profile as it runs here, and the site that it names."""
     from hpctrain.launch.submit import with_absolute_paths, with_global_batch
     from hpctrain.profile.load import load_profile
 
     wanted = load_profile(source, overrides)
     profile = with_absolute_paths(load_profile(source, [*overrides, *_here(wanted)]), Path.cwd())
-    return with_global_batch(profile, wanted.global_batch, str(source))
+    return with_global_batch(profile, wanted.global_batch, str(source)), wanted.launch.site
 
 
 def _newest(profile: Profile) -> RunDir | None:
@@ -129,19 +133,54 @@ def _newest(profile: Profile) -> RunDir | None:
     return next((run for run in all_runs(Path(profile.launch.runs_dir)) if run.name == profile.name), None)
 
 
-def _begin(arguments: argparse.Namespace, overrides: list[str], profile: Profile) -> int:
+def _begin(arguments: argparse.Namespace, overrides: list[str], profile: Profile, site: str | None) -> int:
     from hpctrain.commands.submit import Wanted, warn_or_refuse
     from hpctrain.launch.submit import prepare, write_runs
     from hpctrain.profile.targets import THIS_MACHINE
 
     wanted = Wanted(arguments.profile, [[*overrides, *_here(profile)]])
-    warn_or_refuse(wanted, memory=not arguments.no_memory)
+    judged = warn_or_refuse(wanted, memory=not arguments.no_memory)
+    within_budget_here(wanted, replace(judged[0], profile=profile), site, memory=not arguments.no_memory)
     submission = prepare([profile], THIS_MACHINE, None)
     write_runs(submission, Path.cwd())
     return _supervise(submission.runs[0])
 
 
-def _resume(run: RunDir, overrides: list[str]) -> int:
+def within_budget_here(wanted: Wanted, found: Findings, site_name: str | None, memory: bool) -> None:
+    """Refuse a run over the budget of its profile, or of the site that the profile names; or ask.
+
+    The prices of a site are those of its own machines, so that money cannot be compared here; a warning says so.
+
+    Parameters
+    ----------
+    wanted : Wanted
+    found : Findings
+        Without problems and without a site; its profile is that of the run.
+    site_name : str or None
+        ``launch.site`` of the profile.
+    memory : bool
+        Whether the work of a step may be measured, from which the time follows if no earlier run tells it.
+
+    Raises
+    ------
+    ProfileError
+        The budget does not allow it.
+    """
+    from hpctrain.commands.submit import within_budget
+    from hpctrain.profile.check import add_memory
+    from hpctrain.profile.site import list_sites, load_site
+
+    site = None
+    if site_name is not None and site_name in list_sites():
+        site = load_site(site_name).model_copy(update={"prices": None})
+    elif site_name is not None:
+        print(f"warning: there is no site '{site_name}' here, so that no budget of it is known", file=sys.stderr)
+    if memory and site is not None and site.budget is not None and found.measurement is None:
+        add_memory(found, {})
+    within_budget(wanted, [replace(found, site=site)], may_ask=True)
+
+
+def _resume(run: RunDir, overrides: list[str], site: str | None = None) -> int:
     """Resume a run if its changed profile fits its saved state; do nothing if the run is finished."""
     from hpctrain.commands.submit import Wanted, warn_or_refuse
     from hpctrain.launch.resume import nothing_left, refuse_to_resume
@@ -152,13 +191,14 @@ def _resume(run: RunDir, overrides: list[str]) -> int:
 
     status = describe(run)
     refuse_to_resume(status)
-    profile = _as_one_process(run.profile, overrides)
+    profile, _ = _as_one_process(run.profile, overrides)
     wanted = Wanted(run.profile, [[*overrides, *_here(profile)]], status)
     if message := nothing_left(status, profile):
         print(message)
         return 0
-    warn_or_refuse(wanted, memory=False)
+    judged = warn_or_refuse(wanted, memory=False)
     profile = with_global_batch(profile, load_profile(run.profile).global_batch, str(run.profile))
+    within_budget_here(wanted, replace(judged[0], profile=profile), site, memory=False)
     return _supervise(run, prepare([profile], THIS_MACHINE, None, resume=run))
 
 

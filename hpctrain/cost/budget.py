@@ -117,14 +117,14 @@ def _agreed(asked: Sequence[Excess]) -> bool:
         return False
     for each in asked:
         print(f"{each.where}: {each.message}", file=sys.stderr)
-    print("Submit it all the same? [y/N] ", end="", file=sys.stderr, flush=True)
+    print("Start it all the same? [y/N] ", end="", file=sys.stderr, flush=True)
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def _why(name: str, is_known: bool) -> str:
     if not is_known:
         return "no earlier run of this shape is in launch.runs_dir, and the work of its steps is not known"
-    return "the site has no price for these machines" if name == "money" else "the need is not known"
+    return "there is no price for this machine" if name == "money" else "the need is not known"
 
 
 def _message(limit: float, unit: str, used: float, needed: float, known: Sequence[Estimate]) -> str:

@@ -22,10 +22,12 @@ from hpctrain.profile.judge import Findings
 from hpctrain.profile.length import num_steps
 from hpctrain.profile.load import plain_values
 from hpctrain.profile.memory import Measurement, remembered
+from hpctrain.profile.rules_launch import has_gpu_here
 from hpctrain.profile.schema import Profile
 from hpctrain.profile.sections.base import parse_time_limit_s
 from hpctrain.profile.site import Site
 from hpctrain.profile.speeds import FACTOR, SPEEDS, pass_time_s
+from hpctrain.profile.targets import is_on_this_machine
 from hpctrain.words import format_short_duration
 
 ASSUMED_START_S = 30.0
@@ -129,7 +131,8 @@ def estimate(findings: Findings, has_queue: bool, ask_queue: bool = False, steps
     profile, site = findings.profile, findings.site
     if profile is None:
         return None
-    machine = machine_of(plain_values(profile), {}, "", profile.platform or "", site)
+    device = "cpu" if _is_without_gpu(profile) else profile.platform or ""
+    machine = machine_of(plain_values(profile), {}, "", device, site)
     earlier = find_earlier(profile)
     measurement = findings.measurement
     num_train = (measurement.num_train if measurement else None) or (earlier.num_train if earlier else None)
@@ -170,6 +173,13 @@ def estimate_from_here(findings: Findings, ask_queue: bool = False, steps_done: 
     )
     target = find_target(choose_target(findings.profile.launch.cluster))
     return estimate(absolute, target.has_queue, ask_queue, steps_done)
+
+
+def _is_without_gpu(profile: Profile) -> bool:
+    """Return whether a run on this machine would use no GPU, although the profile asks for one."""
+    if not is_on_this_machine(profile.launch.cluster):
+        return False
+    return profile.train.device == "cpu" or (profile.platform is None and not has_gpu_here())
 
 
 def rough_step_s(findings: Findings, machine: Machine, platform: str | None = None) -> float | None:

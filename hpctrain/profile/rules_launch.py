@@ -95,8 +95,12 @@ def _cores_here() -> int:
 def _may_be_this_machine(platform: str | None) -> bool:
     """Return whether a local run would be on this machine: users may check a profile for a Jetson on a laptop."""
     known = find_platform(platform or "")
-    has_gpu = any(Path("/dev").glob("nvidia[0-9]*")) or Path("/dev/nvmap").exists()
-    return known is None or not known.is_gpu or has_gpu
+    return known is None or not known.is_gpu or has_gpu_here()
+
+
+def has_gpu_here() -> bool:
+    """Return whether this machine has a GPU, by its device files."""
+    return any(Path("/dev").glob("nvidia[0-9]*")) or Path("/dev/nvmap").exists()
 
 
 def _check_times(judge: Judge) -> None:

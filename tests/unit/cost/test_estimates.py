@@ -182,7 +182,7 @@ def test_a_budget_may_ask_on_a_terminal(folder, monkeypatch, capsys, typed, goes
     else:
         with pytest.raises(ProfileError):
             within_budget(wanted, found, may_ask=True)
-    assert "Submit it all the same? [y/N]" in capsys.readouterr().err
+    assert "Start it all the same? [y/N]" in capsys.readouterr().err
 
 
 def test_a_queue_that_knows_no_waits_is_not_asked_where_there_is_none(folder):
