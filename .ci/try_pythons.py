@@ -43,6 +43,7 @@ IMPORTS = {
     "signing": "model_signing",
     "ray": "ray.tune optuna",
     "benchmark": "webdataset datasets litdata boto3",
+    "release": "twine check_wheel_contents setuptools",
     "docs": "sphinx furo myst_parser myst_nb ipykernel numpydoc",
     "test": "pytest hypothesis spectres importlinter numpydoc",
 }
