@@ -68,6 +68,8 @@ COMMANDS = {
     "signature": "make keys, sign a model, a bundle or a file, and verify it",
     "track": "send runs to MLflow or Weights & Biases, each record once; also from a login node",
     "image": "write what builds a container image with hpctrain: a Dockerfile, an Apptainer definition",
+    "modulefile": "write a module file for a shared installation: module load hpctrain",
+    "docs": "read the documentation in the terminal, without a network",
     "schema": "write the JSON Schema of profiles, for editors",
     "platforms": "list the GPUs and boards that profiles can name",
     "completion": "print the completion for bash, zsh or fish",
@@ -111,8 +113,10 @@ OTHER_WORDS = {
     "docker": "hpctrain image writes a Dockerfile",
     "dockerfile": "hpctrain image writes a Dockerfile",
     "apptainer": "hpctrain image --apptainer writes a definition file",
+    "module": "hpctrain modulefile writes a module file",
+    "man": "hpctrain docs PAGE",
     "create": "hpctrain new FILE writes a profile for a file of yours; hpctrain init copies a shipped one",
-    "install": "pip install . in a clone installs hpctrain; the README has the details",
+    "install": "hpctrain docs install; for a whole cluster: hpctrain modulefile",
 }
 """Words that people type instead of a command, and the command that they need."""
 
@@ -186,16 +190,43 @@ def _print_bug(*error: Any) -> None:
 
 def missing_package(name: str) -> str:
     """Return a message about a missing package that a command needs, and how to install it."""
-    return (
-        f"hpctrain: the Python package '{name}' is not installed for {sys.executable}\n"
-        f"  install hpctrain with its packages: {sys.executable} -m pip install {_install_from()}\n"
-        "  or call the hpctrain command of the environment in which you have installed it, such as .venv/bin/hpctrain"
-    )
+    import shlex
+
+    extra = _extra_with(name)
+    install = [sys.executable, "-m", "pip", "install", _install_from() + (f"[{extra}]" if extra else "")]
+    lines = [
+        f"hpctrain: the Python package '{name}' is not installed for {sys.executable}",
+        f"  install {f'the extra {extra}' if extra else 'hpctrain with its packages'}: {shlex.join(install)}",
+    ]
+    if not extra:
+        other = (
+            "call the hpctrain command of the environment in which you have installed it, such as .venv/bin/hpctrain"
+        )
+        lines.append(f"  or {other}")
+    return "\n".join(lines)
 
 
 def _install_from() -> str:
     root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     return root if os.path.exists(os.path.join(root, "setup.cfg")) else "hpctrain"
+
+
+def _extra_with(package: str) -> str:
+    """Return the smallest extra of the installed hpctrain that brings a package; empty if none does."""
+    import re
+    from importlib.metadata import PackageNotFoundError, requires
+
+    try:
+        lines = requires("hpctrain") or []
+    except PackageNotFoundError:  # it runs from a checkout that nobody has installed
+        return ""
+    found: dict[str, set[str]] = {}
+    for line in lines:
+        if extra := re.search(r"extra == ['\"]([\w-]+)", line):
+            wanted = re.split(r"[^\w.-]", line, maxsplit=1)[0]
+            found.setdefault(extra[1], set()).add(re.sub(r"[-_.]+", "_", wanted).lower())
+    having = [extra for extra in sorted(found, key=lambda extra: len(found[extra])) if package.lower() in found[extra]]
+    return having[0] if having else ""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

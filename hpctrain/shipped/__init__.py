@@ -1,7 +1,8 @@
-"""What comes with the program besides code: profiles, site files, the job script, the pretend Slurm cluster, the pins.
+"""What comes with the program besides code: profiles, site files, the job script, the pretend Slurm cluster, the pins,
+the documentation.
 
-In a checkout, ``constraints.txt``, ``profiles`` and ``slurm`` here are links to what has that name at its top. A wheel
-holds copies.
+In a checkout, ``constraints.txt``, ``docs``, ``profiles`` and ``slurm`` here are links to what has that name at its
+top. A wheel holds copies.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ SOURCE = "source"
 WHEEL = f"hpctrain-{__version__}-py3-none-any.whl"
 _OF_A_CHECKOUT = (
     "hpctrain/",
+    "docs/",
     "profiles/",
     "slurm/",
     "setup.cfg",
