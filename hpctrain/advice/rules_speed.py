@@ -120,7 +120,8 @@ def slow_start(run: RunSummary) -> Advice | None:
     of = starts[-1].of or {}
     largest = max((name for name in of if isinstance(of[name], int | float)), key=lambda name: of[name], default="")
     changes = (Change("train.compile", False),) if run.get("train.compile", False) else ()
-    todo = "" if changes else "a longer launch.time_limit starts less often; docs/staging.md keeps copies on the node"
+    other = "a longer launch.time_limit starts less often; `hpctrain docs staging` keeps copies on the node"
+    todo = "" if changes else other
     said = f", most of it in {largest.replace('_', ' ')}" if largest else ""
     return Advice(
         SPEED,

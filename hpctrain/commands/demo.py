@@ -19,6 +19,7 @@ from pathlib import Path
 
 from hpctrain.errors import EXIT_FINISHED, HpctrainError
 from hpctrain.kinds.spectra.section import SimulateSection
+from hpctrain.launch.plan import checkout_root
 from hpctrain.launch.runs import all_runs, newest_job
 from hpctrain.launch.status import RunStatus, describe
 from hpctrain.launch.targets import TARGETS, find_target
@@ -49,10 +50,10 @@ def run(arguments: argparse.Namespace) -> int:
     """Run all steps of the demo and return the run's exit code."""
     began = time.monotonic()
     directory = Path(arguments.directory)
-    profile = _find_profile(arguments.profile)
     cluster = _choose_cluster(arguments.cluster)
     _heading("1  This machine")
     print(_describe_machine(cluster))
+    profile = arguments.profile or _find_profile(directory)
     spectra = _make_spectra(profile, directory)
     run_dir = _submit(profile, spectra, directory / "runs", cluster)
     status = _watch_and_interrupt(run_dir, cluster)
@@ -115,11 +116,14 @@ def _report_and_encode(run_dir: RunDir, status: RunStatus, spectra: Path, catalo
     return True
 
 
-def _find_profile(wanted: str | None) -> str:
-    """Return the path of the profile as a user would type it."""
-    if wanted:
-        return wanted
-    return os.path.relpath(shipped("profiles/quickstart.yaml"))
+def _find_profile(directory: Path) -> str:
+    """Return the path of the profile as a user would type it: that of the checkout, or a copy of what is installed."""
+    if checkout_root():
+        return os.path.relpath(shipped("profiles/quickstart.yaml"))
+    copy = directory / "quickstart.yaml"
+    if not copy.exists():
+        _call("hpctrain", "init", "quickstart", "--out", str(directory))
+    return str(copy)
 
 
 def _choose_cluster(wanted: str) -> str:

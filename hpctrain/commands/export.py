@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -248,7 +249,7 @@ def _lines(exported: Exported, arguments: argparse.Namespace) -> list[str]:
         lines.append(f"  {exported.command}")
     lines.append(f"{'good' if exported.is_good else 'NOT GOOD'}: {chosen.precision} in {exported.path}")
     if exported.is_good and arguments.target != "torch":
-        lines.append(f"  python -m hpctrain.local --infer {exported.path} FILES")
+        lines.append(f"  python -m hpctrain.local --infer {shlex.quote(str(exported.path))} FILES")
     return lines
 
 

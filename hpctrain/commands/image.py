@@ -7,7 +7,7 @@ hpctrain image --package ../my_network --package gcsfs     with a package of you
 hpctrain image --root                                for SageMaker, whose folders belong to root
 hpctrain image --apptainer                           an Apptainer definition too
 
-Then: docker build --platform linux/amd64 --tag NAME FOLDER. docs/images.md has the platforms that run such an image.
+Then: docker build --platform linux/amd64 --tag NAME FOLDER. `hpctrain docs images` has the platforms that run it.
 The image has the hpctrain that runs this command, and the versions of constraints.txt.
 """
 

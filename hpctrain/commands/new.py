@@ -135,7 +135,7 @@ def _as_yaml(sections: dict[str, Any], path: Path) -> str:
     _Lines.add_representer(
         list, lambda dumper, values: dumper.represent_sequence("tag:yaml.org,2002:seq", values, flow_style=True)
     )
-    lines = ("Made by hpctrain new. docs/profile.md explains every key.", "", f"    hpctrain check {path}")
+    lines = ("Made by hpctrain new. `hpctrain docs profile` explains every key.", "", f"    hpctrain check {path}")
     head = "".join(f"# {line}".rstrip() + "\n" for line in (*lines, f"    hpc-submit {path}"))
     parts = [
         yaml.dump({name: value}, Dumper=_Lines, sort_keys=False, allow_unicode=True, width=110)

@@ -13,7 +13,7 @@ hpctrain registry sync                                        bring MLflow's reg
 hpctrain registry export photoz@champion --out DIR            copy a version to a new folder
 
 Commands that take a run or a model folder take registry:photoz@champion, too. The registry is the folder registry/
-beside runs/, or the one that --registry or HPCTRAIN_REGISTRY names. docs/registry.md has the details.
+beside runs/, or the one that --registry or HPCTRAIN_REGISTRY names. `hpctrain docs registry` has the details.
 """
 
 from __future__ import annotations

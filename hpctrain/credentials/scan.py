@@ -12,8 +12,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import IO
 
-import numpy as np
-
 from hpctrain.credentials.known import written_forms
 from hpctrain.credentials.patterns import ASSIGNED, FORMS, MAY_ASSIGN, NAMED_WANDB_KEY, is_placeholder
 
@@ -126,6 +124,8 @@ def _in_window(window: bytes, sought: Sought, is_binary: bool) -> list[tuple[str
 
 def _printable_runs(window: bytes) -> tuple[str, list[tuple[int, int]]]:
     """Return the runs of printable bytes, one per line, and for each its place in the text and in the window."""
+    import numpy as np  # not above: `hpctrain lint` runs where no package is installed
+
     values = np.frombuffer(window, np.uint8)
     edges = np.flatnonzero(np.diff(((values >= 32) & (values < 127)).astype(np.int8), prepend=0, append=0))
     starts, ends = edges[::2], edges[1::2]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from types import ModuleType
 
 from hpctrain.errors import SiteError
@@ -23,6 +24,8 @@ def need(*names: str, extra: str = "export") -> list[ModuleType]:
     SiteError
         Packages are not installed; the message names all of them and the command that installs them.
     """
+    # onnxruntime (seen in 1.31) sends data about its use to Microsoft unless this is set before it is imported.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     found, missing = [], []
     for name in names:
         try:

@@ -29,7 +29,7 @@ _TIMES = re.compile(r"(^|[_/])(t?mjd|b?jd|hjd|tai|time|date|night|epoch|expid|ex
 _KNOTS = 17
 _HEAD = """\
 # What data must be like: proposed by `hpctrain data expect` from good data. Change what you know better.
-# `hpctrain data validate FILE... --against THIS` checks new data. docs/data-validation.md says what each key means.
+# `hpctrain data validate FILE... --against THIS` checks new data. `hpctrain docs data-validation` explains each key.
 """
 
 Plain = dict[str, Any]

@@ -133,6 +133,8 @@ class MetricsWriter:
             Returns pairs of name and figure. After its first error the run continues without figures.
         """
         takers = [exporter for exporter in self._exporters if exporter.takes_figures]
+        # Where there is no home directory to write into, as in containers, matplotlib warns in lines that mean nothing.
+        logging.getLogger("matplotlib").setLevel(logging.ERROR)
         for name, figure in self._made("figures", step, lambda: list(draw())) if takers else ():
             self._pass(takers, step, lambda exporter, *shown: exporter.figure(step, *shown), name, figure)
 

@@ -120,7 +120,7 @@ def _problems(base: Profile, names: Sequence[str]) -> list[Problem]:
             message = f"{one} learns no labels, so its loss says nothing beside that of the other one"
             found.append(Problem("--families", message))
         elif len(names) == 1 and not (name in SPACES and space_of(name, base)):
-            message = f"there is no usual space for {name} here; write the study file yourself (docs/searching.md)"
+            message = f"there is no usual space for {name} here; write a study file (hpctrain docs searching)"
             found.append(Problem("--families", message))
     return found
 

@@ -14,7 +14,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         default="default",
         metavar="NAMES",
         help="bits of and_mask that mask a pixel: default, any, none, or names such as BRIGHTSKY,NODATA; "
-        "docs/ingest.md explains the default set; + adds to it: +BRIGHTSKY",
+        "`hpctrain docs ingest` explains the default set; + adds to it: +BRIGHTSKY",
     )
 
 
