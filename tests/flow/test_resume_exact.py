@@ -77,12 +77,17 @@ def test_a_checkpoint_of_an_older_version_is_resumed_with_its_best_evaluation(at
 
 @pytest.mark.parametrize("steps", [(1, 2, 5, 8, 9), (15, 16, TOTAL_STEPS)])
 def test_a_run_killed_in_updates_with_half_the_gradients_accumulated_ends_with_the_same_bits(attempts, steps):
-    run = attempts.new_run()
+    """A trace of its steps cannot be written either, which costs the trace and not the run."""
+    run = attempts.new_run(train={"profile_steps": [3, 4]})
+    run.traces.write_text("in the way")
     for step in steps:
         assert attempts.cut(run, signal.SIGKILL, step) == [-9]
         assert newest_step(run) <= step - 1
     assert attempts.attempt(run) == [0], log_of(run)
     assert_same(attempts.straight(), run)
+    reasons = [event["reason"] for event in run.read_metrics("event") if event["event"] == "not_traced"]
+    assert str(run.traces) in reasons[0]
+    assert reasons[-1].startswith("this attempt began after step")
 
 
 CUTS = st.lists(st.tuples(st.integers(1, TOTAL_STEPS), st.sampled_from([*POLITE, signal.SIGKILL])), max_size=5)
