@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 from hpctrain.drawing.scale import DASH
-from hpctrain.drawing.svg import number
+from hpctrain.drawing.svg import PHONE, WIDE, number, on_both
 from hpctrain.drawing.table import table
 from hpctrain.pipeline import folder as states
 from hpctrain.pipeline.cost import Cost
@@ -31,7 +31,7 @@ _COLOURS = {
 }
 """Colour of each state in the style sheet; others are grey."""
 _BOX_WIDTH, _BOX_HEIGHT, _GAP_X, _GAP_Y = 150.0, 46.0, 44.0, 18.0
-_PER_LINE, _GAP_LINES = 5, 0.5
+_PER_LINE, _PER_LINE_ON_PHONE, _GAP_LINES = 5, 2, 0.5
 """Boxes side by side, so that a long pipeline is not too small to read, and the gap between lines in boxes."""
 
 
@@ -57,8 +57,9 @@ def render_page(pipeline: PipelineDir, folder: Path) -> str:
         sentence=escape(_sentence(stages)),
         description=f'<p class="description">{escape(section.description)}</p>' * bool(section.description),
     )
+    picture = on_both(WIDE, lambda width: graph(stages, _PER_LINE if width > PHONE else _PER_LINE_ON_PHONE))
     sections = [
-        ("stages", "Stages", f"<figure>{graph(stages)}</figure>{_table(stages, folder)}"),
+        ("stages", "Stages", f"<figure>{picture}</figure>{_table(stages, folder)}"),
         ("file", "Pipeline file", f"<pre>{highlight_yaml(pipeline.file.read_text(encoding='utf-8'))}</pre>"),
     ]
     return render_document(head, sections, f"{moment(time.time())} · {pipeline.path}")
@@ -79,8 +80,8 @@ def _words(cost: Cost) -> str:
     return ", ".join([*parts, *([f"{kwh} kWh where it was measured"] if cost.kwh is not None else [])])
 
 
-def graph(stages: Sequence[Mapping[str, Any]]) -> str:
-    """Return the stages as boxes with lines from those that they need, as SVG."""
+def graph(stages: Sequence[Mapping[str, Any]], per_line: int = _PER_LINE) -> str:
+    """Return the stages as boxes with lines from those that they need, as SVG; a line has so many boxes at most."""
     column: dict[str, int] = {}
     for each in stages:
         column[each["stage"]] = 1 + max((column[need] for need in each["needs"]), default=-1)
@@ -90,8 +91,8 @@ def graph(stages: Sequence[Mapping[str, Any]]) -> str:
     deepest = 1 + max(row.values())
     place = {
         name: (
-            column[name] % _PER_LINE * (_BOX_WIDTH + _GAP_X),
-            (column[name] // _PER_LINE * (deepest + _GAP_LINES) + row[name]) * (_BOX_HEIGHT + _GAP_Y),
+            column[name] % per_line * (_BOX_WIDTH + _GAP_X),
+            (column[name] // per_line * (deepest + _GAP_LINES) + row[name]) * (_BOX_HEIGHT + _GAP_Y),
         )
         for name in column
     }

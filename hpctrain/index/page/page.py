@@ -117,7 +117,7 @@ def _runs(found: Overview, beside: str) -> str:
 
 
 def _row(run: ShownRun, beside: str) -> str:
-    """Return a row; cells have no end tags, which saves a tenth of the page."""
+    """Return a row; its cells have no end tags, which makes the page smaller."""
     row = run.row
     cells = [
         _name(run, beside),
@@ -137,7 +137,7 @@ def _row(run: ShownRun, beside: str) -> str:
         f"<td>{_made_from(run, beside)}",
         f"<td>{_advice(row.advice)}",
     ]
-    return "<tr>" + "".join([*(f"<td>{cell}" for cell in cells), *rest])
+    return "<tr>" + "".join([*(f"<td>{cell}" for cell in cells), *rest]) + "</tr>"
 
 
 def _name(run: ShownRun, beside: str) -> str:
@@ -161,7 +161,8 @@ def _made_from(run: ShownRun, beside: str) -> str:
             page = os.path.join(path, REPORT)
             address = _link(page, beside) if os.path.exists(page) else f"{_link(path, beside)}/"
             place = Path(path)
-            return f'<a href="{address}">{escape(printable(f"{place.parent.name}/{place.name}"))}</a>'
+            name, number = (escape(printable(text)) for text in (place.parent.name, place.name))
+            return f'<a href="{address}">{name}</a><small>{number}</small>'
     return ""
 
 
