@@ -5,6 +5,7 @@
 # make gpu      prove it on a GPU, with the Python and torch that are there: PYTHON=python3.12 make gpu; eight minutes
 # make pythons  install and try every extra on Python 3.10 to 3.13; the first time it downloads gigabytes
 # make lab      run a private Slurm of four pretend nodes on this machine, until Ctrl-C
+# make gallery  train small models of all families for the reports of docs/gallery.md, which make docs puts into the site
 # make docs     build the documentation as a site, build/docs/index.html
 # make clean    remove .venv and the files that demo and tests have written
 #
@@ -12,15 +13,15 @@
 # quick); ARGS="tests/unit/storage -n0" runs some tests in one process.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick lint gpu pythons lab docs clean
+.PHONY: help demo test quick lint gpu pythons lab gallery docs clean
 SHELL := /bin/sh
 BIN := .venv/bin
-PYTHON_FILES := hpctrain tests benchmarks docs/conf.py docs/reference_pages.py docs/drawings docs/notebooks .ci slurm/lab slurm/lab.d $(wildcard bin/*)
+PYTHON_FILES := hpctrain tests benchmarks docs/conf.py docs/gallery.py docs/reference_pages.py docs/drawings docs/notebooks .ci slurm/lab slurm/lab.d $(wildcard bin/*)
 ARGS ?=
 export PYTHON
 
 help:
-	@sed -n 's/^# \{0,1\}//p' Makefile | head -n 13
+	@sed -n 's/^# \{0,1\}//p' Makefile | head -n 14
 
 .venv/installed: setup.cfg pyproject.toml constraints.txt .ci/make-venv .ci/install.py
 	@.ci/make-venv
@@ -48,6 +49,9 @@ pythons: .venv/installed
 
 lab:
 	@slurm/lab up --hold
+
+gallery: .venv/installed
+	@$(BIN)/python docs/gallery.py $(ARGS)
 
 .venv/docs: .venv/installed
 	@$(BIN)/python .ci/install.py --constraint constraints.txt --editable '.[docs]'

@@ -39,6 +39,8 @@ html_title = f"hpctrain {release}"
 html_static_path = ["img/site.css"]
 html_css_files = ["site.css"]
 html_copy_source = False
+GALLERY = REPOSITORY / "build" / "gallery-site"
+html_extra_path = [str(GALLERY)] if GALLERY.exists() else []  # the pages that ``make gallery`` has made
 
 LINK = re.compile(r"\[[^\]]*\]\(([\w/-]+)\.(?:md|ipynb)\)")
 
@@ -57,13 +59,22 @@ def navigation() -> list[tuple[str, list[str]]]:
     return groups
 
 
+def gallery_links() -> str:
+    """Return links to the pages of the gallery, or a note that they have not been made."""
+    pages = sorted(path.relative_to(GALLERY) for path in GALLERY.rglob("*.html"))
+    if not pages:
+        return "`make gallery` makes them, before `make docs`."
+    shown = [f'<li><a href="{page.as_posix()}">{page.relative_to("gallery").as_posix()}</a></li>' for page in pages]
+    return "\n".join(["<ul>", *shown, "</ul>"])
+
+
 def _prepare(app: object, name: str, source: list[str]) -> None:
     """Add the navigation to the first page; files outside ``docs/`` become downloads, which the site contains."""
     text = source[0] if "/" in name else re.sub(r"\]\(\.\./(?!docs/)", "](path:../", source[0])
     if name == root_doc:
         for group, pages in navigation():
             text += "\n".join(["", "```{toctree}", ":hidden:", f":caption: {group}", "", *pages, "```", ""])
-    source[0] = text
+    source[0] = text.replace("<!-- pages -->", gallery_links())
 
 
 def _prepare_notebooks(folder: Path) -> None:
