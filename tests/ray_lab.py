@@ -6,7 +6,6 @@ The environment holds Ray alone; hpctrain and what it needs come from the enviro
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import tempfile
 from pathlib import Path
@@ -15,14 +14,23 @@ from types import TracebackType
 import pytest
 from own_environment import REPOSITORY, own_environment
 
+from hpctrain.launch.ranks import free_port
+
 RAY = "ray[tune,client]>=2.53,<2.54"
 """From 2.54 on a node ends itself if its agent needs more than 15 s to start, as on a busy machine."""
+WITH_JOBS = RAY.replace("[", "[default,")
+"""Ray Jobs are part of the dashboard, which makes each node start slower."""
 ATTEMPTS = 3
 
 
 def ray_python() -> Path:
     """Return the Python of an environment with Ray; skip the test if it cannot be made."""
     return own_environment("ray", RAY)
+
+
+def ray_jobs_python() -> Path:
+    """Return the Python of an environment with Ray and its dashboard; skip the test if it cannot be made."""
+    return own_environment("ray-jobs", WITH_JOBS)
 
 
 class RayNodes:
@@ -32,9 +40,11 @@ class RayNodes:
     ----------
     python : Path
         With Ray.
+    with_jobs : bool
+        Whether the head takes jobs of Ray Jobs; `python` has its dashboard then.
     """
 
-    def __init__(self, python: Path) -> None:
+    def __init__(self, python: Path, with_jobs: bool = False) -> None:
         self._python = python
         self._folder = tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp")  # short, for the paths of sockets
         self.environment = {
@@ -45,15 +55,13 @@ class RayNodes:
             "RAY_worker_niceness": "0",  # else its processes wait for all others of a busy machine
         }
         self.log = Path(self._folder.name) / "nodes.log"
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.client_port = free.getsockname()[1]
+        self.client_port, self.jobs_port = free_port(), free_port() if with_jobs else None
 
     def __enter__(self) -> RayNodes:
         for _ in range(ATTEMPTS):
             with open(self.log, "ab") as log:
                 self._process = subprocess.Popen(
-                    [self._python, REPOSITORY / "tests/ray_nodes.py", str(self.client_port)],
+                    [self._python, REPOSITORY / "tests/ray_nodes.py", str(self.client_port), str(self.jobs_port or "")],
                     env=self.environment,
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
@@ -87,6 +95,13 @@ class RayNodes:
         done = subprocess.run(
             [self._python, "-m", "hpctrain", *words], env=self.environment, cwd=cwd, capture_output=True, text=True
         )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def asks_ray(self, *words: str) -> str:
+        """Return what the command ``ray`` prints, as a user of the cluster sees it."""
+        command = [self._python, "-m", "ray.scripts.scripts", *words]
+        done = subprocess.run(command, env=self.environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 

@@ -5,6 +5,7 @@ It runs with ``ALL_FAULTS=1`` in the environment alone, because Ray needs more C
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -16,7 +17,7 @@ import pytest
 import yaml
 from families import TINY, profile_values
 from processes import wait_until
-from ray_lab import RayNodes, ray_python
+from ray_lab import RayNodes, ray_jobs_python, ray_python
 
 from hpctrain import states
 from hpctrain.launch.history import read_history
@@ -43,8 +44,18 @@ def nodes() -> Iterator[RayNodes]:
 
 
 @pytest.fixture
+def nodes_with_jobs() -> Iterator[RayNodes]:
+    with RayNodes(ray_jobs_python(), with_jobs=True) as nodes:
+        yield nodes
+
+
+@pytest.fixture
 def folder(tmp_path, nodes, monkeypatch) -> Path:
-    """A folder with a profile of two nodes that takes seconds, and a site that waits 5 s for the second one."""
+    return prepared(tmp_path, nodes, monkeypatch)
+
+
+def prepared(tmp_path: Path, nodes: RayNodes, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Make a folder with a profile of two nodes that takes seconds, and a site that waits 5 s for the second one."""
     tiny = TINY["spectral_vae"]
     values = profile_values(tiny, tiny.tiny_file(tmp_path / "data.h5"))
     values["launch"] |= {"cluster": "ray", "nodes": 2, "gpus_per_node": 0, "cpus_per_rank": 1, "site": "lab"}
@@ -142,11 +153,32 @@ def test_a_run_goes_on_with_fewer_nodes_where_ray_has_no_more(nodes, folder):
 
 
 def test_a_run_that_a_client_submits_is_warned_cancelled_and_resumed(nodes, folder):
-    address = f"ray://127.0.0.1:{nodes.client_port}"
+    run = submitted_by(f"ray://127.0.0.1:{nodes.client_port}", nodes, folder)
+    assert_it_is_warned_cancelled_and_resumed(run, nodes, folder)
+
+
+def test_a_run_that_ray_jobs_submit_is_warned_cancelled_and_resumed(nodes_with_jobs, tmp_path, monkeypatch):
+    nodes, folder = nodes_with_jobs, prepared(tmp_path, nodes_with_jobs, monkeypatch)
+    address = f"http://127.0.0.1:{nodes.jobs_port}"
+    run = submitted_by(address, nodes, folder)
+    first = newest_job(run).id
+    assert_it_is_warned_cancelled_and_resumed(run, nodes, folder)
+    jobs = [first, newest_job(run).id]
+    assert len(set(jobs)) == 2
+    for job in jobs:  # they have started the run, and ended long before it
+        said = nodes.asks_ray("job", "status", job, "--address", address)
+        assert "SUCCEEDED" in said or "succeeded" in said
+
+
+def submitted_by(address: str, nodes: RayNodes, folder: Path) -> RunDir:
     (folder / "sites/lab.yaml").write_text(yaml.safe_dump({"ray": {"address": address}}))
-    run = submitted(nodes, folder, "--set", "launch.nodes=1", "train.max_steps=3000")
+    return submitted(nodes, folder, "--set", "launch.nodes=1", "train.max_steps=3000")
+
+
+def assert_it_is_warned_cancelled_and_resumed(run: RunDir, nodes: RayNodes, folder: Path) -> None:
     wait_until(lambda: describe(run).step >= 5, lambda: all_logs(run))
     assert describe(run).state == states.RUNNING
+    assert json.loads(nodes.types("status", str(run.path), "--json", cwd=folder))["state"] == states.RUNNING
     target_of(run).warn(newest_job(run))
     wait_until(lambda: len(run.read_attempts()) == 2, lambda: all_logs(run))
     wait_until(lambda: run.read_heartbeats()[0].get("attempt") == 2, lambda: all_logs(run))
@@ -158,3 +190,4 @@ def test_a_run_that_a_client_submits_is_warned_cancelled_and_resumed(nodes, fold
     nodes.types("submit", "--resume", str(run.path), "--no-memory", "--set", more, cwd=folder)
     wait_until(lambda: describe(run).state == states.FINISHED, lambda: all_logs(run))
     assert steps_of(run) == list(range(1, step + 21))
+    assert f"attempt 3 started at step {step}" in nodes.types("logs", str(run.path), cwd=folder)
