@@ -41,13 +41,15 @@ if [ -z "$run_dir" ]; then exit 2; fi         # the reason is printed above
 echo "hpctrain: the run directory is $run_dir; the ranks write to its logs/"
 trainer=("$python" -u -m hpctrain.train)
 beside=("$python" -u -m hpctrain.alerts.beside)
-prepare=() longest_slice= # the environment may hold variables of these names
+prepare=() longest_slice= runs_ray=no # the environment may hold variables of these names
 
 # ---- one attempt and the decision after it: the same text in every job script (hpctrain/launch/attempt.sh) -----------
 # Set above:  run_dir   trainer=(command of every rank)   requeue=yes|no   max_attempts   max_attempts_without_progress
 #             prepare=(command before the ranks start), empty if there is none
 #             beside=(command that watches the attempt and tells alerts), empty if there is none
 #             longest_slice=time limit to ask for again if Slurm may shorten it to fill a hole in the queue, else empty
+#             runs_ray=yes if the command is one process per node that runs Ray there (docs/ray.md), elastic if the job
+#             also goes on without a node that is lost, else no
 
 # scancel, an admin's requeue and the time limit send TERM to this shell. The shell then requeues nothing, because Slurm
 # or a person has already decided. The trap is one assignment: a TERM to all processes of the job would kill a bash that
@@ -119,21 +121,37 @@ if [ -n "${prepare[*]}" ]; then
     if [ "$code" = 79 ]; then exit 0; fi
 fi
 
+history=$run_dir/attempts/ended.tsv # time, job, restart, exit code, newest checkpoint before and after, decision
+# With Ray there may be several attempts, each of which is in the history. Print how many this job has, the restart of
+# the last one and what followed it.
+attempts_on_record() {
+    cat "$history" 2>/dev/null | awk -F '\t' -v job="$job" '
+        $2 == job { count++; last = $3; followed = $7 } END { print count + 0, count ? last : -1, followed "-" }'
+}
+read -r recorded_before _ < <(attempts_on_record)
+
 before=$(newest_checkpoint)
 beside_pid=
 srun_log=$run_dir/logs/job-$job.$restart-srun.log
 : >>"$srun_log"
-echo "hpctrain: job $job, restart $restart, $SLURM_NTASKS ranks on $SLURM_JOB_NODELIST, newest checkpoint: $before"
+who="$SLURM_NTASKS ranks"
+if [ "${runs_ray:-no}" != no ]; then who=Ray; fi
+echo "hpctrain: job $job, restart $restart, $who on $SLURM_JOB_NODELIST, newest checkpoint: $before"
 # srun does not inherit --cpus-per-task from sbatch. Without --kill-on-bad-exit the other ranks would wait for a dead
 # rank; with it they get TERM, also while they wait for each other at the start. GPUs must not be bound to tasks: a rank
 # chooses its device by its local rank, and NCCL needs to see the GPUs of its peers.
 run_ranks() {
-    if [ -n "${beside[*]}" ]; then
+    if [ -n "${beside[*]}" ] && [ "${runs_ray:-no}" = no ]; then # with Ray each attempt of its ranks has its own
         "${beside[@]}" "$run_dir" "$job" "$restart" &
         beside_pid=$!
     fi
-    srun --cpus-per-task="${SLURM_CPUS_PER_TASK:-1}" --kill-on-bad-exit=1 --unbuffered --open-mode=append \
-        --output="${run_dir//%/%%}/logs/job-$job.$restart-rank-%4t.log" \
+    local options=(--open-mode=append --output="${run_dir//%/%%}/logs/job-$job.$restart-rank-%4t.log")
+    if [ "${runs_ray:-no}" != no ]; then # its ranks have logs of their own; its own words come here
+        options=(--nodes="$SLURM_JOB_NUM_NODES" --ntasks="$SLURM_JOB_NUM_NODES" --ntasks-per-node=1)
+    fi
+    local kill=1
+    if [ "${runs_ray:-no}" = elastic ]; then kill=0 && options+=(--no-kill); fi
+    srun --cpus-per-task="${SLURM_CPUS_PER_TASK:-1}" --kill-on-bad-exit=$kill --unbuffered "${options[@]}" \
         "${trainer[@]}" "$run_dir" 2>>"$srun_log" &
     srun_pid=$!
     wait "$srun_pid"
@@ -174,8 +192,15 @@ if [ -z "$failed_with" ] && ! grep -qE 'task.*: (Killed|Aborted|Segmentation|Bus
 fi
 if [ -z "$failed_with" ] && grep -q 'task.*: Exited with exit code 77$' "$srun_log"; then code=77; fi # a node is unfit
 if [ "$code" = 0 ] && grep -q '^srun: error: Node failure' "$srun_log"; then code=76; fi # srun returns 0
+# The first node of Ray has seen all attempts, and knows better than srun, for which a lost node is the end.
+ended_with=$run_dir/attempts/ray-$job.$restart.code
+if [ "${runs_ray:-no}" != no ] && [ -s "$ended_with" ]; then
+    code=$(cat "$ended_with")
+    rm -f "$ended_with"
+    failed_with=
+    if [ "$code" -ge 1 ] && [ "$code" -le 7 ]; then failed_with=$code; fi
+fi
 after=$(newest_checkpoint)
-history=$run_dir/attempts/ended.tsv # time, job, restart, exit code, newest checkpoint before and after, decision
 
 attempts_without_progress() {
     local count=0 ended of_job of_restart its_code its_before its_after followed
@@ -205,22 +230,35 @@ nodes_to_avoid() {
         sort -rn | head -n 4 | cut -d " " -f 2 | paste -sd ,
 }
 
+# The attempts of Ray have been judged by the limits already, one by one (hpctrain/launch/pod.py).
+judged=no number=$restart
+if [ "${runs_ray:-no}" != no ]; then
+    read -r recorded number said < <(attempts_on_record)
+    if [ "$recorded" -gt "$recorded_before" ]; then judged=yes; else number=$((number + 1)); fi
+fi
+
 if [ "$terminated" = yes ]; then
     followed=terminated
+elif [ "$judged" = yes ] && [ "$said" != requeued- ]; then
+    followed=${said%-}
 elif [ "$code" = 0 ]; then
     followed=finished
 elif [ -n "$failed_with" ]; then
     followed=failed code=$failed_with
 elif [ "$requeue" != yes ]; then
     followed=requeue-is-off
-elif [ $((restart + 1)) -ge "$max_attempts" ]; then
+elif [ "$judged" = no ] && [ $((number + 1)) -ge "$max_attempts" ]; then
     followed=too-many-attempts
-elif [ "$(attempts_without_progress)" -ge "$max_attempts_without_progress" ]; then
+elif [ "$judged" = no ] && [ "$(attempts_without_progress)" -ge "$max_attempts_without_progress" ]; then
     followed=no-progress
 else
     followed=requeued # code 75: the ranks saved and ask for it; any other code: a rank, its node or srun died
 fi
-printf '%s\t%s\t%s\t%s\t%s\t%s\t%s\n' "$(date +%s)" "$job" "$restart" "$code" "$before" "$after" "$followed" >>"$history"
+# What the first node of Ray wrote for its last attempt stays, unless this script decides otherwise: a later line counts.
+if [ "$judged" = no ] || [ "$followed-" != "$said" ]; then
+    printf '%s\t%s\t%s\t%s\t%s\t%s\t%s\n' \
+        "$(date +%s)" "$job" "$number" "$code" "$before" "$after" "$followed" >>"$history"
+fi
 echo "hpctrain: job $job, restart $restart ended with code $code, newest checkpoint: $after; $followed"
 
 if [ "$followed" = requeued ]; then

@@ -67,9 +67,11 @@ def history_path(run: RunDir) -> Path:
 def read_history(run: RunDir) -> list[EndedAttempt]:
     """Return the ended attempts in the order of their starts, without torn or damaged lines.
 
-    When a node loses the network and comes back, its attempt may end after the attempt that replaced it.
+    When a node loses the network and comes back, its attempt may end after the attempt that replaced it. A second line
+    of an attempt replaces the first one: what runs the ranks has said what follows, and then the job itself.
     """
-    ended = [item for row in _rows(history_path(run)) if (item := _ended_attempt(row)) is not None]
+    found = [item for row in _rows(history_path(run)) if (item := _ended_attempt(row)) is not None]
+    ended = list({(item.job_id, item.restart): item for item in found}.values())
     jobs = {job_id: number for number, job_id in enumerate(dict.fromkeys(item.job_id for item in ended))}
     return sorted(ended, key=lambda item: (jobs[item.job_id], item.restart))
 

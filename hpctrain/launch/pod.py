@@ -60,6 +60,8 @@ INSIDE = "HPCTRAIN_RESTART_INSIDE"
 """Variable that asks for further attempts in the same container, on a platform that starts none after an exit code."""
 RETRY_CODE = "HPCTRAIN_RETRY_CODE"
 """Variable with the exit code that asks this platform for another attempt, where it understands one code only."""
+DEADLINE = "HPCTRAIN_DEADLINE"
+"""Variable with the time at which the platform ends the ranks, if something knows it better than `time_limit_s`."""
 RESTART = "HPCTRAIN_RESTART"
 """Variable with the number of earlier attempts, where the attempts of a job differ in their number of containers."""
 _GRACE_S = 3600.0
@@ -156,8 +158,8 @@ class Pod:
             "HPCTRAIN_RESTART_COUNT": str(restart),
         }
         limit_s = self.job.get("time_limit_s")
-        if is_count(limit_s) and INSIDE not in os.environ:
-            environment["HPCTRAIN_DEADLINE"] = str(int(time.time()) + limit_s)
+        if is_count(limit_s) and not {INSIDE, DEADLINE} & set(os.environ):
+            environment[DEADLINE] = str(int(time.time()) + limit_s)
         return environment
 
     def _restart_count(self) -> int:

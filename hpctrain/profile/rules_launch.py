@@ -12,7 +12,7 @@ from hpctrain.profile.rules_access import check_access
 from hpctrain.profile.sbatch_options import refusal
 from hpctrain.profile.sections.base import parse_time_limit_s
 from hpctrain.profile.site import Partition, Site
-from hpctrain.profile.targets import is_on_this_machine, why_not
+from hpctrain.profile.targets import TARGETS, choose_target, is_on_this_machine, runs_engine, why_not
 
 SIGNAL_SWEEP_S = 60
 """Shortest reasonable warning [s]: Slurm looks for jobs to warn every 30 s, and the save takes time too."""
@@ -30,6 +30,7 @@ def check_launch(judge: Judge, site: Site | None) -> None:
     _check_ranks(judge)
     if is_here:
         _check_this_machine(judge)
+    _check_engine(judge)
     _check_times(judge)
     _check_runs_dir(judge)
     check_access(judge, site)
@@ -101,6 +102,14 @@ def _may_be_this_machine(platform: str | None) -> bool:
 def has_gpu_here() -> bool:
     """Return whether this machine has a GPU, by its device files."""
     return any(Path("/dev").glob("nvidia[0-9]*")) or Path("/dev/nvmap").exists()
+
+
+def _check_engine(judge: Judge) -> None:
+    launch = judge.profile.launch
+    if launch.engine is not None and not runs_engine(choose_target(launch.cluster), launch.engine):
+        able = " or ".join(name for name in TARGETS if runs_engine(name, launch.engine))
+        message = f"{launch.engine} is started in jobs of {able}; remove it, or use cluster: {able}"
+        judge.problem(message, "launch.engine", "launch.cluster")
 
 
 def _check_times(judge: Judge) -> None:

@@ -8,12 +8,14 @@ rights: ``launch.cluster`` may name an installed entry point of the group ``hpct
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, Literal
 
 from hpctrain.plugins import TARGETS, PluginError, find_plugin, names
 
 AUTO = "auto"
 """Value of ``launch.cluster`` that means the first available target."""
+EngineName = Literal["ray"]
+"""Values of ``launch.engine``: what a job can start on its nodes to run the ranks."""
 THIS_MACHINE = "local"
 """Name of the target that starts the ranks on this machine; it is always available."""
 GROUP = "hpctrain.targets"
@@ -75,6 +77,11 @@ def is_on_this_machine(name: str) -> bool:
     False for ``auto``, which has not chosen yet, and for a target that cannot be used.
     """
     return name != AUTO and why_not(name) is None and load_target(name).is_this_machine
+
+
+def runs_engine(name: str, engine: str) -> bool:
+    """Return whether the target of this name starts `engine` in its jobs; True if it cannot be used."""
+    return why_not(name) is not None or engine in getattr(load_target(name), "engines", ())
 
 
 def sees_our_files(name: str, site: Any) -> bool:

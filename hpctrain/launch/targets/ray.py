@@ -67,21 +67,12 @@ class RayTarget:
 
     def options(self, launch: LaunchSection, site: Site | None) -> Options:
         """Return the facts of the cluster as text, and the fewest nodes."""
-        from hpctrain.profile.sections.ray import RaySection
-
-        facts = site.ray if site else RaySection()
-        return {
-            "facts": facts.model_dump_json(exclude_defaults=True),
-            "min_nodes": launch.min_nodes or launch.nodes,
-        }
+        return options_of_ray(launch, site)
 
     def check(self, plan: JobPlan, site: Site | None) -> list[Problem]:
         """Return what a run on Ray cannot do."""
-        problems = []
-        if plan.options["min_nodes"] > plan.resources.nodes:  # type: ignore[operator]
-            message = f"{plan.options['min_nodes']}, and launch.nodes is {plan.resources.nodes}"
-            problems.append(Problem("launch.min_nodes", message))
-        for name in sorted(_OF_THE_PROFILE & set(_facts(plan).resources)):
+        problems = wrong_nodes(plan)
+        for name in sorted(_OF_THE_PROFILE & set(facts_of(plan).resources)):
             message = (
                 f"ray.resources.{name}: the profile asks for it (gpus_per_node, cpus_per_rank, memory_gib_per_node)"
             )
@@ -99,11 +90,11 @@ class RayTarget:
 
     def files(self, plan: JobPlan) -> dict[str, str]:
         """Return what the controller asks of Ray, as JSON."""
-        return {REQUEST: json.dumps(request(plan, _facts(plan)), indent=2) + "\n"}
+        return {REQUEST: json.dumps(request(plan, facts_of(plan)), indent=2) + "\n"}
 
     def ask(self, plan: JobPlan, files: Mapping[str, str]) -> list[str]:
         """Ask whether something listens at the address; Ray itself queues what does not fit yet."""
-        address = _facts(plan).address
+        address = facts_of(plan).address
         need_ray(KEY)
         if address == "auto":
             return []
@@ -126,7 +117,7 @@ class RayTarget:
         log = run.logs / f"{job_id}.log"
         log.touch()  # with the permissions of the run, which Ray's processes do not know
         try:
-            start(_facts(plan).address, plan.run_dir, job_id)
+            start(facts_of(plan).address, plan.run_dir, job_id)
         except BaseException:
             log.unlink(missing_ok=True)
             raise
@@ -182,6 +173,29 @@ class RayTarget:
 TARGET = RayTarget
 
 
+def options_of_ray(launch: LaunchSection, site: Site | None) -> Options:
+    """Return what a plan has for Ray alone: the facts of the cluster as text, and the fewest nodes."""
+    from hpctrain.profile.sections.ray import RaySection
+
+    facts = site.ray if site else RaySection()
+    return {"facts": facts.model_dump_json(exclude_defaults=True), "min_nodes": launch.min_nodes or launch.nodes}
+
+
+def facts_of(plan: JobPlan) -> RaySection:
+    """Return the facts of the cluster that :func:`options_of_ray` has put into a plan."""
+    from hpctrain.profile.sections.ray import RaySection
+
+    return RaySection.model_validate_json(str(plan.options["facts"]))
+
+
+def wrong_nodes(plan: JobPlan) -> list[Problem]:
+    """Return what is wrong with the fewest nodes of a plan for Ray."""
+    if plan.options["min_nodes"] <= plan.resources.nodes:  # type: ignore[operator]
+        return []
+    message = f"{plan.options['min_nodes']}, and launch.nodes is {plan.resources.nodes}"
+    return [Problem("launch.min_nodes", message)]
+
+
 def request(plan: JobPlan, facts: RaySection) -> dict[str, Any]:
     """Return what the controller asks of Ray: a pure function.
 
@@ -225,9 +239,3 @@ def read_record(run: RunDir) -> dict[str, Any]:
 def warned_path(run: RunDir) -> Path:
     """Return the path of the file whose new time warns the ranks."""
     return run.attempts / "warned"
-
-
-def _facts(plan: JobPlan) -> RaySection:
-    from hpctrain.profile.sections.ray import RaySection
-
-    return RaySection.model_validate_json(str(plan.options["facts"]))

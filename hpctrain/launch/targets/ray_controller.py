@@ -15,6 +15,7 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -59,10 +60,13 @@ class Controller:
     ----------
     run : RunDir
     job_id : str
+    log : Path, optional
+        File for what the first processes of the nodes print; None means that of the keeper.
     """
 
-    def __init__(self, run: RunDir, job_id: str) -> None:
+    def __init__(self, run: RunDir, job_id: str, log: Path | None = None) -> None:
         self.run, self.job_id = run, job_id
+        self._log = log or run.logs / f"{job_id}.log"
         self.request = _request(run)
         self._facts: dict[str, Any] = {}
         self._lock = threading.Lock()
@@ -70,27 +74,44 @@ class Controller:
 
     def control(self) -> int:
         """Run attempts until none may follow; return the exit code."""
-        if (history := self._history()) and history[-1].followed != "requeued":
-            return history[-1].exit_code  # the keeper was killed after the end of the run
+        if (over := self.ended_before()) is not None:
+            return over
         if (code := self._wait_for_others()) != EXIT_FINISHED:
             return code
         state = PENDING
         while True:
-            smaller = smaller_shapes(self.run, self.request["nodes"], self.request["min_nodes"])
-            room = find_room(self.request, smaller, self.is_cancelled, lambda why, state=state: self.note(state, why))
+            room = self.find_room(lambda why, state=state: self.note(state, why))
             if room is None:
-                return self._terminated()
+                return self.ends_without_room()
             before = len(self._history())
             codes = self._attempt(room)
             if codes and (code := judge(codes)) is not None:
                 return code
-            if self.is_cancelled():
-                return self._terminated()
+            if (last := self.ends_with(codes)) is not None:
+                return last
             self._without_a_start = self._without_a_start + 1 if len(self._history()) == before else 0
             if self._without_a_start > _MOST_WITHOUT_A_START:
                 raise SiteError(f"{self._without_a_start} attempts in a row have begun on no node; see above")
             state = REQUEUED
             self._pause(COOL_DOWN_S if EXIT_TOO_HOT in codes else _PAUSE_S)
+
+    def ended_before(self) -> int | None:
+        """Return the exit code of a run that is over: its keeper was killed after the end. None if it is not."""
+        history = self._history()
+        return history[-1].exit_code if history and history[-1].followed != "requeued" else None
+
+    def find_room(self, say: Callable[[str], None]) -> Room | None:
+        """Wait for room for another attempt; return None if there is none any more."""
+        smaller = smaller_shapes(self.run, self.request["nodes"], self.request["min_nodes"])
+        return find_room(self.request, smaller, self.is_cancelled, say)
+
+    def ends_without_room(self) -> int:
+        """Return the exit code of a run that gets no room any more: somebody has cancelled it."""
+        return self._terminated()
+
+    def ends_with(self, codes: list[int | None]) -> int | None:
+        """Return the exit code of a run if no attempt follows one whose nodes have ended with `codes`."""
+        return self._terminated() if self.is_cancelled() else None
 
     def note(self, state: str, reason: str = "", where: str = "") -> None:
         """Write what the run does into its record, and say it if it is new."""
@@ -134,7 +155,7 @@ class Controller:
     def _attempt(self, room: Room) -> list[int | None]:
         """Run one attempt; return the exit codes of its nodes, or nothing if they did not start."""
         take_shape(self.run, room.num_nodes)
-        nodes = Nodes(room, self.request, str(self.run.logs / f"{self.job_id}.log"))
+        nodes = Nodes(room, self.request, str(self._log))
         try:
             hosts = nodes.hosts()
             self.note(RUNNING, where=", ".join(hosts))
@@ -238,14 +259,35 @@ def main(arguments: list[str]) -> int:
     """Control the run that the arguments name; return the exit code."""
     run, job_id, address = RunDir(arguments[0]), arguments[1], arguments[2]
     end_with_parent()
+    return control(run, address, lambda: Controller(run, job_id), STARTS_AGAIN)
+
+
+def control(run: RunDir, address: str, make: Callable[[], Controller], without_node: int) -> int:
+    """Connect to a cluster and control a run there.
+
+    Parameters
+    ----------
+    run : RunDir
+    address : str
+        ``HOST:PORT``.
+    make : callable
+        Returns the controller; called once the cluster has answered.
+    without_node : int
+        Exit code of this process when its own node of Ray, or the head, dies.
+
+    Returns
+    -------
+    int
+        The exit code.
+    """
     tolerate_full_log()
     controller, code = None, EXIT_BUG
     try:
         enter(run.path)
         run.make_folders()
         connect(address, "of this node")
-        threading.Thread(target=end_with_node, args=(STARTS_AGAIN,), daemon=True).start()
-        controller = Controller(run, job_id)
+        threading.Thread(target=end_with_node, args=(without_node,), daemon=True).start()
+        controller = make()
         threading.Thread(target=_beat, args=(controller,), daemon=True).start()
         code = controller.control()
         take_shape(run, controller.request["nodes"])

@@ -38,7 +38,11 @@ class Room:
 
 
 def find_room(
-    request: Mapping[str, Any], smaller: Sequence[int], is_stopped: Callable[[], bool], say: Callable[[str], None]
+    request: Mapping[str, Any],
+    smaller: Sequence[int],
+    is_stopped: Callable[[], bool],
+    say: Callable[[str], None],
+    gives_up: bool = False,
 ) -> Room | None:
     """Wait until Ray has room for an attempt, and reserve it.
 
@@ -52,22 +56,26 @@ def find_room(
         Returns whether to give up; called every second.
     say : callable
         Gets the reason why the run waits.
+    gives_up : bool
+        Whether ``wait_s`` is all the time there is, because nobody adds nodes to this cluster.
 
     Returns
     -------
     Room or None
-        None after `is_stopped` has returned True.
+        None after `is_stopped` has returned True, or after `gives_up`.
     """
     wanted = request["nodes"]
     each = ", ".join(f"{amount:g} {name}" for name, amount in request["bundle_of_each_node"].items())
     say(f"waits until Ray has {wanted} {'node' if wanted == 1 else 'nodes'} with {each}")
     while not is_stopped():
-        within_s = request["wait_s"] if smaller else float("inf")
+        within_s = request["wait_s"] if smaller or gives_up else float("inf")
         if (room := _reserve(request, wanted, within_s, is_stopped)) is not None:
             return room
         for num_nodes in smaller:
             if (room := _reserve(request, num_nodes, _SMALLER_WITHIN_S, is_stopped)) is not None:
                 return room
+        if gives_up:
+            break
     return None
 
 
@@ -193,14 +201,16 @@ def _node_class() -> Any:
 
         def place(self) -> dict[str, Any]:
             """Return how other nodes reach this one, with a port that is free."""
+            import os
             import socket
 
             import ray
 
+            host = os.environ.get("SLURMD_NODENAME") or socket.gethostname()
             with socket.socket() as free:
                 free.bind(("", 0))
                 port = free.getsockname()[1]
-            return {"host": socket.gethostname(), "address": ray.util.get_node_ip_address(), "port": port}
+            return {"host": host, "address": ray.util.get_node_ip_address(), "port": port}
 
         def run(self, variables: dict[str, str]) -> int:
             """Run the command after the lines of the site, and return its exit code."""

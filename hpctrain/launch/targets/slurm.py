@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Literal
 
 from hpctrain.errors import Problem, SiteError
 from hpctrain.launch.targets.slurm_queue import SlurmQueue
+from hpctrain.launch.targets.slurm_ray import ENGINE, check_inside, files_for_ray, need_engine, options_inside
 from hpctrain.states import CANCELLED, FAILED, UNKNOWN
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class SlurmTarget:
     has_queue = True
     is_this_machine = False
     runs_images = False
+    engines = (ENGINE,)
 
     def __init__(self) -> None:
         self._queue = SlurmQueue()
@@ -78,6 +80,7 @@ class SlurmTarget:
         }
         options |= {name: value for name, value in named.items() if value}
         options |= launch.sbatch
+        options |= options_inside(launch, site)
         return {name: value for name, value in options.items() if value is not False}
 
     def check(self, plan: JobPlan, site: Site | None) -> list[Problem]:
@@ -92,18 +95,20 @@ class SlurmTarget:
                 problems.append(Problem("launch.runs_dir", message))
         if plan.after and "dependency" in plan.options:
             problems.append(Problem("--after", "launch.sbatch.dependency is set too; use one of them"))
+        problems += check_inside(plan, site)
         return problems + [_no_job(job) for job in plan.after if not _is_here(job)]
 
     def files(self, plan: JobPlan) -> dict[str, str]:
-        """Return the batch script."""
+        """Return the batch script, and what it asks of Ray if it starts one."""
         from hpctrain.launch.targets.slurm_script import render
 
-        return {SCRIPT: render(plan)}
+        return {SCRIPT: render(plan), **files_for_ray(plan)}
 
     def ask(self, plan: JobPlan, files: Mapping[str, str]) -> list[str]:
         """Let Slurm itself check the job: the answer of ``sbatch --test-only``, such as when the job would start."""
         from hpctrain.launch.targets.slurm_script import test_only
 
+        need_engine(plan)
         for job in plan.after:
             self._refuse_to_wait(job)
         return [f"sbatch: {test_only(plan, files[SCRIPT])}"]
@@ -128,6 +133,7 @@ class SlurmTarget:
         """Call sbatch; the tasks of an array have the ids ``<job id>_0``, ``<job id>_1`` ..."""
         from hpctrain.launch.targets.slurm_script import submit
 
+        need_engine(plan)
         job_id = submit(plan, files[SCRIPT])
         return [f"{job_id}_{index}" for index in plan.tasks] or [job_id]
 

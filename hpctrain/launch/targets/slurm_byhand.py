@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from hpctrain.errors import ProfileError, SiteError
+from hpctrain.errors import Problem, ProfileError, SiteError
 from hpctrain.launch.plan import plan_job
 from hpctrain.launch.resume import resume_problems
 from hpctrain.launch.runs import all_runs, job_ids, read_job
@@ -66,6 +66,9 @@ def run_of_this_job(
     if resume is not None and is_restart and _is_of_job(resume, job_id, cluster_name):
         return resume, load_profile(resume.profile).launch
     loaded = with_absolute_paths(load_profile(profile_path, overrides), Path.cwd())
+    if loaded.launch.engine is not None:
+        message = f"{loaded.launch.engine} needs the job script that hpc-submit writes; remove it, or use hpc-submit"
+        raise ProfileError(str(profile_path), [Problem("launch.engine", message)])
     profile = loaded.model_copy(update={"launch": as_allocated(loaded.launch, environment)})
     global_batch = loaded.global_batch
     runs_dir = Path(profile.launch.runs_dir)

@@ -23,6 +23,7 @@ from submitit.slurm.slurm import SlurmExecutor, _get_default_parameters
 from hpctrain.errors import SiteError
 from hpctrain.launch.environment import clean_environment
 from hpctrain.launch.plan import ARRAY_TASK, JobPlan, Options
+from hpctrain.launch.targets.slurm_ray import command_of_tasks, for_sbatch, script_lines
 
 
 class TrainerExecutor(SlurmExecutor):
@@ -107,7 +108,8 @@ def setup_script(plan: JobPlan) -> list[str]:
     return [
         *plan.setup,
         f"run_dir={run_dir}",
-        f"trainer=({shlex.join(plan.command)})",
+        f"trainer=({shlex.join(command_of_tasks(plan))})",
+        *script_lines(plan),
         f"requeue={'yes' if plan.requeue else 'no'}",
         f"max_attempts={plan.max_attempts}",
         f"max_attempts_without_progress={plan.max_attempts_without_progress}",
@@ -142,7 +144,7 @@ def sbatch_options(plan: JobPlan) -> Options:
         options["dependency"] = ":".join(["afterok", *(job.id for job in plan.after)])
         # Without this, a job whose predecessor has failed would wait in the queue for ever.
         options["kill-on-invalid-dep"] = plan.options.get("kill-on-invalid-dep", "yes")
-    return plan.options | options
+    return for_sbatch(plan, options)
 
 
 def submit(plan: JobPlan, script: Path) -> str:

@@ -76,6 +76,8 @@ class Target(Protocol):
         Whether the ranks run on this machine, so that its cores, memory and folders are those of the job.
     runs_images : bool
         Whether the ranks run in a container image, where no path of a Python of this machine means anything.
+    engines : tuple of str
+        Values of ``launch.engine`` that its jobs can start; a target without the attribute has none.
     """
 
     name: str

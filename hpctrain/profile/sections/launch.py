@@ -20,7 +20,7 @@ from hpctrain.profile.sections.base import (
     TimeLimit,
 )
 from hpctrain.profile.sections.budget import BudgetSection
-from hpctrain.profile.targets import AUTO
+from hpctrain.profile.targets import AUTO, EngineName
 
 
 class SlicesSection(Section):
@@ -56,6 +56,9 @@ class LaunchSection(Section):
     min_nodes: Annotated[int, Field(ge=1, le=4096)] | None = None
     """On Ray: fewest nodes with which the run goes on while there are no more; the global batch stays. If unset, it
     waits for all its nodes."""
+    engine: EngineName | None = None
+    """``ray`` on Slurm: the job starts Ray on its nodes, which runs the ranks, so that the job outlives a node that is
+    lost. If unset, Slurm runs the ranks."""
     gpus_per_node: Annotated[int, Field(ge=0, le=16)] = 1
     """GPUs on each node; 0 trains on CPUs."""
     ranks_per_node: Annotated[int, Field(ge=1, le=256)] | None = None
