@@ -16,7 +16,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -140,6 +140,10 @@ class Mirror:
                 continue  # a file that was renamed or removed meanwhile
         return count
 
+    def push_file(self, run: RunDir, file: Path) -> None:
+        """Copy one file of the run directory."""
+        self._put(file, file.relative_to(run.path).as_posix())
+
     def pull_checkpoint(self, run: RunDir, newer_than: int = -1) -> tuple[int | None, list[Rejected]]:
         """Bring the newest whole checkpoint into the run directory.
 
@@ -175,7 +179,7 @@ class Mirror:
             if ".." in name.split("/") or _NOT_MIRRORED.search(name) or is_ours:
                 continue
             here.parent.mkdir(parents=True, exist_ok=True)
-            temporary = here.with_name(f".{here.name}.{os.getpid()}")
+            temporary = here.with_name(f".{here.name}.{_here()}")
             self._system.get_file(path, str(temporary))
             os.replace(temporary, here)
             count += 1
@@ -185,7 +189,7 @@ class Mirror:
         """Bring one checkpoint; return why it is not whole, or None."""
         final = checkpoint_path(run, step)
         # Verified under the name that it will have: the manifest knows its step.
-        folder = run.checkpoints / f".mirror-{os.getpid()}"
+        folder = run.checkpoints / f".mirror-{_here()}"
         shutil.rmtree(folder, ignore_errors=True)
         (folder / final.name).mkdir(parents=True)
         try:
@@ -213,7 +217,7 @@ class Mirror:
         if "file" in _protocols(self._system):
             # A file system has folders, and a reader would see half a file; an object appears whole.
             Path(target).parent.mkdir(parents=True, exist_ok=True)
-            temporary = f"{target}.{os.getpid()}.part"
+            temporary = f"{target}.{_here()}.part"
             shutil.copyfile(file, temporary)
             os.replace(temporary, target)
         else:
@@ -243,6 +247,51 @@ def pull(mirror: Mirror, run: RunDir) -> Pulled:
     return Pulled(step, records, rejected)
 
 
+def push_files(mirror: Mirror, run: RunDir, files: Iterable[Path]) -> None:
+    """Copy some files of a run directory.
+
+    Raises
+    ------
+    CheckpointError
+        The store cannot be reached.
+    """
+    try:
+        for file in files:
+            mirror.push_file(run, file)
+    except Exception as error:  # each store has errors of its own
+        raise CheckpointError(f"{mirror.shown}: cannot be written: {describe(error)}") from None
+
+
+def push_if_newer(mirror: Mirror, run: RunDir, step: int) -> bool:
+    """Copy the checkpoint of a step, and the records of its run, unless the mirror has one as new.
+
+    Parameters
+    ----------
+    mirror : Mirror
+    run : RunDir
+    step : int
+        Of the newest whole checkpoint of the run directory.
+
+    Returns
+    -------
+    bool
+        Whether anything was copied.
+
+    Raises
+    ------
+    CheckpointError
+        The store cannot be reached.
+    """
+    try:
+        if any(there >= step for there in mirror.steps()):
+            return False
+        mirror.push_records(run, {})
+        mirror.push_checkpoint(checkpoint_path(run, step))
+    except Exception as error:  # each store has errors of its own
+        raise CheckpointError(f"{mirror.shown}: cannot take the checkpoint of step {step}: {describe(error)}") from None
+    return True
+
+
 def records_of(run: RunDir) -> Iterator[Path]:
     """Yield the files of a run that a mirror has beside its checkpoints."""
     for folder, folders, files in os.walk(run.path):
@@ -260,6 +309,11 @@ def describe(error: BaseException) -> str:
         "\n", 1
     )[0]
     return f"{type(error).__name__}: {text}"[:300]
+
+
+def _here() -> str:
+    """Return a name for this process: the first one of each container may have the same number."""
+    return f"{os.uname().nodename}.{os.getpid()}"
 
 
 def _protocols(system: Any) -> tuple[str, ...]:

@@ -44,15 +44,16 @@ from hpctrain.launch.history import (
     USER_ERRORS,
     EndedAttempt,
     append_history,
+    history_path,
     newest_checkpoint,
     read_history,
     what_follows,
 )
+from hpctrain.launch.pod_mirror import bring_back, send_end
 from hpctrain.launch.ranks import LocalRanks
 from hpctrain.launch.supervisor import COOL_DOWN_S
 from hpctrain.records import Record, is_count, is_text
 from hpctrain.rundir import RunDir, read_json, write_json
-from hpctrain.terminal import printable
 
 FILES = ("profile.yaml", "job.json", "provenance.json")
 """What a run directory needs before its ranks start; a platform without a shared file system brings them as files."""
@@ -112,6 +113,8 @@ class Pod:
             write_json(_started_path(self.run), {"job_id": self.job_id, "restart": restart, "before": before})
         if not self.place.is_main:
             code = self._ranks(restart)
+            if code == EXIT_FINISHED:
+                return code
             self._let_the_first_speak(code)
             return code if self._main_goes_on(restart) else SiteError.exit_code
         with beside(self.run, self.job, self.job_id, restart, self._environment(restart)):
@@ -201,6 +204,7 @@ class Pod:
         with contextlib.suppress(OSError):
             append_history(self.run, ended)
         self._say(restart, _sentence(ended))
+        send_end(self.run, [history_path(self.run), pod_log(self.run, self.job_id, restart, self.place.node)], _say)
         if ended.followed in ("requeued", "finished"):
             return otherwise
         return code if code in USER_ERRORS else SiteError.exit_code
@@ -277,39 +281,6 @@ def _for_the_platform(code: int) -> int:
     return int(os.environ[RETRY_CODE]) if asks_for_another and RETRY_CODE in os.environ else code
 
 
-def _bring_back(run: RunDir) -> None:
-    """Bring the run back from its mirror if this container's disk has less; without a network, go on with what is here.
-
-    The disk of a container ends with it, so after a loss the mirror may be all that there is.
-    """
-    place = _mirror_of(run)
-    if place is None:
-        return
-    from hpctrain.checkpoint.mirror import Mirror, pull
-
-    mirror = Mirror.of(run, place)
-    try:
-        pulled = pull(mirror, run)
-    except CheckpointError as error:
-        _say(f"{error_line(error)}; this attempt goes on with what is here")
-        return
-    for item in pulled.rejected:
-        _say(printable(f"skipped {item.path}: {item.reason}"))
-    if pulled.step is not None:
-        _say(printable(f"step {pulled.step} came from {mirror.shown}"))
-
-
-def _mirror_of(run: RunDir) -> str | None:
-    """Return ``checkpoint.mirror`` of the profile, which was checked before it was submitted; the ranks load all."""
-    import yaml
-
-    try:
-        checkpoint = yaml.safe_load(run.profile.read_text(encoding="utf-8"))["checkpoint"]
-        return checkpoint["mirror"] if is_text(checkpoint["mirror"]) else None
-    except (OSError, yaml.YAMLError, KeyError, TypeError):
-        return None
-
-
 def _sentence(ended: EndedAttempt) -> str:
     return (
         f"attempt {ended.restart + 1} ended with code {ended.exit_code}, newest checkpoint: {ended.after}; "
@@ -352,6 +323,12 @@ def _ranks_here(run: RunDir, job: Record, place: NodePlace) -> int:
     return ranks
 
 
+def _end_at_once(number: int, _frame: object) -> None:
+    """End before the ranks have started: nothing is lost, and another machine brings the run back again."""
+    _say(f"{signal.Signals(number).name} came before the ranks had started; another attempt may follow")
+    sys.exit(_for_the_platform(EXIT_REQUEUE))
+
+
 def _say(text: str) -> None:
     print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} hpctrain: {text}", flush=True)
 
@@ -364,14 +341,18 @@ def main(arguments: list[str]) -> int:
     given = parser.parse_args(arguments)
     tolerate_full_log()
     run = RunDir(given.run_dir)
+    for number in (signal.SIGTERM, signal.SIGINT):  # the first process of a container ignores what it does not handle
+        signal.signal(number, _end_at_once)
     try:
         if given.files is not None:
             fill(run, given.files)
         enter(run.path)
         run.make_folders()
-        _bring_back(run)
+        place = node_place()
+        if place.is_main:  # the others have the folder in common, and their first process may have the same number
+            bring_back(run, _say)
         job_id = os.environ.get("HPCTRAIN_JOB_ID") or f"pod-{run.run_id}"
-        pod = Pod(run, node_place(), job_id)
+        pod = Pod(run, place, job_id)
         while (code := pod.run_attempt()) not in _LAST_WORDS and INSIDE in os.environ and not pod.terminated:
             time.sleep(COOL_DOWN_S if code == EXIT_TOO_HOT else _PAUSE_S)
         return _for_the_platform(code)

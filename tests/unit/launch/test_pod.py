@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -15,7 +16,7 @@ from processes import wait_until
 
 from hpctrain.errors import SiteError
 from hpctrain.launch.history import read_history
-from hpctrain.launch.pod import FILES, fill, mark_cancelled
+from hpctrain.launch.pod import FILES, INSIDE, fill, mark_cancelled
 from hpctrain.rundir import RunDir
 
 CHECKPOINT = 'mkdir -p "$1/checkpoints/step-00000001"; echo {} > "$1/checkpoints/step-00000001/MANIFEST.json"; '
@@ -127,6 +128,36 @@ def test_a_killed_container_is_in_the_history_once_the_next_one_starts(tmp_path)
     assert end_of(run) == 3, "two attempts without a checkpoint are enough"
     followed = [(item.restart, item.exit_code, item.followed) for item in read_history(run)]
     assert followed == [(0, 137, "requeued"), (1, 137, "no-progress")]
+
+
+def test_each_container_of_a_finished_run_ends_well_where_it_starts_further_attempts_itself(tmp_path):
+    run = a_run(tmp_path, "exit 0", 2)
+    words = {"HPCTRAIN_NODES": "2", "MASTER_ADDR": "vae-0.vae", INSIDE: "1"}
+    pods = [start(run, JOB_COMPLETION_INDEX=str(node), **words) for node in range(2)]
+    for pod in pods:
+        with pod:
+            pod.communicate(timeout=120)
+    assert [pod.returncode for pod in pods] == [0, 0]
+
+
+def test_the_mirror_knows_how_an_attempt_has_ended(tmp_path):
+    run = a_run(tmp_path, "exit 75")
+    run.profile.write_text(f"name: vae\ncheckpoint: {{mirror: '{tmp_path}/mirror'}}\n")
+    assert end_of(run) == 75
+    there = RunDir(tmp_path / "mirror/vae" / run.run_id)
+    assert [ended.exit_code for ended in read_history(there)] == [75]
+    assert "ended with code 75" in (there.logs / "job-vae-1.0-pod-0000.log").read_text()
+
+
+def test_term_while_a_run_is_brought_back_ends_a_container_at_once(tmp_path):
+    run = a_run(tmp_path, "exit 0")
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # a store that takes the call and says nothing
+        silent.settimeout(120)
+        run.profile.write_text(f"name: vae\ncheckpoint: {{mirror: 'ftp://127.0.0.1:{silent.getsockname()[1]}/runs'}}\n")
+        with start(run) as pod, silent.accept()[0]:
+            pod.terminate()
+            assert "TERM came before the ranks had started" in pod.communicate(timeout=120)[0]
+    assert pod.returncode == 75
 
 
 def test_a_run_that_its_user_cancels_is_not_said_to_go_on(tmp_path):
