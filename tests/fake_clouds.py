@@ -47,6 +47,7 @@ def gcloud(words: list[str]) -> None:
         keep(option("--display-name"), Path(option("--config")).read_text())
         print(json.dumps({"name": f"projects/12/locations/{option('--region')}/customJobs/345"}))
     elif words[:3] == ["ai", "custom-jobs", "describe"]:
+        (HOME / "asked").write_text("\n".join(words))
         answer({"state": "JOB_STATE_RUNNING"})
     elif words[:3] == ["ai", "custom-jobs", "cancel"]:
         (HOME / "answer.json").write_text(json.dumps({"state": "JOB_STATE_CANCELLED"}))

@@ -113,6 +113,8 @@ class JobPlan:
         id of the job, and the number of requeues. It ends by itself after the attempt. Empty if there is none.
     mirror : str or None
         ``checkpoint.mirror`` of the profile.
+    data_files : tuple of str
+        ``data.files`` of the profile, for a platform that brings remote data into its containers.
     save_s : float or None
         Longest time that a checkpoint of this run has taken so far [s]; None if it has none.
     options : dict
@@ -136,6 +138,7 @@ class JobPlan:
     prepare: tuple[str, ...] = ()
     beside: tuple[str, ...] = ()
     mirror: str | None = None
+    data_files: tuple[str, ...] = ()
     save_s: float | None = None
     options: Options = field(default_factory=dict)
 
@@ -221,6 +224,7 @@ def plan_job(
         prepare=prepare,
         beside=beside,
         mirror=getattr(getattr(profile, "checkpoint", None), "mirror", None),
+        data_files=tuple(getattr(getattr(profile, "data", None), "files", ())),
         save_s=save_s,
         options=target.options(launch, site),
     )

@@ -1,15 +1,15 @@
 """Azure Machine Learning: a run becomes one command job; the ``az`` command sends it with the files of the run.
 
 The machines of a job share no file system with locks and renames. So a run uses one machine, lives on its disk, and has
-a mirror. Data are inputs of the job; their folders are variables of the container (``AZURE_ML_INPUT_...``), which
-``data.files`` may name.
+a mirror. Data are inputs of the job; the command of the job puts their folders into variables
+(``AZURE_ML_INPUT_...``), which ``data.files`` may name.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -22,12 +22,16 @@ from hpctrain.launch.targets.clouds import (
     instance_problems,
     needs_a_mirror,
     number_of_submission,
+    numbered_folders,
     required,
+    send_checkpoint,
     site_of_run,
     texts_of,
     what_only_slurm_does,
+    with_data_files,
 )
 from hpctrain.launch.targets.target import JobState
+from hpctrain.rundir import RunDir
 from hpctrain.states import CANCELLED, FAILED, FINISHED, PENDING, RUNNING, UNKNOWN
 from hpctrain.terminal import printable
 
@@ -41,6 +45,7 @@ FILES = "azureml-files"
 """Folder beside the job with the files that the ``az`` command sends along."""
 SCHEMA = "https://azuremlschemas.azureedge.net/latest/commandJob.schema.json"
 _REMOTE = re.compile(r"^(azureml|abfss|wasbs|https)://")
+_INPUT = "AZURE_ML_INPUT_"
 _LONGEST_JOB_S = 7 * 86400
 _STATES = {
     "NotStarted": PENDING,
@@ -82,7 +87,7 @@ class AzureMLTarget(CloudTarget):
         return problems + needs_a_mirror(plan) + what_only_slurm_does(plan)
 
     def files(self, plan: JobPlan) -> dict[str, str]:
-        """Return the job as YAML, without the inputs of the data, which only the profile names."""
+        """Return the job as YAML."""
         return {JOB: _as_yaml(command_job(plan, _facts(plan)))}
 
     def ask(self, plan: JobPlan, files: Mapping[str, str]) -> list[str]:
@@ -99,7 +104,8 @@ class AzureMLTarget(CloudTarget):
         if (number := number_of_submission(run)) > 1:
             job["name"] = job["environment_variables"]["HPCTRAIN_JOB_ID"] = f"{job['name']}-{number}"
         texts = texts_of(run)
-        texts["profile.yaml"] = with_inputs(texts["profile.yaml"], job)
+        texts["profile.yaml"] = with_data_files(texts["profile.yaml"], _folders_there)
+        send_checkpoint(RunDir(run), plan.mirror)
         files[JOB].write_text(_as_yaml(job), encoding="utf-8")
         folder = run / FILES
         folder.mkdir(exist_ok=True)
@@ -141,13 +147,15 @@ def command_job(plan: JobPlan, facts: AzureMLSection) -> dict[str, Any]:
     size, is_spot = str(plan.options["instance_type"]), bool(plan.options["spot"])
     compute = (facts.spot_compute if is_spot else facts.compute).get(size)
     attempts = plan.max_attempts if plan.requeue else 1
+    folders = _inputs_of_data(plan.data_files)
+    data = {key: {"type": "uri_folder", "path": f"{folder}/", "mode": "ro_mount"} for folder, key in folders.items()}
     job: dict[str, Any] = {
         "$schema": SCHEMA,
         "type": "command",
         "name": re.sub(r"[^A-Za-z0-9_-]", "-", f"{name}-{run_id}"),
         "display_name": name,
         "experiment_name": facts.experiment,
-        "command": f"python3 -u -m hpctrain.launch.pod /tmp/runs/{name}/{run_id} --files ${{{{inputs.run_files}}}}",
+        "command": _command(f"/tmp/runs/{name}/{run_id}", data),
         "environment": {"image": plan.options["image"]},
         "environment_variables": {
             "HPCTRAIN_JOB_ID": f"{name}-{run_id}",
@@ -155,7 +163,7 @@ def command_job(plan: JobPlan, facts: AzureMLSection) -> dict[str, Any]:
             INSIDE: "1",
             **plan.environment,
         },
-        "inputs": {"run_files": {"type": "uri_folder", "path": f"./{FILES}", "mode": "download"}},
+        "inputs": {"run_files": {"type": "uri_folder", "path": f"./{FILES}", "mode": "download"}, **data},
         "resources": {"instance_count": 1, "shm_size": "8g"},
         "limits": {"timeout": min(plan.time_limit_s * attempts, _LONGEST_JOB_S)},
     }
@@ -169,26 +177,25 @@ def command_job(plan: JobPlan, facts: AzureMLSection) -> dict[str, Any]:
     return job
 
 
-def with_inputs(profile: str, job: dict[str, Any]) -> str:
-    """Add an input to `job` for each remote folder in ``data.files``; return the profile that reads them there."""
-    import yaml
+def _command(run_dir: str, data: Iterable[str]) -> str:
+    """Return the command line of the job, which a shell of Azure runs.
 
-    document = yaml.safe_load(profile)
-    folders: dict[str, str] = {}
-    files = []
-    for name in document["data"]["files"]:
-        if not _REMOTE.match(name):
-            files.append(name)
-            continue
-        folder, _, file = name.rpartition("/")
-        key = folders.setdefault(folder, f"data{len(folders)}")
-        files.append(f"${{AZURE_ML_INPUT_{key}}}/{file}")
-    document["data"]["files"] = files
-    job["inputs"] |= {
-        key: {"type": "uri_folder", "path": f"{path}/", "mode": "ro_mount"} for path, key in folders.items()
-    }
-    text: str = yaml.safe_dump(document, sort_keys=False)
-    return text
+    With ``exec`` the shell becomes our process, so that a signal for it reaches us. Azure documents that it replaces
+    ``${{inputs.NAME}}`` by a path, and does not document the variables for inputs that it sets itself.
+    """
+    folders = "".join(f"{_INPUT}{name}=${{{{inputs.{name}}}}} " for name in data)
+    start = f"exec env {folders}" if folders else "exec "
+    return f"{start}python3 -u -m hpctrain.launch.pod {run_dir} --files ${{{{inputs.run_files}}}}"
+
+
+def _folders_there(files: Iterable[str]) -> dict[str, str]:
+    """Return the variable with the folder in the container, in words of a profile, for each remote folder."""
+    return {folder: f"${{{_INPUT}{key}}}" for folder, key in _inputs_of_data(files).items()}
+
+
+def _inputs_of_data(files: Iterable[str]) -> dict[str, str]:
+    """Return the input of each remote folder."""
+    return numbered_folders(name for name in files if _REMOTE.match(name))
 
 
 def _as_yaml(job: dict[str, Any]) -> str:

@@ -6,11 +6,17 @@ import os
 import re
 import shutil
 import subprocess
+import sys
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from hpctrain.checkpoint.whole import newest_whole
+from hpctrain.credentials.urls import without_secrets
 from hpctrain.errors import HpctrainError, Problem, SiteError
+from hpctrain.profile.remote import scheme_of
 from hpctrain.profile.site import Site, load_site
+from hpctrain.rundir import RunDir
 from hpctrain.terminal import printable
 
 if TYPE_CHECKING:
@@ -79,12 +85,12 @@ class CloudTarget:
             raise SiteError(f"{job.run_dir / file} belongs to another user; nothing was cancelled")
 
 
-def call(*command: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+def call(
+    *command: str, stdin: str | None = None, within_s: float = _ANSWERS_WITHIN_S
+) -> subprocess.CompletedProcess[str]:
     """Run the command line tool of a cloud; a missing tool and a silent cloud are answers too."""
     try:
-        return subprocess.run(
-            command, input=stdin, capture_output=True, text=True, timeout=_ANSWERS_WITHIN_S, check=False
-        )
+        return subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=within_s, check=False)
     except FileNotFoundError:
         return subprocess.CompletedProcess(command, 127, "", f"there is no {command[0]} command on this host")
     except subprocess.TimeoutExpired:
@@ -117,9 +123,62 @@ def texts_of(run: Path) -> dict[str, str]:
 
 def number_of_submission(run: Path) -> int:
     """Return 1 for the first submission of a run, 2 for the next: a cloud takes no name of a job a second time."""
-    from hpctrain.rundir import RunDir
-
     return len(RunDir(run).read_job().get("submissions", [])) + 1
+
+
+def numbered_folders(files: Iterable[str]) -> dict[str, str]:
+    """Return a name, ``data0`` and so on, for each folder that some files are in."""
+    folders = dict.fromkeys(name.rpartition("/")[0] for name in files)
+    return {folder: f"data{index}" for index, folder in enumerate(folders)}
+
+
+def with_data_files(profile: str, there: Callable[[list[str]], dict[str, str]]) -> str:
+    """Return the text of a profile whose ``data.files`` are named as the container sees them.
+
+    Parameters
+    ----------
+    profile : str
+        Text of ``profile.yaml``.
+    there : callable
+        Gets ``data.files``; returns the folder in the container for each remote folder. Other files keep their names.
+    """
+    import yaml
+
+    document = yaml.safe_load(profile)
+    files = document["data"]["files"]
+    folders, parts = there(files), [name.rpartition("/") for name in files]
+    document["data"]["files"] = [f"{folders.get(folder, folder)}{slash}{name}" for folder, slash, name in parts]
+    text: str = yaml.safe_dump(document, sort_keys=False)
+    return text
+
+
+def send_checkpoint(run: RunDir, mirror: str | None) -> None:
+    """Send the newest whole checkpoint of this host, and the records, to a mirror that has none as new.
+
+    A run that has trained here, or was pulled from elsewhere, would begin again there otherwise.
+
+    Parameters
+    ----------
+    run : RunDir
+    mirror : str or None
+        ``checkpoint.mirror`` of the profile.
+
+    Raises
+    ------
+    CheckpointError
+        The mirror cannot be reached.
+    """
+    step, _ = newest_whole(run)
+    if step is None:
+        return
+    if mirror is None:
+        text = f"the checkpoint of step {step} is not sent; a run that should go on from it needs checkpoint.mirror"
+        print(f"warning: {text}", file=sys.stderr)
+        return
+    from hpctrain.checkpoint.mirror import Mirror, push_if_newer
+
+    if push_if_newer(Mirror.of(run, mirror), run, step):
+        print(f"sent the checkpoint of step {step} to {without_secrets(mirror)}")
 
 
 def site_of_run(run: Path | None) -> Site | None:
@@ -153,9 +212,11 @@ def what_only_slurm_does(plan: JobPlan) -> list[Problem]:
 
 def needs_a_mirror(plan: JobPlan) -> list[Problem]:
     """Return a problem for a run whose only copy would be on the disk of a machine that may be taken away."""
-    if plan.mirror is not None:
+    if plan.mirror is not None and scheme_of(plan.mirror) not in (None, "file"):
         return []
     message = "is needed: the disk of a machine there ends with it; give the address of a bucket"
+    if plan.mirror is not None:
+        message = f"'{plan.mirror}' is a folder on the disk of a machine there, which ends with it; name a bucket"
     return [Problem("checkpoint.mirror", message)]
 
 

@@ -8,11 +8,13 @@ no harm: it lacks its manifest or disagrees with it. TERM comes 120 s before a m
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hpctrain.checkpoint.whole import MANIFEST, checkpoint_path, newest_whole
 from hpctrain.errors import Problem, SiteError
 from hpctrain.launch.targets.clouds import (
     CloudTarget,
@@ -21,11 +23,14 @@ from hpctrain.launch.targets.clouds import (
     instance_problems,
     number_of_submission,
     required,
+    send_checkpoint,
     site_of_run,
     texts_of,
     what_only_slurm_does,
+    with_data_files,
 )
 from hpctrain.launch.targets.target import JobState
+from hpctrain.rundir import RunDir
 from hpctrain.states import CANCELLED, FAILED, FINISHED, PENDING, REQUEUED, RUNNING, UNKNOWN
 from hpctrain.terminal import printable
 
@@ -44,6 +49,13 @@ SHARED = "runs"
 _STATES = {"InProgress": RUNNING, "Completed": FINISHED, "Failed": FAILED, "Stopping": CANCELLED, "Stopped": CANCELLED}
 _WAITING = ("Starting", "LaunchingMLInstances", "PreparingTrainingStack", "Downloading", "Pending")
 _RESTARTING = ("Interrupted", "Restarting")
+_LISTED = re.compile(rf"(?m)/step-(\d+)/{re.escape(MANIFEST)}$")
+_STAYS_HERE = (
+    *("profile.yaml", "job.json"),  # their channel brings them as the containers need them
+    *("checkpoints/*", "heartbeat/*", "figures/*", "tensorboard/*", "rendezvous-*", "*.lock", ".*", "*/.*"),
+)
+"""Patterns of what a run does not need to go on elsewhere."""
+_COPIED_WITHIN_S = 6 * 3600.0
 
 
 class SageMakerTarget(CloudTarget):
@@ -89,18 +101,19 @@ class SageMakerTarget(CloudTarget):
 
     def submit(self, plan: JobPlan, files: Mapping[str, Path]) -> list[str]:
         """Copy the files of the run to S3, and send the request."""
-        from hpctrain.launch.targets.sagemaker_request import job_name, with_channels
+        from hpctrain.launch.targets.sagemaker_request import folders_there, job_name
 
         facts, run = _facts(plan), Path(plan.run_dir)
         request = json.loads(files[REQUEST].read_text(encoding="utf-8"))
         name = job_name(plan, number_of_submission(run))
         request["TrainingJobName"] = request["Environment"]["HPCTRAIN_JOB_ID"] = name
         texts = texts_of(run)
-        texts["profile.yaml"] = with_channels(texts["profile.yaml"], request, facts)
+        texts["profile.yaml"] = with_data_files(texts["profile.yaml"], folders_there)
         place = next(item for item in request["InputDataConfig"] if item["ChannelName"] == RUN_FILES)
         address = place["DataSource"]["S3DataSource"]["S3Uri"]
         for file, text in texts.items():
             required(_aws(facts, "s3", "cp", "-", f"{address}{file}", stdin=text), f"cannot write {address}{file}")
+        self._send_checkpoint(RunDir(run), plan, facts)
         files[REQUEST].write_text(json.dumps(request, indent=2) + "\n", encoding="utf-8")  # as it is sent
         command = ("sagemaker", "create-training-job", "--cli-input-json", json.dumps(request))
         required(_aws(facts, *command), "SageMaker refuses the job")
@@ -130,6 +143,24 @@ class SageMakerTarget(CloudTarget):
         facts = _facts(plan)
         return None if facts.shared_files else home_of(plan, facts)
 
+    def _send_checkpoint(self, run: RunDir, plan: JobPlan, facts: SageMakerSection) -> None:
+        """Send the run that goes on there if S3 has no checkpoint as new as the newest one here."""
+        home, (step, _) = self.home(plan), newest_whole(run)
+        if home is None:
+            send_checkpoint(run, plan.mirror)
+        if home is None or step is None:
+            return
+        folder = checkpoint_path(run, step).relative_to(run.path).as_posix()
+        listed = _aws(facts, "s3", "ls", "--recursive", f"{home}/checkpoints/").stdout  # fails where there are none
+        if any(int(there) >= step for there in _LISTED.findall(listed)):
+            return
+        manifest, what = f"{folder}/{MANIFEST}", f"cannot copy the checkpoint of step {step} to {home}"
+        filters = [*(word for name in _STAYS_HERE for word in ("--exclude", name)), "--include", f"{folder}/*"]
+        words = ("--no-follow-symlinks", "--only-show-errors", *filters, "--exclude", manifest)
+        required(_aws(facts, "s3", "sync", str(run.path), home, *words, within_s=_COPIED_WITHIN_S), what)
+        required(_aws(facts, "s3", "cp", str(run.path / manifest), f"{home}/{manifest}", "--only-show-errors"), what)
+        print(f"sent the checkpoint of step {step} to {home}")
+
 
 TARGET = SageMakerTarget
 
@@ -157,7 +188,8 @@ def _facts_of(job: Job) -> SageMakerSection | None:
     return site.sagemaker if site else None
 
 
-def _aws(facts: SageMakerSection | None, *words: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+def _aws(facts: SageMakerSection | None, *words: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Call the ``aws`` command in the region and with the profile of the site; `options` are those of :func:`call`."""
     where = ["--region", facts.region] if facts and facts.region else []
     who = ["--profile", facts.profile] if facts and facts.profile else []
-    return call("aws", *words, *where, *who, *(["--output", "json"] if words[0] != "s3" else []), stdin=stdin)
+    return call("aws", *words, *where, *who, *(["--output", "json"] if words[0] != "s3" else []), **options)

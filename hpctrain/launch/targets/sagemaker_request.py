@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from hpctrain.launch.pod import INSIDE
+from hpctrain.launch.targets.clouds import numbered_folders
 from hpctrain.launch.targets.sagemaker import CHECKPOINTS, INPUT, RUN_FILES, SHARED
 
 if TYPE_CHECKING:
@@ -43,13 +45,15 @@ def run_dir_there(plan: JobPlan, facts: SageMakerSection) -> str:
 
 
 def training_job(plan: JobPlan, facts: SageMakerSection) -> Request:
-    """Return the request, without the channels of the data, which only the profile names (:func:`with_channels`).
+    """Return the request, with a channel for each folder of S3 that the data are in.
 
     Parameters
     ----------
     plan : JobPlan
     facts : SageMakerSection
     """
+    folders = _channels_of_data(plan.data_files)
+    channels = [_channel(channel, f"{folder}/", facts.input_mode) for folder, channel in folders.items()]
     request: Request = {
         "TrainingJobName": job_name(plan),
         "RoleArn": facts.role,
@@ -59,7 +63,10 @@ def training_job(plan: JobPlan, facts: SageMakerSection) -> Request:
             "ContainerEntrypoint": ["python3", "-u", "-m", "hpctrain.launch.pod"],
             "ContainerArguments": [run_dir_there(plan, facts), "--files", f"{INPUT}/{RUN_FILES}"],
         },
-        "InputDataConfig": [_channel(RUN_FILES, f"{str(facts.home).rstrip('/')}/submitted/{job_name(plan)}/", "File")],
+        "InputDataConfig": [
+            _channel(RUN_FILES, f"{str(facts.home).rstrip('/')}/submitted/{job_name(plan)}/", "File"),
+            *channels,
+        ],
         "OutputDataConfig": {"S3OutputPath": f"{str(facts.home).rstrip('/')}/output"},
         "ResourceConfig": {
             "InstanceType": plan.options["instance_type"],
@@ -96,34 +103,14 @@ def training_job(plan: JobPlan, facts: SageMakerSection) -> Request:
     return request
 
 
-def with_channels(profile: str, request: Request, facts: SageMakerSection) -> str:
-    """Add a channel to `request` for each folder of S3 in ``data.files``; return the profile that reads them there.
+def folders_there(files: Iterable[str]) -> dict[str, str]:
+    """Return the folder of the channel for each folder of S3."""
+    return {folder: f"{INPUT}/{channel}" for folder, channel in _channels_of_data(files).items()}
 
-    Parameters
-    ----------
-    profile : str
-        Text of ``profile.yaml``.
-    request : dict
-        Of :func:`training_job`; it gets the channels.
-    facts : SageMakerSection
-    """
-    import yaml
 
-    document = yaml.safe_load(profile)
-    folders: dict[str, str] = {}
-    files = []
-    for name in document["data"]["files"]:
-        if not name.startswith("s3://"):
-            files.append(name)
-            continue
-        folder, _, file = name.rpartition("/")
-        channel = folders.setdefault(folder, f"data{len(folders)}")
-        files.append(f"{INPUT}/{channel}/{file}")
-    document["data"]["files"] = files
-    request["InputDataConfig"] += [
-        _channel(channel, f"{folder}/", facts.input_mode) for folder, channel in folders.items()
-    ]
-    return yaml.safe_dump(document, sort_keys=False)
+def _channels_of_data(files: Iterable[str]) -> dict[str, str]:
+    """Return the channel of each folder of S3."""
+    return numbered_folders(name for name in files if name.startswith("s3://"))
 
 
 def _attempts(plan: JobPlan) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,10 +22,14 @@ from hpctrain.launch.targets.clouds import (
     needs_a_mirror,
     number_of_submission,
     required,
+    send_checkpoint,
+    site_of_run,
     texts_of,
     what_only_slurm_does,
+    with_data_files,
 )
 from hpctrain.launch.targets.target import JobState
+from hpctrain.rundir import RunDir
 from hpctrain.states import CANCELLED, FAILED, FINISHED, PENDING, REQUEUED, RUNNING, UNKNOWN
 from hpctrain.terminal import printable
 
@@ -97,10 +101,12 @@ class VertexTarget(CloudTarget):
         """Copy the files of the run to the bucket, and send the job."""
         facts, run = _facts(plan), Path(plan.run_dir)
         address, job = _submitted(plan, facts), json.loads(files[JOB].read_text(encoding="utf-8"))
-        name_it(job, _job_name(plan, number_of_submission(run)))
+        job_name = _job_name(plan, number_of_submission(run))
+        name_it(job, job_name)
         files[JOB].write_text(json.dumps(job, indent=2) + "\n", encoding="utf-8")
         texts = texts_of(run)
-        texts["profile.yaml"] = below_gcs(texts["profile.yaml"])
+        texts["profile.yaml"] = with_data_files(texts["profile.yaml"], _folders_there)
+        send_checkpoint(RunDir(run), plan.mirror)
         for name, text in texts.items():
             what = f"cannot write {address}{name}"
             required(call("gcloud", "storage", "cp", "-", f"{address}{name}", *_project(facts), stdin=text), what)
@@ -108,7 +114,7 @@ class VertexTarget(CloudTarget):
             [f"--labels={','.join(f'{key}={value}' for key, value in facts.labels.items())}"] if facts.labels else []
         )
         flags += [f"--kms-key={facts.encryption}"] if facts.encryption else []
-        command = ["gcloud", "ai", "custom-jobs", "create", f"--display-name={_job_name(plan)}"]
+        command = ["gcloud", "ai", "custom-jobs", "create", f"--display-name={job_name}"]
         command += [f"--region={facts.region}", f"--config={files[JOB]}", "--format=json", *flags, *_project(facts)]
         said = json.loads(required(call(*command), "Vertex AI refuses the job"))
         found = _PLACE.fullmatch(str(said.get("name")))
@@ -188,16 +194,6 @@ def name_it(job: dict[str, Any], name: str) -> None:
                 variable["value"] = name
 
 
-def below_gcs(profile: str) -> str:
-    """Return the text of a profile whose data are read from where containers see their buckets."""
-    import yaml
-
-    document = yaml.safe_load(profile)
-    document["data"]["files"] = [_below_gcs(name) for name in document["data"]["files"]]
-    text: str = yaml.safe_dump(document, sort_keys=False)
-    return text
-
-
 def judge(found: Mapping[str, Any]) -> JobState:
     """Return the state of a job by the answer of ``gcloud ai custom-jobs describe``."""
     state = str(found.get("state"))
@@ -206,6 +202,10 @@ def judge(found: Mapping[str, Any]) -> JobState:
         return JobState(REQUEUED, "gcloud", reason="its machine was taken back; Vertex AI looks for another")
     word = state.removeprefix("JOB_STATE_").lower()
     return JobState(_STATES.get(state, UNKNOWN), "gcloud", words=": ".join(filter(None, [word, error])))
+
+
+def _folders_there(files: Iterable[str]) -> dict[str, str]:
+    return {folder: _below_gcs(folder) for folder, _, _ in (name.rpartition("/") for name in files)}
 
 
 def _below_gcs(name: str) -> str:
@@ -229,7 +229,8 @@ def _run_dir_there(plan: JobPlan, facts: VertexSection) -> str:
 
 def _words_of(job: Job) -> list[str]:
     region, _, number = job.id.partition(".")
-    return [number, f"--region={region}"]
+    site = site_of_run(job.run_dir)
+    return [number, f"--region={region}", *(_project(site.vertex) if site else [])]
 
 
 def _project(facts: VertexSection) -> list[str]:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
+from cloud_tools import pretended_tools, save_checkpoint
 from own_environment import own_environment
 from processes import wait_until
 
 from hpctrain import states
+from hpctrain.checkpoint.whole import newest_whole
 from hpctrain.errors import ProfileError
 from hpctrain.kinds.spectra.section import SpectraSection
 from hpctrain.launch.ranks import free_port
@@ -30,7 +31,6 @@ from hpctrain.profile.sections.sagemaker import SageMakerSection
 from hpctrain.profile.site import Site
 from hpctrain.rundir import RunDir
 
-FAKE = Path(__file__).parents[2] / "fake_aws.py"
 FACTS = {
     "role": "arn:aws:iam::123456789012:role/trainer",
     "home": "s3://astro-runs/hpctrain",
@@ -48,14 +48,9 @@ PACKAGES = ("boto3>=1.40",)
 
 @pytest.fixture
 def amazon(tmp_path, monkeypatch) -> Path:
-    folder = tmp_path / "amazon"
-    (folder / "bin").mkdir(parents=True)
-    program = folder / "bin/aws"
-    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{FAKE}" "$@"\n')
-    program.chmod(0o755)
-    monkeypatch.setenv("FAKE_AWS", str(folder))
-    monkeypatch.setenv("PATH", f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}")
-    return folder
+    for name, value in pretended_tools(tmp_path / "amazon").items():
+        monkeypatch.setenv(name, value)
+    return tmp_path / "amazon"
 
 
 def site_of(**facts: object) -> Site:
@@ -141,6 +136,9 @@ def test_a_submission_brings_the_files_of_the_run_and_a_channel_for_each_folder_
     (name,) = submit(submission, tmp_path)
     (run,) = submission.runs
     sent = json.loads((amazon / f"jobs/{name}.json").read_text())
+    assert sent["InputDataConfig"] == json.loads(submission.texts[REQUEST])["InputDataConfig"], (
+        "as the dry run shows it"
+    )
     channels = {item["ChannelName"]: item["DataSource"]["S3DataSource"]["S3Uri"] for item in sent["InputDataConfig"]}
     assert channels == {
         "hpctrain": f"s3://astro-runs/hpctrain/submitted/{name}/",
@@ -176,10 +174,13 @@ def test_no_job_asks_for_more_time_than_the_quota_of_the_account(tmp_path):
     assert longer["StoppingCondition"] == {"MaxRuntimeInSeconds": 2_419_200}
 
 
-def test_a_run_that_is_resumed_has_a_job_of_another_name_and_the_same_checkpoints(amazon, tmp_path):
+def test_a_run_that_is_resumed_has_a_job_of_another_name_and_takes_its_newest_checkpoint_along(amazon, tmp_path):
     submission = prepared(tmp_path)
     (first,) = submit(submission, tmp_path)
     (run,) = submission.runs
+    for step in (10, 20):
+        save_checkpoint(run, step)
+    run.heartbeat(0).write_text("{}")
     (second,) = submit(prepared(tmp_path, resume=run, instance_type="ml.g5.24xlarge"), tmp_path)
     assert second == f"{first}-2"
     sent = json.loads((amazon / f"jobs/{second}.json").read_text())
@@ -190,6 +191,12 @@ def test_a_run_that_is_resumed_has_a_job_of_another_name_and_the_same_checkpoint
         sent["AlgorithmSpecification"]["ContainerArguments"] == before["AlgorithmSpecification"]["ContainerArguments"]
     )
     assert newest_job(run).id == second
+    there = amazon / "s3" / run.read_job()["home"].removeprefix("s3://")
+    names = {path.relative_to(there).as_posix() for path in there.rglob("*") if path.is_file()}
+    assert newest_whole(RunDir(there)) == (20, [])
+    assert "provenance.json" in names
+    other = ("heartbeat", "checkpoints/step-00000010", "profile.yaml", "job.json")  # these two come by their channel
+    assert not any(name.startswith(other) for name in names)
 
 
 def test_a_run_that_finished_there_is_finished_before_its_files_are_here(amazon, tmp_path):
@@ -318,4 +325,13 @@ def test_the_real_aws_command_brings_files_and_request_to_an_imitation_of_amazon
     listing = ["aws", "s3", "ls", f"s3://astro-runs/hpctrain/submitted/{name}/"]
     listed = subprocess.run(listing, capture_output=True, text=True, check=True).stdout
     assert {line.split()[-1] for line in listed.splitlines()} == {"job.json", "profile.yaml", "provenance.json"}
+    save_checkpoint(run, 10)
+    run.heartbeat(0).write_text("{}")
     assert submit(prepared(tmp_path, resume=run), tmp_path) == [f"{name}-2"]
+    kept = subprocess.run(
+        [*listing[:3], "--recursive", run.read_job()["home"]], capture_output=True, text=True, check=True
+    )
+    kept = {line.split(run.run_id)[-1] for line in kept.stdout.splitlines()}
+    assert {f"/checkpoints/step-00000010/{file}" for file in ("MANIFEST.json", "model.safetensors")} < kept
+    assert not any("heartbeat" in file for file in kept)
+    assert submit(prepared(tmp_path, resume=run), tmp_path) == [f"{name}-3"]

@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from cloud_tools import pretended_tools, save_checkpoint
 from own_environment import own_environment
 
 from hpctrain import states
+from hpctrain.checkpoint.mirror import Mirror, pull, push_if_newer
 from hpctrain.cli import run_command
 from hpctrain.errors import ProfileError
 from hpctrain.kinds.spectra.section import SpectraSection
@@ -20,6 +21,7 @@ from hpctrain.launch.status import describe
 from hpctrain.launch.stop import cancel
 from hpctrain.launch.submit import prepare, submit
 from hpctrain.launch.targets import azureml, vertex
+from hpctrain.launch.targets.clouds import send_checkpoint
 from hpctrain.profile.families import profile_class
 from hpctrain.profile.instances import INSTANCES, instance_names
 from hpctrain.profile.load import load_profile
@@ -31,7 +33,6 @@ from hpctrain.profile.sections.vertex import VertexSection
 from hpctrain.profile.site import Site
 from hpctrain.rundir import RunDir
 
-FAKE = Path(__file__).parents[2] / "fake_clouds.py"
 SITE = Site(
     vertex=VertexSection(
         project="astro-project",
@@ -57,15 +58,9 @@ CLOUDS = list(MACHINES)
 
 @pytest.fixture
 def clouds(tmp_path, monkeypatch) -> Path:
-    folder = tmp_path / "clouds"
-    (folder / "bin").mkdir(parents=True)
-    for name in ("gcloud", "az"):
-        program = folder / "bin" / name
-        program.write_text(f'#!/bin/sh\nFAKE_NAME={name} exec "{sys.executable}" "{FAKE}" "$@"\n')
-        program.chmod(0o755)
-    monkeypatch.setenv("FAKE_CLOUDS", str(folder))
-    monkeypatch.setenv("PATH", f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}")
-    return folder
+    for name, value in pretended_tools(tmp_path / "clouds").items():
+        monkeypatch.setenv(name, value)
+    return tmp_path / "clouds"
 
 
 def prepared(
@@ -74,9 +69,16 @@ def prepared(
     site: Site = SITE,
     mirror: str | None = "s3://astro-runs/mirror",
     resume: RunDir | None = None,
+    in_site: str | None = None,
     **launch,
 ):
-    shape = {"cluster": cloud, "instance_type": MACHINES[cloud], "gpus_per_node": 1, "cpus_per_rank": 8}
+    shape = {
+        "cluster": cloud,
+        "site": in_site,
+        "instance_type": MACHINES[cloud],
+        "gpus_per_node": 1,
+        "cpus_per_rank": 8,
+    }
     profile = profile_class()(
         name="SDSS_vae",
         launch=LaunchSection(**{**shape, "runs_dir": str(folder / "runs"), **launch}),
@@ -116,7 +118,10 @@ def test_several_machines_of_vertex_share_nfs(tmp_path):
 def test_a_command_job_has_what_profile_and_site_say(tmp_path):
     job = sent("azureml", tmp_path)
     assert job["compute"] == "azureml:a100"
+    assert job["command"].startswith("exec env AZURE_ML_INPUT_data0=${{inputs.data0}} python3 ")
     assert job["command"].endswith("--files ${{inputs.run_files}}")
+    data = {"type": "uri_folder", "path": "azureml://datastores/surveys/paths/sdss/", "mode": "ro_mount"}
+    assert job["inputs"]["data0"] == data
     spot = sent("azureml", tmp_path, spot=True)
     assert spot["queue_settings"] == {"job_tier": "spot"}
     assert spot["resources"]["instance_type"] == "Standard_NC24ads_A100_v4"
@@ -129,6 +134,8 @@ def test_a_command_job_has_what_profile_and_site_say(tmp_path):
         ({"instance_type": "abacus"}, "launch.instance_type"),
         ({"nodes": 2}, "launch.nodes"),
         ({"mirror": None}, "checkpoint.mirror"),
+        ({"mirror": "/scratch/mirror"}, "checkpoint.mirror"),
+        ({"mirror": "file:///scratch/mirror"}, "checkpoint.mirror"),
         ({"gpus_per_node": 2}, "launch.gpus_per_node"),
     ],
 )
@@ -138,8 +145,10 @@ def test_what_cannot_run_is_told_with_its_key_before_anything_is_sent(cloud, cha
     assert where in {problem.where for problem in error.value.problems}
 
 
-def test_the_files_of_a_run_go_to_the_bucket_and_data_are_read_below_gcs(clouds, tmp_path):
-    submission = prepared("vertex", tmp_path)
+def test_the_files_of_a_run_go_to_the_bucket_and_data_are_read_below_gcs(clouds, tmp_path, monkeypatch):
+    (tmp_path / "google.yaml").write_text(f"vertex: {SITE.vertex.model_dump_json(exclude_defaults=True)}\n")
+    monkeypatch.setenv("HPCTRAIN_SITES", str(tmp_path))
+    submission = prepared("vertex", tmp_path, in_site="google")
     assert submit(submission, tmp_path) == ["europe-west4.345"]
     (folder,) = (clouds / "gs/astro-runs/hpctrain/submitted").iterdir()
     assert yaml.safe_load((folder / "profile.yaml").read_text())["data"]["files"] == ["/gcs/surveys/sdss/*.h5"]
@@ -147,6 +156,7 @@ def test_the_files_of_a_run_go_to_the_bucket_and_data_are_read_below_gcs(clouds,
     assert {"--labels=team=astro", "--project=astro-project"} <= set(words.read_text().split())
     (run,) = submission.runs
     assert describe(run).state == states.RUNNING
+    assert {"--region=europe-west4", "--project=astro-project"} <= set((clouds / "asked").read_text().split())
     assert "stops" in cancel(run)
     assert describe(run).state == states.CANCELLED
 
@@ -155,8 +165,7 @@ def test_azure_gets_the_files_of_a_run_and_an_input_for_each_folder_of_data(clou
     submission = prepared("azureml", tmp_path)
     (name,) = submit(submission, tmp_path)
     job = yaml.safe_load((clouds / "jobs" / name).read_text())
-    data = {"type": "uri_folder", "path": "azureml://datastores/surveys/paths/sdss/", "mode": "ro_mount"}
-    assert job["inputs"]["data0"] == data
+    assert job == yaml.safe_load(submission.texts[azureml.JOB]), "as the dry run shows it"
     monkeypatch.setenv("AZURE_ML_INPUT_data0", "/mnt/inputs/data0")
     assert load_profile(clouds / "sent" / name / "profile.yaml").data.files == ["/mnt/inputs/data0/*.h5"]
     (run,) = submission.runs
@@ -166,17 +175,30 @@ def test_azure_gets_the_files_of_a_run_and_an_input_for_each_folder_of_data(clou
 
 
 @pytest.mark.parametrize("cloud", CLOUDS)
-def test_the_ranks_of_a_run_that_is_resumed_count_the_attempts_of_a_new_job(cloud, clouds, tmp_path):
-    submission = prepared(cloud, tmp_path)
+def test_a_run_that_is_resumed_has_a_job_of_another_name_and_its_newest_checkpoint(cloud, clouds, tmp_path, capsys):
+    place = f"memory://{tmp_path.name}"
+    submission = prepared(cloud, tmp_path, mirror=place)
     submit(submission, tmp_path)
     (run,) = submission.runs
     file = run.path / {"vertex": vertex.JOB, "azureml": azureml.JOB}[cloud]
     assert f"{run.run_id}-2" not in file.read_text()
-    submit(prepared(cloud, tmp_path, resume=run), tmp_path)
-    assert f"{run.run_id}-2" in file.read_text()
-    assert len(list((clouds / "jobs").glob("*.words"))) == (
-        2 if cloud == "azureml" else 1
-    )  # Google numbers jobs itself
+    assert not capsys.readouterr().out
+    save_checkpoint(run, 10)
+    submit(prepared(cloud, tmp_path, mirror=place, resume=run), tmp_path)
+    assert f"{run.run_id}-2" in file.read_text(), "the ranks count the attempts of the new job"
+    kept = {path.name for path in (clouds / "jobs").iterdir()}
+    assert {f"SDSS_vae-{run.run_id}{end}.words" for end in ("", "-2")} <= kept
+    assert capsys.readouterr().out == f"sent the checkpoint of step 10 to {place}\n"
+    mirror = Mirror.of(run, place)
+    assert pull(mirror, RunDir(tmp_path / "there" / run.name / run.run_id)).step == 10
+    assert not push_if_newer(mirror, run, 10)
+
+
+def test_a_checkpoint_that_no_mirror_can_take_is_named_in_a_warning(tmp_path, capsys):
+    run = RunDir.create(tmp_path, "vae")
+    save_checkpoint(run, 10)
+    send_checkpoint(run, None)
+    assert "warning: the checkpoint of step 10 is not sent" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
