@@ -257,6 +257,18 @@ def clear_leftovers(path: Path) -> None:
                 os.unlink(entry.path)
 
 
+def clear_old_leftovers(folder: Path, older_than_s: float = 3600.0) -> None:
+    """Remove what killed writers left long ago in a folder with a file of each rank; a young one may be in use.
+
+    One rank does this for all: if each looked for its own, N ranks would list N² names.
+    """
+    leftover = re.compile(r"\..+\.[0-9a-f]{16}\.tmp")
+    with contextlib.suppress(OSError):
+        for entry in os.scandir(folder):
+            if leftover.fullmatch(entry.name) and time.time() - entry.stat().st_mtime > older_than_s:
+                os.unlink(entry.path)
+
+
 def fsync_directory(path: Path) -> None:
     """Make the names in a directory durable, not only the bytes of its files."""
     descriptor = os.open(path, os.O_RDONLY)

@@ -240,6 +240,14 @@ def metric_record(value: Any) -> Record | None:
     return record if "kind" in record and "step" in record and "time" in record else None
 
 
+def metric_head(value: Any) -> tuple[str, int] | None:
+    """Return kind and step of what :func:`metric_record` takes for a record, without a look at its other entries."""
+    if not isinstance(value, dict):
+        return None
+    kind, step = value.get("kind"), value.get("step")
+    return (kind, step) if is_text(kind) and is_count(step) and is_moment(value.get("time")) else None
+
+
 def parse_json(text: str) -> Any:
     """Parse JSON text; text of any depth and content gives a value or a ValueError.
 

@@ -37,7 +37,7 @@ import re
 import secrets
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -228,6 +228,10 @@ class RunDir:
             if record is not None and kind in (None, record["kind"]):
                 yield record
 
+    def num_attempts(self) -> int:
+        """Return the number of leases so far."""
+        return len(self._attempt_files())
+
     def newest_attempt(self) -> int:
         """Return the highest attempt number so far, that of the run's owner; 0 before the first attempt."""
         return max(self._attempt_files(), default=0)
@@ -328,9 +332,46 @@ def is_run(path: Path) -> bool:
 
 def all_runs(runs_dir: Path) -> list[RunDir]:
     """Return all runs below `runs_dir`, newest first (run ids sort by time)."""
-    folders = [folder for folder in runs_dir.glob("*/*") if is_run(folder) or _is_locked_run(folder)]
-    runs = {run.path: run for run in map(RunDir, folders)}
-    return sorted(runs.values(), key=lambda run: run.run_id, reverse=True)
+    return list(newest_runs(runs_dir))
+
+
+def newest_runs(runs_dir: Path, is_meant: Callable[[Path], bool] | None = None) -> Iterator[RunDir]:
+    """Yield the runs below `runs_dir`, newest first, and ask the disk about a folder only when its turn comes.
+
+    The order follows from the names alone. So whoever wants twenty of ten thousand runs costs a parallel file system
+    one listing per name and some twenty questions, instead of ten thousand.
+
+    Parameters
+    ----------
+    runs_dir : Path
+    is_meant : callable, optional
+        Whether the run of this path is wanted; None means that all are.
+    """
+    for folder in _newest_folders(runs_dir):
+        if (is_meant is None or is_meant(folder)) and (is_run(folder) or _is_locked_run(folder)):
+            yield RunDir(folder)
+
+
+def _newest_folders(runs_dir: Path) -> list[Path]:
+    """Return the folders two levels below, the newest run id first; the target of a link, such as `latest`, once."""
+    found: dict[str, None] = {}
+    for upper in _entries(str(runs_dir.absolute())):
+        if upper.is_dir():
+            for entry in _entries(upper.path):
+                if entry.is_symlink():
+                    found[os.path.realpath(entry.path)] = None
+                elif entry.is_dir(follow_symlinks=False):
+                    found[entry.path] = None
+    return [Path(path) for path in sorted(found, key=os.path.basename, reverse=True)]
+
+
+def _entries(folder: str) -> list[os.DirEntry[str]]:
+    """Return what is in a folder; the listing tells folders from links and files, without a question about each."""
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return []
 
 
 def _is_locked_run(folder: Path) -> bool:
@@ -345,8 +386,19 @@ def job_ids(run: RunDir) -> list[str]:
 
 def runs_called(text: str, runs_dir: Path) -> list[RunDir]:
     """Return the runs below `runs_dir` that have this run id, or this name, or this job id; newest first."""
-    runs = all_runs(runs_dir)
-    for is_meant in (lambda run: run.run_id == text, lambda run: run.name == text, lambda run: text in job_ids(run)):
-        if found := [run for run in runs if is_meant(run)]:
+    for is_meant in (lambda path: path.name == text, lambda path: path.parent.name == text):
+        if found := list(newest_runs(runs_dir, is_meant)):
             return found
-    return []
+    return list(_of_job(text, runs_dir))
+
+
+def newest_called(text: str, runs_dir: Path) -> RunDir | None:
+    """Return the first one of :func:`runs_called`, without a look at those that are older than it."""
+    for is_meant in (lambda path: path.name == text, lambda path: path.parent.name == text):
+        if (found := next(newest_runs(runs_dir, is_meant), None)) is not None:
+            return found
+    return next(_of_job(text, runs_dir), None)
+
+
+def _of_job(job_id: str, runs_dir: Path) -> Iterator[RunDir]:
+    return (run for run in newest_runs(runs_dir) if job_id in job_ids(run))

@@ -47,9 +47,10 @@ def take_lease(run: RunDir, facts: dict[str, Any]) -> int:
         number = _create(run, newest, facts)
     except OSError as error:
         raise CheckpointError(f"{run.attempts}: cannot be written: {error.strerror}; full, or read-only?") from error
+    beats = run.read_heartbeats() if number > 1 else []  # once for all: thousands of ranks may have one each
     for other in range(1, number):  # another attempt started at the same moment and was faster
         try:
-            _refuse_if_in_use(run, other, facts)
+            _refuse_if_in_use(run, other, facts, beats)
         except CheckpointError:
             _lease_path(run, number).unlink()
             raise
@@ -81,12 +82,15 @@ def _create(run: RunDir, newest: int, facts: dict[str, Any]) -> int:
         return number
 
 
-def _refuse_if_in_use(run: RunDir, number: int, facts: dict[str, Any]) -> None:
-    """Raise if attempt `number` is still running; watch it for a while where one look cannot decide."""
+def _refuse_if_in_use(run: RunDir, number: int, facts: dict[str, Any], beats: list[Record] | None = None) -> None:
+    """Raise if attempt `number` is still running; watch it for a while where one look cannot decide.
+
+    With `beats`, the heartbeats of all ranks, these are not read again before they have to be watched.
+    """
     lease = _read_lease(run, number)
     if lease is None or _was_requeued(lease, facts):
         return
-    signs = _signs_of_life(run, number, lease)
+    signs = _signs_of_life(number, lease, run.read_heartbeats() if beats is None else beats)
     undecided = []
     for sign in signs:
         gone = is_gone(sign.get("process"))
@@ -115,9 +119,9 @@ def _was_requeued(lease: Record, facts: dict[str, Any]) -> bool:
     return same_job and (lease.get("restart_count") or 0) < (facts.get("restart_count") or 0)
 
 
-def _signs_of_life(run: RunDir, number: int, lease: Record) -> list[Record]:
+def _signs_of_life(number: int, lease: Record, every: list[Record]) -> list[Record]:
     """Return the last beats of the ranks that have not reported their end; before the first beat, the lease."""
-    beats = [beat for beat in run.read_heartbeats() if beat.get("attempt") == number]
+    beats = [beat for beat in every if beat.get("attempt") == number]
     if not beats and lease:
         return [{**lease, "rank": 0, "host": lease.get("hosts"), "time": lease.get("started_at", 0)}]
     return [beat for beat in beats if beat.get("state") not in _ENDED]
@@ -129,7 +133,7 @@ def _watch(run: RunDir, number: int, lease: Record, before: list[Record], undeci
     deadline = time.monotonic() + watch_s
     while time.monotonic() < deadline:
         time.sleep(min(0.5, watch_s / 20))
-        for sign in _signs_of_life(run, number, lease):
+        for sign in _signs_of_life(number, lease, run.read_heartbeats()):
             if sign not in before:
                 _refuse(run, sign, "its heartbeat continues")
     for sign in undecided:

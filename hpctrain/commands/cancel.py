@@ -14,7 +14,7 @@ from hpctrain.commands.status import add_run_argument
 from hpctrain.errors import Problem, ProfileError
 from hpctrain.launch.present import as_typed, progress_line
 from hpctrain.launch.queue import Queue
-from hpctrain.launch.runs import all_runs, find_run
+from hpctrain.launch.runs import find_run, newest_runs
 from hpctrain.launch.status import RunStatus, describe
 from hpctrain.launch.stop import cancel
 from hpctrain.rundir import RunDir
@@ -34,7 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
         _cancel(chosen)
         return 0
     queue = Queue()
-    runs = [run for run in all_runs(arguments.runs_dir) if text in (None, run.name)]
+    runs = list(newest_runs(arguments.runs_dir, lambda path: text in (None, path.parent.name)))
     active = [status for status in (describe(run, queue=queue) for run in runs) if status.is_active]
     if len(active) > 1:
         raise ProfileError("command line", [Problem("RUN", _which(active))])

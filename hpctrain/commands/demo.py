@@ -20,7 +20,7 @@ from pathlib import Path
 from hpctrain.errors import EXIT_FINISHED, HpctrainError
 from hpctrain.kinds.spectra.section import SimulateSection
 from hpctrain.launch.plan import checkout_root
-from hpctrain.launch.runs import all_runs, newest_job
+from hpctrain.launch.runs import newest_job, newest_runs
 from hpctrain.launch.status import RunStatus, describe
 from hpctrain.launch.targets import TARGETS, find_target
 from hpctrain.metrics.events import Resumed, Started, read_event
@@ -88,7 +88,7 @@ def _submit(profile: str, spectra: Path, runs_dir: Path, cluster: str) -> RunDir
     our_spectra = ["--set", f"data.files=[{spectra}]"]
     _call("hpctrain", "check", profile, *our_spectra)
     _call("hpc-submit", profile, *our_spectra, "--runs-dir", str(runs_dir), "--cluster", cluster)
-    return all_runs(runs_dir)[0]
+    return next(newest_runs(runs_dir))
 
 
 def _watch_and_interrupt(run_dir: RunDir, cluster: str) -> RunStatus:

@@ -23,7 +23,7 @@ from hpctrain.commands.index import add_places, places_of, print_failures
 from hpctrain.commands.tabulated import JSON, write_rows
 from hpctrain.launch.present import RunOnDisk, as_json, print_table
 from hpctrain.launch.queue import Queue
-from hpctrain.launch.runs import DEFAULT_RUNS_DIR, all_runs, read_job
+from hpctrain.launch.runs import DEFAULT_RUNS_DIR, newest_runs, read_job
 from hpctrain.launch.status import describe_any
 from hpctrain.rundir import RunDir
 from hpctrain.states import MEANINGS
@@ -54,9 +54,8 @@ def run(arguments: argparse.Namespace) -> int:
         return _from_index(arguments)
     queue = Queue()
     found: list[RunOnDisk] = []
-    for run_dir in all_runs(arguments.runs_dir):
-        if arguments.name and not fnmatch.fnmatchcase(run_dir.name, arguments.name):
-            continue
+    pattern = arguments.name or "*"
+    for run_dir in newest_runs(arguments.runs_dir, lambda path: fnmatch.fnmatchcase(path.parent.name, pattern)):
         status = describe_any(run_dir, queue)
         if arguments.state and status.state not in arguments.state:
             continue

@@ -128,9 +128,9 @@ def _as_one_process(source: str | Path, overrides: list[str]) -> tuple[Profile, 
 
 
 def _newest(profile: Profile) -> RunDir | None:
-    from hpctrain.launch.runs import all_runs
+    from hpctrain.launch.runs import newest_runs
 
-    return next((run for run in all_runs(Path(profile.launch.runs_dir)) if run.name == profile.name), None)
+    return next(newest_runs(Path(profile.launch.runs_dir), lambda path: path.parent.name == profile.name), None)
 
 
 def _begin(arguments: argparse.Namespace, overrides: list[str], profile: Profile, site: str | None) -> int:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from hpctrain.files import read_text
@@ -18,7 +19,7 @@ from hpctrain.metrics.events import DataFound, Started, read_event
 from hpctrain.profile.load import dump_profile
 from hpctrain.profile.schema import Profile
 from hpctrain.records import Record
-from hpctrain.rundir import RunDir, all_runs
+from hpctrain.rundir import RunDir, newest_runs
 
 MOST_RUNS = 200
 """Largest number of runs whose profiles are looked at, the newest ones."""
@@ -74,7 +75,7 @@ def find_earlier(profile: Profile, runs: Iterable[RunDir] | None = None) -> Earl
     parts = _parts(dump_profile(profile))
     wanted, files = _shape(parts), _files(parts)
     best = None
-    for run in list(all_runs(Path(profile.launch.runs_dir)) if runs is None else runs)[:MOST_RUNS]:
+    for run in islice(newest_runs(Path(profile.launch.runs_dir)) if runs is None else runs, MOST_RUNS):
         try:
             its = _parts(read_text(run.profile, _MOST_BYTES))
         except OSError:

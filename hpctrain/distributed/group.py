@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime
 import json
 import os
+import resource
 import sys
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,10 @@ _NCCL = {
 }
 """Settings of NCCL's error handling; the environment, and so the site file, has precedence."""
 
+_MANY_RANKS = 256
+"""From more ranks on, Gloo connects those that talk to each other, and not each with each."""
+_OTHER_FILES = 1024
+"""Files that a process opens besides the connections to the other ranks."""
 _DAY_S = 86400.0
 
 _JETSON = Path("/dev/nvmap")
@@ -168,6 +173,7 @@ def open_group(
         return
     for name, value in {**_NCCL, "TORCH_FR_DUMP_TEMP_FILE": str(run.logs / "nccl-trace-rank-")}.items():
         os.environ.setdefault(name, value)
+    prepare_for(world.world_size)
     backend = "cuda:nccl,cpu:gloo" if device.type == "cuda" and ranks_per_gpu == 1 else "gloo"
     with Rendezvous(world, run, stop, rendezvous_timeout_s) as meeting:
         try:
@@ -178,12 +184,30 @@ def open_group(
                 world_size=world.world_size,
                 timeout=datetime.timedelta(seconds=collective_timeout_s(hang_timeout_s)),
             )
+            barrier(world)  # with few connections a rank gets here before the others have come
         except (RuntimeError, TimeoutError, OSError) as error:
             is_closed = any(word in str(error) for word in _CLOSED) and is_lost_peer(error)
             if (lost := meeting.lost_rank()) is not None or is_closed:
                 raise RanksLostError(f"{lost or 'another rank'} ended before all ranks had started: {error}") from error
             raise SiteError(unreachable(world, f"no process group: {error}")) from error
         _joined.append(dist.group.WORLD)
+
+
+def prepare_for(num_ranks: int) -> None:
+    """Let Gloo and the store live with many ranks; what the environment says has precedence.
+
+    With a connection of each rank to each other, N ranks ask the store N² times for N addresses: 4,096 ranks would move
+    half a terabyte through rank 0 before the first step. Gloo's sums need log2(N) connections of a rank. Rank 0
+    serves the store, so it has a connection of every rank in any case.
+    """
+    if num_ranks <= _MANY_RANKS:
+        return
+    os.environ.setdefault("TORCH_GLOO_LAZY_INIT", "1")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 2 * num_ranks + _OTHER_FILES
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
 
 
 def _open_store(world: World, meeting: Rendezvous) -> dist.Store:

@@ -13,7 +13,7 @@ import time
 from hpctrain.distributed.process import identity
 from hpctrain.distributed.world import World
 from hpctrain.errors import CheckpointError
-from hpctrain.files import clear_leftovers
+from hpctrain.files import clear_old_leftovers
 from hpctrain.rundir import RunDir, write_atomic
 
 
@@ -55,7 +55,8 @@ class Heartbeat:
 
     def start(self) -> Heartbeat:
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        clear_leftovers(self._path)
+        if self._fixed["rank"] == 0:
+            clear_old_leftovers(self._path.parent)
         self.beat()
         self._thread.start()
         return self
@@ -87,8 +88,10 @@ class Heartbeat:
 
     def _leave_if_replaced(self) -> None:
         newest = 0
-        with contextlib.suppress(OSError):  # a file system that does not answer does not show who the owner is
-            newest = self._run.newest_attempt()
+        # Every rank asks this again and again, and leases are numbered without gaps: one question instead of a listing.
+        if os.path.lexists(self._run.attempts / f"{self._attempt + 1:04d}.json"):
+            with contextlib.suppress(OSError):  # a file system that does not answer does not show who the owner is
+                newest = self._run.newest_attempt()
         if newest > self._attempt:
             print(
                 f"hpctrain: {self._run.path}: attempt {self._attempt} was replaced by attempt {newest}; rank "

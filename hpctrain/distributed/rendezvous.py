@@ -32,6 +32,9 @@ TIMEOUT_S = 300.0
 """Default time that ranks wait for each other [s]; a node with a cold file system imports torch for minutes."""
 
 _LOOK_EVERY_S = 0.25
+_ASK_EVERY_S = 0.05
+_MOST_LOOKS_PER_S = 1000.0
+"""How often all ranks together look at the file system while they wait; each rank of a large job looks less often."""
 _NAMED = 8
 """Largest number of missing ranks that a message names."""
 
@@ -104,8 +107,12 @@ class Rendezvous:
     def wait_for_address(self) -> tuple[str, int]:
         """Wait until rank 0 has published its address, and return it."""
         while not isinstance(found := read_json(self._folder / "address.json"), dict):
-            time.sleep(0.05)
+            time.sleep(self._at_least(_ASK_EVERY_S))
         return found["address"], found["port"]
+
+    def _at_least(self, seconds: float) -> float:
+        """Return a pause between two looks at the disk that keeps those of all ranks bearable."""
+        return max(seconds, self._world.world_size / _MOST_LOOKS_PER_S)
 
     def lost_rank(self) -> str | None:
         """Return a description of a rank that has started and ended; None if none is known."""
@@ -127,19 +134,22 @@ class Rendezvous:
         return is_older and is_gone(record.get("process")) is True
 
     def _watch(self) -> None:
+        look_at = 0.0
         while not self._ended.wait(_LOOK_EVERY_S):
-            verdict = self._verdict()
+            looks = time.monotonic() >= look_at
+            look_at = time.monotonic() + self._at_least(_LOOK_EVERY_S) if looks else look_at
+            verdict = self._verdict(looks)
             if verdict is not None:
                 with self._lock:
                     if not self._ended.is_set():
                         _leave(*verdict)
 
-    def _verdict(self) -> tuple[int, str] | None:
-        """Return the exit code and the reason, once waiting is useless."""
+    def _verdict(self, looks: bool) -> tuple[int, str] | None:
+        """Return the exit code and the reason, once waiting is useless; `looks` says whether to look at the disk."""
         if self._stop.cause is not None:
             code = EXIT_INTERRUPTED if self._stop.cause == "INT" else EXIT_REQUEUE
             return code, f"stopped by {self._stop.cause} before all ranks had started; training had not begun"
-        if (lost := self.lost_rank()) is not None:
+        if looks and (lost := self.lost_rank()) is not None:
             return EXIT_RANKS_LOST, f"{lost} ended before all ranks had started"
         if time.monotonic() > self._deadline_s:
             if missing := self._missing():

@@ -12,7 +12,7 @@ from hpctrain.launch.present import as_typed
 from hpctrain.launch.queue import Queue
 from hpctrain.launch.runs import is_run, newest_job
 from hpctrain.launch.status import RunStatus, describe
-from hpctrain.rundir import RunDir, runs_called
+from hpctrain.rundir import RunDir, newest_called
 from hpctrain.states import FINISHED, OVER
 
 _POLL_S = 1.0
@@ -64,7 +64,7 @@ def jobs_before(texts: Sequence[str], runs_dir: Path, cluster: str) -> tuple[Job
 def _run_called(text: str, runs_dir: Path) -> RunDir | None:
     if is_run(Path(text)):
         return RunDir(text)
-    return next(iter(runs_called(text, runs_dir)), None)
+    return newest_called(text, runs_dir)
 
 
 def wait_until_finished(

@@ -7,7 +7,6 @@ import os
 import re
 import sys
 import time
-from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -20,9 +19,11 @@ from hpctrain.launch.targets import target_of
 from hpctrain.rundir import RunDir
 
 _POLL_S = 0.5
-_MOST_BYTES = 1 << 24
+_MOST_BYTES = 1 << 20
 """Largest number of bytes of a growing log to print at a time."""
 _STATUS_EVERY_POLLS = 10
+_BLOCK_BYTES = 1 << 16
+"""Number of bytes to read at a time while lines are counted from the end."""
 
 
 def log_files(run: RunDir, rank: int | None) -> list[Path]:
@@ -30,7 +31,7 @@ def log_files(run: RunDir, rank: int | None) -> list[Path]:
     if rank is None and (target := target_of(run)) is not None:
         return target.logs(newest_job(run))
     pattern = re.compile(r"job-.*-batch\.log" if rank is None else rf"job-.*-rank-{rank:04d}\.log")
-    return sorted((path for path in all_files(run) if pattern.fullmatch(path.name)), key=_begun)
+    return _by_start([path for path in all_files(run) if pattern.fullmatch(path.name)])
 
 
 def all_files(run: RunDir) -> list[Path]:
@@ -114,13 +115,24 @@ def follow(run: RunDir, rank: int | None, num_lines: int | None) -> None:
         time.sleep(_POLL_S)
 
 
-def _begun(path: Path) -> tuple[float, int]:
-    """Return a key that sorts jobs by the last write of their first attempt, and attempts of a job by restart count."""
-    job, _, rest = path.name.partition(".")  # job-123_4.2-rank-0000.log
-    restart = rest.partition("-")[0]
-    first = path.with_name(f"{job}.0{rest.removeprefix(restart)}")
-    written = os.lstat(first if os.path.lexists(first) else path).st_mtime
-    return written, int(restart) if restart.isdecimal() else 0
+def _by_start(paths: list[Path]) -> list[Path]:
+    """Return logs sorted by the last write of the first attempt of their job, and within a job by restart count.
+
+    The disk is asked once per job, not per attempt: a reader that follows a log does this twice a second.
+    """
+    names = {path.name for path in paths}
+    written: dict[str, float] = {}
+
+    def begun(path: Path) -> tuple[float, int]:
+        job, _, rest = path.name.partition(".")  # job-123_4.2-rank-0000.log
+        restart = rest.partition("-")[0]
+        first = f"{job}.0{rest.removeprefix(restart)}"
+        name = first if first in names else path.name
+        if name not in written:
+            written[name] = os.lstat(path.with_name(name)).st_mtime
+        return written[name], int(restart) if restart.isdecimal() else 0
+
+    return sorted(paths, key=begun)
 
 
 def _start(path: Path, num_lines: int | None) -> int:
@@ -128,10 +140,29 @@ def _start(path: Path, num_lines: int | None) -> int:
     if num_lines is None:
         return 0
     with _opened(path) as stream:
-        ends = deque([0], maxlen=max(0, num_lines) + 1)  # of lines; memory does not grow with the file
-        while line := stream.readline(LONGEST_LINE_BYTES):
-            ends.append(ends[-1] + len(line))
-        return ends[0]
+        end = stream.seek(0, os.SEEK_END)
+        if num_lines <= 0:
+            return end
+        missing = num_lines
+        position = end
+        while position > 0:
+            begin = max(0, position - _BLOCK_BYTES)
+            stream.seek(begin)
+            block = stream.read(position - begin)
+            breaks = block.count(b"\n", 0, len(block) - (position == end))  # the last line may end with a break
+            if breaks >= missing:
+                return begin + _after_break(block[: len(block) - (position == end)], missing)
+            missing -= breaks
+            position = begin
+        return 0
+
+
+def _after_break(block: bytes, number: int) -> int:
+    """Return where the line begins that follows the line break of this number, counted from the end from 1."""
+    place = len(block)
+    for _ in range(number):
+        place = block.rindex(b"\n", 0, place)
+    return place + 1
 
 
 def _opened(path: Path) -> BinaryIO:
@@ -154,7 +185,8 @@ def _pieces(path: Path, position: int) -> Iterator[str]:
 def _print_from(path: Path, position: int) -> int:
     with _opened(path) as stream:
         stream.seek(position)
-        text = stream.read(_MOST_BYTES)
-    sys.stdout.write(text.decode("utf-8", "replace"))
+        while text := stream.read(_MOST_BYTES):
+            sys.stdout.write(text.decode("utf-8", "replace"))
+            position += len(text)
     sys.stdout.flush()
-    return position + len(text)
+    return position

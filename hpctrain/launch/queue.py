@@ -8,6 +8,7 @@ import time
 from hpctrain.launch.plan import Job
 from hpctrain.launch.targets import target_of
 from hpctrain.launch.targets.target import JobState, Target
+from hpctrain.records import Record
 from hpctrain.rundir import RunDir
 
 
@@ -25,10 +26,11 @@ class Queue:
         self._targets: dict[str, Target] = {}
         self._answers: dict[Job, tuple[float, JobState]] = {}
 
-    def target_of(self, run: RunDir) -> Target | None:
-        """Return the target that a run was submitted to; None as in :func:`hpctrain.launch.targets.target_of`."""
-        target = target_of(run)
-        return None if target is None else self._targets.setdefault(run.read_job()["cluster"], target)
+    def target_of(self, run: RunDir, job: Record | None = None) -> Target | None:
+        """Return the target that a run was submitted to, as :func:`hpctrain.launch.targets.target_of` does."""
+        job = run.read_job() if job is None else job
+        target = target_of(run, job)
+        return None if target is None else self._targets.setdefault(job["cluster"], target)
 
     def ask(self, target: Target, job: Job) -> JobState:
         """Return the state of a job, as of at most `remember_s` seconds ago."""

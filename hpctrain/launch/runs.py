@@ -8,9 +8,12 @@ from pathlib import Path
 from hpctrain.errors import Problem, ProfileError
 from hpctrain.launch.plan import Job
 from hpctrain.records import Record
-from hpctrain.rundir import RunDir, all_runs, is_run, job_ids, runs_called
+from hpctrain.rundir import RunDir, all_runs, is_run, job_ids, newest_called, newest_runs
 
-__all__ = ["DEFAULT_RUNS_DIR", "all_runs", "find_run", "is_run", "job_ids", "newest_job", "path_or_run", "read_job"]
+__all__ = [
+    "DEFAULT_RUNS_DIR", "all_runs", "find_run", "is_run", "job_ids", "newest_job", "newest_runs", "path_or_run",
+    "read_job",
+]  # fmt: skip
 
 DEFAULT_RUNS_DIR = "runs"
 _NUM_NEAR = 3
@@ -21,9 +24,16 @@ def read_job(run: RunDir) -> Record:
     return run.read_job()
 
 
-def newest_job(run: RunDir) -> Job:
-    """Return the job of the newest submission of a run; its id is empty if the run was never submitted."""
-    job = run.read_job()
+def newest_job(run: RunDir, job: Record | None = None) -> Job:
+    """Return the job of the newest submission of a run; its id is empty if the run was never submitted.
+
+    Parameters
+    ----------
+    run : RunDir
+    job : Record, optional
+        Its ``job.json``, if it was read already.
+    """
+    job = run.read_job() if job is None else job
     newest = (job.get("submissions") or [{}])[-1]
     name = newest.get("job_name", job.get("name", ""))
     return Job(newest.get("job_id", ""), job.get("cluster", ""), run.path, name)
@@ -48,15 +58,16 @@ def find_run(text: str | None, runs_dir: Path) -> RunDir:
         path = Path(text)
         if is_run(path):
             return RunDir(path)
-        if found := runs_called(text, runs_dir):
-            return found[0]
+        if (found := newest_called(text, runs_dir)) is not None:
+            return found
         if path.is_dir():
             raise _not_found(text, _what_it_is(path))
-    runs = all_runs(runs_dir)
-    if not runs:
+    newest = next(newest_runs(runs_dir), None)
+    if newest is None:
         raise _not_found(text or "newest run", f"there are no runs in {runs_dir.absolute()}; name one with --runs-dir")
     if text is None:
-        return runs[0]
+        return newest
+    runs = all_runs(runs_dir)
     known = sorted({run.name for run in runs} | {run.run_id for run in runs})
     near = difflib.get_close_matches(text, known, n=_NUM_NEAR)
     hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"there is {_some(runs)}"
@@ -80,8 +91,8 @@ def path_or_run(text: str, runs_dir: Path) -> Path:
     """
     if Path(text).exists():
         return Path(text)
-    found = runs_called(text, runs_dir)
-    return found[0].path if found else Path(text)
+    found = newest_called(text, runs_dir)
+    return Path(text) if found is None else found.path
 
 
 def _some(runs: list[RunDir]) -> str:

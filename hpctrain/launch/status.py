@@ -16,8 +16,7 @@ from hpctrain.errors import EXIT_FINISHED
 from hpctrain.launch.history import NEVER_STARTED, EndedAttempt, avoided_nodes, newest_checkpoint, read_history
 from hpctrain.launch.lastwords import LastWords, read_last_words
 from hpctrain.launch.queue import Queue
-from hpctrain.launch.runs import newest_job, read_job
-from hpctrain.launch.targets import target_of
+from hpctrain.launch.runs import newest_job
 from hpctrain.launch.targets.target import ENDING, JobState
 from hpctrain.monitor.ledger import read_ledgers, sum_up
 from hpctrain.monitor.raised import Raised, read_raised
@@ -147,12 +146,13 @@ def describe(run: RunDir, now: float | None = None, queue: Queue | None = None, 
     RunStatus
     """
     now = time.time() if now is None else now
-    job = newest_job(run)
+    record = run.read_job()
+    job = newest_job(run, record)
     words = read_last_words(run)
     beats = _heartbeats(run)
     history = read_history(run)
     queue = queue or Queue()
-    target = queue.target_of(run)
+    target = queue.target_of(run, record)
     answer = JobState()
     if target is not None and (ask_queue or not target.has_queue):
         answer = queue.ask(target, job)
@@ -164,7 +164,9 @@ def describe(run: RunDir, now: float | None = None, queue: Queue | None = None, 
         source = answer.source
     else:
         may_wait = not ask_queue and target is not None and target.has_queue
-        state, detail, source = _from_run(run, words, beats, history, now, may_wait)
+        is_here = target is not None and target.is_this_machine
+        submitted = bool(record.get("submissions"))
+        state, detail, source = _from_run(words, beats, history, now, may_wait, is_here, submitted)
     step = max([words.step, *(beat.get("step", 0) for beat in beats)])
     total_steps = max([words.total_steps, *(beat.get("total_steps", 0) for beat in beats)])
     return RunStatus(
@@ -179,7 +181,7 @@ def describe(run: RunDir, now: float | None = None, queue: Queue | None = None, 
         validation_loss=words.validation_loss,
         samples_per_s=words.samples_per_s,
         eta_s=_eta_s(words, step, total_steps) if state == RUNNING else None,
-        num_attempts=len(run.read_attempts()),
+        num_attempts=run.num_attempts(),
         checkpoint=newest_checkpoint(run),
         heartbeat_age_s=min((now - beat["time"] for beat in beats if "time" in beat), default=None),
         exit_code=None if state == RUNNING else history[-1].exit_code if history else words.exit_code,
@@ -232,11 +234,18 @@ def _from_platform(
 
 
 def _from_run(
-    run: RunDir, words: LastWords, beats: list[Record], history: list[EndedAttempt], now: float, may_wait: bool
+    words: LastWords,
+    beats: list[Record],
+    history: list[EndedAttempt],
+    now: float,
+    may_wait: bool,
+    is_here: bool,
+    submitted: bool,
 ) -> tuple[str, str, str]:
     """Derive state, detail and source from the run's records and the heartbeats of its ranks.
 
-    With `may_wait` the job may be in the queue, for its first attempt or for its next one, as nobody has asked.
+    With `may_wait` the job may be in the queue, for its first attempt or for its next one, as nobody has asked. With
+    `is_here` the ranks were started on the machine of the launcher.
     """
     alive = [
         beat
@@ -244,7 +253,7 @@ def _from_run(
         if beat.get("state") not in ENDED_BEATS
         and now - beat.get("time", 0) < SILENT_BEATS * beat.get("interval_s", 10)
         and not is_gone(beat.get("process"))
-        and not _ended_with_this_machine(run, beat)
+        and not (is_here and _ended_with_this_machine(beat))
     ]
     if alive and not (words.finished or words.exit_code in range(1, 7)):
         hosts = ", ".join(sorted({str(beat.get("host")) for beat in alive}))
@@ -259,7 +268,7 @@ def _from_run(
         age_s = now - max(beat.get("time", 0) for beat in beats)
         here = "" if any(beat.get("host") == socket.gethostname() for beat in beats) else "; not seen from this host"
         return LOST, f"no heartbeat for {age_s:.0f} s{here}", "heartbeat"
-    if read_job(run).get("submissions"):
+    if submitted:
         return PENDING if may_wait else UNKNOWN, "submitted, no attempt has started", "run directory"
     return NOT_SUBMITTED, "", "run directory"
 
@@ -290,16 +299,13 @@ def recorded_state(
     return (PENDING, "submitted, no attempt has started") if is_submitted else (NOT_SUBMITTED, "")
 
 
-def _ended_with_this_machine(run: RunDir, beat: Record) -> bool:
+def _ended_with_this_machine(beat: Record) -> bool:
     """Return whether a rank of a local run lived on this host before a reboot.
 
     After a power cut the run then counts as ended at once, and not only when its heartbeat is old enough.
     """
     boot_id = (beat.get("process") or {}).get("boot_id")
-    if boot_id is None or boot_id == identity()["boot_id"] or beat.get("host") != socket.gethostname():
-        return False
-    target = target_of(run)
-    return target is not None and target.is_this_machine
+    return boot_id is not None and boot_id != identity()["boot_id"] and beat.get("host") == socket.gethostname()
 
 
 def _ended(words: LastWords, history: list[EndedAttempt]) -> tuple[str, str]:

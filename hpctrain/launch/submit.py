@@ -29,7 +29,7 @@ from hpctrain.profile.files import is_pattern
 from hpctrain.profile.load import dump_profile
 from hpctrain.profile.remote import is_remote
 from hpctrain.profile.schema import Profile
-from hpctrain.rundir import RunDir, new_run_id, runs_called, write_atomic, write_json
+from hpctrain.rundir import RunDir, new_run_id, newest_called, write_atomic, write_json
 from hpctrain.trail.note import note
 
 if TYPE_CHECKING:
@@ -154,8 +154,8 @@ def with_absolute_paths(profile: Profile, base: Path) -> Profile:
     train = profile.train
     if train.init_from is not None:
         source = absolute(train.init_from)
-        if not os.path.exists(source) and (found := runs_called(train.init_from, Path(launch.runs_dir))):
-            source = str(found[0].path)  # a name, a run id or a job id
+        if not os.path.exists(source) and (found := newest_called(train.init_from, Path(launch.runs_dir))):
+            source = str(found.path)  # a name, a run id or a job id
         train = train.model_copy(update={"init_from": source})
     checkpoint = profile.checkpoint
     if checkpoint.mirror is not None and not is_remote(checkpoint.mirror):

@@ -17,14 +17,14 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from hpctrain.credentials.hide import hide_known
 from hpctrain.errors import CheckpointError
 from hpctrain.files import NewFile, clear_leftovers, fsync_directory, is_in_the_way, open_append, put_aside, read_lines
 from hpctrain.metrics.events import Event, ExporterFailed, RecordsLost
 from hpctrain.metrics.exporters.exporter import Exporter
-from hpctrain.records import metric_record, parse_json
+from hpctrain.records import metric_head, parse_json
 from hpctrain.rundir import RunDir
 
 if TYPE_CHECKING:
@@ -235,7 +235,14 @@ def _ends_with_a_line(descriptor: int) -> bool:
     return size == 0 or os.pread(descriptor, 1, size - 1) == b"\n"
 
 
-def supersede_after(run: RunDir, step: int, evaluated_step: int | None = None) -> int:
+class Superseded(NamedTuple):
+    """What :func:`supersede_after` has found: the number of records moved, and the last step of a training record."""
+
+    moved: int
+    furthest: int
+
+
+def supersede_after(run: RunDir, step: int, evaluated_step: int | None = None) -> Superseded:
     """Move away the records of steps that a resumed run will repeat.
 
     The ``train`` and ``eval`` records beyond `step` move to ``logs/superseded.jsonl``. Events and sensor readings stay,
@@ -254,24 +261,29 @@ def supersede_after(run: RunDir, step: int, evaluated_step: int | None = None) -
 
     Returns
     -------
-    int
-        Number of records moved.
+    Superseded
+
+    Notes
+    -----
+    All ranks wait meanwhile, so the file is read once, and no entry but kind, step and time is looked at.
     """
     clear_leftovers(run.metrics)
     if is_in_the_way(run.metrics):
         put_aside(run.metrics)
     if not run.metrics.exists():
-        return 0
+        return Superseded(0, 0)
     last = {"train": step, "eval": step if evaluated_step is None else min(step, evaluated_step)}
-    moved = 0
+    moved = furthest = 0
     with NewFile(run.metrics) as kept, contextlib.ExitStack() as opened:
         superseded = None
         for line in read_lines(run.metrics):
-            record = _readable(line)
-            if record is None:
+            head = _head(line)
+            if head is None:
                 continue
+            kind, at = head
+            furthest = max(furthest, at) if kind == "train" else furthest
             line = line.rstrip(b"\n") + b"\n"
-            if record["step"] <= last.get(record["kind"], record["step"]):
+            if at <= last.get(kind, at):
                 kept.stream.write(line)
                 continue
             if superseded is None:
@@ -285,11 +297,11 @@ def supersede_after(run: RunDir, step: int, evaluated_step: int | None = None) -
             superseded.flush()
             os.fsync(superseded.fileno())
             fsync_directory(run.logs)
-    return moved
+    return Superseded(moved, furthest)
 
 
-def _readable(line: bytes) -> Record | None:
+def _head(line: bytes) -> tuple[str, int] | None:
     try:
-        return metric_record(parse_json(line.decode("utf-8", "replace")))
+        return metric_head(parse_json(line.decode("utf-8", "replace")))
     except ValueError:
         return None

@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from hpctrain.files import clear_leftovers
+from hpctrain.files import clear_old_leftovers
 from hpctrain.monitor.energy import J_PER_KWH
 from hpctrain.records import (
     Record,
@@ -71,7 +71,8 @@ class Ledger:
     def __init__(self, run: RunDir, rank: int, attempt: int, host: str) -> None:
         self._path = run.monitor_file(rank)
         self._fixed = {"rank": rank, "host": host, "attempt": attempt}
-        clear_leftovers(self._path)
+        if rank == 0:
+            clear_old_leftovers(self._path.parent)
         kept = well_typed(read_json(self._path), _FILE)
         self._earlier = {key: value for key, value in _by_attempt(kept).items() if key != str(attempt)}
         self._events = _events(kept)[-MOST_EVENTS:]

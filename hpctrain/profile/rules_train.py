@@ -14,7 +14,7 @@ from hpctrain.profile.remote import how_to_install, is_http, is_remote, missing_
 from hpctrain.profile.rules_rounds import check_rounds
 from hpctrain.profile.rules_start import check_same_split
 from hpctrain.profile.sections.train import MOST_PROFILED_STEPS
-from hpctrain.rundir import all_runs, runs_called
+from hpctrain.rundir import all_runs, newest_called
 
 HIGH_LEARNING_RATE = 0.03
 """Learning rate above which AdamW, which moves each weight by about this much per step, diverges or forgets."""
@@ -150,8 +150,8 @@ def _check_init_from(judge: Judge) -> None:
     path = Path(name)
     runs_dir = Path(judge.profile.launch.runs_dir)
     if not path.exists():
-        if runs := runs_called(name, runs_dir):
-            check_same_split(judge, runs[0].path, "train.init_from")
+        if (found := newest_called(name, runs_dir)) is not None:
+            check_same_split(judge, found.path, "train.init_from")
             return
         names = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
         near = nearest(path.name, names)

@@ -145,15 +145,20 @@ def _older(run: RunDir) -> list[Path]:
     state = read_json(checkpoints[0][1] / "state.json", {})
     progress = state.get("progress") if isinstance(state, dict) else None
     card = read_json(run.model / "model.json", {})
+    if not isinstance(progress, dict) or not isinstance(card, dict):
+        return []
+    kept = {value for value in (progress.get("best_step"), card.get("weights_step")) if is_count(value)}
+    others = [(step, path) for step, path in checkpoints[1:] if step not in kept]
+    if not others:
+        return []
     try:
         section = read_plain(run.profile).data.get("checkpoint") or {}
         every = section.get("keep_every_steps")
     except (HpctrainError, AttributeError):
         return []  # nobody knows what its owner wants to keep
-    if not isinstance(progress, dict) or not isinstance(card, dict) or not (every is None or is_count(every)):
+    if not (every is None or is_count(every)):
         return []
-    kept = {value for value in (progress.get("best_step"), card.get("weights_step")) if is_count(value)}
-    return [path for step, path in checkpoints[1:] if step not in kept and not (every and step % every == 0)]
+    return [path for step, path in others if not (every and step % every == 0)]
 
 
 def remove(found: Leftover, needs: Needs, registry: Registry) -> str | None:

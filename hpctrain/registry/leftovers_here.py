@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from hpctrain.errors import HpctrainError
+from hpctrain.files import read_text
 from hpctrain.profile.load import load_profile
 from hpctrain.profile.memory import cache_folder
 from hpctrain.registry.leftovers import Leftover, leftover, remove_path
@@ -34,8 +35,12 @@ def leftovers_here(runs: Iterable[RunDir]) -> Iterator[Leftover]:
 
 def _stage_of(run: RunDir) -> Path | None:
     try:
+        text = read_text(run.profile)
+        # A profile is written as a whole, with `stage: null`. Thousands of runs stage nothing: no need to parse them.
+        if "stage" not in text.replace("stage: null", "") and "extends" not in text:
+            return None
         stage = load_profile(run.profile).data.stage
-    except HpctrainError:
+    except (HpctrainError, OSError):
         return None
     return None if stage is None else Path(stage).expanduser()
 

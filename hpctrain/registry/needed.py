@@ -5,6 +5,9 @@ Run ids are unique, so a file that contains the id of a run means this run, by w
 
 from __future__ import annotations
 
+import bisect
+import functools
+import itertools
 import os
 import re
 from collections.abc import Iterator
@@ -60,11 +63,19 @@ class Needs:
         """Return a file outside a run that names it, or None."""
         real = os.path.realpath(run.path)
         named = self.ids.get(run.run_id, set()) | self.names.get(run.name, set())
-        for start, files in self.paths.items():
-            if start == real or start.startswith(real + os.sep):
-                named |= files
+        named |= self.paths.get(real, set())
+        inside = real + os.sep
+        for start in itertools.islice(self._starts, bisect.bisect_left(self._starts, inside), None):
+            if not start.startswith(inside):
+                break
+            named |= self.paths[start]
         outside = [path for path in sorted(named) if not os.path.realpath(path).startswith(real + os.sep)]
         return outside[0] if outside else None
+
+    @functools.cached_property
+    def _starts(self) -> list[str]:
+        """The paths of weights, sorted once all files are read, so that a run need not look at those of all others."""
+        return sorted(self.paths)
 
     def mentions(self, text: str, outside: Path) -> Path | None:
         """Return a file that contains a text and does not lie in the folder `outside`, or None."""
@@ -103,6 +114,11 @@ def _files_below(folder: Path) -> Iterator[Path]:
         yield from (Path(root, name) for name in names if name.endswith(_SUFFIXES) and name not in _NOT_NEEDS)
 
 
+def _is_set(start: str) -> bool:
+    """Return whether the value of a key is more than null, which each profile of a run holds."""
+    return start not in ("null", "~")
+
+
 def _take(path: Path, needs: Needs) -> None:
     try:
         if path.stat().st_size > _LARGEST_BYTES:
@@ -115,7 +131,7 @@ def _take(path: Path, needs: Needs) -> None:
         needs.ids.setdefault(run_id, set()).add(path)
     for name in _BY_NAME.findall(text):
         needs.names.setdefault(name, set()).add(path)
-    for start in _START.findall(text):
+    for start in filter(_is_set, _START.findall(text)):
         needs.names.setdefault(start, set()).add(path)
         for base in (Path.cwd(), path.parent):
             needs.paths.setdefault(os.path.realpath(base / start), set()).add(path)

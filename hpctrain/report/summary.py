@@ -83,8 +83,9 @@ def _fit(facts: RunFacts) -> str:
 
 
 def _time_left(facts: RunFacts) -> str:
-    progress = [mark for mark in facts.attempts[-1].progress if mark[1] <= facts.step]
-    if len(progress) < 3 or facts.total_steps <= facts.step:
+    reached = facts.step
+    progress = [mark for mark in facts.attempts[-1].progress if mark[1] <= reached]
+    if len(progress) < 3 or facts.total_steps <= reached:
         return ""
     (first_time, first_step), (last_time, last_step) = progress[0], progress[-1]
     if last_step <= first_step:

@@ -41,8 +41,7 @@ def resume(run: Run) -> None:
         return
     set_aside(rejected)
     run.metrics.close()  # the file is about to be replaced, and events of staging may have opened it
-    furthest = max((record["step"] for record in run.directory.read_metrics("train")), default=0)
-    supersede_after(run.directory, max(chosen, 0), run.progress.evaluated_step)
+    furthest = supersede_after(run.directory, max(chosen, 0), run.progress.evaluated_step).furthest
     for item in rejected:
         run.metrics.event(CheckpointRejected(path=str(item.path), reason=item.reason), max(chosen, 0))
         print(f"hpctrain: skipped {item.path}: {item.reason}", file=sys.stderr)

@@ -12,6 +12,7 @@ from typing import cast
 from hpctrain.launch.targets.target import Target
 from hpctrain.plugins import TARGETS, PluginError
 from hpctrain.profile.targets import choose_target, is_module_name, load_target
+from hpctrain.records import Record
 from hpctrain.rundir import RunDir
 
 __all__ = ["TARGETS", "choose_target", "find_target", "target_of", "with_a_script"]
@@ -28,18 +29,24 @@ def find_target(name: str) -> Target:
     return cast(Target, load_target(name))
 
 
-def target_of(run: RunDir) -> Target | None:
+def target_of(run: RunDir, job: Record | None = None) -> Target | None:
     """Return the target that a run was submitted to.
 
     Another user may have written ``job.json``. A module that it names is therefore imported only if the file belongs to
     this user.
+
+    Parameters
+    ----------
+    run : RunDir
+    job : Record, optional
+        Its ``job.json``, if it was read already.
 
     Returns
     -------
     Target or None
         None if ``job.json`` is absent or damaged, or names a target that is not installed here.
     """
-    name = run.read_job().get("cluster")
+    name = (run.read_job() if job is None else job).get("cluster")
     if name is None or (is_module_name(name) and not _is_ours(run)):
         return None
     try:

@@ -9,7 +9,7 @@ from pathlib import Path
 from hpctrain.errors import Problem, ProfileError, SiteError
 from hpctrain.launch.plan import plan_job
 from hpctrain.launch.resume import resume_problems
-from hpctrain.launch.runs import all_runs, job_ids, read_job
+from hpctrain.launch.runs import job_ids, newest_runs, read_job
 from hpctrain.launch.submit import (
     Submission,
     record_job,
@@ -77,7 +77,7 @@ def run_of_this_job(
             raise ProfileError(str(resume.profile), problems)
         global_batch = load_profile(resume.profile).global_batch
     elif is_restart:
-        for run in all_runs(runs_dir):
+        for run in newest_runs(runs_dir):
             if _is_of_job(run, job_id, cluster_name):
                 return run, profile.launch
     profile = with_global_batch(profile, global_batch, str(profile_path))

@@ -213,5 +213,5 @@ def test_an_evaluation_that_a_checkpoint_does_not_know_is_taken_back_with_the_up
         metrics.train(step, loss=1.0)
     metrics.evaluation(5, loss=1.0)
     metrics.close()
-    assert supersede_after(run, 5, evaluated_step=0) == 2
+    assert supersede_after(run, 5, evaluated_step=0).moved == 2
     assert [(record["kind"], record["step"]) for record in run.read_metrics()] == [("train", 4), ("train", 5)]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import resource
 
 import pytest
 
-from hpctrain.distributed.group import collective_timeout_s, use_expandable_segments
+from hpctrain.distributed.group import collective_timeout_s, prepare_for, use_expandable_segments
 from hpctrain.distributed.watchdog import START_UP_S
 
 
@@ -30,3 +31,22 @@ def test_the_allocator_grows_its_blocks_unless_the_site_says_otherwise(monkeypat
     monkeypatch.setenv(name, "max_split_size_mb:128")
     use_expandable_segments()
     assert os.environ.get("PYTORCH_CUDA_ALLOC_CONF") in (None, "max_split_size_mb:128")
+
+
+def test_many_ranks_connect_only_where_they_talk_and_may_open_a_file_for_each_rank(monkeypatch):
+    name = "TORCH_GLOO_LAZY_INIT"
+    monkeypatch.setenv(name, "")  # so that the variable is as before at the end
+    monkeypatch.delenv(name)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 1024), hard))
+    try:
+        prepare_for(8)
+        assert name not in os.environ
+        prepare_for(512)
+        assert os.environ[name] == "1"
+        assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == min(2048, hard)
+        monkeypatch.setenv(name, "0")
+        prepare_for(4096)
+        assert os.environ[name] == "0"
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

@@ -194,13 +194,13 @@ def test_superseded_records_move_away_and_events_stay(run):
     writer.close()
     with open(run.metrics, "a") as stream:
         stream.write('{"kind":"tra')
-    assert supersede_after(run, 20) == 2
+    assert supersede_after(run, 20) == (2, 30)
     kept = [("train", 10), ("train", 20), ("event", 30), ("monitor", 30)]
     assert [(r["kind"], r["step"]) for r in lines_of(run)] == kept
     history = read_history(run)
     assert [r["gpu_power_w"] for r in history.monitor] == [250.0]
     assert [(r["kind"], r["step"]) for r in history.superseded] == [("train", 30), ("eval", 30)]
-    assert supersede_after(run, 20) == 0
+    assert supersede_after(run, 20).moved == 0
 
 
 def test_a_writer_of_an_older_attempt_cannot_reach_the_file_after_a_resume(run):
@@ -214,7 +214,7 @@ def test_a_writer_of_an_older_attempt_cannot_reach_the_file_after_a_resume(run):
 
 
 def test_superseding_an_absent_file_is_nothing(run):
-    assert supersede_after(run, 5) == 0
+    assert supersede_after(run, 5).moved == 0
     assert not run.metrics.exists()
 
 
