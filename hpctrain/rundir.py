@@ -339,13 +339,7 @@ def newest_runs(runs_dir: Path, is_meant: Callable[[Path], bool] | None = None) 
     """Yield the runs below `runs_dir`, newest first, and ask the disk about a folder only when its turn comes.
 
     The order follows from the names alone. So whoever wants twenty of ten thousand runs costs a parallel file system
-    one listing per name and some twenty questions, instead of ten thousand.
-
-    Parameters
-    ----------
-    runs_dir : Path
-    is_meant : callable, optional
-        Whether the run of this path is wanted; None means that all are.
+    one listing per name and some twenty questions. `is_meant` says whether the run of a path is wanted.
     """
     for folder in _newest_folders(runs_dir):
         if (is_meant is None or is_meant(folder)) and (is_run(folder) or _is_locked_run(folder)):
