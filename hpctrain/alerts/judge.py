@@ -23,6 +23,9 @@ MOST_WORK = 50.0
 _JOIN_S = 2.0
 """Longest wait for a look in progress when the run ends [s]."""
 
+_LAST_MESSAGES_S = 8.0
+"""Longest wait for the last messages of an attempt, which has saved its state by then [s]."""
+
 
 class Judge:
     """Ask all rules about a run, again and again.
@@ -72,9 +75,14 @@ class Judge:
         return self
 
     def __exit__(self, *_error: object) -> None:
+        self.end()
+        self._messenger.close(_LAST_MESSAGES_S)
+
+    def end(self) -> None:
+        """Look no more; what is raised stays raised."""
         self._ends.set()
-        self._thread.join(_JOIN_S)
-        self._messenger.close()
+        if self._thread.is_alive():
+            self._thread.join(_JOIN_S)
 
     def _judge_until_ended(self) -> None:
         pause_s = self._limits.check_every_s
@@ -100,7 +108,7 @@ class Judge:
             self._say([event for event in events if event is not None], facts.step)
 
     def clear_all(self, text: str, step: int) -> None:
-        """Take back whatever is raised; call it while the thread does not run."""
+        """Take back whatever is raised; call it before the thread has begun, or after :meth:`end`."""
         self._say([self._bell.clear(name, text, self._clock()) for name in list(self._bell.raised)], step)
 
     def _say(self, events: Sequence[Event], step: int) -> None:

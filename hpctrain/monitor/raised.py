@@ -85,6 +85,12 @@ def write_raised(run: RunDir, file: str, raised: Iterable[Raised], times: Mappin
         write_atomic(path, json.dumps(record) + "\n", durable=False, replace_folders=True)
 
 
+def forget(run: RunDir, file: str) -> None:
+    """Empty the file of a judge that may not be there any more to take back what it has raised."""
+    if read_raised(run, file):
+        write_raised(run, file, (), read_times(run, file))
+
+
 def _read(path: Path) -> dict[str, Any]:
     record = read_json(path)
     record = record if isinstance(record, dict) else {}

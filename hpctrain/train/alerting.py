@@ -16,7 +16,7 @@ from hpctrain.alerts.tape import Tape
 from hpctrain.distributed.world import node_name
 from hpctrain.metrics.exporters.exporter import Exporter
 from hpctrain.monitor.ledger import read_ledgers
-from hpctrain.monitor.raised import OF_TRAINER
+from hpctrain.monitor.raised import OF_JOB, OF_TRAINER, forget
 from hpctrain.train.staging import stage_folder
 
 if TYPE_CHECKING:
@@ -47,10 +47,12 @@ def alerting(run: Run) -> Iterator[None]:
     place = {"host": node_name(), "job_id": run.world.job_id, "attempt": run.attempt}
     rules = [rule for rule in RULES if not rule.of_job]
     judge = Judge(run.directory, limits, rules, OF_TRAINER, _eyes(run, tape), run.metrics.event, place)
+    forget(run.directory, OF_JOB)  # what was raised from outside at the end of the last attempt
     with judge:
         yield
-    if run.progress.step >= run.schedule.total_steps or run.progress.stopped_early:
-        judge.clear_all("the training is finished", run.progress.step)
+        if run.progress.step >= run.schedule.total_steps or run.progress.stopped_early:
+            judge.end()
+            judge.clear_all("the training is finished", run.progress.step)
 
 
 def _eyes(run: Run, tape: Tape) -> Callable[[], Facts]:
