@@ -86,6 +86,7 @@ class MlflowTracker(Tracker):
         os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = str(self._timeout_s)
         os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
         os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"  # the sender tries again itself, and says so once
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # its makers would hear of each run
         try:
             from mlflow.tracking import MlflowClient
         except ImportError as error:

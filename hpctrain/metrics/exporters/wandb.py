@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -65,6 +66,7 @@ class WandbTracker(Tracker):
         """Return W&B's run, which is made, or opened again, by the first call."""
         if self._wandb_run is not None:
             return self._wandb_run
+        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # its makers would get the errors of the client
         try:
             import wandb
         except ImportError as error:
