@@ -20,7 +20,7 @@ AT = ("best", "last", "lowest", "highest")
 _MOMENTS = ("submitted", "started", "ended")
 _TEXTS = (
     "run", "name", "run_id", "kind", "family", "description", "state", "detail", "objective", "gates", "platform",
-    "cluster", "job_id", "submitter", "git_commit", "hpctrain", "study", "pipeline",
+    "cluster", "job_id", "submitter", "git_commit", "hpctrain", "study", "pipeline", "parent", "advice",
 )  # fmt: skip
 _NEXT = (
     "WITH RECURSIVE t(k) AS (SELECT min({c}) FROM {t} WHERE {w} UNION ALL "

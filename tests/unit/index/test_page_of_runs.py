@@ -19,6 +19,7 @@ from hpctrain.index.page.gather import gather
 from hpctrain.index.page.keys import differing_keys
 from hpctrain.index.page.page import render_page
 from hpctrain.index.page.sparkline import Curve, num_points, sparkline, thin
+from hpctrain.index.query import Question, find_runs
 from hpctrain.index.read_more import POINTS, thinned
 from hpctrain.report.differences.origins import differing, plain_profiles
 from hpctrain.rundir import RunDir, write_json
@@ -88,6 +89,9 @@ def test_the_table_has_every_run_with_state_losses_cost_and_origin(folder):
     assert "no report" not in by_name["galaxies"]["Run"]
     assert by_name["hunt"]["Made from"].split() == ["hunt", "20261126-140000-bbbb"]
     assert "galaxies/20261126-120003-0003/report.html" in found.links
+    with fresh_index(folder, folder / "new.sqlite").reading() as connection:
+        reruns = list(find_runs(connection, Question("parent ~ *quasars*", show="advice")))
+    assert [each["name"] for each in reruns] == ["again"]
 
 
 def test_the_newest_runs_come_first_and_the_page_says_how_many_are_left_out(folder, index):
