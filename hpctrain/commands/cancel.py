@@ -3,6 +3,7 @@
 hpctrain cancel RUN      cancel this run
 hpctrain cancel          cancel the active run, after showing its name and asking
 hpctrain cancel --yes    cancel the active run without asking, for scripts
+hpctrain cancel --wait   return when it has saved and ended, so that the next command may resume it
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from hpctrain.launch.queue import Queue
 from hpctrain.launch.runs import find_run, newest_runs
 from hpctrain.launch.status import RunStatus, describe
 from hpctrain.launch.stop import cancel
+from hpctrain.launch.wait import wait_for
 from hpctrain.rundir import RunDir
 
 
@@ -24,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``hpctrain cancel``."""
     add_run_argument(parser, "path, name, run id or job id (default: the active run)")
     parser.add_argument("--yes", action="store_true", help="do not ask")
+    parser.add_argument("--wait", action="store_true", help="return when the run has saved and ended")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -31,7 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
     chosen = find_run(arguments.run_name, arguments.runs_dir)
     text = arguments.run_name
     if text is not None and text != chosen.name:  # a path, a run id or a job id means one run
-        _cancel(chosen)
+        _cancel(chosen, arguments.wait)
         return 0
     queue = Queue()
     runs = list(newest_runs(arguments.runs_dir, lambda path: text in (None, path.parent.name)))
@@ -39,17 +42,19 @@ def run(arguments: argparse.Namespace) -> int:
     if len(active) > 1:
         raise ProfileError("command line", [Problem("RUN", _which(active))])
     if not active:
-        _cancel(chosen)
+        _cancel(chosen, arguments.wait)
         return 0
     if text is None and not arguments.yes and sys.stdin.isatty() and not _confirmed(active[0]):
         print("nothing was cancelled")
         return 0
-    _cancel(active[0].run)
+    _cancel(active[0].run, arguments.wait)
     return 0
 
 
-def _cancel(run_dir: RunDir) -> None:
-    print(cancel(run_dir))
+def _cancel(run_dir: RunDir, waits: bool) -> None:
+    print(cancel(run_dir), flush=True)
+    if waits:
+        wait_for([run_dir])  # its exit code is that of the run, which was cancelled as it should
 
 
 def _which(active: list[RunStatus]) -> str:

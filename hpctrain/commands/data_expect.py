@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hpctrain.errors import EXIT_FINISHED, DataError, GateError, Problem, ProfileError
-from hpctrain.launch.runs import DEFAULT_RUNS_DIR
+from hpctrain.launch.runs import DEFAULT_RUNS_DIR, find_run
 from hpctrain.terminal import console
 
 EXPECT = """Propose what data must be like, from files that were good, as a YAML file to read and change.
@@ -98,8 +98,11 @@ def _reference(text: str | None) -> str | None:
     """Return the run or file to compare with; None, with a note, for an alias that does not exist yet."""
     from hpctrain.registry.references import is_registered, model_at
 
-    if text is None or not is_registered(text):
-        return text
+    if text is None:
+        return None
+    if not is_registered(text):
+        is_file = Path(text).exists() or any(letter in text for letter in "*?[")
+        return text if is_file else str(find_run(text, Path(DEFAULT_RUNS_DIR)).path)
     from hpctrain.registry.aliases import current
     from hpctrain.registry.folder import registry_at
     from hpctrain.registry.names import CHAMPION, read_reference

@@ -85,7 +85,7 @@ def refuse_to_resume(status: RunStatus) -> None:
     """
     name = as_typed(status.run.path)
     if status.is_active:
-        message = f"{name} is {status.state} (according to {status.source}); first run: hpctrain cancel {name}"
+        message = f"{name} is {status.state} (according to {status.source}); first run: hpctrain cancel {name} --wait"
         raise ProfileError("command line", [Problem("--resume", message)])
     if not status.run.profile.exists():
         message = (
