@@ -68,6 +68,9 @@ PAGES: dict[str, Page] = {
     "advice.md": Page(
         "runs", {"RUN": "quickstart", "overfit-1": "quickstart"}, codes={"hpctrain advise RUN --apply": 2}
     ),
+    "alerts.md": Page(
+        "empty", not_run={"hpc-submit profiles": "needs a cluster, and somebody who hears"}, is_quick=True
+    ),
     "anomalies.md": Page(
         "runs",
         {"RUN": "quickstart", "data/spectra.h5": "quickstart.h5"},
@@ -163,6 +166,9 @@ PAGES: dict[str, Page] = {
     "image-cnn.md": Page("images", {"RUN": "images"}),
     "images.md": Page("clone", {"../my_network": "my_network"}),
     "ingest.md": Page("empty", not_run={"": _BY_DATA}),
+    "install.md": Page(
+        "empty", not_run={"hpctrain image": "needs Apptainer; tests/flow/test_image_is_built.py builds"}, is_quick=True
+    ),
     "jetson.md": Page("empty", not_run={"": "tests/flow/test_local.py and tests/unit/edge do all of it"}),
     "kubernetes.md": Page(
         "empty", not_run={"": "needs a cluster; tests/contract/test_targets.py submits to an imitation"}
@@ -181,6 +187,7 @@ PAGES: dict[str, Page] = {
     "orchestrators.md": Page("weekly"),
     "own-data.md": Page("empty", runs_python=True, is_exact=True, is_quick=True),
     "own-model.md": Page("empty", not_run={"": "tests/contract/test_families.py does all of it with this family"}),
+    "performance.md": Page("empty", not_run={"hpctrain trace": "tests/flow/test_resume_exact.py records a trace"}),
     "pipeline.md": Page(
         "weekly",
         {"sdss": "weekly"},

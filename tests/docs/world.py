@@ -50,7 +50,7 @@ class World:
         else:
             module, *first = MODULES[words[0]]
             arguments = [*first, *words[1:]]
-        environment = {**os.environ, "COLUMNS": "100", "HOME": str(self.folder)}
+        environment = {**os.environ, "COLUMNS": "100", "HOME": str(self.folder), "BROWSER": "true"}
         process = self._server.start(module, arguments, environment, self.folder)
         out, err = process.communicate()
         assert process.wait() == code, f"{' '.join(words)}\nended with {process.wait()}\n{out[-2000:]}\n{err[-3000:]}"

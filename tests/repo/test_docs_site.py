@@ -5,7 +5,6 @@ from __future__ import annotations
 import configparser
 import os
 import re
-import shlex
 import subprocess
 from collections import Counter
 from pathlib import Path
@@ -14,8 +13,6 @@ import conf
 import pytest
 import reference_pages
 from own_environment import own_environment
-
-from hpctrain.cli import main
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DOCS = REPOSITORY / "docs"
@@ -102,21 +99,3 @@ def test_every_key_of_the_profile_that_is_shown_exists(page):
     keys = {f"{section}.{key}": f"| `{key}` |" in sections[section] for section, key in shown if key != "md"}
     assert len(keys) > 10
     assert [key for key, is_there in keys.items() if not is_there and key not in sections] == []
-
-
-def test_the_tutorial_about_own_data_does_what_it_shows(tmp_path, monkeypatch, capsys):
-    """Its Python and its commands run in their order; each line shown below a command is in its answer."""
-    monkeypatch.chdir(tmp_path)
-    page = (DOCS / "own-data.md").read_text(encoding="utf-8")
-    num_commands = 0
-    for language, block in re.findall(r"^```(\w*)\n(.*?)^```", page, flags=re.MULTILINE | re.DOTALL):
-        if language == "python":
-            exec(block, {})
-            continue
-        for command, shown in re.findall(r"^\$ hpctrain ([^\n]+)\n((?:[^$][^\n]*\n)*)", block, flags=re.MULTILINE):
-            assert main(shlex.split(command)) == 0, command
-            answer = capsys.readouterr()
-            lines = (answer.out + answer.err).splitlines()
-            assert [line for line in shown.splitlines() if line not in lines] == [], command
-            num_commands += 1
-    assert num_commands == 5
