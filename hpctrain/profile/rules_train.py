@@ -66,7 +66,7 @@ def check_length(judge: Judge, num_train: int) -> int:
 def _check_profile_steps(judge: Judge, total: int | None) -> None:
     """Judge which steps the profiler records; `total` is the number of steps of the run, if it is known."""
     if judge.profile.train.profile_steps is None:
-        if judge.is_written("train.profile_ranks"):
+        if judge.profile.train.profile_ranks != "first":
             judge.warn("has no effect without train.profile_steps", "train.profile_ranks")
         return
     first, last = judge.profile.train.profile_steps

@@ -185,7 +185,7 @@ def test_what_is_done_is_not_done_again_and_what_changed_is_said(folder, capsys,
     assert stages[2]["cost"]["seconds"] > 0
     assert main(["pipeline", "report", "weekly", "--out", "page.html"]) == 0
     page = (folder / "page.html").read_text()
-    assert page.count("<rect") == len(STAGES)
+    assert page.count("<rect") == 2 * len(STAGES), "a picture for wide screens, and one for narrow ones"
     assert "Results that were there already saved" in page
     assert "profile validate.gates is" in page
     capsys.readouterr()

@@ -62,7 +62,7 @@ def make_run(folder: Path, num_ranks: int = 2) -> RunDir:
 
 def monitor(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "hpctrain", "monitor", *arguments]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "120", **environment}
     return subprocess.run(command, env=environment, capture_output=True, text=True)
 
 
