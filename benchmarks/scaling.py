@@ -78,6 +78,7 @@ class Work:
 
     @property
     def compute_s(self) -> float:
+        """Time of computing in a step [s]."""
         return pass_time_s("h100", self.precision, self.batch, self.flop, self.made_bytes, self.kernels)
 
 

@@ -147,6 +147,33 @@ def wait_for_mirror(run: RunDir, step: int) -> None:
     wait_until(lambda: run.metrics.exists() and mirrored(run) > step, run)
 
 
+def goes_on_at_azure(run: RunDir, job: str, before: int, tmp_path: Path, python: Path, azure: AzureStore) -> None:
+    """Start the job twice: Azure takes a machine of low priority without a warning, and starts the job again."""
+    clouds, machine = tmp_path / "clouds", tmp_path / "azure-machine"
+    there = RunDir(machine / "tmp/runs/moved" / run.run_id)
+    inputs = {DATA_OF_AZURE: clouds / "azure-data", "./azureml-files": clouds / "sent" / job}
+    for _ in range(2):
+        container = azure_job(read_job(clouds, job), machine, inputs, python, azure.variables)
+        wait_for_mirror(there, before)
+        container.evict()
+        before = mirrored(there)
+
+
+def ends_at_sagemaker(run: RunDir, job: str, tmp_path: Path) -> RunDir:
+    """Let SageMaker stop the job once and finish it at the second start; return the run directory there."""
+    sent = json.loads((tmp_path / "clouds/jobs" / f"{job}.json").read_text())
+    machine = SageMakerJob(sent, tmp_path / "sagemaker", tmp_path / "clouds/s3")
+    there = RunDir(machine.checkpoints / "moved" / run.run_id)
+    wait_for_steps(there, 10, run.newest_attempt())
+    machine.container.terminate()
+    assert machine.container.wait() == 75
+    machine.end()
+    machine = SageMakerJob(sent, tmp_path / "sagemaker", tmp_path / "clouds/s3")
+    assert machine.container.wait() == 0
+    machine.end()
+    return there
+
+
 def test_from_vertex_to_azure_to_machines_of_vertex_to_sagemaker_the_bits_stay(python, tmp_path):
     profile = moving_profile(tmp_path)
     straight = a_run(tmp_path / "straight", profile)
@@ -183,14 +210,7 @@ def test_from_vertex_to_azure_to_machines_of_vertex_to_sagemaker_the_bits_stay(p
         assert before > stopped_at
         words = user.moves(run, "azure", data=[f"{DATA_OF_AZURE}data.h5"], mirror="abfs://astro/mirror")
         assert f"sent the checkpoint of step {before} to abfs://astro/mirror" in words
-        there = RunDir(tmp_path / "azure-machine/tmp/runs/moved" / run.run_id)
-        inputs = {DATA_OF_AZURE: clouds / "azure-data", "./azureml-files": clouds / "sent" / f"{job}-2"}
-        for _ in range(2):  # Azure takes a machine of low priority without a warning, and starts the job again
-            sent = read_job(clouds, f"{job}-2")
-            container = azure_job(sent, tmp_path / "azure-machine", inputs, python, azure.variables)
-            wait_for_mirror(there, before)
-            container.evict()
-            before = mirrored(there)
+        goes_on_at_azure(run, f"{job}-2", before, tmp_path, python, azure)
 
         before = user.brings_back(run)
         (tmp_path / "nfs").mkdir()
@@ -205,16 +225,7 @@ def test_from_vertex_to_azure_to_machines_of_vertex_to_sagemaker_the_bits_stay(p
 
         before = user.brings_back(run)
     user.moves(run, "aws", data=["s3://surveys/tiny/data.h5"], mirror=None, nodes=1, ranks_per_node=2)
-    sent = json.loads((clouds / "jobs" / f"{job}-4.json").read_text())
-    machine = SageMakerJob(sent, tmp_path / "sagemaker", clouds / "s3")
-    there = RunDir(machine.checkpoints / "moved" / run.run_id)
-    wait_for_steps(there, 10, run.newest_attempt())
-    machine.container.terminate()
-    assert machine.container.wait() == 75
-    machine.end()
-    machine = SageMakerJob(sent, tmp_path / "sagemaker", clouds / "s3")
-    assert machine.container.wait() == 0
-    machine.end()
+    there = ends_at_sagemaker(run, f"{job}-4", tmp_path)
 
     assert newest(there) == TOTAL_STEPS
     assert sha256(there.path / WEIGHTS) == sha256(straight.path / WEIGHTS)
