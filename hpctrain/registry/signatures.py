@@ -86,8 +86,8 @@ def _sign(version: Version, inside: str, signer: Signer, left_out: Sequence[str]
         return False
     content = signature_of(version.path / inside, signer, left_out).encode()
     folder = registry.make(target.parent)
-    token = hashlib.sha256(content).hexdigest()
-    record(registry.path, "sign", str(version), part=inside, key=signer.digest, token=token)
+    digest = hashlib.sha256(content).hexdigest()
+    record(registry.path, "sign", str(version), part=inside, key=signer.digest, sha256=digest)
     try:
         return publish_once(target, content, registry.file_mode)
     except OSError as error:

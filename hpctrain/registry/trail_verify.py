@@ -58,7 +58,8 @@ def verify_trail(registry: Registry, head: str | None = None) -> TrailReport:
         damaged = None
         report.num_entries, report.head = item.facts["number"], item.digest
         heads.add(item.digest)
-        tokens.add((item.facts["details"] or {}).get("token"))
+        details = item.facts["details"] or {}
+        tokens |= {details.get("token"), details.get("sha256")}
     if damaged is not None:
         report.notes.append(f"the last {len(damaged.content)} bytes are an unfinished line; the next entry skips them")
     if head is not None and head not in heads:
@@ -87,7 +88,7 @@ def _faults(entry: Entry, report: TrailReport, damaged: Damaged | None) -> Itera
 
 
 def _changes(registry: Registry) -> Iterator[tuple[str, str]]:
-    """Yield every version, signature and move of an alias, with the token that its entry has."""
+    """Yield every version, signature and move of an alias, with the token, or the SHA-256, that its entry has."""
     for name in registry.names():
         model = registry.model(name)
         for number in model.numbers():

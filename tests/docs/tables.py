@@ -103,7 +103,11 @@ PAGES: dict[str, Page] = {
     "cost.md": Page(
         "runs",
         {"RUN": "quickstart"},
-        not_run={"hpctrain cost STUDY": "tests/unit/cost", "hpctrain cost PIPELINE": "tests/unit/cost"},
+        not_run={
+            "hpctrain local p.yaml": "tests/flow/test_local.py",
+            "hpctrain cost STUDY": "tests/unit/cost",
+            "hpctrain cost PIPELINE": "tests/unit/cost",
+        },
     ),
     "data-validation.md": Page(
         "latents",
@@ -133,7 +137,7 @@ PAGES: dict[str, Page] = {
             "39628438": "id:quickstart.h5",
         },
         # Nobody can answer its question here.
-        codes={"hpctrain clean --": 0, "hpctrain clean RUN": 0, "hpctrain clean": 2},
+        codes={"hpctrain clean --dry": 0, "hpctrain clean RUN": 0, "hpctrain clean": 2},
     ),
     "evidence.md": Page(
         "evidence",
@@ -226,6 +230,8 @@ PAGES: dict[str, Page] = {
             "/shared/runs/quasars": "runs",
             "astro": GROUP,
         },
+        # The first version is not signed, and the private key lies in the folder that is searched.
+        codes={"hpctrain registry verify --public-key": 5, "hpctrain scan-secrets .": 7},
         not_run={
             "python -m hpctrain.local": "tests/unit/edge runs bundles with signatures",
             "hpctrain signature sign BUNDLE --key mine.key": "needs a certificate; tests/unit/signing makes one",
