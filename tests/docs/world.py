@@ -51,6 +51,7 @@ class World:
             module, *first = MODULES[words[0]]
             arguments = [*first, *words[1:]]
         environment = {**os.environ, "COLUMNS": "100", "HOME": str(self.folder), "BROWSER": "true"}
+        environment["DB_LOGIN"] = "a-password-4711"  # the one for which a page lets hpctrain look
         process = self._server.start(module, arguments, environment, self.folder)
         out, err = process.communicate()
         assert process.wait() == code, f"{' '.join(words)}\nended with {process.wait()}\n{out[-2000:]}\n{err[-3000:]}"
