@@ -19,7 +19,7 @@ from torch.autograd import Variable
 
 from hpctrain.distributed.reduce import start_sum
 from hpctrain.distributed.world import World
-from hpctrain.train.labels import Label, no_label
+from hpctrain.train.trace_labels import Label, no_label
 
 Mark = Any
 """A moment: seconds of this process on a CPU, an event in the stream of a GPU."""

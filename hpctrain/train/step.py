@@ -18,12 +18,12 @@ from hpctrain.profile.sections.train import TrainSection
 from hpctrain.samples.protocols import Batch
 from hpctrain.train.adamw import AdamW
 from hpctrain.train.arithmetic import AUTOCAST
-from hpctrain.train.labels import Label, no_label
 from hpctrain.train.pacing import FullSpeed, Pacer
 from hpctrain.train.peers import PeerClock, Waits
 from hpctrain.train.randomness import seed_random_numbers
 from hpctrain.train.scaling import LossScale, scale_and_clip
 from hpctrain.train.schedule import Schedule, mix
+from hpctrain.train.trace_labels import Label, no_label
 from hpctrain.train.zeros import Mask, mask_gradients
 
 

@@ -20,7 +20,7 @@ from hpctrain.rundir import read_json, write_json
 from hpctrain.traces.parts import PREFIX, step_label
 from hpctrain.traces.summary import summarise_trace
 from hpctrain.train.build import device_facts
-from hpctrain.train.labels import Label, no_label
+from hpctrain.train.trace_labels import Label, no_label
 
 if TYPE_CHECKING:
     from hpctrain.samples.protocols import Batch

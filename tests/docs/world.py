@@ -63,7 +63,7 @@ class World:
         names = [("--out", f"{Path(word).stem}.yaml") for word in words[2:3] if words[1] == "new"]
         for option, name in [*itertools.pairwise(words), *names]:
             path = self.folder / name
-            if option not in ("--out", "-o", "--apply"):
+            if option not in ("--out", "-o", "--apply") or not path.is_relative_to(self.folder):
                 continue
             is_key = "keygen" in words
             for old in [path, *([path.with_suffix(".key"), path.with_suffix(".pub")] if is_key else [])]:
@@ -71,7 +71,11 @@ class World:
                     shutil.rmtree(old) if old.is_dir() else old.unlink(missing_ok=True)
 
     def place(self, text: str) -> str:
-        """Return a word of a table as it is typed: ``run:NAME`` is its newest run."""
+        """Return a word of a table as it is typed.
+
+        ``run:NAME`` is the path of the newest run of a name, ``model:NAME`` that of its model, and ``id:FILE.h5`` the
+        identifier of the first object of a file.
+        """
         what, _, name = text.rpartition(":")
         if what == "id":
             with h5py.File(self.folder / name) as file:
